@@ -1,1 +1,21 @@
-//! Placeholder of the skeleton commit.
+//! What the filter and the sidecar agree on: who asks ([`principal`]), what an answer is filed under
+//! ([`gates`], [`key`]), what they say to each other ([`wire`]), what came of a request
+//! ([`outcome`], [`problem`]), and, behind the feature `config`, the configuration file.
+//!
+//! A pure crate: no I/O, no clock, no randomness. It knows nothing of HTTP servers, Envoy or stores.
+
+#[cfg(feature = "config")]
+pub mod config;
+pub mod constants;
+pub mod gates;
+pub mod gateway_key;
+pub mod hex;
+pub mod json;
+pub mod key;
+pub mod limits;
+pub mod outcome;
+pub mod principal;
+pub mod problem;
+pub mod snapshot;
+pub mod time;
+pub mod wire;

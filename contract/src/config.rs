@@ -1,0 +1,1 @@
+//! The configuration file `policy-config.yaml`: from text to checked values.

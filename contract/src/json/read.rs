@@ -1,0 +1,307 @@
+//! The strict reader (RFC 8259, without the liberties that it leaves).
+
+use std::borrow::Cow;
+
+use super::Node;
+
+/// Bounds on what is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// How deep arrays and objects may nest.
+    pub depth_max: usize,
+    /// How many values there may be in all.
+    pub nodes_max: usize,
+}
+
+/// Why a text was refused, and at which byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{fault} at byte {at}")]
+pub struct Refused {
+    /// What is wrong.
+    pub fault: Fault,
+    /// The offset of the byte at which it was noticed.
+    pub at: usize,
+}
+
+/// What can be wrong with a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Not UTF-8.
+    #[error("invalid UTF-8")]
+    Utf8,
+    /// The text ends inside a value.
+    #[error("unexpected end")]
+    End,
+    /// A byte that cannot stand there.
+    #[error("unexpected character")]
+    Character,
+    /// A malformed number.
+    #[error("malformed number")]
+    Number,
+    /// A malformed escape, or a surrogate without its other half.
+    #[error("malformed escape in a string")]
+    Escape,
+    /// A raw control character in a string.
+    #[error("control character in a string")]
+    Control,
+    /// An object has a key twice.
+    #[error("duplicate key in an object")]
+    DuplicateKey,
+    /// Nested too deep.
+    #[error("nested too deep")]
+    Depth,
+    /// Too many values.
+    #[error("too many values")]
+    Nodes,
+    /// Something follows the value.
+    #[error("text after the value")]
+    Trailing,
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    nodes_left: usize,
+}
+
+type Read<T> = Result<T, Refused>;
+
+/// Reads one JSON value that fills the whole of `bytes`.
+///
+/// # Errors
+/// Anything that is not strict JSON within `bounds`, with the byte at which it was noticed.
+pub fn parse(bytes: &[u8], bounds: Bounds) -> Read<Node<'_>> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| Refused { fault: Fault::Utf8, at: error.valid_up_to() })?;
+    let mut reader = Reader { text, at: 0, nodes_left: bounds.nodes_max };
+    reader.skip_space();
+    let node = reader.value(bounds.depth_max)?;
+    reader.skip_space();
+    if reader.peek().is_some() { Err(reader.refused(Fault::Trailing)) } else { Ok(node) }
+}
+
+// === impl Reader ===
+
+impl<'a> Reader<'a> {
+    const fn refused(&self, fault: Fault) -> Refused {
+        Refused { fault, at: self.at }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn unexpected(&self) -> Refused {
+        self.refused(if self.peek().is_some() { Fault::Character } else { Fault::End })
+    }
+
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let there = self.peek() == Some(byte);
+        self.at += usize::from(there);
+        there
+    }
+
+    fn value(&mut self, depth_left: usize) -> Read<Node<'a>> {
+        self.nodes_left =
+            self.nodes_left.checked_sub(1).ok_or_else(|| self.refused(Fault::Nodes))?;
+        match self.peek() {
+            Some(b'{') => self.object(self.deeper(depth_left)?),
+            Some(b'[') => self.array(self.deeper(depth_left)?),
+            Some(b'"') => self.string().map(Node::String),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b'n') => self.word("null", Node::Null),
+            Some(b't') => self.word("true", Node::Bool(true)),
+            Some(b'f') => self.word("false", Node::Bool(false)),
+            Some(_) | None => Err(self.unexpected()),
+        }
+    }
+
+    fn deeper(&self, depth_left: usize) -> Read<usize> {
+        depth_left.checked_sub(1).ok_or_else(|| self.refused(Fault::Depth))
+    }
+
+    fn word(&mut self, word: &str, node: Node<'a>) -> Read<Node<'a>> {
+        if self.text.get(self.at..).is_some_and(|rest| rest.starts_with(word)) {
+            self.at += word.len();
+            Ok(node)
+        } else {
+            Err(self.unexpected())
+        }
+    }
+
+    fn array(&mut self, depth_left: usize) -> Read<Node<'a>> {
+        self.at += 1;
+        let mut items = Vec::new();
+        self.skip_space();
+        if self.take(b']') {
+            return Ok(Node::Array(items));
+        }
+        loop {
+            self.skip_space();
+            items.push(self.value(depth_left)?);
+            self.skip_space();
+            if self.take(b']') {
+                return Ok(Node::Array(items));
+            }
+            if !self.take(b',') {
+                return Err(self.unexpected());
+            }
+        }
+    }
+
+    fn object(&mut self, depth_left: usize) -> Read<Node<'a>> {
+        let start = self.at;
+        self.at += 1;
+        let mut fields = Vec::new();
+        self.skip_space();
+        if self.take(b'}') {
+            return Ok(Node::Object(fields));
+        }
+        loop {
+            self.skip_space();
+            if self.peek() != Some(b'"') {
+                return Err(self.unexpected());
+            }
+            let key = self.string()?;
+            self.skip_space();
+            if !self.take(b':') {
+                return Err(self.unexpected());
+            }
+            self.skip_space();
+            fields.push((key, self.value(depth_left)?));
+            self.skip_space();
+            if self.take(b'}') {
+                return sorted(fields).ok_or(Refused { fault: Fault::DuplicateKey, at: start });
+            }
+            if !self.take(b',') {
+                return Err(self.unexpected());
+            }
+        }
+    }
+
+    fn number(&mut self) -> Read<Node<'a>> {
+        let start = self.at;
+        self.take(b'-');
+        let leading_zero = self.peek() == Some(b'0');
+        let digits = self.digits()?;
+        if leading_zero && digits > 1 {
+            return Err(self.refused(Fault::Number));
+        }
+        if self.take(b'.') {
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if !self.take(b'+') {
+                self.take(b'-');
+            }
+            self.digits()?;
+        }
+        let lexeme = self.text.get(start..self.at).ok_or_else(|| self.refused(Fault::Number))?;
+        Ok(Node::Number(lexeme))
+    }
+
+    fn digits(&mut self) -> Read<usize> {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.at += 1;
+        }
+        if self.at == start { Err(self.refused(Fault::Number)) } else { Ok(self.at - start) }
+    }
+
+    fn string(&mut self) -> Read<Cow<'a, str>> {
+        self.at += 1;
+        let mut run = self.at;
+        let mut unescaped: Option<String> = None;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    let tail = self.slice(run)?;
+                    self.at += 1;
+                    return Ok(match unescaped {
+                        None => Cow::Borrowed(tail),
+                        Some(mut whole) => {
+                            whole.push_str(tail);
+                            Cow::Owned(whole)
+                        }
+                    });
+                }
+                Some(b'\\') => {
+                    let tail = self.slice(run)?;
+                    let whole = unescaped.get_or_insert_default();
+                    whole.push_str(tail);
+                    self.at += 1;
+                    whole.push(self.escape()?);
+                    run = self.at;
+                }
+                Some(0..=0x1f) => return Err(self.refused(Fault::Control)),
+                Some(_) => self.at += 1,
+                None => return Err(self.refused(Fault::End)),
+            }
+        }
+    }
+
+    fn slice(&self, from: usize) -> Read<&'a str> {
+        self.text.get(from..self.at).ok_or_else(|| self.refused(Fault::Utf8))
+    }
+
+    fn escape(&mut self) -> Read<char> {
+        let plain = match self.peek() {
+            Some(b'"') => '"',
+            Some(b'\\') => '\\',
+            Some(b'/') => '/',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => {
+                self.at += 1;
+                return self.unicode_escape();
+            }
+            Some(_) | None => return Err(self.refused(Fault::Escape)),
+        };
+        self.at += 1;
+        Ok(plain)
+    }
+
+    fn unicode_escape(&mut self) -> Read<char> {
+        let high = self.four_digits()?;
+        if !(0xd800..0xdc00).contains(&high) {
+            // A lone low surrogate is no character either.
+            return char::from_u32(high).ok_or_else(|| self.refused(Fault::Escape));
+        }
+        if !(self.take(b'\\') && self.take(b'u')) {
+            return Err(self.refused(Fault::Escape));
+        }
+        let low = self.four_digits()?;
+        if !(0xdc00..0xe000).contains(&low) {
+            return Err(self.refused(Fault::Escape));
+        }
+        let scalar = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+        char::from_u32(scalar).ok_or_else(|| self.refused(Fault::Escape))
+    }
+
+    fn four_digits(&mut self) -> Read<u32> {
+        let mut value = 0;
+        for _ in 0..4 {
+            let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
+            value = value << 4 | digit.ok_or_else(|| self.refused(Fault::Escape))?;
+            self.at += 1;
+        }
+        Ok(value)
+    }
+}
+
+/// Sorts the fields of an object; `None` if a key occurs twice.
+fn sorted<'a>(mut fields: Vec<(Cow<'a, str>, Node<'a>)>) -> Option<Node<'a>> {
+    fields.sort_by(|(left, _), (right, _)| left.cmp(right));
+    let twice = fields.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b));
+    (!twice).then_some(Node::Object(fields))
+}

@@ -1,0 +1,174 @@
+//! The cache key: what a request is filed under. Five gates and the request, and no gateway.
+//!
+//! BLAKE3, keyed per organization, over length-prefixed fields; a second, independently keyed hash of the
+//! same request is stored with the entry and compared on every read. `docs/reference/cache-key.md` has the
+//! layout, `tests/fixtures/keys` published vectors.
+
+use serde::{Deserialize, Serialize};
+
+use crate::gates::{Gates, ModelGate, Scope};
+use crate::hex::Digest;
+use crate::json::Node;
+
+/// The version of the key's layout. Part of every key: another layout is another cache.
+pub const KEY_VERSION: u8 = 1;
+
+/// What an entry is filed under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CacheKey(pub Digest);
+
+/// The independent hash of the same gates and request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CheckHash(pub Digest);
+
+/// The digests of a canonical request, without its gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestDigests {
+    /// Enters the key; also finds the nearest entry when a lookup misses.
+    pub digest: Digest,
+    /// Enters the check hash.
+    pub check: Digest,
+}
+
+/// The hashing keys of one organization. Equal requests of two organizations share nothing, not even a digest.
+pub struct OrgKeys {
+    request: [u8; 32],
+    request_check: [u8; 32],
+    key: [u8; 32],
+    check: [u8; 32],
+    /// For the MAC of stored entries.
+    entry: [u8; 32],
+}
+
+/// A keyed hash over length-prefixed fields: ("ab", "c") and ("a", "bc") never meet.
+struct Fields(blake3::Hasher);
+
+// === impl OrgKeys ===
+
+impl OrgKeys {
+    /// Derives the keys of `org`.
+    #[must_use]
+    pub fn derive(org: &str) -> Self {
+        let key = |context| blake3::derive_key(context, org.as_bytes());
+        Self {
+            request: key("kt 2026-11 cache v1 request digest"),
+            request_check: key("kt 2026-11 cache v1 request check"),
+            key: key("kt 2026-11 cache v1 key"),
+            check: key("kt 2026-11 cache v1 check"),
+            entry: key("kt 2026-11 cache v1 entry mac"),
+        }
+    }
+
+    /// The digests of a request: its canonical body without the fields in `left_out`, and the semantic
+    /// headers that are forwarded, in the order given.
+    #[must_use]
+    pub fn request_digests(
+        &self,
+        body: &Node<'_>,
+        left_out: &[&str],
+        headers: &[(&str, &[u8])],
+    ) -> RequestDigests {
+        let mut digest = blake3::Hasher::new_keyed(&self.request);
+        let mut check = blake3::Hasher::new_keyed(&self.request_check);
+        let mut put = |bytes: &[u8]| {
+            digest.update(bytes);
+            check.update(bytes);
+        };
+        put(&(headers.len() as u64).to_be_bytes());
+        for (name, value) in headers {
+            for field in [name.as_bytes(), value] {
+                put(&(field.len() as u64).to_be_bytes());
+                put(field);
+            }
+        }
+        crate::json::canonical(body, left_out, &mut put);
+        RequestDigests {
+            digest: Digest(*digest.finalize().as_bytes()),
+            check: Digest(*check.finalize().as_bytes()),
+        }
+    }
+
+    /// The key of a request behind `gates`. The gates' organization must be the one of these keys; the
+    /// organization is hashed as well, so a mistake here is a miss and never a crossing.
+    #[must_use]
+    pub fn cache_key(&self, gates: &Gates, request: &RequestDigests) -> CacheKey {
+        CacheKey(hash_gates(&self.key, gates, &request.digest))
+    }
+
+    /// The check hash of a request behind `gates`.
+    #[must_use]
+    pub fn check_hash(&self, gates: &Gates, request: &RequestDigests) -> CheckHash {
+        CheckHash(hash_gates(&self.check, gates, &request.check))
+    }
+
+    /// The MAC of a stored entry's bytes.
+    #[must_use]
+    pub fn entry_mac(&self, bytes: &[u8]) -> Digest {
+        Digest(*blake3::keyed_hash(&self.entry, bytes).as_bytes())
+    }
+}
+
+impl std::fmt::Debug for OrgKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OrgKeys(…)")
+    }
+}
+
+fn hash_gates(key: &[u8; 32], gates: &Gates, request: &Digest) -> Digest {
+    // Destructured, so that a new gate does not compile until it is in the key.
+    let Gates { org, scope, codebases, fabric, policy, model, entitlements } = gates;
+    let ModelGate { dialect, path, provider, served_model, version } = model;
+
+    let mut fields = Fields(blake3::Hasher::new_keyed(key));
+    fields.field(&[KEY_VERSION]);
+    fields.field(org.as_bytes());
+    fields.field(scope.tier().as_bytes());
+    match scope {
+        Scope::OrgShared { group } => fields.optional(group.as_deref()),
+        Scope::PrivateEdge { key_id } => fields.optional(Some(key_id)),
+        Scope::PhysicalGateway { gateway } => fields.optional(Some(gateway)),
+    }
+    fields.list(codebases);
+    fields.optional(fabric.as_deref());
+    fields.field(&policy.0);
+    for part in [dialect, path, provider, served_model] {
+        fields.field(part.as_bytes());
+    }
+    fields.optional(version.as_deref());
+    fields.list(entitlements);
+    fields.field(&request.0);
+    Digest(*fields.0.finalize().as_bytes())
+}
+
+// === impl Fields ===
+
+impl Fields {
+    fn field(&mut self, bytes: &[u8]) {
+        self.0.update(&(bytes.len() as u64).to_be_bytes());
+        self.0.update(bytes);
+    }
+
+    /// `None` and `Some("")` differ: a count comes first.
+    fn optional(&mut self, text: Option<&str>) {
+        self.list(text);
+    }
+
+    fn list<I>(&mut self, items: I)
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        let mut count: u64 = 0;
+        let mut inner = Vec::new();
+        for item in items {
+            count += 1;
+            inner.extend_from_slice(&(item.as_ref().len() as u64).to_be_bytes());
+            inner.extend_from_slice(item.as_ref().as_bytes());
+        }
+        self.0.update(&count.to_be_bytes());
+        self.field(&inner);
+    }
+}

@@ -1,0 +1,47 @@
+//! Bounds that filter, sidecar and Envoy configuration share. Everything has one.
+
+use crate::time::Millis;
+
+/// The largest request body by default (images travel inside the JSON); `gateway.request_bytes_max`.
+pub const REQUEST_BYTES_MAX_DEFAULT: u64 = 32 << 20;
+
+/// The largest value that `gateway.request_bytes_max` may have: a Wasm VM holds three bodies at worst.
+pub const REQUEST_BYTES_MAX_LIMIT: u64 = 128 << 20;
+
+/// How deep a request's JSON may nest.
+pub const JSON_DEPTH_MAX: usize = 64;
+
+/// How many values a request's JSON may hold.
+pub const JSON_NODES_MAX: usize = 500_000;
+
+/// The longest single line of a server-sent event stream.
+pub const SSE_LINE_BYTES_MAX: usize = 1 << 20;
+
+/// A hit up to this size answers inside the admit callout; a larger one is served by the lane.
+pub const INLINE_BYTES_MAX: usize = 256 << 10;
+
+/// The largest answer that is stored, in bytes, whatever `max_entry_tokens` allows.
+pub const ENTRY_BYTES_MAX: usize = 8 << 20;
+
+/// How long a ticket may wait for its lane.
+pub const TICKET_TTL: Millis = Millis(2_000);
+
+/// The budget of the admit and principal callouts (pure reads).
+pub const ADMIT_TIMEOUT: Millis = Millis(300);
+
+/// How long the sidecar holds a feed poll when there is nothing new.
+pub const FEED_HOLD: Millis = Millis(400);
+
+/// The budget of the feed callout.
+pub const FEED_TIMEOUT: Millis = Millis(900);
+
+/// How old the last feed answer may be for an L1 hit.
+pub const FEED_FRESH: Millis = Millis(1_000);
+
+/// How long a principal counts after the last feed answer (SEMANTICS, "sidecar down": identity).
+pub const PRINCIPAL_WITHOUT_FEED: Millis = Millis(60_000);
+
+const _: () = assert!(FEED_HOLD.0 < FEED_TIMEOUT.0);
+const _: () = assert!(FEED_TIMEOUT.0 < FEED_FRESH.0);
+const _: () = assert!(ADMIT_TIMEOUT.0 < TICKET_TTL.0);
+const _: () = assert!(REQUEST_BYTES_MAX_DEFAULT <= REQUEST_BYTES_MAX_LIMIT);

@@ -1,0 +1,161 @@
+//! What came of a request, for the client's headers, the logs and the metrics: two closed sets, and the
+//! reference page `docs/reference/outcomes.md` that a test holds against them.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! closed_set {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant,)* }
+
+        impl $name {
+            /// Every member, in the order of the reference page.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The word in headers, logs and metric labels.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+closed_set! {
+    /// What the cache did for a request: the values of `X-Cache-Status`.
+    Outcome {
+        /// Served from the cache.
+        Hit = "hit",
+        /// Served by its own upstream call, which may fill the cache.
+        Miss = "miss",
+        /// Served from another request's upstream call.
+        Coalesced = "coalesced",
+        /// Served from an entry past its freshness, as configured.
+        Stale = "stale",
+        /// Not cached; checked all the same.
+        Bypass = "bypass",
+    }
+}
+
+closed_set! {
+    /// Why: the `detail` of `Cache-Status`.
+    Reason {
+        /// The entry came from the worker's own memory.
+        L1 = "l1",
+        /// The entry came from the group's shared cache.
+        Shared = "shared",
+        /// No entry of this organization was made for this request.
+        Request = "request",
+        /// Operators only: another organization holds an entry for an equal request.
+        Org = "org",
+        /// An entry exists in another tier.
+        Tier = "tier",
+        /// An entry exists in another agent gateway group.
+        Group = "group",
+        /// An entry exists that is private to another gateway key.
+        GatewayKey = "gateway-key",
+        /// An entry exists that is private to another gateway.
+        Gateway = "gateway",
+        /// An entry exists for other codebases.
+        Codebase = "codebase",
+        /// An entry exists for another fabric artifact set.
+        Fabric = "fabric",
+        /// An entry exists that was made under another policy.
+        Policy = "policy",
+        /// An entry exists from another model, provider or endpoint.
+        Model = "model",
+        /// An entry exists under other entitlement tags.
+        Entitlement = "entitlement",
+        /// The entry's time has passed.
+        Expired = "expired",
+        /// The entry was made under a generation that has been invalidated.
+        Generation = "generation",
+        /// What was stored could not be verified; it has been deleted.
+        Corrupt = "corrupt",
+        /// The stored answer cannot be told in the shape that was asked for.
+        Shape = "shape",
+        /// An identical request is in flight; this one makes its own call and stores nothing.
+        InFlight = "in-flight",
+        /// `workflow_cache.enabled` is false.
+        Disabled = "disabled",
+        /// The client sent `Cache-Control: no-cache` or `no-store`.
+        ClientNoCache = "client-no-cache",
+        /// The request is larger than the cache looks at.
+        RequestTooLarge = "request-too-large",
+        /// The sidecar could not be reached in time.
+        SidecarLost = "sidecar-lost",
+        /// The breaker in front of the sidecar is open.
+        BreakerOpen = "breaker-open",
+        /// The sidecar is shutting down.
+        Draining = "draining",
+        /// The answer's status is not one that is stored.
+        Status = "status",
+        /// The answer did not arrive whole.
+        Incomplete = "incomplete",
+        /// The answer ended for a reason that is not stored (`length` set by the provider, `content_filter`).
+        FinishReason = "finish-reason",
+        /// The answer is larger than `max_entry_tokens` or the bound in bytes.
+        EntryTooLarge = "entry-too-large",
+        /// The leader's client left and nobody else waited.
+        ClientLeft = "client-left",
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Reason {
+    /// What a client may learn. That another organization asked the same is nobody else's business.
+    #[must_use]
+    pub const fn for_client(self) -> Self {
+        match self {
+            Self::Org => Self::Request,
+            other => other,
+        }
+    }
+}
+
+/// The value of `Cache-Status` (RFC 9211) for an outcome: cache name, what it did, and why.
+///
+/// `ttl_s` is the remaining freshness of what was served, in seconds.
+#[must_use]
+pub fn cache_status(outcome: Outcome, reason: Reason, ttl_s: Option<u64>) -> String {
+    let detail = reason.for_client().as_str();
+    match (outcome, ttl_s) {
+        (Outcome::Hit | Outcome::Stale, Some(ttl)) => {
+            format!("kt; hit; ttl={ttl}; detail={detail}")
+        }
+        (Outcome::Hit | Outcome::Stale, None) => format!("kt; hit; detail={detail}"),
+        (Outcome::Coalesced, _) => format!("kt; fwd=miss; collapsed; detail={detail}"),
+        (Outcome::Miss, _) => format!("kt; fwd=miss; detail={detail}"),
+        (Outcome::Bypass, _) => format!("kt; fwd=bypass; detail={detail}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_never_learns_of_another_organization() {
+        assert_eq!(cache_status(Outcome::Miss, Reason::Org, None), "kt; fwd=miss; detail=request");
+    }
+
+    #[test]
+    fn words_are_unique() {
+        let mut words: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), Reason::ALL.len());
+    }
+}

@@ -1,0 +1,213 @@
+//! Refusals as values: a stable code, a status, and words for the reader. The dialects of `kt-providers`
+//! put them into the client's own error shape.
+
+/// A refusal. One variant, one stable `code`; the reference page `docs/reference/errors.md` lists them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// The request carries no gateway key.
+    MissingKey,
+    /// The key is malformed, unknown, or fails its checksum.
+    InvalidKey,
+    /// The key was revoked.
+    RevokedKey,
+    /// `x-kt-codebase` names a codebase that the key does not have.
+    CodebaseNotAllowed {
+        /// What was asked for.
+        codebase: String,
+    },
+    /// The path is none that a dialect knows.
+    UnknownPath {
+        /// The path as it came.
+        path: String,
+    },
+    /// The path is known, the method is not right.
+    WrongMethod {
+        /// The method that is.
+        allow: &'static str,
+    },
+    /// No route serves the model.
+    ModelNotFound {
+        /// The model as the client wrote it.
+        model: String,
+    },
+    /// The body is not the JSON it should be.
+    InvalidBody {
+        /// What is wrong and where.
+        what: String,
+    },
+    /// A field is missing or of the wrong type.
+    InvalidField {
+        /// The field.
+        field: String,
+        /// What it should be.
+        what: String,
+    },
+    /// The content type or content encoding is not one that is read.
+    UnsupportedMedia {
+        /// What came and what is read.
+        what: String,
+    },
+    /// The body is larger than `gateway.request_bytes_max`.
+    TooLarge {
+        /// The bound in bytes.
+        bytes_max: u64,
+    },
+    /// A policy refused the request.
+    PolicyBlocked {
+        /// The policy's name in the chain.
+        policy: String,
+        /// The configured status, 409 by default.
+        status: u16,
+        /// What was refused, in words.
+        what: String,
+    },
+    /// No snapshot of the configuration has arrived: everything is refused.
+    NotReady,
+    /// The sidecar cannot be reached and the configuration says to refuse.
+    SidecarUnavailable,
+    /// The sidecar is shutting down.
+    Draining,
+    /// The ticket of the lane is unknown, used, too old, or not for this body.
+    TicketRefused,
+    /// The provider could not be reached.
+    UpstreamUnreachable {
+        /// The target's id.
+        target: String,
+    },
+    /// The provider's answer broke off.
+    UpstreamCutShort {
+        /// The target's id.
+        target: String,
+    },
+    /// Something that should not happen did; it has been counted and logged.
+    Internal,
+}
+
+// === impl Problem ===
+
+impl Problem {
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::MissingKey | Self::InvalidKey | Self::RevokedKey => 401,
+            Self::CodebaseNotAllowed { .. } => 403,
+            Self::UnknownPath { .. } | Self::ModelNotFound { .. } => 404,
+            Self::WrongMethod { .. } => 405,
+            Self::InvalidBody { .. } | Self::InvalidField { .. } => 400,
+            Self::UnsupportedMedia { .. } => 415,
+            Self::TooLarge { .. } => 413,
+            Self::PolicyBlocked { status, .. } => *status,
+            Self::NotReady | Self::SidecarUnavailable | Self::Draining | Self::TicketRefused => 503,
+            Self::UpstreamUnreachable { .. } | Self::UpstreamCutShort { .. } => 502,
+            Self::Internal => 500,
+        }
+    }
+
+    /// The stable code, also the word in logs and metrics.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::MissingKey => "missing_api_key",
+            Self::InvalidKey => "invalid_api_key",
+            Self::RevokedKey => "revoked_api_key",
+            Self::CodebaseNotAllowed { .. } => "codebase_not_allowed",
+            Self::UnknownPath { .. } => "unknown_path",
+            Self::WrongMethod { .. } => "method_not_allowed",
+            Self::ModelNotFound { .. } => "model_not_found",
+            Self::InvalidBody { .. } => "invalid_json",
+            Self::InvalidField { .. } => "invalid_field",
+            Self::UnsupportedMedia { .. } => "unsupported_media_type",
+            Self::TooLarge { .. } => "request_too_large",
+            Self::PolicyBlocked { .. } => "policy_blocked",
+            Self::NotReady => "not_ready",
+            Self::SidecarUnavailable => "sidecar_unavailable",
+            Self::Draining => "draining",
+            Self::TicketRefused => "ticket_refused",
+            Self::UpstreamUnreachable { .. } => "upstream_unreachable",
+            Self::UpstreamCutShort { .. } => "upstream_cut_short",
+            Self::Internal => "internal_error",
+        }
+    }
+
+    /// The field at fault, for dialects that name one.
+    #[must_use]
+    pub fn param(&self) -> Option<&str> {
+        match self {
+            Self::InvalidField { field, .. } => Some(field),
+            Self::ModelNotFound { .. } => Some("model"),
+            Self::MissingKey
+            | Self::InvalidKey
+            | Self::RevokedKey
+            | Self::CodebaseNotAllowed { .. }
+            | Self::UnknownPath { .. }
+            | Self::WrongMethod { .. }
+            | Self::InvalidBody { .. }
+            | Self::UnsupportedMedia { .. }
+            | Self::TooLarge { .. }
+            | Self::PolicyBlocked { .. }
+            | Self::NotReady
+            | Self::SidecarUnavailable
+            | Self::Draining
+            | Self::TicketRefused
+            | Self::UpstreamUnreachable { .. }
+            | Self::UpstreamCutShort { .. }
+            | Self::Internal => None,
+        }
+    }
+
+    /// Seconds after which the same request may succeed: the value of `Retry-After`. `None` where a
+    /// retry cannot help, which the client is told with `x-should-retry: false`.
+    #[must_use]
+    pub const fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::NotReady | Self::SidecarUnavailable | Self::Draining | Self::TicketRefused => {
+                Some(1)
+            }
+            Self::UpstreamUnreachable { .. } | Self::UpstreamCutShort { .. } | Self::Internal => {
+                Some(1)
+            }
+            Self::MissingKey
+            | Self::InvalidKey
+            | Self::RevokedKey
+            | Self::CodebaseNotAllowed { .. }
+            | Self::UnknownPath { .. }
+            | Self::WrongMethod { .. }
+            | Self::ModelNotFound { .. }
+            | Self::InvalidBody { .. }
+            | Self::InvalidField { .. }
+            | Self::UnsupportedMedia { .. }
+            | Self::TooLarge { .. }
+            | Self::PolicyBlocked { .. } => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    /// What happened and what to do, for the person who reads the client's error.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::MissingKey => f.write_str(
+                "No gateway key. Send it as 'Authorization: Bearer kt_gk_…' or as 'x-api-key'.",
+            ),
+            Self::InvalidKey => f.write_str("The gateway key is not valid here. Check it for typos, or ask for a new one."),
+            Self::RevokedKey => f.write_str("The gateway key was revoked. Ask your platform team for a new one."),
+            Self::CodebaseNotAllowed { codebase } => write!(f, "The gateway key has no codebase '{codebase}'; x-kt-codebase may only narrow what the key allows."),
+            Self::UnknownPath { path } => write!(f, "Unknown path '{path}'. This gateway serves POST /v1/chat/completions, GET /v1/models and GET /health."),
+            Self::WrongMethod { allow } => write!(f, "This path takes {allow} only."),
+            Self::ModelNotFound { model } => write!(f, "The model '{model}' does not exist or this gateway has no route to it. GET /v1/models lists what it has."),
+            Self::InvalidBody { what } => write!(f, "The request body is not valid JSON: {what}."),
+            Self::InvalidField { field, what } => write!(f, "'{field}' {what}."),
+            Self::UnsupportedMedia { what } => f.write_str(what),
+            Self::TooLarge { bytes_max } => write!(f, "The request body is larger than this gateway takes ({bytes_max} bytes)."),
+            Self::PolicyBlocked { policy, what, .. } => write!(f, "Refused by policy '{policy}': {what}."),
+            Self::NotReady => f.write_str("The gateway has no configuration yet and refuses everything until it has. Try again in a moment."),
+            Self::SidecarUnavailable => f.write_str("The gateway's sidecar cannot be reached. Try again in a moment."),
+            Self::Draining => f.write_str("The gateway is restarting. Try again in a moment."),
+            Self::TicketRefused => f.write_str("The gateway lost track of this request. Try again."),
+            Self::UpstreamUnreachable { target } => write!(f, "The provider target '{target}' could not be reached. Try again in a moment."),
+            Self::UpstreamCutShort { target } => write!(f, "The answer of provider target '{target}' broke off."),
+            Self::Internal => f.write_str("Something went wrong inside the gateway. The request id leads to its log line."),
+        }
+    }
+}

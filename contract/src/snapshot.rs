@@ -1,0 +1,121 @@
+//! The part of the configuration that decides about requests, as the sidecar publishes it through the
+//! change feed. The filter's Envoy configuration holds constants only; everything else is here.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::hex::Digest;
+
+/// What a filter needs to decide about requests. At most 1 MiB as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// Changes whenever anything else in here does: 16 hexadecimal digits of a digest of the rest.
+    pub version: String,
+    /// Bounds on requests.
+    pub limits: RequestLimits,
+    /// How the cache is used.
+    pub cache: CacheSettings,
+    /// What serves which model.
+    pub models: ModelTable,
+    /// The effective policy.
+    pub policy: PolicySettings,
+    /// What to do when the sidecar cannot be reached.
+    pub on_sidecar_loss: OnSidecarLoss,
+}
+
+/// Bounds on requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestLimits {
+    /// The largest body.
+    pub request_bytes_max: u64,
+    /// How deep its JSON may nest.
+    pub json_depth_max: usize,
+    /// How many values its JSON may hold.
+    pub json_nodes_max: usize,
+}
+
+/// How the cache is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheSettings {
+    /// `workflow_cache.enabled`.
+    pub enabled: bool,
+    /// The tier of every request.
+    pub tier: Tier,
+    /// Bytes that each worker's own cache may hold; 0 turns it off.
+    pub l1_bytes_max: u64,
+}
+
+/// Who shares entries; see [`crate::gates::Scope`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tier {
+    /// Organization and agent gateway group.
+    #[serde(rename = "org_shared_cache")]
+    OrgShared,
+    /// Organization and gateway key.
+    #[serde(rename = "private_edge_cache")]
+    PrivateEdge,
+    /// Organization and gateway.
+    #[serde(rename = "physical_gateway_private_cache_only")]
+    PhysicalGateway,
+}
+
+/// What serves which model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelTable {
+    /// Sorted by `model`; each model once.
+    pub routes: Vec<ModelRoute>,
+}
+
+/// The target of one model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRoute {
+    /// The model as clients name it.
+    pub model: String,
+    /// The target's id: the egress route and the direct route carry it.
+    pub target: String,
+    /// The provider's name.
+    pub provider: String,
+    /// The version the configuration pins, part of the model gate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// The effective policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySettings {
+    /// The policy gate: a digest of everything in the policy that can change an answer.
+    pub digest: Digest,
+    /// The status of a block; 409 as the seeds have it.
+    pub block_status: u16,
+    /// `model-allowlist`: the only models that may be asked for; `None` where the chain has no such policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_allowlist: Option<BTreeSet<String>>,
+}
+
+/// What the filter does when the sidecar cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnSidecarLoss {
+    /// The primary target is called directly: uncached, still authenticated and checked.
+    Direct,
+    /// 503 with `Retry-After`.
+    Unavailable,
+}
+
+// === impl ModelTable ===
+
+impl ModelTable {
+    /// The route of `model`.
+    #[must_use]
+    pub fn route(&self, model: &str) -> Option<&ModelRoute> {
+        let at = self.routes.binary_search_by(|route| route.model.as_str().cmp(model)).ok()?;
+        self.routes.get(at)
+    }
+}

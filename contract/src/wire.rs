@@ -1,0 +1,21 @@
+//! What filter and sidecar say to each other, over HTTP on the sidecar's Unix socket.
+//!
+//! Every request and reply names [`VERSION`]; a reply without the marker header did not come from a
+//! sidecar (Envoy answers for a lost one), and one of another version is treated as a lost sidecar.
+//! Golden fixtures in `tests/fixtures/wire` hold the exact bytes.
+
+pub mod admit;
+pub mod explain;
+pub mod feed;
+pub mod headers;
+pub mod principal;
+
+/// The version of everything in here. Changes with any change of meaning.
+pub const VERSION: u16 = 1;
+
+/// The path of the admit callout.
+pub const PATH_ADMIT: &str = "/v1/admit";
+/// The path of the change feed.
+pub const PATH_FEED: &str = "/v1/feed";
+/// The path of the principal lookup.
+pub const PATH_PRINCIPAL: &str = "/v1/principal";

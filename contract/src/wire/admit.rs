@@ -1,0 +1,87 @@
+//! Admit: may this request be served from the cache, and if not, under which ticket may it take the lane?
+//! A pure read: nothing is acquired, so a client that leaves here leaves nothing behind.
+
+use serde::{Deserialize, Serialize};
+
+use crate::gates::Gates;
+use crate::hex::Digest;
+use crate::key::{CacheKey, CheckHash, RequestDigests};
+use crate::outcome::Reason;
+use crate::principal::KeyHash;
+
+/// The body of `POST /v1/admit`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdmitRequest {
+    /// [`super::VERSION`].
+    pub version: u16,
+    /// Minted by the filter: 32 hexadecimal digits.
+    pub request_id: String,
+    /// The gateway that asks: whose egress makes the call, and where a ticket is valid. Never in a key.
+    pub gateway: String,
+    /// Whose request it is. The sidecar resolves it again.
+    pub principal: KeyHash,
+    /// The gates, in full.
+    pub gates: Gates,
+    /// The digests of the canonical request.
+    pub request: RequestDigests,
+    /// The key that the filter computed; the sidecar computes it again.
+    pub key: CacheKey,
+    /// The independent check hash.
+    pub check: CheckHash,
+    /// BLAKE3 of the body as it will be forwarded.
+    pub body: Digest,
+    /// The id of the primary target.
+    pub target: String,
+    /// The shape in which the client wants the answer.
+    pub reply: ReplyShape,
+    /// Whether the client itself set the length limit, so that an answer ended by it is complete.
+    pub client_limited: bool,
+    /// Why the cache must not be used, if it must not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bypass: Option<Reason>,
+}
+
+/// The shape in which a client wants its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplyShape {
+    /// One JSON object.
+    Json,
+    /// A server-sent event stream.
+    Sse {
+        /// Whether the client asked for the usage chunk.
+        include_usage: bool,
+    },
+}
+
+/// The decision, in the header [`super::headers::ADMIT`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "decision", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Admitted {
+    /// The reply's body is the answer.
+    Hit {
+        /// Its content type.
+        content_type: String,
+        /// How long ago the entry was made, in seconds.
+        age_s: u64,
+        /// How long it stays fresh, in milliseconds: a worker's own cache keeps it no longer.
+        fresh_ms: u64,
+        /// `provider/model` that served it.
+        served_by: String,
+    },
+    /// The request takes the lane.
+    Lane {
+        /// Random, single use, bound to request, principal and key.
+        ticket: String,
+        /// Why it was no inline hit.
+        reason: Reason,
+    },
+    /// The principal is not known, or not any more.
+    Unauthenticated {
+        /// Whether the key was valid once.
+        revoked: bool,
+    },
+    /// The sidecar is shutting down.
+    Draining,
+}

@@ -1,0 +1,36 @@
+//! The names of headers, inside and outside.
+
+/// Everything with this prefix is ours: stripped from what a client sends, and from what a provider answers.
+pub const INTERNAL_PREFIX: &str = "x-kt-";
+
+/// On every reply of a sidecar: the wire version. Without it, Envoy spoke and not the sidecar.
+pub const MARKER: &str = "x-kt-wire";
+/// The decision of an admit reply, as JSON; the reply's body is the inline hit, if there is one.
+pub const ADMIT: &str = "x-kt-admit";
+/// Set by the filter, matched and removed by Envoy: `sidecar`, or `direct-<target id>`.
+pub const LANE: &str = "x-kt-lane";
+/// The ticket of a request on the lane.
+pub const TICKET: &str = "x-kt-ticket";
+/// On the egress listener: the id of the target.
+pub const TARGET: &str = "x-kt-target";
+
+/// A client's hint that narrows the codebases of its key.
+pub const CODEBASE: &str = "x-kt-codebase";
+
+/// The request id: minted by the filter, answered to the client, sent to the provider.
+pub const REQUEST_ID: &str = "x-request-id";
+/// hit, miss, coalesced, stale or bypass.
+pub const CACHE_STATUS_SHORT: &str = "x-cache-status";
+/// RFC 9211.
+pub const CACHE_STATUS: &str = "cache-status";
+/// Whether fabric context was attached.
+pub const FABRIC_ATTACHED: &str = "x-fabric-attached";
+/// The provider and model that served, as `provider/model`.
+pub const SERVED_BY: &str = "x-kt-served-by";
+/// `false` on refusals that a retry cannot help.
+pub const SHOULD_RETRY: &str = "x-should-retry";
+
+/// The lane value that leads to the sidecar.
+pub const LANE_SIDECAR: &str = "sidecar";
+/// The prefix of lane values that lead directly to a target.
+pub const LANE_DIRECT_PREFIX: &str = "direct-";

@@ -1,0 +1,30 @@
+//! The principal lookup: who stands behind a key?
+
+use serde::{Deserialize, Serialize};
+
+use crate::principal::{KeyHash, Principal};
+
+/// The body of `POST /v1/principal`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrincipalRequest {
+    /// [`super::VERSION`].
+    pub version: u16,
+    /// The digest of the key.
+    pub key: KeyHash,
+}
+
+/// The body of the reply, which is 200 in every case: a 404 could come from somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case", deny_unknown_fields)]
+pub enum PrincipalReply {
+    /// The key is valid.
+    Known {
+        /// What it stands for.
+        principal: Principal,
+    },
+    /// The key was revoked.
+    Revoked,
+    /// There never was such a key.
+    Unknown,
+}
