@@ -10,6 +10,7 @@ pub mod constants;
 pub mod gates;
 pub mod gateway_key;
 pub mod hex;
+pub mod identify;
 pub mod json;
 pub mod key;
 pub mod limits;
