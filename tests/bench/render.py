@@ -1,0 +1,106 @@
+"""Makes docs/reference/performance.md from the raw figures of one bench run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+# What DESIGN asks for: (path, what, must, aim, which figure, whether more is better).
+TARGETS = [
+    ("l1_hit", "L1 hit: throughput", 1.0, 1.5, "throughput_ratio", True),
+    ("l1_hit", "L1 hit: p50 at one connection", 1.0, None, "p50_ratio", False),
+    ("shared_hit", "shared hit: throughput", 0.5, 0.8, "throughput_ratio", True),
+    ("shared_hit", "shared hit: added p50", 1.0, None, "added_p50_ratio", False),
+    ("miss", "miss, wallet off: throughput", 0.15, 0.3, "throughput_ratio", True),
+    ("miss", "miss, wallet off: added p50", 4.0, 2.0, "added_p50_ratio", False),
+]
+
+
+def verdict(reached: float, must: float, aim: float | None, more: bool) -> str:
+    if aim is not None and (reached >= aim if more else reached <= aim):
+        return "aim reached"
+    return "reached" if (reached >= must if more else reached <= must) else "**missed**"
+
+
+def targets(median: dict) -> list[str]:
+    lines = ["| work | must | aim | reached | |", "|---|---|---|---|---|"]
+    for path, what, must, aim, figure, more in TARGETS:
+        reached = median[path][figure]
+        sign = "≥" if more else "≤"
+        wish = f"{sign} {aim:g} ×" if aim is not None else ""
+        lines.append(f"| {what} | {sign} {must:g} × | {wish} | {reached:.2f} × | {verdict(reached, must, aim, more)} |")
+    return lines
+
+
+def absolutes(median: dict) -> list[str]:
+    lines = ["| path | requests/s at 32 connections | p99 there | p50 at one connection |", "|---|---|---|---|"]
+    for path, figures in median.items():
+        lines.append(f"| {path} | {figures['rps']:.0f} | {figures['p99_us'] / 1000:.2f} ms "
+                     f"| {figures['p50_us'] / 1000:.3f} ms |")
+    return lines
+
+
+def spread(raw: dict) -> list[str]:
+    lines = ["| path | every round, requests/s at 32 connections | every round, p50 at one connection (µs) |",
+             "|---|---|---|"]
+    for path, runs in raw.items():
+        rates = ", ".join(f"{run['rps']:.0f}" for run in runs["c32"])
+        middles = ", ".join(f"{run['p50_us']:.0f}" for run in runs["c1"])
+        lines.append(f"| {path} | {rates} | {middles} |")
+    return lines
+
+
+def fuel(report: dict) -> list[str]:
+    if not report["fuel"]:
+        return ["Not measured in this run: the wasmtime host was not built (`make test-filter` builds it)."]
+    lines = ["| path | body | fuel | fuel per byte of body |", "|---|---|---|---|"]
+    for row in report["fuel"]["rows"]:
+        lines.append(f"| {row['path']} | {row['body_bytes']} | {row['fuel']} | {row['fuel'] / row['body_bytes']:.1f} |")
+    return lines
+
+
+def page(report: dict) -> str:
+    machine = report["machine"]
+    return "\n".join([
+        "# Performance",
+        "",
+        "Measured, not promised. This page is written by `make bench` from `docs/reference/performance.json`, which",
+        "holds every raw figure; ratios judge, absolutes only show the machine.",
+        "",
+        f"Run of {report['date']}: Envoy {report['envoy']}, one worker each, {machine['cpus']} cores shared by client,",
+        f"gateway, sidecar and provider, kernel {machine['kernel']}; request {report['request_bytes']} bytes, answer",
+        f"{report['answer_bytes']} bytes; {report['rounds']} interleaved rounds of {report['seconds']} s; medians.",
+        "The provider is an Envoy that answers at once, and the bare Envoy proxies the same answer from it.",
+        "",
+        "## Beside a bare Envoy",
+        "",
+        *targets(report["median"]),
+        "",
+        "\"Added p50\" is the time on top of the bare Envoy's, in multiples of the bare Envoy's.",
+        "",
+        "## Absolute figures",
+        "",
+        *absolutes(report["median"]),
+        "",
+        "## Every round",
+        "",
+        *spread(report["raw"]),
+        "",
+        "## Filter CPU: fuel per request",
+        "",
+        "Fuel counts the module's own WebAssembly instructions in the wasmtime host: the same number on every",
+        "machine, without what the host does for it.",
+        "",
+        *fuel(report),
+        "",
+    ])
+
+
+def main() -> None:
+    source = Path(sys.argv[1])
+    source.with_suffix(".md").write_text(page(json.loads(source.read_text())))
+
+
+if __name__ == "__main__":
+    main()
