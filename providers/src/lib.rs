@@ -1,1 +1,16 @@
-//! Placeholder of the skeleton commit.
+//! What kt knows of provider dialects: is a request ours, what does it ask, is an answer complete, how is a
+//! stored answer told again in the shape somebody wants, and how are refusals worded.
+//!
+//! A pure crate: bytes in, values out; no I/O, no clock, no randomness. It never decides whether an answer
+//! is stored or who may see it; it only says what the answer is.
+
+mod answer;
+mod dialect;
+mod openai_chat;
+mod recognize;
+pub mod sse;
+
+pub use answer::{CannotReplay, Complete, Incomplete, Recorded, Replay, Usage};
+pub use dialect::{Asked, Dialect};
+pub use openai_chat::UsageHider;
+pub use recognize::{Recognized, recognize};

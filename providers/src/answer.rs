@@ -1,0 +1,127 @@
+//! What is said about a recorded answer, in every dialect: whether it is complete, what it used, and how it
+//! is told again.
+
+use std::borrow::Cow;
+
+use kt_contract::outcome::Reason;
+
+/// The shape in which the provider answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Recorded {
+    /// One JSON object.
+    Json,
+    /// A server-sent event stream.
+    Sse,
+}
+
+/// An answer that may be stored, as far as its own content goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complete {
+    /// The tokens it took; `None` where the provider told none, or none that can be believed.
+    pub usage: Option<Usage>,
+    /// The model that the provider says has answered.
+    pub model: Option<String>,
+}
+
+/// Tokens of one answer: integers that a provider told and that were checked, at most 2^53−1 each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub input_tokens: u64,
+    /// Tokens of the answer, hidden reasoning included.
+    pub output_tokens: u64,
+}
+
+/// Why an answer must not be stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Incomplete {
+    /// It ends before its end: no `[DONE]`, a line or an event without its end, JSON without its end.
+    #[error("the answer is cut short")]
+    CutShort,
+    /// Something in it is not the JSON that it should be.
+    #[error("the answer is malformed")]
+    Malformed,
+    /// A line of the stream is longer than `SSE_LINE_BYTES_MAX`, or an event beyond its bound.
+    #[error("an event of the stream is too long")]
+    EventTooLong,
+    /// It carries an error, whatever its status says.
+    #[error("the answer carries an error")]
+    ErrorInBand,
+    /// It has no choices.
+    #[error("the answer has no choices")]
+    NoChoices,
+    /// A choice has no end, or is missing between others.
+    #[error("choice {index} has no finish_reason")]
+    ChoiceUnfinished {
+        /// The index of the choice.
+        index: u64,
+    },
+    /// A choice ended for a reason that is not stored.
+    #[error("a choice ended with finish_reason '{reason}'")]
+    FinishReason {
+        /// The provider's word, shortened.
+        reason: String,
+    },
+    /// Something follows `[DONE]`.
+    #[error("the stream goes on after its end")]
+    AfterDone,
+}
+
+/// An entry, told again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay<'a> {
+    /// The content type of `body`.
+    pub content_type: &'static str,
+    /// The whole body; borrowed where it is the recorded one, byte for byte.
+    pub body: Cow<'a, [u8]>,
+}
+
+/// Why an entry cannot be told in the shape that was asked for: an SDK could tell the replay from a live
+/// answer, so a live answer it must be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CannotReplay {
+    /// The shape has usage and the recording has none.
+    #[error("the recorded answer has no usage")]
+    NoUsage,
+    /// Pieces of the answer have no one meaning once they are put together: `what` names the field.
+    #[error("the recorded answer cannot be put together: {what}")]
+    Ambiguous {
+        /// The field at fault.
+        what: String,
+    },
+    /// The recording is not a complete answer. An entry never is that; it is refused all the same.
+    #[error("the recorded answer is not complete")]
+    Incomplete(#[from] Incomplete),
+}
+
+// === impl Incomplete ===
+
+impl Incomplete {
+    /// The reason for headers, logs and metrics.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::FinishReason { .. } => Reason::FinishReason,
+            Self::CutShort
+            | Self::Malformed
+            | Self::EventTooLong
+            | Self::ErrorInBand
+            | Self::NoChoices
+            | Self::ChoiceUnfinished { .. }
+            | Self::AfterDone => Reason::Incomplete,
+        }
+    }
+}
+
+// === impl CannotReplay ===
+
+impl CannotReplay {
+    /// The reason for headers, logs and metrics.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::NoUsage | Self::Ambiguous { .. } => Reason::Shape,
+            Self::Incomplete(_) => Reason::Corrupt,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The dialects, as one closed set: each question of the crate's users, dispatched to the dialect's file.
+
+use kt_contract::json::Node;
+use kt_contract::problem::Problem;
+use kt_contract::wire::admit::ReplyShape;
+
+use crate::answer::{CannotReplay, Complete, Incomplete, Recorded, Replay};
+use crate::openai_chat;
+
+/// A language that clients and providers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// OpenAI chat completions.
+    OpenAiChat,
+}
+
+/// What a request asks for, apart from its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The model as the client names it.
+    pub model: String,
+    /// The shape in which the client wants the answer.
+    pub reply: ReplyShape,
+    /// Whether the client set the length limit itself, so that an answer ended by it is complete.
+    pub client_limited: bool,
+}
+
+// === impl Dialect ===
+
+impl Dialect {
+    /// Every dialect.
+    pub const ALL: &[Self] = &[Self::OpenAiChat];
+
+    /// The word in the model gate, in logs and in metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "openai_chat",
+        }
+    }
+
+    /// The path that speaks it, here and at the provider.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => openai_chat::PATH,
+        }
+    }
+
+    /// The outermost fields of a request that are not in the key (DESIGN, section 4): they cannot change
+    /// the answer, or another gate has them.
+    #[must_use]
+    pub const fn left_out(self) -> &'static [&'static str] {
+        match self {
+            Self::OpenAiChat => openai_chat::LEFT_OUT,
+        }
+    }
+
+    /// The request headers that can change the answer: they are in the key, and forwarded. Lower case.
+    #[must_use]
+    pub const fn semantic_headers(self) -> &'static [&'static str] {
+        match self {
+            Self::OpenAiChat => openai_chat::SEMANTIC_HEADERS,
+        }
+    }
+
+    /// Reads what a request asks for.
+    ///
+    /// # Errors
+    /// The field that is missing, of the wrong type, or names an object that lives at the provider.
+    pub fn read(self, body: &Node<'_>) -> Result<Asked, Problem> {
+        match self {
+            Self::OpenAiChat => openai_chat::read(body),
+        }
+    }
+
+    /// The body of a refusal, as the dialect's clients expect it.
+    #[must_use]
+    pub fn error_body(self, problem: &Problem) -> Vec<u8> {
+        match self {
+            Self::OpenAiChat => openai_chat::error_body(problem),
+        }
+    }
+
+    /// The event that ends a stream which has failed after its first byte.
+    #[must_use]
+    pub fn error_event(self, problem: &Problem) -> Vec<u8> {
+        match self {
+            Self::OpenAiChat => openai_chat::error_event(problem),
+        }
+    }
+
+    /// The body's part of the write rule (SEMANTICS, section 3). `body` is all that came, after a clean end
+    /// of the transport; `client_limited` is what [`Self::read`] said of the request.
+    ///
+    /// # Errors
+    /// Why the answer must not be stored.
+    pub fn judge(
+        self,
+        recorded: Recorded,
+        body: &[u8],
+        client_limited: bool,
+    ) -> Result<Complete, Incomplete> {
+        match self {
+            Self::OpenAiChat => openai_chat::judge(recorded, body, client_limited),
+        }
+    }
+
+    /// Tells a stored answer in the shape that a client wants.
+    ///
+    /// # Errors
+    /// Why it cannot be told so that an SDK would take it for a live answer.
+    pub fn replay(
+        self,
+        recorded: Recorded,
+        body: &[u8],
+        want: ReplyShape,
+    ) -> Result<Replay<'_>, CannotReplay> {
+        match self {
+            Self::OpenAiChat => openai_chat::replay(recorded, body, want),
+        }
+    }
+
+    /// The request as it goes upstream so that a stream tells its usage; every other byte stays. `None`
+    /// where nothing is to be changed: it asks for usage already, or for no stream.
+    #[must_use]
+    pub fn with_usage(self, body: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::OpenAiChat => openai_chat::with_usage(body),
+        }
+    }
+}

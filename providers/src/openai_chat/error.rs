@@ -1,0 +1,70 @@
+//! How refusals are worded: OpenAI's error envelope, as a body and as the last event of a broken stream.
+
+use kt_contract::problem::Problem;
+use serde_json::json;
+
+/// `{"error":{"message","type","param","code"}}`
+pub(crate) fn error_body(problem: &Problem) -> Vec<u8> {
+    // OpenAI's own word for everything that the request is at fault for, unknown keys included.
+    let kind = if problem.status() < 500 { "invalid_request_error" } else { "server_error" };
+    let envelope = json!({
+        "error": {
+            "message": problem.to_string(),
+            "type": kind,
+            "param": problem.param(),
+            "code": problem.code(),
+        }
+    });
+    envelope.to_string().into_bytes()
+}
+
+/// The same envelope as an event: SDKs raise it when a `data` line holds a non-null `error`.
+pub(crate) fn error_event(problem: &Problem) -> Vec<u8> {
+    let mut event = b"data: ".to_vec();
+    event.extend_from_slice(&error_body(problem));
+    event.extend_from_slice(b"\n\n");
+    event
+}
+
+#[cfg(test)]
+mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    use super::*;
+
+    fn parsed(bytes: &[u8]) -> serde_json::Value {
+        serde_json::from_slice(bytes).unwrap()
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_refusal_has_openais_four_fields() {
+        let problem = Problem::ModelNotFound { model: "gpt-\"9\"".into() };
+        let body = parsed(&error_body(&problem));
+        assert_eq!(body["error"]["message"], problem.to_string());
+        assert_eq!(body["error"]["type"], "invalid_request_error");
+        assert_eq!(body["error"]["param"], "model");
+        assert_eq!(body["error"]["code"], "model_not_found");
+        assert_eq!(body["error"].as_object().unwrap().len(), 4);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_refusal_without_a_field_has_a_null_param() {
+        assert!(parsed(&error_body(&Problem::MissingKey))["error"]["param"].is_null());
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn our_own_faults_are_server_errors() {
+        let body = parsed(&error_body(&Problem::SidecarUnavailable));
+        assert_eq!(body["error"]["type"], "server_error");
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn an_error_event_is_one_line_of_data_whatever_the_message_holds() {
+        let problem = Problem::InvalidField { field: "a\nb\r\n".into(), what: "is\n\nodd".into() };
+        let event = error_event(&problem);
+        let text = std::str::from_utf8(&event).unwrap();
+        let data = text.strip_prefix("data: ").unwrap().strip_suffix("\n\n").unwrap();
+        assert!(!data.contains(['\n', '\r']));
+        assert_eq!(parsed(data.as_bytes()), parsed(&error_body(&problem)));
+    }
+}

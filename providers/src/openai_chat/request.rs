@@ -1,0 +1,198 @@
+//! What a request asks for. It reads only what kt itself must know; everything else is the provider's to judge.
+
+use kt_contract::json::Node;
+use kt_contract::problem::Problem;
+use kt_contract::wire::admit::ReplyShape;
+
+use crate::dialect::Asked;
+
+/// Reads model, shape and length limit, and refuses what only one provider account could resolve.
+pub(crate) fn read(body: &Node<'_>) -> Result<Asked, Problem> {
+    if body.as_object().is_none() {
+        return Err(Problem::InvalidBody { what: "it must be an object".into() });
+    }
+    let model = match body.field("model").and_then(Node::as_str) {
+        Some(model) if !model.is_empty() => model.to_owned(),
+        Some(_) | None => return Err(invalid("model", "must be a non-empty string")),
+    };
+    let Some(messages) = body.field("messages").and_then(Node::as_array) else {
+        return Err(invalid("messages", "must be an array"));
+    };
+    refuse_object_ids(body, messages)?;
+    Ok(Asked { model, reply: reply_shape(body)?, client_limited: is_client_limited(body) })
+}
+
+fn reply_shape(body: &Node<'_>) -> Result<ReplyShape, Problem> {
+    let options = match body.field("stream_options") {
+        None | Some(Node::Null) => None,
+        Some(options @ Node::Object(_)) => options.field("include_usage"),
+        Some(_) => return Err(invalid("stream_options", "must be an object or null")),
+    };
+    let include_usage = truth(options, "stream_options.include_usage")?;
+    Ok(match truth(body.field("stream"), "stream")? {
+        true => ReplyShape::Sse { include_usage },
+        false => ReplyShape::Json,
+    })
+}
+
+/// A boolean that may be absent or null, which both mean false.
+fn truth(node: Option<&Node<'_>>, field: &str) -> Result<bool, Problem> {
+    match node {
+        None | Some(Node::Null) => Ok(false),
+        Some(Node::Bool(truth)) => Ok(*truth),
+        Some(_) => Err(invalid(field, "must be a boolean or null")),
+    }
+}
+
+fn is_client_limited(body: &Node<'_>) -> bool {
+    ["max_tokens", "max_completion_tokens"]
+        .iter()
+        .any(|field| matches!(body.field(field), Some(Node::Number(_))))
+}
+
+/// An id of an object at the provider means something in one provider account only; the answers of a group
+/// must not depend on whose account that is.
+fn refuse_object_ids(body: &Node<'_>, messages: &[Node<'_>]) -> Result<(), Problem> {
+    if is_there(body.field("previous_response_id")) {
+        return Err(object_id("previous_response_id".into()));
+    }
+    for (at, message) in messages.iter().enumerate() {
+        // An assistant's earlier spoken answer, by its id.
+        if is_there(message.field("audio").and_then(|audio| audio.field("id"))) {
+            return Err(object_id(format!("messages[{at}].audio.id")));
+        }
+        let parts = message.field("content").and_then(Node::as_array).unwrap_or_default();
+        for (part_at, part) in parts.iter().enumerate() {
+            if is_there(part.field("file").and_then(|file| file.field("file_id"))) {
+                return Err(object_id(format!("messages[{at}].content[{part_at}].file.file_id")));
+            }
+        }
+    }
+    Ok(())
+}
+
+const fn is_there(node: Option<&Node<'_>>) -> bool {
+    !matches!(node, None | Some(Node::Null))
+}
+
+fn object_id(field: String) -> Problem {
+    let what = "names an object stored at the provider, which a shared gateway cannot resolve; \
+                send the content itself";
+    Problem::InvalidField { field, what: what.into() }
+}
+
+fn invalid(field: &str, what: &str) -> Problem {
+    Problem::InvalidField { field: field.into(), what: what.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use kt_contract::json::{Bounds, parse};
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    use super::*;
+
+    fn asked(body: &str) -> Result<Asked, Problem> {
+        let bounds = Bounds { depth_max: 64, nodes_max: 1_000 };
+        read(&parse(body.as_bytes(), bounds).unwrap())
+    }
+
+    fn with(rest: &str) -> Result<Asked, Problem> {
+        asked(&format!(r#"{{"model":"m","messages":[]{rest}}}"#))
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn the_smallest_request_asks_for_json() {
+        let expected = Asked { model: "m".into(), reply: ReplyShape::Json, client_limited: false };
+        assert_eq!(with(""), Ok(expected));
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn stream_and_its_options_decide_the_shape() {
+        let sse = |include_usage| ReplyShape::Sse { include_usage };
+        for (rest, expected) in [
+            (r#","stream":false"#, ReplyShape::Json),
+            (r#","stream":null"#, ReplyShape::Json),
+            (r#","stream":true"#, sse(false)),
+            (r#","stream":true,"stream_options":null"#, sse(false)),
+            (r#","stream":true,"stream_options":{}"#, sse(false)),
+            (r#","stream":true,"stream_options":{"include_usage":null}"#, sse(false)),
+            (r#","stream":true,"stream_options":{"include_usage":false}"#, sse(false)),
+            (r#","stream":true,"stream_options":{"include_usage":true}"#, sse(true)),
+            (r#","stream_options":{"include_usage":true}"#, ReplyShape::Json),
+        ] {
+            assert_eq!(with(rest).map(|asked| asked.reply), Ok(expected), "{rest}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_length_limit_is_a_number_of_the_client() {
+        for (rest, expected) in [
+            ("", false),
+            (r#","max_tokens":null"#, false),
+            (r#","max_tokens":"5""#, false),
+            (r#","max_tokens":5"#, true),
+            (r#","max_completion_tokens":5"#, true),
+        ] {
+            assert_eq!(with(rest).map(|asked| asked.client_limited), Ok(expected), "{rest}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_refusal_names_the_field() {
+        for (body, field) in [
+            (r#"{"messages":[]}"#, "model"),
+            (r#"{"model":"","messages":[]}"#, "model"),
+            (r#"{"model":4,"messages":[]}"#, "model"),
+            (r#"{"model":null,"messages":[]}"#, "model"),
+            (r#"{"model":"m"}"#, "messages"),
+            (r#"{"model":"m","messages":{}}"#, "messages"),
+            (r#"{"model":"m","messages":[],"stream":"true"}"#, "stream"),
+            (r#"{"model":"m","messages":[],"stream":1}"#, "stream"),
+            (r#"{"model":"m","messages":[],"stream_options":[]}"#, "stream_options"),
+            (
+                r#"{"model":"m","messages":[],"stream_options":{"include_usage":"yes"}}"#,
+                "stream_options.include_usage",
+            ),
+        ] {
+            let problem = asked(body).unwrap_err();
+            assert_eq!((problem.param(), problem.status()), (Some(field), 400), "{body}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_body_that_is_no_object_is_refused() {
+        for body in ["null", "[]", "\"model\"", "1"] {
+            assert!(matches!(asked(body), Err(Problem::InvalidBody { .. })), "{body}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn ids_of_objects_at_the_provider_are_refused_by_their_place() {
+        for (body, field) in [
+            (
+                r#"{"model":"m","messages":[],"previous_response_id":"resp_1"}"#,
+                "previous_response_id",
+            ),
+            (
+                r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"t"},
+                    {"type":"file","file":{"file_id":"file-1"}}]}]}"#,
+                "messages[0].content[1].file.file_id",
+            ),
+            (
+                r#"{"model":"m","messages":[{"role":"user"},{"role":"assistant","audio":{"id":"a"}}]}"#,
+                "messages[1].audio.id",
+            ),
+        ] {
+            assert_eq!(asked(body).unwrap_err().param(), Some(field));
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn content_that_travels_in_the_request_is_fine() {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":[
+            {"type":"file","file":{"file_data":"data:…","filename":"a.pdf","file_id":null}},
+            {"type":"image_url","image_url":{"url":"data:…"}}, 7]}, "odd", {"content":null}]}"#;
+        assert!(asked(body).is_ok());
+    }
+}
