@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_key_reads_what_it_writes() {
-        let key = GatewayKey::from_random(&std::array::from_fn(|at| at as u8 * 7));
+        let key = GatewayKey::from_random(&std::array::from_fn(|at| u8::try_from(at * 7).unwrap()));
         let read = GatewayKey::parse(key.reveal()).unwrap();
         assert_eq!(read.reveal(), key.reveal());
         assert_eq!(read.hash(), key.hash());

@@ -76,7 +76,10 @@ mod tests {
     fn a_hint_narrows_and_never_widens() {
         let allowed = BTreeSet::from(["acme/web".to_owned(), "acme/api".to_owned()]);
         assert_eq!(narrowed(&allowed, None), Ok(allowed.clone()));
-        assert_eq!(narrowed(&allowed, Some("acme/api")), Ok(BTreeSet::from(["acme/api".to_owned()])));
+        assert_eq!(
+            narrowed(&allowed, Some("acme/api")),
+            Ok(BTreeSet::from(["acme/api".to_owned()]))
+        );
         for (allowed, hint) in [(allowed.clone(), "acme/secret"), (BTreeSet::new(), "acme/web")] {
             assert_eq!(
                 narrowed(&allowed, Some(hint)),

@@ -23,9 +23,9 @@ pub enum Node<'a> {
     /// A string, unescaped.
     String(Cow<'a, str>),
     /// An array.
-    Array(Vec<Node<'a>>),
+    Array(Vec<Self>),
     /// An object, sorted by key; no key occurs twice.
-    Object(Vec<(Cow<'a, str>, Node<'a>)>),
+    Object(Vec<(Cow<'a, str>, Self)>),
 }
 
 // === impl Node ===

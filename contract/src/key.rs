@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fields::Fields;
 use crate::gates::{Gates, ModelGate, Scope};
 use crate::hex::Digest;
 use crate::json::Node;
@@ -42,9 +43,6 @@ pub struct OrgKeys {
     /// For the MAC of stored entries.
     entry: [u8; 32],
 }
-
-/// A keyed hash over length-prefixed fields: ("ab", "c") and ("a", "bc") never meet.
-struct Fields(blake3::Hasher);
 
 // === impl OrgKeys ===
 
@@ -122,7 +120,7 @@ fn hash_gates(key: &[u8; 32], gates: &Gates, request: &Digest) -> Digest {
     let Gates { org, scope, codebases, fabric, policy, model, entitlements } = gates;
     let ModelGate { dialect, path, provider, served_model, version } = model;
 
-    let mut fields = Fields(blake3::Hasher::new_keyed(key));
+    let mut fields = Fields::keyed(key);
     fields.field(&[KEY_VERSION]);
     fields.field(org.as_bytes());
     fields.field(scope.tier().as_bytes());
@@ -140,35 +138,5 @@ fn hash_gates(key: &[u8; 32], gates: &Gates, request: &Digest) -> Digest {
     fields.optional(version.as_deref());
     fields.list(entitlements);
     fields.field(&request.0);
-    Digest(*fields.0.finalize().as_bytes())
-}
-
-// === impl Fields ===
-
-impl Fields {
-    fn field(&mut self, bytes: &[u8]) {
-        self.0.update(&(bytes.len() as u64).to_be_bytes());
-        self.0.update(bytes);
-    }
-
-    /// `None` and `Some("")` differ: a count comes first.
-    fn optional(&mut self, text: Option<&str>) {
-        self.list(text);
-    }
-
-    fn list<I>(&mut self, items: I)
-    where
-        I: IntoIterator,
-        I::Item: AsRef<str>,
-    {
-        let mut count: u64 = 0;
-        let mut inner = Vec::new();
-        for item in items {
-            count += 1;
-            inner.extend_from_slice(&(item.as_ref().len() as u64).to_be_bytes());
-            inner.extend_from_slice(item.as_ref().as_bytes());
-        }
-        self.0.update(&count.to_be_bytes());
-        self.field(&inner);
-    }
+    fields.finish()
 }

@@ -7,6 +7,7 @@
 #[cfg(feature = "config")]
 pub mod config;
 pub mod constants;
+mod fields;
 pub mod gates;
 pub mod gateway_key;
 pub mod hex;

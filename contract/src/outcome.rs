@@ -118,10 +118,7 @@ impl Reason {
     /// What a client may learn. That another organization asked the same is nobody else's business.
     #[must_use]
     pub const fn for_client(self) -> Self {
-        match self {
-            Self::Org => Self::Request,
-            other => other,
-        }
+        if matches!(self, Self::Org) { Self::Request } else { self }
     }
 }
 

@@ -102,6 +102,7 @@ pub struct PolicySettings {
 /// What the filter does when the sidecar cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub enum OnSidecarLoss {
     /// The primary target is called directly: uncached, still authenticated and checked.
     Direct,

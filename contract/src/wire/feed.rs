@@ -42,6 +42,7 @@ pub struct GatewayIdentity {
 /// What a gateway does in its group. All roles have equal cache rights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub enum Role {
     /// Handles most of the traffic.
     #[default]

@@ -1,0 +1,158 @@
+//! `workflow_cache`: what is stored, for how long, and who shares it.
+
+use std::time::Duration;
+
+use crate::limits;
+use crate::snapshot::Tier;
+
+use super::raw::{self, Backend, DefaultTier};
+use super::report::{Bounds, Report};
+
+/// A year: beyond it, somebody meant another unit.
+const TTL_SECONDS: Bounds<u64> = Bounds { min: 1, max: 31_536_000, default: 86_400 };
+/// The largest is what the bound in bytes allows, at four bytes a token.
+const ENTRY_TOKENS: Bounds<u64> =
+    Bounds { min: 1, max: (limits::ENTRY_BYTES_MAX / 4) as u64, default: 32_000 };
+const SINGLE_FLIGHT_TIMEOUT_MS: Bounds<u64> = Bounds { min: 1, max: 600_000, default: 30_000 };
+const MEMORY_ENTRIES: Bounds<u64> = Bounds { min: 1, max: 100_000_000, default: 100_000 };
+const MEMORY_BYTES: Bounds<u64> = Bounds { min: 64 << 10, max: 1 << 40, default: 512 << 20 };
+/// A Wasm VM may have 1 GiB, and needs most of it for bodies.
+const L1_BYTES: Bounds<u64> = Bounds { min: 0, max: 256 << 20, default: 16 << 20 };
+
+/// `workflow_cache`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkflowCache {
+    /// `enabled`.
+    pub enabled: bool,
+    /// Who shares: `default_tier`, unless `physical_gateway_private_cache_only` wins over it.
+    pub tier: Tier,
+    /// `ttl_seconds`.
+    pub ttl: Duration,
+    /// `max_entry_tokens`.
+    pub max_entry_tokens: u64,
+    /// `single_flight_enabled`.
+    pub single_flight_enabled: bool,
+    /// `single_flight_timeout_ms`.
+    pub single_flight_timeout: Duration,
+    /// `memory`, the only backend that is built.
+    pub memory: Memory,
+    /// `l1.max_bytes`; 0 turns a worker's own memory off.
+    pub l1_bytes_max: u64,
+}
+
+/// `workflow_cache.memory`. The entry that goes for want of room is the least recently used one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Memory {
+    /// `max_entries`.
+    pub max_entries: u64,
+    /// `max_bytes`.
+    pub max_bytes: u64,
+}
+
+pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCache {
+    let tier = tier(&raw, report);
+    let raw::WorkflowCache {
+        enabled,
+        default_tier: _,
+        org_shared_enabled: _,
+        physical_gateway_private_cache_only: _,
+        ttl_seconds,
+        max_entry_tokens,
+        single_flight_enabled,
+        single_flight_timeout_ms,
+        backend,
+        memory,
+        redis,
+        postgres,
+        l1,
+    } = raw;
+    let enabled = enabled.unwrap_or(false);
+    let single_flight_enabled = single_flight_enabled.unwrap_or(true);
+    if enabled && single_flight_enabled {
+        report.warning(
+            "workflow_cache.single_flight_enabled",
+            "coalescing is not built yet: a request identical to one in flight makes its own call",
+        );
+    }
+    check_backend(backend, redis.is_some(), postgres.is_some(), report);
+    let at = |field: &str| format!("workflow_cache.{field}");
+    let raw::Memory { max_entries, max_bytes, eviction } = memory.unwrap_or_default();
+    // The only policy there is.
+    let (None | Some(raw::Eviction::Lru)) = eviction;
+    WorkflowCache {
+        enabled,
+        tier,
+        ttl: Duration::from_secs(report.within(&at("ttl_seconds"), ttl_seconds, TTL_SECONDS)),
+        max_entry_tokens: report.within(&at("max_entry_tokens"), max_entry_tokens, ENTRY_TOKENS),
+        single_flight_enabled,
+        single_flight_timeout: Duration::from_millis(report.within(
+            &at("single_flight_timeout_ms"),
+            single_flight_timeout_ms,
+            SINGLE_FLIGHT_TIMEOUT_MS,
+        )),
+        memory: Memory {
+            max_entries: report.within(&at("memory.max_entries"), max_entries, MEMORY_ENTRIES),
+            max_bytes: report.within(&at("memory.max_bytes"), max_bytes, MEMORY_BYTES),
+        },
+        l1_bytes_max: report.within(
+            &at("l1.max_bytes"),
+            l1.unwrap_or_default().max_bytes,
+            L1_BYTES,
+        ),
+    }
+}
+
+fn tier(raw: &raw::WorkflowCache, report: &mut Report) -> Tier {
+    let shared = raw.default_tier == Some(DefaultTier::OrgSharedCache);
+    let allowed = raw.org_shared_enabled.unwrap_or(false);
+    if shared && !allowed {
+        report.error(
+            "workflow_cache.default_tier",
+            "org_shared_cache contradicts org_shared_enabled: false (the default); set \
+             org_shared_enabled: true to share within the organization",
+        );
+    }
+    if raw.physical_gateway_private_cache_only == Some(true) {
+        if shared {
+            report.warning(
+                "workflow_cache.physical_gateway_private_cache_only",
+                "wins over default_tier: every gateway keeps its entries to itself",
+            );
+        }
+        return Tier::PhysicalGateway;
+    }
+    if shared {
+        report.warning(
+            "workflow_cache.default_tier",
+            "org_shared_cache is for gateways that join their group's sidecar (--sidecar SOCKET); \
+             one that spawns its own is local and uses private_edge_cache",
+        );
+        return Tier::OrgShared;
+    }
+    if allowed {
+        report.warning(
+            "workflow_cache.org_shared_enabled",
+            "nothing is shared: default_tier is private_edge_cache",
+        );
+    }
+    Tier::PrivateEdge
+}
+
+fn check_backend(backend: Option<Backend>, redis: bool, postgres: bool, report: &mut Report) {
+    for (name, chosen, configured) in [
+        ("redis", backend == Some(Backend::Redis), redis),
+        ("postgres", backend == Some(Backend::Postgres), postgres),
+    ] {
+        if chosen {
+            report
+                .error("workflow_cache.backend", format!("'{name}' is not built yet; 'memory' is"));
+        } else if configured {
+            report.error(
+                format!("workflow_cache.{name}"),
+                "this backend is not built yet; 'memory' is",
+            );
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What a check found: errors and warnings, each with its line. Collects; never stops a check.
+
+use std::fmt;
+
+use super::tree::Lines;
+
+/// Something in the file that keeps it from being used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {}{problem}", prefix(field))]
+pub struct ConfigError {
+    /// The file as the caller named it.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The field's path, e.g. `providers.targets[0].base_url`; empty for the file as a whole.
+    pub field: String,
+    /// What is wrong with it, and what to do where that is known.
+    pub problem: String,
+}
+
+/// Something in the file that its owner should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The file as the caller named it.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The field's path.
+    pub field: String,
+    /// What to know about it.
+    pub note: String,
+}
+
+/// Collects what the checks find.
+#[derive(Debug)]
+pub(super) struct Report {
+    file: String,
+    lines: Lines,
+    errors: Vec<ConfigError>,
+    warnings: Vec<Warning>,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, field, note } = self;
+        write!(f, "{file}:{line}: {}{note}", prefix(field))
+    }
+}
+
+fn prefix(field: &str) -> String {
+    if field.is_empty() { String::new() } else { format!("{field}: ") }
+}
+
+// === impl Report ===
+
+impl Report {
+    pub(super) const fn new(file: String, lines: Lines) -> Self {
+        Self { file, lines, errors: Vec::new(), warnings: Vec::new() }
+    }
+
+    pub(super) fn error(&mut self, field: impl Into<String>, problem: impl Into<String>) {
+        let (file, field, problem) = (self.file.clone(), field.into(), problem.into());
+        let line = self.lines.of(&field);
+        self.errors.push(ConfigError { file, line, field, problem });
+    }
+
+    pub(super) fn warning(&mut self, field: impl Into<String>, note: impl Into<String>) {
+        let (file, field, note) = (self.file.clone(), field.into(), note.into());
+        let line = self.lines.of(&field);
+        self.warnings.push(Warning { file, line, field, note });
+    }
+
+    /// Whether the file says something about `field`, be it `null`.
+    pub(super) fn mentions(&self, field: &str) -> bool {
+        self.lines.has(field)
+    }
+
+    /// The value, if it lies between the bounds; otherwise an error, and the default in its place, which
+    /// nobody will see.
+    pub(super) fn within<T>(&mut self, field: &str, value: Option<T>, bounds: Bounds<T>) -> T
+    where
+        T: Copy + PartialOrd + fmt::Display,
+    {
+        let Bounds { min, max, default } = bounds;
+        match value {
+            None => default,
+            Some(value) if (min..=max).contains(&value) => value,
+            Some(value) => {
+                self.error(field, format!("{value} is not between {min} and {max}"));
+                default
+            }
+        }
+    }
+
+    /// A name that goes into headers, file names and Envoy's cluster names.
+    pub(super) fn name(&mut self, field: &str, value: &str) {
+        let good = (1..=64).contains(&value.len())
+            && value.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        if !good {
+            self.error(
+                field,
+                format!(
+                    "'{value}' is no name: 1 to 64 letters, digits, '-', '_' and '.', \
+                     beginning with a letter or digit"
+                ),
+            );
+        }
+    }
+
+    pub(super) fn into_errors(mut self) -> Vec<ConfigError> {
+        self.errors.sort_by_key(|error| error.line);
+        self.errors
+    }
+
+    /// The warnings, if there was no error.
+    pub(super) fn into_warnings(mut self) -> Result<Vec<Warning>, Vec<ConfigError>> {
+        if !self.errors.is_empty() {
+            return Err(self.into_errors());
+        }
+        self.warnings.sort_by_key(|warning| warning.line);
+        Ok(self.warnings)
+    }
+}
+
+/// The smallest and the largest value of a field, and the value it has when it is not there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds<T> {
+    pub(super) min: T,
+    pub(super) max: T,
+    pub(super) default: T,
+}
+
+/// "; did you mean 'x'?", where one of `known` is near enough to `word` or begins with it; else nothing.
+pub(super) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    known
+        .into_iter()
+        .filter_map(|candidate| {
+            let distance = strsim::damerau_levenshtein(word, candidate);
+            let near = distance <= candidate.chars().count().max(3) / 3;
+            (near || (word.len() >= 3 && candidate.starts_with(word)))
+                .then_some((distance, candidate))
+        })
+        .min_by_key(|(distance, _)| *distance)
+        .map_or_else(String::new, |(_, candidate)| format!("; did you mean '{candidate}'?"))
+}

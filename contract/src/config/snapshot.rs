@@ -1,0 +1,92 @@
+//! From a checked configuration to the snapshot that filters get.
+
+use crate::fields::Fields;
+use crate::hex::Digest;
+use crate::limits;
+use crate::snapshot::{
+    CacheSettings, ModelRoute, ModelTable, PolicySettings, RequestLimits, Snapshot, Tier,
+};
+
+use super::Config;
+use super::policy::Policy;
+
+// === impl Config ===
+
+impl Config {
+    /// What the filters of a group need of this configuration.
+    ///
+    /// `local` is for a gateway that spawned its own sidecar: it shares with nobody, so the tier is
+    /// `private_edge_cache`, unless `physical_gateway_private_cache_only` isolates even more.
+    #[must_use]
+    pub fn snapshot(&self, local: bool) -> Snapshot {
+        let tier = match self.cache.tier {
+            Tier::OrgShared if local => Tier::PrivateEdge,
+            tier @ (Tier::OrgShared | Tier::PrivateEdge | Tier::PhysicalGateway) => tier,
+        };
+        let mut snapshot = Snapshot {
+            version: String::new(),
+            limits: RequestLimits {
+                request_bytes_max: self.gateway.request_bytes_max,
+                json_depth_max: limits::JSON_DEPTH_MAX,
+                json_nodes_max: limits::JSON_NODES_MAX,
+            },
+            cache: CacheSettings {
+                enabled: self.cache.enabled,
+                tier,
+                l1_bytes_max: self.cache.l1_bytes_max,
+            },
+            models: self.model_table(),
+            policy: PolicySettings {
+                digest: self.policy.digest(),
+                block_status: self.policy.block_status,
+                model_allowlist: self.policy.model_allowlist.clone(),
+            },
+            on_sidecar_loss: self.gateway.on_sidecar_loss,
+        };
+        snapshot.version = version(&snapshot);
+        snapshot
+    }
+
+    fn model_table(&self) -> ModelTable {
+        let mut routes: Vec<ModelRoute> = self
+            .targets
+            .iter()
+            .flat_map(|target| {
+                target.models.iter().map(|model| ModelRoute {
+                    model: model.clone(),
+                    target: target.id.clone(),
+                    provider: target.provider.clone(),
+                    version: target.version.clone(),
+                })
+            })
+            .collect();
+        routes.sort_by(|left, right| left.model.cmp(&right.model));
+        ModelTable { routes }
+    }
+}
+
+/// A digest of all the rest, so that equal snapshots have equal versions wherever they are made.
+fn version(snapshot: &Snapshot) -> String {
+    // Only maps with keys that are no text cannot be written; there are none in a snapshot.
+    let bytes = serde_json::to_vec(snapshot).unwrap_or_default();
+    let digest = Digest(*blake3::hash(&bytes).as_bytes());
+    digest.to_hex().chars().take(16).collect()
+}
+
+// === impl Policy ===
+
+impl Policy {
+    /// The policy gate: everything that can change an answer, and nothing else. The status of a block is not
+    /// in it: no answer is stored with it.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        // Destructured, so that a new policy does not compile until somebody decides.
+        let Self { block_status: _, model_allowlist } = self;
+        let mut fields = Fields::keyed(&blake3::derive_key("kt 2026-11 policy v1", b""));
+        if let Some(models) = model_allowlist {
+            fields.field(b"model-allowlist");
+            fields.list(models);
+        }
+        fields.finish()
+    }
+}

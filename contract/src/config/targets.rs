@@ -1,0 +1,247 @@
+//! `providers.targets`: who answers requests for which models.
+
+mod base_url;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use base_url::{BaseUrl, Scheme};
+
+use super::models::{OPENAI_BASE_URL, OPENAI_CHAT_MODELS};
+use super::raw;
+use super::report::{Bounds, Report, suggestion};
+
+const CONCURRENT: Bounds<u32> = Bounds { min: 1, max: 1_000_000, default: 1_024 };
+const NOT_BUILT: [&str; 3] = ["anthropic", "google", "local"];
+
+/// Where requests for some models go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Target {
+    /// `id`: unique, and fit for headers, file names and cluster names.
+    pub id: String,
+    /// `provider`: `openai`, the only one that is built.
+    pub provider: String,
+    /// The models it serves: at least one, and none that another target serves.
+    pub models: BTreeSet<String>,
+    /// `model_version`: part of the model gate.
+    pub version: Option<String>,
+    /// `base_url`.
+    pub base_url: BaseUrl,
+    /// `secret_key_ref`; without one, requests go out without a credential.
+    pub secret: Option<SecretRef>,
+    /// `max_concurrent_requests`.
+    pub max_concurrent_requests: u32,
+}
+
+/// Where a credential is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretRef {
+    /// In the environment variable of this name.
+    Env(String),
+    /// In the file at this path.
+    File(String),
+}
+
+/// One target's fields in messages: `providers.targets[0].id`.
+struct At(usize);
+
+pub(super) fn check(raw: Option<raw::Providers>, report: &mut Report) -> Vec<Target> {
+    let raw = raw.and_then(|providers| providers.targets).unwrap_or_default();
+    if raw.is_empty() {
+        report.error("providers.targets", "at least one target is needed: who should answer?");
+    }
+    let mut targets = Vec::with_capacity(raw.len());
+    let mut ids = BTreeSet::new();
+    let mut served: BTreeMap<String, String> = BTreeMap::new();
+    for (at, raw) in raw.into_iter().enumerate() {
+        let at = At(at);
+        let Some(target) = check_target(&at, raw, report) else { continue };
+        if !ids.insert(target.id.clone()) {
+            report.error(at.field("id"), format!("'{}' stands twice", target.id));
+        }
+        check_overlap(&at, &target, &served, report);
+        served.extend(target.models.iter().map(|model| (model.clone(), target.id.clone())));
+        targets.push(target);
+    }
+    targets
+}
+
+/// Two targets for one model would be a fallback, and which of them answers must not be chance.
+fn check_overlap(at: &At, target: &Target, served: &BTreeMap<String, String>, report: &mut Report) {
+    let overlap = target.models.iter().filter_map(|model| served.get_key_value(model));
+    let (more, first) = (overlap.clone().count().saturating_sub(1), overlap.clone().next());
+    let Some((model, other)) = first else { return };
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    report.error(
+        at.models_field(report),
+        format!(
+            "'{model}'{more}: target '{other}' serves it already, and fallback between targets is \
+             not built yet; name the models of each target"
+        ),
+    );
+}
+
+fn check_target(at: &At, raw: raw::Target, report: &mut Report) -> Option<Target> {
+    let raw::Target {
+        id,
+        provider,
+        model,
+        models,
+        model_version,
+        base_url,
+        secret_key_ref,
+        max_concurrent_requests,
+    } = raw;
+    match &id {
+        Some(id) => report.name(&at.field("id"), id),
+        None => report.error(at.field("id"), "missing: every target has a name"),
+    }
+    let provider = check_provider(at, provider, report);
+    if model_version.is_some() && model.is_none() {
+        report.error(at.field("model_version"), "pins one model: it needs 'model' beside it");
+    }
+    let models = check_models(at, model, models, report);
+    let text = base_url.as_deref().unwrap_or(OPENAI_BASE_URL);
+    let base_url =
+        base_url::parse(text).map_err(|problem| report.error(at.field("base_url"), problem)).ok();
+    let secret = secret_key_ref.and_then(|secret| check_secret(at, secret, report));
+    let max_concurrent_requests =
+        report.within(&at.field("max_concurrent_requests"), max_concurrent_requests, CONCURRENT);
+    let target = Target {
+        id: id?,
+        provider: provider?,
+        models,
+        version: model_version,
+        base_url: base_url?,
+        secret,
+        max_concurrent_requests,
+    };
+    warn_of_credential(at, &target, report);
+    Some(target)
+}
+
+fn check_provider(at: &At, provider: Option<String>, report: &mut Report) -> Option<String> {
+    let field = at.field("provider");
+    let Some(provider) = provider else {
+        report.error(field, "missing; 'openai' is built");
+        return None;
+    };
+    if provider == "openai" {
+        return Some(provider);
+    }
+    let problem = if NOT_BUILT.contains(&provider.as_str()) {
+        format!("'{provider}' is not built yet; 'openai' is")
+    } else {
+        let near = suggestion(&provider, NOT_BUILT.into_iter().chain(["openai"]));
+        format!("'{provider}' is no provider that is known here{near}")
+    };
+    report.error(field, problem);
+    None
+}
+
+fn check_models(
+    at: &At,
+    model: Option<String>,
+    models: Option<Vec<String>>,
+    report: &mut Report,
+) -> BTreeSet<String> {
+    if model.is_some() && models.is_some() {
+        report.error(at.field("model"), "stands beside 'models'; use one of the two");
+    }
+    let Some(named) = models.or_else(|| model.map(|model| vec![model])) else {
+        return OPENAI_CHAT_MODELS.iter().map(|model| (*model).to_owned()).collect();
+    };
+    if named.is_empty() {
+        report.error(at.field("models"), "is empty; leave it out to serve every model known");
+    }
+    let mut set = BTreeSet::new();
+    for model in named {
+        if model.is_empty() || model.len() > 256 || model.chars().any(char::is_control) {
+            report.error(at.models_field(report), format!("{model:?} is no name of a model"));
+        } else if set.contains(&model) {
+            report.error(at.field("models"), format!("'{model}' stands twice"));
+        } else {
+            set.insert(model);
+        }
+    }
+    set
+}
+
+fn check_secret(at: &At, raw: raw::SecretKeyRef, report: &mut Report) -> Option<SecretRef> {
+    let field = at.field("secret_key_ref");
+    let raw::SecretKeyRef { env, file, store } = raw;
+    if store.is_some() {
+        report.error(
+            format!("{field}.store"),
+            "config variables of the control plane are not built yet; use 'env' or 'file'",
+        );
+        return None;
+    }
+    match (env, file) {
+        (Some(env), None) => {
+            let good = env.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+                && env.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            if !good {
+                // Not repeated: whoever writes the secret itself here should not find it in a log.
+                report.error(
+                    format!("{field}.env"),
+                    "is not the name of an environment variable (the secret itself does not belong here)",
+                );
+            }
+            Some(SecretRef::Env(env))
+        }
+        (None, Some(file)) => {
+            if file.is_empty() || file.contains('\0') {
+                report.error(format!("{field}.file"), "is no path");
+            }
+            Some(SecretRef::File(file))
+        }
+        (None, None) => {
+            report.error(field, "is empty; it needs 'env' or 'file'");
+            None
+        }
+        (Some(_), Some(_)) => {
+            report.error(field, "has both 'env' and 'file'; use one of the two");
+            None
+        }
+    }
+}
+
+fn warn_of_credential(at: &At, target: &Target, report: &mut Report) {
+    let url = &target.base_url;
+    match (&target.secret, url.scheme) {
+        (None, Scheme::Https) => report.warning(
+            at.field("secret_key_ref"),
+            format!("missing: requests go to {url} without a credential"),
+        ),
+        (Some(_), Scheme::Http) if !url.is_loopback() => report.warning(
+            at.field("base_url"),
+            "the credential crosses the network unencrypted; use https",
+        ),
+        (None | Some(_), Scheme::Http) | (Some(_), Scheme::Https) => {}
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Whether this target serves `model`.
+    #[must_use]
+    pub fn serves(&self, model: &str) -> bool {
+        self.models.contains(model)
+    }
+}
+
+// === impl At ===
+
+impl At {
+    fn field(&self, name: &str) -> String {
+        format!("providers.targets[{}].{name}", self.0)
+    }
+
+    /// The field that names the models, whichever of the two the file has.
+    fn models_field(&self, report: &Report) -> String {
+        let one = self.field("model");
+        if report.mentions(&one) { one } else { self.field("models") }
+    }
+}

@@ -1,0 +1,155 @@
+//! YAML text to a JSON value and the line of every field in it. Refuses what two readers of a file could
+//! understand differently: duplicate keys, several documents, keys that are no text, custom tags.
+
+use std::collections::BTreeMap;
+
+use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, ScanError, YamlData};
+use serde_json::{Map, Value};
+
+use super::report::ConfigError;
+
+/// How deep a file may nest; what it configures nests about eight levels.
+const DEPTH_MAX: usize = 32;
+
+/// A file, read.
+#[derive(Debug)]
+pub(super) struct Tree {
+    /// Its content; an empty file is an empty object.
+    pub(super) value: Value,
+    /// Where everything stands.
+    pub(super) lines: Lines,
+}
+
+/// The lines of a file's fields, by path: `providers.targets[0].id`.
+#[derive(Debug, Default)]
+pub(super) struct Lines(BTreeMap<String, usize>);
+
+struct Reader<'a> {
+    file: &'a str,
+    lines: Lines,
+}
+
+/// Reads one YAML document.
+pub(super) fn read(file: &str, text: &str) -> Result<Tree, ConfigError> {
+    let documents =
+        MarkedYaml::load_from_str(text).map_err(|error| not_yaml(file, text, &error))?;
+    let mut reader = Reader { file, lines: Lines::default() };
+    let value = match documents.as_slice() {
+        [] => Value::Object(Map::new()),
+        [document] => reader.root(document)?,
+        [_, second, ..] => {
+            return Err(reader.error(second, "", "a second document; one file holds one"));
+        }
+    };
+    Ok(Tree { value, lines: reader.lines })
+}
+
+fn not_yaml(file: &str, text: &str, error: &ScanError) -> ConfigError {
+    let line = error.marker().line();
+    let mut problem = format!("not valid YAML: {}", error.info());
+    if error.info() == "duplicated key in mapping" {
+        let key = text.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim_start();
+        let key = key.trim_start_matches("- ").split(':').next().unwrap_or_default().trim();
+        problem = format!("'{key}' stands twice in the same place");
+    }
+    ConfigError { file: file.to_owned(), line, field: String::new(), problem }
+}
+
+// === impl Reader ===
+
+impl Reader<'_> {
+    /// A file of nothing but comments is an empty object.
+    fn root(&mut self, node: &MarkedYaml<'_>) -> Result<Value, ConfigError> {
+        if matches!(node.data, YamlData::Value(Scalar::Null) | YamlData::BadValue) {
+            return Ok(Value::Object(Map::new()));
+        }
+        self.value(node, "", DEPTH_MAX)
+    }
+
+    fn error(&self, node: &MarkedYaml<'_>, path: &str, problem: &str) -> ConfigError {
+        ConfigError {
+            file: self.file.to_owned(),
+            line: node.span.start.line(),
+            field: path.to_owned(),
+            problem: problem.to_owned(),
+        }
+    }
+
+    fn value(
+        &mut self,
+        node: &MarkedYaml<'_>,
+        path: &str,
+        depth_left: usize,
+    ) -> Result<Value, ConfigError> {
+        let Some(depth_left) = depth_left.checked_sub(1) else {
+            return Err(self.error(node, path, "nested too deep"));
+        };
+        self.lines.0.entry(path.to_owned()).or_insert_with(|| node.span.start.line());
+        match &node.data {
+            YamlData::Value(scalar) => {
+                self.scalar(scalar).ok_or_else(|| self.error(node, path, "not a finite number"))
+            }
+            YamlData::Sequence(items) => {
+                let mut values = Vec::with_capacity(items.len());
+                for (at, item) in items.iter().enumerate() {
+                    values.push(self.value(item, &format!("{path}[{at}]"), depth_left)?);
+                }
+                Ok(Value::Array(values))
+            }
+            YamlData::Mapping(fields) => {
+                let mut values = Map::new();
+                for (key, value) in fields {
+                    let YamlData::Value(Scalar::String(name)) = &key.data else {
+                        return Err(self.error(key, path, "a key that is no text"));
+                    };
+                    let dot = if path.is_empty() { "" } else { "." };
+                    let path = format!("{path}{dot}{name}");
+                    // The line of a field is the line of its name: the value may begin below.
+                    self.lines.0.insert(path.clone(), key.span.start.line());
+                    values.insert(name.to_string(), self.value(value, &path, depth_left)?);
+                }
+                Ok(Value::Object(values))
+            }
+            YamlData::Tagged(..) => {
+                Err(self.error(node, path, "custom YAML tags mean nothing here"))
+            }
+            YamlData::Representation(..) | YamlData::Alias(_) | YamlData::BadValue => {
+                Err(self.error(node, path, "not a value"))
+            }
+        }
+    }
+
+    fn scalar(&self, scalar: &Scalar<'_>) -> Option<Value> {
+        Some(match scalar {
+            Scalar::Null => Value::Null,
+            Scalar::Boolean(truth) => Value::Bool(*truth),
+            Scalar::Integer(number) => Value::from(*number),
+            Scalar::FloatingPoint(number) => {
+                serde_json::Number::from_f64(number.into_inner()).map(Value::Number)?
+            }
+            Scalar::String(text) => Value::String(text.to_string()),
+        })
+    }
+}
+
+// === impl Lines ===
+
+impl Lines {
+    /// The line of `field`, or of the nearest thing around it that the file mentions.
+    pub(super) fn of(&self, field: &str) -> usize {
+        let mut field = field;
+        loop {
+            if let Some(line) = self.0.get(field) {
+                return *line;
+            }
+            let Some((around, _)) = field.rsplit_once(['.', '[']) else {
+                return self.0.get("").copied().unwrap_or(1);
+            };
+            field = around;
+        }
+    }
+
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.0.contains_key(field)
+    }
+}
