@@ -1,0 +1,252 @@
+//! What a request asks the fake to do: `[[fake: cut_after=3, delta_ms=50]]` in its last user message. Pure
+//! parsing; a directive that nobody knows is an error, so that a test cannot pass by a typo.
+//!
+//! In the prompt and not in a header, because a gateway strips headers. `README.md` has the table.
+
+use std::num::ParseIntError;
+
+/// How the answer deviates from a good one. The default deviates in nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Directive {
+    /// What breaks.
+    pub(crate) fault: Option<Fault>,
+    /// Where to wait for `POST /release`.
+    pub(crate) hold: Option<Place>,
+    /// The value of `Retry-After` on an error.
+    pub(crate) retry_after_s: Option<u64>,
+    /// The `finish_reason` of every choice.
+    pub(crate) finish: Option<String>,
+    /// Another content type.
+    pub(crate) content_type: Option<String>,
+    /// Exactly so many bytes of content.
+    pub(crate) size: Option<usize>,
+    /// So many words of content.
+    pub(crate) words: Option<usize>,
+    /// How long to wait before the headers.
+    pub(crate) ttfb_ms: u64,
+    /// The time between two deltas, where it is not the default.
+    pub(crate) delta_ms: Option<u64>,
+    /// Eight bytes at a time, with so much time between them.
+    pub(crate) drip_ms: Option<u64>,
+    /// What `usage` holds.
+    pub(crate) usage: UsageKind,
+    /// A byte of the content that is no UTF-8.
+    pub invalid_utf8: bool,
+    /// The body compressed, although nobody asked for it.
+    pub(crate) gzip: bool,
+    /// Headers that only the gateway may set.
+    pub(crate) forge: bool,
+    /// Stream lines end with CRLF, with comments between the events.
+    pub(crate) crlf: bool,
+}
+
+/// What breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// An error answer.
+    Status(u16),
+    /// The connection is reset before the headers.
+    Reset,
+    /// The connection is reset after so many events of a stream, or bytes of a JSON body.
+    CutAfter(usize),
+    /// The connection is reset after so many bytes of the body.
+    CutAfterBytes(usize),
+    /// A stream ends cleanly without `[DONE]`.
+    NoDone,
+    /// The body ends cleanly after so many bytes; a JSON body says so in its length.
+    Truncate(usize),
+    /// The same without a length.
+    TruncateChunked(usize),
+    /// 200, and then an error inside the body.
+    ErrorEvent,
+    /// Nothing, or no more, is ever sent.
+    Hang(Place),
+    /// 200 with an HTML page.
+    Html,
+}
+
+/// A moment in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Before its headers.
+    Headers,
+    /// In the middle of its body.
+    Body,
+}
+
+/// What `usage` holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum UsageKind {
+    /// What was used.
+    #[default]
+    Good,
+    /// Nothing: there is none.
+    Missing,
+    /// Negative numbers.
+    Negative,
+    /// Strings.
+    Text,
+    /// 1e30 tokens.
+    Absurd,
+}
+
+/// A directive that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadDirective(pub String);
+
+const OPEN: &str = "[[fake:";
+const CLOSE: &str = "]]";
+
+// === impl Directive ===
+
+impl Directive {
+    /// Reads every `[[fake: …]]` in `text`; later ones add to earlier ones.
+    ///
+    /// # Errors
+    /// Names the part that is not known or not closed.
+    pub(crate) fn in_prompt(text: &str) -> Result<Self, BadDirective> {
+        let mut directive = Self::default();
+        let mut rest = text;
+        while let Some((_, after)) = rest.split_once(OPEN) {
+            let Some((inside, behind)) = after.split_once(CLOSE) else {
+                return Err(BadDirective(format!("'{OPEN}' without '{CLOSE}'")));
+            };
+            directive.add(inside)?;
+            rest = behind;
+        }
+        Ok(directive)
+    }
+
+    /// Adds the settings of `list`: `name` or `name=value`, between commas.
+    ///
+    /// # Errors
+    /// Names the setting that is not known or has no such value.
+    pub(crate) fn add(&mut self, list: &str) -> Result<(), BadDirective> {
+        for setting in list.split(',').map(str::trim).filter(|setting| !setting.is_empty()) {
+            let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
+            if !self.set(name.trim(), value.trim())? {
+                return Err(BadDirective(format!("unknown setting '{setting}'")));
+            }
+        }
+        Ok(())
+    }
+
+    /// `false` for a name or a value that is not known.
+    fn set(&mut self, name: &str, value: &str) -> Result<bool, BadDirective> {
+        match name {
+            "status" => self.fault = Some(Fault::Status(number(value)?)),
+            "reset" => self.fault = Some(Fault::Reset),
+            "cut_after" => self.fault = Some(Fault::CutAfter(number(value)?)),
+            "cut_after_bytes" => self.fault = Some(Fault::CutAfterBytes(number(value)?)),
+            "no_done" => self.fault = Some(Fault::NoDone),
+            "truncate" => self.fault = Some(Fault::Truncate(number(value)?)),
+            "truncate_chunked" => self.fault = Some(Fault::TruncateChunked(number(value)?)),
+            "error_event" => self.fault = Some(Fault::ErrorEvent),
+            "html" => self.fault = Some(Fault::Html),
+            "hang" => self.fault = Some(Fault::Hang(place(value)?)),
+            "hold" => self.hold = Some(place(value)?),
+            "retry_after" => self.retry_after_s = Some(number(value)?),
+            "finish" => self.finish = Some(value.to_owned()),
+            "content_type" => self.content_type = Some(value.to_owned()),
+            "size" => self.size = Some(number(value)?),
+            "words" => self.words = Some(number(value)?),
+            "ttfb_ms" => self.ttfb_ms = number(value)?,
+            "delta_ms" => self.delta_ms = Some(number(value)?),
+            "drip_ms" => self.drip_ms = Some(number(value)?),
+            "usage" => self.usage = usage(value)?,
+            "invalid_utf8" => self.invalid_utf8 = true,
+            "gzip" => self.gzip = true,
+            "forge" => self.forge = true,
+            "crlf" => self.crlf = true,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The word under which the call is counted, if its answer ends as planned.
+    #[must_use]
+    pub(crate) fn outcome(&self) -> String {
+        match self.fault {
+            Some(Fault::Status(status)) => format!("status_{status}"),
+            Some(Fault::Reset | Fault::CutAfter(_) | Fault::CutAfterBytes(_)) => "cut".to_owned(),
+            Some(Fault::NoDone | Fault::Truncate(_) | Fault::TruncateChunked(_)) => {
+                "truncated".to_owned()
+            }
+            Some(Fault::ErrorEvent) => "error_event".to_owned(),
+            Some(Fault::Hang(_)) => "hang".to_owned(),
+            Some(Fault::Html) => "html".to_owned(),
+            None => "ok".to_owned(),
+        }
+    }
+}
+
+fn number<T>(value: &str) -> Result<T, BadDirective>
+where
+    T: std::str::FromStr<Err = ParseIntError>,
+{
+    value.parse().map_err(|problem| BadDirective(format!("'{value}': {problem}")))
+}
+
+fn place(value: &str) -> Result<Place, BadDirective> {
+    match value {
+        "" | "headers" => Ok(Place::Headers),
+        "body" => Ok(Place::Body),
+        _ => Err(BadDirective(format!("'{value}' is neither 'headers' nor 'body'"))),
+    }
+}
+
+fn usage(value: &str) -> Result<UsageKind, BadDirective> {
+    match value {
+        "none" => Ok(UsageKind::Missing),
+        "negative" => Ok(UsageKind::Negative),
+        "string" => Ok(UsageKind::Text),
+        "absurd" => Ok(UsageKind::Absurd),
+        _ => Err(BadDirective(format!("no usage is '{value}'"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_without_directive_asks_for_nothing() {
+        for prompt in ["", "hello", "[[other: x]]", "fake: status=500"] {
+            assert_eq!(Directive::in_prompt(prompt), Ok(Directive::default()), "{prompt}");
+        }
+    }
+
+    #[test]
+    fn settings_are_read_wherever_they_stand() {
+        let prompt = "Hi [[fake: cut_after=3, delta_ms=50]] there [[fake:forge]]";
+        let directive = Directive::in_prompt(prompt).unwrap();
+        assert_eq!(directive.fault, Some(Fault::CutAfter(3)));
+        assert_eq!(directive.delta_ms, Some(50));
+        assert!(directive.forge);
+    }
+
+    #[test]
+    fn a_place_is_the_headers_unless_it_is_named() {
+        for (text, place) in [
+            ("[[fake: hold]]", Place::Headers),
+            ("[[fake: hold=headers]]", Place::Headers),
+            ("[[fake: hold=body]]", Place::Body),
+        ] {
+            assert_eq!(Directive::in_prompt(text).unwrap().hold, Some(place), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_is_an_error() {
+        for prompt in [
+            "[[fake: statsu=500]]",
+            "[[fake: status=many]]",
+            "[[fake: status=70000]]",
+            "[[fake: hold=middle]]",
+            "[[fake: usage=odd]]",
+            "[[fake: status=500",
+        ] {
+            assert!(Directive::in_prompt(prompt).is_err(), "{prompt}");
+        }
+    }
+}
