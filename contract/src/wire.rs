@@ -4,6 +4,7 @@
 //! sidecar (Envoy answers for a lost one), and one of another version is treated as a lost sidecar.
 //! Golden fixtures in `tests/fixtures/wire` hold the exact bytes.
 
+pub mod admin;
 pub mod admit;
 pub mod explain;
 pub mod feed;
