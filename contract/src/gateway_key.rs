@@ -79,9 +79,11 @@ fn base62(number: u32) -> char {
 
 #[cfg(test)]
 mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+
     use super::*;
 
-    #[test]
+    #[wasm_bindgen_test(unsupported = test)]
     fn a_key_reads_what_it_writes() {
         let key = GatewayKey::from_random(&std::array::from_fn(|at| u8::try_from(at * 7).unwrap()));
         let read = GatewayKey::parse(key.reveal()).unwrap();
@@ -89,7 +91,7 @@ mod tests {
         assert_eq!(read.hash(), key.hash());
     }
 
-    #[test]
+    #[wasm_bindgen_test(unsupported = test)]
     fn every_changed_character_is_noticed() {
         let key = GatewayKey::from_random(&[9; 32]).reveal().to_owned();
         for at in 0..key.len() {
@@ -100,7 +102,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[wasm_bindgen_test(unsupported = test)]
     fn a_key_does_not_show_itself_in_logs() {
         assert_eq!(format!("{:?}", GatewayKey::from_random(&[1; 32])), "kt_gk_…");
     }

@@ -77,15 +77,17 @@ fn digit(nibble: u8) -> char {
 
 #[cfg(test)]
 mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+
     use super::*;
 
-    #[test]
+    #[wasm_bindgen_test(unsupported = test)]
     fn a_digest_reads_what_it_writes() {
         let digest = Digest(std::array::from_fn(|at| u8::try_from(at * 7 % 256).unwrap()));
         assert_eq!(Digest::from_hex(&digest.to_hex()), Ok(digest));
     }
 
-    #[test]
+    #[wasm_bindgen_test(unsupported = test)]
     fn only_one_spelling_is_a_digest() {
         let good = "0f".repeat(32);
         for bad in [good.to_uppercase(), good[1..].to_owned(), format!("{good}0"), "zz".repeat(32)]
@@ -94,7 +96,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[wasm_bindgen_test(unsupported = test)]
     fn debug_shows_four_bytes_only() {
         assert_eq!(format!("{:?}", Digest([0xab; 32])), "abababab…");
     }

@@ -70,9 +70,11 @@ fn narrowed(allowed: &BTreeSet<String>, hint: Option<&str>) -> Result<BTreeSet<S
 
 #[cfg(test)]
 mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+
     use super::*;
 
-    #[test]
+    #[wasm_bindgen_test(unsupported = test)]
     fn a_hint_narrows_and_never_widens() {
         let allowed = BTreeSet::from(["acme/web".to_owned(), "acme/api".to_owned()]);
         assert_eq!(narrowed(&allowed, None), Ok(allowed.clone()));

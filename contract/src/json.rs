@@ -69,3 +69,6 @@ impl<'a> Node<'a> {
         if let Self::Object(fields) = self { Some(fields) } else { None }
     }
 }
+
+#[cfg(test)]
+mod tests;

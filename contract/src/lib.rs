@@ -10,6 +10,8 @@ pub mod constants;
 mod fields;
 pub mod gates;
 pub mod gateway_key;
+#[cfg(test)]
+mod golden;
 pub mod hex;
 pub mod identify;
 pub mod json;

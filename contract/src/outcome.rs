@@ -141,14 +141,16 @@ pub fn cache_status(outcome: Outcome, reason: Reason, ttl_s: Option<u64>) -> Str
 
 #[cfg(test)]
 mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+
     use super::*;
 
-    #[test]
+    #[wasm_bindgen_test(unsupported = test)]
     fn a_client_never_learns_of_another_organization() {
         assert_eq!(cache_status(Outcome::Miss, Reason::Org, None), "kt; fwd=miss; detail=request");
     }
 
-    #[test]
+    #[wasm_bindgen_test(unsupported = test)]
     fn words_are_unique() {
         let mut words: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
         words.sort_unstable();

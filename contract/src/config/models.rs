@@ -54,9 +54,11 @@ pub const OPENAI_CHAT_MODELS: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+
     use super::*;
 
-    #[test]
+    #[wasm_bindgen_test(unsupported = test)]
     fn the_catalogue_is_sorted_and_has_no_model_twice() {
         assert!(OPENAI_CHAT_MODELS.is_sorted_by(|left, right| left < right));
     }

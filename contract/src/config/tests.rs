@@ -1,5 +1,7 @@
 //! The configuration file, from text to errors, warnings and values.
 
+use wasm_bindgen_test::wasm_bindgen_test;
+
 use super::*;
 
 /// The shortest file that may run.
@@ -15,7 +17,7 @@ fn errors(text: &str) -> Vec<String> {
     }
 }
 
-#[test]
+#[wasm_bindgen_test(unsupported = test)]
 fn the_seeds_whole_example_loads_but_for_the_rule_that_is_not_enforced() {
     assert_eq!(
         errors(SEED_001),
@@ -24,7 +26,7 @@ fn the_seeds_whole_example_loads_but_for_the_rule_that_is_not_enforced() {
     );
 }
 
-#[test]
+#[wasm_bindgen_test(unsupported = test)]
 fn every_mistake_of_form_is_found_in_one_run() {
     let text = "providrs: 1
 workflow_cache:
@@ -51,7 +53,7 @@ gateway: {role: primry}
     );
 }
 
-#[test]
+#[wasm_bindgen_test(unsupported = test)]
 fn a_short_file_has_the_defaults_of_the_seeds() {
     let loaded = load("f.yaml", LEAST).unwrap();
     assert_eq!(loaded.warnings, []);

@@ -7,7 +7,7 @@ use super::Node;
 pub fn canonical(node: &Node<'_>, left_out: &[&str], put: &mut impl FnMut(&[u8])) {
     if let Node::Object(fields) = node {
         let kept = fields.iter().filter(|(name, _)| !left_out.contains(&name.as_ref()));
-        open(b'{', kept.clone().count(), put);
+        head(b'{', kept.clone().count(), put);
         for (name, value) in kept {
             text(b'"', name, put);
             emit(value, put);
@@ -26,13 +26,13 @@ fn emit(node: &Node<'_>, put: &mut impl FnMut(&[u8])) {
         Node::Number(lexeme) => text(b'#', lexeme, put),
         Node::String(value) => text(b'"', value, put),
         Node::Array(items) => {
-            open(b'[', items.len(), put);
+            head(b'[', items.len(), put);
             for item in items {
                 emit(item, put);
             }
         }
         Node::Object(fields) => {
-            open(b'{', fields.len(), put);
+            head(b'{', fields.len(), put);
             for (name, value) in fields {
                 text(b'"', name, put);
                 emit(value, put);
@@ -41,15 +41,12 @@ fn emit(node: &Node<'_>, put: &mut impl FnMut(&[u8])) {
     }
 }
 
-fn open(tag: u8, count: usize, put: &mut impl FnMut(&[u8])) {
-    head(tag, count, put);
-}
-
 fn text(tag: u8, value: &str, put: &mut impl FnMut(&[u8])) {
     head(tag, value.len(), put);
     put(value.as_bytes());
 }
 
+/// A tag, and the number of what follows: fields, items or bytes.
 fn head(tag: u8, length: usize, put: &mut impl FnMut(&[u8])) {
     let [a, b, c, d, e, f, g, h] = (length as u64).to_be_bytes();
     put(&[tag, a, b, c, d, e, f, g, h]);

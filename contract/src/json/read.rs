@@ -1,5 +1,7 @@
 //! The strict reader (RFC 8259, without the liberties that it leaves).
 
+mod string;
+
 use std::borrow::Cow;
 
 use super::Node;
@@ -214,94 +216,11 @@ impl<'a> Reader<'a> {
         }
         if self.at == start { Err(self.refused(Fault::Number)) } else { Ok(self.at - start) }
     }
-
-    fn string(&mut self) -> Read<Cow<'a, str>> {
-        self.at += 1;
-        let mut run = self.at;
-        let mut unescaped: Option<String> = None;
-        loop {
-            match self.peek() {
-                Some(b'"') => {
-                    let tail = self.slice(run)?;
-                    self.at += 1;
-                    return Ok(match unescaped {
-                        None => Cow::Borrowed(tail),
-                        Some(mut whole) => {
-                            whole.push_str(tail);
-                            Cow::Owned(whole)
-                        }
-                    });
-                }
-                Some(b'\\') => {
-                    let tail = self.slice(run)?;
-                    let whole = unescaped.get_or_insert_default();
-                    whole.push_str(tail);
-                    self.at += 1;
-                    whole.push(self.escape()?);
-                    run = self.at;
-                }
-                Some(0..=0x1f) => return Err(self.refused(Fault::Control)),
-                Some(_) => self.at += 1,
-                None => return Err(self.refused(Fault::End)),
-            }
-        }
-    }
-
-    fn slice(&self, from: usize) -> Read<&'a str> {
-        self.text.get(from..self.at).ok_or_else(|| self.refused(Fault::Utf8))
-    }
-
-    fn escape(&mut self) -> Read<char> {
-        let plain = match self.peek() {
-            Some(b'"') => '"',
-            Some(b'\\') => '\\',
-            Some(b'/') => '/',
-            Some(b'b') => '\u{8}',
-            Some(b'f') => '\u{c}',
-            Some(b'n') => '\n',
-            Some(b'r') => '\r',
-            Some(b't') => '\t',
-            Some(b'u') => {
-                self.at += 1;
-                return self.unicode_escape();
-            }
-            Some(_) | None => return Err(self.refused(Fault::Escape)),
-        };
-        self.at += 1;
-        Ok(plain)
-    }
-
-    fn unicode_escape(&mut self) -> Read<char> {
-        let high = self.four_digits()?;
-        if !(0xd800..0xdc00).contains(&high) {
-            // A lone low surrogate is no character either.
-            return char::from_u32(high).ok_or_else(|| self.refused(Fault::Escape));
-        }
-        if !(self.take(b'\\') && self.take(b'u')) {
-            return Err(self.refused(Fault::Escape));
-        }
-        let low = self.four_digits()?;
-        if !(0xdc00..0xe000).contains(&low) {
-            return Err(self.refused(Fault::Escape));
-        }
-        let scalar = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-        char::from_u32(scalar).ok_or_else(|| self.refused(Fault::Escape))
-    }
-
-    fn four_digits(&mut self) -> Read<u32> {
-        let mut value = 0;
-        for _ in 0..4 {
-            let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
-            value = value << 4 | digit.ok_or_else(|| self.refused(Fault::Escape))?;
-            self.at += 1;
-        }
-        Ok(value)
-    }
 }
 
 /// Sorts the fields of an object; `None` if a key occurs twice.
 fn sorted<'a>(mut fields: Vec<(Cow<'a, str>, Node<'a>)>) -> Option<Node<'a>> {
-    fields.sort_by(|(left, _), (right, _)| left.cmp(right));
+    fields.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
     let twice = fields.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b));
     (!twice).then_some(Node::Object(fields))
 }

@@ -117,9 +117,11 @@ impl fmt::Display for BaseUrl {
 
 #[cfg(test)]
 mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+
     use super::*;
 
-    #[test]
+    #[wasm_bindgen_test(unsupported = test)]
     fn an_address_is_taken_apart_and_put_together() {
         for (text, host, port, path_prefix, again) in [
             ("https://api.openai.com", "api.openai.com", 443, "", "https://api.openai.com"),
@@ -134,7 +136,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[wasm_bindgen_test(unsupported = test)]
     fn what_is_no_address_is_refused() {
         for text in [
             "",
