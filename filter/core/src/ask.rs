@@ -1,0 +1,163 @@
+//! What a request's head says, read once and kept while the body comes in. Everything that can be refused
+//! without the body is refused here.
+
+use std::rc::Rc;
+
+use kt_contract::outcome::Reason;
+use kt_contract::principal::KeyHash;
+use kt_contract::problem::Problem;
+use kt_providers::Dialect;
+
+use crate::head::{Head, members, trimmed};
+use crate::identity;
+use crate::request_id::RequestId;
+
+/// A request for an answer, without its body.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) request_id: RequestId,
+    pub(crate) dialect: Dialect,
+    pub(crate) key: KeyHash,
+    /// The codebase to which the client narrows its key.
+    pub(crate) codebase: Option<Rc<str>>,
+    /// The headers that are in the key, in the dialect's order.
+    pub(crate) semantic: Vec<(&'static str, Box<[u8]>)>,
+    /// Why the cache must not be used, if the client says so.
+    pub(crate) bypass: Option<Reason>,
+}
+
+// === impl Ask ===
+
+impl Ask {
+    /// Reads the head of a request in `dialect` whose body may have `bytes_max`.
+    pub(crate) fn read(
+        head: Head<'_>,
+        request_id: RequestId,
+        dialect: Dialect,
+        bytes_max: u64,
+    ) -> Result<Self, Problem> {
+        let key = identity::key(head)?;
+        json_uncompressed(head)?;
+        within(head, bytes_max)?;
+        let semantic = dialect
+            .semantic_headers()
+            .iter()
+            .flat_map(|name| head.all(name).map(|value| (*name, Box::from(value))))
+            .collect();
+        Ok(Self {
+            request_id,
+            dialect,
+            key,
+            codebase: identity::codebase(head)?.map(Rc::from),
+            semantic,
+            bypass: wants_no_cache(head).then_some(Reason::ClientNoCache),
+        })
+    }
+}
+
+/// Only JSON is read, and only as it is: what a policy has to see must not hide in a compressed body.
+fn json_uncompressed(head: Head<'_>) -> Result<(), Problem> {
+    let refused = |what: &str, value: &[u8], instead: &str| Problem::UnsupportedMedia {
+        what: format!(
+            "The {what} '{}' is not read here; send {instead}.",
+            String::from_utf8_lossy(value)
+        ),
+    };
+    for value in head.all("content-type") {
+        let media = value.split(|byte| *byte == b';').next().unwrap_or_default();
+        if !trimmed(media).eq_ignore_ascii_case(b"application/json") {
+            return Err(refused("content type", value, "application/json"));
+        }
+    }
+    for value in head.all("content-encoding") {
+        if !members(value)
+            .all(|member| member.is_empty() || member.eq_ignore_ascii_case(b"identity"))
+        {
+            return Err(refused("content encoding", value, "the body uncompressed"));
+        }
+    }
+    Ok(())
+}
+
+/// A body that says itself that it is too large is not waited for.
+fn within(head: Head<'_>, bytes_max: u64) -> Result<(), Problem> {
+    let announced = head.all("content-length").filter_map(|value| {
+        let text = std::str::from_utf8(trimmed(value)).ok()?;
+        text.parse::<u64>().ok()
+    });
+    if announced.max().is_some_and(|bytes| bytes > bytes_max) {
+        return Err(Problem::TooLarge { bytes_max });
+    }
+    Ok(())
+}
+
+fn wants_no_cache(head: Head<'_>) -> bool {
+    head.all("cache-control").flat_map(members).any(|directive| {
+        directive.eq_ignore_ascii_case(b"no-cache") || directive.eq_ignore_ascii_case(b"no-store")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use kt_contract::gateway_key::GatewayKey;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    use super::*;
+
+    fn read(more: &[(&str, &str)]) -> Result<Ask, Problem> {
+        let key = GatewayKey::from_random(&[1; 32]).reveal().to_owned();
+        let fields: Vec<(&[u8], &[u8])> = [("x-api-key", key.as_str())]
+            .iter()
+            .chain(more)
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+            .collect();
+        let id = RequestId::mint([0; 16]);
+        Ask::read(Head::new(&fields), id, Dialect::OpenAiChat, 1_000)
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn only_uncompressed_json_is_read() {
+        for good in [
+            &[][..],
+            &[("content-type", "application/json")],
+            &[
+                ("content-type", "Application/JSON ; charset=utf-8"),
+                ("content-encoding", "identity"),
+            ],
+        ] {
+            assert!(read(good).is_ok(), "{good:?}");
+        }
+        for bad in [
+            &[("content-type", "text/plain")][..],
+            &[("content-type", "application/json"), ("content-type", "multipart/form-data")],
+            &[("content-type", "")],
+            &[("content-encoding", "gzip")],
+            &[("content-encoding", "identity, br")],
+        ] {
+            assert_eq!(read(bad).unwrap_err().status(), 415, "{bad:?}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn an_announced_length_over_the_bound_is_refused_at_once() {
+        assert!(read(&[("content-length", "1000")]).is_ok());
+        let over = read(&[("content-length", "1001")]).unwrap_err();
+        assert_eq!(over, Problem::TooLarge { bytes_max: 1_000 });
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_client_may_ask_to_leave_the_cache_alone() {
+        for value in ["no-cache", "max-age=0, No-Store"] {
+            let ask = read(&[("cache-control", value)]).unwrap();
+            assert_eq!(ask.bypass, Some(Reason::ClientNoCache), "{value}");
+        }
+        assert_eq!(read(&[("cache-control", "max-age=60")]).unwrap().bypass, None);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn every_value_of_a_semantic_header_is_kept() {
+        let ask = read(&[("openai-beta", "a"), ("x-other", "c"), ("openai-beta", "b")]).unwrap();
+        let kept: Vec<_> = ask.semantic.iter().map(|(name, value)| (*name, &value[..])).collect();
+        assert_eq!(kept, [("openai-beta", &b"a"[..]), ("openai-beta", b"b")]);
+    }
+}

@@ -1,0 +1,124 @@
+//! Who says who asks: the gateway key in the request's head. Every credential is looked at, because a second
+//! one that nobody checks could be the one that somebody else believes.
+
+use kt_contract::gateway_key::GatewayKey;
+use kt_contract::principal::KeyHash;
+use kt_contract::problem::Problem;
+use kt_contract::wire::headers;
+
+use crate::head::{Head, trimmed};
+
+const BEARER: &[u8] = b"bearer";
+
+/// The digest of the one key that the request carries. Its form and checksum are right; whether anybody
+/// knows it is the sidecar's business.
+///
+/// # Errors
+/// No credential, one that is no gateway key, or several that differ.
+pub fn key(head: Head<'_>) -> Result<KeyHash, Problem> {
+    let bearer = head.all("authorization").map(trimmed).filter_map(bearer);
+    let api_key = head.all("x-api-key").map(trimmed);
+    let mut credentials = bearer.chain(api_key).filter(|credential| !credential.is_empty());
+    let only = credentials.next().ok_or(Problem::MissingKey)?;
+    if credentials.any(|other| other != only) {
+        return Err(Problem::InvalidKey);
+    }
+    let text = std::str::from_utf8(only).map_err(|_| Problem::InvalidKey)?;
+    GatewayKey::parse(text).map(|key| key.hash()).ok_or(Problem::InvalidKey)
+}
+
+/// The codebase to which the client narrows its key, if it does.
+///
+/// # Errors
+/// Several that differ, or one that is no text: nobody can have such a codebase.
+pub fn codebase(head: Head<'_>) -> Result<Option<&str>, Problem> {
+    let mut hints = head.all(headers::CODEBASE).map(trimmed);
+    let Some(first) = hints.next() else { return Ok(None) };
+    let refused = |value: &[u8]| Problem::CodebaseNotAllowed {
+        codebase: String::from_utf8_lossy(value).into_owned(),
+    };
+    if let Some(other) = hints.find(|other| *other != first) {
+        return Err(refused(other));
+    }
+    std::str::from_utf8(first).map(Some).map_err(|_| refused(first))
+}
+
+/// The token of a bearer credential. Another scheme is a credential too: one that is no gateway key.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    match value.split_at_checked(BEARER.len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => match token.first() {
+            Some(b' ' | b'\t') => Some(trimmed(token)),
+            Some(_) => Some(value),
+            None => None,
+        },
+        Some(_) | None => Some(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    use super::*;
+
+    fn asked(fields: &[(&str, &str)]) -> Result<KeyHash, Problem> {
+        let fields: Vec<_> =
+            fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        key(Head::new(&fields))
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_key_is_found_in_either_header() {
+        let gateway_key = GatewayKey::from_random(&[3; 32]);
+        let (text, hash) = (gateway_key.reveal(), Ok(gateway_key.hash()));
+        let bearer = format!("Bearer {text}");
+        assert_eq!(asked(&[("authorization", &bearer)]), hash);
+        assert_eq!(asked(&[("authorization", &format!("bEARER   {text} "))]), hash);
+        assert_eq!(asked(&[("x-api-key", text)]), hash);
+        assert_eq!(asked(&[("x-api-key", text), ("authorization", &bearer)]), hash);
+        assert_eq!(asked(&[("x-api-key", ""), ("authorization", &bearer)]), hash);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn no_credential_is_a_missing_key() {
+        for fields in [&[][..], &[("authorization", "Bearer ")], &[("authorization", "bearer")]] {
+            assert_eq!(asked(fields), Err(Problem::MissingKey), "{fields:?}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_is_no_gateway_key_is_invalid() {
+        let good = GatewayKey::from_random(&[3; 32]).reveal().to_owned();
+        let typo = good.replace("kt_gk_3", "kt_gk_4");
+        let glued = format!("Bearer{good}");
+        for value in [&typo, "Basic dXNlcjpwYXNz", "sk-123", &glued, "ü"] {
+            assert_eq!(asked(&[("authorization", value)]), Err(Problem::InvalidKey), "{value}");
+        }
+        let not_utf8: [(&[u8], &[u8]); 1] = [(b"authorization", b"Bearer \xff\xfe")];
+        assert_eq!(key(Head::new(&not_utf8)), Err(Problem::InvalidKey));
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn credentials_that_differ_are_refused() {
+        let ours = format!("Bearer {}", GatewayKey::from_random(&[3; 32]).reveal());
+        let other = GatewayKey::from_random(&[4; 32]).reveal().to_owned();
+        for second in [("x-api-key", other.as_str()), ("authorization", "Basic dXNlcjpwYXNz")] {
+            let fields = [("authorization", ours.as_str()), second];
+            assert_eq!(asked(&fields), Err(Problem::InvalidKey), "{second:?}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn codebase_hints_that_differ_are_refused() {
+        let hint = |values: &[&[u8]]| {
+            let fields: Vec<(&[u8], &[u8])> =
+                values.iter().map(|value| (headers::CODEBASE.as_bytes(), *value)).collect();
+            codebase(Head::new(&fields)).map(|hint| hint.map(str::to_owned))
+        };
+        assert_eq!(hint(&[]), Ok(None));
+        assert_eq!(hint(&[b"acme/web", b" acme/web "]), Ok(Some("acme/web".to_owned())));
+        for bad in [&[&b"a"[..], &b"b"[..]][..], &[b"\xff"]] {
+            assert!(matches!(hint(bad), Err(Problem::CodebaseNotAllowed { .. })), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Admitting: the sidecar is asked for the answer, or for a ticket to the lane.
+
+use kt_contract::hex::Digest;
+use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::problem::Problem;
+use kt_contract::time::Millis;
+use kt_contract::wire::PATH_ADMIT;
+use kt_contract::wire::admit::Admitted;
+
+use super::Phase;
+use super::planned::Planned;
+use crate::action::{Action, Callout, Flow, LogLine};
+use crate::counter::Counter;
+use crate::event::{Answer, Event};
+use crate::l1::Entry;
+use crate::reply;
+use crate::sidecar::{self, NoAnswer};
+use crate::turn::{Call, Next, Turn};
+use crate::worker::Era;
+
+/// A request that waits for the sidecar's decision.
+#[derive(Debug)]
+pub(crate) struct Admitting {
+    planned: Planned,
+    bypass: Option<Reason>,
+    asked_in: Era,
+}
+
+// === impl Admitting ===
+
+impl Admitting {
+    /// Asks the sidecar, unless the breaker says that it is no use.
+    pub(crate) fn ask(
+        planned: Planned,
+        body: Digest,
+        bypass: Option<Reason>,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        if !turn.worker.breaker.permits(turn.now) {
+            turn.count(Counter::BreakerSkipped);
+            return planned.without_sidecar(Reason::BreakerOpen, turn);
+        }
+        let question = planned.plan.admit(&planned.ask, turn.worker.gateway(), body, bypass);
+        let Ok(body) = serde_json::to_vec(&question) else {
+            return turn.unexpected(planned.log());
+        };
+        let request_id = planned.ask.request_id.clone();
+        turn.act(Action::Callout(Callout { path: PATH_ADMIT, request_id, body }));
+        let asked_in = turn.worker.era();
+        (Phase::Admitting(Box::new(Self { planned, bypass, asked_in })), Flow::Pause)
+    }
+
+    pub(crate) fn on(self, event: Event<'_>, turn: &mut Turn<'_>) -> Next {
+        match event {
+            Event::CalloutAnswered(answer) => self.answered(answer, turn),
+            Event::ResponseHeaders { .. } => {
+                turn.envoy_spoke(&self.planned.ask.request_id, self.planned.log())
+            }
+            Event::Done => turn.left(self.planned.log()),
+            // The body was whole when the question was asked; more of it would not be in the key.
+            Event::RequestHeaders { .. }
+            | Event::RequestBody { .. }
+            | Event::RequestTrailers
+            | Event::RequestRead { .. } => turn.unexpected(self.planned.log()),
+        }
+    }
+
+    fn answered(self, answer: Answer<'_>, turn: &mut Turn<'_>) -> Next {
+        let decision = match sidecar::admitted(answer) {
+            // Whoever asked past the cache is not served from it.
+            Ok((Admitted::Hit { .. }, _)) if self.bypass.is_some() => Err(NoAnswer::Unreadable),
+            other => other,
+        };
+        turn.called(Call::Admit, decision.as_ref().err().copied());
+        match decision {
+            Ok((Admitted::Hit { content_type, age_s, fresh_ms, served_by }, body)) => {
+                let entry = Entry {
+                    body: body.into(),
+                    content_type: content_type.into(),
+                    served_by: served_by.into(),
+                    age_s,
+                    came_at: turn.now,
+                    fresh_until: turn.now.after(Millis(fresh_ms)),
+                };
+                self.hit(entry, turn)
+            }
+            Ok((Admitted::Lane { ticket, reason: _ }, _)) => self.planned.by_lane(ticket, turn),
+            Ok((Admitted::Unauthenticated { revoked }, _)) => {
+                turn.worker.forget(&self.planned.ask.key);
+                let problem = if revoked { Problem::RevokedKey } else { Problem::InvalidKey };
+                turn.refuse(self.planned.ask.dialect, &problem, self.planned.log())
+            }
+            Ok((Admitted::Draining, _)) => self.planned.without_sidecar(Reason::Draining, turn),
+            Err(_) => self.planned.without_sidecar(Reason::SidecarLost, turn),
+        }
+    }
+
+    fn hit(self, entry: Entry, turn: &mut Turn<'_>) -> Next {
+        let Self { planned, asked_in, bypass: _ } = self;
+        turn.count(Counter::Hit);
+        turn.count(Counter::HitShared);
+        let reply = reply::hit(turn.now, &entry, Reason::Shared, &planned.ask.request_id);
+        if turn.worker.fill(asked_in, planned.plan.l1_key(), entry) {
+            turn.count(Counter::L1Filled);
+        }
+        let log =
+            LogLine { outcome: Some(Outcome::Hit), reason: Some(Reason::Shared), ..planned.log() };
+        turn.reply(reply, log)
+    }
+}

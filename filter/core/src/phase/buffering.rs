@@ -1,0 +1,127 @@
+//! Buffering: the caller is known and the body comes in. When it is whole it is read once, planned, looked
+//! up in the worker's own cache, and forgotten; what goes on is its digest.
+
+use std::rc::Rc;
+
+use kt_contract::hex::Digest;
+use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::problem::Problem;
+
+use super::Phase;
+use super::admitting::Admitting;
+use super::planned::Planned;
+use crate::action::{Action, Flow, LogLine};
+use crate::ask::Ask;
+use crate::counter::Counter;
+use crate::event::Event;
+use crate::plan::{Caller, Plan, fingerprint};
+use crate::principals::Known;
+use crate::reply;
+use crate::turn::{Next, Turn};
+
+/// A request whose body comes in.
+#[derive(Debug)]
+pub(crate) struct Buffering {
+    ask: Ask,
+    known: Known,
+    ended: bool,
+}
+
+// === impl Buffering ===
+
+impl Buffering {
+    /// Waits for the body, or has it read if it is there.
+    pub(crate) fn enter(ask: Ask, known: Known, ended: bool) -> Next {
+        let flow = if ended { Flow::ReadBody } else { Flow::Pause };
+        (Phase::Buffering(Self { ask, known, ended }), flow)
+    }
+
+    pub(crate) fn on(mut self, event: Event<'_>, turn: &mut Turn<'_>) -> Next {
+        match event {
+            Event::RequestBody { bytes, end } => {
+                if let Some(problem) = over(bytes, turn) {
+                    return turn.refuse(self.ask.dialect, &problem, self.log());
+                }
+                self.ended |= end;
+                Self::enter(self.ask, self.known, self.ended)
+            }
+            Event::RequestTrailers => {
+                turn.act(Action::ClearTrailers);
+                Self::enter(self.ask, self.known, true)
+            }
+            // Half a body is never planned.
+            Event::RequestRead { body } if self.ended => self.read(body, turn),
+            Event::ResponseHeaders { .. } => turn.envoy_spoke(&self.ask.request_id, self.log()),
+            Event::Done => turn.left(self.log()),
+            Event::RequestHeaders { .. }
+            | Event::RequestRead { .. }
+            | Event::CalloutAnswered(_) => turn.unexpected(self.log()),
+        }
+    }
+
+    fn log(&self) -> LogLine {
+        LogLine {
+            request_id: Some(self.ask.request_id.clone()),
+            principal: Some(Rc::clone(&self.known.principal)),
+            codebase: self.ask.codebase.clone(),
+            ..LogLine::default()
+        }
+    }
+
+    fn read(self, body: &[u8], turn: &mut Turn<'_>) -> Next {
+        let digest = Digest(*blake3::hash(body).as_bytes());
+        let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let plan = match over(bytes, turn) {
+            Some(problem) => Err(problem),
+            None => self.plan(body, &digest, turn),
+        };
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(problem) => return turn.refuse(self.ask.dialect, &problem, self.log()),
+        };
+        let disabled = turn.worker.snapshot().is_none_or(|snapshot| !snapshot.cache.enabled);
+        let bypass = if disabled { Some(Reason::Disabled) } else { self.ask.bypass };
+        let Self { ask, known, ended: _ } = self;
+        let planned = Planned { ask, known, plan, body_bytes: body.len() };
+        match bypass {
+            None => lookup(planned, digest, turn),
+            Some(_) => Admitting::ask(planned, digest, bypass, turn),
+        }
+    }
+
+    /// The plan of the body: made, or remembered from the same request before.
+    fn plan(&self, body: &[u8], digest: &Digest, turn: &mut Turn<'_>) -> Result<Rc<Plan>, Problem> {
+        let fingerprint = fingerprint(&self.ask, digest);
+        if let Some(plan) = turn.worker.planned(&fingerprint) {
+            return Ok(plan);
+        }
+        let snapshot = turn.worker.snapshot().ok_or(Problem::NotReady)?;
+        let caller = Caller {
+            ask: &self.ask,
+            known: &self.known,
+            gateway: turn.worker.gateway(),
+            snapshot: &snapshot,
+        };
+        let plan = Rc::new(Plan::make(caller, body)?);
+        let era = turn.worker.era();
+        turn.worker.remember_plan(era, fingerprint, Rc::clone(&plan));
+        Ok(plan)
+    }
+}
+
+fn over(bytes: u64, turn: &Turn<'_>) -> Option<Problem> {
+    let bytes_max = turn.request_bytes_max();
+    (bytes > bytes_max).then_some(Problem::TooLarge { bytes_max })
+}
+
+/// Answers from the worker's own cache, or asks the sidecar.
+fn lookup(planned: Planned, digest: Digest, turn: &mut Turn<'_>) -> Next {
+    let Some(entry) = turn.worker.hit(turn.now, &planned.plan.l1_key()) else {
+        return Admitting::ask(planned, digest, None, turn);
+    };
+    turn.count(Counter::Hit);
+    turn.count(Counter::HitL1);
+    let reply = reply::hit(turn.now, &entry, Reason::L1, &planned.ask.request_id);
+    let log = LogLine { outcome: Some(Outcome::Hit), reason: Some(Reason::L1), ..planned.log() };
+    turn.reply(reply, log)
+}

@@ -1,0 +1,165 @@
+//! After the decision: the response of the lane or of a provider passes by on its way to the client, and only
+//! its head is looked at. What comes after a reply, or after the end, is none of the filter's business.
+
+use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::problem::Problem;
+use kt_contract::wire::headers;
+
+use super::Phase;
+use crate::action::{Action, Flow, LogLine};
+use crate::counter::Counter;
+use crate::event::Event;
+use crate::head::Head;
+use crate::reply;
+use crate::request_id::RequestId;
+use crate::turn::{self, Next, Turn};
+
+/// What of ours a client may see. Everything else with our prefix is internal.
+const PUBLIC: [&str; 3] = [headers::SERVED_BY, "x-kt-cost-usd", "x-kt-saved-usd"];
+
+/// The sidecar serves the request.
+#[derive(Debug)]
+pub(crate) struct OnLane {
+    pub(crate) request_id: RequestId,
+}
+
+/// A provider serves the request.
+#[derive(Debug)]
+pub(crate) struct Direct {
+    pub(crate) request_id: RequestId,
+    pub(crate) reason: Reason,
+}
+
+// === impl OnLane ===
+
+impl OnLane {
+    pub(crate) fn on(self, event: Event<'_>, turn: &mut Turn<'_>) -> Next {
+        match event {
+            Event::ResponseHeaders { head } => {
+                if head.first(headers::MARKER).is_some() {
+                    served(head, turn);
+                } else {
+                    self.lost(turn);
+                }
+                (Phase::Done, Flow::Continue)
+            }
+            Event::Done => turn.left(LogLine::default()),
+            Event::RequestBody { .. } | Event::RequestTrailers => {
+                (Phase::OnLane(self), Flow::Continue)
+            }
+            Event::RequestHeaders { .. }
+            | Event::RequestRead { .. }
+            | Event::CalloutAnswered(_) => turn.ignored(Phase::OnLane(self)),
+        }
+    }
+
+    /// Envoy spoke for a sidecar that is gone. Its words are mapped to the dialect elsewhere.
+    fn lost(&self, turn: &mut Turn<'_>) {
+        turn.count(Counter::LaneLost);
+        turn.count(Counter::Bypass);
+        for (name, value) in reply::bypass_fields(Reason::SidecarLost, &self.request_id) {
+            turn.act(Action::SetResponseHeader(name, value));
+        }
+        turn.act(Action::Log(LogLine {
+            outcome: Some(Outcome::Bypass),
+            reason: Some(Reason::SidecarLost),
+            code: Some(Problem::SidecarUnavailable.code()),
+            ..LogLine::default()
+        }));
+    }
+}
+
+/// The sidecar has said everything that the client is to see; what is ours alone goes.
+fn served(head: Head<'_>, turn: &mut Turn<'_>) {
+    remove_internal(head, &PUBLIC, turn);
+    let outcome = word(head, headers::CACHE_STATUS_SHORT)
+        .and_then(|word| Outcome::ALL.iter().copied().find(|outcome| outcome.as_str() == word));
+    let reason = word(head, headers::CACHE_STATUS)
+        .and_then(|value| value.rsplit_once("detail="))
+        .and_then(|(_, word)| Reason::ALL.iter().copied().find(|reason| reason.as_str() == word));
+    turn.count(outcome.map_or(Counter::Refused, turn::outcome));
+    turn.act(Action::Log(LogLine { outcome, reason, ..LogLine::default() }));
+}
+
+fn word<'a>(head: Head<'a>, name: &str) -> Option<&'a str> {
+    head.first(name).and_then(|value| std::str::from_utf8(value).ok())
+}
+
+fn remove_internal(head: Head<'_>, but: &[&str], turn: &mut Turn<'_>) {
+    let mut removed: Vec<&[u8]> = Vec::new();
+    for (name, _) in head.iter() {
+        let internal = name.starts_with(headers::INTERNAL_PREFIX.as_bytes())
+            && !but.iter().any(|public| public.as_bytes() == name);
+        if internal && !removed.contains(&name) {
+            removed.push(name);
+            turn.act(Action::RemoveResponseHeader(name.into()));
+        }
+    }
+}
+
+// === impl Direct ===
+
+impl Direct {
+    pub(crate) fn on(self, event: Event<'_>, turn: &mut Turn<'_>) -> Next {
+        match event {
+            Event::ResponseHeaders { head } => {
+                self.answered(head, turn);
+                (Phase::Done, Flow::Continue)
+            }
+            Event::Done => turn.left(LogLine::default()),
+            Event::RequestBody { .. } | Event::RequestTrailers => {
+                (Phase::Direct(self), Flow::Continue)
+            }
+            Event::RequestHeaders { .. }
+            | Event::RequestRead { .. }
+            | Event::CalloutAnswered(_) => turn.ignored(Phase::Direct(self)),
+        }
+    }
+
+    fn answered(&self, head: Head<'_>, turn: &mut Turn<'_>) {
+        turn.count(Counter::Bypass);
+        // A provider has nothing to say in our name, and its cookies are not the client's.
+        remove_internal(head, &[], turn);
+        if head.first("set-cookie").is_some() {
+            turn.act(Action::RemoveResponseHeader((*b"set-cookie").into()));
+        }
+        for (name, value) in reply::bypass_fields(self.reason, &self.request_id) {
+            turn.act(Action::SetResponseHeader(name, value));
+        }
+        turn.act(Action::Log(LogLine {
+            outcome: Some(Outcome::Bypass),
+            reason: Some(self.reason),
+            ..LogLine::default()
+        }));
+    }
+}
+
+/// The filter has answered. The rest of the request, its own reply on the way out, and a late answer of the
+/// sidecar may still come by.
+pub(crate) fn replied(event: Event<'_>, turn: &mut Turn<'_>) -> Next {
+    match event {
+        Event::RequestBody { .. } | Event::RequestTrailers => (Phase::Replied, Flow::Pause),
+        Event::ResponseHeaders { .. } => (Phase::Replied, Flow::Continue),
+        Event::CalloutAnswered(_) => (Phase::Replied, Flow::Pause),
+        Event::Done => (Phase::Done, Flow::Continue),
+        Event::RequestHeaders { .. } | Event::RequestRead { .. } => {
+            turn.count(Counter::Unexpected);
+            (Phase::Replied, Flow::Pause)
+        }
+    }
+}
+
+/// Nothing is left to do. A request that Envoy has ended itself is never resumed from here.
+pub(crate) fn done(event: Event<'_>, turn: &mut Turn<'_>) -> Next {
+    match event {
+        Event::ResponseHeaders { .. } | Event::Done => (Phase::Done, Flow::Continue),
+        // The answer to a question of a request that is over.
+        Event::RequestBody { .. } | Event::RequestTrailers | Event::CalloutAnswered(_) => {
+            (Phase::Done, Flow::Pause)
+        }
+        Event::RequestHeaders { .. } | Event::RequestRead { .. } => {
+            turn.count(Counter::Unexpected);
+            (Phase::Done, Flow::Pause)
+        }
+    }
+}

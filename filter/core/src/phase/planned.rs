@@ -1,0 +1,80 @@
+//! A request that has passed identity and policy and has a plan: what may be forwarded, and how. Only from
+//! one of these can a request leave the gateway.
+
+use std::rc::Rc;
+
+use kt_contract::outcome::Reason;
+use kt_contract::problem::Problem;
+use kt_contract::snapshot::OnSidecarLoss;
+
+use super::Phase;
+use super::forwarded::{Direct, OnLane};
+use crate::action::{Action, Flow, LogLine};
+use crate::ask::Ask;
+use crate::forward::{Forward, Lane};
+use crate::plan::Plan;
+use crate::principals::Known;
+use crate::turn::{Next, Turn};
+
+/// A request, its caller and its plan.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) ask: Ask,
+    pub(crate) known: Known,
+    pub(crate) plan: Rc<Plan>,
+    pub(crate) body_bytes: usize,
+}
+
+// === impl Planned ===
+
+impl Planned {
+    pub(crate) fn log(&self) -> LogLine {
+        LogLine {
+            request_id: Some(self.ask.request_id.clone()),
+            principal: Some(Rc::clone(&self.known.principal)),
+            route: Some(Rc::clone(&self.plan.route)),
+            codebase: self.ask.codebase.clone(),
+            ..LogLine::default()
+        }
+    }
+
+    /// To the sidecar, which serves everything else and says what came of it.
+    pub(crate) fn by_lane(self, ticket: String, turn: &mut Turn<'_>) -> Next {
+        turn.act(Action::Log(self.log()));
+        let request_id = self.forward(Lane::Sidecar { ticket }, turn);
+        (Phase::OnLane(OnLane { request_id }), Flow::Continue)
+    }
+
+    /// Without the sidecar: directly to the target, or not at all, as the configuration says.
+    pub(crate) fn without_sidecar(self, reason: Reason, turn: &mut Turn<'_>) -> Next {
+        let log = LogLine { reason: Some(reason), ..self.log() };
+        let on_loss = turn.worker.snapshot().map(|snapshot| snapshot.on_sidecar_loss);
+        match on_loss {
+            Some(OnSidecarLoss::Direct) => {
+                turn.act(Action::Log(log));
+                let target = self.plan.route.target.clone();
+                let request_id = self.forward(Lane::Direct { target }, turn);
+                (Phase::Direct(Direct { request_id, reason }), Flow::Continue)
+            }
+            Some(OnSidecarLoss::Unavailable) | None => {
+                let problem = if reason == Reason::Draining {
+                    Problem::Draining
+                } else {
+                    Problem::SidecarUnavailable
+                };
+                turn.refuse(self.ask.dialect, &problem, log)
+            }
+        }
+    }
+
+    fn forward(self, lane: Lane, turn: &mut Turn<'_>) -> crate::request_id::RequestId {
+        let Self { ask, body_bytes, .. } = self;
+        turn.act(Action::Forward(Forward {
+            lane,
+            request_id: ask.request_id.clone(),
+            dialect: ask.dialect,
+            body_bytes,
+        }));
+        ask.request_id
+    }
+}

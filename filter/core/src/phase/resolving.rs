@@ -1,0 +1,157 @@
+//! Resolving: the worker does not know the key, so the sidecar is asked. The body may come in meanwhile.
+
+use kt_contract::principal::KeyHash;
+use kt_contract::problem::Problem;
+use kt_contract::snapshot::Snapshot;
+use kt_contract::wire::principal::{PrincipalReply, PrincipalRequest};
+use kt_contract::wire::{PATH_PRINCIPAL, VERSION};
+use kt_providers::Dialect;
+
+use super::Phase;
+use super::buffering::Buffering;
+use crate::action::{Action, Callout, Flow, LogLine};
+use crate::ask::Ask;
+use crate::counter::Counter;
+use crate::event::{Answer, Event};
+use crate::principals::Known;
+use crate::reply;
+use crate::request_id::RequestId;
+use crate::sidecar;
+use crate::turn::{Call, Next, Turn};
+use crate::worker::Era;
+
+/// A request whose caller is asked for.
+#[derive(Debug)]
+pub(crate) struct Resolving {
+    wants: Wants,
+    asked_in: Era,
+    body_ended: bool,
+}
+
+/// What the request wants once its caller is known.
+#[derive(Debug)]
+pub(crate) enum Wants {
+    /// The list of models.
+    Models { request_id: RequestId, key: KeyHash },
+    /// An answer.
+    Answer(Ask),
+}
+
+// === impl Wants ===
+
+impl Wants {
+    pub(crate) const fn key(&self) -> &KeyHash {
+        match self {
+            Self::Models { key, .. } => key,
+            Self::Answer(ask) => &ask.key,
+        }
+    }
+
+    const fn request_id(&self) -> &RequestId {
+        match self {
+            Self::Models { request_id, .. } => request_id,
+            Self::Answer(ask) => &ask.request_id,
+        }
+    }
+
+    const fn dialect(&self) -> Dialect {
+        match self {
+            Self::Models { .. } => Dialect::OpenAiChat,
+            Self::Answer(ask) => ask.dialect,
+        }
+    }
+
+    pub(crate) fn log(&self) -> LogLine {
+        LogLine { request_id: Some(self.request_id().clone()), ..LogLine::default() }
+    }
+}
+
+// === impl Resolving ===
+
+impl Resolving {
+    /// Asks the sidecar, unless the breaker says that it is no use.
+    pub(crate) fn ask(wants: Wants, body_ended: bool, turn: &mut Turn<'_>) -> Next {
+        if !turn.worker.breaker.permits(turn.now) {
+            turn.count(Counter::BreakerSkipped);
+            return turn.refuse(wants.dialect(), &Problem::SidecarUnavailable, wants.log());
+        }
+        let question = PrincipalRequest { version: VERSION, key: *wants.key() };
+        let Ok(body) = serde_json::to_vec(&question) else {
+            return turn.unexpected(wants.log());
+        };
+        let request_id = wants.request_id().clone();
+        turn.act(Action::Callout(Callout { path: PATH_PRINCIPAL, request_id, body }));
+        let asked_in = turn.worker.era();
+        (Phase::Resolving(Self { wants, asked_in, body_ended }), Flow::Pause)
+    }
+
+    pub(crate) fn on(mut self, event: Event<'_>, turn: &mut Turn<'_>) -> Next {
+        match event {
+            Event::RequestBody { bytes, end } => {
+                let bytes_max = turn.request_bytes_max();
+                if bytes > bytes_max {
+                    let problem = Problem::TooLarge { bytes_max };
+                    return turn.refuse(self.wants.dialect(), &problem, self.wants.log());
+                }
+                self.body_ended |= end;
+                (Phase::Resolving(self), Flow::Pause)
+            }
+            Event::RequestTrailers => {
+                turn.act(Action::ClearTrailers);
+                self.body_ended = true;
+                (Phase::Resolving(self), Flow::Pause)
+            }
+            Event::CalloutAnswered(answer) => self.answered(answer, turn),
+            Event::ResponseHeaders { .. } => {
+                turn.envoy_spoke(self.wants.request_id(), self.wants.log())
+            }
+            Event::Done => turn.left(self.wants.log()),
+            Event::RequestHeaders { .. } | Event::RequestRead { .. } => {
+                turn.unexpected(self.wants.log())
+            }
+        }
+    }
+
+    fn answered(self, answer: Answer<'_>, turn: &mut Turn<'_>) -> Next {
+        let reply = sidecar::principal(answer);
+        turn.called(Call::Principal, reply.as_ref().err().copied());
+        let problem = match reply {
+            Ok(PrincipalReply::Known { principal }) => {
+                return self.known(Known::new(principal), turn);
+            }
+            Ok(PrincipalReply::Revoked) => Problem::RevokedKey,
+            Ok(PrincipalReply::Unknown) => Problem::InvalidKey,
+            // Without an identity nothing is forwarded, whatever `on_sidecar_loss` says.
+            Err(_) => Problem::SidecarUnavailable,
+        };
+        turn.refuse(self.wants.dialect(), &problem, self.wants.log())
+    }
+
+    fn known(self, known: Known, turn: &mut Turn<'_>) -> Next {
+        turn.worker.remember(self.asked_in, *self.wants.key(), &known);
+        match (self.wants, turn.worker.snapshot()) {
+            (Wants::Answer(ask), Some(_)) => Buffering::enter(ask, known, self.body_ended),
+            (Wants::Models { request_id, .. }, Some(snapshot)) => {
+                models(&snapshot, &known, &request_id, turn)
+            }
+            // A snapshot never goes away again.
+            (wants, None) => turn.unexpected(wants.log()),
+        }
+    }
+}
+
+/// Answers with the model list.
+pub(crate) fn models(
+    snapshot: &Snapshot,
+    known: &Known,
+    request_id: &RequestId,
+    turn: &mut Turn<'_>,
+) -> Next {
+    turn.count(Counter::Local);
+    let log = LogLine {
+        request_id: Some(request_id.clone()),
+        principal: Some(known.principal.clone()),
+        ..LogLine::default()
+    };
+    turn.reply(reply::models(snapshot, request_id), log)
+}

@@ -1,0 +1,80 @@
+//! Start: the head comes. Whose request is it, may the body come, and who asks?
+
+use kt_contract::problem::Problem;
+use kt_providers::{Dialect, Recognized, recognize};
+
+use super::Phase;
+use super::buffering::Buffering;
+use super::resolving::{Resolving, Wants};
+use crate::action::{Flow, LogLine};
+use crate::ask::Ask;
+use crate::counter::Counter;
+use crate::event::Event;
+use crate::head::Head;
+use crate::identity;
+use crate::reply;
+use crate::request_id::RequestId;
+use crate::turn::{Next, Turn};
+
+/// What refusals are worded in before a dialect is known.
+const FALLBACK: Dialect = Dialect::OpenAiChat;
+
+pub(crate) fn on(event: Event<'_>, turn: &mut Turn<'_>) -> Next {
+    match event {
+        Event::RequestHeaders { head, end, random } => {
+            request(head, end, RequestId::mint(random), turn)
+        }
+        // Envoy refused the request before this filter saw it, or nothing of it ever came.
+        Event::ResponseHeaders { .. } | Event::Done => (Phase::Done, Flow::Continue),
+        Event::RequestBody { .. }
+        | Event::RequestTrailers
+        | Event::RequestRead { .. }
+        | Event::CalloutAnswered(_) => turn.unexpected(LogLine::default()),
+    }
+}
+
+fn request(head: Head<'_>, end: bool, request_id: RequestId, turn: &mut Turn<'_>) -> Next {
+    let log = LogLine { request_id: Some(request_id.clone()), ..LogLine::default() };
+    let path = head.first(":path").unwrap_or_default();
+    // The query is in no key, so it is not looked at and not forwarded.
+    let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
+    match recognize(head.first(":method").unwrap_or_default(), path) {
+        Recognized::Health => {
+            turn.count(Counter::Local);
+            let reply = reply::health(turn.now, turn.worker);
+            turn.reply(reply, log)
+        }
+        Recognized::Unknown => {
+            let path = String::from_utf8_lossy(path).into_owned();
+            turn.refuse(FALLBACK, &Problem::UnknownPath { path }, log)
+        }
+        Recognized::WrongMethod { allow } => {
+            turn.refuse(FALLBACK, &Problem::WrongMethod { allow }, log)
+        }
+        Recognized::Models => match identity::key(head) {
+            Ok(key) => resolve(Wants::Models { request_id, key }, end, turn),
+            Err(problem) => turn.refuse(FALLBACK, &problem, log),
+        },
+        Recognized::Ours(dialect) => {
+            match Ask::read(head, request_id, dialect, turn.request_bytes_max()) {
+                Ok(ask) => resolve(Wants::Answer(ask), end, turn),
+                Err(problem) => turn.refuse(dialect, &problem, log),
+            }
+        }
+    }
+}
+
+/// Finds out who asks: from what this worker knows, or else from the sidecar.
+fn resolve(wants: Wants, end: bool, turn: &mut Turn<'_>) -> Next {
+    // Without a snapshot there is no policy to pass: everything is refused.
+    let Some(snapshot) = turn.worker.snapshot() else {
+        return turn.refuse(FALLBACK, &Problem::NotReady, wants.log());
+    };
+    match (turn.worker.principal(turn.now, wants.key()), wants) {
+        (None, wants) => Resolving::ask(wants, end, turn),
+        (Some(known), Wants::Models { request_id, .. }) => {
+            super::resolving::models(&snapshot, &known, &request_id, turn)
+        }
+        (Some(known), Wants::Answer(ask)) => Buffering::enter(ask, known, end),
+    }
+}

@@ -1,0 +1,154 @@
+//! From a body to everything that the sidecar is asked: parsed, routed, checked against the input policy,
+//! gated and keyed. A pure function of body, head, caller, gateway and snapshot.
+
+use std::rc::Rc;
+
+use kt_contract::gates::Gates;
+use kt_contract::hex::Digest;
+use kt_contract::identify;
+use kt_contract::json::{self, Bounds};
+use kt_contract::key::{CacheKey, CheckHash, RequestDigests};
+use kt_contract::outcome::Reason;
+use kt_contract::problem::Problem;
+use kt_contract::snapshot::{ModelRoute, Snapshot};
+use kt_contract::wire::VERSION;
+use kt_contract::wire::admit::{AdmitRequest, ReplyShape};
+use kt_contract::wire::feed::GatewayIdentity;
+
+use crate::ask::Ask;
+use crate::l1::L1Key;
+use crate::principals::Known;
+
+/// The name of the one input policy that decides about models.
+const MODEL_ALLOWLIST: &str = "model-allowlist";
+
+/// What a request is, beside its caller.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) route: Rc<ModelRoute>,
+    pub(crate) reply: ReplyShape,
+    client_limited: bool,
+    gates: Gates,
+    request: RequestDigests,
+    key: CacheKey,
+    check: CheckHash,
+}
+
+/// What a plan is made for.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) ask: &'a Ask,
+    pub(crate) known: &'a Known,
+    pub(crate) gateway: &'a GatewayIdentity,
+    pub(crate) snapshot: &'a Snapshot,
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// Makes the plan of `body`.
+    pub(crate) fn make(caller: Caller<'_>, body: &[u8]) -> Result<Self, Problem> {
+        let Caller { ask, known, gateway, snapshot } = caller;
+        let bounds = Bounds {
+            depth_max: snapshot.limits.json_depth_max,
+            nodes_max: snapshot.limits.json_nodes_max,
+        };
+        let node = json::parse(body, bounds)
+            .map_err(|refused| Problem::InvalidBody { what: refused.to_string() })?;
+        let asked = ask.dialect.read(&node)?;
+        let route = allowed(snapshot, &asked.model)?;
+        let gates = identify::gates(
+            &known.principal,
+            gateway,
+            snapshot,
+            identify::Ask {
+                dialect: ask.dialect.as_str(),
+                path: ask.dialect.path(),
+                route,
+                codebase: ask.codebase.as_deref(),
+            },
+        )?;
+        let semantic: Vec<(&str, &[u8])> =
+            ask.semantic.iter().map(|(name, value)| (*name, value.as_ref())).collect();
+        let request = known.org_keys.request_digests(&node, ask.dialect.left_out(), &semantic);
+        Ok(Self {
+            route: Rc::new(route.clone()),
+            reply: asked.reply,
+            client_limited: asked.client_limited,
+            key: known.org_keys.cache_key(&gates, &request),
+            check: known.org_keys.check_hash(&gates, &request),
+            gates,
+            request,
+        })
+    }
+
+    /// What the answer is filed under in the worker's own cache.
+    pub(crate) const fn l1_key(&self) -> L1Key {
+        (self.key, self.reply)
+    }
+
+    /// What the sidecar is asked.
+    pub(crate) fn admit(
+        &self,
+        ask: &Ask,
+        gateway: &GatewayIdentity,
+        body: Digest,
+        bypass: Option<Reason>,
+    ) -> AdmitRequest {
+        AdmitRequest {
+            version: VERSION,
+            request_id: ask.request_id.as_str().to_owned(),
+            gateway: gateway.id.clone(),
+            principal: ask.key,
+            gates: self.gates.clone(),
+            request: self.request,
+            key: self.key,
+            check: self.check,
+            body,
+            target: self.route.target.clone(),
+            reply: self.reply,
+            client_limited: self.client_limited,
+            bypass,
+        }
+    }
+}
+
+/// The route of a model that may be asked for.
+fn allowed<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a ModelRoute, Problem> {
+    let not_found = || Problem::ModelNotFound { model: model.to_owned() };
+    let route = snapshot.models.route(model).ok_or_else(not_found)?;
+    match &snapshot.policy.model_allowlist {
+        Some(list) if !list.contains(model) => Err(Problem::PolicyBlocked {
+            policy: MODEL_ALLOWLIST.to_owned(),
+            status: snapshot.policy.block_status,
+            what: format!("the model '{model}' is not on the list"),
+        }),
+        Some(_) | None => Ok(route),
+    }
+}
+
+/// What makes two requests of a worker's life the same, byte for byte: caller, hint, semantic headers and
+/// body. Whoever asked the same before gets the same plan without a second look at the body, as long as
+/// nothing that a plan depends on has changed (the worker's era says so).
+pub(crate) fn fingerprint(ask: &Ask, body: &Digest) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    let mut field = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_be_bytes());
+        hasher.update(bytes);
+    };
+    field(ask.dialect.as_str().as_bytes());
+    field(&ask.key.0.0);
+    field(&body.0);
+    match &ask.codebase {
+        None => field(b""),
+        Some(codebase) => {
+            field(b"codebase");
+            field(codebase.as_bytes());
+        }
+    }
+    for (name, value) in &ask.semantic {
+        field(name.as_bytes());
+        field(value);
+    }
+    Digest(*hasher.finalize().as_bytes())
+}

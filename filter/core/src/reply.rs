@@ -1,0 +1,146 @@
+//! The local replies: refusals, hits, the model list and health, with the headers that each carries.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use kt_contract::outcome::{Outcome, Reason, cache_status};
+use kt_contract::problem::Problem;
+use kt_contract::snapshot::Snapshot;
+use kt_contract::time::MonoMillis;
+use kt_contract::wire::headers;
+use kt_providers::Dialect;
+use serde::Serialize;
+
+use crate::action::Reply;
+use crate::l1::Entry;
+use crate::request_id::RequestId;
+use crate::worker::{Health, Worker};
+
+const JSON: Cow<'static, str> = Cow::Borrowed("application/json");
+
+/// A refusal in the client's dialect.
+pub(crate) fn problem(
+    dialect: Dialect,
+    problem: &Problem,
+    request_id: Option<&RequestId>,
+) -> Reply {
+    let mut fields = vec![("content-type", JSON)];
+    fields.extend(request_id.map(id));
+    fields.push(match problem.retry_after_s() {
+        Some(seconds) => ("retry-after", seconds.to_string().into()),
+        None => (headers::SHOULD_RETRY, "false".into()),
+    });
+    if let Problem::WrongMethod { allow } = problem {
+        fields.push(("allow", Cow::Borrowed(allow)));
+    }
+    Reply { status: problem.status(), headers: fields, body: dialect.error_body(problem).into() }
+}
+
+/// An answer from the cache.
+pub(crate) fn hit(now: MonoMillis, entry: &Entry, reason: Reason, request_id: &RequestId) -> Reply {
+    let status = cache_status(Outcome::Hit, reason, Some(entry.ttl_s(now)));
+    Reply {
+        status: 200,
+        headers: vec![
+            ("content-type", entry.content_type.to_string().into()),
+            id(request_id),
+            (headers::CACHE_STATUS_SHORT, Outcome::Hit.as_str().into()),
+            (headers::CACHE_STATUS, status.into()),
+            (headers::FABRIC_ATTACHED, "false".into()),
+            (headers::SERVED_BY, entry.served_by.to_string().into()),
+            ("age", entry.age_s(now).to_string().into()),
+        ],
+        body: Rc::clone(&entry.body),
+    }
+}
+
+/// What the headers of an answer say that did not come from the cache and was not stored.
+pub(crate) fn bypass_fields(
+    reason: Reason,
+    request_id: &RequestId,
+) -> [(&'static str, Cow<'static, str>); 4] {
+    [
+        id(request_id),
+        (headers::CACHE_STATUS_SHORT, Outcome::Bypass.as_str().into()),
+        (headers::CACHE_STATUS, cache_status(Outcome::Bypass, reason, None).into()),
+        (headers::FABRIC_ATTACHED, "false".into()),
+    ]
+}
+
+/// The request id, as a response header.
+pub(crate) fn id(request_id: &RequestId) -> (&'static str, Cow<'static, str>) {
+    (headers::REQUEST_ID, request_id.as_str().to_owned().into())
+}
+
+/// The models that may be asked for, as OpenAI lists them.
+pub(crate) fn models(snapshot: &Snapshot, request_id: &RequestId) -> Reply {
+    #[derive(Serialize)]
+    struct List<'a> {
+        object: &'static str,
+        data: Vec<Model<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Model<'a> {
+        id: &'a str,
+        object: &'static str,
+        /// SDKs want the field; when a provider made the model is nothing that we know.
+        created: u64,
+        owned_by: &'a str,
+    }
+    let allowlist = snapshot.policy.model_allowlist.as_ref();
+    let data = snapshot
+        .models
+        .routes
+        .iter()
+        .filter(|route| allowlist.is_none_or(|list| list.contains(&route.model)))
+        .map(|route| Model {
+            id: &route.model,
+            object: "model",
+            created: 0,
+            owned_by: &route.provider,
+        })
+        .collect();
+    json(200, &List { object: "list", data }, Some(request_id))
+}
+
+/// What this worker says of itself. A load balancer reads the status, a person the rest.
+pub(crate) fn health(now: MonoMillis, worker: &Worker) -> Reply {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        status: &'static str,
+        gateway: &'a str,
+        role: &'static str,
+        group: Option<&'a str>,
+        snapshot: Option<&'a str>,
+        cache: &'static str,
+        fabric: &'static str,
+    }
+    let health = worker.health(now);
+    let snapshot = worker.snapshot();
+    let snapshot = snapshot.as_deref();
+    let status = match health {
+        Health::Ok | Health::Degraded => 200,
+        Health::Starting => 503,
+    };
+    let body = Body {
+        status: health.as_str(),
+        gateway: &worker.gateway().id,
+        role: worker.gateway().role.as_str(),
+        group: worker.gateway().group.as_deref(),
+        snapshot: snapshot.map(|snapshot| snapshot.version.as_str()),
+        cache: if snapshot.is_some_and(|snapshot| snapshot.cache.enabled) {
+            "enabled"
+        } else {
+            "disabled"
+        },
+        fabric: "detached",
+    };
+    json(status, &body, None)
+}
+
+fn json(status: u16, body: &impl Serialize, request_id: Option<&RequestId>) -> Reply {
+    let mut fields = vec![("content-type", JSON)];
+    fields.extend(request_id.map(id));
+    // Structs of strings and numbers always have a JSON form.
+    Reply { status, headers: fields, body: serde_json::to_vec(body).unwrap_or_default().into() }
+}

@@ -1,0 +1,236 @@
+//! What one worker VM holds across requests: the snapshot, principals, its own cache, the breaker, and its
+//! place in the change feed. All of it can be lost at any time and costs a callout at most.
+
+use std::rc::Rc;
+
+use kt_contract::hex::Digest;
+use kt_contract::limits::{FEED_FRESH, PRINCIPAL_WITHOUT_FEED};
+use kt_contract::principal::KeyHash;
+use kt_contract::snapshot::Snapshot;
+use kt_contract::time::MonoMillis;
+use kt_contract::wire::VERSION;
+use kt_contract::wire::feed::{Event, FeedReply, GatewayIdentity};
+
+use crate::breaker::{Breaker, Change};
+use crate::counter::Counter;
+use crate::event::Answer;
+use crate::feed::{Continuity, Feed};
+use crate::l1::{Entry, L1, L1Key};
+use crate::lru::Lru;
+use crate::plan::Plan;
+use crate::principals::{Known, Principals};
+use crate::sidecar::{self, NoAnswer};
+
+/// How many plans are remembered: about 1 KiB each.
+const PLANS_MAX: u64 = 2_048;
+
+/// The state of a worker.
+#[derive(Debug)]
+pub struct Worker {
+    gateway: GatewayIdentity,
+    snapshot: Option<Rc<Snapshot>>,
+    feed: Feed,
+    principals: Principals,
+    l1: L1,
+    plans: Lru<Digest, Rc<Plan>>,
+    /// The breaker in front of the sidecar's callouts.
+    pub(crate) breaker: Breaker,
+    era: Era,
+}
+
+/// Changes whenever something that is held was voided. What was asked for in one era is not kept in the next:
+/// the answer may have been on its way when the feed told of the change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Era(u64);
+
+/// What `GET /health` says of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Everything is as it should be.
+    Ok,
+    /// There is no snapshot yet: everything is refused.
+    Starting,
+    /// The sidecar is silent: what is known is used, as long as it may be.
+    Degraded,
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// A worker that knows nothing yet.
+    #[must_use]
+    pub fn new(gateway: GatewayIdentity) -> Self {
+        Self {
+            gateway,
+            snapshot: None,
+            feed: Feed::default(),
+            principals: Principals::default(),
+            l1: L1::new(0),
+            plans: Lru::new(PLANS_MAX),
+            breaker: Breaker::default(),
+            era: Era::default(),
+        }
+    }
+
+    /// Which gateway this is.
+    #[must_use]
+    pub const fn gateway(&self) -> &GatewayIdentity {
+        &self.gateway
+    }
+
+    /// The snapshot in force.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Rc<Snapshot>> {
+        self.snapshot.clone()
+    }
+
+    /// The era.
+    #[must_use]
+    pub const fn era(&self) -> Era {
+        self.era
+    }
+
+    /// How this worker is.
+    #[must_use]
+    pub fn health(&self, now: MonoMillis) -> Health {
+        if self.snapshot.is_none() {
+            Health::Starting
+        } else if self.feed.is_within(now, FEED_FRESH) && self.breaker.is_closed() {
+            Health::Ok
+        } else {
+            Health::Degraded
+        }
+    }
+
+    /// The body of the next feed poll. `None` cannot happen with the types of today.
+    #[must_use]
+    pub fn poll(&self) -> Option<Vec<u8>> {
+        let version = self.snapshot.as_ref().map(|snapshot| snapshot.version.as_str());
+        serde_json::to_vec(&self.feed.request(&self.gateway, version)).ok()
+    }
+
+    /// A feed poll has ended. Says whether it was answered, so that the next one may follow at once.
+    pub fn polled(
+        &mut self,
+        now: MonoMillis,
+        answer: Answer<'_>,
+        count: &mut Vec<Counter>,
+    ) -> bool {
+        match reply(answer) {
+            Ok(reply) => {
+                count.push(Counter::FeedAnswered);
+                self.apply(now, reply, count);
+                true
+            }
+            Err(why) => {
+                count.push(Counter::FeedLost);
+                if why == NoAnswer::Unreadable {
+                    count.push(Counter::WireError);
+                }
+                false
+            }
+        }
+    }
+
+    /// Who stands behind `key`, as long as the feed would have told of a revocation.
+    pub fn principal(&mut self, now: MonoMillis, key: &KeyHash) -> Option<Known> {
+        let covered = self.feed.is_within(now, PRINCIPAL_WITHOUT_FEED);
+        covered.then(|| self.principals.get(key)).flatten()
+    }
+
+    /// Remembers who stands behind `key`, if nothing was voided since the question was asked.
+    pub fn remember(&mut self, asked_in: Era, key: KeyHash, known: &Known) {
+        if asked_in == self.era {
+            self.principals.remember(key, known.clone());
+        }
+    }
+
+    /// The sidecar does not know the key any more.
+    pub fn forget(&mut self, key: &KeyHash) {
+        self.principals.forget(key);
+    }
+
+    /// The answer to a request, if this worker has it and the feed is fresh enough to trust it.
+    pub fn hit(&mut self, now: MonoMillis, key: &L1Key) -> Option<Entry> {
+        if self.feed.is_within(now, FEED_FRESH) { self.l1.get(key, now) } else { None }
+    }
+
+    /// Keeps an answer, if nothing was voided since the question was asked.
+    pub fn fill(&mut self, asked_in: Era, key: L1Key, entry: Entry) -> bool {
+        asked_in == self.era && self.l1.fill(key, entry)
+    }
+
+    /// The plan that was made for the same bytes of the same caller, if nothing was voided since.
+    pub(crate) fn planned(&mut self, fingerprint: &Digest) -> Option<Rc<Plan>> {
+        self.plans.get(fingerprint).cloned()
+    }
+
+    /// Remembers a plan.
+    pub(crate) fn remember_plan(&mut self, asked_in: Era, fingerprint: Digest, plan: Rc<Plan>) {
+        if asked_in == self.era {
+            self.plans.insert(fingerprint, plan, 1);
+        }
+    }
+
+    /// A callout for a request has ended.
+    pub(crate) fn called(&mut self, now: MonoMillis, answered: bool) -> Option<Counter> {
+        let change = if answered { self.breaker.answered(now) } else { self.breaker.lost(now) };
+        match change {
+            Change::Opened => Some(Counter::BreakerOpened),
+            Change::Closed | Change::Unchanged => None,
+        }
+    }
+
+    fn apply(&mut self, now: MonoMillis, reply: FeedReply, count: &mut Vec<Counter>) {
+        let continuity = self.feed.advance(now, &reply);
+        let FeedReply { version: _, epoch: _, seq: _, snapshot, events, reset: _ } = reply;
+        if continuity == Continuity::Broken {
+            self.principals.clear();
+            self.void(count);
+        }
+        for event in events {
+            match event {
+                Event::Principal { key } => {
+                    self.principals.forget(&key);
+                    self.plans.clear();
+                    self.era.0 += 1;
+                }
+                Event::Purged => self.void(count),
+            }
+        }
+        if let Some(snapshot) = snapshot {
+            self.void(count);
+            self.l1 = L1::new(snapshot.cache.l1_bytes_max);
+            self.snapshot = Some(Rc::new(snapshot));
+            count.push(Counter::SnapshotApplied);
+        }
+    }
+
+    fn void(&mut self, count: &mut Vec<Counter>) {
+        self.era.0 += 1;
+        self.plans.clear();
+        if self.l1.clear() {
+            count.push(Counter::L1Cleared);
+        }
+    }
+}
+
+fn reply(answer: Answer<'_>) -> Result<FeedReply, NoAnswer> {
+    let (_, body) = sidecar::spoken(answer)?;
+    let reply: FeedReply = serde_json::from_slice(body).map_err(|_| NoAnswer::Unreadable)?;
+    if reply.version == VERSION { Ok(reply) } else { Err(NoAnswer::Unreadable) }
+}
+
+// === impl Health ===
+
+impl Health {
+    /// The word in the answer.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Starting => "starting",
+            Self::Degraded => "degraded",
+        }
+    }
+}
