@@ -2,7 +2,7 @@
 //!
 //! Every request and reply names [`VERSION`]; a reply without the marker header did not come from a
 //! sidecar (Envoy answers for a lost one), and one of another version is treated as a lost sidecar.
-//! Golden fixtures in `tests/fixtures/wire` hold the exact bytes.
+//! Golden files in `tests/fixtures/wire` hold samples of every message.
 
 pub mod admin;
 pub mod admit;
@@ -20,3 +20,6 @@ pub const PATH_ADMIT: &str = "/v1/admit";
 pub const PATH_FEED: &str = "/v1/feed";
 /// The path of the principal lookup.
 pub const PATH_PRINCIPAL: &str = "/v1/principal";
+
+#[cfg(test)]
+mod tests;

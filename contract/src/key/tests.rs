@@ -11,7 +11,7 @@ use crate::outcome::Reason;
 
 macro_rules! vectors {
     ($($name:literal)*) => {
-        &[$(($name, include_str!(concat!("../../../tests/fixtures/keys/", $name, ".json"))),)*]
+        &[$(($name, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/keys/", $name, ".json"))),)*]
     };
 }
 
