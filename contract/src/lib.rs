@@ -20,6 +20,9 @@ pub mod limits;
 pub mod outcome;
 pub mod principal;
 pub mod problem;
+#[cfg(test)]
+#[cfg(not(target_family = "wasm"))]
+mod properties;
 pub mod snapshot;
 pub mod time;
 pub mod wire;
