@@ -54,9 +54,16 @@ struct Teller {
 /// One choice on its way.
 struct Telling<'a> {
     index: u64,
-    /// Goes with the next text, as in a live stream; with the end where there is none.
+    /// Where the answer has the field, every chunk has it: they go with the first text, or with the end
+    /// where there is no text, and are null before and after.
     logprobs: Option<Value>,
     to: &'a mut Teller,
+}
+
+/// Whether a chunk carries the log probabilities, if no other has.
+enum Logprobs {
+    Told,
+    Later,
 }
 
 // === impl Teller ===
@@ -94,8 +101,7 @@ impl Telling<'_> {
         let Some(Value::Object(mut message)) = choice.shift_remove("message") else {
             return Err(ambiguous("message"));
         };
-        let has_logprobs = choice.contains_key("logprobs");
-        self.logprobs = choice.shift_remove("logprobs").filter(|logprobs| !logprobs.is_null());
+        self.logprobs = choice.shift_remove("logprobs");
         let calls = message.shift_remove("tool_calls");
         let function_call = message.shift_remove("function_call");
         self.message(message);
@@ -108,10 +114,12 @@ impl Telling<'_> {
             None | Some(Value::Null) => {}
             Some(_) => return Err(ambiguous("tool_calls")),
         }
-        if let Some(Value::Object(call)) = function_call {
-            self.call_parts(call, |parts| json!({ "function_call": parts }));
+        match function_call {
+            Some(Value::Object(call)) => self.function_call(call),
+            None | Some(Value::Null) => {}
+            Some(_) => return Err(ambiguous("function_call")),
         }
-        self.end(choice, has_logprobs);
+        self.chunk(json!({}), Logprobs::Told, choice);
         Ok(())
     }
 
@@ -138,12 +146,8 @@ impl Telling<'_> {
     }
 
     fn text(&mut self, key: &str, piece: &str) {
-        let logprobs = if is_said(key) { self.logprobs.take() } else { None };
-        let delta = json!({ key: piece });
-        self.chunk(match logprobs {
-            Some(logprobs) => json!({"delta": delta, "logprobs": logprobs, "finish_reason": null}),
-            None => json!({"delta": delta, "finish_reason": null}),
-        });
+        let logprobs = if is_said(key) { Logprobs::Told } else { Logprobs::Later };
+        self.chunk(json!({ key: piece }), logprobs, unfinished());
     }
 
     fn tool_call(&mut self, at: u64, call: Value) -> Result<(), CannotReplay> {
@@ -153,6 +157,8 @@ impl Telling<'_> {
         let mut rest = Vec::new();
         for (key, value) in call {
             match (key.as_str(), value) {
+                // Its number here is its place, whatever some providers number in JSON.
+                ("index", _) => {}
                 ("function" | "custom", Value::Object(parts)) => {
                     let (first, pieces) = split_call(parts);
                     opening.insert(key.clone(), Value::Object(first));
@@ -172,36 +178,36 @@ impl Telling<'_> {
         Ok(())
     }
 
-    fn call_parts(&mut self, parts: Fields, delta: impl Fn(Value) -> Value) {
+    fn function_call(&mut self, parts: Fields) {
         let (first, pieces) = split_call(parts);
-        self.delta(delta(Value::Object(first)));
-        for piece in pieces {
-            self.delta(delta(piece));
+        for piece in std::iter::once(Value::Object(first)).chain(pieces) {
+            self.delta(json!({ "function_call": piece }));
         }
-    }
-
-    fn end(&mut self, mut rest: Fields, has_logprobs: bool) {
-        let mut end = Fields::new();
-        end.insert("delta".into(), json!({}));
-        if has_logprobs {
-            end.insert("logprobs".into(), self.logprobs.take().unwrap_or_default());
-        }
-        end.append(&mut rest);
-        self.chunk(Value::Object(end));
     }
 
     fn delta(&mut self, delta: Value) {
-        self.chunk(json!({"delta": delta, "finish_reason": null}));
+        self.chunk(delta, Logprobs::Later, unfinished());
     }
 
-    fn chunk(&mut self, choice: Value) {
+    fn chunk(&mut self, delta: Value, logprobs: Logprobs, mut rest: Fields) {
         let mut told = Fields::new();
         told.insert("index".into(), self.index.into());
-        if let Value::Object(mut fields) = choice {
-            told.append(&mut fields);
+        told.insert("delta".into(), delta);
+        if let Some(pending) = &mut self.logprobs {
+            let value = match logprobs {
+                Logprobs::Told => pending.take(),
+                Logprobs::Later => Value::Null,
+            };
+            told.insert("logprobs".into(), value);
         }
+        told.append(&mut rest);
         self.to.tell(json!([told]), Value::Null);
     }
+}
+
+/// What a chunk has beside its delta while the choice goes on.
+fn unfinished() -> Fields {
+    Fields::from_iter([("finish_reason".to_owned(), Value::Null)])
 }
 
 /// Whether a message's field is what the user reads: what log probabilities are about.

@@ -1,0 +1,148 @@
+//! The crate over recorded exchanges with real providers, which are not part of the project: they are looked
+//! for beside the repository, or where `KT_RECORDINGS` says. Where there are none, one line says so; the
+//! fixtures of the unit tests cover the same shapes.
+#![cfg(not(target_family = "wasm"))]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests too")]
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Once;
+
+use kt_contract::wire::admit::ReplyShape;
+use kt_providers::{CannotReplay, Dialect, Incomplete, Recorded, UsageHider};
+use serde_json::Value;
+
+const CHAT: Dialect = Dialect::OpenAiChat;
+
+/// Where the recordings are, if they are.
+#[expect(clippy::disallowed_methods, reason = "the one place of this test binary")]
+fn folder() -> Option<PathBuf> {
+    if let Ok(named) = std::env::var("KT_RECORDINGS") {
+        return Some(named.into());
+    }
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/provider-recordings");
+    let beside = PathBuf::from(beside);
+    beside.is_dir().then_some(beside)
+}
+
+/// Name and body of the chat recordings whose name starts with `kind` and ends with `ending`.
+fn recordings(kind: &str, ending: &str) -> Vec<(String, Vec<u8>)> {
+    static TOLD: Once = Once::new();
+    let Some(folder) = folder() else {
+        // Not `eprintln!`, which a passing test swallows.
+        let missing = "no KT_RECORDINGS: the recorded set was not run\n";
+        TOLD.call_once(|| std::io::stderr().write_all(missing.as_bytes()).unwrap());
+        return Vec::new();
+    };
+    let files = fs::read_dir(&folder).unwrap_or_else(|why| panic!("{}: {why}", folder.display()));
+    let mut found: Vec<_> = files
+        .map(|file| file.unwrap())
+        .map(|file| (file.file_name().into_string().unwrap(), file.path()))
+        .filter(|(name, _)| name.starts_with(kind) && name.ends_with(ending))
+        .map(|(name, path)| (name, fs::read(path).unwrap()))
+        .collect();
+    found.sort();
+    assert!(!found.is_empty(), "{} has no {kind}*{ending}", folder.display());
+    found
+}
+
+fn streams() -> Vec<(String, Vec<u8>)> {
+    recordings("openai-chat-sse-ok", ".sse")
+}
+
+#[test]
+fn every_recorded_stream_is_complete_and_no_cut_of_it_is() {
+    for (name, body) in streams() {
+        CHAT.judge(Recorded::Sse, &body, false).unwrap_or_else(|why| panic!("{name}: {why}"));
+        // After each line and within it; every single byte would take minutes and is done on a fixture.
+        let ends = (0..body.len()).filter(|at| body[*at] == b'\n');
+        let cuts = ends.flat_map(|end| [end.saturating_sub(9), end, end + 1]);
+        for cut in cuts.chain(body.len() - 16..body.len()).filter(|cut| *cut < body.len()) {
+            let judged = CHAT.judge(Recorded::Sse, &body[..cut], true);
+            assert!(judged.is_err(), "{name} cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn recorded_streams_are_told_as_json_where_usage_is_known() {
+    for (name, body) in streams() {
+        let complete = CHAT.judge(Recorded::Sse, &body, false).unwrap();
+        let told = CHAT.replay(Recorded::Sse, &body, ReplyShape::Json);
+        if complete.usage.is_none() {
+            assert_eq!(told, Err(CannotReplay::NoUsage), "{name}");
+            continue;
+        }
+        let answer = told.unwrap().body.into_owned();
+        let again = CHAT.judge(Recorded::Json, &answer, false).unwrap();
+        assert_eq!(again, complete, "{name}");
+    }
+}
+
+/// With usage asked for, as the gateway always does, each of them would have had it.
+#[test]
+fn recorded_streams_with_usage_added_say_as_json_what_they_said() {
+    for (name, body) in streams() {
+        let text = String::from_utf8(body).unwrap();
+        let usage =
+            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n";
+        if text.contains("\"usage\":{") {
+            continue;
+        }
+        let live = text.replace("data: [DONE]", &format!("{usage}data: [DONE]"));
+        let told = CHAT.replay(Recorded::Sse, live.as_bytes(), ReplyShape::Json).unwrap();
+        let answer: Value = serde_json::from_slice(&told.body).unwrap();
+        let said: String = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok())
+            .filter_map(|chunk| Some(chunk["choices"][0]["delta"]["content"].as_str()?.to_owned()))
+            .collect();
+        assert!(!said.is_empty(), "{name}");
+        assert_eq!(answer["choices"][0]["message"]["content"], said.as_str(), "{name}");
+
+        let mut seen = Vec::new();
+        let mut hider = UsageHider::default();
+        for piece in live.as_bytes().chunks(7) {
+            hider.push(piece, &mut seen);
+        }
+        hider.finish(&mut seen);
+        assert_eq!(seen, text.as_bytes(), "{name}: hidden, the stream is what it was");
+    }
+}
+
+#[test]
+fn recorded_json_answers_are_complete_or_filtered() {
+    for (name, body) in recordings("openai-chat-json-ok", ".body.json") {
+        let filtered =
+            String::from_utf8_lossy(&body).contains("\"finish_reason\":\"content_filter\"");
+        match CHAT.judge(Recorded::Json, &body, false) {
+            Ok(complete) => assert!(!filtered && complete.usage.is_some(), "{name}"),
+            Err(Incomplete::FinishReason { .. }) => assert!(filtered, "{name}"),
+            Err(why) => panic!("{name}: {why}"),
+        }
+    }
+}
+
+#[test]
+fn recorded_json_answers_say_as_a_stream_what_they_said() {
+    for (name, body) in recordings("openai-chat-json-ok", ".body.json") {
+        if CHAT.judge(Recorded::Json, &body, false).is_err() {
+            continue;
+        }
+        let want = ReplyShape::Sse { include_usage: true };
+        let stream = CHAT.replay(Recorded::Json, &body, want).unwrap().body.into_owned();
+        let back = CHAT.replay(Recorded::Sse, &stream, ReplyShape::Json).unwrap();
+        let [said, again]: [Value; 2] =
+            [&body[..], &back.body].map(|bytes| serde_json::from_slice(bytes).unwrap());
+        assert_eq!(again, said, "{name}");
+    }
+}
+
+#[test]
+fn recorded_errors_are_never_complete() {
+    for (name, body) in recordings("openai-chat-json-error", ".body.json") {
+        let judged = CHAT.judge(Recorded::Json, &body, true);
+        assert_eq!(judged, Err(Incomplete::ErrorInBand), "{name}");
+    }
+}
