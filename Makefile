@@ -1,0 +1,67 @@
+# `make` lists the targets. Everything that they install goes into .kt/.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build wasm run fmt lint test test-pure test-wasm test-filter test-e2e golden bench ci clean
+
+WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
+RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
+PROVIDER ?= fake
+
+help: ## list the targets
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: ## install what is missing (Envoy, the wasm target) under .kt/
+	@scripts/setup run
+
+build: ## build kt, sidecar-cache and the fake provider
+	@cargo build --release -p kt -p sidecar-cache -p kt-fake-provider
+
+wasm: ## build the filter module and print its size
+	@cargo build -p kt-filter --target wasm32-unknown-unknown --profile wasm
+	@echo "$(WASM): $$(stat -c %s $(WASM)) bytes"
+
+run: setup build wasm ## run the quickstart group: a sidecar, two gateways, a fake provider
+	@PROVIDER=$(PROVIDER) examples/quickstart/run
+
+fmt: ## format the code
+	@cargo fmt --all
+
+lint: ## formatting, clippy and tidy
+	cargo fmt --all --check
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy -p kt-filter --target wasm32-unknown-unknown -- -D warnings
+	cargo clippy -p kt-filter-host --all-targets --target-dir target/host -- -D warnings
+	cargo test -q -p kt-tidy
+
+test: ## prove everything: all tiers, in order
+	@scripts/test
+
+test-pure: ## the default members: no services, no network
+	cargo test
+
+test-wasm: ## the pure crates as wasm under Node
+	@scripts/setup test
+	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(RUNNER) \
+	    cargo test --lib -p kt-contract -p kt-providers -p kt-filter-core --target wasm32-unknown-unknown
+
+test-filter: wasm ## the built module in the wasmtime host
+	cargo test -p kt-filter-host --target-dir target/host
+
+test-e2e: build wasm ## the whole group on real Envoys
+	@scripts/setup test
+	.kt/venv/bin/python -m pytest tests/e2e -q
+
+golden: ## rewrite the golden files; read their diff like code
+	KT_GOLDEN=write cargo test -p kt-contract -p kt-providers
+
+bench: build wasm ## compare with a bare Envoy; writes docs/reference/performance.md
+	@scripts/setup run
+	cargo build --release -p kt-filter-host --bin fuel --target-dir target/host
+	.kt/venv/bin/python tests/bench/bench.py
+
+ci: ## what CI runs
+	@bash .ci/run
+
+clean: ## remove what was built and installed
+	rm -rf target .kt
