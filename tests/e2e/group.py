@@ -1,0 +1,345 @@
+"""A gateway group of real processes: a fake provider, a sidecar, and gateways that are real Envoys.
+
+    with Group("shared") as group:
+        key = group.key(org="acme")
+        answer = group.a.ask(key, "hello")
+"""
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import httpx
+from openai import OpenAI
+
+from answers import Answer
+from processes import Process, binary_dir, wait_until
+
+UPSTREAM_KEY = "sk-upstream-credential-of-the-target"
+MODELS = ["gpt-4o", "gpt-4o-mini"]
+CHAT = "/v1/chat/completions"
+# Far beyond every budget: a test that runs into it has found a hang.
+DEADLINE_S = 60.0
+
+CONFIG = {
+    "pack": {"name": "e2e", "version": "0.1.0", "enabled": True},
+    "gateway": {
+        "agent_gateway_group_id": "e2e-group",
+        "request_bytes_max": 8 << 20,
+        "on_sidecar_loss": "direct",
+    },
+    "workflow_cache": {
+        "enabled": True,
+        "default_tier": "org_shared_cache",
+        "org_shared_enabled": True,
+    },
+}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def chat(prompt, **fields):
+    """A chat request's body as a value."""
+    return {"model": "gpt-4o", "messages": [{"role": "user", "content": prompt}], **fields}
+
+
+class Provider:
+    """The fake provider, and what it saw."""
+
+    def __init__(self, folder):
+        self.port = free_port()
+        self.base_url = f"http://127.0.0.1:{self.port}"
+        self._http = httpx.Client(base_url=self.base_url, timeout=DEADLINE_S)
+        self.process = Process("fake-provider", [
+            binary_dir() / "fake-provider", "--listen", f"127.0.0.1:{self.port}",
+            "--delta-ms", "2", "--api-key", UPSTREAM_KEY,
+        ], folder / "fake-provider.log")
+
+    def is_ready(self):
+        return self._http.get("/health").status_code == 200
+
+    def calls(self):
+        return self._http.get("/calls").json()
+
+    def total(self):
+        return self.calls()["total"]
+
+    def requests(self):
+        return self._http.get("/requests").json()
+
+    def request_of(self, body):
+        """The one request that arrived with exactly this body."""
+        digest = hashlib.sha256(body).hexdigest()
+        found = [request for request in self.requests() if request["body_sha256"] == digest]
+        assert len(found) == 1, f"{len(found)} requests with this body, among {len(self.requests())}"
+        return found[0]
+
+    def script(self, fake, calls):
+        """The next `calls` calls get what the directive `fake` says."""
+        self._http.post("/script", json={"next": calls, "fake": fake}).raise_for_status()
+
+    def release(self):
+        """Lets go everything that is held."""
+        self._http.post("/release").raise_for_status()
+
+    def wait_held(self, count=1):
+        wait_until(lambda: self.calls()["held"] >= count, f"{count} calls are held at the provider")
+
+    def wait_idle(self):
+        wait_until(lambda: self.calls()["open"] == 0, "no call is open at the provider")
+
+
+class Sidecar:
+    """The group's cache, and its admin API."""
+
+    def __init__(self, folder, config_path):
+        self.folder, self.socket, self.port = folder, folder / "s.sock", free_port()
+        self._argv = [
+            binary_dir() / "sidecar-cache", "--policy-config", config_path, "--socket", self.socket,
+            "--data-dir", folder / "data", "--listen", f"127.0.0.1:{self.port}",
+        ]
+        self.process = Process("sidecar-cache", self._argv, folder / "sidecar-cache.log")
+
+    def restart(self):
+        """Starts it again after its end."""
+        self.process.start()
+        wait_until(self.is_ready, "the restarted sidecar is ready")
+
+    def is_ready(self):
+        return self.health().status_code == 200
+
+    def health(self):
+        return httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5)
+
+    def metrics(self):
+        return httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=5).text
+
+    def admin(self):
+        transport = httpx.HTTPTransport(uds=f"{self.socket}.admin")
+        return httpx.Client(transport=transport, base_url="http://sidecar", timeout=10)
+
+    def status(self):
+        with self.admin() as admin:
+            return admin.get("/v1/status").raise_for_status().json()
+
+    def create_key(self, **fields):
+        with self.admin() as admin:
+            reply = admin.post("/v1/keys", json=fields)
+        assert reply.status_code in (200, 201), reply.text
+        return Key(**reply.json())
+
+    def revoke(self, key):
+        with self.admin() as admin:
+            admin.post(f"/v1/keys/{key.key_id}/revoke").raise_for_status()
+
+    def explain(self, key, gateway_id, body, codebase=None, group="e2e-group"):
+        """A request's gates and key, and what a lookup says; for operators."""
+        gateway = {"id": gateway_id, "role": "primary", "group": group, "egress": "/unused.sock"}
+        request = {
+            "key_id": key.key_id, "gateway": gateway, "path": CHAT, "codebase": codebase,
+            "body": json.dumps(body),
+        }
+        with self.admin() as admin:
+            reply = admin.post("/v1/explain", json=request)
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+
+class Key:
+    """A gateway key: its public name, and the secret that a client sends."""
+
+    def __init__(self, key_id, key, **_):
+        self.key_id, self.secret = key_id, key
+
+
+class Gateway:
+    """One `kt gateway run` with its Envoy."""
+
+    def __init__(self, gateway_id, role, folder, config_path, sidecar):
+        self.id, self.port = gateway_id, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.run_dir = folder / gateway_id
+        self._http = httpx.Client(base_url=self.url, timeout=DEADLINE_S)
+        self.process = Process(gateway_id, [
+            binary_dir() / "kt", "gateway", "run", "--listen", f"127.0.0.1:{self.port}",
+            "--policy-config", config_path, "--sidecar", sidecar, "--id", gateway_id, "--role", role,
+            "--run-dir", self.run_dir,
+        ], folder / f"{gateway_id}.log", env={"E2E_UPSTREAM_KEY": UPSTREAM_KEY})
+
+    def is_ready(self):
+        return self.health().status_code == 200
+
+    def health(self):
+        return self._http.get("/health")
+
+    def snapshots(self):
+        """The configuration's version as some workers have it: each new connection goes to any of them."""
+        with httpx.Client(base_url=self.url, timeout=10, headers={"connection": "close"}) as client:
+            return [client.get("/health").json()["snapshot"] for _ in range(8)]
+
+    def post(self, key, content, path=CHAT, headers=None, client=None):
+        """Posts bytes as they are; the whole answer, however it ended."""
+        headers = {
+            **({"authorization": f"Bearer {key.secret}"} if key else {}),
+            "content-type": "application/json", **(headers or {}),
+        }
+        with (client or self._http).stream("POST", path, content=content, headers=headers) as live:
+            return Answer.read(live)
+
+    def ask(self, key, prompt_or_body, headers=None, client=None, **fields):
+        """Asks a chat question, as a prompt with more fields or as a whole body."""
+        body = prompt_or_body if isinstance(prompt_or_body, dict) else chat(prompt_or_body, **fields)
+        return self.post(key, json.dumps(body).encode(), headers=headers, client=client)
+
+    def client(self, timeout=DEADLINE_S):
+        """A client of its own, whose one connection stays with one worker of Envoy."""
+        limits = httpx.Limits(max_connections=1)
+        return httpx.Client(base_url=self.url, timeout=timeout, limits=limits)
+
+    def sdk(self, key):
+        """The official SDK, without its retries: they would hide what they repair."""
+        return OpenAI(api_key=key.secret, base_url=f"{self.url}/v1", max_retries=0, timeout=DEADLINE_S)
+
+    def request(self, method, path, **how):
+        return self._http.request(method, path, **how)
+
+    def envoy_stats(self):
+        """Envoy's counters, from its admin socket."""
+        sockets = sorted(self.run_dir.glob("*admin*.sock"))
+        assert sockets, f"no admin socket of Envoy in {self.run_dir}"
+        transport = httpx.HTTPTransport(uds=str(sockets[0]))
+        with httpx.Client(transport=transport, base_url="http://envoy", timeout=10) as admin:
+            stats = admin.get("/stats", params={"format": "json", "usedonly": ""}).json()["stats"]
+        return {stat["name"]: stat["value"] for stat in stats if "value" in stat}
+
+    def envoy_pids(self):
+        """The Envoys below this gateway."""
+        def is_envoy(pid):
+            try:
+                return "envoy" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+            except OSError:
+                return False
+        return [pid for pid in self.process.family() if is_envoy(pid)]
+
+
+class Group:
+    """A whole group. Starts on entry; on exit nothing of it runs any more."""
+
+    running = []
+
+    def __init__(self, config=None, gateways=(("gw-a", "primary"), ("gw-b", "fallback"))):
+        # Short, because a Unix socket's path has at most 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix="kt-e2e-"))
+        self.config_path = self.folder / "policy-config.yaml"
+        self.provider = Provider(self.folder)
+        self.config = merged(CONFIG, {"providers": {"targets": [self.target()]}}, config or {})
+        self.write_config(self.config)
+        self.sidecar = Sidecar(self.folder, self.config_path)
+        self.gateways = [
+            Gateway(gateway_id, role, self.folder, self.config_path, self.sidecar.socket)
+            for gateway_id, role in gateways
+        ]
+
+    @property
+    def a(self):
+        return self.gateways[0]
+
+    @property
+    def b(self):
+        return self.gateways[1]
+
+    def target(self):
+        return {
+            "id": "openai", "provider": "openai", "base_url": self.provider.base_url,
+            "models": MODELS, "secret_key_ref": {"env": "E2E_UPSTREAM_KEY"},
+        }
+
+    def processes(self):
+        return [self.provider.process, self.sidecar.process, *(gateway.process for gateway in self.gateways)]
+
+    def __enter__(self):
+        Group.running.append(self)
+        try:
+            self.provider.process.start()
+            wait_until(self.provider.is_ready, "the fake provider is ready")
+            self.start_sidecar()
+            for gateway in self.gateways:
+                gateway.process.start()
+            for gateway in self.gateways:
+                wait_until(gateway.is_ready, f"{gateway.id} is ready", DEADLINE_S)
+        except BaseException:
+            print("\n".join(self.logs()))
+            self.__exit__()
+            raise
+        return self
+
+    def start_sidecar(self):
+        self.sidecar.process.start()
+        wait_until(self.sidecar.is_ready, "the sidecar is ready")
+
+    def __exit__(self, *_):
+        for process in reversed(self.processes()):
+            process.kill()
+        Group.running.remove(self)
+        if not os.environ.get("KT_E2E_KEEP"):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def logs(self):
+        """The ends of all logs, for the report of a failed test."""
+        return [process.tail() for process in self.processes()]
+
+    def key(self, org="acme", **fields):
+        return self.sidecar.create_key(org=org, **fields)
+
+    def write_config(self, config):
+        # JSON is YAML, and renaming keeps the sidecar from reading half a file.
+        written = self.config_path.with_suffix(".new")
+        written.write_text(json.dumps(config, indent=1))
+        written.rename(self.config_path)
+
+    def configure(self, change):
+        """Edits the live configuration and waits until every gateway has it. An empty change restores it."""
+        before = self.sidecar.status()["snapshot"]
+        wanted = merged(self.config, change)
+        if json.loads(self.config_path.read_text()) == wanted:
+            return
+        self.write_config(wanted)
+        after = wait_until(
+            lambda: (now := self.sidecar.status()["snapshot"]) != before and now,
+            "the sidecar has the edited configuration")
+        for gateway in self.gateways:
+            wait_until(lambda: set(gateway.snapshots()) == {after},
+                       f"every worker of {gateway.id} has the edited configuration")
+
+    def kt(self, *arguments, stdin=None, check=True):
+        """Runs the CLI against this group's sidecar."""
+        done = subprocess.run(
+            [binary_dir() / "kt", *map(str, arguments)], input=stdin, capture_output=True, text=True,
+            timeout=DEADLINE_S, cwd=self.folder, env={**os.environ, "KT_SIDECAR": str(self.sidecar.socket)},
+        )
+        assert not check or done.returncode == 0, f"{done.args}: {done.stdout}\n{done.stderr}"
+        return done
+
+
+def merged(*configs):
+    """The configurations on top of each other; maps are merged, `None` removes a field."""
+    result = {}
+    for config in configs:
+        for name, value in copy.deepcopy(config).items():
+            if value is None:
+                result.pop(name, None)
+            elif isinstance(value, dict):
+                result[name] = merged(result.get(name, {}), value)
+            else:
+                result[name] = value
+    return result

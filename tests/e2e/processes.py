@@ -1,0 +1,129 @@
+"""Real processes: started in their own process group, watched, signalled, and never left behind."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def wait_until(condition, what, deadline_s=30.0):
+    """Polls `condition` until it is truthy and returns what it returned; fails with `what` and the last error."""
+    end = time.monotonic() + deadline_s
+    last = None
+    while True:
+        try:
+            if found := condition():
+                return found
+        except (OSError, AssertionError, KeyError, ValueError) as error:
+            last = error
+        except Exception as error:  # httpx and the SDK have their own trees of connection errors
+            if not type(error).__module__.startswith(("httpx", "httpcore", "openai")):
+                raise
+            last = error
+        if time.monotonic() > end:
+            pytest.fail(f"waited {deadline_s:g} s in vain until {what}; last: {last!r}")
+        time.sleep(0.02)
+
+
+def binary_dir():
+    """Where the binaries under test are: KT_BIN_DIR, else the newest of the two profiles that is complete."""
+    names = ("kt", "sidecar-cache", "fake-provider")
+    chosen = os.environ.get("KT_BIN_DIR")
+    candidates = [Path(chosen)] if chosen else [ROOT / "target/release", ROOT / "target/debug"]
+    for candidate in candidates:
+        if all((candidate / name).is_file() for name in names):
+            return candidate.resolve()
+    looked = ", ".join(str(candidate) for candidate in candidates)
+    pytest.exit(f"no {', '.join(names)} in {looked}: run 'make build' first, or set KT_BIN_DIR", 2)
+
+
+def descendants(pid):
+    """The processes below `pid`, nearest first."""
+    children = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                # The name is in parentheses and may hold spaces; what follows it does not.
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, open_ends = [], [pid]
+    while open_ends:
+        below = children.get(open_ends.pop(0), [])
+        found += below
+        open_ends += below
+    return found
+
+
+def is_running(pid):
+    """Whether `pid` is a process that still does something: a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+class Process:
+    """One program under test and all that it starts."""
+
+    def __init__(self, name, argv, log, env=None):
+        self.name, self.log = name, Path(log)
+        self._argv = [str(part) for part in argv]
+        self._env = {**os.environ, **(env or {})}
+        self._popen = None
+        self._family = set()
+
+    def start(self):
+        with self.log.open("ab") as log:
+            self._popen = subprocess.Popen(
+                self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self._env, cwd=self.log.parent, start_new_session=True,
+            )
+        return self
+
+    @property
+    def pid(self):
+        return self._popen.pid
+
+    def is_alive(self):
+        return self._popen is not None and self._popen.poll() is None
+
+    def family(self):
+        """The process and its descendants. Remembers them, because orphans have no parent to be found by."""
+        if self.is_alive():
+            self._family.update([self.pid, *descendants(self.pid)])
+        return {pid for pid in self._family if is_running(pid)}
+
+    def signal(self, number):
+        """Sends a signal to the process alone."""
+        os.kill(self.pid, number)
+
+    def terminate(self, deadline_s=40.0):
+        """Asks it to end, and returns its exit status."""
+        self.family()
+        self.signal(signal.SIGTERM)
+        return self._popen.wait(deadline_s)
+
+    def kill(self):
+        """`kill -9` to the process and to everything below it."""
+        for pid in self.family():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        if self._popen is not None:
+            self._popen.wait(10)
+
+    def tail(self, bytes_max=6000):
+        try:
+            text = self.log.read_bytes()[-bytes_max:].decode(errors="replace")
+        except OSError as error:
+            text = str(error)
+        state = "running" if self.is_alive() else f"ended with {self._popen and self._popen.returncode}"
+        return f"--- {self.name} ({state})\n{text}"

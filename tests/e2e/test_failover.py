@@ -1,0 +1,103 @@
+"""The seeds' failover promise: kill a gateway, and nothing that it paid for is lost."""
+
+import concurrent.futures
+import os
+import signal
+import threading
+
+import httpx
+import pytest
+
+from answers import assert_hit, assert_miss
+from group import Group, chat
+from processes import is_running, wait_until
+
+
+@pytest.fixture
+def own():
+    with Group() as group:
+        yield group
+
+
+def test_what_a_killed_gateway_paid_for_the_other_serves(own, prompt):
+    key = own.key(org="acme")
+    prompts = [f"{prompt} {number}" for number in range(10)]
+    paid = {asked: assert_miss(own.a.ask(key, asked)) for asked in prompts}
+    keys = {asked: own.sidecar.explain(key, "gw-a", chat(asked))["key"] for asked in prompts}
+    envoys = own.a.envoy_pids()
+    assert envoys, "gw-a has an Envoy"
+    total = own.provider.total()
+    failed, served, stop = [], [], threading.Event()
+
+    def keep_asking(gateway):
+        with gateway.client() as client:
+            while not stop.is_set():
+                for asked in prompts:
+                    try:
+                        answer = gateway.ask(key, asked, client=client)
+                    except httpx.TransportError:
+                        failed.append(gateway.id)
+                        return
+                    served.append((gateway.id, asked, answer))
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        running = [pool.submit(keep_asking, gateway) for gateway in own.gateways]
+        try:
+            wait_until(lambda: len(served) > 100, "requests run at both gateways")
+            own.a.process.kill()
+            wait_until(lambda: failed, "the client of the killed gateway notices")
+            so_far = len(served)
+            wait_until(lambda: len(served) > so_far + 100, "the other gateway goes on")
+        finally:
+            stop.set()
+        for done in running:
+            done.result()
+    assert set(failed) == {"gw-a"}
+    for _, asked, answer in served:
+        assert_hit(answer, of=paid[asked])
+    assert own.provider.total() == total
+    assert not [pid for pid in envoys if is_running(pid)]
+    for asked in prompts:
+        explained = own.sidecar.explain(key, "gw-b", chat(asked))
+        assert (explained["key"], explained["outcome"]) == (keys[asked], "hit")
+
+
+def test_a_call_of_a_killed_gateway_stores_nothing_broken(own, prompt):
+    key = own.key(org="acme")
+    body = chat(f"{prompt} [[fake: hold=body]]")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        leader = pool.submit(own.a.ask, key, body)
+        own.provider.wait_held()
+        own.a.process.kill()
+        with pytest.raises(httpx.TransportError):
+            answer = leader.result()
+            raise answer.broke or AssertionError(f"a whole answer: {answer}")
+        own.provider.release()
+        own.provider.wait_idle()
+    own.provider.script("words=3", 1)
+    paid = assert_miss(own.b.ask(key, body))
+    assert_hit(own.b.ask(key, body), of=paid)
+
+
+def test_a_crashed_envoy_is_started_again(own, prompt):
+    key = own.key(org="acme")
+    paid = assert_miss(own.a.ask(key, prompt))
+    before = own.a.envoy_pids()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: own.a.envoy_pids() and not set(own.a.envoy_pids()) & set(before) and own.a.is_ready(),
+               "gw-a has a new Envoy", 60)
+    assert_hit(own.a.ask(key, prompt), of=paid)
+
+
+def test_a_gateway_that_is_asked_to_end_leaves_nothing_running(own):
+    family = own.b.process.family()
+    assert len(family) > 1
+    assert own.b.process.terminate() == 0
+    wait_until(lambda: not [pid for pid in family if is_running(pid)], "nothing of gw-b runs")
+
+
+def test_an_envoy_does_not_outlive_its_supervisor(own):
+    envoys = own.b.envoy_pids()
+    own.b.process.signal(signal.SIGKILL)
+    wait_until(lambda: not [pid for pid in envoys if is_running(pid)], "gw-b's Envoy is gone")

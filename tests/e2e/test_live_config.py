@@ -1,0 +1,132 @@
+"""A saved change is live at every gateway without a restart: policies, tiers, the cache itself."""
+
+import pytest
+
+from answers import assert_hit, assert_miss, assert_refused
+from group import chat
+from processes import wait_until
+
+
+def allowlist(*models):
+    return {"policies": {"chain": ["model-allowlist"], "policy": {"model-allowlist": {"models": list(models)}}}}
+
+
+def cache(**fields):
+    return {"workflow_cache": fields}
+
+
+def test_another_policy_misses_and_is_told_so(configurable, prompt):
+    key = configurable.key(org="acme")
+    paid = assert_miss(configurable.a.ask(key, prompt))
+    configurable.configure(allowlist("gpt-4o"))
+    changed = assert_miss(configurable.b.ask(key, prompt), "policy")
+    assert changed.id != paid.id
+    configurable.configure({})
+    assert_hit(configurable.b.ask(key, prompt), of=paid)
+
+
+def test_a_policy_refuses_what_it_does_not_allow(configurable, prompt):
+    key = configurable.key(org="acme")
+    assert_miss(configurable.a.ask(key, {**chat(prompt), "model": "gpt-4o-mini"}))
+    configurable.configure(allowlist("gpt-4o"))
+    before = configurable.provider.total()
+    for gateway in configurable.gateways:
+        answer = gateway.ask(key, {**chat(prompt), "model": "gpt-4o-mini"})
+        assert_refused(answer, 409, "policy_blocked")
+        assert answer.headers["x-should-retry"] == "false"
+    assert configurable.provider.total() == before
+    models = [model.id for model in configurable.a.sdk(key).models.list()]
+    assert models == ["gpt-4o"]
+
+
+def test_the_status_of_a_refusal_can_be_chosen(configurable, prompt):
+    key = configurable.key(org="acme")
+    change = allowlist("gpt-4o")
+    change["policies"]["block_status"] = 451
+    configurable.configure(change)
+    assert_refused(configurable.a.ask(key, {**chat(prompt), "model": "gpt-4o-mini"}), 451, "policy_blocked")
+
+
+def test_another_tier_misses_and_is_told_so(configurable, prompt):
+    key = configurable.key(org="acme")
+    paid = assert_miss(configurable.a.ask(key, prompt))
+    configurable.configure(cache(default_tier="private_edge_cache"))
+    changed = assert_miss(configurable.b.ask(key, prompt), "tier")
+    assert changed.id != paid.id
+
+
+def test_private_edge_cache_keeps_each_keys_entries_to_itself(configurable, prompt):
+    configurable.configure(cache(default_tier="private_edge_cache"))
+    ada, bob = configurable.key(org="acme", user="ada"), configurable.key(org="acme", user="bob")
+    paid = assert_miss(configurable.a.ask(ada, prompt))
+    # The same key at another gateway of the group still shares: the key is the scope, not the gateway.
+    assert_hit(configurable.b.ask(ada, prompt), of=paid)
+    other = assert_miss(configurable.b.ask(bob, prompt), "gateway-key")
+    assert other.id != paid.id
+
+
+def test_a_physically_private_cache_keeps_each_gateways_entries_to_itself(configurable, prompt):
+    configurable.configure(cache(physical_gateway_private_cache_only=True))
+    key, other = configurable.key(org="acme"), configurable.key(org="acme")
+    at_a = assert_miss(configurable.a.ask(key, prompt))
+    at_b = assert_miss(configurable.b.ask(key, prompt), "gateway")
+    assert at_a.id != at_b.id
+    assert_hit(configurable.a.ask(other, prompt), of=at_a)
+    assert_hit(configurable.b.ask(other, prompt), of=at_b)
+
+
+def test_without_a_cache_every_request_is_checked_all_the_same(configurable, prompt):
+    key = configurable.key(org="acme")
+    configurable.configure({**cache(enabled=False), **allowlist("gpt-4o")})
+    first, second = configurable.a.ask(key, prompt), configurable.a.ask(key, prompt)
+    assert [answer.outcome for answer in (first, second)] == [("bypass", "disabled")] * 2
+    assert first.id != second.id
+    before = configurable.provider.total()
+    assert_refused(configurable.a.ask(None, prompt), 401, "missing_api_key")
+    blocked = {**chat(prompt), "model": "gpt-4o-mini"}
+    assert_refused(configurable.a.ask(key, blocked), 409, "policy_blocked")
+    assert_refused(configurable.a.ask(key, {**blocked, "model": "no-such"}), 404, "model_not_found")
+    assert_refused(configurable.a.post(key, b"{"), 400, "invalid_json")
+    assert configurable.provider.total() == before
+
+
+@pytest.mark.parametrize("directive", ["no-store", "no-cache"])
+def test_a_client_that_wants_no_cache_is_checked_all_the_same(configurable, prompt, directive):
+    key = configurable.key(org="acme")
+    configurable.configure(allowlist("gpt-4o"))
+    wants = {"cache-control": directive}
+    paid = assert_miss(configurable.a.ask(key, prompt))
+    fresh = configurable.a.ask(key, prompt, headers=wants)
+    assert fresh.status == 200 and fresh.outcome == ("bypass", "client-no-cache"), fresh
+    assert fresh.id != paid.id
+    # What such a client got is not what the others get.
+    assert_hit(configurable.a.ask(key, prompt), of=paid)
+    before = configurable.provider.total()
+    blocked = {**chat(prompt), "model": "gpt-4o-mini"}
+    assert_refused(configurable.a.ask(key, blocked, headers=wants), 409, "policy_blocked")
+    assert_refused(configurable.a.ask(None, prompt, headers=wants), 401, "missing_api_key")
+    assert configurable.provider.total() == before
+
+
+def test_a_bad_file_keeps_the_last_good_configuration_and_says_so(configurable, prompt):
+    key = configurable.key(org="acme")
+    before = configurable.sidecar.status()
+    configurable.write_config({**configurable.config, "workflw_cache": {}})
+    status = wait_until(
+        lambda: (now := configurable.sidecar.status())["status"] == "degraded" and now,
+        "the sidecar reports the bad file")
+    assert status["snapshot"] == before["snapshot"]
+    assert any("workflw_cache" in error for error in status["config_errors"]), status
+    assert configurable.sidecar.health().json()["status"] == "degraded"
+    assert_miss(configurable.a.ask(key, prompt))
+    configurable.write_config(configurable.config)
+    wait_until(lambda: configurable.sidecar.status()["status"] == "ok", "the sidecar is content again")
+
+
+def test_a_purely_private_cache_is_never_served_to_strangers_over_a_restart_of_the_tier(configurable, prompt):
+    ada, bob = configurable.key(org="acme"), configurable.key(org="acme")
+    configurable.configure(cache(default_tier="private_edge_cache"))
+    private = assert_miss(configurable.a.ask(ada, prompt))
+    configurable.configure({})
+    shared = assert_miss(configurable.a.ask(bob, prompt), "tier")
+    assert shared.id != private.id

@@ -1,0 +1,197 @@
+"""The sidecar gone or frozen: bounded, checked all the same, and healed without a restart of any gateway."""
+
+import signal
+import time
+import uuid
+
+import httpx
+import pytest
+
+from answers import assert_hit, assert_miss, assert_refused
+from group import CHAT, UPSTREAM_KEY, chat
+from processes import wait_until
+
+LOST = {("bypass", "sidecar-lost"), ("bypass", "breaker-open")}
+# Far above the budgets (50 ms to connect, 300 ms to admit, 3 s of keepalive), far below what a hang takes.
+BOUND_S = 10.0
+
+
+@pytest.fixture
+def own(edited):
+    """The changeable group, with its sidecar running again after the test."""
+    yield edited
+    if edited.sidecar.process.is_alive():
+        edited.sidecar.process.signal(signal.SIGCONT)
+    else:
+        edited.sidecar.restart()
+    edited.provider.release()
+    wait_until(edited.sidecar.is_ready, "the sidecar is ready")
+    edited.configure({})
+    wait_recovered(edited)
+
+
+def wait_recovered(group):
+    """Until every gateway goes through the sidecar again."""
+    key = group.key(org="recovery")
+    for gateway in group.gateways:
+        wait_until(lambda: gateway.ask(key, f"Are you back? {uuid.uuid4()}").cache_status == "miss",
+                   f"{gateway.id} goes through the sidecar again")
+
+
+def kill(group):
+    group.sidecar.process.kill()
+
+
+def freeze(group):
+    group.sidecar.process.signal(signal.SIGSTOP)
+
+
+def bounded(ask):
+    """The answer, which must come within the budgets."""
+    begin = time.monotonic()
+    answer = ask()
+    assert time.monotonic() - begin < BOUND_S, answer
+    return answer
+
+
+@pytest.mark.parametrize("lose", [kill, freeze])
+def test_the_gateways_memory_answers_first_and_then_the_provider(own, prompt, lose):
+    key = own.key(org="acme")
+    with own.a.client() as client:
+        paid = assert_miss(own.a.ask(key, prompt, client=client))
+        assert_hit(own.a.ask(key, prompt, client=client), of=paid)
+        assert assert_hit(own.a.ask(key, prompt, client=client), of=paid).detail == "l1"
+        lose(own)
+        answers = []
+
+        def is_past_its_memory():
+            answers.append(bounded(lambda: own.a.ask(key, prompt, client=client)))
+            return answers[-1].cache_status != "hit"
+        wait_until(is_past_its_memory, "the memory's second of freshness is over", BOUND_S)
+    *hits, direct = answers
+    assert hits, direct
+    for hit in hits:
+        assert assert_hit(hit, of=paid).detail == "l1"
+    assert direct.status == 200 and direct.outcome in LOST, direct
+    assert direct.id != paid.id
+
+
+@pytest.mark.parametrize("lose", [kill, freeze])
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
+def test_without_its_sidecar_a_gateway_calls_the_provider_directly(own, prompt, lose, stream):
+    key = own.key(org="acme")
+    for gateway in own.gateways:
+        assert_miss(gateway.ask(key, f"{prompt} before, at {gateway.id}"))
+    lose(own)
+    for gateway in own.gateways:
+        body = chat(f"{prompt} at {gateway.id}", stream=stream)
+        ids = set()
+        for _ in range(3):
+            direct = bounded(lambda: gateway.ask(key, body))
+            assert direct.status == 200 and direct.broke is None and direct.outcome in LOST, direct
+            ids.add(direct.id)
+        assert len(ids) == 3
+    for request in own.provider.requests()[-6:]:
+        headers = dict(request["headers"])
+        assert headers["authorization"] == f"Bearer {UPSTREAM_KEY}"
+        assert not [name for name in headers if name.startswith("x-kt-")], headers
+
+
+@pytest.mark.parametrize("lose", [kill, freeze])
+def test_without_its_sidecar_a_gateway_checks_all_the_same(own, prompt, lose):
+    known = own.key(org="acme")
+    unknown = own.key(org="acme")
+    change = {"policies": {"chain": ["model-allowlist"], "policy": {"model-allowlist": {"models": ["gpt-4o"]}}}}
+    own.configure(change)
+    with own.a.client() as client:
+        assert_miss(own.a.ask(known, prompt, client=client))
+        lose(own)
+        wait_until(lambda: own.a.ask(known, prompt, client=client).outcome in LOST, "the sidecar is lost", BOUND_S)
+        before = own.provider.total()
+
+        def ask(key, body):
+            return bounded(lambda: own.a.ask(key, body, client=client))
+        assert_refused(ask(None, prompt), 401, "missing_api_key")
+        assert_refused(ask(known, {**chat(prompt), "model": "gpt-4o-mini"}), 409, "policy_blocked")
+        assert_refused(ask(known, {**chat(prompt), "model": "no-such"}), 404, "model_not_found")
+        assert_refused(bounded(lambda: own.a.post(known, b"{", client=client)), 400, "invalid_json")
+        # Who is not known cannot be asked about now.
+        refused = ask(unknown, prompt)
+        assert_refused(refused, 503, "sidecar_unavailable")
+        assert int(refused.headers["retry-after"]) > 0
+        assert own.provider.total() == before
+
+
+def test_a_gateway_may_refuse_instead(own, prompt):
+    key = own.key(org="acme")
+    own.configure({"gateway": {"on_sidecar_loss": "unavailable"}})
+    with own.a.client() as client:
+        assert_miss(own.a.ask(key, prompt, client=client))
+        kill(own)
+        wait_until(lambda: own.a.ask(key, prompt, client=client).status == 503, "the sidecar is lost", BOUND_S)
+        before = own.provider.total()
+        refused = bounded(lambda: own.a.ask(key, f"{prompt} again", client=client))
+        assert_refused(refused, 503, "sidecar_unavailable")
+        assert int(refused.headers["retry-after"]) > 0
+        assert own.provider.total() == before
+
+
+def test_a_sidecar_that_comes_back_is_used_again_without_a_restart(own, prompt):
+    key = own.key(org="acme")
+    envoys = [gateway.envoy_pids() for gateway in own.gateways]
+    assert_miss(own.a.ask(key, prompt))
+    kill(own)
+    wait_until(lambda: own.a.ask(key, prompt).outcome in LOST, "the sidecar is lost", BOUND_S)
+    own.sidecar.restart()
+    wait_recovered(own)
+    # The keys are on disk, the entries were in memory.
+    paid = assert_miss(own.a.ask(key, prompt))
+    assert_hit(own.b.ask(key, prompt), of=paid)
+    assert [gateway.envoy_pids() for gateway in own.gateways] == envoys
+
+
+def test_a_sidecar_that_thaws_is_used_again(own, prompt):
+    key = own.key(org="acme")
+    paid = assert_miss(own.a.ask(key, prompt))
+    freeze(own)
+    wait_until(lambda: own.a.ask(key, prompt).outcome in LOST, "the sidecar is lost", BOUND_S)
+    own.sidecar.process.signal(signal.SIGCONT)
+    wait_recovered(own)
+    assert_hit(own.b.ask(key, prompt), of=paid)
+
+
+@pytest.mark.parametrize("lose", [kill, freeze])
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
+def test_an_answer_under_way_breaks_and_never_looks_whole(own, prompt, lose, stream):
+    key = own.key(org="acme")
+    body = chat(f"{prompt} [[fake: hold=body]]", stream=stream)
+    headers = {"authorization": f"Bearer {key.secret}"}
+    begin, broke = None, None
+    with own.a.client() as client:
+        try:
+            with client.stream("POST", CHAT, json=body, headers=headers) as live:
+                for piece in live.iter_raw():
+                    assert piece
+                    if begin is None:
+                        own.provider.wait_held()
+                        begin = time.monotonic()
+                        lose(own)
+                status = live.status_code
+        except httpx.TransportError as error:
+            broke = error
+    assert begin is not None, "nothing of the answer came before the sidecar was lost"
+    assert time.monotonic() - begin < BOUND_S
+    assert broke is not None, f"a clean end with status {status}"
+    assert not isinstance(broke, httpx.TimeoutException), broke
+
+
+def test_a_lost_sidecar_melts_no_provider_and_loses_no_key(own, prompt):
+    key = own.key(org="acme")
+    assert_miss(own.a.ask(key, prompt))
+    kill(own)
+    own.sidecar.restart()
+    listed = own.sidecar.admin().get("/v1/keys").json()["keys"]
+    assert key.key_id in [entry["principal"]["key_id"] for entry in listed]
+    assert key.secret not in str(listed)
+    database = b"".join(path.read_bytes() for path in (own.sidecar.folder / "data").iterdir())
+    assert key.secret.encode() not in database
