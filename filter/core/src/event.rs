@@ -36,6 +36,8 @@ pub enum Event<'a> {
         /// The fields.
         head: Head<'a>,
     },
+    /// The host did not do what the last actions asked for: the request must not go on as if it had.
+    HostRefused,
     /// The exchange is over, whoever ended it.
     Done,
 }

@@ -78,7 +78,7 @@ impl<'a> Turn<'a> {
     /// An event that does not belong and can do no harm any more.
     pub(crate) fn ignored(&mut self, phase: Phase) -> Next {
         self.count(Counter::Unexpected);
-        (phase, Flow::Continue)
+        (phase, Flow::Pause)
     }
 
     /// Envoy answered a request that the filter held: too large, too slow, or broken off.

@@ -61,7 +61,8 @@ impl Admitting {
             Event::RequestHeaders { .. }
             | Event::RequestBody { .. }
             | Event::RequestTrailers
-            | Event::RequestRead { .. } => turn.unexpected(self.planned.log()),
+            | Event::RequestRead { .. }
+            | Event::HostRefused => turn.unexpected(self.planned.log()),
         }
     }
 

@@ -55,7 +55,8 @@ impl Buffering {
             Event::Done => turn.left(self.log()),
             Event::RequestHeaders { .. }
             | Event::RequestRead { .. }
-            | Event::CalloutAnswered(_) => turn.unexpected(self.log()),
+            | Event::CalloutAnswered(_)
+            | Event::HostRefused => turn.unexpected(self.log()),
         }
     }
 

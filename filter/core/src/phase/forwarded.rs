@@ -50,6 +50,7 @@ impl OnLane {
             Event::RequestHeaders { .. }
             | Event::RequestRead { .. }
             | Event::CalloutAnswered(_) => turn.ignored(Phase::OnLane(self)),
+            Event::HostRefused => not_forwarded(self.request_id, turn),
         }
     }
 
@@ -113,6 +114,7 @@ impl Direct {
             Event::RequestHeaders { .. }
             | Event::RequestRead { .. }
             | Event::CalloutAnswered(_) => turn.ignored(Phase::Direct(self)),
+            Event::HostRefused => not_forwarded(self.request_id, turn),
         }
     }
 
@@ -142,7 +144,7 @@ pub(crate) fn replied(event: Event<'_>, turn: &mut Turn<'_>) -> Next {
         Event::ResponseHeaders { .. } => (Phase::Replied, Flow::Continue),
         Event::CalloutAnswered(_) => (Phase::Replied, Flow::Pause),
         Event::Done => (Phase::Done, Flow::Continue),
-        Event::RequestHeaders { .. } | Event::RequestRead { .. } => {
+        Event::RequestHeaders { .. } | Event::RequestRead { .. } | Event::HostRefused => {
             turn.count(Counter::Unexpected);
             (Phase::Replied, Flow::Pause)
         }
@@ -157,9 +159,19 @@ pub(crate) fn done(event: Event<'_>, turn: &mut Turn<'_>) -> Next {
         Event::RequestBody { .. } | Event::RequestTrailers | Event::CalloutAnswered(_) => {
             (Phase::Done, Flow::Pause)
         }
+        // A response whose head could not be edited goes out as it is: its body may be on the way.
+        Event::HostRefused => {
+            turn.count(Counter::Unexpected);
+            (Phase::Done, Flow::Continue)
+        }
         Event::RequestHeaders { .. } | Event::RequestRead { .. } => {
             turn.count(Counter::Unexpected);
             (Phase::Done, Flow::Pause)
         }
     }
+}
+
+/// The head could not be replaced, so the client's own would go out, key and all: the request ends here.
+fn not_forwarded(request_id: RequestId, turn: &mut Turn<'_>) -> Next {
+    turn.unexpected(LogLine { request_id: Some(request_id), ..LogLine::default() })
 }

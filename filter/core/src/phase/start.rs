@@ -29,7 +29,8 @@ pub(crate) fn on(event: Event<'_>, turn: &mut Turn<'_>) -> Next {
         Event::RequestBody { .. }
         | Event::RequestTrailers
         | Event::RequestRead { .. }
-        | Event::CalloutAnswered(_) => turn.unexpected(LogLine::default()),
+        | Event::CalloutAnswered(_)
+        | Event::HostRefused => turn.unexpected(LogLine::default()),
     }
 }
 
