@@ -4,6 +4,7 @@ import gzip
 import json
 import uuid
 
+import httpx
 import pytest
 
 import raw
@@ -19,8 +20,8 @@ def alive(group, key):
     """After every test of this file: no VM was lost, and the gateway answers."""
     before = traps(group)
     yield
-    assert_hit_or_miss = group.a.ask(key, "Are you there?")
-    assert assert_hit_or_miss.status == 200, assert_hit_or_miss
+    answer = group.a.ask(key, "Are you there?")
+    assert answer.status == 200, answer
     assert traps(group) == before == 0
 
 
@@ -132,7 +133,6 @@ def test_a_body_of_five_mebibytes_is_served_and_cached(group, key):
 @pytest.mark.parametrize("chunked", [False, True], ids=["with-length", "chunked"])
 @pytest.mark.parametrize("over", [1, MIB, 12 * MIB], ids=["by-a-byte", "by-a-mebibyte", "by-far"])
 def test_a_body_beyond_the_bound_is_refused(group, key, chunked, over):
-    import httpx
     empty = message(b"")
     body = message(b"A" * (8 * MIB - len(empty) + over))
     pieces = (body[at:at + 65536] for at in range(0, len(body), 65536))
@@ -232,10 +232,6 @@ def test_a_header_that_is_read_and_is_no_utf8_harms_nobody(group, key, prompt, n
     answer = exchange(group.a, raw.request(chat_bytes(prompt), [bearer(key), name + b": \xff\xfe"]))
     assert answer.status in (200, 400, 403, 415), answer
     assert answer.status == 200 or answer.error
-
-
-def good(line):
-    return [b"host: gateway", line]
 
 
 @pytest.mark.parametrize("what, build", [

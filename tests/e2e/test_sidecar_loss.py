@@ -185,7 +185,7 @@ def test_an_answer_under_way_breaks_and_never_looks_whole(own, prompt, lose, str
     assert not isinstance(broke, httpx.TimeoutException), broke
 
 
-def test_a_lost_sidecar_melts_no_provider_and_loses_no_key(own, prompt):
+def test_keys_outlive_the_sidecar_and_only_their_hashes_are_kept(own, prompt):
     key = own.key(org="acme")
     assert_miss(own.a.ask(key, prompt))
     kill(own)
