@@ -71,7 +71,7 @@ pub struct Loaded {
 pub fn load(file_name: &str, text: &str) -> Result<Loaded, Vec<ConfigError>> {
     let tree = tree::read(file_name, text).map_err(|error| vec![error])?;
     let mut report = Report::new(file_name.to_owned(), tree.lines);
-    let Some(raw) = raw::read(tree.value, &mut report) else {
+    let Some(raw) = raw::read::<Raw>(tree.value, "", &mut report) else {
         return Err(report.into_errors());
     };
     let config = check(raw, &mut report);

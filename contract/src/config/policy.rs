@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::raw::{Chain, NamedPolicy, Policies, Rule};
+use super::raw::{self, Chain, NamedPolicy, Policies, Rule};
 use super::report::{Bounds, Report, suggestion};
 use super::targets::Target;
 
@@ -116,7 +116,7 @@ fn check_allowlist(
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Settings {
-        models: BTreeSet<String>,
+        models: Option<BTreeSet<String>>,
     }
 
     let Some((field, value)) = settings else {
@@ -126,16 +126,13 @@ fn check_allowlist(
         );
         return BTreeSet::new();
     };
-    let models = match serde_json::from_value::<Settings>(value) {
-        Ok(Settings { models }) => models,
-        Err(error) => {
-            report.error(field, error.to_string());
-            return BTreeSet::new();
-        }
+    let Some(Settings { models }) = raw::read(value, &field, report) else {
+        return BTreeSet::new();
     };
+    let models = models.unwrap_or_default();
     let field = format!("{field}.models");
     if models.is_empty() {
-        report.error(&field, "is empty, so every request would be refused");
+        report.error(&field, "names no model, so every request would be refused");
     }
     for model in models.iter().filter(|model| !targets.iter().any(|target| target.serves(model))) {
         report.warning(&field, format!("no target serves '{model}'"));

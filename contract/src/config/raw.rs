@@ -3,6 +3,7 @@
 
 mod policies;
 mod read;
+mod strict;
 
 use std::collections::BTreeMap;
 

@@ -48,8 +48,10 @@ fn not_yaml(file: &str, text: &str, error: &ScanError) -> ConfigError {
     let line = error.marker().line();
     let mut problem = format!("not valid YAML: {}", error.info());
     if error.info() == "duplicated key in mapping" {
-        let key = text.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim_start();
-        let key = key.trim_start_matches("- ").split(':').next().unwrap_or_default().trim();
+        let of_line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+        let from_key: String = of_line.chars().skip(error.marker().col()).collect();
+        let key = from_key.split(':').next().unwrap_or_default();
+        let key = key.trim().trim_matches(['"', '\'']);
         problem = format!("'{key}' stands twice in the same place");
     }
     ConfigError { file: file.to_owned(), line, field: String::new(), problem }

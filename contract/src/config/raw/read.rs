@@ -1,33 +1,41 @@
-//! From a value to [`Raw`], finding every unknown field and every wrong type in one run.
+//! From a value to typed fields, finding every unknown field and every wrong type in one run.
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
-use super::Raw;
+use super::strict::Strict;
 use crate::config::report::{Report, suggestion};
 
-/// Reads the sections, or reports everything that is unknown or of the wrong type.
-pub(in super::super) fn read(mut value: Value, report: &mut Report) -> Option<Raw> {
+/// Reads what stands at the path `at` (empty for the whole file), or reports everything in it that is unknown
+/// or of the wrong type. Finds all of it where every field of `T` is optional.
+pub(in super::super) fn read<T: DeserializeOwned>(
+    mut value: Value,
+    at: &str,
+    report: &mut Report,
+) -> Option<T> {
     let mut clean = true;
     loop {
-        let error = match serde_path_to_error::deserialize::<_, Raw>(&value) {
-            Ok(raw) => return clean.then_some(raw),
+        let error = match serde_path_to_error::deserialize::<_, T>(Strict(&value)) {
+            Ok(read) => return clean.then_some(read),
             Err(error) => error,
         };
         clean = false;
-        let path = error.path().clone();
-        report.error(spelled(&path), wording(&error.inner().to_string()));
-        // Every field is optional, so the file without this one shows the next mistake.
-        if !cut(&mut value, &path) {
+        report.error(joined(at, error.path()), wording(&error.inner().to_string()));
+        // The file without this field shows the next mistake.
+        if !cut(&mut value, error.path()) {
             return None;
         }
     }
 }
 
-/// The path as `report` has it: serde names the root `.`.
-fn spelled(path: &Path) -> String {
-    let text = path.to_string();
-    if text == "." { String::new() } else { text }
+/// The path as reports have it: serde names the outermost value `.`.
+fn joined(at: &str, path: &Path) -> String {
+    match (at, path.to_string().as_str()) {
+        (at, ".") => at.to_owned(),
+        ("", path) => path.to_owned(),
+        (at, path) => format!("{at}.{path}"),
+    }
 }
 
 /// Removes the innermost field of an object that `path` leads through. False if there is none.
@@ -53,24 +61,37 @@ fn cut(value: &mut Value, path: &Path) -> bool {
     false
 }
 
-/// Serde's message in our words: a suggestion instead of a long list.
+/// Serde's message in the file's words.
 fn wording(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let kind =
-        ["unknown field", "unknown variant"].into_iter().find(|kind| message.starts_with(kind));
-    let (Some(kind), Some(word)) = (kind, quoted.next()) else {
-        let quote = message.starts_with("invalid type: floating point")
-            || message.starts_with("invalid type: integer");
-        let hint =
-            if quote && message.ends_with("expected a string") { "; put it in quotes" } else { "" };
-        return format!("{message}{hint}");
-    };
-    let known: Vec<&str> = quoted.collect();
-    let near = suggestion(word, known.iter().copied());
-    match (kind, near.is_empty()) {
-        ("unknown field", false) => format!("unknown field{near}"),
-        ("unknown field", true) => format!("unknown field; known here: {}", known.join(", ")),
-        (_, false) => format!("unknown value '{word}'{near}"),
-        (_, true) => format!("unknown value '{word}'; known: {}", known.join(", ")),
+    for (kind, name) in [("unknown field", "unknown field"), ("unknown variant", "unknown value")] {
+        if message.starts_with(kind) {
+            let mut quoted = message.split('`').skip(1).step_by(2);
+            let word = quoted.next().unwrap_or_default();
+            let known: Vec<&str> = quoted.collect();
+            let near = suggestion(word, known.iter().copied());
+            // The path ends in the name of an unknown field already.
+            let name = if kind == name { name.to_owned() } else { format!("{name} '{word}'") };
+            return if near.is_empty() {
+                format!("{name}; known here: {}", known.join(", "))
+            } else {
+                format!("{name}{near}")
+            };
+        }
     }
+    let Some((found, expected)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let found = found.replace("sequence", "list");
+    let number = found.contains(": integer") || found.contains(": floating point");
+    let expected = match expected {
+        "a string" if number => "a text; put it in quotes",
+        "a string" => "a text",
+        "a sequence" => "a list",
+        "a boolean" => "true or false",
+        "u16" => "a whole number up to 65535",
+        "u32" | "u64" => "a whole number",
+        structure if structure.starts_with("struct ") => "a map",
+        other => other,
+    };
+    format!("{found}, expected {expected}")
 }

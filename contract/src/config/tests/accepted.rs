@@ -1,0 +1,163 @@
+//! What is accepted, what it becomes, and what its owner is told.
+
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use super::*;
+use crate::snapshot::{OnSidecarLoss, Tier};
+use crate::wire::feed::Role;
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_short_file_has_the_defaults_of_the_seeds() {
+    let loaded = loaded_with("");
+    assert_eq!(warnings(&loaded), Vec::<String>::new());
+    let Config { gateway, cache, policy, targets, .. } = loaded.config;
+    assert_eq!((gateway.role, gateway.port), (Role::Primary, 41_002));
+    assert_eq!(gateway.on_sidecar_loss, OnSidecarLoss::Unavailable);
+    assert_eq!(gateway.request_bytes_max, 32 << 20);
+    assert_eq!((cache.enabled, cache.tier), (false, Tier::PrivateEdge));
+    assert_eq!((cache.ttl.as_secs(), cache.max_entry_tokens), (86_400, 32_000));
+    assert!(cache.single_flight_enabled);
+    assert_eq!(cache.single_flight_timeout.as_millis(), 30_000);
+    assert_eq!(cache.memory.max_entries, 100_000);
+    assert_eq!((policy.block_status, policy.model_allowlist), (409, None));
+    assert_eq!(targets[0].base_url.to_string(), "https://api.openai.com");
+    assert_eq!(targets[0].secret, Some(SecretRef::Env("OPENAI_API_KEY".to_owned())));
+    assert_eq!(targets[0].models.len(), OPENAI_CHAT_MODELS.len());
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn every_field_that_is_built_arrives() {
+    let text = "
+pack: {name: p, version: 0.1.0, enabled: true, description: d}
+gateway:
+  id: gw-a
+  role: edge
+  agent_gateway_group_id: support
+  port: 1
+  request_bytes_max: 2048
+  on_sidecar_loss: direct
+providers:
+  targets:
+    - id: t.1
+      provider: openai
+      model: m
+      model_version: '2'
+      base_url: http://127.0.0.1:41900/prefix/
+      secret_key_ref: {file: /run/secret}
+      max_concurrent_requests: 3
+    - {id: t_2, provider: openai, models: [k, l], base_url: 'http://localhost'}
+workflow_cache:
+  enabled: true
+  default_tier: private_edge_cache
+  org_shared_enabled: false
+  physical_gateway_private_cache_only: true
+  ttl_seconds: 4
+  max_entry_tokens: 5
+  single_flight_enabled: false
+  single_flight_timeout_ms: 6
+  backend: memory
+  memory: {max_entries: 7, max_bytes: 65536, eviction: lru}
+  l1: {max_bytes: 0}
+policies:
+  block_status: 403
+  chain: [model-allowlist]
+policy:
+  model-allowlist: {models: [m, k]}
+";
+    let loaded = load("f.yaml", text).unwrap();
+    assert_eq!(warnings(&loaded), Vec::<String>::new());
+    let Config { pack, gateway, targets, cache, policy } = loaded.config;
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!((pack.name, pack.version, pack.description), (text("p"), text("0.1.0"), text("d")));
+    assert_eq!(
+        gateway,
+        Gateway {
+            id: text("gw-a"),
+            role: Role::Edge,
+            group: text("support"),
+            port: 1,
+            request_bytes_max: 2_048,
+            on_sidecar_loss: OnSidecarLoss::Direct,
+        }
+    );
+    let [first, second] = &targets[..] else { panic!("{targets:?}") };
+    assert_eq!((first.id.as_str(), &first.version), ("t.1", &text("2")));
+    assert_eq!(first.models.iter().collect::<Vec<_>>(), ["m"]);
+    assert_eq!(first.base_url.to_string(), "http://127.0.0.1:41900/prefix");
+    assert_eq!(first.secret, Some(SecretRef::File("/run/secret".to_owned())));
+    assert_eq!((first.max_concurrent_requests, second.max_concurrent_requests), (3, 1_024));
+    assert_eq!(second.models.iter().collect::<Vec<_>>(), ["k", "l"]);
+    assert_eq!((second.secret.clone(), second.version.clone()), (None, None));
+    assert_eq!((cache.enabled, cache.tier), (true, Tier::PhysicalGateway));
+    assert_eq!((cache.ttl.as_secs(), cache.max_entry_tokens), (4, 5));
+    assert!(!cache.single_flight_enabled);
+    assert_eq!(cache.single_flight_timeout.as_millis(), 6);
+    assert_eq!(cache.memory, Memory { max_entries: 7, max_bytes: 65_536 });
+    assert_eq!(cache.l1_bytes_max, 0);
+    assert_eq!(policy.block_status, 403);
+    assert_eq!(policy.model_allowlist, Some(["k", "m"].map(str::to_owned).into()));
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn empty_sections_are_sections_with_defaults() {
+    let more = "pack:\ngateway:\nworkflow_cache: {}\nfabric:\npolicies: {}\npolicy:\n";
+    assert_eq!(loaded_with(more), loaded_with(""));
+    assert_eq!(loaded_with("policies: []\n"), loaded_with(""));
+    assert_eq!(loaded_with("fabric: {enabled: false, max_context_tokens: 1}"), loaded_with(""));
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn anchors_are_understood() {
+    let text = "
+providers:
+  targets:
+    - {id: a, provider: openai, model: m, secret_key_ref: &secret {env: KEY}}
+    - {id: b, provider: openai, model: k, secret_key_ref: *secret}
+";
+    let targets = load("f.yaml", text).unwrap().config.targets;
+    assert_eq!(targets[0].secret, targets[1].secret);
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn what_a_file_does_not_do_its_owner_is_told() {
+    for (more, expected) in [
+        (
+            "workflow_cache: {enabled: true}",
+            "workflow_cache.single_flight_enabled: coalescing is not built yet: a request identical \
+             to one in flight makes its own call",
+        ),
+        (
+            "workflow_cache: {org_shared_enabled: true}",
+            "workflow_cache.org_shared_enabled: nothing is shared: default_tier is \
+             private_edge_cache",
+        ),
+        (
+            "workflow_cache: {org_shared_enabled: true, default_tier: org_shared_cache, \
+             physical_gateway_private_cache_only: true}",
+            "workflow_cache.physical_gateway_private_cache_only: wins over default_tier: every \
+             gateway keeps its entries to itself",
+        ),
+        (
+            "policies: {chain: [model-allowlist], \
+             policy: {model-allowlist: {models: [gpt-4o, gpt-40]}}}",
+            "policies.policy.model-allowlist.models: no target serves 'gpt-40'",
+        ),
+    ] {
+        assert_eq!(warnings(&loaded_with(more)), [format!("f.yaml:6: {expected}")], "{more}");
+    }
+    let url = |url: &str| {
+        let text =
+            LEAST.replace("provider: openai", &format!("provider: openai\n      base_url: {url}"));
+        warnings(&load("f.yaml", &text).unwrap())
+    };
+    assert_eq!(
+        url("http://10.0.0.1"),
+        [
+            "f.yaml:5: providers.targets[0].base_url: the credential crosses the network unencrypted; \
+          use https"
+        ]
+    );
+    for quiet in ["http://127.0.0.9:1", "http://localhost", "http://[::1]", "https://10.0.0.1"] {
+        assert_eq!(url(quiet), Vec::<String>::new(), "{quiet}");
+    }
+}
