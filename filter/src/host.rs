@@ -24,9 +24,9 @@ const METRIC_COUNTER: u32 = 0;
 const STREAM_REQUEST: u32 = 0;
 /// What the ABI takes for "this is no gRPC".
 const NO_GRPC_STATUS: i32 = -1;
-/// `response.code_details` of a reply by this filter: Envoy's own replies have others, and the access log
-/// and the local reply mapping tell them apart by it.
-const REPLY_DETAILS: &[u8] = b"kt_filter";
+/// `response.code_details` of a reply by this filter: none, unlike every reply that Envoy makes itself. The
+/// local reply mapping in `envoy/` tells them apart by it.
+const REPLY_DETAILS: &[u8] = b"";
 /// The status to report when the host lied about memory.
 const INVALID_MEMORY: u32 = 6;
 

@@ -52,7 +52,8 @@ impl Forward {
         let mut fields: Vec<Field<'a>> = Vec::with_capacity(12);
         fields.push((":method", text("POST")));
         fields.push((":path", text(self.dialect.path())));
-        for name in [":authority", ":scheme"] {
+        // Without the last one, Envoy finds no route at all.
+        for name in [":authority", ":scheme", "x-forwarded-proto"] {
             fields.extend(current.first(name).map(|value| (name, Cow::Borrowed(value))));
         }
         fields.push(("content-type", text("application/json")));
