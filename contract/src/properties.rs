@@ -10,7 +10,7 @@ use crate::key::{OrgKeys, RequestDigests};
 const BOUNDS: Bounds = Bounds { depth_max: 64, nodes_max: 10_000 };
 
 /// A request, before somebody chose how to write it down.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Tree {
     Null,
     Bool(bool),
@@ -38,6 +38,21 @@ fn tree() -> impl Strategy<Value = Tree> {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..6).prop_map(Tree::List),
             proptest::collection::btree_map(".{0,6}", inner, 0..6).prop_map(Tree::Map),
+        ]
+    })
+}
+
+/// Trees so small and so much alike that a form with a gap would mistake one for another.
+fn sapling() -> impl Strategy<Value = Tree> {
+    let leaf = prop_oneof![
+        Just(Tree::Null),
+        "[01]{1}".prop_map(Tree::Number),
+        "[n01\"]{0,2}".prop_map(Tree::Text),
+    ];
+    leaf.prop_recursive(2, 4, 2, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(Tree::List),
+            proptest::collection::btree_map("[n0]{0,1}", inner, 0..2).prop_map(Tree::Map),
         ]
     })
 }
@@ -171,6 +186,13 @@ proptest! {
     #[test]
     fn the_way_a_request_is_written_does_not_count(tree in tree(), one in taste(), other in taste()) {
         prop_assert_eq!(digests(&written(&tree, &one)), digests(&written(&tree, &other)));
+    }
+
+    #[test]
+    fn only_equal_requests_have_equal_digests(one in sapling(), other in sapling(), taste in taste()) {
+        let (ours, theirs) = (digests(&written(&one, &taste)), digests(&written(&other, &taste)));
+        prop_assert_eq!(ours.digest == theirs.digest, one == other);
+        prop_assert_eq!(ours.check == theirs.check, one == other);
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub(super) struct Target {
     pub(super) models: Option<Vec<String>>,
     /// A version of `model`: part of the cache key, never sent. Changing it leaves older entries behind.
     pub(super) model_version: Option<String>,
-    /// Where it is, without the request's own path. Default: the provider's public address.
+    /// Where it is, without the request's own path. Default, for openai: https://api.openai.com.
     pub(super) base_url: Option<String>,
     /// Where its credential is. Never the credential itself.
     pub(super) secret_key_ref: Option<SecretKeyRef>,
