@@ -1,1 +1,19 @@
-//! Placeholder of the skeleton commit.
+//! The shared cache of a gateway group: it admits requests, owns their flights, stores complete answers, and
+//! knows the gateway keys.
+//!
+//! [`http`] turns bytes into messages and refusals into statuses; [`service`] holds the use cases;
+//! [`store`] keeps things. Beside them stand pure modules, where time and randomness are arguments: which
+//! request leads ([`flight`]), who may take the lane ([`ticket`]), what an entry is ([`entry`]) and how long
+//! it lives ([`freshness`]), what an upstream answer means ([`attempt`]).
+
+pub mod attempt;
+pub mod clock;
+pub mod entry;
+pub mod flight;
+pub mod freshness;
+pub mod http;
+pub mod metrics;
+pub mod random;
+pub mod service;
+pub mod store;
+pub mod ticket;

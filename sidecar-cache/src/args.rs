@@ -1,0 +1,67 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Parser;
+
+/// The shared cache of a gateway group.
+#[derive(Clone, Debug, Parser)]
+#[command(version)]
+pub(crate) struct Args {
+    /// The configuration file. It is watched: a good change takes effect within seconds.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy_config: PathBuf,
+    /// The Unix socket for gateways. The admin socket is beside it, with `.admin` behind its name.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: PathBuf,
+    /// Where gateway keys are kept (`keys.db`).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Where /health and /metrics are served, or `none`.
+    #[arg(long, value_name = "HOST:PORT|none", default_value = "127.0.0.1:41010")]
+    pub(crate) listen: Listen,
+    /// Share nothing: this sidecar belongs to one gateway.
+    #[arg(long)]
+    pub(crate) local: bool,
+}
+
+/// Where health and metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listen {
+    /// There.
+    On(SocketAddr),
+    /// Nowhere.
+    Nowhere,
+}
+
+impl FromStr for Listen {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self::Nowhere);
+        }
+        text.parse().map(Self::On).map_err(|_| "expected an address like 127.0.0.1:41010, or none")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_or_none() {
+        assert_eq!("none".parse(), Ok(Listen::Nowhere));
+        assert_eq!("127.0.0.1:1".parse(), Ok(Listen::On(([127, 0, 0, 1], 1).into())));
+        assert!("localhost".parse::<Listen>().is_err());
+    }
+}

@@ -1,0 +1,251 @@
+//! What an upstream call's outcome means: whether the provider spoke at all, what to do with what it says,
+//! and whether the answer may be stored. Pure: facts in, a verdict out.
+
+use kt_contract::outcome::Reason;
+use kt_providers::{Dialect, Incomplete, Recorded, Usage};
+
+/// What Envoy writes into `%RESPONSE_CODE_DETAILS%` when, and only when, the answer is the provider's.
+const VIA_UPSTREAM: &str = "via_upstream";
+
+/// The head of what came back through the egress listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head<'a> {
+    /// The status.
+    pub status: u16,
+    /// Envoy's response code details.
+    pub details: Option<&'a str>,
+    /// The content type.
+    pub content_type: Option<&'a str>,
+    /// The content encoding, asked to be `identity`.
+    pub content_encoding: Option<&'a str>,
+}
+
+/// What to do with an answer whose head is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Envoy spoke, not the provider: nothing was paid for.
+    NotReached,
+    /// The client gets it as it comes; it is not stored, for this reason.
+    Pass(Reason),
+    /// It may turn out to be storable: record it, in this shape.
+    Record(Recorded),
+}
+
+/// How the transport ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// The end was announced and came.
+    Clean,
+    /// It broke off, or nothing came for too long.
+    Broken,
+}
+
+/// A recorded answer, as far as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished<'a> {
+    /// The client's dialect.
+    pub dialect: Dialect,
+    /// The shape of the answer.
+    pub recorded: Recorded,
+    /// All of it; `None` where it outgrew the bound in bytes.
+    pub body: Option<&'a [u8]>,
+    /// How the transport ended.
+    pub transport: Transport,
+    /// Whether the client set the length limit itself.
+    pub client_limited: bool,
+    /// `max_entry_tokens`.
+    pub entry_tokens_max: u64,
+}
+
+/// What to do with a recorded answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is complete and within bounds.
+    Fill {
+        /// What it took.
+        usage: Option<Usage>,
+    },
+    /// The client may have it; it is not stored.
+    Serve {
+        /// Why not.
+        reason: Reason,
+        /// What it took, where that is known.
+        usage: Option<Usage>,
+    },
+    /// It is no whole answer: whoever reads it must be told.
+    CutShort,
+}
+
+/// Reads the head of an answer.
+#[must_use]
+pub fn start(head: Head<'_>) -> Start {
+    if head.details != Some(VIA_UPSTREAM) {
+        return Start::NotReached;
+    }
+    if head.status != 200 {
+        return Start::Pass(Reason::Status);
+    }
+    // What cannot be read cannot be judged.
+    if head.content_encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Start::Pass(Reason::Incomplete);
+    }
+    let essence = head.content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    if essence.trim().eq_ignore_ascii_case("text/event-stream") {
+        Start::Record(Recorded::Sse)
+    } else if essence.trim().eq_ignore_ascii_case("application/json") {
+        Start::Record(Recorded::Json)
+    } else {
+        Start::Pass(Reason::Incomplete)
+    }
+}
+
+/// Judges a recorded answer by the write rule.
+#[must_use]
+pub fn verdict(finished: Finished<'_>) -> Verdict {
+    let Finished { dialect, recorded, body, transport, client_limited, entry_tokens_max } =
+        finished;
+    if transport == Transport::Broken {
+        return Verdict::CutShort;
+    }
+    let Some(body) = body else {
+        return Verdict::Serve { reason: Reason::EntryTooLarge, usage: None };
+    };
+    match dialect.judge(recorded, body, client_limited) {
+        Err(Incomplete::CutShort) => Verdict::CutShort,
+        Err(incomplete) => Verdict::Serve { reason: incomplete.reason(), usage: None },
+        Ok(complete) => {
+            let usage = complete.usage;
+            if tokens(usage, body) > entry_tokens_max {
+                Verdict::Serve { reason: Reason::EntryTooLarge, usage }
+            } else {
+                Verdict::Fill { usage }
+            }
+        }
+    }
+}
+
+/// The size that `max_entry_tokens` bounds: what the provider says, else a token for every four bytes.
+fn tokens(usage: Option<Usage>, body: &[u8]) -> u64 {
+    usage.map_or(body.len() as u64 / 4, |usage| usage.output_tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: Head<'_> = Head {
+        status: 200,
+        details: Some("via_upstream"),
+        content_type: Some("application/json"),
+        content_encoding: None,
+    };
+
+    const JSON: &[u8] = br#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}"#;
+    const SSE: &[u8] = b"data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"hi\"},\"finish_reason\":null}]}\n\ndata: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+
+    fn finished(recorded: Recorded, body: &[u8]) -> Finished<'_> {
+        Finished {
+            dialect: Dialect::OpenAiChat,
+            recorded,
+            body: Some(body),
+            transport: Transport::Clean,
+            client_limited: false,
+            entry_tokens_max: 100,
+        }
+    }
+
+    #[test]
+    fn the_head_decides_who_spoke_and_what_may_be_recorded() {
+        use Start::{NotReached, Pass, Record};
+        for (what, head, expected) in [
+            ("json", GOOD, Record(Recorded::Json)),
+            (
+                "json, charset",
+                Head { content_type: Some("Application/JSON; charset=utf-8"), ..GOOD },
+                Record(Recorded::Json),
+            ),
+            (
+                "sse",
+                Head { content_type: Some("text/event-stream;charset=utf-8"), ..GOOD },
+                Record(Recorded::Sse),
+            ),
+            (
+                "identity",
+                Head { content_encoding: Some("Identity"), ..GOOD },
+                Record(Recorded::Json),
+            ),
+            ("no details", Head { details: None, ..GOOD }, NotReached),
+            ("Envoy spoke", Head { details: Some("no_healthy_upstream"), ..GOOD }, NotReached),
+            ("Envoy's 503", Head { status: 503, details: Some("overflow"), ..GOOD }, NotReached),
+            ("429", Head { status: 429, ..GOOD }, Pass(Reason::Status)),
+            ("500", Head { status: 500, ..GOOD }, Pass(Reason::Status)),
+            ("201", Head { status: 201, ..GOOD }, Pass(Reason::Status)),
+            ("html", Head { content_type: Some("text/html"), ..GOOD }, Pass(Reason::Incomplete)),
+            ("no type", Head { content_type: None, ..GOOD }, Pass(Reason::Incomplete)),
+            ("gzip", Head { content_encoding: Some("gzip"), ..GOOD }, Pass(Reason::Incomplete)),
+        ] {
+            assert_eq!(start(head), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_complete_answer_is_filled() {
+        let usage = Some(Usage { input_tokens: 5, output_tokens: 7 });
+        assert_eq!(verdict(finished(Recorded::Json, JSON)), Verdict::Fill { usage });
+        assert_eq!(
+            verdict(Finished {
+                entry_tokens_max: SSE.len() as u64 / 4,
+                ..finished(Recorded::Sse, SSE)
+            }),
+            Verdict::Fill { usage: None }
+        );
+    }
+
+    #[test]
+    fn every_cut_of_an_answer_is_told_or_at_least_not_stored() {
+        for (recorded, whole) in [(Recorded::Json, JSON), (Recorded::Sse, SSE)] {
+            for length in 0..whole.len() {
+                let finished = finished(recorded, whole.get(..length).unwrap());
+                let verdict = verdict(Finished { entry_tokens_max: u64::MAX, ..finished });
+                assert!(!matches!(verdict, Verdict::Fill { .. }), "{recorded:?} cut at {length}");
+            }
+            let broken = Finished { transport: Transport::Broken, ..finished(recorded, whole) };
+            assert_eq!(verdict(broken), Verdict::CutShort);
+        }
+    }
+
+    #[test]
+    fn tokens_are_the_providers_or_a_quarter_of_the_bytes() {
+        let too_large = |usage| Verdict::Serve { reason: Reason::EntryTooLarge, usage };
+        let usage = Some(Usage { input_tokens: 5, output_tokens: 7 });
+        let quarter = SSE.len() as u64 / 4;
+        for (recorded, body, bound, expected) in [
+            (Recorded::Json, JSON, 7, Verdict::Fill { usage }),
+            (Recorded::Json, JSON, 6, too_large(usage)),
+            (Recorded::Sse, SSE, quarter, Verdict::Fill { usage: None }),
+            (Recorded::Sse, SSE, quarter - 1, too_large(None)),
+        ] {
+            let verdict = verdict(Finished { entry_tokens_max: bound, ..finished(recorded, body) });
+            assert_eq!(verdict, expected, "{recorded:?} within {bound}");
+        }
+    }
+
+    #[test]
+    fn what_outgrew_the_bound_is_served_and_not_stored() {
+        let verdict = verdict(Finished { body: None, ..finished(Recorded::Sse, SSE) });
+        assert_eq!(verdict, Verdict::Serve { reason: Reason::EntryTooLarge, usage: None });
+    }
+
+    #[test]
+    fn an_end_that_is_not_stored_has_its_reason() {
+        let length = JSON.to_vec();
+        let length = String::from_utf8(length).unwrap().replace("\"stop\"", "\"length\"");
+        let filtered = length.replace("\"length\"", "\"content_filter\"");
+        let not_stored = Verdict::Serve { reason: Reason::FinishReason, usage: None };
+        assert_eq!(verdict(finished(Recorded::Json, length.as_bytes())), not_stored);
+        assert_eq!(verdict(finished(Recorded::Json, filtered.as_bytes())), not_stored);
+        let asked_for =
+            Finished { client_limited: true, ..finished(Recorded::Json, length.as_bytes()) };
+        assert!(matches!(verdict(asked_for), Verdict::Fill { .. }));
+    }
+}

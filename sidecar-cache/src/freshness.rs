@@ -1,0 +1,53 @@
+//! How long an entry stays fresh. Decided once, when it is filled; a hit never refreshes it.
+
+use kt_contract::key::CacheKey;
+use kt_contract::time::Millis;
+
+/// The lifetime of an entry: the configured one, less 0 to 10 % by its key.
+///
+/// Entries that were filled together would otherwise expire together, and their misses would meet at the
+/// provider. By the key and not by chance, so that every sidecar gives an entry the same lifetime.
+#[must_use]
+pub fn lifetime(ttl: Millis, key: &CacheKey) -> Millis {
+    let [high, low, ..] = key.0.0;
+    let share = u128::from(u16::from_be_bytes([high, low]));
+    let cut = u128::from(ttl.0) * share / (u128::from(u16::MAX) * 10);
+    Millis(ttl.0.saturating_sub(u64::try_from(cut).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use kt_contract::hex::Digest;
+
+    use super::*;
+
+    fn key(high: u8, low: u8) -> CacheKey {
+        let mut bytes = [7; 32];
+        (bytes[0], bytes[1]) = (high, low);
+        CacheKey(Digest(bytes))
+    }
+
+    #[test]
+    fn jitter_shortens_by_at_most_a_tenth_and_never_lengthens() {
+        let ttl = Millis(86_400_000);
+        for (high, low, expected) in
+            [(0, 0, 86_400_000), (0xff, 0xff, 77_760_000), (0x80, 0x00, 82_079_935)]
+        {
+            assert_eq!(lifetime(ttl, &key(high, low)), Millis(expected), "{high:02x}{low:02x}");
+        }
+        for high in 0..=255 {
+            let lifetime = lifetime(ttl, &key(high, 0x55)).0;
+            assert!((77_760_000..=86_400_000).contains(&lifetime), "{high:02x}: {lifetime}");
+        }
+    }
+
+    #[test]
+    fn one_key_has_one_lifetime() {
+        assert_eq!(lifetime(Millis(1_000), &key(9, 9)), lifetime(Millis(1_000), &key(9, 9)));
+    }
+
+    #[test]
+    fn the_longest_ttl_does_not_overflow() {
+        assert!(lifetime(Millis(u64::MAX), &key(0xff, 0xff)).0 > u64::MAX / 100 * 89);
+    }
+}

@@ -1,0 +1,83 @@
+//! The lane in HTTP: the ticket's header, the whole body, then the answer with everything that the client
+//! will see.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use hyper::body::Incoming;
+use kt_contract::outcome::{Outcome, cache_status};
+use kt_contract::wire::headers;
+use kt_providers::Dialect;
+
+use super::{Answer, ReplyBody, problem, put, read, text};
+use crate::service::Sidecar;
+use crate::service::lane::{Head, Refusal, Reply};
+use crate::ticket::Holder;
+
+/// Answers a request that carries a ticket.
+pub(super) async fn answer(
+    sidecar: Arc<Sidecar>,
+    peer: Option<i32>,
+    request: Request<Incoming>,
+) -> Answer {
+    match serve(&sidecar, peer, request).await {
+        Ok(Reply::Whole(head, body)) => with_head(&head, ReplyBody::whole(body)),
+        Ok(Reply::Stream(head, pieces)) => with_head(&head, ReplyBody::stream(pieces)),
+        Err(refusal) => problem::refused(&refusal),
+    }
+}
+
+async fn serve(
+    sidecar: &Arc<Sidecar>,
+    peer: Option<i32>,
+    request: Request<Incoming>,
+) -> Result<Reply, Refusal> {
+    let (head, body) = request.into_parts();
+    let request_id = text(&head.headers, headers::REQUEST_ID).unwrap_or_default().to_owned();
+    let holder = Holder { request_id, peer };
+    let entered = sidecar.enter(text(&head.headers, headers::TICKET), &holder)?;
+    let semantic = semantic(entered.dialect(), &head.headers);
+    let bytes_max = sidecar.request_bytes_max();
+    match read::whole(body, bytes_max, sidecar.timeouts.upload_idle).await {
+        Ok(body) => sidecar.serve(entered, semantic, body).await,
+        Err(unread) => Err(entered.refuse(problem::unread(&unread))),
+    }
+}
+
+/// The headers that are in the key.
+fn semantic(dialect: Dialect, map: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    dialect
+        .semantic_headers()
+        .iter()
+        .flat_map(|name| map.get_all(*name).iter().map(|value| (*name, value)))
+        .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+        .collect()
+}
+
+fn with_head(head: &Head, body: ReplyBody) -> Answer {
+    let mut answer = Answer::new(body);
+    *answer.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let map = answer.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE.as_str(), &head.content_type),
+        (header::CONTENT_ENCODING.as_str(), &head.content_encoding),
+        (header::RETRY_AFTER.as_str(), &head.retry_after),
+        (headers::SERVED_BY, &head.served_by),
+    ] {
+        if let Some(value) = value
+            && let Ok(value) = HeaderValue::from_str(value)
+        {
+            map.insert(http::HeaderName::from_static(name), value);
+        }
+    }
+    let (outcome, reason) = head.cache;
+    let ttl_s = head.age_and_ttl_s.map(|(_, ttl_s)| ttl_s);
+    put(map, headers::CACHE_STATUS_SHORT, outcome.as_str());
+    put(map, headers::CACHE_STATUS, &cache_status(outcome, reason, ttl_s));
+    put(map, headers::FABRIC_ATTACHED, "false");
+    put(map, headers::REQUEST_ID, &head.request_id);
+    if let (Outcome::Hit, Some((age_s, _))) = (outcome, head.age_and_ttl_s) {
+        map.insert(header::AGE, HeaderValue::from(age_s));
+    }
+    answer
+}

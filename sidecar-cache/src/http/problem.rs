@@ -1,0 +1,99 @@
+//! From refusals to answers. The only file of the sidecar that knows statuses.
+
+use http::{HeaderValue, StatusCode, header};
+use kt_contract::outcome::cache_status;
+use kt_contract::problem::Problem;
+use kt_contract::wire::admin::{ErrorBody, ErrorReply};
+use kt_contract::wire::headers;
+use kt_providers::Dialect;
+
+use super::read::Unread;
+use super::{Answer, json, put, with_type};
+use crate::service::Failure;
+use crate::service::lane::Refusal;
+use crate::store::StoreError;
+
+/// A refusal on the lane, in the client's dialect.
+pub(super) fn refused(refusal: &Refusal) -> Answer {
+    let Refusal { dialect, problem, request_id, cache } = refusal;
+    // Whoever has no good ticket has not said a dialect either; the first one's error shape is the usual.
+    let dialect = dialect.unwrap_or(Dialect::OpenAiChat);
+    let mut answer = with_type(
+        StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        HeaderValue::from_static("application/json"),
+        dialect.error_body(problem).into(),
+    );
+    let map = answer.headers_mut();
+    put(map, headers::REQUEST_ID, request_id);
+    match problem.retry_after_s() {
+        Some(seconds) => {
+            map.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        None => put(map, headers::SHOULD_RETRY, "false"),
+    }
+    if let Some((outcome, reason)) = cache {
+        put(map, headers::CACHE_STATUS_SHORT, outcome.as_str());
+        put(map, headers::CACHE_STATUS, &cache_status(*outcome, *reason, None));
+    }
+    answer
+}
+
+/// The problem of a body that was not read on the lane.
+pub(super) fn unread(unread: &Unread) -> Problem {
+    match unread {
+        Unread::TooLarge { bytes_max } => Problem::TooLarge { bytes_max: *bytes_max },
+        Unread::Broken | Unread::Message(_) => {
+            Problem::InvalidBody { what: "it did not arrive whole".to_owned() }
+        }
+    }
+}
+
+/// A message that was not read.
+pub(super) fn bad_message(unread: &Unread) -> Answer {
+    let status = match unread {
+        Unread::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Unread::Broken | Unread::Message(_) => StatusCode::BAD_REQUEST,
+    };
+    error(status, "invalid_message", unread.to_string())
+}
+
+/// A use case that has no answer.
+pub(super) fn failed(failure: &Failure) -> Answer {
+    let (status, code) = match failure {
+        Failure::WireVersion { .. } => (StatusCode::BAD_REQUEST, "wire_version"),
+        Failure::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
+        Failure::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid_field"),
+        Failure::Refused(problem) => (
+            StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::BAD_REQUEST),
+            problem.code(),
+        ),
+        Failure::Store(StoreError::Transient(_)) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable")
+        }
+        Failure::Store(StoreError::Corrupt(_)) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "store_corrupt")
+        }
+        Failure::Store(StoreError::Permanent(_)) | Failure::Random(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "internal_error")
+        }
+    };
+    if status.is_server_error() {
+        tracing::error!(%failure, "a use case failed");
+    }
+    error(status, code, failure.to_string())
+}
+
+/// No such path.
+pub(super) fn unknown_path() -> Answer {
+    error(StatusCode::NOT_FOUND, "unknown_path", "there is nothing at this path".to_owned())
+}
+
+/// The path is right and the method is not.
+pub(super) fn wrong_method() -> Answer {
+    let message = "this path does not take this method".to_owned();
+    error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+fn error(status: StatusCode, code: &str, message: String) -> Answer {
+    json(status, &ErrorReply { error: ErrorBody { code: code.to_owned(), message } })
+}

@@ -1,0 +1,44 @@
+//! The TCP listener: health and metrics, and nothing else. A pod shares its loopback, so it is no trust
+//! boundary.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use kt_contract::wire::admin::Condition;
+use serde::Serialize;
+
+use super::{Answer, json, problem, with_type};
+use crate::service::Sidecar;
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Serialize)]
+struct Health {
+    status: Condition,
+    snapshot: String,
+}
+
+/// Answers one request.
+pub(super) fn answer(sidecar: &Arc<Sidecar>, request: &Request<Incoming>) -> Answer {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/health") => health(sidecar),
+        (&Method::GET | &Method::HEAD, "/metrics") => with_type(
+            StatusCode::OK,
+            HeaderValue::from_static(OPENMETRICS),
+            sidecar.render_metrics().into(),
+        ),
+        (_, "/health" | "/metrics") => problem::wrong_method(),
+        _ => problem::unknown_path(),
+    }
+}
+
+/// A sidecar with a bad file still serves; one that drains wants no more traffic.
+fn health(sidecar: &Sidecar) -> Answer {
+    let status = sidecar.condition();
+    let code = match status {
+        Condition::Ok | Condition::Degraded => StatusCode::OK,
+        Condition::Draining => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    json(code, &Health { status, snapshot: sidecar.snapshot_version() })
+}

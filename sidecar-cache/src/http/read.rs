@@ -1,0 +1,61 @@
+//! Whole request bodies, within bounds of size and time.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+/// The largest message of the wire and of the admin API; explain carries a whole request.
+pub(super) const MESSAGE_BYTES_MAX: u64 = 8 << 20;
+
+/// Why a body was not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unread {
+    #[error("the body is larger than {bytes_max} bytes")]
+    TooLarge { bytes_max: u64 },
+    #[error("the body broke off")]
+    Broken,
+    #[error("the body is not the message that belongs here: {0}")]
+    Message(#[from] serde_json::Error),
+}
+
+/// Reads a whole body.
+pub(super) async fn whole(
+    mut body: Incoming,
+    bytes_max: u64,
+    idle: Duration,
+) -> Result<Bytes, Unread> {
+    let too_large = || Unread::TooLarge { bytes_max };
+    if body.size_hint().lower() > bytes_max {
+        return Err(too_large());
+    }
+    let mut only = Bytes::new();
+    let mut gathered = BytesMut::new();
+    while let Some(frame) = timeout(idle, body.frame()).await.map_err(|_| Unread::Broken)? {
+        // Trailers are nobody's business here.
+        let Ok(piece) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
+        if (only.len() + gathered.len() + piece.len()) as u64 > bytes_max {
+            return Err(too_large());
+        }
+        if only.is_empty() && gathered.is_empty() {
+            only = piece;
+        } else {
+            gathered.extend_from_slice(&std::mem::take(&mut only));
+            gathered.extend_from_slice(&piece);
+        }
+    }
+    Ok(if gathered.is_empty() { only } else { gathered.freeze() })
+}
+
+/// Reads a message.
+pub(super) async fn message<T: DeserializeOwned>(
+    body: Incoming,
+    idle: Duration,
+) -> Result<T, Unread> {
+    let bytes = whole(body, MESSAGE_BYTES_MAX, idle).await?;
+    Ok(serde_json::from_slice(&bytes)?)
+}

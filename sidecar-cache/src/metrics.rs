@@ -1,0 +1,325 @@
+//! What the sidecar counts, under the names of `docs/reference/metrics.md`. Labels come from closed sets or
+//! from the configuration, never from a client.
+
+use std::sync::atomic::AtomicU64;
+
+use kt_contract::outcome::{Outcome, Reason};
+use kt_providers::Usage;
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::store::Held;
+use crate::ticket::Refused;
+
+/// All counters of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    cache_hits: Counter,
+    hit_ratio: Gauge<f64, AtomicU64>,
+    duration: Histogram,
+    first_token: Histogram,
+    tokens: Family<Direction, Counter>,
+    errors: Family<ErrorOf, Counter>,
+    lookups: Family<Lookup, Counter>,
+    fills: Counter,
+    not_stored: Family<Word, Counter>,
+    corrupt: Counter,
+    gate_mismatch: Family<Word, Counter>,
+    tickets_refused: Family<Word, Counter>,
+    reload_errors: Counter,
+    seen: Seen,
+    snapshot: Family<Version, Gauge>,
+}
+
+/// What is read from elsewhere when somebody looks.
+#[derive(Debug, Default)]
+struct Seen {
+    entries: Gauge,
+    bytes: Gauge,
+    evictions: Gauge,
+    expirations: Gauge,
+    tickets: Gauge,
+    flights: Gauge,
+    gateways: Gauge,
+    degraded: Gauge,
+}
+
+/// What [`Metrics::render`] needs to know of the rest of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// What the entry store holds.
+    pub held: Held,
+    /// Open tickets.
+    pub tickets: usize,
+    /// Leased keys.
+    pub flights: usize,
+    /// Gateways whose feed polls are recent.
+    pub gateways: usize,
+    /// Whether the configuration file is bad and an older one is used.
+    pub is_degraded: bool,
+    /// The version of the snapshot.
+    pub snapshot: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    model: String,
+    provider: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Direction {
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorOf {
+    error_type: &'static str,
+    provider: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Lookup {
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Word {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Version {
+    version: String,
+}
+
+// === impl Metrics ===
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            registry: Registry::default(),
+            requests: Family::default(),
+            cache_hits: Counter::default(),
+            hit_ratio: Gauge::default(),
+            // From a millisecond to about nine minutes.
+            duration: Histogram::new(exponential_buckets(0.001, 2.0, 20)),
+            first_token: Histogram::new(exponential_buckets(0.001, 2.0, 20)),
+            tokens: Family::default(),
+            errors: Family::default(),
+            lookups: Family::default(),
+            fills: Counter::default(),
+            not_stored: Family::default(),
+            corrupt: Counter::default(),
+            gate_mismatch: Family::default(),
+            tickets_refused: Family::default(),
+            reload_errors: Counter::default(),
+            seen: Seen::default(),
+            snapshot: Family::default(),
+        };
+        metrics.registered()
+    }
+}
+
+impl Metrics {
+    fn registered(mut self) -> Self {
+        let mut r = std::mem::take(&mut self.registry);
+        r.register("llm_requests", "Answers by model, provider and status", self.requests.clone());
+        r.register("llm_cache_hits", "Answers from the cache", self.cache_hits.clone());
+        r.register("llm_cache_hit_ratio", "Hits of all lookups", self.hit_ratio.clone());
+        r.register(
+            "llm_request_duration_seconds",
+            "Lane, first to last byte",
+            self.duration.clone(),
+        );
+        r.register(
+            "llm_time_to_first_token_seconds",
+            "Lane, until the provider's first byte",
+            self.first_token.clone(),
+        );
+        r.register("llm_tokens", "Tokens that providers told", self.tokens.clone());
+        r.register("llm_errors", "Failed answers", self.errors.clone());
+        r.register("kt_lookups", "What admit found, and why", self.lookups.clone());
+        r.register("kt_fills", "Entries stored", self.fills.clone());
+        r.register("kt_not_stored", "Upstream answers not stored", self.not_stored.clone());
+        r.register("kt_corrupt", "Entries that failed verification", self.corrupt.clone());
+        r.register(
+            "kt_gate_mismatch",
+            "Security: gates or hashes that should have been equal",
+            self.gate_mismatch.clone(),
+        );
+        r.register(
+            "kt_tickets_refused",
+            "Lanes without a good ticket",
+            self.tickets_refused.clone(),
+        );
+        r.register("kt_reload_errors", "Bad configuration files", self.reload_errors.clone());
+        r.register("kt_entries", "Entries held", self.seen.entries.clone());
+        r.register("kt_entry_bytes", "Bytes of entries held", self.seen.bytes.clone());
+        r.register("kt_evictions", "Entries evicted since the start", self.seen.evictions.clone());
+        r.register("kt_expirations", "Entries found expired", self.seen.expirations.clone());
+        r.register("kt_tickets", "Open tickets", self.seen.tickets.clone());
+        r.register("kt_flights", "Keys in flight", self.seen.flights.clone());
+        r.register("kt_gateways", "Gateways on the change feed", self.seen.gateways.clone());
+        r.register(
+            "kt_degraded",
+            "1 while the configuration file is bad",
+            self.seen.degraded.clone(),
+        );
+        r.register("kt_snapshot_info", "The version in use", self.snapshot.clone());
+        self.registry = r;
+        self
+    }
+
+    /// An answer went to a client.
+    pub fn answered(&self, model: &str, provider: &str, status: u16) {
+        let label = Request { model: model.to_owned(), provider: provider.to_owned(), status };
+        self.requests.get_or_create(&label).inc();
+    }
+
+    /// A lookup, or the decision not to make one.
+    pub fn looked_up(&self, outcome: Outcome, reason: Reason) {
+        let label = Lookup { outcome: outcome.as_str(), reason: reason.as_str() };
+        self.lookups.get_or_create(&label).inc();
+    }
+
+    /// An answer came from the cache.
+    pub fn hit(&self) {
+        self.cache_hits.inc();
+    }
+
+    /// A lane took this long.
+    pub fn lasted(&self, seconds: f64) {
+        self.duration.observe(seconds);
+    }
+
+    /// The provider's first byte took this long.
+    pub fn first_byte_after(&self, seconds: f64) {
+        self.first_token.observe(seconds);
+    }
+
+    /// A provider told its usage.
+    pub fn used(&self, usage: Usage) {
+        let Usage { input_tokens, output_tokens } = usage;
+        self.tokens.get_or_create(&Direction { direction: "input" }).inc_by(input_tokens);
+        self.tokens.get_or_create(&Direction { direction: "output" }).inc_by(output_tokens);
+    }
+
+    /// An answer failed.
+    pub fn failed(&self, error_type: &'static str, provider: &str) {
+        let label = ErrorOf { error_type, provider: provider.to_owned() };
+        self.errors.get_or_create(&label).inc();
+    }
+
+    /// An entry was stored.
+    pub fn filled(&self) {
+        self.fills.inc();
+    }
+
+    /// An upstream answer was not stored.
+    pub fn not_stored(&self, reason: &'static str) {
+        self.not_stored.get_or_create(&Word { reason }).inc();
+    }
+
+    /// An entry could not be verified.
+    pub fn corrupt(&self) {
+        self.corrupt.inc();
+    }
+
+    /// Something that must be equal was not: a security event.
+    pub fn mismatch(&self, what: &'static str) {
+        self.gate_mismatch.get_or_create(&Word { reason: what }).inc();
+    }
+
+    /// A lane had no good ticket.
+    pub fn ticket_refused(&self, refused: Refused) {
+        self.tickets_refused.get_or_create(&Word { reason: refused.as_str() }).inc();
+    }
+
+    /// The configuration file changed to something bad.
+    pub fn reload_failed(&self) {
+        self.reload_errors.inc();
+    }
+
+    /// The text of `/metrics`.
+    #[must_use]
+    pub fn render(&self, sight: &Sight) -> String {
+        let Sight { held, tickets, flights, gateways, is_degraded, snapshot } = sight;
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.seen.entries.set(number(held.entries));
+        self.seen.bytes.set(number(held.bytes));
+        self.seen.evictions.set(number(held.evicted));
+        self.seen.expirations.set(number(held.expired));
+        self.seen.tickets.set(number(*tickets as u64));
+        self.seen.flights.set(number(*flights as u64));
+        self.seen.gateways.set(number(*gateways as u64));
+        self.seen.degraded.set(i64::from(*is_degraded));
+        self.snapshot.clear();
+        self.snapshot.get_or_create(&Version { version: snapshot.clone() }).set(1);
+        self.hit_ratio.set(self.ratio());
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+    fn ratio(&self) -> f64 {
+        let (mut hits, mut all) = (0, 0);
+        for reason in Reason::ALL {
+            for outcome in [Outcome::Hit, Outcome::Miss] {
+                let label = Lookup { outcome: outcome.as_str(), reason: reason.as_str() };
+                let count = self.lookups.get(&label).map_or(0, |counter| counter.get());
+                hits += if outcome == Outcome::Hit { count } else { 0 };
+                all += count;
+            }
+        }
+        if all == 0 { 0.0 } else { hits as f64 / all as f64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ratio_is_hits_of_lookups_and_bypasses_do_not_count() {
+        let metrics = Metrics::default();
+        assert_eq!(metrics.ratio(), 0.0);
+        metrics.looked_up(Outcome::Hit, Reason::Shared);
+        metrics.looked_up(Outcome::Miss, Reason::Request);
+        metrics.looked_up(Outcome::Miss, Reason::Group);
+        metrics.looked_up(Outcome::Miss, Reason::Group);
+        metrics.looked_up(Outcome::Bypass, Reason::Disabled);
+        let text = metrics.render(&Sight::default());
+        assert!(text.contains("llm_cache_hit_ratio 0.25\n"), "{text}");
+    }
+
+    #[test]
+    fn the_names_are_the_seeds() {
+        let metrics = Metrics::default();
+        metrics.answered("m", "p", 200);
+        metrics.used(Usage { input_tokens: 3, output_tokens: 4 });
+        metrics.failed("upstream_cut_short", "p");
+        metrics.hit();
+        let text = metrics.render(&Sight { snapshot: "v1".to_owned(), ..Sight::default() });
+        for line in [
+            "llm_requests_total{model=\"m\",provider=\"p\",status=\"200\"} 1",
+            "llm_tokens_total{direction=\"input\"} 3",
+            "llm_tokens_total{direction=\"output\"} 4",
+            "llm_errors_total{error_type=\"upstream_cut_short\",provider=\"p\"} 1",
+            "llm_cache_hits_total 1",
+            "kt_snapshot_info{version=\"v1\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! From flags to a running sidecar and back: claim, open, listen, serve, drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sidecar_cache::clock::Clock;
+use sidecar_cache::http::egress::Egress;
+use sidecar_cache::http::serve;
+use sidecar_cache::http::socket::{Claim, Listening, with_ending};
+use sidecar_cache::service::reload::Watched;
+use sidecar_cache::service::upstream::Timeouts;
+use sidecar_cache::service::{Parts, Sidecar};
+use sidecar_cache::store::sqlite::SqliteKeys;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::{Args, Listen};
+
+/// How long running answers may take after the signal to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// What is wrong, for the person who started it; most often one line.
+type Faults = Vec<String>;
+
+pub(crate) fn run(args: Args) -> Result<(), Faults> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(one)?
+        .block_on(serve_until_told(args))
+}
+
+async fn serve_until_told(args: Args) -> Result<(), Faults> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(one)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(one)?;
+    let _socket = Claim::take(&args.socket).map_err(one)?;
+    let _data = Claim::take(&args.data_dir.join("keys.db")).map_err(|_| {
+        vec![format!("another sidecar uses the data folder {}", args.data_dir.display())]
+    })?;
+    let (watched, settings) = Watched::load(args.policy_config.clone(), args.local)?;
+    if args.local {
+        let tier = settings.snapshot.cache.tier;
+        tracing::info!(?tier, "local: this sidecar belongs to one gateway and shares nothing");
+    }
+    let sidecar = Sidecar::new(Parts {
+        clock: Clock::start(),
+        settings,
+        keys: Arc::new(SqliteKeys::open(&args.data_dir).map_err(one)?),
+        upstream: Arc::new(Egress::default()),
+        timeouts: Timeouts::default(),
+    })
+    .map_err(one)?;
+
+    let data = Listening::on(&args.socket).await.map_err(one)?;
+    let admin = Listening::on(&with_ending(&args.socket, ".admin")).await.map_err(one)?;
+    if let Listen::On(address) = args.listen {
+        let listener =
+            TcpListener::bind(address).await.map_err(|error| one(format!("{address}: {error}")))?;
+        tokio::spawn(serve::public(Arc::clone(&sidecar), listener));
+    }
+    let watching = Arc::clone(&sidecar);
+    tokio::spawn(async move { watching.watch(watched).await });
+    let data = tokio::spawn(serve::data(Arc::clone(&sidecar), data));
+    let admin = tokio::spawn(serve::admin(Arc::clone(&sidecar), admin));
+    tracing::info!(socket = %args.socket.display(), "ready");
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("draining");
+    let is_drained = tokio::select! {
+        () = sidecar.drained() => true,
+        () = tokio::time::sleep(DRAIN_MAX) => false,
+        // Whoever asks twice does not want to wait.
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+    };
+    tracing::info!(is_drained, "stopped");
+    // Aborted and awaited, so that their sockets are removed.
+    for task in [data, admin] {
+        task.abort();
+        let _ = task.await;
+    }
+    Ok(())
+}
+
+fn one(fault: impl std::fmt::Display) -> Faults {
+    vec![fault.to_string()]
+}

@@ -1,0 +1,170 @@
+//! The use cases: what a gateway and an operator can ask of a sidecar. It knows requests and answers as
+//! values; sockets, headers and statuses are the business of [`crate::http`], engines of [`crate::store`].
+
+pub mod admit;
+pub mod cache;
+mod call;
+pub mod callers;
+pub mod drain;
+pub mod exchange;
+pub mod explain;
+pub mod feed;
+pub mod gateways;
+pub mod keys;
+pub mod lane;
+mod lease;
+mod relay;
+pub mod reload;
+pub mod settings;
+pub mod status;
+mod tail;
+pub mod upstream;
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::clock::Clock;
+use crate::flight::{Epoch, Flights};
+use crate::metrics::{Metrics, Sight};
+use crate::random;
+use crate::store::memory::MemoryEntries;
+use crate::store::{EntryStore, PrincipalStore, StoreError};
+use crate::ticket::{TICKETS_MAX, Tickets};
+use admit::Grant;
+use cache::Cache;
+use callers::Callers;
+use drain::Drain;
+use feed::Feed;
+use gateways::Gateways;
+use settings::Settings;
+use upstream::{Timeouts, Upstream};
+
+/// One sidecar: everything that its use cases share.
+pub struct Sidecar {
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) feed: Feed,
+    pub(crate) gateways: Gateways,
+    pub(crate) callers: Callers,
+    pub(crate) keys: Arc<dyn PrincipalStore>,
+    pub(crate) cache: Cache,
+    pub(crate) flights: Arc<Mutex<Flights>>,
+    pub(crate) tickets: Mutex<Tickets<Box<Grant>>>,
+    pub(crate) upstream: Arc<dyn Upstream>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) drain: Drain,
+}
+
+/// What a sidecar is made of.
+pub struct Parts {
+    /// The clock.
+    pub clock: Clock,
+    /// The first configuration.
+    pub settings: Settings,
+    /// Where keys are.
+    pub keys: Arc<dyn PrincipalStore>,
+    /// The way to providers.
+    pub upstream: Arc<dyn Upstream>,
+    /// How long to wait for them.
+    pub timeouts: Timeouts,
+}
+
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// A sidecar with an empty cache, in a new epoch.
+    ///
+    /// # Errors
+    /// Where there is no randomness for the epoch.
+    pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
+        let Parts { clock, settings, keys, upstream, timeouts } = parts;
+        let metrics = Arc::new(Metrics::default());
+        let entries: Arc<dyn EntryStore> = Arc::new(MemoryEntries::new(clock, settings.memory));
+        Ok(Arc::new(Self {
+            clock,
+            metrics: Arc::clone(&metrics),
+            feed: Feed::new(random::hex::<16>()?, settings),
+            gateways: Gateways::default(),
+            callers: Callers::new(Arc::clone(&keys)),
+            keys,
+            cache: Cache::new(entries, metrics),
+            flights: Arc::new(Mutex::new(Flights::new(Epoch(
+                u64::from_be_bytes(random::bytes()?),
+            )))),
+            tickets: Mutex::new(Tickets::new(TICKETS_MAX)),
+            upstream,
+            timeouts,
+            drain: Drain::default(),
+        }))
+    }
+
+    /// The text of `/metrics`.
+    #[must_use]
+    pub fn render_metrics(&self) -> String {
+        self.metrics.render(&Sight {
+            held: self.cache.held(),
+            tickets: self.tickets().count(),
+            flights: lock(&self.flights).count(),
+            gateways: self.gateways.live(self.clock.mono()),
+            is_degraded: !self.feed.faults().is_empty(),
+            snapshot: self.snapshot_version(),
+        })
+    }
+
+    /// The version of the snapshot in use.
+    #[must_use]
+    pub fn snapshot_version(&self) -> String {
+        self.feed.settings().snapshot.version.clone()
+    }
+
+    /// Begins to drain: no new admissions. Ends when every lane has ended.
+    pub async fn drained(&self) {
+        self.drain.begin();
+        self.drain.emptied().await;
+    }
+
+    pub(crate) fn tickets(&self) -> MutexGuard<'_, Tickets<Box<Grant>>> {
+        lock(&self.tickets)
+    }
+}
+
+/// A lock whose holders never panic between two steps that belong together.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why a use case has no answer, other than a [`kt_contract::problem::Problem`] of a client.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The other side speaks another version of the wire.
+    #[error("wire version {theirs} is not spoken here; {ours} is")]
+    WireVersion {
+        /// What came.
+        theirs: u16,
+        /// What is spoken.
+        ours: u16,
+    },
+    /// Something that was named is not there.
+    #[error("there is no {what}")]
+    NotFound {
+        /// What was named.
+        what: String,
+    },
+    /// A value that cannot be accepted.
+    #[error("'{field}' {what}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What it must be.
+        what: &'static str,
+    },
+    /// A client would have been refused.
+    #[error("{0}")]
+    Refused(kt_contract::problem::Problem),
+    /// The store has no answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no randomness.
+    #[error("no randomness: {0}")]
+    Random(#[from] io::Error),
+}

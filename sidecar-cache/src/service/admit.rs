@@ -1,0 +1,252 @@
+//! Admit: a pure read. What a filter says about a request is computed again; then the request is told its
+//! hit, or gets a ticket for the lane. Nothing is acquired, so a client that leaves here leaves nothing.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kt_contract::gates::{Gates, Scope};
+use kt_contract::key::CheckHash;
+use kt_contract::limits::INLINE_BYTES_MAX;
+use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::principal::Principal;
+use kt_contract::wire::admit::{AdmitRequest, Admitted, ReplyShape};
+use kt_providers::Dialect;
+
+use super::cache::{Hit, Looked, Wanted};
+use super::callers::{Caller, Resolved};
+use super::feed::expect_version;
+use super::{Failure, Sidecar};
+use crate::random;
+use crate::store::Address;
+use crate::ticket::{Holder, Ticket, TicketId};
+
+/// What a ticket is good for: a request that was admitted.
+#[derive(Debug)]
+pub struct Grant {
+    /// Minted by the filter.
+    pub request_id: String,
+    /// The gateway that asked, whose egress is tried first.
+    pub gateway: String,
+    /// Who asks.
+    pub caller: Arc<Caller>,
+    /// The client's dialect.
+    pub dialect: Dialect,
+    /// The gates of the request.
+    pub gates: Gates,
+    /// Where its entry would be.
+    pub at: Address,
+    /// Its check hash.
+    pub check: CheckHash,
+    /// The target of the first attempt.
+    pub target: String,
+    /// The shape in which the client wants the answer.
+    pub reply: ReplyShape,
+    /// Whether the client itself set the length limit.
+    pub client_limited: bool,
+    /// Why the cache must not be used, if it must not.
+    pub bypass: Option<Reason>,
+}
+
+/// The answer to an admit callout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// The decision.
+    pub decision: Admitted,
+    /// The inline hit; empty for every other decision.
+    pub body: Bytes,
+}
+
+/// A hit in the shape that its reader wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The content type.
+    pub content_type: &'static str,
+    /// The whole answer.
+    pub body: Bytes,
+}
+
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// Decides about a request. `peer` is the process at the other end of the socket.
+    ///
+    /// # Errors
+    /// Another version of the wire, an unknown dialect, a store that cannot say who asks.
+    pub async fn admit(
+        &self,
+        request: AdmitRequest,
+        peer: Option<i32>,
+    ) -> Result<Admission, Failure> {
+        expect_version(request.version)?;
+        if self.drain.is_draining() {
+            return Ok(Admitted::Draining.into());
+        }
+        let caller = match self.callers.resolve(request.principal).await? {
+            Resolved::Known(caller) => caller,
+            Resolved::Revoked => return Ok(Admitted::Unauthenticated { revoked: true }.into()),
+            Resolved::Unknown => return Ok(Admitted::Unauthenticated { revoked: false }.into()),
+        };
+        self.gateways.heard_of(&request.gateway, self.clock.mono());
+        let body = request.body;
+        let grant = self.grant(request, caller)?;
+        if let Some(reason) = grant.bypass {
+            self.metrics.looked_up(Outcome::Bypass, reason);
+            return Ok(self.lane(grant, body, peer, reason)?.into());
+        }
+        match self.cache.lookup(grant.wanted()).await {
+            Looked::Hit(hit) => Ok(self.tell(grant, body, peer, &hit)?),
+            Looked::Miss(reason) => {
+                self.metrics.looked_up(Outcome::Miss, reason);
+                Ok(self.lane(grant, body, peer, reason)?.into())
+            }
+        }
+    }
+
+    /// What the request is, computed again. One that was computed otherwise by the filter is served without
+    /// the cache: either side may be wrong, and nobody's entry must suffer from it.
+    fn grant(&self, request: AdmitRequest, caller: Arc<Caller>) -> Result<Grant, Failure> {
+        let dialect = dialect(&request.gates.model.dialect)?;
+        let at = Address {
+            key: caller.keys.cache_key(&request.gates, &request.request),
+            request: request.request.digest,
+        };
+        let check = caller.keys.check_hash(&request.gates, &request.request);
+        let wrong = if let Some(what) = contradiction(&caller.principal, &request.gates) {
+            Some(what)
+        } else if at.key != request.key {
+            Some("key")
+        } else if check != request.check {
+            Some("check")
+        } else {
+            None
+        };
+        if let Some(what) = wrong {
+            self.metrics.mismatch(what);
+            let key_id = &caller.principal.key_id;
+            let gateway = &request.gateway;
+            tracing::warn!(security = true, what, key_id, gateway, "a filter computed otherwise");
+        }
+        Ok(Grant {
+            request_id: request.request_id,
+            gateway: request.gateway,
+            caller,
+            dialect,
+            gates: request.gates,
+            at,
+            check,
+            target: request.target,
+            reply: request.reply,
+            client_limited: request.client_limited,
+            bypass: request.bypass.or(wrong.map(|_| Reason::Corrupt)),
+        })
+    }
+
+    /// A hit: told at once if it is small, else on the lane.
+    fn tell(
+        &self,
+        grant: Grant,
+        body: kt_contract::hex::Digest,
+        peer: Option<i32>,
+        hit: &Hit,
+    ) -> io::Result<Admission> {
+        let Some(told) = told(grant.dialect, hit, grant.reply) else {
+            self.metrics.looked_up(Outcome::Miss, Reason::Shape);
+            return Ok(self.lane(grant, body, peer, Reason::Shape)?.into());
+        };
+        self.metrics.looked_up(Outcome::Hit, Reason::Shared);
+        if told.body.len() > INLINE_BYTES_MAX {
+            return Ok(self.lane(grant, body, peer, Reason::Shared)?.into());
+        }
+        self.metrics.hit();
+        let (model, provider) = self.labels(&grant.gates);
+        self.metrics.answered(model, provider, 200);
+        let decision = Admitted::Hit {
+            content_type: told.content_type.to_owned(),
+            age_s: hit.age.0 / 1_000,
+            fresh_ms: hit.fresh.0,
+            served_by: hit.entry.header.served_by.clone(),
+        };
+        Ok(Admission { decision, body: told.body })
+    }
+
+    fn lane(
+        &self,
+        grant: Grant,
+        body: kt_contract::hex::Digest,
+        peer: Option<i32>,
+        reason: Reason,
+    ) -> io::Result<Admitted> {
+        let id = TicketId::from_random(random::bytes()?);
+        let holder = Holder { request_id: grant.request_id.clone(), peer };
+        let ticket = Ticket { grant: Box::new(grant), body, holder };
+        self.tickets().issue(id, ticket, self.clock.mono());
+        Ok(Admitted::Lane { ticket: id.to_hex(), reason: reason.for_client() })
+    }
+
+    /// Model and provider as metric labels: those of the configuration, so that their number is bounded.
+    pub(super) fn labels<'a>(&self, gates: &'a Gates) -> (&'a str, &'a str) {
+        let model = &gates.model;
+        let settings = self.feed.settings();
+        match settings.snapshot.models.route(&model.served_model) {
+            Some(route) if route.provider == model.provider => {
+                (&model.served_model, &model.provider)
+            }
+            Some(_) | None => ("other", "other"),
+        }
+    }
+}
+
+// === impl Grant ===
+
+impl Grant {
+    /// The entry that would answer the request.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted<'_> {
+        Wanted { keys: &self.caller.keys, gates: &self.gates, at: self.at, check: self.check }
+    }
+}
+
+// === impl Admission ===
+
+impl From<Admitted> for Admission {
+    fn from(decision: Admitted) -> Self {
+        Self { decision, body: Bytes::new() }
+    }
+}
+
+/// A hit in the shape that is wanted. `None` where it cannot be told so.
+pub(super) fn told(dialect: Dialect, hit: &Hit, want: ReplyShape) -> Option<Told> {
+    let body = &hit.entry.body;
+    let replay = dialect.replay(hit.entry.header.recorded, body, want).ok()?;
+    let told = match replay.body {
+        // The recorded bytes themselves: shared with the store, not copied.
+        std::borrow::Cow::Borrowed(part) => body.slice_ref(part),
+        std::borrow::Cow::Owned(bytes) => bytes.into(),
+    };
+    Some(Told { content_type: replay.content_type, body: told })
+}
+
+pub(super) fn dialect(name: &str) -> Result<Dialect, Failure> {
+    Dialect::ALL.iter().find(|dialect| dialect.as_str() == name).copied().ok_or(Failure::Invalid {
+        field: "gates.model.dialect",
+        what: "is none that is spoken here",
+    })
+}
+
+/// The gate that cannot be this principal's, if there is one.
+fn contradiction(principal: &Principal, gates: &Gates) -> Option<&'static str> {
+    let scope_fits = match &gates.scope {
+        Scope::OrgShared { group } => principal.group.is_none() || principal.group == *group,
+        Scope::PrivateEdge { key_id } => principal.key_id == *key_id,
+        Scope::PhysicalGateway { .. } => true,
+    };
+    [
+        (gates.org != principal.org, Reason::Org),
+        (!scope_fits, Reason::Group),
+        (!gates.codebases.is_subset(&principal.codebases), Reason::Codebase),
+        (gates.entitlements != principal.entitlements, Reason::Entitlement),
+    ]
+    .into_iter()
+    .find_map(|(is_wrong, reason)| is_wrong.then_some(reason.as_str()))
+}

@@ -1,0 +1,152 @@
+//! Who stands behind a key: a bounded memory over the key store. Only valid keys are remembered, and a
+//! revocation takes effect for the next request.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use kt_contract::key::OrgKeys;
+use kt_contract::principal::{KeyHash, Principal};
+
+use super::lock;
+use crate::store::{KeyRecord, PrincipalStore, StoreError};
+
+/// How many callers are remembered at most.
+const REMEMBERED_MAX: usize = 16_384;
+
+/// A principal and the hashing keys of its organization.
+#[derive(Debug)]
+pub struct Caller {
+    /// Who it is.
+    pub principal: Principal,
+    /// The hashing keys of its organization.
+    pub keys: OrgKeys,
+}
+
+/// The answer to "whose key is this?".
+#[derive(Clone, Debug)]
+pub enum Resolved {
+    /// A valid key.
+    Known(Arc<Caller>),
+    /// It was one.
+    Revoked,
+    /// It never was one.
+    Unknown,
+}
+
+/// The callers that have been seen lately.
+pub struct Callers {
+    store: Arc<dyn PrincipalStore>,
+    remembered: Mutex<Remembered>,
+}
+
+/// Two halves: the young one takes what comes, and becomes the old one when it is full. What is asked for
+/// moves to the young half, so that what is forgotten has not been asked for in a while.
+#[derive(Default)]
+struct Remembered {
+    young: HashMap<KeyHash, Arc<Caller>>,
+    old: HashMap<KeyHash, Arc<Caller>>,
+    /// Grows with every revocation: what was read from the store before one is not remembered after it.
+    revocations: u64,
+}
+
+// === impl Callers ===
+
+impl Callers {
+    /// Remembers nobody.
+    #[must_use]
+    pub fn new(store: Arc<dyn PrincipalStore>) -> Self {
+        Self { store, remembered: Mutex::default() }
+    }
+
+    /// Who stands behind a key.
+    ///
+    /// # Errors
+    /// Where the store cannot say.
+    pub async fn resolve(&self, key: KeyHash) -> Result<Resolved, StoreError> {
+        let revocations = {
+            let mut remembered = lock(&self.remembered);
+            if let Some(caller) = remembered.recall(&key) {
+                return Ok(Resolved::Known(caller));
+            }
+            remembered.revocations
+        };
+        let Some(record) = self.store.find(key).await? else { return Ok(Resolved::Unknown) };
+        let KeyRecord { principal, revoked_at, .. } = record;
+        if revoked_at.is_some() {
+            return Ok(Resolved::Revoked);
+        }
+        let keys = OrgKeys::derive(&principal.org);
+        let caller = Arc::new(Caller { principal, keys });
+        let mut remembered = lock(&self.remembered);
+        if remembered.revocations == revocations {
+            remembered.remember(key, Arc::clone(&caller));
+        }
+        Ok(Resolved::Known(caller))
+    }
+
+    /// Forgets a key, because it was revoked.
+    pub fn forget(&self, key: &KeyHash) {
+        let mut remembered = lock(&self.remembered);
+        remembered.revocations += 1;
+        remembered.young.remove(key);
+        remembered.old.remove(key);
+    }
+}
+
+// === impl Remembered ===
+
+impl Remembered {
+    fn recall(&mut self, key: &KeyHash) -> Option<Arc<Caller>> {
+        if let Some(caller) = self.young.get(key) {
+            return Some(Arc::clone(caller));
+        }
+        let caller = self.old.remove(key)?;
+        self.remember(*key, Arc::clone(&caller));
+        Some(caller)
+    }
+
+    fn remember(&mut self, key: KeyHash, caller: Arc<Caller>) {
+        if self.young.len() >= REMEMBERED_MAX / 2 {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, caller);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kt_contract::hex::Digest;
+
+    use super::*;
+
+    fn caller() -> Arc<Caller> {
+        let principal = Principal {
+            key_id: "gk_1".to_owned(),
+            org: "acme".to_owned(),
+            team: None,
+            user: None,
+            agent: None,
+            group: None,
+            codebases: Default::default(),
+            entitlements: Default::default(),
+        };
+        Arc::new(Caller { principal, keys: OrgKeys::derive("acme") })
+    }
+
+    fn key(number: usize) -> KeyHash {
+        KeyHash(Digest(*blake3::hash(&number.to_be_bytes()).as_bytes()))
+    }
+
+    #[test]
+    fn memory_is_bounded_and_keeps_who_is_asked_for() {
+        let mut remembered = Remembered::default();
+        let caller = caller();
+        remembered.remember(key(0), Arc::clone(&caller));
+        for number in 1..5 * REMEMBERED_MAX {
+            remembered.remember(key(number), Arc::clone(&caller));
+            assert!(remembered.recall(&key(0)).is_some(), "after {number}");
+            assert!(remembered.young.len() + remembered.old.len() <= REMEMBERED_MAX);
+        }
+        assert!(remembered.recall(&key(1)).is_none());
+    }
+}

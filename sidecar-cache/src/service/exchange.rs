@@ -1,0 +1,204 @@
+//! The account of one request on the lane: its log line and its counts, made once, when it ends, however it
+//! ends. Never a prompt, an answer or a key.
+
+use std::sync::Arc;
+
+use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::problem::Problem;
+use kt_contract::time::MonoMillis;
+use kt_providers::Usage;
+
+use super::Sidecar;
+use super::admit::Grant;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+
+/// What becomes of a request on the lane. Dropped, it is written down.
+#[derive(Debug)]
+pub struct Exchange {
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    started: MonoMillis,
+    who: Who,
+    what: What,
+}
+
+#[derive(Debug)]
+struct Who {
+    request_id: String,
+    gateway: String,
+    org: String,
+    user: Option<String>,
+    key_id: String,
+    model: String,
+    provider: String,
+    /// Model and provider as metric labels.
+    labels: (String, String),
+}
+
+/// What is known so far.
+#[derive(Debug, Default)]
+struct What {
+    cache: Option<(Outcome, Reason)>,
+    status: u16,
+    end: End,
+    usage: Option<Usage>,
+    first_byte_ms: Option<u64>,
+    calls_upstream: bool,
+    /// Why an upstream answer was not stored; `None` while it may be, or where it was.
+    not_stored: Option<&'static str>,
+    is_stored: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum End {
+    /// Nothing has been said to the client: if it stays so, the client has left.
+    #[default]
+    Open,
+    Whole,
+    Failed(&'static str),
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    pub(super) fn begin(sidecar: &Sidecar, grant: &Grant) -> Self {
+        let principal = &grant.caller.principal;
+        let model = &grant.gates.model;
+        let (label_model, label_provider) = sidecar.labels(&grant.gates);
+        Self {
+            metrics: Arc::clone(&sidecar.metrics),
+            clock: sidecar.clock,
+            started: sidecar.clock.mono(),
+            who: Who {
+                request_id: grant.request_id.clone(),
+                gateway: grant.gateway.clone(),
+                org: principal.org.clone(),
+                user: principal.user.clone(),
+                key_id: principal.key_id.clone(),
+                model: model.served_model.clone(),
+                provider: model.provider.clone(),
+                labels: (label_model.to_owned(), label_provider.to_owned()),
+            },
+            what: What::default(),
+        }
+    }
+
+    /// What the cache did.
+    pub(super) fn cached(&mut self, outcome: Outcome, reason: Reason) {
+        self.what.cache = Some((outcome, reason));
+    }
+
+    /// A provider is being called.
+    pub(super) fn calls_upstream(&mut self) {
+        self.what.calls_upstream = true;
+    }
+
+    /// The provider's first byte has come.
+    pub(super) fn first_byte(&mut self) {
+        let after = self.clock.mono().since(self.started).0;
+        self.what.first_byte_ms = Some(after);
+        self.metrics.first_byte_after(seconds(after));
+    }
+
+    /// The provider told its usage.
+    pub(super) fn used(&mut self, usage: Option<Usage>) {
+        self.what.usage = usage;
+        if let Some(usage) = usage {
+            self.metrics.used(usage);
+        }
+    }
+
+    /// The answer was stored.
+    pub(super) fn stored(&mut self) {
+        self.what.is_stored = true;
+        self.metrics.filled();
+    }
+
+    /// The answer was not stored.
+    pub(super) fn not_stored(&mut self, reason: &'static str) {
+        self.what.not_stored = Some(reason);
+    }
+
+    /// The client gets a head with this status; how it ends is still open.
+    pub(super) fn answering(&mut self, status: u16) {
+        self.what.status = status;
+    }
+
+    /// The client got all of it.
+    pub(super) fn whole(&mut self) {
+        self.what.end = End::Whole;
+    }
+
+    /// The client got a refusal, or an answer that broke off.
+    pub(super) fn failed(&mut self, problem: &Problem) {
+        if self.what.status == 0 {
+            self.what.status = problem.status();
+        }
+        self.what.end = End::Failed(problem.code());
+    }
+
+    fn end(&self) -> &'static str {
+        match self.what.end {
+            End::Whole if self.what.status < 400 => "success",
+            End::Whole => "upstream_error",
+            End::Failed(code) => code,
+            End::Open => "client_left",
+        }
+    }
+
+    fn count(&self, latency_ms: u64) {
+        let (model, provider) = &self.who.labels;
+        let What { cache, status, end, calls_upstream, not_stored, is_stored, .. } = &self.what;
+        self.metrics.lasted(seconds(latency_ms));
+        // 499, as proxies have it: the client did not wait for a status.
+        self.metrics.answered(model, provider, if *status == 0 { 499 } else { *status });
+        if matches!(cache, Some((Outcome::Hit, _))) && matches!(end, End::Whole) {
+            self.metrics.hit();
+        }
+        if !matches!(self.end(), "success" | "client_left") {
+            self.metrics.failed(self.end(), provider);
+        }
+        if *calls_upstream && !is_stored {
+            let left = Reason::ClientLeft.as_str();
+            self.metrics.not_stored(not_stored.unwrap_or(left));
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let latency_ms = self.clock.mono().since(self.started).0;
+        self.count(latency_ms);
+        let Who { request_id, gateway, org, user, key_id, model, provider, labels: _ } = &self.who;
+        let What { cache, status, usage, first_byte_ms, not_stored, is_stored, .. } = &self.what;
+        let outcome = cache.map(|(outcome, _)| outcome);
+        tracing::info!(
+            target: "kt::request",
+            request_id,
+            gateway,
+            org,
+            user_id = user,
+            key_id,
+            model,
+            provider,
+            input_tokens = usage.map(|usage| usage.input_tokens),
+            output_tokens = usage.map(|usage| usage.output_tokens),
+            latency_ms,
+            first_byte_ms,
+            cache_hit = outcome == Some(Outcome::Hit),
+            outcome = outcome.map(Outcome::as_str),
+            reason = cache.map(|(_, reason)| reason.as_str()),
+            stored = is_stored,
+            not_stored,
+            http_status = status,
+            status = self.end(),
+            "request"
+        );
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of a request")]
+fn seconds(millis: u64) -> f64 {
+    millis as f64 / 1_000.0
+}

@@ -1,0 +1,154 @@
+//! Explain: the computation that a filter makes for a request, made again for an operator, and what a lookup
+//! says. Reads only. It may name another organization, which no client ever learns.
+
+use std::collections::BTreeSet;
+
+use kt_contract::gates::Gates;
+use kt_contract::identify::{self, Ask};
+use kt_contract::json::{self, Bounds, Node};
+use kt_contract::key::{OrgKeys, RequestDigests};
+use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::principal::Principal;
+use kt_contract::problem::Problem;
+use kt_contract::snapshot::{ModelRoute, Snapshot};
+use kt_contract::wire::explain::{ExplainReply, ExplainRequest};
+use kt_providers::{Asked, Dialect, Recognized, recognize};
+
+use super::admit::told;
+use super::cache::{Looked, Wanted};
+use super::{Failure, Sidecar};
+use crate::store::Address;
+
+/// How many other organizations are asked whether they hold an equal request.
+const ORGS_MAX: usize = 1_000;
+
+/// A request as far as it can be understood without a cache.
+struct Understood<'a> {
+    dialect: Dialect,
+    asked: Asked,
+    route: &'a ModelRoute,
+    gates: Gates,
+    digests: RequestDigests,
+}
+
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// The gates and the key of a request, and what it would get now.
+    ///
+    /// # Errors
+    /// No such key; a request that a client would be refused.
+    pub async fn explain(&self, request: &ExplainRequest) -> Result<ExplainReply, Failure> {
+        let settings = self.feed.settings();
+        let snapshot = &settings.snapshot;
+        let principal = self.valid_principal(&request.key_id).await?;
+        let keys = OrgKeys::derive(&principal.org);
+        let (understood, elsewhere) = {
+            let body = parse(&request.body, snapshot)?;
+            let understood = understand(request, &principal, snapshot, &keys, &body)?;
+            let elsewhere = self.other_orgs(&principal.org, understood.dialect, &body).await?;
+            (understood, elsewhere)
+        };
+        let Understood { dialect, asked, route, gates, digests } = understood;
+        let key = keys.cache_key(&gates, &digests);
+        let check = keys.check_hash(&gates, &digests);
+        let at = Address { key, request: digests.digest };
+        let wanted = Wanted { keys: &keys, gates: &gates, at, check };
+        let (outcome, reason, nearest) = if !snapshot.cache.enabled {
+            (Outcome::Bypass, Reason::Disabled, None)
+        } else {
+            match self.cache.lookup(wanted).await {
+                Looked::Hit(hit) => match told(dialect, &hit, asked.reply) {
+                    Some(_) => (Outcome::Hit, Reason::Shared, None),
+                    None => (Outcome::Miss, Reason::Shape, None),
+                },
+                Looked::Miss(Reason::Request) if self.is_held_by(&elsewhere).await => {
+                    (Outcome::Miss, Reason::Org, None)
+                }
+                Looked::Miss(reason) => (Outcome::Miss, reason, self.cache.nearest(wanted).await.1),
+            }
+        };
+        let target = route.target.clone();
+        Ok(ExplainReply { outcome, reason, gates, key, check, target, nearest })
+    }
+
+    async fn valid_principal(&self, key_id: &str) -> Result<Principal, Failure> {
+        let not_found = || Failure::NotFound { what: format!("key '{key_id}'") };
+        let record = self.keys.find_named(key_id.to_owned()).await?.ok_or_else(not_found)?;
+        match record.revoked_at {
+            Some(_) => Err(Failure::Refused(Problem::RevokedKey)),
+            None => Ok(record.principal),
+        }
+    }
+
+    /// The same request as every other organization would have it.
+    async fn other_orgs(
+        &self,
+        org: &str,
+        dialect: Dialect,
+        body: &Node<'_>,
+    ) -> Result<Vec<(OrgKeys, RequestDigests)>, Failure> {
+        let orgs: BTreeSet<_> =
+            self.keys.list().await?.into_iter().map(|record| record.principal.org).collect();
+        Ok(orgs
+            .iter()
+            .filter(|other| *other != org)
+            .take(ORGS_MAX)
+            .map(|other| {
+                let keys = OrgKeys::derive(other);
+                let digests = keys.request_digests(body, dialect.left_out(), &[]);
+                (keys, digests)
+            })
+            .collect())
+    }
+
+    async fn is_held_by(&self, orgs: &[(OrgKeys, RequestDigests)]) -> bool {
+        for (keys, digests) in orgs {
+            if self.cache.has_request(digests.digest, keys).await {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn parse<'a>(body: &'a str, snapshot: &Snapshot) -> Result<Node<'a>, Failure> {
+    let bounds = Bounds {
+        depth_max: snapshot.limits.json_depth_max,
+        nodes_max: snapshot.limits.json_nodes_max,
+    };
+    json::parse(body.as_bytes(), bounds)
+        .map_err(|refused| Failure::Refused(Problem::InvalidBody { what: refused.to_string() }))
+}
+
+fn understand<'a>(
+    request: &ExplainRequest,
+    principal: &Principal,
+    snapshot: &'a Snapshot,
+    keys: &OrgKeys,
+    body: &Node<'_>,
+) -> Result<Understood<'a>, Failure> {
+    let dialect = match recognize(b"POST", request.path.as_bytes()) {
+        Recognized::Ours(dialect) => dialect,
+        Recognized::Models
+        | Recognized::Health
+        | Recognized::WrongMethod { .. }
+        | Recognized::Unknown => {
+            let path = request.path.clone();
+            return Err(Failure::Refused(Problem::UnknownPath { path }));
+        }
+    };
+    let asked = dialect.read(body).map_err(Failure::Refused)?;
+    let no_route = || Failure::Refused(Problem::ModelNotFound { model: asked.model.clone() });
+    let route = snapshot.models.route(&asked.model).ok_or_else(no_route)?;
+    let ask = Ask {
+        dialect: dialect.as_str(),
+        path: dialect.path(),
+        route,
+        codebase: request.codebase.as_deref(),
+    };
+    let gates =
+        identify::gates(principal, &request.gateway, snapshot, ask).map_err(Failure::Refused)?;
+    let digests = keys.request_digests(body, dialect.left_out(), &[]);
+    Ok(Understood { dialect, asked, route, gates, digests })
+}

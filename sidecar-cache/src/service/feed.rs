@@ -1,0 +1,190 @@
+//! The change feed: what workers must know, as soon as there is something, and at the latest after a hold.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kt_contract::limits::FEED_HOLD;
+use kt_contract::wire;
+use kt_contract::wire::feed::{Event, FeedReply, FeedRequest};
+use tokio::sync::watch;
+
+use super::settings::Settings;
+use super::{Failure, Sidecar, lock};
+
+/// How many events are kept for workers that are behind. One that is further behind starts over.
+const EVENTS_MAX: usize = 1_024;
+
+/// What has changed since the start.
+#[derive(Debug)]
+pub struct Feed {
+    epoch: String,
+    state: Mutex<State>,
+    /// Counts changes of any kind, to wake those who wait.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    settings: Arc<Settings>,
+    /// What is wrong with the configuration file, if it is not what is in use.
+    faults: Vec<String>,
+    events: Events,
+}
+
+/// The newest events, each with its number.
+#[derive(Debug, Default)]
+struct Events {
+    seq: u64,
+    kept: VecDeque<Event>,
+}
+
+// === impl Feed ===
+
+impl Feed {
+    /// The feed of a new epoch.
+    #[must_use]
+    pub fn new(epoch: String, settings: Settings) -> Self {
+        let state =
+            State { settings: Arc::new(settings), faults: Vec::new(), events: Events::default() };
+        Self { epoch, state: Mutex::new(state), changes: watch::Sender::new(0) }
+    }
+
+    /// The identity of this sidecar since its start.
+    #[must_use]
+    pub fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// The configuration in use.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&lock(&self.state).settings)
+    }
+
+    /// What is wrong with the configuration file, if it is not what is in use.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        lock(&self.state).faults.clone()
+    }
+
+    /// Puts another configuration into use.
+    pub fn configure(&self, settings: Settings) {
+        {
+            let mut state = lock(&self.state);
+            state.settings = Arc::new(settings);
+            state.faults = Vec::new();
+        }
+        self.wake();
+    }
+
+    /// The configuration file is bad; what is in use stays.
+    pub fn keep_last_good(&self, faults: Vec<String>) {
+        lock(&self.state).faults = faults;
+    }
+
+    /// Tells every worker.
+    pub fn publish(&self, event: Event) {
+        lock(&self.state).events.push(event);
+        self.wake();
+    }
+
+    /// What is new for a worker, held back for a while if there is nothing.
+    pub async fn poll(&self, request: &FeedRequest) -> FeedReply {
+        // Subscribed before looking, so that nothing falls between.
+        let mut changes = self.changes.subscribe();
+        let hold = tokio::time::sleep(Duration::from_millis(FEED_HOLD.0));
+        tokio::pin!(hold);
+        loop {
+            let reply = self.since(request);
+            if reply.reset || reply.snapshot.is_some() || !reply.events.is_empty() {
+                return reply;
+            }
+            tokio::select! {
+                () = &mut hold => return self.since(request),
+                _ = changes.changed() => {}
+            }
+        }
+    }
+
+    fn since(&self, request: &FeedRequest) -> FeedReply {
+        let state = lock(&self.state);
+        let is_ours = request.epoch.as_deref() == Some(self.epoch.as_str());
+        let events = if is_ours { state.events.after(request.seq) } else { None };
+        let snapshot = &state.settings.snapshot;
+        let has_it = request.snapshot.as_deref() == Some(snapshot.version.as_str());
+        FeedReply {
+            version: wire::VERSION,
+            epoch: self.epoch.clone(),
+            seq: state.events.seq,
+            snapshot: (!has_it).then(|| snapshot.as_ref().clone()),
+            reset: events.is_none(),
+            events: events.unwrap_or_default(),
+        }
+    }
+
+    fn wake(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+// === impl Events ===
+
+impl Events {
+    fn push(&mut self, event: Event) {
+        if self.kept.len() >= EVENTS_MAX {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(event);
+        self.seq += 1;
+    }
+
+    /// The events after number `seq`; `None` where they are not all known any more, or not yet.
+    fn after(&self, seq: u64) -> Option<Vec<Event>> {
+        let missed = usize::try_from(self.seq.checked_sub(seq)?).ok()?;
+        let from = self.kept.len().checked_sub(missed)?;
+        Some(self.kept.iter().skip(from).cloned().collect())
+    }
+}
+
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// A worker's poll: registers its gateway, then answers with what is new.
+    ///
+    /// # Errors
+    /// Another version of the wire.
+    pub async fn poll_feed(&self, request: &FeedRequest) -> Result<FeedReply, Failure> {
+        expect_version(request.version)?;
+        let snapshot = request.snapshot.as_deref();
+        self.gateways.polled(&request.gateway, snapshot, self.clock.mono());
+        Ok(self.feed.poll(request).await)
+    }
+}
+
+/// Refuses another version of the wire.
+pub(super) fn expect_version(theirs: u16) -> Result<(), Failure> {
+    let ours = wire::VERSION;
+    if theirs == ours { Ok(()) } else { Err(Failure::WireVersion { theirs, ours }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_told_once_in_order_and_forgotten_from_the_oldest() {
+        let mut events = Events::default();
+        assert_eq!(events.after(0), Some(vec![]));
+        assert_eq!(events.after(1), None, "nobody can be ahead");
+        for _ in 0..EVENTS_MAX {
+            events.push(Event::Purged);
+        }
+        assert_eq!(events.after(0).map(|new| new.len()), Some(EVENTS_MAX));
+        events.push(Event::Purged);
+        assert_eq!(events.after(0), None, "the first is forgotten");
+        assert_eq!(events.after(1).map(|new| new.len()), Some(EVENTS_MAX));
+        assert_eq!(events.after(EVENTS_MAX as u64), Some(vec![Event::Purged]));
+        assert_eq!(events.after(EVENTS_MAX as u64 + 1), Some(vec![]));
+    }
+}

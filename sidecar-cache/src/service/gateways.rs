@@ -1,0 +1,152 @@
+//! Which gateways are there, and where their egress listens. Known from their feed polls, forgotten with
+//! time. Times are arguments.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use kt_contract::time::{Millis, MonoMillis};
+use kt_contract::wire::feed::GatewayIdentity;
+
+use super::lock;
+
+/// A gateway polls at least twice in this time; one that has not is not asked to make calls.
+const LIVE_FOR: Millis = Millis(3_000);
+/// A gateway stays in the status for this long after its last poll.
+const KNOWN_FOR: Millis = Millis(10 * 60_000);
+/// How many are remembered.
+const GATEWAYS_MAX: usize = 1_024;
+
+/// The gateways of the group.
+#[derive(Debug, Default)]
+pub struct Gateways {
+    known: Mutex<HashMap<String, Gateway>>,
+}
+
+/// A gateway and when it was last heard of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// As its filter's constants name it.
+    pub identity: GatewayIdentity,
+    /// The version of the snapshot that its last poll named.
+    pub snapshot: Option<String>,
+    /// When it last polled or asked for admission.
+    pub seen: MonoMillis,
+}
+
+// === impl Gateways ===
+
+impl Gateways {
+    /// A gateway has polled.
+    pub fn polled(&self, identity: &GatewayIdentity, snapshot: Option<&str>, now: MonoMillis) {
+        let mut known = lock(&self.known);
+        if let Some(gateway) = known.get_mut(&identity.id) {
+            if gateway.identity != *identity {
+                tracing::warn!(
+                    gateway = identity.id,
+                    "a gateway changed its role, group or egress"
+                );
+                gateway.identity = identity.clone();
+            }
+            if gateway.snapshot.as_deref() != snapshot {
+                gateway.snapshot = snapshot.map(str::to_owned);
+            }
+            gateway.seen = now;
+            return;
+        }
+        known.retain(|_, gateway| now.since(gateway.seen) < KNOWN_FOR);
+        if known.len() < GATEWAYS_MAX {
+            tracing::info!(gateway = identity.id, role = identity.role.as_str(), "gateway joined");
+            let snapshot = snapshot.map(str::to_owned);
+            let gateway = Gateway { identity: identity.clone(), snapshot, seen: now };
+            known.insert(identity.id.clone(), gateway);
+        } else {
+            tracing::warn!(gateway = identity.id, "too many gateways; this one is not remembered");
+        }
+    }
+
+    /// A gateway has asked for something, so it is there.
+    pub fn heard_of(&self, id: &str, now: MonoMillis) {
+        if let Some(gateway) = lock(&self.known).get_mut(id) {
+            gateway.seen = now;
+        }
+    }
+
+    /// The egress sockets through which a call may go, best first: the one of the gateway that asked, then
+    /// those of others, the most recently seen first.
+    #[must_use]
+    pub fn egress(&self, asking: &str, now: MonoMillis) -> Vec<String> {
+        let known = lock(&self.known);
+        let mut live: Vec<_> =
+            known.values().filter(|gateway| now.since(gateway.seen) < LIVE_FOR).collect();
+        live.sort_by_key(|gateway| {
+            let is_other = gateway.identity.id != asking;
+            (is_other, std::cmp::Reverse(gateway.seen), gateway.identity.id.clone())
+        });
+        live.into_iter().map(|gateway| gateway.identity.egress.clone()).collect()
+    }
+
+    /// How many are live.
+    #[must_use]
+    pub fn live(&self, now: MonoMillis) -> usize {
+        lock(&self.known).values().filter(|gateway| now.since(gateway.seen) < LIVE_FOR).count()
+    }
+
+    /// All that are remembered, by id.
+    #[must_use]
+    pub fn list(&self) -> Vec<Gateway> {
+        let mut all: Vec<_> = lock(&self.known).values().cloned().collect();
+        all.sort_by(|left, right| left.identity.id.cmp(&right.identity.id));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kt_contract::wire::feed::Role;
+
+    use super::*;
+
+    fn identity(id: &str) -> GatewayIdentity {
+        GatewayIdentity {
+            id: id.to_owned(),
+            role: Role::Primary,
+            group: None,
+            egress: format!("/run/{id}.sock"),
+        }
+    }
+
+    #[test]
+    fn the_asking_gateway_comes_first_then_the_most_recent() {
+        let gateways = Gateways::default();
+        for (id, seen) in [("a", 0), ("b", 10), ("c", 5)] {
+            gateways.polled(&identity(id), None, MonoMillis(seen));
+        }
+        let egress = |asking, now| gateways.egress(asking, MonoMillis(now)).join(" ");
+        assert_eq!(egress("a", 20), "/run/a.sock /run/b.sock /run/c.sock");
+        assert_eq!(egress("gone", 20), "/run/b.sock /run/c.sock /run/a.sock");
+        assert_eq!(egress("a", 3_004), "/run/b.sock /run/c.sock");
+        assert_eq!(egress("a", 3_010), "");
+        gateways.heard_of("a", MonoMillis(3_010));
+        assert_eq!(egress("b", 3_010), "/run/a.sock");
+    }
+
+    #[test]
+    fn a_gateway_is_remembered_for_a_while_and_their_number_is_bounded() {
+        let gateways = Gateways::default();
+        for number in 0..2 * GATEWAYS_MAX {
+            gateways.polled(&identity(&format!("gw-{number}")), None, MonoMillis(0));
+        }
+        assert_eq!(gateways.list().len(), GATEWAYS_MAX);
+        gateways.polled(&identity("new"), None, MonoMillis(KNOWN_FOR.0));
+        assert_eq!(gateways.list().len(), 1);
+    }
+
+    #[test]
+    fn a_gateway_that_moved_is_found_at_its_new_place() {
+        let gateways = Gateways::default();
+        gateways.polled(&identity("a"), None, MonoMillis(0));
+        let moved = GatewayIdentity { egress: "/run/new.sock".to_owned(), ..identity("a") };
+        gateways.polled(&moved, Some("v2"), MonoMillis(1));
+        assert_eq!(gateways.egress("a", MonoMillis(1)), ["/run/new.sock"]);
+    }
+}

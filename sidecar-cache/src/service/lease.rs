@@ -1,0 +1,121 @@
+//! The lease of a flight in the hands of its leader: renewed while it works, ended exactly once.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kt_contract::key::CacheKey;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::lock;
+use crate::clock::Clock;
+use crate::flight::{Acquired, Flights, Held, RENEW_EVERY, Token};
+
+/// The right, and the duty, to end one flight. Dropped without a fill, it abandons: whatever made the leader
+/// stop, the next who asks leads.
+#[must_use]
+#[derive(Debug)]
+pub(super) struct Lease {
+    flights: Arc<Mutex<Flights>>,
+    clock: Clock,
+    key: CacheKey,
+    token: Token,
+}
+
+// === impl Lease ===
+
+impl Lease {
+    /// Asks for the lease of `key`. `None`: somebody else leads.
+    pub(super) fn acquire(
+        flights: &Arc<Mutex<Flights>>,
+        clock: Clock,
+        key: CacheKey,
+    ) -> Option<Self> {
+        match lock(flights).acquire(key, clock.mono()) {
+            Acquired::Lead(token) => Some(Self { flights: Arc::clone(flights), clock, key, token }),
+            Acquired::InFlight => None,
+        }
+    }
+
+    /// The fencing number, for the entry.
+    pub(super) const fn token(&self) -> Token {
+        self.token
+    }
+
+    /// Works, and renews in the meantime.
+    pub(super) async fn hold<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        let every = Duration::from_millis(RENEW_EVERY.0);
+        let mut renewals = interval_at(Instant::now() + every, every);
+        renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = renewals.tick() => {
+                    // A lease that is lost is noticed at the fill; the client gets its answer all the same.
+                    let _ = self.renew();
+                }
+            }
+        }
+    }
+
+    /// Extends the lease by a whole lifetime.
+    pub(super) fn renew(&self) -> Held {
+        lock(&self.flights).renew(&self.key, self.token, self.clock.mono())
+    }
+
+    /// Ends the flight: the entry is stored.
+    pub(super) fn fill(self) -> Held {
+        lock(&self.flights).fill(&self.key, self.token, self.clock.mono())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // After a fill there is nothing left to abandon.
+        let _ = lock(&self.flights).abandon(&self.key, self.token);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kt_contract::hex::Digest;
+
+    use super::*;
+    use crate::flight::{Epoch, LEASE_TTL};
+
+    const KEY: CacheKey = CacheKey(Digest([1; 32]));
+
+    fn flights() -> Arc<Mutex<Flights>> {
+        Arc::new(Mutex::new(Flights::new(Epoch(1))))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_kept_for_as_long_as_the_work_takes() {
+        let (flights, clock) = (flights(), Clock::start());
+        let lease = Lease::acquire(&flights, clock, KEY).unwrap();
+        lease.hold(tokio::time::sleep(Duration::from_secs(600))).await;
+        assert!(Lease::acquire(&flights, clock, KEY).is_none());
+        assert_eq!(lease.fill(), Held::Current);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_is_not_polled_loses_its_lease_and_cannot_fill() {
+        let (flights, clock) = (flights(), Clock::start());
+        let lease = Lease::acquire(&flights, clock, KEY).unwrap();
+        tokio::time::advance(Duration::from_millis(LEASE_TTL.0)).await;
+        let next = Lease::acquire(&flights, clock, KEY).unwrap();
+        assert_eq!(lease.renew(), Held::Superseded);
+        assert_eq!(lease.fill(), Held::Superseded);
+        assert_eq!(next.fill(), Held::Current, "the stale one has not ended the new one");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_lease_is_free() {
+        let (flights, clock) = (flights(), Clock::start());
+        drop(Lease::acquire(&flights, clock, KEY));
+        assert!(Lease::acquire(&flights, clock, KEY).is_some());
+        assert_eq!(lock(&flights).count(), 0);
+    }
+}

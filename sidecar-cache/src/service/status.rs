@@ -1,0 +1,53 @@
+//! How the sidecar is, for operators and for health checks.
+
+use kt_contract::wire::admin::{Condition, GatewayStatus, StatusReply};
+
+use super::Sidecar;
+
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// How the sidecar is.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        if self.drain.is_draining() {
+            Condition::Draining
+        } else if self.feed.faults().is_empty() {
+            Condition::Ok
+        } else {
+            Condition::Degraded
+        }
+    }
+
+    /// Everything that `kt gateway status` shows.
+    #[must_use]
+    pub fn status(&self) -> StatusReply {
+        let settings = self.feed.settings();
+        let held = self.cache.held();
+        let now = self.clock.mono();
+        let gateways = self
+            .gateways
+            .list()
+            .into_iter()
+            .map(|gateway| GatewayStatus {
+                last_seen_ms: now.since(gateway.seen).0,
+                gateway: gateway.identity,
+                snapshot: gateway.snapshot,
+            })
+            .collect();
+        StatusReply {
+            status: self.condition(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            epoch: self.feed.epoch().to_owned(),
+            snapshot: settings.snapshot.version.clone(),
+            config_errors: self.feed.faults(),
+            cache_enabled: settings.snapshot.cache.enabled,
+            tier: settings.snapshot.cache.tier,
+            // No fabric is built that could be attached.
+            fabric_attached: false,
+            entries: held.entries,
+            entry_bytes: held.bytes,
+            gateways,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The way to providers, as a trait: one call through some gateway's egress listener. How bytes travel is
+//! the business of [`crate::http`].
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// One upstream call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The egress sockets to try, best first. Another one is tried only where a connection failed.
+    pub egress: Vec<String>,
+    /// The target's id.
+    pub target: String,
+    /// The path, without a query: what is not in the key is not forwarded.
+    pub path: String,
+    /// Headers that are in the key: lower-case names, from the dialect's list.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The request's id.
+    pub request_id: String,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// The head of an answer, and its body as it comes. Text that is no visible ASCII counts as absent.
+pub struct Answered {
+    /// The status.
+    pub status: u16,
+    /// Envoy's response code details.
+    pub details: Option<String>,
+    /// The content type.
+    pub content_type: Option<String>,
+    /// The content encoding.
+    pub content_encoding: Option<String>,
+    /// `Retry-After`.
+    pub retry_after: Option<String>,
+    /// The body. Dropped before its end, the call is cancelled.
+    pub body: Pin<Box<dyn Pieces>>,
+}
+
+/// A body as it comes.
+pub trait Pieces: Send {
+    /// The next piece; `None` after the announced end.
+    fn next(self: Pin<&mut Self>) -> Coming<'_, Option<Result<Bytes, Broken>>>;
+}
+
+/// The transport broke off, or timed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
+
+/// Why there was no answer, not even a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallFailed {
+    /// No egress listener took the connection: no byte was sent.
+    NoEgress,
+    /// The connection broke before a head came.
+    Broken,
+}
+
+/// Something to wait for.
+pub type Coming<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The way to providers.
+pub trait Upstream: Send + Sync {
+    /// Makes one call. Dropped before its end, the call is cancelled.
+    fn call(&self, call: Call) -> Coming<'_, Result<Answered, CallFailed>>;
+}
+
+/// How long to wait for providers and clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until the first byte of an answer's body: a slow provider is not a dead one.
+    pub first_byte: Duration,
+    /// Between two bytes afterwards.
+    pub idle: Duration,
+    /// For the end of the transport, once the dialect has said that it is over.
+    pub ending: Duration,
+    /// Between two pieces of a request's body.
+    pub upload_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            first_byte: Duration::from_secs(600),
+            idle: Duration::from_secs(30),
+            ending: Duration::from_secs(1),
+            upload_idle: Duration::from_secs(30),
+        }
+    }
+}

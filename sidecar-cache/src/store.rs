@@ -1,0 +1,149 @@
+//! What is kept, behind small asynchronous traits, so that other engines can join: one conformance suite is
+//! stamped over every implementation of [`EntryStore`]. Nothing in here knows about HTTP, or decides
+//! whether an answer may be stored or told.
+
+pub mod memory;
+mod shelf;
+pub mod sqlite;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use kt_contract::hex::Digest;
+use kt_contract::key::CacheKey;
+use kt_contract::principal::{KeyHash, Principal};
+use kt_contract::time::{Millis, UnixMillis};
+
+/// The answer of a store. Boxed, so that the configuration can choose the store at run time.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Why a store has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It may have one later.
+    #[error("the store is unavailable: {0}")]
+    Transient(String),
+    /// What it holds cannot be read.
+    #[error("the store holds something unreadable: {0}")]
+    Corrupt(&'static str),
+    /// It will not have one.
+    #[error("the store failed: {0}")]
+    Permanent(String),
+}
+
+/// Where an entry is: its key, and the request that it shares with the entries behind other gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// What it is filed under.
+    pub key: CacheKey,
+    /// The digest of the request, keyed by the organization: equal requests of two organizations differ.
+    pub request: Digest,
+}
+
+/// The answer to a lookup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// There is an entry.
+    Found(Found),
+    /// There was one; its time has passed.
+    Expired,
+    /// There is none.
+    Absent,
+}
+
+/// An entry's bytes, unverified, and its times by the store's own clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What was filled.
+    pub bytes: Bytes,
+    /// How long ago it was filled.
+    pub age: Millis,
+    /// How long it stays fresh.
+    pub fresh: Millis,
+}
+
+/// How much a store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Entries, expired ones that nobody has asked for included.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Entries that went for want of space, since the start.
+    pub evicted: u64,
+    /// Entries that were found expired, since the start.
+    pub expired: u64,
+}
+
+/// Bounds on what is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// How many entries.
+    pub entries_max: u64,
+    /// How many bytes in all.
+    pub bytes_max: u64,
+}
+
+/// Entries, as bytes. Expiry is decided by the store's own clock; a lookup refreshes nothing but the order
+/// of eviction.
+pub trait EntryStore: Send + Sync {
+    /// Looks an entry up.
+    fn lookup(&self, at: Address) -> Answer<'_, Lookup>;
+
+    /// Stores an entry for `fresh`, in one step: a reader finds the old one, or the new one.
+    fn fill(&self, at: Address, bytes: Vec<u8>, fresh: Millis) -> Answer<'_, ()>;
+
+    /// Removes an entry, if it is there.
+    fn purge(&self, at: Address) -> Answer<'_, ()>;
+
+    /// Fresh entries of the same request behind whatever gates, newest first, at most `count`. May name
+    /// entries of another request; never omits the only one.
+    fn near(&self, request: Digest, count: usize) -> Answer<'_, Vec<Bytes>>;
+
+    /// Changes the bounds; what is beyond them goes.
+    fn bound(&self, bounds: Bounds) -> Answer<'_, ()>;
+
+    /// How much there is.
+    fn held(&self) -> Held;
+}
+
+/// A gateway key as the store knows it: never the key itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// The digest of the key.
+    pub hash: KeyHash,
+    /// What it stands for.
+    pub principal: Principal,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// When it was revoked. A revoked key stays known, so that its holder is told so.
+    pub revoked_at: Option<UnixMillis>,
+}
+
+/// The answer to a revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// The key is revoked, now or since before.
+    Done(KeyHash),
+    /// No key has that name.
+    Unknown,
+}
+
+/// Gateway keys and who stands behind them, durably.
+pub trait PrincipalStore: Send + Sync {
+    /// The record of a key.
+    fn find(&self, hash: KeyHash) -> Answer<'_, Option<KeyRecord>>;
+
+    /// The record of a key by its public name.
+    fn find_named(&self, key_id: String) -> Answer<'_, Option<KeyRecord>>;
+
+    /// Adds a key.
+    fn add(&self, record: KeyRecord) -> Answer<'_, ()>;
+
+    /// Revokes a key. Durable when answered.
+    fn revoke(&self, key_id: String, at: UnixMillis) -> Answer<'_, Revoked>;
+
+    /// All keys, oldest first.
+    fn list(&self) -> Answer<'_, Vec<KeyRecord>>;
+}

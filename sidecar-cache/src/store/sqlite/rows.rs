@@ -1,0 +1,116 @@
+//! The rows of the key store and the statements over them.
+
+use kt_contract::hex::Digest;
+use kt_contract::principal::{KeyHash, Principal};
+use kt_contract::time::UnixMillis;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{KeyRecord, Revoked, StoreError};
+
+const SCHEMA_VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+    CREATE TABLE keys (
+        key_id     TEXT PRIMARY KEY,
+        hash       BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
+        principal  TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        revoked_at INTEGER
+    ) STRICT;
+    PRAGMA user_version = 1;
+";
+
+const COLUMNS: &str = "SELECT hash, principal, created_at, revoked_at FROM keys";
+
+pub(super) fn migrate(connection: &Connection) -> Result<(), StoreError> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
+        0_i64 => Ok(connection.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;"))?),
+        SCHEMA_VERSION => Ok(()),
+        newer => Err(StoreError::Permanent(format!(
+            "keys.db has schema version {newer}; this sidecar knows {SCHEMA_VERSION}"
+        ))),
+    }
+}
+
+pub(super) fn find(
+    connection: &Connection,
+    hash: &KeyHash,
+) -> Result<Option<KeyRecord>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("{COLUMNS} WHERE hash = ?1"))?;
+    statement.query_row([&hash.0.0[..]], columns).optional()?.map(record).transpose()
+}
+
+pub(super) fn find_named(
+    connection: &Connection,
+    key_id: &str,
+) -> Result<Option<KeyRecord>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("{COLUMNS} WHERE key_id = ?1"))?;
+    statement.query_row([key_id], columns).optional()?.map(record).transpose()
+}
+
+pub(super) fn add(connection: &Connection, record: &KeyRecord) -> Result<(), StoreError> {
+    let principal = serde_json::to_string(&record.principal)
+        .map_err(|error| StoreError::Permanent(error.to_string()))?;
+    connection.execute(
+        "INSERT INTO keys (key_id, hash, principal, created_at, revoked_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            record.principal.key_id,
+            &record.hash.0.0[..],
+            principal,
+            to_row(record.created_at),
+            record.revoked_at.map(to_row),
+        ],
+    )?;
+    Ok(())
+}
+
+/// The first moment stays: a second revocation changes nothing.
+pub(super) fn revoke(
+    connection: &Connection,
+    key_id: &str,
+    at: UnixMillis,
+) -> Result<Revoked, StoreError> {
+    connection.execute(
+        "UPDATE keys SET revoked_at = ?2 WHERE key_id = ?1 AND revoked_at IS NULL",
+        params![key_id, to_row(at)],
+    )?;
+    Ok(match find_named(connection, key_id)? {
+        Some(record) => Revoked::Done(record.hash),
+        None => Revoked::Unknown,
+    })
+}
+
+pub(super) fn list(connection: &Connection) -> Result<Vec<KeyRecord>, StoreError> {
+    let mut statement =
+        connection.prepare_cached(&format!("{COLUMNS} ORDER BY created_at, key_id"))?;
+    let rows = statement.query_map([], columns)?.collect::<Result<Vec<_>, _>>()?;
+    rows.into_iter().map(record).collect()
+}
+
+type Columns = (Vec<u8>, String, i64, Option<i64>);
+
+fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+}
+
+fn record((hash, principal, created_at, revoked_at): Columns) -> Result<KeyRecord, StoreError> {
+    let hash = hash.try_into().map_err(|_| StoreError::Corrupt("a key's hash"))?;
+    let principal: Principal =
+        serde_json::from_str(&principal).map_err(|_| StoreError::Corrupt("a key's principal"))?;
+    Ok(KeyRecord {
+        hash: KeyHash(Digest(hash)),
+        principal,
+        created_at: from_row(created_at),
+        revoked_at: revoked_at.map(from_row),
+    })
+}
+
+fn to_row(at: UnixMillis) -> i64 {
+    i64::try_from(at.0).unwrap_or(i64::MAX)
+}
+
+fn from_row(at: i64) -> UnixMillis {
+    UnixMillis(u64::try_from(at).unwrap_or(0))
+}
