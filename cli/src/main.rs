@@ -1,2 +1,75 @@
-//! Placeholder of the skeleton commit.
-fn main() {}
+//! `kt`: runs gateways, checks configurations, manages gateway keys, explains the cache. Each command has a
+//! file in `commands/`; this one only reads the arguments and turns a failure into an exit code.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::environment::Environment;
+use crate::failure::Failure;
+
+mod client;
+mod clock;
+mod commands;
+mod environment;
+mod envoy;
+mod failure;
+mod paths;
+mod policy_config;
+mod private_file;
+mod report;
+mod run_dir;
+mod sidecar;
+mod supervise;
+mod table;
+
+/// The agent gateway whose cache belongs to the group.
+#[derive(Debug, Parser)]
+#[command(name = "kt", version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a gateway, or look at those that run.
+    #[command(subcommand)]
+    Gateway(commands::gateway::Command),
+    /// Check, render and describe configurations.
+    #[command(subcommand)]
+    Config(commands::config::Command),
+    /// Make, list and revoke gateway keys.
+    #[command(subcommand)]
+    Key(commands::key::Command),
+    /// Say what the cache would do for a request, and why.
+    Explain(commands::explain::Args),
+    /// Start a process that dies with its parent.
+    #[command(name = supervise::launch::SUBCOMMAND, hide = true)]
+    Child(supervise::launch::Args),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command, &Environment::read()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report::note(failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
+    // One thread: the kernel ties a child to the thread that started it (see `supervise::launch`).
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+    match command {
+        Command::Gateway(command) => runtime.block_on(command.run(environment)),
+        Command::Config(command) => command.run(environment),
+        Command::Key(command) => runtime.block_on(command.run(environment)),
+        Command::Explain(args) => runtime.block_on(args.run(environment)),
+        Command::Child(args) => Err(supervise::launch::become_child(args)),
+    }
+}

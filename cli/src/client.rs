@@ -1,0 +1,99 @@
+//! Small HTTP/1.1 questions: to admin sockets, and to a gateway's own port for its health.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+/// Whoever does not answer a question of this kind by then is as good as gone.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// No answer that is read here comes near.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// A question.
+#[derive(Clone, Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) method: Method,
+    pub(crate) path: &'a str,
+    pub(crate) body: Vec<u8>,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unanswered {
+    #[error("{0}")]
+    Connect(std::io::Error),
+    #[error("it accepted the connection and did not answer properly: {0}")]
+    Broken(String),
+    #[error("it did not answer within 10 s")]
+    TooLate,
+}
+
+// === impl Question ===
+
+impl<'a> Question<'a> {
+    pub(crate) const fn get(path: &'a str) -> Self {
+        Self { method: Method::GET, path, body: Vec::new() }
+    }
+
+    pub(crate) const fn post(path: &'a str, body: Vec<u8>) -> Self {
+        Self { method: Method::POST, path, body }
+    }
+
+    /// Asks at a Unix socket.
+    pub(crate) async fn ask(self, socket: &Path) -> Result<Answer, Unanswered> {
+        let exchange = async {
+            self.ask_over(UnixStream::connect(socket).await.map_err(Unanswered::Connect)?).await
+        };
+        timeout(ANSWER_TIMEOUT, exchange).await.map_err(|_late| Unanswered::TooLate)?
+    }
+
+    /// Asks at a TCP port.
+    pub(crate) async fn ask_tcp(self, address: SocketAddr) -> Result<Answer, Unanswered> {
+        let exchange = async {
+            self.ask_over(TcpStream::connect(address).await.map_err(Unanswered::Connect)?).await
+        };
+        timeout(ANSWER_TIMEOUT, exchange).await.map_err(|_late| Unanswered::TooLate)?
+    }
+
+    async fn ask_over<S>(self, stream: S) -> Result<Answer, Unanswered>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let broken = |error: &dyn std::fmt::Display| Unanswered::Broken(error.to_string());
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| broken(&error))?;
+        // Ends with the answer; what goes wrong with it goes wrong with the answer too.
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(self.method)
+            .uri(self.path)
+            .header(header::HOST, "kt")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(self.body)))
+            .map_err(|error| broken(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(|error| broken(&error))?
+            .to_bytes();
+        Ok(Answer { status, body })
+    }
+}

@@ -1,0 +1,9 @@
+//! The commands, one file each.
+
+pub(crate) mod config;
+pub(crate) mod explain;
+pub(crate) mod gateway;
+mod gateway_args;
+pub(crate) mod gateway_run;
+pub(crate) mod gateway_status;
+pub(crate) mod key;

@@ -1,0 +1,101 @@
+//! `kt gateway status`: how a sidecar is, and which gateways use it.
+
+use std::path::PathBuf;
+
+use kt_contract::wire::admin::{Condition, GatewayStatus, PATH_STATUS, StatusReply};
+
+use crate::commands::config::{print, tier_name};
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::paths;
+use crate::report;
+use crate::sidecar::Admin;
+use crate::table;
+
+/// Shows a sidecar and its gateways.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The sidecar's data socket [default: KT_SIDECAR, else .kt/run/sidecar.sock]
+    #[arg(long, value_name = "SOCKET")]
+    sidecar: Option<PathBuf>,
+    /// For scripts: the sidecar's own answer.
+    #[arg(long)]
+    json: bool,
+}
+
+// === impl Args ===
+
+impl Args {
+    pub(crate) async fn run(self, environment: &Environment) -> Result<(), Failure> {
+        let socket = paths::sidecar_socket(self.sidecar.as_deref(), environment);
+        let status: StatusReply = Admin::beside(&socket).get(PATH_STATUS).await?;
+        if self.json {
+            let value = serde_json::to_value(&status)
+                .map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
+            return print(&value);
+        }
+        report::say(summary(&status));
+        for error in &status.config_errors {
+            report::note(format_args!("the configuration on disk is not in force: {error}"));
+        }
+        report::say("");
+        let rows: Vec<_> = status.gateways.iter().map(row).collect();
+        report::say(table::layout(["gateway", "role", "group", "snapshot", "last seen"], &rows));
+        Ok(())
+    }
+}
+
+fn summary(status: &StatusReply) -> String {
+    let cache = if status.cache_enabled { "enabled" } else { "disabled" };
+    let fabric = if status.fabric_attached { "attached" } else { "detached" };
+    let condition = match status.status {
+        Condition::Ok => "ok",
+        Condition::Degraded => "degraded",
+        Condition::Draining => "draining",
+    };
+    format!(
+        "cache={cache}, fabric={fabric}\nsidecar={condition}, tier={}, snapshot={}, entries={} ({} bytes)",
+        tier_name(status.tier),
+        status.snapshot,
+        status.entries,
+        status.entry_bytes,
+    )
+}
+
+fn row(status: &GatewayStatus) -> [String; 5] {
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let GatewayStatus { gateway, snapshot, last_seen_ms } = status;
+    [
+        gateway.id.clone(),
+        gateway.role.as_str().to_owned(),
+        or_dash(&gateway.group),
+        or_dash(snapshot),
+        ago(*last_seen_ms),
+    ]
+}
+
+fn ago(ms: u64) -> String {
+    match ms / 1_000 {
+        0..60 => format!("{}.{} s ago", ms / 1_000, ms % 1_000 / 100),
+        seconds @ 60..3_600 => format!("{} min ago", seconds / 60),
+        seconds => format!("{} h ago", seconds / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_of_time_is_told_in_the_unit_that_fits() {
+        for (ms, text) in [
+            (240, "0.2 s ago"),
+            (59_999, "59.9 s ago"),
+            (60_000, "1 min ago"),
+            (3_599_999, "59 min ago"),
+            (7_200_000, "2 h ago"),
+        ] {
+            assert_eq!(ago(ms), text);
+        }
+    }
+}

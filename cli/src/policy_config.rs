@@ -1,0 +1,32 @@
+//! Reading `policy-config.yaml` from disk, and telling its owner what is wrong with it.
+
+use std::path::Path;
+
+use kt_contract::config::{self, Config};
+
+use crate::failure::Failure;
+use crate::report;
+
+/// Reads and checks the file; warnings go to standard error.
+///
+/// # Errors
+/// Every mistake in the file, one line each: file, line, field, problem.
+pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::io("read the configuration", path, &error))?;
+    match config::load(&path.display().to_string(), &text) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                report::note(format_args!("warning: {warning}"));
+            }
+            Ok(loaded.config)
+        }
+        Err(errors) => {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            Err(Failure::new(lines.join("\n")).hint(match errors.len() {
+                1 => "1 error; nothing runs from this file until it is mended".to_owned(),
+                n => format!("{n} errors; nothing runs from this file until they are mended"),
+            }))
+        }
+    }
+}

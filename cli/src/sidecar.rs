@@ -1,0 +1,72 @@
+//! The sidecar's admin API, from the side of the one who asks.
+
+use std::path::{Path, PathBuf};
+
+use http::StatusCode;
+use kt_contract::wire::admin::ErrorReply;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::client::{Answer, Question, Unanswered};
+use crate::failure::Failure;
+
+/// The admin socket of one sidecar.
+#[derive(Clone, Debug)]
+pub(crate) struct Admin {
+    socket: PathBuf,
+}
+
+// === impl Admin ===
+
+impl Admin {
+    /// The admin socket lies beside the data socket.
+    pub(crate) fn beside(data_socket: &Path) -> Self {
+        let mut socket = data_socket.as_os_str().to_owned();
+        socket.push(".admin");
+        Self { socket: PathBuf::from(socket) }
+    }
+
+    pub(crate) async fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, Failure> {
+        self.ask(Question::get(path)).await
+    }
+
+    pub(crate) async fn post<Q: Serialize + Sync, R: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Q,
+    ) -> Result<R, Failure> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| Failure::new(format!("cannot write the question: {error}")))?;
+        self.ask(Question::post(path, body)).await
+    }
+
+    async fn ask<R: DeserializeOwned>(&self, question: Question<'_>) -> Result<R, Failure> {
+        let answer = question.ask(&self.socket).await.map_err(|error| self.unanswered(&error))?;
+        read(&answer)
+    }
+
+    fn unanswered(&self, error: &Unanswered) -> Failure {
+        let socket = self.socket.display();
+        Failure::new(format!("no sidecar answers at {socket}: {error}")).hint(
+            "start one with `make run` or `kt gateway run`, or name the socket of a running one \
+             with --sidecar or KT_SIDECAR",
+        )
+    }
+}
+
+fn read<R: DeserializeOwned>(answer: &Answer) -> Result<R, Failure> {
+    if answer.status.is_success() {
+        return serde_json::from_slice(&answer.body).map_err(|error| {
+            Failure::new(format!("the sidecar's answer is not what this kt understands: {error}"))
+                .hint("kt and sidecar-cache should be of one version")
+        });
+    }
+    Err(match serde_json::from_slice::<ErrorReply>(&answer.body) {
+        Ok(ErrorReply { error }) => Failure::new(error.message),
+        Err(_unknown) if answer.status == StatusCode::NOT_FOUND => {
+            Failure::new("the sidecar does not know this question")
+                .hint("kt and sidecar-cache should be of one version")
+        }
+        Err(_unknown) => Failure::new(format!("the sidecar answered {}", answer.status)),
+    })
+}
