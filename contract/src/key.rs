@@ -14,6 +14,14 @@ use crate::json::Node;
 /// The version of the key's layout. Part of every key: another layout is another cache.
 pub const KEY_VERSION: u8 = 1;
 
+/// The contexts from which the keys of an organization are derived.
+mod context {
+    pub(super) const REQUEST: &str = "kt 2026-11 cache v1 request";
+    pub(super) const KEY: &str = "kt 2026-11 cache v1 key";
+    pub(super) const CHECK: &str = "kt 2026-11 cache v1 check";
+    pub(super) const ENTRY: &str = "kt 2026-11 cache v1 entry mac";
+}
+
 /// What an entry is filed under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -51,10 +59,10 @@ impl OrgKeys {
     pub fn derive(org: &str) -> Self {
         let key = |context| blake3::derive_key(context, org.as_bytes());
         Self {
-            request: key("kt 2026-11 cache v1 request"),
-            key: key("kt 2026-11 cache v1 key"),
-            check: key("kt 2026-11 cache v1 check"),
-            entry: key("kt 2026-11 cache v1 entry mac"),
+            request: key(context::REQUEST),
+            key: key(context::KEY),
+            check: key(context::CHECK),
+            entry: key(context::ENTRY),
         }
     }
 

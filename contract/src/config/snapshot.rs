@@ -10,6 +10,9 @@ use crate::snapshot::{
 use super::Config;
 use super::policy::Policy;
 
+/// The context from which the hashing key of policy digests is derived.
+pub(super) const POLICY_CONTEXT: &str = "kt 2026-11 policy v1";
+
 // === impl Config ===
 
 impl Config {
@@ -82,7 +85,7 @@ impl Policy {
     pub fn digest(&self) -> Digest {
         // Destructured, so that a new policy does not compile until somebody decides.
         let Self { block_status: _, model_allowlist } = self;
-        let mut fields = Fields::keyed(&blake3::derive_key("kt 2026-11 policy v1", b""));
+        let mut fields = Fields::keyed(&blake3::derive_key(POLICY_CONTEXT, b""));
         if let Some(models) = model_allowlist {
             fields.field(b"model-allowlist");
             fields.list(models);

@@ -237,3 +237,17 @@ fn two_organizations_share_no_digest_of_any_kind() {
 fn logs_never_show_the_keys_of_an_organization() {
     assert_eq!(format!("{:?}", OrgKeys::derive("acme")), "OrgKeys(…)");
 }
+
+#[wasm_bindgen_test(unsupported = test)]
+fn the_reference_page_names_what_the_code_hashes() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/cache-key.md"));
+    let vector = Vector::named("everything");
+    let scopes = ["plain", "private-edge", "physical-gateway"]
+        .map(|name| Vector::named(name).gates.scope.tier());
+    let contexts = [context::REQUEST, context::KEY, context::CHECK, context::ENTRY];
+    let left_out = vector.left_out.iter().map(String::as_str);
+    for word in left_out.chain(scopes).chain(contexts) {
+        assert!(page.contains(&format!("`{word}`")), "{word}");
+    }
+    assert!(page.contains(&format!("the key version: `{KEY_VERSION}`")));
+}

@@ -81,3 +81,9 @@ fn the_pages_examples_load() {
         assert!(load("config.md", example).is_ok(), "{:?}", load("config.md", example));
     }
 }
+
+#[wasm_bindgen_test(unsupported = test)]
+fn the_page_of_the_key_names_the_policy_digest() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/cache-key.md"));
+    assert!(page.contains(&format!("`{}`", snapshot::POLICY_CONTEXT)));
+}
