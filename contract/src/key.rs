@@ -4,8 +4,11 @@
 //! other half of the request's digest, is stored with the entry and compared on every read.
 //! `docs/reference/cache-key.md` has the layout, `tests/fixtures/keys` published vectors.
 
+mod buffered;
+
 use serde::{Deserialize, Serialize};
 
+use self::buffered::Buffered;
 use crate::fields::Fields;
 use crate::gates::{Gates, ModelGate, Scope};
 use crate::hex::Digest;
@@ -75,10 +78,8 @@ impl OrgKeys {
         left_out: &[&str],
         headers: &[(&str, &[u8])],
     ) -> RequestDigests {
-        let mut hasher = blake3::Hasher::new_keyed(&self.request);
-        let mut put = |bytes: &[u8]| {
-            hasher.update(bytes);
-        };
+        let mut hasher = Buffered::keyed(&self.request);
+        let mut put = |part: &[u8]| hasher.put(part);
         put(&(headers.len() as u64).to_be_bytes());
         for (name, value) in headers {
             for field in [name.as_bytes(), value] {
@@ -88,7 +89,7 @@ impl OrgKeys {
         }
         crate::json::canonical(body, left_out, &mut put);
         // Bodies are large and hashing is what a lookup costs, so one pass gives both halves.
-        let mut output = hasher.finalize_xof();
+        let mut output = hasher.finish();
         let [mut digest, mut check] = [[0; 32]; 2];
         output.fill(&mut digest);
         output.fill(&mut check);
