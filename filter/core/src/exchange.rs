@@ -11,7 +11,7 @@ use crate::worker::Worker;
 /// The state of one request.
 #[derive(Debug, Default)]
 pub struct Exchange {
-    phase: Phase,
+    pub(crate) phase: Phase,
 }
 
 // === impl Exchange ===

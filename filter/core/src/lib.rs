@@ -29,3 +29,6 @@ pub mod worker;
 
 pub use exchange::Exchange;
 pub use worker::Worker;
+
+#[cfg(test)]
+mod tests;

@@ -52,24 +52,32 @@ fn request(head: Head<'_>, end: bool, request_id: RequestId, turn: &mut Turn<'_>
         Recognized::WrongMethod { allow } => {
             turn.refuse(FALLBACK, &Problem::WrongMethod { allow }, log)
         }
-        Recognized::Models => match identity::key(head) {
-            Ok(key) => resolve(Wants::Models { request_id, key }, end, turn),
-            Err(problem) => turn.refuse(FALLBACK, &problem, log),
-        },
+        Recognized::Models => {
+            let key = identity::key(head);
+            resolve(FALLBACK, key.map(|key| Wants::Models { request_id, key }), end, log, turn)
+        }
         Recognized::Ours(dialect) => {
-            match Ask::read(head, request_id, dialect, turn.request_bytes_max()) {
-                Ok(ask) => resolve(Wants::Answer(ask), end, turn),
-                Err(problem) => turn.refuse(dialect, &problem, log),
-            }
+            let ask = Ask::read(head, request_id, dialect, turn.request_bytes_max());
+            resolve(dialect, ask.map(Wants::Answer), end, log, turn)
         }
     }
 }
 
 /// Finds out who asks: from what this worker knows, or else from the sidecar.
-fn resolve(wants: Wants, end: bool, turn: &mut Turn<'_>) -> Next {
-    // Without a snapshot there is no policy to pass: everything is refused.
+fn resolve(
+    dialect: Dialect,
+    wants: Result<Wants, Problem>,
+    end: bool,
+    log: LogLine,
+    turn: &mut Turn<'_>,
+) -> Next {
+    // Without a snapshot there are no bounds and no policy to pass: everything is refused.
     let Some(snapshot) = turn.worker.snapshot() else {
-        return turn.refuse(FALLBACK, &Problem::NotReady, wants.log());
+        return turn.refuse(dialect, &Problem::NotReady, log);
+    };
+    let wants = match wants {
+        Ok(wants) => wants,
+        Err(problem) => return turn.refuse(dialect, &problem, log),
     };
     match (turn.worker.principal(turn.now, wants.key()), wants) {
         (None, wants) => Resolving::ask(wants, end, turn),

@@ -1,0 +1,8 @@
+//! The whole machine under test: one worker, one exchange at a time, and every callout answered by hand.
+
+mod answers;
+mod behaviors;
+mod feed;
+mod loss;
+mod rig;
+mod scripts;

@@ -1,0 +1,202 @@
+//! The sidecar does not answer: what is served all the same, what is refused, and how it is found again.
+
+use kt_contract::snapshot::OnSidecarLoss;
+use kt_contract::wire::admit::Admitted;
+
+use super::rig::{ANSWER, BODY, Rig, snapshot};
+use crate::action::Flow;
+use crate::counter::Counter;
+use crate::event::{Answer, Event};
+use crate::forward::Lane;
+use crate::head::Head;
+
+fn unavailable() -> Rig {
+    let mut snapshot = snapshot();
+    snapshot.on_sidecar_loss = OnSidecarLoss::Unavailable;
+    let mut rig = Rig::with(snapshot);
+    rig.introduce();
+    rig
+}
+
+/// The ways in which a sidecar gives no answer.
+fn lose_in_every_way(mut with: impl FnMut(Answer<'_>)) {
+    let envoy: [(&[u8], &[u8]); 2] = [(b":status", b"504"), (b"content-type", b"text/plain")];
+    let newer: [(&[u8], &[u8]); 3] =
+        [(b":status", b"200"), (b"x-kt-wire", b"2"), (b"x-kt-admit", b"{}")];
+    let broken: [(&[u8], &[u8]); 3] =
+        [(b":status", b"200"), (b"x-kt-wire", b"1"), (b"x-kt-admit", b"{\"decision\":")];
+    let mute: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b"x-kt-wire", b"1")];
+    let failed: [(&[u8], &[u8]); 2] = [(b":status", b"500"), (b"x-kt-wire", b"1")];
+    with(Answer::Lost);
+    for fields in [&envoy[..], &newer, &broken, &mute, &failed] {
+        with(Answer::Came { head: Head::new(fields), body: ANSWER });
+    }
+}
+
+#[test]
+fn a_lost_sidecar_is_gone_around_where_that_is_configured() {
+    lose_in_every_way(|answer| {
+        let mut rig = Rig::knowing();
+        let _ = rig.chat(&[], BODY);
+        assert_eq!(rig.turn(Event::CalloutAnswered(answer)), Flow::Continue, "{answer:?}");
+        let forward = rig.forward().unwrap();
+        assert_eq!(forward.lane, Lane::Direct { target: "openai-1".to_owned() });
+        let head = forward.head(Head::default());
+        assert!(head.contains(&("x-kt-lane", b"direct-openai-1"[..].into())));
+        assert!(!head.iter().any(|(name, _)| *name == "x-kt-ticket"));
+        assert_eq!(rig.logged("kt_reason").as_deref(), Some("sidecar-lost"));
+    });
+}
+
+#[test]
+fn a_lost_sidecar_is_a_refusal_where_that_is_configured() {
+    lose_in_every_way(|answer| {
+        let mut rig = unavailable();
+        let _ = rig.chat(&[], BODY);
+        let _ = rig.turn(Event::CalloutAnswered(answer));
+        assert_eq!(rig.refusal(), (503, "sidecar_unavailable".to_owned()), "{answer:?}");
+        assert_eq!(rig.header("retry-after"), Some("1"));
+    });
+}
+
+#[test]
+fn a_draining_sidecar_is_as_good_as_lost_but_does_not_open_the_breaker() {
+    let mut rig = Rig::knowing();
+    for _ in 0..40 {
+        let _ = rig.chat(&[], BODY);
+        assert_eq!(rig.answer_admit(&Admitted::Draining, b""), Flow::Continue);
+        assert_eq!(rig.logged("kt_reason").as_deref(), Some("draining"));
+    }
+    let mut rig = unavailable();
+    let _ = rig.chat(&[], BODY);
+    let _ = rig.answer_admit(&Admitted::Draining, b"");
+    assert_eq!(rig.refusal(), (503, "draining".to_owned()));
+}
+
+#[test]
+fn without_an_identity_nobody_goes_around_the_sidecar() {
+    lose_in_every_way(|answer| {
+        let mut rig = Rig::ready();
+        let _ = rig.head("POST", "/v1/chat/completions", &[], false);
+        let _ = rig.turn(Event::RequestBody { bytes: 62, end: true });
+        let _ = rig.turn(Event::CalloutAnswered(answer));
+        assert_eq!(rig.refusal(), (503, "sidecar_unavailable".to_owned()), "{answer:?}");
+    });
+}
+
+#[test]
+fn a_provider_that_is_called_directly_is_marked_and_cleaned() {
+    let mut rig = Rig::knowing();
+    let _ = rig.chat(&[], BODY);
+    let _ = rig.lose();
+    let flow = rig.respond(&[
+        (":status", "200"),
+        ("x-kt-served-by", "a lie"),
+        ("x-kt-wire", "1"),
+        ("set-cookie", "a=b"),
+        ("set-cookie", "c=d"),
+        ("x-request-id", "theirs"),
+        ("openai-processing-ms", "9"),
+    ]);
+    assert_eq!(flow, Flow::Continue);
+    let (removed, set) = rig.edits();
+    assert_eq!(removed, ["x-kt-served-by", "x-kt-wire", "set-cookie"]);
+    let expected = [
+        ("x-request-id", "ab".repeat(16)),
+        ("x-cache-status", "bypass".to_owned()),
+        ("cache-status", "kt; fwd=bypass; detail=sidecar-lost".to_owned()),
+        ("x-fabric-attached", "false".to_owned()),
+    ];
+    assert_eq!(set, expected);
+    assert_eq!(rig.counted(Counter::Bypass), 1);
+}
+
+#[test]
+fn a_lane_on_which_envoy_speaks_is_told_as_lost() {
+    let mut rig = Rig::knowing();
+    let _ = rig.chat(&[], BODY);
+    let lane =
+        Admitted::Lane { ticket: "t".to_owned(), reason: kt_contract::outcome::Reason::Request };
+    let _ = rig.answer_admit(&lane, b"");
+    let _ = rig.respond(&[(":status", "503")]);
+    let (_, set) = rig.edits();
+    assert!(set.contains(&("x-request-id", "ab".repeat(16))));
+    assert!(set.contains(&("x-cache-status", "bypass".to_owned())));
+    assert_eq!(rig.logged("kt_code").as_deref(), Some("sidecar_unavailable"));
+    assert_eq!(rig.counted(Counter::LaneLost), 1);
+}
+
+#[test]
+fn an_open_breaker_spares_requests_the_wait_until_a_probe_is_answered() {
+    let mut rig = Rig::knowing();
+    for call in 1..=20 {
+        let _ = rig.chat(&[], BODY);
+        let _ = rig.lose();
+        assert_eq!(rig.counted(Counter::BreakerOpened), usize::from(call == 20), "call {call}");
+    }
+    assert_eq!(rig.chat(&[], BODY), Flow::Continue);
+    assert_eq!(rig.callout(), None);
+    assert_eq!(rig.logged("kt_reason").as_deref(), Some("breaker-open"));
+    assert_eq!(rig.counted(Counter::BreakerSkipped), 1);
+
+    rig.wait(1_000);
+    let _ = rig.chat(&[], BODY);
+    assert!(rig.callout().is_some(), "the probe");
+    let mut others = Rig::knowing();
+    std::mem::swap(&mut others.exchange, &mut rig.exchange);
+    assert_eq!(rig.chat(&[], BODY), Flow::Continue, "no second probe beside it");
+    assert_eq!(rig.callout(), None);
+
+    rig.fresh();
+    std::mem::swap(&mut others.exchange, &mut rig.exchange);
+    let _ = rig.hit(0);
+    assert!(rig.replied());
+    let _ = rig.chat(&[], BODY);
+    assert!(rig.callout().is_some(), "closed again");
+}
+
+#[test]
+fn an_open_breaker_refuses_callers_that_nobody_knows() {
+    let mut rig = Rig::ready();
+    for _ in 0..20 {
+        rig.fresh();
+        let _ = rig.head("POST", "/v1/chat/completions", &[], false);
+        let _ = rig.lose();
+    }
+    rig.fresh();
+    let _ = rig.head("POST", "/v1/chat/completions", &[], false);
+    assert_eq!(rig.callout(), None);
+    assert_eq!(rig.refusal(), (503, "sidecar_unavailable".to_owned()));
+}
+
+#[test]
+fn what_the_host_did_not_forward_is_refused_and_not_let_through() {
+    for lost in [true, false] {
+        let mut rig = Rig::knowing();
+        let _ = rig.chat(&[], BODY);
+        let _ = if lost {
+            rig.lose()
+        } else {
+            let reason = kt_contract::outcome::Reason::Request;
+            rig.answer_admit(&Admitted::Lane { ticket: "t".to_owned(), reason }, b"")
+        };
+        assert_eq!(rig.turn(Event::HostRefused), Flow::Pause);
+        assert_eq!(rig.refusal(), (500, "internal_error".to_owned()));
+    }
+}
+
+#[test]
+fn entries_in_memory_outlive_the_sidecar_for_a_second() {
+    let mut rig = Rig::knowing();
+    let _ = rig.chat(&[], BODY);
+    let _ = rig.hit(60_000);
+    for _ in 0..20 {
+        let _ = rig.chat(&[("cache-control", "no-cache")], BODY);
+        let _ = rig.lose();
+    }
+    rig.wait(1_000);
+    let _ = rig.chat(&[], BODY);
+    assert_eq!(rig.header("x-cache-status"), Some("hit"));
+    rig.wait(1);
+    assert_eq!(rig.chat(&[], BODY), Flow::Pause, "the probe");
+}
