@@ -5,5 +5,6 @@ pub(crate) mod bootstrap;
 mod clusters;
 pub(crate) mod credentials;
 mod listeners;
+mod local_replies;
 mod routes;
 mod template;

@@ -106,6 +106,8 @@ impl Args {
             .arg("--config-path", config)
             .arg("--concurrency", self.concurrency.to_string())
             .arg("--log-level", &self.envoy_log_level)
+            // A log line that is ten seconds late is no help to whoever looks at it now.
+            .arg("--file-flush-interval-msec", "500")
             // Gateways of one machine would meet in the shared memory that it uses.
             .flag("--disable-hot-restart")
     }

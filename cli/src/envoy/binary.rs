@@ -72,10 +72,10 @@ fn version(path: &Path) -> Result<Version, Failure> {
     })
 }
 
-/// Reads `envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`.
+/// Reads `<how it was called>  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`.
 fn parse(text: &str) -> Option<Version> {
-    let number =
-        text.trim_start().strip_prefix("envoy")?.split("version:").nth(1)?.split('/').nth(1)?;
+    let mut said = text.split("version:").nth(1)?.trim().split('/');
+    let (_commit, number, _state, _kind) = (said.next()?, said.next()?, said.next()?, said.next()?);
     // A build between releases is called 1.41.0-dev.
     let mut parts = number.split('-').next()?.split('.').map(|part| part.parse().ok());
     let version = Version { major: parts.next()??, minor: parts.next()??, patch: parts.next()?? };
@@ -96,9 +96,9 @@ mod tests {
     #[test]
     fn a_version_is_read_from_what_envoy_prints() {
         for (text, expected) in [
-            ("\nenvoy  version: 9e558/1.40.0/Clean/RELEASE/BoringSSL\n", Some("1.40.0")),
+            ("\n/opt/envoy  version: 9e558/1.40.0/Clean/RELEASE/BoringSSL\n", Some("1.40.0")),
             ("envoy  version: abc/1.41.0-dev/Modified/DEBUG/BoringSSL", Some("1.41.0")),
-            ("envoy  version: abc/1.40/Clean", None),
+            ("envoy  version: abc/1.40/Clean/RELEASE/BoringSSL", None),
             ("nginx version: nginx/1.22.1", None),
             ("", None),
         ] {
@@ -108,7 +108,9 @@ mod tests {
 
     #[test]
     fn versions_compare_as_numbers() {
-        let of = |text: &str| parse(&format!("envoy  version: c/{text}/")).unwrap();
+        let of = |text: &str| {
+            parse(&format!("envoy  version: c/{text}/Clean/RELEASE/BoringSSL")).unwrap()
+        };
         assert!(of("1.9.9") < VERSION_MIN && of("1.35.9") < VERSION_MIN);
         assert!(of("1.36.0") >= VERSION_MIN && of("2.0.0") >= VERSION_MIN);
     }

@@ -13,6 +13,7 @@ const SIDECAR: Template =
     Template::new("sidecar-cluster.yaml", include_str!("../../../envoy/sidecar-cluster.yaml"));
 const PROVIDER: Template =
     Template::new("provider-cluster.yaml", include_str!("../../../envoy/provider-cluster.yaml"));
+const DNS: Template = Template::new("dns.yaml", include_str!("../../../envoy/dns.yaml"));
 const TLS: Template = Template::new("tls.yaml", include_str!("../../../envoy/tls.yaml"));
 const CREDENTIAL: Template =
     Template::new("credential.yaml", include_str!("../../../envoy/credential.yaml"));
@@ -33,7 +34,10 @@ pub(super) fn all(plan: &Plan) -> Result<Vec<Value>, TemplateError> {
 
 fn provider(plan: &Plan, target: &Target) -> Result<Value, TemplateError> {
     let url = &target.base_url;
-    let discovery = if url.ip().is_some() { "STATIC" } else { "STRICT_DNS" };
+    let (kind, dns) = match url.ip() {
+        Some(_) => (json!("STATIC"), Value::Null),
+        None => (Value::Null, DNS.fill(&values([]))?),
+    };
     let (tls, over_tls, in_the_clear) = match url.scheme {
         Scheme::Https => {
             let tls = TLS.fill(&values([("trusted_ca", path(&plan.trusted_ca))]))?;
@@ -48,7 +52,8 @@ fn provider(plan: &Plan, target: &Target) -> Result<Value, TemplateError> {
     };
     PROVIDER.fill(&values([
         ("name", json!(routes::cluster(target))),
-        ("discovery", json!(discovery)),
+        ("type", kind),
+        ("cluster_type", dns),
         ("host", json!(url.host)),
         ("port", json!(url.port)),
         ("max_concurrent_requests", json!(target.max_concurrent_requests)),

@@ -5,14 +5,13 @@ use kt_contract::wire::headers;
 use serde_json::{Value, json};
 
 use super::bootstrap::{Plan, path, values};
+use super::local_replies;
 use super::routes::{self, IDLE_TIMEOUT};
 use super::template::{Template, TemplateError};
 
 const INGRESS: Template =
     Template::new("ingress.yaml", include_str!("../../../envoy/ingress.yaml"));
 const EGRESS: Template = Template::new("egress.yaml", include_str!("../../../envoy/egress.yaml"));
-const LOCAL_REPLIES: Template =
-    Template::new("local-replies.yaml", include_str!("../../../envoy/local-replies.yaml"));
 const ACCESS_LOG: Template =
     Template::new("access-log.yaml", include_str!("../../../envoy/access-log.yaml"));
 const INGRESS_FIELDS: Template = Template::new(
@@ -35,7 +34,7 @@ pub(super) fn ingress(plan: &Plan) -> Result<Value, TemplateError> {
         ("port", json!(plan.listen.port())),
         ("access_logs", access_logs(plan, INGRESS_FIELDS)?),
         ("stripped_at_entry", Value::Array(stripped_at_entry())),
-        ("local_replies", LOCAL_REPLIES.fill(&values([]))?),
+        ("local_replies", local_replies::mappers()?),
         ("filter_module", path(&plan.filter_module)),
         ("filter_constants", json!(json!(constants).to_string())),
         (
