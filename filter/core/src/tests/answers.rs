@@ -1,11 +1,15 @@
 //! What comes of an admitted request: hits with the callout or from the worker's own memory, and the lane.
 
+use std::collections::BTreeSet;
+
+use kt_contract::gateway_key::GatewayKey;
 use kt_contract::outcome::Reason;
+use kt_contract::principal::Principal;
 use kt_contract::snapshot::Tier;
 use kt_contract::wire::admit::{Admitted, ReplyShape};
 use kt_contract::wire::feed::Event as FeedEvent;
 
-use super::rig::{ANSWER, BODY, Rig, feed_reply, gateway_key, snapshot};
+use super::rig::{ANSWER, BODY, Rig, feed_reply, gateway_key, principal, snapshot};
 use crate::action::Flow;
 use crate::counter::Counter;
 use crate::forward::Lane;
@@ -216,6 +220,48 @@ fn a_remembered_plan_is_the_plan() {
     let _ = rig.chat(&[("openai-beta", "a=1"), ("x-kt-codebase", "acme/web")], BODY);
     // The hint names the only codebase that the key has.
     assert_eq!(rig.admit().key, first.key);
+}
+
+#[test]
+fn memory_never_crosses_a_gate() {
+    let other_org = Principal { org: "globex".to_owned(), ..principal() };
+    let other_group = Principal { group: Some("ml".to_owned()), ..principal() };
+    let other_codebases = Principal { codebases: BTreeSet::new(), ..principal() };
+    let other_entitlements =
+        Principal { entitlements: BTreeSet::from(["eu".to_owned()]), ..principal() };
+    for other in [other_org, other_group, other_codebases, other_entitlements] {
+        let mut rig = Rig::knowing();
+        let _ = rig.chat(&[], BODY);
+        let first = rig.admit();
+        let _ = rig.hit(60_000);
+        rig.introduce_as(GatewayKey::from_random(&[2; 32]), other.clone());
+        let _ = rig.chat(&[], BODY);
+        assert!(!rig.replied(), "{other:?}");
+        assert_ne!(rig.admit().key, first.key, "{other:?}");
+        assert_eq!(rig.admit().gates.org, other.org);
+        // A colleague with equal gates is served.
+        rig.introduce_as(GatewayKey::from_random(&[3; 32]), principal());
+        let _ = rig.chat(&[], BODY);
+        assert!(rig.replied());
+    }
+}
+
+#[test]
+fn memory_never_crosses_a_codebase_hint() {
+    let codebases = ["acme/api", "acme/web"].map(str::to_owned);
+    let mut rig = Rig::ready();
+    rig.introduce_as(
+        GatewayKey::from_random(&[2; 32]),
+        Principal { codebases: BTreeSet::from(codebases), ..principal() },
+    );
+    let mut keys = BTreeSet::new();
+    for more in [&[][..], &[("x-kt-codebase", "acme/api")], &[("x-kt-codebase", "acme/web")]] {
+        let _ = rig.chat(more, BODY);
+        assert!(!rig.replied(), "{more:?}");
+        keys.insert(rig.admit().key);
+        let _ = rig.hit(60_000);
+    }
+    assert_eq!(keys.len(), 3);
 }
 
 #[test]

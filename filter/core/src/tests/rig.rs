@@ -36,6 +36,8 @@ pub(super) struct Rig {
     pub(super) now: MonoMillis,
     /// What the exchange in hand has asked for so far.
     pub(super) actions: Vec<Action>,
+    /// The key that requests carry.
+    pub(super) key: GatewayKey,
     seq: u64,
 }
 
@@ -114,6 +116,7 @@ impl Rig {
             exchange: Exchange::default(),
             now: MonoMillis(50_000),
             actions: Vec::new(),
+            key: gateway_key(),
             seq: 0,
         }
     }
@@ -139,9 +142,14 @@ impl Rig {
 
     /// Lets the worker learn who stands behind the key.
     pub(super) fn introduce(&mut self) {
-        let key = gateway_key().hash();
-        let known = crate::principals::Known::new(principal());
-        self.worker.remember(self.worker.era(), key, &known);
+        self.introduce_as(gateway_key(), principal());
+    }
+
+    /// Lets the worker learn who stands behind another key, which requests carry from now on.
+    pub(super) fn introduce_as(&mut self, key: GatewayKey, principal: Principal) {
+        let known = crate::principals::Known::new(principal);
+        self.worker.remember(self.worker.era(), key.hash(), &known);
+        self.key = key;
     }
 
     pub(super) fn wait(&mut self, ms: u64) {
@@ -180,7 +188,7 @@ impl Rig {
 
     /// A head: method, path, the good key, and more.
     pub(super) fn head(&mut self, method: &str, path: &str, more: Fields<'_>, end: bool) -> Flow {
-        let bearer = format!("Bearer {}", gateway_key().reveal());
+        let bearer = format!("Bearer {}", self.key.reveal());
         let fields: Vec<(&[u8], &[u8])> =
             [(":method", method), (":path", path), ("authorization", &bearer)]
                 .iter()
