@@ -83,6 +83,12 @@ pub enum Problem {
     Internal,
 }
 
+/// How much of a value that a client chose its error repeats.
+const VALUE_BYTES_MAX: usize = 200;
+
+/// A value that a client chose, cut to a length that a reader wants: a refusal must not be a large answer.
+struct Short<'a>(&'a str);
+
 // === impl Problem ===
 
 impl Problem {
@@ -192,15 +198,15 @@ impl std::fmt::Display for Problem {
             ),
             Self::InvalidKey => f.write_str("The gateway key is not valid here. Check it for typos, or ask for a new one."),
             Self::RevokedKey => f.write_str("The gateway key was revoked. Ask your platform team for a new one."),
-            Self::CodebaseNotAllowed { codebase } => write!(f, "The gateway key has no codebase '{codebase}'; x-kt-codebase may only narrow what the key allows."),
-            Self::UnknownPath { path } => write!(f, "Unknown path '{path}'. This gateway serves POST /v1/chat/completions, GET /v1/models and GET /health."),
+            Self::CodebaseNotAllowed { codebase } => write!(f, "The gateway key has no codebase '{}'; x-kt-codebase may only narrow what the key allows.", Short(codebase)),
+            Self::UnknownPath { path } => write!(f, "Unknown path '{}'. This gateway serves POST /v1/chat/completions, GET /v1/models and GET /health.", Short(path)),
             Self::WrongMethod { allow } => write!(f, "This path takes {allow} only."),
-            Self::ModelNotFound { model } => write!(f, "The model '{model}' does not exist or this gateway has no route to it. GET /v1/models lists what it has."),
-            Self::InvalidBody { what } => write!(f, "The request body is not valid JSON: {what}."),
-            Self::InvalidField { field, what } => write!(f, "'{field}' {what}."),
-            Self::UnsupportedMedia { what } => f.write_str(what),
+            Self::ModelNotFound { model } => write!(f, "The model '{}' does not exist or this gateway has no route to it. GET /v1/models lists what it has.", Short(model)),
+            Self::InvalidBody { what } => write!(f, "The request body is not valid JSON: {}.", Short(what)),
+            Self::InvalidField { field, what } => write!(f, "'{}' {}.", Short(field), Short(what)),
+            Self::UnsupportedMedia { what } => write!(f, "{}", Short(what)),
             Self::TooLarge { bytes_max } => write!(f, "The request body is larger than this gateway takes ({bytes_max} bytes)."),
-            Self::PolicyBlocked { policy, what, .. } => write!(f, "Refused by policy '{policy}': {what}."),
+            Self::PolicyBlocked { policy, what, .. } => write!(f, "Refused by policy '{policy}': {}.", Short(what)),
             Self::NotReady => f.write_str("The gateway has no configuration yet and refuses everything until it has. Try again in a moment."),
             Self::SidecarUnavailable => f.write_str("The gateway's sidecar cannot be reached. Try again in a moment."),
             Self::Draining => f.write_str("The gateway is restarting. Try again in a moment."),
@@ -209,5 +215,30 @@ impl std::fmt::Display for Problem {
             Self::UpstreamCutShort { target } => write!(f, "The answer of provider target '{target}' broke off."),
             Self::Internal => f.write_str("Something went wrong inside the gateway. The request id leads to its log line."),
         }
+    }
+}
+
+impl std::fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.char_indices().find(|(at, _)| *at >= VALUE_BYTES_MAX) {
+            Some((end, _)) => write!(f, "{}…", self.0.get(..end).unwrap_or_default()),
+            None => f.write_str(self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_never_repeats_a_huge_value() {
+        for text in ["m", "é"] {
+            let model = text.repeat(1_000_000);
+            let words = Problem::ModelNotFound { model }.to_string();
+            assert!(words.len() < 400 && words.ends_with("what it has."), "{words}");
+        }
+        let short = Problem::ModelNotFound { model: "é".repeat(100) }.to_string();
+        assert!(short.contains(&format!("'{}'", "é".repeat(100))), "{short}");
     }
 }
