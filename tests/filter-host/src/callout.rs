@@ -84,7 +84,16 @@ impl Asked {
 // === impl Reply ===
 
 impl Reply {
-    /// The reply as the filter sees it.
+    /// The headers and the body that a filter is shown. `None` where it is shown nothing.
+    #[must_use]
+    pub fn seen(self) -> Option<(HeaderMap, Vec<u8>)> {
+        match self.delivered() {
+            Delivered::Whole { headers, body, .. } => Some((headers, body)),
+            Delivered::Broken => None,
+        }
+    }
+
+    /// The reply as the VM gets it.
     pub(crate) fn delivered(self) -> Delivered {
         let words = "upstream connect error or disconnect/reset before headers. ";
         match self {

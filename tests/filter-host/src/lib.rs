@@ -1,7 +1,7 @@
 //! A proxy-wasm host on wasmtime that treats a filter as Envoy does, for tests of the built module: pausing
 //! and resuming, buffering with its double end, trailers, callouts that belong to the root context and every
 //! way in which they fail, shared data and metrics across VMs, traps and reloads. Time and randomness are
-//! the test's. It proxies nothing and opens no socket.
+//! the test's. It proxies nothing and opens no socket. [`world`] adds what surrounds the kt filter.
 //!
 //! ```no_run
 //! use kt_filter_host::{Host, Message, Reply};
@@ -29,9 +29,11 @@ mod message;
 mod metrics;
 mod random;
 mod shared_data;
+pub mod sidecar;
 mod state;
 mod stream;
 mod vm;
+pub mod world;
 
 pub use abi::{
     CALLOUT_REPLY_BYTES_MAX, LogLevel, MEMORY_BYTES_MAX, MetricKind, PAIRS_BYTES_MAX, PAIRS_MAX,

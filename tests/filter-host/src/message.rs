@@ -72,10 +72,29 @@ impl Message {
         Self { headers: HeaderMap::of([(":status", status.to_string())]), ..Self::default() }
     }
 
+    /// Its headers.
+    #[must_use]
+    pub const fn head(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Its body in one piece.
+    #[must_use]
+    pub fn whole_body(&self) -> Vec<u8> {
+        self.chunks.concat()
+    }
+
     /// Adds a header; one more value if it is there.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.add(name.as_bytes(), value.as_ref());
+        self
+    }
+
+    /// Sets a header to one value.
+    #[must_use]
+    pub fn replacing(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.headers.replace(name.as_bytes(), value.as_ref());
         self
     }
 

@@ -1,0 +1,105 @@
+//! No input traps the VM or makes its memory grow beyond its bound.
+
+use kt_filter_host::world::{chat, question, question_of};
+
+use super::{assert_clean, code, forwarded, replied, stored, world};
+
+const MIB: usize = 1 << 20;
+
+/// DESIGN section 8: L1 budget + 16 MB + three times the largest body.
+fn bound(l1_bytes: usize, body_bytes: usize) -> usize {
+    l1_bytes + 16 * MIB + 3 * body_bytes
+}
+
+#[test]
+fn two_hundred_large_bodies_cost_no_more_memory_than_three_of_them() {
+    let mut world = world();
+    let body_bytes = 5 * MIB;
+    let base = question_of(body_bytes - 64);
+    for at in 0..200 {
+        // Each its own request, so that nothing is remembered from the one before.
+        let body = base.replacen('{', &format!(r#"{{"seed":{at},"#), 1);
+        let stream = world.send(chat().body(body));
+        let _ = forwarded(&stream);
+    }
+    let l1_bytes = usize::try_from(world.sidecar.snapshot.cache.l1_bytes_max).unwrap();
+    let memory = world.worker().memory_bytes();
+    assert!(memory <= bound(l1_bytes, body_bytes), "{} MiB", memory / MIB);
+    assert_clean(&world);
+}
+
+#[test]
+fn a_full_l1_stays_within_its_budget() {
+    let mut world = world();
+    let answer = "x".repeat(100 << 10);
+    for at in 0..200 {
+        let request = || chat().body(question(&format!("question {at}")));
+        let _miss = world.send(request());
+        world.sidecar.stores_last(stored(&answer));
+        assert_eq!(replied(&world.send(request())).body.len(), answer.len());
+    }
+    let memory = world.worker().memory_bytes();
+    assert!(memory <= bound(4 * MIB, 0), "{} MiB", memory / MIB);
+    assert_clean(&world);
+}
+
+#[test]
+fn json_bombs_are_refused_or_passed_and_never_trap() {
+    let mut world = world();
+    let size = 8 * MIB;
+    let model = r#"{"model":"gpt-4o","messages":"#;
+    let rows = [
+        ("deep", "[".repeat(size)),
+        ("deep objects", "{\"a\":".repeat(size / 5)),
+        ("many values", format!("{model}[{}0]}}", "0,".repeat(size / 2))),
+        ("many empty arrays", format!("{model}[{}[]]}}", "[],".repeat(size / 3))),
+        ("many keys", {
+            let keys: String = (0..400_000).map(|at| format!(r#""k{at}":0,"#)).collect();
+            format!("{{{keys}\"model\":\"gpt-4o\",\"messages\":[]}}")
+        }),
+        ("one huge string", format!("{model}[],\"s\":\"{}\"}}", "x".repeat(size))),
+        ("escapes", format!("{model}[],\"s\":\"{}\"}}", "\\u0041".repeat(size / 6))),
+        ("one huge number", format!("{model}[],\"n\":{}}}", "9".repeat(size))),
+        ("a huge model", question("hi").replace("gpt-4o", &"m".repeat(size))),
+        ("spaces", format!("{}{}", " ".repeat(size), question("hi"))),
+        ("zero bytes", "\0".repeat(size)),
+        ("an open string", format!("\"{}", "x".repeat(size))),
+        ("surrogates", format!("{model}[],\"s\":\"{}\"}}", "\\ud800".repeat(size / 6))),
+    ];
+    for (name, body) in rows {
+        let stream = world.send(chat().body(&body));
+        if stream.is_local_reply() {
+            let answer = replied(&stream);
+            assert!((400..500).contains(&answer.status()), "{name}: {}", answer.status());
+            assert!(answer.body.len() < 64 << 10, "{name}: the refusal repeats the bomb");
+            let _ = code(&answer);
+        } else {
+            assert_eq!(forwarded(&stream).body.len(), body.len(), "{name}");
+        }
+    }
+    let memory = world.worker().memory_bytes();
+    assert!(memory <= bound(4 * MIB, size), "{} MiB", memory / MIB);
+    assert_clean(&world);
+}
+
+#[test]
+fn ten_thousand_clients_that_leave_leave_nothing_behind() {
+    let mut world = world();
+    let _warm = world.send(chat().body(question("warm")));
+    world.sidecar.by_hand.insert("/v1/admit");
+    let mut settled = 0;
+    for at in 0..10_000 {
+        let stream = world.worker().send(chat().body(question(&format!("{}", at % 100))));
+        stream.client_leaves();
+        for callout in world.worker().callouts() {
+            if callout.asked.path() == "/v1/admit" {
+                callout.answer(kt_filter_host::Reply::TimedOut);
+            }
+        }
+        if at == 5_000 {
+            settled = world.worker().memory_bytes();
+        }
+    }
+    assert_eq!(world.worker().memory_bytes(), settled);
+    assert_clean(&world);
+}
