@@ -90,6 +90,14 @@ impl Dialect {
         }
     }
 
+    /// Whether an event's data is the last word of a stream: what comes before it is the whole answer.
+    #[must_use]
+    pub fn ends_stream(self, data: &[u8]) -> bool {
+        match self {
+            Self::OpenAiChat => openai_chat::is_done(data),
+        }
+    }
+
     /// The body's part of the write rule (SEMANTICS, section 3). `body` is all that came, after a clean end
     /// of the transport; `client_limited` is what [`Self::read`] said of the request.
     ///

@@ -15,7 +15,7 @@ mod usage;
 
 pub(crate) use error::{error_body, error_event};
 pub use hide::UsageHider;
-pub(crate) use judge::judge;
+pub(crate) use judge::{is_done, judge};
 pub(crate) use replay::replay;
 pub(crate) use request::read;
 pub(crate) use splice::with_usage;

@@ -10,6 +10,7 @@ use sidecar_cache::http::socket::{Claim, Listening, with_ending};
 use sidecar_cache::service::reload::Watched;
 use sidecar_cache::service::upstream::Timeouts;
 use sidecar_cache::service::{Parts, Sidecar};
+use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::sqlite::SqliteKeys;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,8 +43,10 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         let tier = settings.snapshot.cache.tier;
         tracing::info!(?tier, "local: this sidecar belongs to one gateway and shares nothing");
     }
+    let clock = Clock::start();
     let sidecar = Sidecar::new(Parts {
-        clock: Clock::start(),
+        clock,
+        entries: Arc::new(MemoryEntries::new(clock, settings.memory)),
         settings,
         keys: Arc::new(SqliteKeys::open(&args.data_dir).map_err(one)?),
         upstream: Arc::new(Egress::default()),

@@ -27,7 +27,6 @@ use crate::clock::Clock;
 use crate::flight::{Epoch, Flights};
 use crate::metrics::{Metrics, Sight};
 use crate::random;
-use crate::store::memory::MemoryEntries;
 use crate::store::{EntryStore, PrincipalStore, StoreError};
 use crate::ticket::{TICKETS_MAX, Tickets};
 use admit::Grant;
@@ -61,6 +60,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The first configuration.
     pub settings: Settings,
+    /// Where entries are.
+    pub entries: Arc<dyn EntryStore>,
     /// Where keys are.
     pub keys: Arc<dyn PrincipalStore>,
     /// The way to providers.
@@ -77,9 +78,8 @@ impl Sidecar {
     /// # Errors
     /// Where there is no randomness for the epoch.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
-        let Parts { clock, settings, keys, upstream, timeouts } = parts;
+        let Parts { clock, settings, entries, keys, upstream, timeouts } = parts;
         let metrics = Arc::new(Metrics::default());
-        let entries: Arc<dyn EntryStore> = Arc::new(MemoryEntries::new(clock, settings.memory));
         Ok(Arc::new(Self {
             clock,
             metrics: Arc::clone(&metrics),

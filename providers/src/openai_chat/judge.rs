@@ -24,7 +24,7 @@ pub(crate) fn judge(
 }
 
 /// Whether data is the stream's last word.
-pub(super) fn is_done(data: &[u8]) -> bool {
+pub(crate) fn is_done(data: &[u8]) -> bool {
     data.trim_ascii() == b"[DONE]"
 }
 

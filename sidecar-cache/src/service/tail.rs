@@ -10,7 +10,7 @@ const HELD_BYTES_MAX: usize = 64 << 10;
 /// The end of one stream.
 #[derive(Debug)]
 pub(super) struct Tail {
-    last: &'static [u8],
+    dialect: Dialect,
     reader: Reader,
     /// The start of an event whose end has not come; once done, everything from the last event on.
     held: Vec<u8>,
@@ -21,10 +21,7 @@ pub(super) struct Tail {
 
 impl Tail {
     pub(super) fn new(dialect: Dialect) -> Self {
-        let last: &[u8] = match dialect {
-            Dialect::OpenAiChat => b"[DONE]",
-        };
-        Self { last, reader: Reader::default(), held: Vec::new(), is_done: false }
+        Self { dialect, reader: Reader::default(), held: Vec::new(), is_done: false }
     }
 
     /// Whether the last event has come.
@@ -38,7 +35,10 @@ impl Tail {
         while !self.is_done {
             let before = rest;
             let event = self.reader.next(&mut rest);
-            let ended = event.map(|event| event.data == Data::Whole(self.last));
+            let ended = event.map(|event| match event.data {
+                Data::Whole(data) => self.dialect.ends_stream(data),
+                Data::Absent | Data::TooLong => false,
+            });
             let taken = before.get(..before.len().saturating_sub(rest.len())).unwrap_or_default();
             self.held.extend_from_slice(taken);
             match ended {
@@ -64,8 +64,8 @@ mod tests {
     use super::*;
 
     const STREAM: &[u8] =
-        b": hello\n\ndata: {\"a\":1}\r\n\r\ndata: [DONE] \n\ndata: [DONE]\n\nmore";
-    const BEFORE: &[u8] = b": hello\n\ndata: {\"a\":1}\r\n\r\ndata: [DONE] \n\n";
+        b": hello\n\ndata: {\"a\":1}\r\n\r\ndata: [DONE].\n\ndata: [DONE]\n\nmore";
+    const BEFORE: &[u8] = b": hello\n\ndata: {\"a\":1}\r\n\r\ndata: [DONE].\n\n";
 
     #[test]
     fn everything_before_the_last_event_passes_however_it_is_split() {

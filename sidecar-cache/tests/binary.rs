@@ -1,0 +1,194 @@
+#![cfg(test)]
+//! The binary: it takes over from a dead one, not from a living one, and ends in order.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A folder with a configuration, and the sidecars that are started in it.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+/// A running sidecar; killed with the test.
+struct Running {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+const CONFIG: &str = "
+pack: {name: test, version: 0.1.0}
+gateway: {id: gw-a}
+providers:
+  targets:
+    - {id: openai-1, provider: openai, model: gpt-4o-mini, secret_key_ref: {env: KEY}}
+workflow_cache: {enabled: true, default_tier: org_shared_cache, org_shared_enabled: true}
+";
+
+// === impl Place ===
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("policy-config.yaml"), CONFIG).unwrap();
+        Self { folder }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("run/s.sock")
+    }
+
+    fn command(&self, socket: &Path, data: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sidecar-cache"));
+        command
+            .arg("--policy-config")
+            .arg(self.folder.path().join("policy-config.yaml"))
+            .arg("--socket")
+            .arg(socket)
+            .arg("--data-dir")
+            .arg(self.folder.path().join(data))
+            .args(["--listen", "none"])
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn start(&self) -> Running {
+        Running::ready(self.command(&self.socket(), "data"))
+    }
+
+    fn key_count(&self) -> usize {
+        self.admin("GET /v1/keys").matches("key_id").count()
+    }
+
+    fn admin(&self, request: &str) -> String {
+        let mut socket = UnixStream::connect(with_admin(&self.socket())).unwrap();
+        let body = r#"{"org":"acme"}"#;
+        let length = body.len();
+        write!(socket, "{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+        let mut reply = String::new();
+        socket.read_to_string(&mut reply).unwrap();
+        reply
+    }
+}
+
+fn with_admin(socket: &Path) -> PathBuf {
+    sidecar_cache::http::socket::with_ending(socket, ".admin")
+}
+
+// === impl Running ===
+
+impl Running {
+    fn ready(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut running = Self { child, log };
+        running.wait_for("\"ready\"");
+        running
+    }
+
+    /// Reads the log up to a line that contains `word`.
+    fn wait_for(&mut self, word: &str) -> String {
+        let mut line = String::new();
+        while !line.contains(word) {
+            line.clear();
+            let is_over = self.log.read_line(&mut line).unwrap() == 0;
+            assert!(!is_over, "the log ended without {word}");
+        }
+        line
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn end(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_killed_sidecar_is_replaced_and_its_keys_are_kept() {
+    let place = Place::new();
+    let mut first = place.start();
+    assert!(place.admin("POST /v1/keys").contains("201 Created"));
+    first.signal(Signal::KILL);
+    assert_eq!(first.end(), None);
+    assert!(place.socket().exists(), "it could not tidy up");
+    let _second = place.start();
+    assert_eq!(place.key_count(), 1);
+}
+
+#[test]
+fn a_living_sidecar_keeps_its_socket_and_its_data() {
+    let place = Place::new();
+    let _first = place.start();
+    let refused = |mut command: Command| {
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let message = refused(place.command(&place.socket(), "other-data"));
+    assert!(message.contains("another sidecar listens on"), "{message}");
+    let elsewhere = place.folder.path().join("other.sock");
+    let message = refused(place.command(&elsewhere, "data"));
+    assert!(message.contains("another sidecar uses the data folder"), "{message}");
+    assert_eq!(place.key_count(), 0, "the first one still answers");
+}
+
+#[test]
+fn a_signal_ends_it_in_order() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let place = Place::new();
+        let mut running = place.start();
+        running.signal(signal);
+        running.wait_for("\"stopped\"");
+        assert_eq!(running.end(), Some(0));
+        assert!(!place.socket().exists());
+        assert!(!with_admin(&place.socket()).exists());
+    }
+}
+
+#[test]
+fn a_bad_configuration_is_refused_with_its_line() {
+    let place = Place::new();
+    let path = place.folder.path().join("policy-config.yaml");
+    std::fs::write(path, CONFIG.replace("workflow_cache: {", "workflow_cache: {ttl: 1, ")).unwrap();
+    let output = place.command(&place.socket(), "data").output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(message.contains("policy-config.yaml:7") && message.contains("ttl"), "{message}");
+}
+
+#[test]
+fn a_saved_change_is_live_and_a_bad_one_keeps_the_last_good() {
+    let place = Place::new();
+    let path = place.folder.path().join("policy-config.yaml");
+    let mut running = place.start();
+    std::fs::write(&path, "nonsense: true").unwrap();
+    running.wait_for("bad configuration");
+    assert!(place.admin("GET /v1/status").contains(r#""status":"degraded""#));
+    std::fs::write(&path, CONFIG.replace("enabled: true,", "enabled: false,")).unwrap();
+    running.wait_for("configuration in use");
+    let status = place.admin("GET /v1/status");
+    assert!(status.contains(r#""status":"ok""#), "{status}");
+    assert!(status.contains(r#""cache_enabled":false"#), "{status}");
+}
+
+#[test]
+fn a_local_sidecar_shares_nothing() {
+    let place = Place::new();
+    let mut command = place.command(&place.socket(), "data");
+    command.arg("--local");
+    let _running = Running::ready(command);
+    assert!(place.admin("GET /v1/status").contains(r#""tier":"private_edge_cache""#));
+}

@@ -1,0 +1,246 @@
+//! Admit and the tickets that it gives: who gets in, on whose word, and what a miss is told.
+
+use std::time::Duration;
+
+use crate::support::*;
+use kt_contract::hex::Digest;
+use kt_contract::key::{CacheKey, CheckHash};
+use kt_contract::outcome::Reason;
+use kt_contract::principal::KeyHash;
+use kt_contract::problem::Problem;
+use kt_contract::wire::admit::{AdmitRequest, Admitted};
+use kt_contract::wire::explain::ExplainRequest;
+use kt_contract::wire::feed::GatewayIdentity;
+use sidecar_cache::service::Failure;
+use sidecar_cache::store::Address;
+use sidecar_cache::ticket::Holder;
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_is_refused_in_every_other_use() {
+    let group = group();
+    let key = group.key().await;
+    let wait = |millis| tokio::time::advance(Duration::from_millis(millis));
+
+    let (ticket, _) = group.ticket(group.ask(&key, CHAT)).await;
+    let refusal = group.lane(&ticket, CHAT_STREAM).await.unwrap_err();
+    assert_eq!(refusal.problem, Problem::TicketRefused, "another body");
+    let refusal = group.lane(&ticket, CHAT).await.unwrap_err();
+    assert_eq!(refusal.problem, Problem::TicketRefused, "spent on another body");
+
+    let (ticket, _) = group.ticket(group.ask(&key, CHAT)).await;
+    wait(2_000).await;
+    assert!(group.lane(&ticket, CHAT).await.is_err(), "too late");
+
+    for (what, other) in [
+        ("another gateway", Holder { peer: Some(42), ..holder() }),
+        ("another request", Holder { request_id: "ff".to_owned(), ..holder() }),
+    ] {
+        let (ticket, _) = group.ticket(group.ask(&key, CHAT)).await;
+        assert!(group.sidecar.enter(Some(&ticket), &other).is_err(), "{what}");
+        assert!(group.lane(&ticket, CHAT).await.is_err(), "{what} has spent it");
+    }
+    for made_up in [None, Some(""), Some("x"), Some("00000000000000000000000000000000")] {
+        assert!(group.sidecar.enter(made_up, &holder()).is_err(), "{made_up:?}");
+    }
+    assert_eq!(group.provider.count(), 0, "nobody was called for any of them");
+
+    let (ticket, _) = group.ticket(group.ask(&key, CHAT)).await;
+    wait(1_999).await;
+    group.lane(&ticket, CHAT).await.unwrap();
+    assert!(group.lane(&ticket, CHAT).await.is_err(), "twice");
+    assert_eq!(group.provider.count(), 1);
+    for (word, count) in
+        [("other-body", "1"), ("expired", "1"), ("other-holder", "2"), ("malformed", "3")]
+    {
+        let metric = format!("kt_tickets_refused_total{{reason=\"{word}\"}}");
+        assert_eq!(group.metric(&metric), count, "{word}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_key_is_out_with_the_next_request() {
+    let group = group();
+    let key = group.key().await;
+    group.fetch(&key, CHAT).await.unwrap();
+    assert!(group.is_cached(&key, CHAT).await);
+    group.sidecar.revoke_key(&key.principal.key_id).await.unwrap();
+    let decision = group.admit(group.ask(&key, CHAT)).await;
+    assert_eq!(decision, Admitted::Unauthenticated { revoked: true });
+    let stranger = Key { hash: KeyHash(Digest([9; 32])), ..key };
+    let decision = group.admit(group.ask(&stranger, CHAT)).await;
+    assert_eq!(decision, Admitted::Unauthenticated { revoked: false });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_miss_names_the_first_gate_that_differs_and_never_another_organization() {
+    let group = group();
+    let key = group.key().await;
+    group.fetch(&key, CHAT).await.unwrap();
+
+    let other_group = GatewayIdentity { group: Some("testers".to_owned()), ..gateway() };
+    let codebase = group.key_with(|key| key.codebases = vec!["acme/api".to_owned()]).await;
+    let entitlement = group.key_with(|key| key.entitlements = vec!["us".to_owned()]).await;
+    let own_group = group.key_with(|key| key.group = Some("testers".to_owned())).await;
+    let org = group.key_with(|key| key.org = "globex".to_owned()).await;
+    let mut policy = group.ask(&key, CHAT);
+    policy.gates.policy = Digest([1; 32]);
+    let other_model = CHAT.replace("gpt-4o-mini", "gpt-4o");
+    let unknown_field = CHAT.replacen('{', r#"{"x_new":1,"#, 1);
+    for (ask, expected) in [
+        (group.ask_at(&other_group, &key, CHAT), Reason::Group),
+        (group.ask(&own_group, CHAT), Reason::Group),
+        (group.ask(&codebase, CHAT), Reason::Codebase),
+        (group.ask(&entitlement, CHAT), Reason::Entitlement),
+        (group.ask(&key, &other_model), Reason::Model),
+        (resigned(&key, policy), Reason::Policy),
+        (group.ask(&key, &unknown_field), Reason::Request),
+        (group.ask(&org, CHAT), Reason::Request),
+    ] {
+        let (_, reason) = group.ticket(ask).await;
+        assert_eq!(reason, expected);
+    }
+    assert!(group.is_cached(&key, CHAT).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_nearest_entry_is_the_one_that_differs_last() {
+    for far_comes_first in [true, false] {
+        let group = group();
+        let far = group.key_with(|key| key.codebases = vec!["acme/api".to_owned()]).await;
+        let near = group.key_with(|key| key.entitlements = vec!["us".to_owned()]).await;
+        let order = if far_comes_first { [&far, &near] } else { [&near, &far] };
+        for key in order {
+            group.fetch(key, CHAT).await.unwrap();
+        }
+        let key = group.key().await;
+        let (_, reason) = group.ticket(group.ask(&key, CHAT)).await;
+        assert_eq!(reason, Reason::Entitlement, "far comes first: {far_comes_first}");
+    }
+}
+
+/// The request as an honest filter with other gates would send it.
+fn resigned(key: &Key, mut ask: AdmitRequest) -> AdmitRequest {
+    let keys = kt_contract::key::OrgKeys::derive(&key.principal.org);
+    ask.key = keys.cache_key(&ask.gates, &ask.request);
+    ask.check = keys.check_hash(&ask.gates, &ask.request);
+    ask
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_filter_computed_otherwise_is_served_without_the_cache() {
+    type Change = fn(&mut AdmitRequest);
+    let changes: [(&str, Change); 8] = [
+        ("key", |ask| ask.key = CacheKey(Digest([1; 32]))),
+        ("check", |ask| ask.check = CheckHash(Digest([1; 32]))),
+        ("key", |ask| ask.request.digest = Digest([1; 32])),
+        ("check", |ask| ask.request.check = Digest([1; 32])),
+        ("org", |ask| ask.gates.org = "globex".to_owned()),
+        ("codebase", |ask| ask.gates.codebases = set(&["acme/secret"])),
+        ("entitlement", |ask| ask.gates.entitlements = set(&["eu", "us"])),
+        ("group", |ask| {
+            let key_id = "gk_other".to_owned();
+            ask.gates.scope = kt_contract::gates::Scope::PrivateEdge { key_id };
+        }),
+    ];
+    for (what, change) in changes {
+        let group = group();
+        let key = group.key().await;
+        group.fetch(&key, CHAT).await.unwrap();
+        let mut ask = group.ask(&key, CHAT);
+        change(&mut ask);
+        let (ticket, reason) = group.ticket(ask).await;
+        assert_eq!(reason, Reason::Corrupt, "{what}");
+        group.lane(&ticket, CHAT).await.unwrap();
+        assert_eq!(group.provider.count(), 2, "{what}: not read");
+        assert_eq!(group.metric("kt_fills_total"), "1", "{what}: not stored");
+        let metric = format!("kt_gate_mismatch_total{{reason=\"{what}\"}}");
+        assert_eq!(group.metric(&metric), "1");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tampered_entry_is_a_miss_and_gone() {
+    let group = group();
+    let key = group.key().await;
+    group.fetch(&key, CHAT).await.unwrap();
+    let (at, mut bytes) = group.entries.last();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    group.entries.smuggle(at, bytes).await;
+    let (_, reason) = group.ticket(group.ask(&key, CHAT)).await;
+    assert_eq!(reason, Reason::Corrupt);
+    assert_eq!(group.metric("kt_corrupt_total"), "1");
+    let (_, reason) = group.ticket(group.ask(&key, CHAT)).await;
+    assert_eq!(reason, Reason::Request, "it was removed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_under_a_foreign_key_is_a_security_event_and_gone() {
+    let group = group();
+    let key = group.key().await;
+    let other = group.key_with(|key| key.entitlements = vec!["us".to_owned()]).await;
+    let stranger = group.key_with(|key| key.org = "globex".to_owned()).await;
+    group.fetch(&key, CHAT).await.unwrap();
+    let (_, bytes) = group.entries.last();
+    for (victim, reason, metric) in [
+        (&other, Reason::Entitlement, "kt_gate_mismatch_total{reason=\"entitlement\"}"),
+        (&stranger, Reason::Corrupt, "kt_corrupt_total"),
+    ] {
+        let ask = group.ask(victim, CHAT);
+        let at = Address { key: ask.key, request: ask.request.digest };
+        group.entries.smuggle(at, bytes.clone()).await;
+        assert_eq!(group.ticket(ask).await.1, reason);
+        assert_eq!(group.metric(metric), "1");
+        assert!(!group.is_cached(victim, CHAT).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_wire_version_is_refused_with_both_versions() {
+    let group = group();
+    let key = group.key().await;
+    let mut ask = group.ask(&key, CHAT);
+    ask.version = 9;
+    let failure = group.sidecar.admit(ask, PEER).await.unwrap_err();
+    assert!(matches!(failure, Failure::WireVersion { theirs: 9, ours: 1 }), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn explain_says_what_admit_would_and_names_the_other_organization() {
+    let group = group();
+    let key = group.key().await;
+    let explain = |key: &Key, body: &str| ExplainRequest {
+        key_id: key.principal.key_id.clone(),
+        gateway: gateway(),
+        path: "/v1/chat/completions".to_owned(),
+        codebase: None,
+        body: body.to_owned(),
+    };
+    let reply = group.sidecar.explain(&explain(&key, CHAT)).await.unwrap();
+    let ask = group.ask(&key, CHAT);
+    assert_eq!((reply.key, reply.check, &reply.gates), (ask.key, ask.check, &ask.gates));
+    assert_eq!((reply.outcome.as_str(), reply.reason), ("miss", Reason::Request));
+    assert_eq!(reply.target, "openai-1");
+
+    group.fetch(&key, CHAT).await.unwrap();
+    let reply = group.sidecar.explain(&explain(&key, CHAT_STREAM)).await.unwrap();
+    assert_eq!((reply.outcome.as_str(), reply.reason), ("hit", Reason::Shared));
+
+    let other = group.key_with(|key| key.entitlements = vec!["us".to_owned()]).await;
+    let reply = group.sidecar.explain(&explain(&other, CHAT)).await.unwrap();
+    assert_eq!(reply.reason, Reason::Entitlement);
+    assert_eq!(reply.nearest, Some(ask.gates));
+
+    let stranger = group.key_with(|key| key.org = "globex".to_owned()).await;
+    let reply = group.sidecar.explain(&explain(&stranger, CHAT)).await.unwrap();
+    assert_eq!((reply.outcome.as_str(), reply.reason, reply.nearest), ("miss", Reason::Org, None));
+
+    for (what, bad) in [
+        ("an unknown model", explain(&key, &CHAT.replace("gpt-4o-mini", "x"))),
+        ("no JSON", explain(&key, "{")),
+        ("an unknown path", ExplainRequest { path: "/v2".to_owned(), ..explain(&key, CHAT) }),
+        ("no such key", ExplainRequest { key_id: "gk_0".to_owned(), ..explain(&key, CHAT) }),
+    ] {
+        assert!(group.sidecar.explain(&bad).await.is_err(), "{what}");
+    }
+}

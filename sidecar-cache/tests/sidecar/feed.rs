@@ -1,0 +1,132 @@
+//! The change feed: at once when there is something, after the hold when there is nothing.
+
+use std::time::Duration;
+
+use crate::support::*;
+use kt_contract::limits::FEED_HOLD;
+use kt_contract::wire::feed::{Event, FeedReply, FeedRequest};
+use sidecar_cache::service::settings::Settings;
+use tokio::time::Instant;
+
+fn first_poll() -> FeedRequest {
+    FeedRequest {
+        version: kt_contract::wire::VERSION,
+        gateway: gateway(),
+        epoch: None,
+        seq: 0,
+        snapshot: None,
+    }
+}
+
+fn next_poll(reply: &FeedReply, snapshot: &str) -> FeedRequest {
+    FeedRequest {
+        epoch: Some(reply.epoch.clone()),
+        seq: reply.seq,
+        snapshot: Some(snapshot.to_owned()),
+        ..first_poll()
+    }
+}
+
+const HOLD: Duration = Duration::from_millis(FEED_HOLD.0);
+
+#[tokio::test(start_paused = true)]
+async fn a_new_worker_is_told_everything_at_once() {
+    let group = group();
+    let start = Instant::now();
+    let reply = group.sidecar.poll_feed(&first_poll()).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(reply.snapshot, Some(group.snapshot()));
+    assert!(reply.reset);
+    assert_eq!(group.sidecar.status().gateways[0].gateway, gateway());
+    assert_eq!(group.metric("kt_gateways"), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_knows_all_is_held() {
+    let group = group();
+    let reply = group.sidecar.poll_feed(&first_poll()).await.unwrap();
+    let poll = next_poll(&reply, &group.snapshot().version);
+    let start = Instant::now();
+    let reply = group.sidecar.poll_feed(&poll).await.unwrap();
+    assert!(start.elapsed() >= HOLD);
+    assert_eq!((reply.snapshot, reply.events, reply.reset), (None, vec![], false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_wakes_the_held_and_is_told_once() {
+    let group = group();
+    let key = group.key().await;
+    let version = group.snapshot().version;
+    let reply = group.sidecar.poll_feed(&first_poll()).await.unwrap();
+    let poll = next_poll(&reply, &version);
+    let start = Instant::now();
+    let revoke = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        group.sidecar.revoke_key(&key.principal.key_id).await.unwrap();
+    };
+    let (reply, ()) = tokio::join!(group.sidecar.poll_feed(&poll), revoke);
+    let reply = reply.unwrap();
+    assert!(start.elapsed() < HOLD, "{:?}", start.elapsed());
+    assert_eq!(reply.events, [Event::Principal { key: key.hash }]);
+    let reply = group.sidecar.poll_feed(&next_poll(&reply, &version)).await.unwrap();
+    assert_eq!(reply.events, []);
+    // Another worker has not heard of it yet.
+    let reply = group.sidecar.poll_feed(&poll).await.unwrap();
+    assert_eq!(reply.events.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_configuration_wakes_the_held_and_a_bad_one_does_not() {
+    let group = group();
+    let reply = group.sidecar.poll_feed(&first_poll()).await.unwrap();
+    let poll = next_poll(&reply, &group.snapshot().version);
+    let start = Instant::now();
+    let fault = || Err(vec!["test.yaml:3: nonsense".to_owned()]);
+    let (reply, ()) =
+        tokio::join!(group.sidecar.poll_feed(&poll), group.sidecar.reconfigure(fault()));
+    assert_eq!(reply.unwrap().snapshot, None);
+    assert!(start.elapsed() >= HOLD);
+    assert_eq!(group.sidecar.status().config_errors, ["test.yaml:3: nonsense"]);
+    assert_eq!(group.metric("kt_degraded"), "1");
+
+    let mut changed = group.snapshot();
+    changed.version = "another".to_owned();
+    let settings = Settings { snapshot: changed.clone().into(), ..settings() };
+    let start = Instant::now();
+    let (reply, ()) =
+        tokio::join!(group.sidecar.poll_feed(&poll), group.sidecar.reconfigure(Ok(settings)));
+    assert_eq!(reply.unwrap().snapshot, Some(changed));
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert!(group.sidecar.status().config_errors.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_of_another_epoch_starts_over() {
+    let group = group();
+    let reply = group.sidecar.poll_feed(&first_poll()).await.unwrap();
+    let version = group.snapshot().version;
+    for (what, poll) in [
+        (
+            "another epoch",
+            FeedRequest { epoch: Some("old".to_owned()), ..next_poll(&reply, &version) },
+        ),
+        ("a number from the future", FeedRequest { seq: 99, ..next_poll(&reply, &version) }),
+    ] {
+        let start = Instant::now();
+        let again = group.sidecar.poll_feed(&poll).await.unwrap();
+        assert!(again.reset, "{what}");
+        assert_eq!(start.elapsed(), Duration::ZERO, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn smaller_bounds_of_a_new_configuration_evict_at_once() {
+    let group = group();
+    let key = group.key().await;
+    group.fetch(&key, CHAT).await.unwrap();
+    assert_eq!(group.sidecar.status().entries, 1);
+    let mut smaller = settings();
+    smaller.memory.bytes_max = 10;
+    group.sidecar.reconfigure(Ok(smaller)).await;
+    assert_eq!(group.sidecar.status().entries, 0);
+}

@@ -1,0 +1,14 @@
+//! The sidecar from outside. One binary for all of it, so that it links once.
+
+#[cfg(test)]
+mod admit;
+#[cfg(test)]
+mod entry_stores;
+#[cfg(test)]
+mod feed;
+#[cfg(test)]
+mod lane;
+#[cfg(test)]
+mod sockets;
+#[cfg(test)]
+mod support;

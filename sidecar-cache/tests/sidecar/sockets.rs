@@ -1,0 +1,524 @@
+//! The same over real sockets: HTTP/1.1 and HTTP/2 in front, a gateway's egress behind. No clock is paused
+//! and nothing waits for a while: every step waits for the one before it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use kt_contract::outcome::Reason;
+use kt_contract::wire::admin::{ErrorReply, KeyCreated, KeyList};
+use kt_contract::wire::admit::{AdmitRequest, Admitted};
+use kt_contract::wire::feed::{FeedReply, FeedRequest, GatewayIdentity};
+use kt_contract::wire::headers;
+use kt_contract::wire::principal::{PrincipalReply, PrincipalRequest};
+use sidecar_cache::clock::Clock;
+use sidecar_cache::http::egress::Egress;
+use sidecar_cache::http::serve;
+use sidecar_cache::http::socket::Listening;
+use sidecar_cache::service::upstream::Timeouts;
+use sidecar_cache::service::{Parts, Sidecar};
+use sidecar_cache::store::memory::MemoryEntries;
+use sidecar_cache::store::sqlite::SqliteKeys;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+
+use crate::support::*;
+
+/// A sidecar that listens, and a gateway with an egress.
+struct Wired {
+    group: Group,
+    data: PathBuf,
+    admin: PathBuf,
+    egress: Calls,
+    _folder: tempfile::TempDir,
+}
+
+/// Requests that arrived at the egress, each waiting for its answer.
+struct Calls(mpsc::UnboundedReceiver<ArrivedCall>);
+
+struct ArrivedCall {
+    path: String,
+    headers: HeaderMap,
+    body: Bytes,
+    answer: tokio::sync::oneshot::Sender<Response<Acting>>,
+}
+
+/// A body that is fed from the test. Dropping the sender without an end breaks it off, once what came
+/// before has been written.
+struct Acting {
+    steps: mpsc::UnboundedReceiver<Option<Bytes>>,
+    is_written: bool,
+}
+
+impl http_body::Body for Acting {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        match self.steps.poll_recv(context) {
+            Poll::Ready(Some(Some(bytes))) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            Poll::Ready(Some(None)) => Poll::Ready(None),
+            Poll::Ready(None) if std::mem::replace(&mut self.is_written, true) => {
+                Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
+            }
+            Poll::Ready(None) => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+type Feeding = mpsc::UnboundedSender<Option<Bytes>>;
+
+fn provider_head(content_type: &str) -> http::response::Builder {
+    Response::builder()
+        .header("content-type", content_type)
+        .header("x-kt-details", "via_upstream")
+        .header("set-cookie", "tracks=you")
+        .header("x-request-id", "req_provider")
+        .header("openai-organization", "org-secret")
+        .header("x-ratelimit-remaining-requests", "9")
+}
+
+// === impl ArrivedCall ===
+
+impl ArrivedCall {
+    fn answer_with(self, head: http::response::Builder) -> Feeding {
+        let (feeding, steps) = mpsc::unbounded_channel();
+        self.answer.send(head.body(Acting { steps, is_written: false }).unwrap()).ok();
+        feeding
+    }
+
+    fn answer_whole(self, head: http::response::Builder, body: &str) {
+        let feeding = self.answer_with(head);
+        feeding.send(Some(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
+        feeding.send(None).unwrap();
+    }
+}
+
+fn listen_as_egress(path: &Path) -> Calls {
+    let (arrived, calls) = mpsc::unbounded_channel();
+    let listener = UnixListener::bind(path).unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let arrived = arrived.clone();
+            let service = service_fn(move |request: Request<Incoming>| {
+                let arrived = arrived.clone();
+                async move {
+                    let (head, body) = request.into_parts();
+                    let body = body.collect().await.unwrap().to_bytes();
+                    let (answer, answered) = tokio::sync::oneshot::channel();
+                    let path = head.uri.path().to_owned();
+                    arrived.send(ArrivedCall { path, headers: head.headers, body, answer }).ok();
+                    answered.await
+                }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(connection);
+        }
+    });
+    Calls(calls)
+}
+
+async fn wired() -> Wired {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::start();
+    let (data, admin) = (folder.path().join("s.sock"), folder.path().join("s.sock.admin"));
+    let sidecar = Sidecar::new(Parts {
+        clock,
+        settings: settings(),
+        entries: Arc::new(MemoryEntries::new(clock, settings().memory)),
+        keys: Arc::new(SqliteKeys::open(&folder.path().join("data")).unwrap()),
+        upstream: Arc::new(Egress::default()),
+        timeouts: Timeouts::default(),
+    })
+    .unwrap();
+    tokio::spawn(serve::data(Arc::clone(&sidecar), Listening::on(&data).await.unwrap()));
+    tokio::spawn(serve::admin(Arc::clone(&sidecar), Listening::on(&admin).await.unwrap()));
+    let socket = folder.path().join("egress.sock");
+    let egress = listen_as_egress(&socket);
+    let wired = Wired { group: Group::around(sidecar), data, admin, egress, _folder: folder };
+    wired.poll(&identity(&socket)).await;
+    wired
+}
+
+fn identity(egress: &Path) -> GatewayIdentity {
+    GatewayIdentity { egress: egress.to_string_lossy().into_owned(), ..gateway() }
+}
+
+/// Sends one request on a connection of its own, as Envoy's clusters do: HTTP/2 with prior knowledge.
+async fn send(socket: &Path, request: Request<Full<Bytes>>) -> Response<Incoming> {
+    let stream = TokioIo::new(UnixStream::connect(socket).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    sender.send_request(request).await.unwrap()
+}
+
+async fn send_http1(socket: &Path, request: Request<Full<Bytes>>) -> Response<Incoming> {
+    let stream = TokioIo::new(UnixStream::connect(socket).await.unwrap());
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    sender.send_request(request).await.unwrap()
+}
+
+fn post(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    Request::post(format!("http://sidecar{path}")).body(Full::new(body.into())).unwrap()
+}
+
+async fn json<T: serde::de::DeserializeOwned>(response: Response<Incoming>) -> T {
+    serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
+}
+
+fn header<'a>(response: &'a Response<Incoming>, name: &str) -> Option<&'a str> {
+    response.headers().get(name).map(|value| value.to_str().unwrap())
+}
+
+// === impl Wired ===
+
+impl Wired {
+    async fn poll(&self, gateway: &GatewayIdentity) -> FeedReply {
+        let poll = FeedRequest {
+            version: 1,
+            gateway: gateway.clone(),
+            epoch: None,
+            seq: 0,
+            snapshot: None,
+        };
+        json(send(&self.data, post("/v1/feed", serde_json::to_vec(&poll).unwrap())).await).await
+    }
+
+    async fn admit(&self, ask: &AdmitRequest) -> (Admitted, Response<Incoming>) {
+        let response = send(&self.data, post("/v1/admit", serde_json::to_vec(ask).unwrap())).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(header(&response, headers::MARKER), Some("1"));
+        let decision = serde_json::from_str(header(&response, headers::ADMIT).unwrap()).unwrap();
+        (decision, response)
+    }
+
+    async fn ticket(&self, ask: &AdmitRequest) -> String {
+        let (decision, _) = self.admit(ask).await;
+        let Admitted::Lane { ticket, .. } = decision else { panic!("no lane: {decision:?}") };
+        ticket
+    }
+
+    fn lane_request(ticket: &str, body: &str) -> Request<Full<Bytes>> {
+        let mut request = post("/v1/chat/completions", Bytes::copy_from_slice(body.as_bytes()));
+        let map = request.headers_mut();
+        map.insert(headers::TICKET, ticket.parse().unwrap());
+        map.insert(headers::REQUEST_ID, REQUEST_ID.parse().unwrap());
+        map.insert("openai-beta", "assistants=v2".parse().unwrap());
+        map.insert("authorization", "Bearer kt_gk_secret".parse().unwrap());
+        map.insert("x-anything", "else".parse().unwrap());
+        request
+    }
+
+    async fn lane(&self, ticket: &str, body: &str) -> Response<Incoming> {
+        send(&self.data, Self::lane_request(ticket, body)).await
+    }
+}
+
+#[tokio::test]
+async fn a_request_walks_the_whole_way_and_its_answer_is_a_hit() {
+    let mut wired = wired().await;
+    let key = wired.group.key().await;
+    let ask = wired.group.ask(&key, CHAT);
+    let ticket = wired.ticket(&ask).await;
+    let provider = async {
+        let call = wired.egress.0.recv().await.unwrap();
+        let sent = (call.path.clone(), call.headers.clone(), call.body.clone());
+        call.answer_whole(provider_head("application/json"), JSON);
+        sent
+    };
+    let request = send(&wired.data, Wired::lane_request(&ticket, CHAT));
+    let (response, (path, sent, body)) = tokio::join!(request, provider);
+
+    assert_eq!((path.as_str(), body.as_ref()), ("/v1/chat/completions", CHAT.as_bytes()));
+    let mut names: Vec<_> = sent.keys().map(http::HeaderName::as_str).collect();
+    names.sort_unstable();
+    let allowed = [
+        "accept-encoding",
+        "content-length",
+        "content-type",
+        "host",
+        "openai-beta",
+        "user-agent",
+        "x-kt-target",
+        "x-request-id",
+    ];
+    assert_eq!(names, allowed, "nothing else goes upstream");
+    assert_eq!(sent["x-kt-target"], "openai-1");
+    assert_eq!(sent["accept-encoding"], "identity");
+
+    let mut names: Vec<_> = response.headers().keys().map(http::HeaderName::as_str).collect();
+    names.sort_unstable();
+    let allowed = [
+        "cache-status",
+        "content-length",
+        "content-type",
+        "date",
+        "x-cache-status",
+        "x-fabric-attached",
+        "x-kt-served-by",
+        "x-kt-wire",
+        "x-request-id",
+    ];
+    assert_eq!(names, allowed, "nothing else comes down");
+    assert_eq!(header(&response, "x-cache-status"), Some("miss"));
+    assert_eq!(header(&response, "cache-status"), Some("kt; fwd=miss; detail=request"));
+    assert_eq!(header(&response, "x-request-id"), Some(REQUEST_ID));
+    assert_eq!(header(&response, "x-kt-served-by"), Some("openai/gpt-4o-mini"));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), JSON);
+
+    let (decision, response) = wired.admit(&ask).await;
+    assert!(matches!(decision, Admitted::Hit { .. }), "{decision:?}");
+    assert_eq!(header(&response, "content-type"), Some("application/json"));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), JSON);
+}
+
+#[tokio::test]
+async fn a_stream_is_live_and_a_broken_one_ends_with_an_error_and_a_reset() {
+    let mut wired = wired().await;
+    let key = wired.group.key().await;
+    for (is_http1, name) in [(false, "HTTP/2"), (true, "HTTP/1.1")] {
+        let ticket = wired.ticket(&wired.group.ask(&key, CHAT_STREAM)).await;
+        let request = Wired::lane_request(&ticket, CHAT_STREAM);
+        let data = wired.data.clone();
+        let response = tokio::spawn(async move {
+            if is_http1 { send_http1(&data, request).await } else { send(&data, request).await }
+        });
+        let call = wired.egress.0.recv().await.unwrap();
+        let feeding = call.answer_with(provider_head("text/event-stream"));
+        let (first, second) = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2);
+        feeding.send(Some(first.to_owned().into())).unwrap();
+        let mut body = response.await.unwrap().into_body();
+        // The client has the first event while the provider is still silent about the second.
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), first, "{name}");
+        feeding.send(Some(second.to_owned().into())).unwrap();
+        drop(feeding);
+        let mut rest = Vec::new();
+        let end = loop {
+            match body.frame().await {
+                Some(Ok(frame)) => rest.extend_from_slice(&frame.into_data().unwrap()),
+                Some(Err(error)) => break Some(error),
+                None => break None,
+            }
+        };
+        let rest = String::from_utf8(rest).unwrap();
+        assert!(rest.starts_with(second) && rest.contains("upstream_cut_short"), "{name}: {rest}");
+        assert!(end.is_some(), "{name}: never a clean end");
+    }
+    assert!(!wired.group.is_cached(&key, CHAT_STREAM).await);
+}
+
+#[tokio::test]
+async fn a_client_that_resets_its_stream_cancels_the_call_upstream() {
+    let mut wired = wired().await;
+    let key = wired.group.key().await;
+    let ticket = wired.ticket(&wired.group.ask(&key, CHAT_STREAM)).await;
+    let data = wired.data.clone();
+    let request = Wired::lane_request(&ticket, CHAT_STREAM);
+    let response = tokio::spawn(async move { send(&data, request).await });
+    let call = wired.egress.0.recv().await.unwrap();
+    let feeding = call.answer_with(provider_head("text/event-stream"));
+    feeding.send(Some(CHUNKS.into())).unwrap();
+    drop(response.await.unwrap());
+    feeding.closed().await;
+    wired.group.sidecar.drained().await;
+    assert_eq!(wired.group.metric("kt_flights"), "0");
+}
+
+#[tokio::test]
+async fn a_cut_json_answer_is_a_clean_error_in_the_dialect() {
+    let mut wired = wired().await;
+    let key = wired.group.key().await;
+    let ticket = wired.ticket(&wired.group.ask(&key, CHAT)).await;
+    let data = wired.data.clone();
+    let request = Wired::lane_request(&ticket, CHAT);
+    let response = tokio::spawn(async move { send(&data, request).await });
+    let feeding =
+        wired.egress.0.recv().await.unwrap().answer_with(provider_head("application/json"));
+    feeding.send(Some(JSON[..100].to_owned().into())).unwrap();
+    drop(feeding);
+    let response = response.await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+    assert_eq!(header(&response, "retry-after"), Some("1"));
+    assert_eq!(header(&response, "x-cache-status"), Some("miss"));
+    assert_eq!(header(&response, headers::MARKER), Some("1"));
+    let body: serde_json::Value = json(response).await;
+    assert_eq!(body["error"]["code"], "upstream_cut_short");
+}
+
+#[tokio::test]
+async fn an_errors_status_body_and_retry_after_are_the_providers() {
+    let mut wired = wired().await;
+    let key = wired.group.key().await;
+    let ticket = wired.ticket(&wired.group.ask(&key, CHAT)).await;
+    let error =
+        r#"{"error":{"message":"Rate limit","type":"requests","code":"rate_limit_exceeded"}}"#;
+    let provider = async {
+        let head = provider_head("application/json").status(429).header("retry-after", "20");
+        wired.egress.0.recv().await.unwrap().answer_whole(head, error);
+    };
+    let (response, ()) =
+        tokio::join!(send(&wired.data, Wired::lane_request(&ticket, CHAT)), provider);
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(header(&response, "retry-after"), Some("20"));
+    assert_eq!(header(&response, "set-cookie"), None);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), error);
+}
+
+#[tokio::test]
+async fn another_gateways_egress_is_used_where_the_first_is_gone() {
+    let mut wired = wired().await;
+    let key = wired.group.key().await;
+    let gone = GatewayIdentity { id: "gw-b".to_owned(), ..identity(Path::new("/nowhere.sock")) };
+    wired.poll(&gone).await;
+    let ask = wired.group.ask_at(&gone, &key, CHAT);
+    let ticket = wired.ticket(&ask).await;
+    let provider = async {
+        wired.egress.0.recv().await.unwrap().answer_whole(provider_head("application/json"), JSON);
+    };
+    let (response, ()) =
+        tokio::join!(send(&wired.data, Wired::lane_request(&ticket, CHAT)), provider);
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn without_any_egress_the_answer_is_503() {
+    let wired = wired().await;
+    let key = wired.group.key().await;
+    let gone = identity(Path::new("/nowhere.sock"));
+    wired.poll(&gone).await;
+    let ticket = wired.ticket(&wired.group.ask(&key, CHAT)).await;
+    let response = wired.lane(&ticket, CHAT).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(header(&response, "retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn a_made_up_ticket_is_refused_whatever_the_path() {
+    let wired = wired().await;
+    for path in ["/v1/chat/completions", "/v1/admit", "/"] {
+        let mut request = post(path, "{}");
+        request.headers_mut().insert(headers::TICKET, "0".repeat(32).parse().unwrap());
+        let response = send(&wired.data, request).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        let body: serde_json::Value = json(response).await;
+        assert_eq!(body["error"]["code"], "ticket_refused", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_bound_is_413() {
+    let wired = wired().await;
+    let key = wired.group.key().await;
+    let ticket = wired.ticket(&wired.group.ask(&key, CHAT)).await;
+    let response = wired.lane(&ticket, &"x".repeat((32 << 20) + 1)).await;
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn the_wire_refuses_what_is_no_message() {
+    let wired = wired().await;
+    for (what, request, status, code) in [
+        ("no JSON", post("/v1/admit", "{"), 400, "invalid_message"),
+        (
+            "an unknown field",
+            post("/v1/principal", r#"{"version":1,"x":2}"#),
+            400,
+            "invalid_message",
+        ),
+        ("no such path", post("/v1/nothing", "{}"), 404, "unknown_path"),
+        ("the admin API", post("/v1/keys", "{}"), 404, "unknown_path"),
+        (
+            "GET",
+            Request::get("http://sidecar/v1/feed").body(Full::default()).unwrap(),
+            405,
+            "method_not_allowed",
+        ),
+    ] {
+        let response = send(&wired.data, request).await;
+        assert_eq!(response.status(), status, "{what}");
+        assert_eq!(header(&response, headers::MARKER), Some("1"), "{what}");
+        assert_eq!(json::<ErrorReply>(response).await.error.code, code, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn keys_are_made_looked_up_and_revoked_over_the_admin_socket() {
+    let wired = wired().await;
+    let request = post("/v1/keys", r#"{"org":"acme","codebases":["acme/web"]}"#);
+    let response = send_http1(&wired.admin, request).await;
+    assert_eq!(response.status(), StatusCode::CREATED);
+    let created: KeyCreated = json(response).await;
+    let hash = kt_contract::gateway_key::GatewayKey::parse(&created.key).unwrap().hash();
+    let ask = serde_json::to_vec(&PrincipalRequest { version: 1, key: hash }).unwrap();
+    let reply = json(send(&wired.data, post("/v1/principal", ask.clone())).await).await;
+    assert!(matches!(reply, PrincipalReply::Known { principal } if principal.org == "acme"));
+
+    let list = Request::get("http://sidecar/v1/keys").body(Full::default()).unwrap();
+    let list: KeyList = json(send_http1(&wired.admin, list).await).await;
+    assert_eq!(list.keys.len(), 1);
+    let path = format!("/v1/keys/{}/revoke", created.key_id);
+    assert_eq!(send_http1(&wired.admin, post(&path, "")).await.status(), StatusCode::OK);
+    let reply: PrincipalReply = json(send(&wired.data, post("/v1/principal", ask)).await).await;
+    assert_eq!(reply, PrincipalReply::Revoked);
+
+    for (request, status) in [
+        (post("/v1/keys", r#"{"org":""}"#), StatusCode::BAD_REQUEST),
+        (post("/v1/keys/gk_nobody/revoke", ""), StatusCode::NOT_FOUND),
+        (post("/v1/status", ""), StatusCode::METHOD_NOT_ALLOWED),
+        (post("/v1/admit", "{}"), StatusCode::NOT_FOUND),
+    ] {
+        assert_eq!(send_http1(&wired.admin, request).await.status(), status);
+    }
+}
+
+#[tokio::test]
+async fn the_public_listener_has_health_and_metrics_and_nothing_else() {
+    let wired = wired().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve::public(Arc::clone(&wired.group.sidecar), listener));
+    let ask = async |path: &str| {
+        let stream = TokioIo::new(tokio::net::TcpStream::connect(address).await.unwrap());
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request =
+            Request::get(path).header("host", "x").body(Full::<Bytes>::default()).unwrap();
+        sender.send_request(request).await.unwrap()
+    };
+    let health: serde_json::Value = json(ask("/health").await).await;
+    assert_eq!(health["status"], "ok");
+    assert_eq!(ask("/metrics").await.status(), StatusCode::OK);
+    for path in ["/", "/v1/keys", "/v1/status", "/v1/admit"] {
+        assert_eq!(ask(path).await.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_is_good_for_its_process_only() {
+    let wired = wired().await;
+    let key = wired.group.key().await;
+    // Given to process 41, used by this one.
+    let (ticket, reason) = wired.group.ticket(wired.group.ask(&key, CHAT)).await;
+    assert_eq!(reason, Reason::Request);
+    let response = wired.lane(&ticket, CHAT).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(wired.group.metric("kt_tickets_refused_total{reason=\"other-holder\"}"), "1");
+}

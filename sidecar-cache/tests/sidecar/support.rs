@@ -1,0 +1,498 @@
+//! A sidecar without sockets: keys in a list, a provider by script, and entries that can be tampered with.
+//! With tokio's clock paused, hours pass in no time and nothing in here sleeps for real.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kt_contract::hex::Digest;
+use kt_contract::identify::{self, Ask};
+use kt_contract::json;
+use kt_contract::key::OrgKeys;
+use kt_contract::outcome::Reason;
+use kt_contract::principal::{KeyHash, Principal};
+use kt_contract::snapshot::Snapshot;
+use kt_contract::time::{Millis, UnixMillis};
+use kt_contract::wire::admit::{AdmitRequest, Admitted};
+use kt_contract::wire::feed::{GatewayIdentity, Role};
+use kt_providers::Dialect;
+use sidecar_cache::clock::Clock;
+use sidecar_cache::service::lane::{Head, Piece, Refusal, Reply};
+use sidecar_cache::service::settings::Settings;
+use sidecar_cache::service::upstream::{
+    Answered, Broken, Call, CallFailed, Coming, Pieces, Timeouts, Upstream,
+};
+use sidecar_cache::service::{Parts, Sidecar};
+use sidecar_cache::store::memory::MemoryEntries;
+use sidecar_cache::store::{
+    Address, Answer, Bounds, EntryStore, Held, KeyRecord, Lookup, PrincipalStore, Revoked,
+};
+use sidecar_cache::ticket::Holder;
+use tokio::sync::mpsc::Receiver;
+
+pub(crate) const CHAT: &str =
+    r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}"#;
+pub(crate) const CHAT_STREAM: &str =
+    r#"{"model":"gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+pub(crate) const CHAT_STREAM_USAGE: &str = r#"{"model":"gpt-4o-mini","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"hi"}]}"#;
+
+pub(crate) const JSON: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"gpt-4o-mini-2024-07-18","choices":[{"index":0,"message":{"role":"assistant","content":"hello","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12},"system_fingerprint":"fp"}"#;
+pub(crate) const CHUNKS: &str = "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o-mini\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"hello\"},\"finish_reason\":null}],\"usage\":null}\n\ndata: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o-mini\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n";
+pub(crate) const USAGE_CHUNK: &str = "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o-mini\",\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":7,\"total_tokens\":12}}\n\n";
+pub(crate) const DONE: &str = "data: [DONE]\n\n";
+
+/// What the provider sends when it is asked for usage.
+pub(crate) fn sse() -> String {
+    [CHUNKS, USAGE_CHUNK, DONE].concat()
+}
+
+/// What a client that has not asked for usage gets.
+pub(crate) fn sse_without_usage() -> String {
+    [CHUNKS, DONE].concat()
+}
+
+pub(crate) const PEER: Option<i32> = Some(41);
+pub(crate) const REQUEST_ID: &str = "000102030405060708090a0b0c0d0e0f";
+
+/// A sidecar and all that is around it.
+pub(crate) struct Group {
+    pub(crate) sidecar: Arc<Sidecar>,
+    pub(crate) provider: Arc<Provider>,
+    pub(crate) entries: Arc<Shelved>,
+}
+
+/// A gateway key and who stands behind it.
+#[derive(Clone)]
+pub(crate) struct Key {
+    pub(crate) hash: KeyHash,
+    pub(crate) principal: Principal,
+}
+
+/// An answer as its client saw it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) head: Head,
+    pub(crate) body: Vec<u8>,
+    /// Whether it ended with its end.
+    pub(crate) has_end: bool,
+}
+
+pub(crate) fn settings() -> Settings {
+    SETTINGS.clone()
+}
+
+static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
+    let yaml = "
+pack: {name: test, version: 0.1.0}
+gateway: {id: gw-a}
+providers:
+  targets:
+    - {id: openai-1, provider: openai, models: [gpt-4o-mini, gpt-4o], secret_key_ref: {env: KEY}}
+workflow_cache:
+  enabled: true
+  default_tier: org_shared_cache
+  org_shared_enabled: true
+  ttl_seconds: 3600
+  max_entry_tokens: 1000
+";
+    let loaded = kt_contract::config::load("test.yaml", yaml).unwrap();
+    Settings::of(&loaded.config, false)
+});
+
+pub(crate) fn gateway() -> GatewayIdentity {
+    GatewayIdentity {
+        id: "gw-a".to_owned(),
+        role: Role::Primary,
+        group: Some("coders".to_owned()),
+        egress: "/run/egress-gw-a.sock".to_owned(),
+    }
+}
+
+pub(crate) fn group() -> Group {
+    let clock = Clock::start();
+    let settings = settings();
+    let provider = Arc::new(Provider::default());
+    let entries = Arc::new(Shelved::new(clock, settings.memory));
+    let sidecar = Sidecar::new(Parts {
+        clock,
+        settings,
+        entries: Arc::clone(&entries) as Arc<dyn EntryStore>,
+        keys: Arc::new(Keys::default()),
+        upstream: Arc::clone(&provider) as Arc<dyn Upstream>,
+        timeouts: Timeouts::default(),
+    });
+    Group { sidecar: sidecar.unwrap(), provider, entries }
+}
+
+// === impl Group ===
+
+impl Group {
+    /// Around a sidecar that has its own provider and entries.
+    pub(crate) fn around(sidecar: Arc<Sidecar>) -> Self {
+        let entries = Arc::new(Shelved::new(Clock::start(), settings().memory));
+        Self { sidecar, provider: Arc::default(), entries }
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        settings().snapshot.as_ref().clone()
+    }
+
+    /// A key of `acme`, as the simplest of cases.
+    pub(crate) async fn key(&self) -> Key {
+        self.key_with(|_| {}).await
+    }
+
+    pub(crate) async fn key_with(
+        &self,
+        change: impl FnOnce(&mut kt_contract::wire::admin::KeyRequest),
+    ) -> Key {
+        let mut request = kt_contract::wire::admin::KeyRequest {
+            org: "acme".to_owned(),
+            team: None,
+            user: Some("ada".to_owned()),
+            agent: None,
+            group: None,
+            codebases: vec!["acme/web".to_owned()],
+            entitlements: vec!["eu".to_owned()],
+        };
+        change(&mut request);
+        let created = self.sidecar.create_key(request).await.unwrap();
+        let key = kt_contract::gateway_key::GatewayKey::parse(&created.key).unwrap();
+        let listed = self.sidecar.list_keys().await.unwrap().keys;
+        let entry = listed.into_iter().find(|entry| entry.principal.key_id == created.key_id);
+        Key { hash: key.hash(), principal: entry.unwrap().principal }
+    }
+
+    /// What the filter of `gw-a` says of a request.
+    pub(crate) fn ask(&self, key: &Key, body: &str) -> AdmitRequest {
+        self.ask_at(&gateway(), key, body)
+    }
+
+    pub(crate) fn ask_at(&self, gateway: &GatewayIdentity, key: &Key, body: &str) -> AdmitRequest {
+        let dialect = Dialect::OpenAiChat;
+        let bounds = json::Bounds { depth_max: 64, nodes_max: 10_000 };
+        let node = json::parse(body.as_bytes(), bounds).unwrap();
+        let asked = dialect.read(&node).unwrap();
+        let snapshot = self.snapshot();
+        let route = snapshot.models.route(&asked.model).unwrap();
+        let ask = Ask { dialect: dialect.as_str(), path: dialect.path(), route, codebase: None };
+        let gates = identify::gates(&key.principal, gateway, &snapshot, ask).unwrap();
+        let keys = OrgKeys::derive(&key.principal.org);
+        let request = keys.request_digests(&node, dialect.left_out(), &[]);
+        AdmitRequest {
+            version: kt_contract::wire::VERSION,
+            request_id: REQUEST_ID.to_owned(),
+            gateway: gateway.id.clone(),
+            principal: key.hash,
+            key: keys.cache_key(&gates, &request),
+            check: keys.check_hash(&gates, &request),
+            gates,
+            request,
+            body: Digest(*blake3::hash(body.as_bytes()).as_bytes()),
+            target: route.target.clone(),
+            reply: asked.reply,
+            client_limited: asked.client_limited,
+            bypass: None,
+        }
+    }
+
+    pub(crate) async fn admit(&self, ask: AdmitRequest) -> Admitted {
+        self.sidecar.admit(ask, PEER).await.unwrap().decision
+    }
+
+    /// The ticket and the reason of a request that must take the lane.
+    pub(crate) async fn ticket(&self, ask: AdmitRequest) -> (String, Reason) {
+        let decision = self.admit(ask).await;
+        let Admitted::Lane { ticket, reason } = decision else { panic!("no lane: {decision:?}") };
+        (ticket, reason)
+    }
+
+    /// The inline hit of a request that must have one.
+    pub(crate) async fn hit(&self, ask: AdmitRequest) -> Bytes {
+        let admission = self.sidecar.admit(ask, PEER).await.unwrap();
+        assert!(matches!(admission.decision, Admitted::Hit { .. }), "{:?}", admission.decision);
+        admission.body
+    }
+
+    /// Sends a request down the lane, until its head is there.
+    pub(crate) async fn lane(&self, ticket: &str, body: &str) -> Result<Reply, Refusal> {
+        let entered = self.sidecar.enter(Some(ticket), &holder())?;
+        self.sidecar.serve(entered, Vec::new(), Bytes::copy_from_slice(body.as_bytes())).await
+    }
+
+    /// Asks and reads the answer of the lane to its end.
+    pub(crate) async fn fetch(&self, key: &Key, body: &str) -> Result<Seen, Refusal> {
+        let (ticket, _) = self.ticket(self.ask(key, body)).await;
+        Ok(read(self.lane(&ticket, body).await?).await)
+    }
+
+    /// Whether the same request, whoever asks, would be served from the cache.
+    pub(crate) async fn is_cached(&self, key: &Key, body: &str) -> bool {
+        matches!(self.admit(self.ask(key, body)).await, Admitted::Hit { .. })
+    }
+
+    /// The value of a metric, by its whole name with labels.
+    pub(crate) fn metric(&self, name: &str) -> String {
+        let text = self.sidecar.render_metrics();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or("0").to_owned()
+    }
+}
+
+pub(crate) fn holder() -> Holder {
+    Holder { request_id: REQUEST_ID.to_owned(), peer: PEER }
+}
+
+/// Reads an answer to its end.
+pub(crate) async fn read(reply: Reply) -> Seen {
+    match reply {
+        Reply::Whole(head, body) => Seen { head, body: body.to_vec(), has_end: true },
+        Reply::Stream(head, mut pieces) => {
+            let mut body = Vec::new();
+            let has_end = read_on(&mut pieces, &mut body).await;
+            Seen { head, body, has_end }
+        }
+    }
+}
+
+/// Reads on to the end, and says whether there is one.
+pub(crate) async fn read_on(pieces: &mut Receiver<Piece>, body: &mut Vec<u8>) -> bool {
+    while let Some(piece) = pieces.recv().await {
+        match piece {
+            Piece::Bytes(bytes) => body.extend_from_slice(&bytes),
+            Piece::End => return true,
+        }
+    }
+    false
+}
+
+/// A provider that does what it is told, in order. Without a script it answers like a good one.
+#[derive(Default)]
+pub(crate) struct Provider {
+    script: Mutex<VecDeque<Scripted>>,
+    calls: Mutex<Vec<Call>>,
+    cancelled: Arc<AtomicUsize>,
+}
+
+/// One answer.
+#[derive(Clone)]
+pub(crate) struct Scripted {
+    pub(crate) fails: Option<CallFailed>,
+    pub(crate) head_after: Duration,
+    pub(crate) status: u16,
+    pub(crate) details: Option<&'static str>,
+    pub(crate) content_type: &'static str,
+    pub(crate) content_encoding: Option<&'static str>,
+    pub(crate) retry_after: Option<&'static str>,
+    pub(crate) acts: Vec<Act>,
+}
+
+/// What a body does next.
+#[derive(Clone)]
+pub(crate) enum Act {
+    Bytes(Bytes),
+    Wait(Duration),
+    Break,
+}
+
+pub(crate) fn bytes(text: &str) -> Act {
+    Act::Bytes(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+pub(crate) fn answers_json(body: &str) -> Scripted {
+    Scripted {
+        fails: None,
+        head_after: Duration::ZERO,
+        status: 200,
+        details: Some("via_upstream"),
+        content_type: "application/json",
+        content_encoding: None,
+        retry_after: None,
+        acts: vec![bytes(body)],
+    }
+}
+
+pub(crate) fn answers_sse(acts: Vec<Act>) -> Scripted {
+    Scripted { content_type: "text/event-stream; charset=utf-8", acts, ..answers_json("") }
+}
+
+// === impl Provider ===
+
+impl Provider {
+    pub(crate) fn next(&self, scripted: Scripted) {
+        self.script.lock().unwrap().push_back(scripted);
+    }
+
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.calls.lock().unwrap().len()
+    }
+
+    /// How many calls were dropped before their end.
+    pub(crate) fn cancelled(&self) -> usize {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+}
+
+impl Upstream for Provider {
+    fn call(&self, call: Call) -> Coming<'_, Result<Answered, CallFailed>> {
+        let is_stream = std::str::from_utf8(&call.body).unwrap().contains(r#""stream":true"#);
+        self.calls.lock().unwrap().push(call);
+        let scripted = self.script.lock().unwrap().pop_front().unwrap_or_else(|| {
+            if is_stream { answers_sse(vec![bytes(&sse())]) } else { answers_json(JSON) }
+        });
+        let cancelled = Arc::clone(&self.cancelled);
+        Box::pin(async move {
+            tokio::time::sleep(scripted.head_after).await;
+            if let Some(failed) = scripted.fails {
+                return Err(failed);
+            }
+            let own = |text: Option<&str>| text.map(str::to_owned);
+            Ok(Answered {
+                status: scripted.status,
+                details: own(scripted.details),
+                content_type: own(Some(scripted.content_type)),
+                content_encoding: own(scripted.content_encoding),
+                retry_after: own(scripted.retry_after),
+                body: Box::pin(Body { acts: scripted.acts.into(), is_over: false, cancelled }),
+            })
+        })
+    }
+}
+
+struct Body {
+    acts: VecDeque<Act>,
+    is_over: bool,
+    cancelled: Arc<AtomicUsize>,
+}
+
+impl Pieces for Body {
+    fn next(mut self: Pin<&mut Self>) -> Coming<'_, Option<Result<Bytes, Broken>>> {
+        Box::pin(async move {
+            loop {
+                match self.acts.front().cloned() {
+                    Some(Act::Wait(length)) => {
+                        tokio::time::sleep(length).await;
+                        self.acts.pop_front();
+                    }
+                    Some(Act::Bytes(bytes)) => {
+                        self.acts.pop_front();
+                        return Some(Ok(bytes));
+                    }
+                    Some(Act::Break) => {
+                        self.is_over = true;
+                        return Some(Err(Broken));
+                    }
+                    None => {
+                        self.is_over = true;
+                        return None;
+                    }
+                }
+            }
+        })
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.cancelled.fetch_add(usize::from(!self.is_over), Ordering::SeqCst);
+    }
+}
+
+/// Gateway keys in a list.
+#[derive(Default)]
+pub(crate) struct Keys {
+    records: Mutex<Vec<KeyRecord>>,
+}
+
+impl PrincipalStore for Keys {
+    fn find(&self, hash: KeyHash) -> Answer<'_, Option<KeyRecord>> {
+        let records = self.records.lock().unwrap();
+        let found = records.iter().find(|record| record.hash == hash).cloned();
+        Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn find_named(&self, key_id: String) -> Answer<'_, Option<KeyRecord>> {
+        let records = self.records.lock().unwrap();
+        let found = records.iter().find(|record| record.principal.key_id == key_id).cloned();
+        Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn add(&self, record: KeyRecord) -> Answer<'_, ()> {
+        self.records.lock().unwrap().push(record);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn revoke(&self, key_id: String, at: UnixMillis) -> Answer<'_, Revoked> {
+        let mut records = self.records.lock().unwrap();
+        let found = records.iter_mut().find(|record| record.principal.key_id == key_id);
+        let revoked = found.map_or(Revoked::Unknown, |record| {
+            record.revoked_at.get_or_insert(at);
+            Revoked::Done(record.hash)
+        });
+        Box::pin(std::future::ready(Ok(revoked)))
+    }
+
+    fn list(&self) -> Answer<'_, Vec<KeyRecord>> {
+        Box::pin(std::future::ready(Ok(self.records.lock().unwrap().clone())))
+    }
+}
+
+/// A memory store whose entries can be changed behind everybody's back.
+pub(crate) struct Shelved {
+    inner: MemoryEntries,
+    filled: Mutex<Vec<(Address, Vec<u8>)>>,
+}
+
+impl Shelved {
+    fn new(clock: Clock, bounds: Bounds) -> Self {
+        Self { inner: MemoryEntries::new(clock, bounds), filled: Mutex::default() }
+    }
+
+    /// The last entry that was filled.
+    pub(crate) fn last(&self) -> (Address, Vec<u8>) {
+        self.filled.lock().unwrap().last().unwrap().clone()
+    }
+
+    /// Puts bytes where they do not belong.
+    pub(crate) async fn smuggle(&self, at: Address, bytes: Vec<u8>) {
+        self.inner.fill(at, bytes, Millis(1_000_000)).await.unwrap();
+    }
+}
+
+impl EntryStore for Shelved {
+    fn lookup(&self, at: Address) -> Answer<'_, Lookup> {
+        self.inner.lookup(at)
+    }
+
+    fn fill(&self, at: Address, bytes: Vec<u8>, fresh: Millis) -> Answer<'_, ()> {
+        self.filled.lock().unwrap().push((at, bytes.clone()));
+        self.inner.fill(at, bytes, fresh)
+    }
+
+    fn purge(&self, at: Address) -> Answer<'_, ()> {
+        self.inner.purge(at)
+    }
+
+    fn near(&self, request: Digest, count: usize) -> Answer<'_, Vec<Bytes>> {
+        self.inner.near(request, count)
+    }
+
+    fn bound(&self, bounds: Bounds) -> Answer<'_, ()> {
+        self.inner.bound(bounds)
+    }
+
+    fn held(&self) -> Held {
+        self.inner.held()
+    }
+}
+
+pub(crate) fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
