@@ -10,6 +10,7 @@ use kt_providers::Dialect;
 
 use crate::head::{Head, members, trimmed};
 use crate::identity;
+use crate::quoted::quoted_bytes;
 use crate::request_id::RequestId;
 
 /// A request for an answer, without its body.
@@ -58,10 +59,7 @@ impl Ask {
 /// Only JSON is read, and only as it is: what a policy has to see must not hide in a compressed body.
 fn json_uncompressed(head: Head<'_>) -> Result<(), Problem> {
     let refused = |what: &str, value: &[u8], instead: &str| Problem::UnsupportedMedia {
-        what: format!(
-            "The {what} '{}' is not read here; send {instead}.",
-            String::from_utf8_lossy(value)
-        ),
+        what: format!("The {what} '{}' is not read here; send {instead}.", quoted_bytes(value)),
     };
     for value in head.all("content-type") {
         let media = value.split(|byte| *byte == b';').next().unwrap_or_default();

@@ -7,6 +7,10 @@ use kt_contract::problem::Problem;
 use kt_contract::wire::headers;
 
 use crate::head::{Head, trimmed};
+use crate::quoted::quoted_bytes;
+
+/// The longest codebase that a client may name.
+const CODEBASE_BYTES_MAX: usize = 256;
 
 const BEARER: &[u8] = b"bearer";
 
@@ -34,13 +38,14 @@ pub fn key(head: Head<'_>) -> Result<KeyHash, Problem> {
 pub fn codebase(head: Head<'_>) -> Result<Option<&str>, Problem> {
     let mut hints = head.all(headers::CODEBASE).map(trimmed);
     let Some(first) = hints.next() else { return Ok(None) };
-    let refused = |value: &[u8]| Problem::CodebaseNotAllowed {
-        codebase: String::from_utf8_lossy(value).into_owned(),
-    };
+    let refused = |value: &[u8]| Problem::CodebaseNotAllowed { codebase: quoted_bytes(value) };
     if let Some(other) = hints.find(|other| *other != first) {
         return Err(refused(other));
     }
-    std::str::from_utf8(first).map(Some).map_err(|_| refused(first))
+    match std::str::from_utf8(first) {
+        Ok(hint) if hint.len() <= CODEBASE_BYTES_MAX => Ok(Some(hint)),
+        Ok(_) | Err(_) => Err(refused(first)),
+    }
 }
 
 /// The token of a bearer credential. Another scheme is a credential too: one that is no gateway key.
@@ -117,7 +122,7 @@ mod tests {
         };
         assert_eq!(hint(&[]), Ok(None));
         assert_eq!(hint(&[b"acme/web", b" acme/web "]), Ok(Some("acme/web".to_owned())));
-        for bad in [&[&b"a"[..], &b"b"[..]][..], &[b"\xff"]] {
+        for bad in [&[&b"a"[..], &b"b"[..]][..], &[b"\xff"], &[&[b'a'; 257]]] {
             assert!(matches!(hint(bad), Err(Problem::CodebaseNotAllowed { .. })), "{bad:?}");
         }
     }

@@ -21,6 +21,7 @@ pub mod pairs;
 mod phase;
 mod plan;
 pub mod principals;
+mod quoted;
 mod reply;
 pub mod request_id;
 pub mod sidecar;

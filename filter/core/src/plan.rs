@@ -18,6 +18,7 @@ use kt_contract::wire::feed::GatewayIdentity;
 use crate::ask::Ask;
 use crate::l1::L1Key;
 use crate::principals::Known;
+use crate::quoted::quoted;
 
 /// The name of the one input policy that decides about models.
 const MODEL_ALLOWLIST: &str = "model-allowlist";
@@ -115,13 +116,13 @@ impl Plan {
 
 /// The route of a model that may be asked for.
 fn allowed<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a ModelRoute, Problem> {
-    let not_found = || Problem::ModelNotFound { model: model.to_owned() };
+    let not_found = || Problem::ModelNotFound { model: quoted(model) };
     let route = snapshot.models.route(model).ok_or_else(not_found)?;
     match &snapshot.policy.model_allowlist {
         Some(list) if !list.contains(model) => Err(Problem::PolicyBlocked {
             policy: MODEL_ALLOWLIST.to_owned(),
             status: snapshot.policy.block_status,
-            what: format!("the model '{model}' is not on the list"),
+            what: format!("the model '{}' is not on the list", quoted(model)),
         }),
         Some(_) | None => Ok(route),
     }

@@ -12,6 +12,7 @@ use crate::counter::Counter;
 use crate::event::Event;
 use crate::head::Head;
 use crate::identity;
+use crate::quoted::quoted_bytes;
 use crate::reply;
 use crate::request_id::RequestId;
 use crate::turn::{Next, Turn};
@@ -46,7 +47,7 @@ fn request(head: Head<'_>, end: bool, request_id: RequestId, turn: &mut Turn<'_>
             turn.reply(reply, log)
         }
         Recognized::Unknown => {
-            let path = String::from_utf8_lossy(path).into_owned();
+            let path = quoted_bytes(path);
             turn.refuse(FALLBACK, &Problem::UnknownPath { path }, log)
         }
         Recognized::WrongMethod { allow } => {
