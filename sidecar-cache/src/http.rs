@@ -3,6 +3,7 @@
 
 mod admin;
 mod body;
+pub mod closing;
 mod data;
 pub mod egress;
 mod lane;

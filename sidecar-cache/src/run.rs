@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sidecar_cache::clock::Clock;
+use sidecar_cache::http::closing::Closing;
 use sidecar_cache::http::egress::Egress;
 use sidecar_cache::http::serve;
 use sidecar_cache::http::socket::{Claim, Listening, with_ending};
@@ -19,6 +20,9 @@ use crate::args::{Args, Listen};
 
 /// How long running answers may take after the signal to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// How long connections may then take to write what they have and close.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// What is wrong, for the person who started it; most often one line.
 type Faults = Vec<String>;
@@ -56,15 +60,18 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
 
     let data = Listening::on(&args.socket).await.map_err(one)?;
     let admin = Listening::on(&with_ending(&args.socket, ".admin")).await.map_err(one)?;
+    let connections = Closing::default();
+    let mut listeners = Vec::new();
     if let Listen::On(address) = args.listen {
         let listener =
             TcpListener::bind(address).await.map_err(|error| one(format!("{address}: {error}")))?;
-        tokio::spawn(serve::public(Arc::clone(&sidecar), listener));
+        let public = serve::public(Arc::clone(&sidecar), listener, connections.open());
+        listeners.push(tokio::spawn(public));
     }
     let watching = Arc::clone(&sidecar);
     tokio::spawn(async move { watching.watch(watched).await });
-    let data = tokio::spawn(serve::data(Arc::clone(&sidecar), data));
-    let admin = tokio::spawn(serve::admin(Arc::clone(&sidecar), admin));
+    listeners.push(tokio::spawn(serve::data(Arc::clone(&sidecar), data, connections.open())));
+    listeners.push(tokio::spawn(serve::admin(Arc::clone(&sidecar), admin, connections.open())));
     tracing::info!(socket = %args.socket.display(), "ready");
 
     tokio::select! {
@@ -79,12 +86,13 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
     };
-    tracing::info!(is_drained, "stopped");
     // Aborted and awaited, so that their sockets are removed.
-    for task in [data, admin] {
-        task.abort();
-        let _ = task.await;
+    for listener in listeners {
+        listener.abort();
+        let _ = listener.await;
     }
+    let is_closed = tokio::time::timeout(CLOSE_MAX, connections.close()).await.is_ok();
+    tracing::info!(is_drained, is_closed, "stopped");
     Ok(())
 }
 

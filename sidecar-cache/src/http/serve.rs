@@ -1,8 +1,9 @@
 //! Listeners and connections. A connection that fails is its own business; a listener that fails for a
-//! moment goes on.
+//! moment goes on. Connections are watched, so that an orderly end waits until all is written.
 
 use std::convert::Infallible;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 
+use super::closing::Open;
 use super::socket::Listening;
 use super::{Answer, admin, data, public};
 use crate::service::Sidecar;
@@ -27,30 +29,44 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Serves the data socket, HTTP/1.1 and HTTP/2 alike.
-pub async fn data(sidecar: Arc<Sidecar>, listening: Listening) {
+pub async fn data(sidecar: Arc<Sidecar>, listening: Listening, open: Open) {
     loop {
         let Some((stream, peer)) = accepted(listening.accept().await).await else { continue };
         let sidecar = Arc::clone(&sidecar);
-        connection(stream, move |request| data::answer(Arc::clone(&sidecar), peer, request));
+        let handle = move |request| data::answer(Arc::clone(&sidecar), peer, request);
+        connection(stream, Trusted::Yes, open.clone(), handle);
     }
 }
 
 /// Serves the admin socket.
-pub async fn admin(sidecar: Arc<Sidecar>, listening: Listening) {
+pub async fn admin(sidecar: Arc<Sidecar>, listening: Listening, open: Open) {
     loop {
         let Some((stream, _)) = accepted(listening.accept().await).await else { continue };
         let sidecar = Arc::clone(&sidecar);
-        connection(stream, move |request| admin::answer(Arc::clone(&sidecar), request));
+        let handle = move |request| admin::answer(Arc::clone(&sidecar), request);
+        connection(stream, Trusted::Yes, open.clone(), handle);
     }
 }
 
 /// Serves health and metrics.
-pub async fn public(sidecar: Arc<Sidecar>, listener: TcpListener) {
+pub async fn public(sidecar: Arc<Sidecar>, listener: TcpListener, open: Open) {
     loop {
         let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
         let sidecar = Arc::clone(&sidecar);
-        connection(stream, move |request| std::future::ready(public::answer(&sidecar, &request)));
+        let handle = move |request: Request<Incoming>| {
+            std::future::ready(public::answer(&sidecar, &request))
+        };
+        connection(stream, Trusted::No, open.clone(), handle);
     }
+}
+
+/// Whether the other end may keep a connection open without saying anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trusted {
+    /// A pool of Envoy's: closing an idle connection would race with its next request.
+    Yes,
+    /// Anybody.
+    No,
 }
 
 async fn accepted<T>(result: io::Result<T>) -> Option<T> {
@@ -64,7 +80,7 @@ async fn accepted<T>(result: io::Result<T>) -> Option<T> {
     }
 }
 
-fn connection<S, H, F>(stream: S, handle: H)
+fn connection<S, H, F>(stream: S, trusted: Trusted, mut open: Open, handle: H)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
@@ -72,7 +88,8 @@ where
 {
     tokio::spawn(async move {
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+        let head_timeout = (trusted == Trusted::No).then_some(HEAD_TIMEOUT);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -83,8 +100,16 @@ where
             let answer = handle(request);
             async move { Ok::<_, Infallible>(answer.await) }
         });
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = open.closing() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
         // What the other end did wrong is the other end's business.
-        if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+        if let Err(error) = ended {
             tracing::debug!(error, "a connection failed");
         }
     });

@@ -19,6 +19,7 @@ use kt_contract::wire::feed::{FeedReply, FeedRequest, GatewayIdentity};
 use kt_contract::wire::headers;
 use kt_contract::wire::principal::{PrincipalReply, PrincipalRequest};
 use sidecar_cache::clock::Clock;
+use sidecar_cache::http::closing::Closing;
 use sidecar_cache::http::egress::Egress;
 use sidecar_cache::http::serve;
 use sidecar_cache::http::socket::Listening;
@@ -37,6 +38,8 @@ struct Wired {
     data: PathBuf,
     admin: PathBuf,
     egress: Calls,
+    connections: Closing,
+    listeners: tokio::task::JoinSet<()>,
     _folder: tempfile::TempDir,
 }
 
@@ -146,11 +149,23 @@ async fn wired() -> Wired {
         timeouts: Timeouts::default(),
     })
     .unwrap();
-    tokio::spawn(serve::data(Arc::clone(&sidecar), Listening::on(&data).await.unwrap()));
-    tokio::spawn(serve::admin(Arc::clone(&sidecar), Listening::on(&admin).await.unwrap()));
+    let connections = Closing::default();
+    let listening = Listening::on(&data).await.unwrap();
+    let mut listeners = tokio::task::JoinSet::new();
+    listeners.spawn(serve::data(Arc::clone(&sidecar), listening, connections.open()));
+    let listening = Listening::on(&admin).await.unwrap();
+    listeners.spawn(serve::admin(Arc::clone(&sidecar), listening, connections.open()));
     let socket = folder.path().join("egress.sock");
     let egress = listen_as_egress(&socket);
-    let wired = Wired { group: Group::around(sidecar), data, admin, egress, _folder: folder };
+    let wired = Wired {
+        group: Group::around(sidecar),
+        data,
+        admin,
+        egress,
+        connections,
+        listeners,
+        _folder: folder,
+    };
     wired.poll(&identity(&socket)).await;
     wired
 }
@@ -494,7 +509,11 @@ async fn the_public_listener_has_health_and_metrics_and_nothing_else() {
     let wired = wired().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve::public(Arc::clone(&wired.group.sidecar), listener));
+    tokio::spawn(serve::public(
+        Arc::clone(&wired.group.sidecar),
+        listener,
+        wired.connections.open(),
+    ));
     let ask = async |path: &str| {
         let stream = TokioIo::new(tokio::net::TcpStream::connect(address).await.unwrap());
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
@@ -521,4 +540,29 @@ async fn a_ticket_is_good_for_its_process_only() {
     let response = wired.lane(&ticket, CHAT).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(wired.group.metric("kt_tickets_refused_total{reason=\"other-holder\"}"), "1");
+}
+
+#[tokio::test]
+async fn an_orderly_end_waits_until_all_is_written() {
+    let mut wired = wired().await;
+    let key = wired.group.key().await;
+    let ticket = wired.ticket(&wired.group.ask(&key, CHAT_STREAM)).await;
+    let data = wired.data.clone();
+    let request = Wired::lane_request(&ticket, CHAT_STREAM);
+    let response = tokio::spawn(async move { send(&data, request).await });
+    let call = wired.egress.0.recv().await.unwrap();
+    let feeding = call.answer_with(provider_head("text/event-stream"));
+    feeding.send(Some(CHUNKS.into())).unwrap();
+    let body = response.await.unwrap().into_body();
+    let end = async {
+        wired.group.sidecar.drained().await;
+        wired.listeners.shutdown().await;
+        wired.connections.close().await;
+    };
+    let provider = async {
+        feeding.send(Some(format!("{USAGE_CHUNK}{DONE}").into())).unwrap();
+        feeding.send(None).unwrap();
+    };
+    let ((), body, ()) = tokio::join!(end, body.collect(), provider);
+    assert_eq!(body.unwrap().to_bytes(), sse_without_usage());
 }
