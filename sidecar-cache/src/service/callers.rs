@@ -116,8 +116,11 @@ impl Remembered {
 #[cfg(test)]
 mod tests {
     use kt_contract::hex::Digest;
+    use kt_contract::time::UnixMillis;
+    use tokio::sync::Notify;
 
     use super::*;
+    use crate::store::{Answer, Revoked};
 
     fn caller() -> Arc<Caller> {
         let principal = Principal {
@@ -131,6 +134,55 @@ mod tests {
             entitlements: Default::default(),
         };
         Arc::new(Caller { principal, keys: OrgKeys::derive("acme") })
+    }
+
+    /// A store that answers when it is told to, with what was true when it was asked.
+    #[derive(Default)]
+    struct Slow {
+        is_asked: Notify,
+        may_answer: Notify,
+    }
+
+    impl PrincipalStore for Slow {
+        fn find(&self, hash: KeyHash) -> Answer<'_, Option<KeyRecord>> {
+            Box::pin(async move {
+                self.is_asked.notify_one();
+                self.may_answer.notified().await;
+                let principal = caller().principal.clone();
+                let created_at = UnixMillis(0);
+                Ok(Some(KeyRecord { hash, principal, created_at, revoked_at: None }))
+            })
+        }
+
+        fn find_named(&self, _: String) -> Answer<'_, Option<KeyRecord>> {
+            Box::pin(std::future::ready(Ok(None)))
+        }
+
+        fn add(&self, _: KeyRecord) -> Answer<'_, ()> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn revoke(&self, _: String, _: UnixMillis) -> Answer<'_, Revoked> {
+            Box::pin(std::future::ready(Ok(Revoked::Unknown)))
+        }
+
+        fn list(&self) -> Answer<'_, Vec<KeyRecord>> {
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_a_revocation_is_not_remembered_after_it() {
+        let store = Arc::new(Slow::default());
+        let callers = Callers::new(Arc::clone(&store) as Arc<dyn PrincipalStore>);
+        let revoke = async {
+            store.is_asked.notified().await;
+            callers.forget(&key(1));
+            store.may_answer.notify_one();
+        };
+        let (resolved, ()) = tokio::join!(callers.resolve(key(1)), revoke);
+        assert!(matches!(resolved, Ok(Resolved::Known(_))), "asked before it was revoked");
+        assert!(lock(&callers.remembered).recall(&key(1)).is_none());
     }
 
     fn key(number: usize) -> KeyHash {
