@@ -153,3 +153,24 @@ pub(crate) fn fingerprint(ask: &Ask, body: &Digest) -> Digest {
     }
     Digest(*hasher.finalize().as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    use super::*;
+
+    /// The digests that BLAKE3's authors publish, because the module computes them by other instructions
+    /// than the sidecar does.
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_digest_is_the_same_by_whatever_instructions() {
+        for (length, digest) in [
+            (1_024, "42214739f095a406f3fc83deb889744ac00df831c10daa55189b5d121c855af7"),
+            (2_048, "e776b6028c7cd22a4d0ba182a8bf62205d2ef576467e838ed6f2529b85fba24a"),
+            (102_400, "bc3e3d41a1146b069abffad3c0d44860cf664390afce4d9661f7902e7943e085"),
+        ] {
+            let input: Vec<u8> = (0..=250).cycle().take(length).collect();
+            assert_eq!(Digest(*blake3::hash(&input).as_bytes()).to_hex(), digest, "{length}");
+        }
+    }
+}
