@@ -22,27 +22,23 @@ struct Report {
     module_bytes: u64,
     answer_bytes: usize,
     requests_averaged: u32,
-    fuel: Vec<Row>,
+    rows: Vec<Row>,
 }
 
-/// One size.
-#[derive(Serialize)]
+/// What one kind of request costs, from its headers to its end, callouts included.
+#[derive(Clone, Serialize)]
 struct Row {
+    path: &'static str,
     body_bytes: usize,
-    /// Never seen before: parsed, keyed, asked for, sent to the lane. Until the request is forwarded.
-    miss: Cost,
-    /// Seen before by this worker, so its plan is remembered; the answer comes with the admit callout.
-    shared_hit: Cost,
-    /// Served from the worker's own memory.
-    l1_hit: Cost,
+    fuel: u64,
 }
 
-/// A cost.
-#[derive(Serialize)]
-struct Cost {
-    fuel: u64,
-    fuel_per_body_byte: f64,
-}
+/// Served from the worker's own memory.
+const L1_HIT: &str = "l1_hit";
+/// Asked before of this worker, so its plan is remembered; the answer comes with the admit callout.
+const SHARED_HIT: &str = "shared_hit";
+/// Never asked before: parsed, keyed, asked for, and sent to the lane. Until the request is forwarded.
+const MISS: &str = "miss";
 
 fn main() -> std::process::ExitCode {
     match report() {
@@ -65,11 +61,11 @@ fn report() -> Result<Report, String> {
     let path = module_path();
     let host = Host::load(&path).map_err(|error| error.to_string())?;
     let module_bytes = std::fs::metadata(&path).map_err(|error| error.to_string())?.len();
-    let fuel = SIZES.iter().map(|size| row(&host, *size)).collect::<Result<_, _>>()?;
-    Ok(Report { module_bytes, answer_bytes: ANSWER_BYTES, requests_averaged: ROUNDS, fuel })
+    let rows = SIZES.iter().map(|size| rows(&host, *size)).collect::<Result<Vec<_>, _>>()?.concat();
+    Ok(Report { module_bytes, answer_bytes: ANSWER_BYTES, requests_averaged: ROUNDS, rows })
 }
 
-fn row(host: &Host, size: usize) -> Result<Row, String> {
+fn rows(host: &Host, size: usize) -> Result<Vec<Row>, String> {
     let mut world =
         World::start(gateway(host, "gw-a"), sidecar()).map_err(|error| format!("{error:?}"))?;
     let base = question_of(size);
@@ -93,12 +89,12 @@ fn row(host: &Host, size: usize) -> Result<Row, String> {
             return Err("an L1 hit asked the sidecar".to_owned());
         }
     }
-    let body_bytes = base.len();
-    let cost = |fuel: u64| Cost::of(fuel / u64::from(ROUNDS), body_bytes);
-    Ok(Row { body_bytes, miss: cost(miss), shared_hit: cost(shared_hit), l1_hit: cost(l1_hit) })
+    let row =
+        |path, fuel: u64| Row { path, body_bytes: base.len(), fuel: fuel / u64::from(ROUNDS) };
+    Ok(vec![row(L1_HIT, l1_hit), row(SHARED_HIT, shared_hit), row(MISS, miss)])
 }
 
-/// The fuel of one request, from its headers to its end, callouts included. The client is gone afterwards.
+/// The fuel of one request. The client is gone afterwards.
 fn fuel_of(world: &mut World, body: &str, hit: bool) -> Result<u64, String> {
     let before = world.worker().fuel_used();
     // In pieces of the size in which Envoy reads.
@@ -109,14 +105,4 @@ fn fuel_of(world: &mut World, body: &str, hit: bool) -> Result<u64, String> {
     }
     stream.client_leaves();
     Ok(fuel)
-}
-
-// === impl Cost ===
-
-impl Cost {
-    #[expect(clippy::cast_precision_loss, reason = "a ratio for readers")]
-    fn of(fuel: u64, body_bytes: usize) -> Self {
-        let per_byte = fuel as f64 / body_bytes as f64;
-        Self { fuel, fuel_per_body_byte: (per_byte * 100.0).round() / 100.0 }
-    }
 }

@@ -157,6 +157,21 @@ fn a_client_that_wants_no_cache_is_not_served_from_it() {
 }
 
 #[test]
+fn a_cache_that_is_turned_off_is_asked_past_and_the_request_checked_all_the_same() {
+    let mut world = world();
+    world.sidecar.publishes("snapshot-2", |snapshot| snapshot.cache.enabled = false);
+    world.pass(std::time::Duration::from_millis(500));
+    for _ in 0..2 {
+        let _ = forwarded(&world.send(chat().body(question("hi"))));
+        assert_eq!(world.sidecar.admits.last().unwrap().bypass, Some(Reason::Disabled));
+        world.sidecar.stores_last(stored("{}"));
+    }
+    let nobody = Message::request("POST", "/v1/chat/completions").body(question("hi"));
+    assert_eq!(replied(&world.send(nobody)).status(), 401);
+    assert_clean(&world);
+}
+
+#[test]
 fn a_draining_sidecar_is_told_apart_from_a_lost_one() {
     let mut world = world();
     let _first = world.send(chat().body(question("hi")));

@@ -70,6 +70,28 @@ fn a_principal_is_asked_for_once_and_a_revocation_ends_that() {
 }
 
 #[test]
+fn the_sidecar_has_the_last_word_on_who_it_is() {
+    for (happens, expected) in [(true, "revoked_api_key"), (false, "invalid_api_key")] {
+        let mut world = world();
+        let _ = forwarded(&world.send(chat().body(question("one"))));
+        // The feed has not told of it yet.
+        if happens {
+            world.sidecar.revokes(&alice());
+        } else {
+            world.sidecar.principals.clear();
+        }
+        world.sidecar.by_hand.insert("/v1/feed");
+        let request = chat().body(question("two"));
+        assert_eq!(refusal(&mut world, request), (401, expected.into()));
+        // It is not believed again.
+        let request = chat().body(question("three"));
+        assert_eq!(refusal(&mut world, request), (401, expected.into()));
+        assert_eq!(world.sidecar.principals_asked, 2);
+        assert_clean(&world);
+    }
+}
+
+#[test]
 fn a_hint_may_only_narrow() {
     let mut world = world();
     let wide = chat().header("x-kt-codebase", "acme/secret").body(question("hi"));

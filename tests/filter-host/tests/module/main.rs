@@ -19,6 +19,7 @@ mod random;
 mod shapes;
 mod vms;
 
+use std::io::Write;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -32,7 +33,8 @@ fn module() -> &'static Host {
     MODULE.get_or_init(|| match Host::load(module_path()) {
         Ok(host) => host,
         Err(error) => {
-            eprintln!("{error}");
+            // Past the test harness, which would swallow it.
+            let _ = writeln!(std::io::stderr(), "{error}");
             std::process::exit(1);
         }
     })

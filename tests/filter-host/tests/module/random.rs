@@ -170,4 +170,5 @@ fn assert_left_properly(stream: &Stream, seed: u64) {
         assert!(forwarded.header(name).is_none(), "seed {seed}: {name}");
     }
     assert_eq!(forwarded.headers.count("x-kt-lane"), 1, "seed {seed}");
+    assert!(forwarded.trailers.is_empty(), "seed {seed}");
 }

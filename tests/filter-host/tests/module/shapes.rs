@@ -72,6 +72,18 @@ fn a_body_may_come_while_the_sidecar_is_asked_who_it_is() {
     assert_clean(&world);
 }
 
+#[test]
+fn trailers_that_come_while_the_sidecar_is_asked_go_no_further() {
+    let mut world = world();
+    let trailers = HeaderMap::of([("x-kt-lane", "sidecar"), ("authorization", "Bearer x")]);
+    let stream = world.worker().send(chat().body(question("hi")).trailers(trailers));
+    assert!(stream.is_held());
+    world.settle();
+    let forwarded = forwarded(&stream);
+    assert_eq!((forwarded.text(), forwarded.trailers.len()), (question("hi"), 0));
+    assert_clean(&world);
+}
+
 fn answer_principal(world: &mut World, callout: Option<&kt_filter_host::Callout>) {
     let callout = callout.unwrap();
     world.sidecar.by_hand.clear();
