@@ -2,31 +2,33 @@
 
 use std::path::Path;
 
-use kt_contract::config::{self, Config};
+use kt_contract::config::{self, Config, ConfigError, Warning};
 
 use crate::failure::Failure;
 use crate::report;
 
-/// Reads and checks the file; warnings go to standard error.
+/// Reads and checks the file. What its owner should know goes to standard error, where it `applies`.
 ///
 /// # Errors
 /// Every mistake in the file, one line each: file, line, field, problem.
-pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
+pub(crate) fn load(path: &Path, applies: impl Fn(&Warning) -> bool) -> Result<Config, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::io("read the configuration", path, &error))?;
     match config::load(&path.display().to_string(), &text) {
         Ok(loaded) => {
-            for warning in &loaded.warnings {
+            for warning in loaded.warnings.iter().filter(|warning| applies(warning)) {
                 report::note(format_args!("warning: {warning}"));
             }
             Ok(loaded.config)
         }
-        Err(errors) => {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Err(Failure::new(lines.join("\n")).hint(match errors.len() {
-                1 => "1 error; nothing runs from this file until it is mended".to_owned(),
-                n => format!("{n} errors; nothing runs from this file until they are mended"),
-            }))
-        }
+        Err(errors) => Err(refused(&errors)),
     }
+}
+
+fn refused(errors: &[ConfigError]) -> Failure {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    Failure::new(lines.join("\n")).hint(match errors.len() {
+        1 => "1 error; nothing runs from this file until it is mended".to_owned(),
+        n => format!("{n} errors; nothing runs from this file until they are mended"),
+    })
 }

@@ -36,7 +36,7 @@ impl Command {
         match self {
             Self::Check { file } => check(&file),
             Self::Render(args) => {
-                let config = policy_config::load(&args.policy_config)?;
+                let config = args.load()?;
                 let gateway = args.resolve(config, environment)?;
                 let rendered = bootstrap::render(&gateway.plan)
                     .map_err(|error| Failure::new(error.to_string()))?;
@@ -48,16 +48,8 @@ impl Command {
 }
 
 fn check(file: &Path) -> Result<(), Failure> {
-    let config = policy_config::load(file)?;
+    let config = policy_config::load(file, |_| true)?;
     let snapshot = config.snapshot(false);
-    if snapshot.cache.tier != config.snapshot(true).cache.tier {
-        report::note(format_args!(
-            "note: a gateway with a sidecar of its own (--sidecar spawn) shares with nobody: it uses \
-             {} instead of {}",
-            tier_name(config.snapshot(true).cache.tier),
-            tier_name(snapshot.cache.tier),
-        ));
-    }
     report::say(format_args!(
         "{}: ok (snapshot {}, {} models, tier {})",
         file.display(),

@@ -1,6 +1,7 @@
 //! `kt explain`: a request's gates and key, whether it would hit, and why not. For operators: it goes through
 //! the admin socket and names what a client never learns.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -73,12 +74,8 @@ impl Args {
             return print(&json!({ "reply": reply, "against": other }));
         }
         report::say(verdict(&reply));
-        let compared = other.as_ref().map(|it| &it.gates).or(reply.nearest.as_ref());
-        let head = match &other {
-            Some(_) => ["", "this key", "the other key", ""],
-            None => ["", "this request", "nearest entry", ""],
-        };
-        report::say(table::layout(head, &gate_rows(&reply.gates, compared)));
+        report::say("");
+        report::say(gates_side_by_side(&reply, other.as_ref()));
         if let Some(other) = &other {
             let same = if other.key == reply.key { "the same key" } else { "another key" };
             report::say(format_args!("\nunder the other key: {same}, {}", verdict(other)));
@@ -114,23 +111,42 @@ fn verdict(reply: &ExplainReply) -> String {
     format!("{outcome} ({reason}); target {target}; key {}", key.0.to_hex())
 }
 
-/// One row per gate; a gate that differs is marked.
-fn gate_rows(gates: &Gates, other: Option<&Gates>) -> Vec<[String; 4]> {
-    let (left, right) = (json!(gates), other.map(|other| json!(other)));
-    let Value::Object(fields) = &left else { return Vec::new() };
-    fields
-        .iter()
-        .map(|(name, value)| {
-            let against = right.as_ref().and_then(|right| right.get(name));
-            let differs = against.is_some_and(|against| against != value);
-            [
-                name.clone(),
-                plain(value),
-                against.map_or_else(|| "-".to_owned(), plain),
-                if differs { "differs" } else { "" }.to_owned(),
-            ]
+/// One row per gate; where there is something to compare with, a gate that differs is marked.
+fn gates_side_by_side(reply: &ExplainReply, other: Option<&ExplainReply>) -> String {
+    let this = by_name(&reply.gates);
+    let (title, that) = match (other, &reply.nearest) {
+        (Some(other), _) => ("the other key", by_name(&other.gates)),
+        (None, Some(nearest)) => ("nearest entry", by_name(nearest)),
+        (None, None) => {
+            let rows: Vec<_> = this.into_iter().map(|(gate, value)| [gate, value]).collect();
+            return table::layout(["gate", "value"], &rows);
+        }
+    };
+    let names: BTreeSet<&String> = this.keys().chain(that.keys()).collect();
+    let value = |gates: &BTreeMap<String, String>, name| {
+        gates.get(name).cloned().unwrap_or_else(|| "-".to_owned())
+    };
+    let rows: Vec<_> = names
+        .into_iter()
+        .map(|name| {
+            let (this, that) = (value(&this, name), value(&that, name));
+            let mark = if this == that { "" } else { "differs" };
+            [name.clone(), this, that, mark.to_owned()]
         })
-        .collect()
+        .collect();
+    table::layout(["gate", "this request", title, ""], &rows)
+}
+
+/// The gates as texts. A gate that is not there has no name.
+fn by_name(gates: &Gates) -> BTreeMap<String, String> {
+    match json!(gates) {
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (name.clone(), plain(value))).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            BTreeMap::new()
+        }
+    }
 }
 
 fn plain(value: &Value) -> String {

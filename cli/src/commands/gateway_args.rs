@@ -11,6 +11,7 @@ use crate::environment::Environment;
 use crate::envoy::bootstrap::Plan;
 use crate::failure::Failure;
 use crate::paths;
+use crate::policy_config;
 use crate::run_dir::RunDir;
 
 /// Which gateway, and where everything is.
@@ -60,9 +61,18 @@ pub(crate) struct Gateway {
     pub(crate) sidecar: SidecarChoice,
 }
 
+/// The field whose warning is about gateways with a sidecar of their own, and nobody else.
+const ABOUT_LOCAL_GATEWAYS: &str = "workflow_cache.default_tier";
+
 // === impl GatewayArgs ===
 
 impl GatewayArgs {
+    /// Reads the configuration.
+    pub(crate) fn load(&self) -> Result<Config, Failure> {
+        let local = self.sidecar == SidecarChoice::Spawn;
+        policy_config::load(&self.policy_config, |it| local || it.field != ABOUT_LOCAL_GATEWAYS)
+    }
+
     /// Works out what the arguments, the configuration and the environment say together. Makes nothing.
     pub(crate) fn resolve(
         &self,

@@ -13,7 +13,6 @@ use crate::envoy::bootstrap::{self, Plan};
 use crate::envoy::credentials;
 use crate::failure::Failure;
 use crate::paths;
-use crate::policy_config;
 use crate::private_file;
 use crate::report;
 use crate::supervise::child::Supervised;
@@ -61,7 +60,7 @@ impl Args {
                 "warning: {name} is reserved for the control plane, which is not built yet; it is not used"
             ));
         }
-        let config = policy_config::load(&self.gateway.policy_config)?;
+        let config = self.gateway.load()?;
         let Gateway { plan, run_dir, sidecar } = self.gateway.resolve(config, environment)?;
         let envoy = binary::find(self.envoy.as_deref(), environment)?;
         if !plan.filter_module.is_file() {
@@ -75,6 +74,7 @@ impl Args {
         let config_file = run_dir.envoy_config();
         write_config(&plan, &config_file)?;
 
+        report::append();
         report::note(format_args!("starting {} on Envoy {}", plan.gateway.id, envoy.version));
         let mut stop = Stop::listen()?;
         let clock = Clock::start();
@@ -177,10 +177,13 @@ async fn keep(sidecar: Option<&mut Supervised>) -> Failure {
 
 /// Takes the port for a moment. Envoy would say the same only after it has read everything else.
 fn check_port(listen: SocketAddr) -> Result<(), Failure> {
+    if listen.port() == 0 {
+        return Err(Failure::new("a gateway needs a port that its clients know; 0 is none"));
+    }
     match TcpListener::bind(listen) {
         Ok(_free) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Err(Failure::new(format!("something listens on {listen} already")).hint(format!(
+            Err(Failure::new(format!("{listen} is in use: something listens there")).hint(format!(
                 "`ss -ltnp 'sport = :{}'` says what; stop it, or choose another --listen",
                 listen.port()
             )))
