@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 import signal
+import socket
 import threading
 
 import httpx
@@ -95,6 +96,28 @@ def test_a_gateway_that_is_asked_to_end_leaves_nothing_running(own):
     assert len(family) > 1
     assert own.b.process.terminate() == 0
     wait_until(lambda: not [pid for pid in family if is_running(pid)], "nothing of gw-b runs")
+
+
+def test_a_gateway_that_is_asked_to_end_finishes_what_it_has(own, prompt):
+    key = own.key(org="acme")
+    body = chat(f"{prompt} [[fake: hold=body]]", stream=True)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        asked = pool.submit(own.a.ask, key, body)
+        own.provider.wait_held()
+        ended = pool.submit(own.a.process.terminate)
+        wait_until(lambda: not accepts(own.a), "gw-a takes nothing new")
+        own.provider.release()
+        answer = asked.result()
+        assert ended.result() == 0
+    assert answer.status == 200 and answer.broke is None and answer.events()[-1] == "[DONE]", answer
+
+
+def accepts(gateway):
+    try:
+        with socket.create_connection(("127.0.0.1", gateway.port), 5):
+            return True
+    except ConnectionRefusedError:
+        return False
 
 
 def test_an_envoy_does_not_outlive_its_supervisor(own):

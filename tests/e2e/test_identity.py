@@ -97,6 +97,14 @@ def test_a_body_reaches_the_provider_byte_for_byte(group, key):
     group.provider.request_of(body)
 
 
+def test_the_provider_gets_the_clients_request_id_and_no_leave_to_compress(group, key, prompt):
+    body = json.dumps(chat(prompt)).encode()
+    answer = assert_miss(group.a.post(key, body, headers={"accept-encoding": "gzip, br", "x-request-id": "mine"}))
+    headers = dict(group.provider.request_of(body)["headers"])
+    assert headers["x-request-id"] == answer.headers["x-request-id"] != "mine"
+    assert headers.get("accept-encoding", "identity") == "identity"
+
+
 def test_a_hit_carries_nothing_of_the_providers_edge(group, key, prompt):
     for stream in (False, True):
         group.a.ask(key, prompt, stream=stream)

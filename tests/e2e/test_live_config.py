@@ -123,10 +123,21 @@ def test_a_bad_file_keeps_the_last_good_configuration_and_says_so(configurable, 
     wait_until(lambda: configurable.sidecar.status()["status"] == "ok", "the sidecar is content again")
 
 
-def test_a_purely_private_cache_is_never_served_to_strangers_over_a_restart_of_the_tier(configurable, prompt):
+def test_what_was_private_stays_private_when_the_tier_is_shared_again(configurable, prompt):
     ada, bob = configurable.key(org="acme"), configurable.key(org="acme")
     configurable.configure(cache(default_tier="private_edge_cache"))
     private = assert_miss(configurable.a.ask(ada, prompt))
     configurable.configure({})
     shared = assert_miss(configurable.a.ask(bob, prompt), "tier")
     assert shared.id != private.id
+
+
+def test_an_entry_ends_with_its_time(configurable, prompt):
+    key = configurable.key(org="acme")
+    configurable.configure(cache(ttl_seconds=1))
+    paid = assert_miss(configurable.a.ask(key, prompt))
+    for gateway in configurable.gateways:
+        last = wait_until(
+            lambda: (answer := gateway.ask(key, prompt)).id != paid.id and answer, "the entry's time has passed", 10)
+        paid = last if last.cache_status == "miss" else paid
+    assert_miss(paid, "expired")

@@ -182,6 +182,25 @@ def test_an_answer_under_way_breaks_and_never_looks_whole(own, prompt, lose, str
         assert time.monotonic() - begin < BOUND_S
 
 
+def test_a_sidecar_that_is_asked_to_end_finishes_what_it_has(own, prompt):
+    key = own.key(org="acme")
+    body = chat(f"{prompt} [[fake: hold=body]]", stream=True)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        asked = pool.submit(own.a.ask, key, body)
+        own.provider.wait_held()
+        ended = pool.submit(own.sidecar.process.terminate)
+        wait_until(lambda: own.sidecar.status()["status"] == "draining", "the sidecar drains")
+        meanwhile = own.b.ask(key, f"{prompt} meanwhile")
+        own.provider.release()
+        answer = asked.result()
+        assert ended.result() == 0
+    assert answer.status == 200 and answer.broke is None and answer.events()[-1] == "[DONE]", answer
+    if meanwhile.status == 200:
+        assert meanwhile.cache_status == "bypass", meanwhile
+    else:
+        assert int(meanwhile.headers["retry-after"]) > 0 and meanwhile.error["code"] == "draining", meanwhile
+
+
 def test_keys_outlive_the_sidecar_and_only_their_hashes_are_kept(own, prompt):
     key = own.key(org="acme")
     assert_miss(own.a.ask(key, prompt))
