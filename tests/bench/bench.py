@@ -54,6 +54,7 @@ def measure(stack: Stack, rounds: int, seconds: int) -> dict:
     for round_number in range(rounds):
         for name, (where, mode) in PATHS.items():
             for label, connections in (("c32", 32), ("c1", 1)):
+                stack.warm(where)
                 calls = stack.provider_calls()
                 result = wrk(stack.url(where), mode, connections, seconds, stack.key_of(where))
                 result["provider_calls"] = stack.provider_calls() - calls
