@@ -65,9 +65,11 @@ impl Place {
 
     fn admin(&self, request: &str) -> String {
         let mut socket = UnixStream::connect(with_admin(&self.socket())).unwrap();
-        let body = r#"{"org":"acme"}"#;
+        let body = if request.starts_with("POST") { r#"{"org":"acme"}"# } else { "" };
         let length = body.len();
-        write!(socket, "{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+        let head = format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+        let message = format!("{head}content-length: {length}\r\n\r\n{body}");
+        socket.write_all(message.as_bytes()).unwrap();
         let mut reply = String::new();
         socket.read_to_string(&mut reply).unwrap();
         reply

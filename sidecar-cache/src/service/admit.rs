@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kt_contract::gates::{Gates, Scope};
+use kt_contract::hex::Digest;
 use kt_contract::key::CheckHash;
 use kt_contract::limits::INLINE_BYTES_MAX;
 use kt_contract::outcome::{Outcome, Reason};
@@ -44,8 +45,20 @@ pub struct Grant {
     pub reply: ReplyShape,
     /// Whether the client itself set the length limit.
     pub client_limited: bool,
-    /// Why the cache must not be used, if it must not.
-    pub bypass: Option<Reason>,
+    /// What admit found.
+    pub found: AtAdmit,
+}
+
+/// What admit found for a request. The lane looks again, but an entry that admit found expired or corrupt is
+/// gone by then, and the client is to learn why it got no hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtAdmit {
+    /// The cache must not be used.
+    Bypass(Reason),
+    /// No entry that could be told.
+    Miss(Reason),
+    /// An entry that is too large to be told inline.
+    Hit,
 }
 
 /// The answer to an admit callout.
@@ -89,18 +102,28 @@ impl Sidecar {
         };
         self.gateways.heard_of(&request.gateway, self.clock.mono());
         let body = request.body;
-        let grant = self.grant(request, caller)?;
-        if let Some(reason) = grant.bypass {
-            self.metrics.looked_up(Outcome::Bypass, reason);
-            return Ok(self.lane(grant, body, peer, reason)?.into());
-        }
-        match self.cache.lookup(grant.wanted()).await {
-            Looked::Hit(hit) => Ok(self.tell(grant, body, peer, &hit)?),
-            Looked::Miss(reason) => {
-                self.metrics.looked_up(Outcome::Miss, reason);
-                Ok(self.lane(grant, body, peer, reason)?.into())
+        let mut grant = self.grant(request, caller)?;
+        let hit = match grant.found {
+            AtAdmit::Bypass(_) => None,
+            AtAdmit::Miss(_) | AtAdmit::Hit => match self.cache.lookup(grant.wanted()).await {
+                Looked::Hit(hit) => Some(hit),
+                Looked::Miss(reason) => {
+                    grant.found = AtAdmit::Miss(reason);
+                    None
+                }
+            },
+        };
+        match hit.map(|hit| told(grant.dialect, &hit, grant.reply).map(|told| (hit, told))) {
+            Some(Some((hit, told))) if told.body.len() <= INLINE_BYTES_MAX => {
+                return Ok(self.inline(&grant.gates, &hit, told));
             }
+            Some(Some(_)) => grant.found = AtAdmit::Hit,
+            Some(None) => grant.found = AtAdmit::Miss(Reason::Shape),
+            None => {}
         }
+        let (outcome, reason) = grant.found.outcome();
+        self.metrics.looked_up(outcome, reason);
+        Ok(self.lane(grant, body, peer)?.into())
     }
 
     /// What the request is, computed again. One that was computed otherwise by the filter is served without
@@ -138,28 +161,18 @@ impl Sidecar {
             target: request.target,
             reply: request.reply,
             client_limited: request.client_limited,
-            bypass: request.bypass.or(wrong.map(|_| Reason::Corrupt)),
+            found: request
+                .bypass
+                .or(wrong.map(|_| Reason::Corrupt))
+                .map_or(AtAdmit::Miss(Reason::Request), AtAdmit::Bypass),
         })
     }
 
-    /// A hit: told at once if it is small, else on the lane.
-    fn tell(
-        &self,
-        grant: Grant,
-        body: kt_contract::hex::Digest,
-        peer: Option<i32>,
-        hit: &Hit,
-    ) -> io::Result<Admission> {
-        let Some(told) = told(grant.dialect, hit, grant.reply) else {
-            self.metrics.looked_up(Outcome::Miss, Reason::Shape);
-            return Ok(self.lane(grant, body, peer, Reason::Shape)?.into());
-        };
+    /// A small hit: told at once.
+    fn inline(&self, gates: &Gates, hit: &Hit, told: Told) -> Admission {
         self.metrics.looked_up(Outcome::Hit, Reason::Shared);
-        if told.body.len() > INLINE_BYTES_MAX {
-            return Ok(self.lane(grant, body, peer, Reason::Shared)?.into());
-        }
         self.metrics.hit();
-        let (model, provider) = self.labels(&grant.gates);
+        let (model, provider) = self.labels(gates);
         self.metrics.answered(model, provider, 200);
         let decision = Admitted::Hit {
             content_type: told.content_type.to_owned(),
@@ -167,17 +180,13 @@ impl Sidecar {
             fresh_ms: hit.fresh.0,
             served_by: hit.entry.header.served_by.clone(),
         };
-        Ok(Admission { decision, body: told.body })
+        Admission { decision, body: told.body }
     }
 
-    fn lane(
-        &self,
-        grant: Grant,
-        body: kt_contract::hex::Digest,
-        peer: Option<i32>,
-        reason: Reason,
-    ) -> io::Result<Admitted> {
+    /// Everything else takes the lane.
+    fn lane(&self, grant: Grant, body: Digest, peer: Option<i32>) -> io::Result<Admitted> {
         let id = TicketId::from_random(random::bytes()?);
+        let (_, reason) = grant.found.outcome();
         let holder = Holder { request_id: grant.request_id.clone(), peer };
         let ticket = Ticket { grant: Box::new(grant), body, holder };
         self.tickets().issue(id, ticket, self.clock.mono());
@@ -204,6 +213,20 @@ impl Grant {
     #[must_use]
     pub fn wanted(&self) -> Wanted<'_> {
         Wanted { keys: &self.caller.keys, gates: &self.gates, at: self.at, check: self.check }
+    }
+}
+
+// === impl AtAdmit ===
+
+impl AtAdmit {
+    /// As headers and metrics have it.
+    #[must_use]
+    pub const fn outcome(self) -> (Outcome, Reason) {
+        match self {
+            Self::Bypass(reason) => (Outcome::Bypass, reason),
+            Self::Miss(reason) => (Outcome::Miss, reason),
+            Self::Hit => (Outcome::Hit, Reason::Shared),
+        }
     }
 }
 

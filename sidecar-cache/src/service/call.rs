@@ -47,7 +47,10 @@ impl Sidecar {
     pub(super) async fn attempt(self: &Arc<Self>, mut order: Order) -> Result<Reply, Refusal> {
         order.account.exchange.calls_upstream();
         let first_by = Instant::now() + self.timeouts.first_byte;
-        let call = self.upstream.call(self.upstream_call(&order));
+        let wait = self.timeouts.gateway;
+        let gateways = self.gateways.egress_within(&order.grant.gateway, self.clock, wait);
+        let egress = held(order.lease.as_ref(), gateways).await;
+        let call = self.upstream.call(upstream_call(&order, egress));
         let answered = match held(order.lease.as_ref(), timeout_at(first_by, call)).await {
             Ok(Ok(answered)) => answered,
             Ok(Err(failed)) => return Err(order.refuse(not_reached(failed, &order.grant.target))),
@@ -77,18 +80,6 @@ impl Sidecar {
             }
             Start::Record(Recorded::Json) => self.collect(order, head, source).await,
             Start::Record(Recorded::Sse) => self.stream(order, head, source).await,
-        }
-    }
-
-    fn upstream_call(&self, order: &Order) -> Call {
-        let Order { grant, headers, body, .. } = order;
-        Call {
-            egress: self.gateways.egress(&grant.gateway, self.clock.mono()),
-            target: grant.target.clone(),
-            path: grant.dialect.path().to_owned(),
-            headers: headers.clone(),
-            request_id: grant.request_id.clone(),
-            body: grant.dialect.with_usage(body).map_or_else(|| body.clone(), Bytes::from),
         }
     }
 
@@ -249,6 +240,18 @@ pub(super) async fn held<T>(lease: Option<&Lease>, work: impl Future<Output = T>
 
 pub(super) fn cut_short(target: &str) -> Problem {
     Problem::UpstreamCutShort { target: target.to_owned() }
+}
+
+fn upstream_call(order: &Order, egress: Vec<String>) -> Call {
+    let Order { grant, headers, body, .. } = order;
+    Call {
+        egress,
+        target: grant.target.clone(),
+        path: grant.dialect.path().to_owned(),
+        headers: headers.clone(),
+        request_id: grant.request_id.clone(),
+        body: grant.dialect.with_usage(body).map_or_else(|| body.clone(), Bytes::from),
+    }
 }
 
 fn not_reached(failed: CallFailed, target: &str) -> Problem {

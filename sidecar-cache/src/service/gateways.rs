@@ -3,11 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use kt_contract::time::{Millis, MonoMillis};
 use kt_contract::wire::feed::GatewayIdentity;
+use tokio::sync::Notify;
 
 use super::lock;
+use crate::clock::Clock;
 
 /// A gateway polls at least twice in this time; one that has not is not asked to make calls.
 const LIVE_FOR: Millis = Millis(3_000);
@@ -20,6 +23,8 @@ const GATEWAYS_MAX: usize = 1_024;
 #[derive(Debug, Default)]
 pub struct Gateways {
     known: Mutex<HashMap<String, Gateway>>,
+    /// Wakes calls that wait for a gateway.
+    polls: Notify,
 }
 
 /// A gateway and when it was last heard of.
@@ -51,6 +56,8 @@ impl Gateways {
                 gateway.snapshot = snapshot.map(str::to_owned);
             }
             gateway.seen = now;
+            drop(known);
+            self.polls.notify_waiters();
             return;
         }
         known.retain(|_, gateway| now.since(gateway.seen) < KNOWN_FOR);
@@ -59,6 +66,8 @@ impl Gateways {
             let snapshot = snapshot.map(str::to_owned);
             let gateway = Gateway { identity: identity.clone(), snapshot, seen: now };
             known.insert(identity.id.clone(), gateway);
+            drop(known);
+            self.polls.notify_waiters();
         } else {
             tracing::warn!(gateway = identity.id, "too many gateways; this one is not remembered");
         }
@@ -83,6 +92,22 @@ impl Gateways {
             (is_other, std::cmp::Reverse(gateway.seen), gateway.identity.id.clone())
         });
         live.into_iter().map(|gateway| gateway.identity.egress.clone()).collect()
+    }
+
+    /// The same, and if there is none, waits for one to poll: after a restart of the sidecar its gateways
+    /// come back within a second or two, and their requests may be faster.
+    pub async fn egress_within(&self, asking: &str, clock: Clock, wait: Duration) -> Vec<String> {
+        let found = async {
+            loop {
+                let polled = self.polls.notified();
+                let egress = self.egress(asking, clock.mono());
+                if !egress.is_empty() {
+                    return egress;
+                }
+                polled.await;
+            }
+        };
+        tokio::time::timeout(wait, found).await.unwrap_or_default()
     }
 
     /// How many are live.

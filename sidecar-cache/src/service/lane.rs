@@ -11,7 +11,7 @@ use kt_providers::Dialect;
 use tokio::sync::mpsc;
 
 use super::Sidecar;
-use super::admit::{Grant, Told, told};
+use super::admit::{AtAdmit, Grant, Told, told};
 use super::cache::{Hit, Looked};
 use super::drain::Served;
 use super::exchange::Exchange;
@@ -142,12 +142,13 @@ impl Sidecar {
 
     /// The entry, or the lease to make it, or neither.
     async fn entry_or_lease(&self, grant: &Grant) -> Found {
-        if let Some(reason) = grant.bypass {
+        if let AtAdmit::Bypass(reason) = grant.found {
             return Found::Nothing(Outcome::Bypass, reason);
         }
-        let reason = match self.entry(grant).await {
-            Ok((hit, told)) => return Found::Entry(hit, told),
-            Err(reason) => reason,
+        let reason = match (self.entry(grant).await, grant.found) {
+            (Ok((hit, told)), _) => return Found::Entry(hit, told),
+            (Err(_), AtAdmit::Miss(reason)) => reason,
+            (Err(reason), AtAdmit::Hit | AtAdmit::Bypass(_)) => reason,
         };
         let Some(lease) = Lease::acquire(&self.flights, self.clock, grant.at.key) else {
             return Found::Nothing(Outcome::Miss, Reason::InFlight);

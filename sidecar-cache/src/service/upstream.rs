@@ -70,6 +70,8 @@ pub trait Upstream: Send + Sync {
 /// How long to wait for providers and clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// For some gateway to be there.
+    pub gateway: Duration,
     /// Until the first byte of an answer's body: a slow provider is not a dead one.
     pub first_byte: Duration,
     /// Between two bytes afterwards.
@@ -83,6 +85,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            gateway: Duration::from_secs(2),
             first_byte: Duration::from_secs(600),
             idle: Duration::from_secs(30),
             ending: Duration::from_secs(1),

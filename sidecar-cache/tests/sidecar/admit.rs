@@ -17,7 +17,7 @@ use sidecar_cache::ticket::Holder;
 
 #[tokio::test(start_paused = true)]
 async fn a_ticket_is_refused_in_every_other_use() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let wait = |millis| tokio::time::advance(Duration::from_millis(millis));
 
@@ -59,7 +59,7 @@ async fn a_ticket_is_refused_in_every_other_use() {
 
 #[tokio::test(start_paused = true)]
 async fn a_revoked_key_is_out_with_the_next_request() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     group.fetch(&key, CHAT).await.unwrap();
     assert!(group.is_cached(&key, CHAT).await);
@@ -73,7 +73,7 @@ async fn a_revoked_key_is_out_with_the_next_request() {
 
 #[tokio::test(start_paused = true)]
 async fn a_miss_names_the_first_gate_that_differs_and_never_another_organization() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     group.fetch(&key, CHAT).await.unwrap();
 
@@ -105,7 +105,7 @@ async fn a_miss_names_the_first_gate_that_differs_and_never_another_organization
 #[tokio::test(start_paused = true)]
 async fn the_nearest_entry_is_the_one_that_differs_last() {
     for far_comes_first in [true, false] {
-        let group = group();
+        let group = group().await;
         let far = group.key_with(|key| key.codebases = vec!["acme/api".to_owned()]).await;
         let near = group.key_with(|key| key.entitlements = vec!["us".to_owned()]).await;
         let order = if far_comes_first { [&far, &near] } else { [&near, &far] };
@@ -143,7 +143,7 @@ async fn what_a_filter_computed_otherwise_is_served_without_the_cache() {
         }),
     ];
     for (what, change) in changes {
-        let group = group();
+        let group = group().await;
         let key = group.key().await;
         group.fetch(&key, CHAT).await.unwrap();
         let mut ask = group.ask(&key, CHAT);
@@ -160,7 +160,7 @@ async fn what_a_filter_computed_otherwise_is_served_without_the_cache() {
 
 #[tokio::test(start_paused = true)]
 async fn a_tampered_entry_is_a_miss_and_gone() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     group.fetch(&key, CHAT).await.unwrap();
     let (at, mut bytes) = group.entries.last();
@@ -176,7 +176,7 @@ async fn a_tampered_entry_is_a_miss_and_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_under_a_foreign_key_is_a_security_event_and_gone() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let other = group.key_with(|key| key.entitlements = vec!["us".to_owned()]).await;
     let stranger = group.key_with(|key| key.org = "globex".to_owned()).await;
@@ -197,7 +197,7 @@ async fn an_entry_under_a_foreign_key_is_a_security_event_and_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn another_wire_version_is_refused_with_both_versions() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let mut ask = group.ask(&key, CHAT);
     ask.version = 9;
@@ -207,7 +207,7 @@ async fn another_wire_version_is_refused_with_both_versions() {
 
 #[tokio::test(start_paused = true)]
 async fn explain_says_what_admit_would_and_names_the_other_organization() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let explain = |key: &Key, body: &str| ExplainRequest {
         key_id: key.principal.key_id.clone(),

@@ -31,7 +31,7 @@ const HOLD: Duration = Duration::from_millis(FEED_HOLD.0);
 
 #[tokio::test(start_paused = true)]
 async fn a_new_worker_is_told_everything_at_once() {
-    let group = group();
+    let group = group().await;
     let start = Instant::now();
     let reply = group.sidecar.poll_feed(&first_poll()).await.unwrap();
     assert_eq!(start.elapsed(), Duration::ZERO);
@@ -43,7 +43,7 @@ async fn a_new_worker_is_told_everything_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_knows_all_is_held() {
-    let group = group();
+    let group = group().await;
     let reply = group.sidecar.poll_feed(&first_poll()).await.unwrap();
     let poll = next_poll(&reply, &group.snapshot().version);
     let start = Instant::now();
@@ -54,7 +54,7 @@ async fn a_worker_that_knows_all_is_held() {
 
 #[tokio::test(start_paused = true)]
 async fn a_revocation_wakes_the_held_and_is_told_once() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let version = group.snapshot().version;
     let reply = group.sidecar.poll_feed(&first_poll()).await.unwrap();
@@ -77,7 +77,7 @@ async fn a_revocation_wakes_the_held_and_is_told_once() {
 
 #[tokio::test(start_paused = true)]
 async fn another_configuration_wakes_the_held_and_a_bad_one_does_not() {
-    let group = group();
+    let group = group().await;
     let reply = group.sidecar.poll_feed(&first_poll()).await.unwrap();
     let poll = next_poll(&reply, &group.snapshot().version);
     let start = Instant::now();
@@ -102,7 +102,7 @@ async fn another_configuration_wakes_the_held_and_a_bad_one_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_of_another_epoch_starts_over() {
-    let group = group();
+    let group = group().await;
     let reply = group.sidecar.poll_feed(&first_poll()).await.unwrap();
     let version = group.snapshot().version;
     for (what, poll) in [
@@ -121,7 +121,7 @@ async fn a_worker_of_another_epoch_starts_over() {
 
 #[tokio::test(start_paused = true)]
 async fn smaller_bounds_of_a_new_configuration_evict_at_once() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     group.fetch(&key, CHAT).await.unwrap();
     assert_eq!(group.sidecar.status().entries, 1);

@@ -12,7 +12,7 @@ use sidecar_cache::service::upstream::CallFailed;
 
 #[tokio::test(start_paused = true)]
 async fn what_one_request_paid_for_is_a_hit_for_the_next() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let (ticket, reason) = group.ticket(group.ask(&key, CHAT)).await;
     assert_eq!(reason, Reason::Request);
@@ -36,7 +36,7 @@ async fn what_one_request_paid_for_is_a_hit_for_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_expires_and_is_not_refreshed_by_hits() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     group.fetch(&key, CHAT).await.unwrap();
     for _ in 0..3 {
@@ -44,14 +44,16 @@ async fn an_entry_expires_and_is_not_refreshed_by_hits() {
         assert!(group.is_cached(&key, CHAT).await);
     }
     tokio::time::advance(Duration::from_secs(600)).await;
-    let (_, reason) = group.ticket(group.ask(&key, CHAT)).await;
+    let (ticket, reason) = group.ticket(group.ask(&key, CHAT)).await;
     assert_eq!(reason, Reason::Expired);
+    let seen = read(group.lane(&ticket, CHAT).await.unwrap()).await;
+    assert_eq!(seen.head.cache, (Outcome::Miss, Reason::Expired), "the client learns it too");
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_entry_serves_every_shape() {
     for (first, answer) in [(CHAT, JSON.to_owned()), (CHAT_STREAM, sse_without_usage())] {
-        let group = group();
+        let group = group().await;
         let key = group.key().await;
         let seen = group.fetch(&key, first).await.unwrap();
         assert!(seen.has_end);
@@ -69,7 +71,7 @@ async fn one_entry_serves_every_shape() {
 
 #[tokio::test(start_paused = true)]
 async fn usage_is_asked_for_and_hidden_from_who_did_not_ask() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let seen = group.fetch(&key, CHAT_STREAM).await.unwrap();
     assert_eq!(String::from_utf8(seen.body).unwrap(), sse_without_usage());
@@ -77,7 +79,7 @@ async fn usage_is_asked_for_and_hidden_from_who_did_not_ask() {
     assert!(sent.contains(r#""include_usage":true"#), "{sent}");
     assert_eq!(group.metric("llm_tokens_total{direction=\"output\"}"), "7");
 
-    let group = crate::support::group();
+    let group = crate::support::group().await;
     let key = group.key().await;
     let seen = group.fetch(&key, CHAT_STREAM_USAGE).await.unwrap();
     assert_eq!(String::from_utf8(seen.body).unwrap(), sse());
@@ -86,7 +88,7 @@ async fn usage_is_asked_for_and_hidden_from_who_did_not_ask() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_reaches_its_client_while_it_is_made() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let hour = Duration::from_secs(20);
     let (first, second) = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2);
@@ -113,7 +115,7 @@ async fn a_stream_reaches_its_client_while_it_is_made() {
 
 #[tokio::test(start_paused = true)]
 async fn who_has_seen_the_last_event_finds_the_entry() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let end = Duration::from_millis(900);
     group.provider.next(answers_sse(vec![bytes(&sse()), Act::Wait(end)]));
@@ -130,7 +132,7 @@ async fn who_has_seen_the_last_event_finds_the_entry() {
 
 #[tokio::test(start_paused = true)]
 async fn a_transport_that_does_not_end_holds_nobody_up_and_stores_nothing() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let for_ever = Duration::from_secs(1_000_000);
     group.provider.next(answers_sse(vec![bytes(&sse()), Act::Wait(for_ever)]));
@@ -168,7 +170,7 @@ async fn what_must_not_be_stored_is_served_and_not_stored() {
         ),
         ("8 MiB", answers_json(&huge(8 << 20)), "entry-too-large"),
     ] {
-        let group = group();
+        let group = group().await;
         let key = group.key().await;
         let sent = scripted.clone();
         group.provider.next(scripted);
@@ -188,7 +190,7 @@ async fn what_must_not_be_stored_is_served_and_not_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_beyond_the_bound_is_streamed_and_not_stored() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let filler = format!(": {}\n\n", "x".repeat(1 << 20));
     let mut acts: Vec<_> = (0..9).map(|_| bytes(&filler)).collect();
@@ -207,7 +209,7 @@ async fn a_stream_beyond_the_bound_is_streamed_and_not_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn a_length_that_the_client_set_is_an_end() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let body = CHAT.replacen('{', r#"{"max_tokens":7,"#, 1);
     let answer = JSON.replace(r#""finish_reason":"stop""#, r#""finish_reason":"length""#);
@@ -221,7 +223,7 @@ async fn no_cut_of_a_stream_is_stored_or_ends_cleanly() {
     let whole = sse();
     for at in 0..whole.len() {
         for ends in [None, Some(Act::Break)] {
-            let group = group();
+            let group = group().await;
             let key = group.key().await;
             let mut acts = vec![bytes(&whole[..at])];
             acts.extend(ends.clone());
@@ -250,7 +252,7 @@ async fn no_cut_of_a_stream_is_stored_or_ends_cleanly() {
 async fn no_cut_of_a_json_answer_reaches_a_client() {
     for at in 0..JSON.len() {
         for ends in [None, Some(Act::Break)] {
-            let group = group();
+            let group = group().await;
             let key = group.key().await;
             let mut acts = vec![bytes(&JSON[..at])];
             acts.extend(ends);
@@ -272,7 +274,7 @@ async fn a_slow_provider_is_not_a_dead_one() {
         (300, 301, 0, false),
         (0, 0, 31, false),
     ] {
-        let group = group();
+        let group = group().await;
         let key = group.key().await;
         let wait = |seconds| Act::Wait(Duration::from_secs(seconds));
         let acts =
@@ -288,7 +290,7 @@ async fn a_slow_provider_is_not_a_dead_one() {
 
 #[tokio::test(start_paused = true)]
 async fn an_identical_request_in_flight_makes_its_own_call_and_stores_nothing() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let slow = Act::Wait(Duration::from_secs(5));
     group.provider.next(answers_sse(vec![bytes(CHUNKS), slow, bytes(USAGE_CHUNK), bytes(DONE)]));
@@ -308,7 +310,7 @@ async fn an_identical_request_in_flight_makes_its_own_call_and_stores_nothing() 
 
 #[tokio::test(start_paused = true)]
 async fn a_flight_that_ended_meanwhile_is_not_flown_again() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let (first, _) = group.ticket(group.ask(&key, CHAT)).await;
     let (second, reason) = group.ticket(group.ask(&key, CHAT)).await;
@@ -317,6 +319,21 @@ async fn a_flight_that_ended_meanwhile_is_not_flown_again() {
     let seen = read(group.lane(&second, CHAT).await.unwrap()).await;
     assert_eq!(seen.head.cache, (Outcome::Hit, Reason::Shared));
     assert_eq!(group.provider.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_that_ended_between_look_and_lease_is_not_flown_again() {
+    let group = group().await;
+    let key = group.key().await;
+    let (late, _) = group.ticket(group.ask(&key, CHAT)).await;
+    let (early, _) = group.ticket(group.ask(&key, CHAT)).await;
+    group.entries.hold_next_lookup();
+    let (late, early) =
+        tokio::join!(group.lane(&late, CHAT), group.entries.while_held(group.lane(&early, CHAT)));
+    assert_eq!(read(early.unwrap()).await.head.cache, (Outcome::Miss, Reason::Request));
+    assert_eq!(read(late.unwrap()).await.head.cache, (Outcome::Hit, Reason::Shared));
+    assert_eq!(group.provider.count(), 1);
+    assert_eq!(group.metric("kt_flights"), "0");
 }
 
 #[tokio::test(start_paused = true)]
@@ -329,7 +346,7 @@ async fn a_client_that_leaves_cancels_its_call_and_frees_the_flight() {
         ("recorded", stream(), "client-left"),
         ("passed on", Scripted { status: 500, ..stream() }, "status"),
     ] {
-        let group = group();
+        let group = group().await;
         let key = group.key().await;
         group.provider.next(scripted);
         let (ticket, _) = group.ticket(group.ask(&key, CHAT_STREAM)).await;
@@ -350,7 +367,7 @@ async fn a_client_that_leaves_cancels_its_call_and_frees_the_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_before_the_head_cancels_its_call() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let slow = Act::Wait(Duration::from_secs(20));
     group.provider.next(Scripted { acts: vec![bytes("{"), slow], ..answers_json("") });
@@ -365,7 +382,7 @@ async fn a_client_that_leaves_before_the_head_cancels_its_call() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_reads_slowly_keeps_the_provider_waiting_and_the_lease() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let comment = format!(": {}\n\n", "x".repeat(1_000));
     let mut acts: Vec<_> = (0..100).map(|_| bytes(&comment)).collect();
@@ -415,7 +432,7 @@ async fn a_provider_that_was_not_reached_is_a_clean_error() {
             "upstream_unreachable",
         ),
     ] {
-        let group = group();
+        let group = group().await;
         let key = group.key().await;
         group.provider.next(scripted);
         let refusal = group.fetch(&key, CHAT).await.unwrap_err();
@@ -427,8 +444,28 @@ async fn a_provider_that_was_not_reached_is_a_clean_error() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_is_faster_than_its_gateways_first_poll_waits_for_it() {
+    let group = group_without_gateway();
+    let key = group.key().await;
+    let poll = async {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        group.poll().await;
+    };
+    let (seen, ()) = tokio::join!(group.fetch(&key, CHAT), poll);
+    assert!(seen.unwrap().has_end);
+    assert_eq!(group.provider.calls()[0].egress, ["/run/egress-gw-a.sock"]);
+
+    let group = group_without_gateway();
+    let key = group.key().await;
+    group.provider.next(Scripted { fails: Some(CallFailed::NoEgress), ..answers_json("") });
+    let start = tokio::time::Instant::now();
+    assert_eq!(group.fetch(&key, CHAT).await.unwrap_err().problem.status(), 503);
+    assert_eq!(start.elapsed(), Duration::from_secs(2), "not for ever");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_large_hit_takes_the_lane_and_calls_nobody() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let answer = JSON.replace("hello", &"x".repeat(300 << 10));
     group.provider.next(answers_json(&answer));
@@ -444,7 +481,7 @@ async fn a_large_hit_takes_the_lane_and_calls_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn a_bypass_is_called_and_neither_read_nor_stored() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     group.fetch(&key, CHAT).await.unwrap();
     let mut ask = group.ask(&key, CHAT);
@@ -459,7 +496,7 @@ async fn a_bypass_is_called_and_neither_read_nor_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn an_admitted_request_finishes_during_a_drain_and_no_other_begins() {
-    let group = group();
+    let group = group().await;
     let key = group.key().await;
     let slow = Act::Wait(Duration::from_secs(5));
     group.provider.next(answers_sse(vec![bytes(CHUNKS), slow, bytes(USAGE_CHUNK), bytes(DONE)]));

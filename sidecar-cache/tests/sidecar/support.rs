@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::snapshot::Snapshot;
 use kt_contract::time::{Millis, UnixMillis};
 use kt_contract::wire::admit::{AdmitRequest, Admitted};
-use kt_contract::wire::feed::{GatewayIdentity, Role};
+use kt_contract::wire::feed::{FeedRequest, GatewayIdentity, Role};
 use kt_providers::Dialect;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::service::lane::{Head, Piece, Refusal, Reply};
@@ -31,6 +31,7 @@ use sidecar_cache::store::{
     Address, Answer, Bounds, EntryStore, Held, KeyRecord, Lookup, PrincipalStore, Revoked,
 };
 use sidecar_cache::ticket::Holder;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 
 pub(crate) const CHAT: &str =
@@ -111,7 +112,14 @@ pub(crate) fn gateway() -> GatewayIdentity {
     }
 }
 
-pub(crate) fn group() -> Group {
+/// A sidecar with one gateway.
+pub(crate) async fn group() -> Group {
+    let group = group_without_gateway();
+    group.poll().await;
+    group
+}
+
+pub(crate) fn group_without_gateway() -> Group {
     let clock = Clock::start();
     let settings = settings();
     let provider = Arc::new(Provider::default());
@@ -134,6 +142,18 @@ impl Group {
     pub(crate) fn around(sidecar: Arc<Sidecar>) -> Self {
         let entries = Arc::new(Shelved::new(Clock::start(), settings().memory));
         Self { sidecar, provider: Arc::default(), entries }
+    }
+
+    /// The first poll of `gw-a`.
+    pub(crate) async fn poll(&self) {
+        let poll = FeedRequest {
+            version: kt_contract::wire::VERSION,
+            gateway: gateway(),
+            epoch: None,
+            seq: 0,
+            snapshot: None,
+        };
+        self.sidecar.poll_feed(&poll).await.unwrap();
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -448,11 +468,33 @@ impl PrincipalStore for Keys {
 pub(crate) struct Shelved {
     inner: MemoryEntries,
     filled: Mutex<Vec<(Address, Vec<u8>)>>,
+    holds_next: AtomicBool,
+    held: Notify,
+    released: Notify,
 }
 
 impl Shelved {
     fn new(clock: Clock, bounds: Bounds) -> Self {
-        Self { inner: MemoryEntries::new(clock, bounds), filled: Mutex::default() }
+        Self {
+            inner: MemoryEntries::new(clock, bounds),
+            filled: Mutex::default(),
+            holds_next: AtomicBool::new(false),
+            held: Notify::new(),
+            released: Notify::new(),
+        }
+    }
+
+    /// Holds the answer of the next lookup back, which is then older than it seems.
+    pub(crate) fn hold_next_lookup(&self) {
+        self.holds_next.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until a lookup is being held, and then for `work`, before it is let go.
+    pub(crate) async fn while_held<T>(&self, work: impl Future<Output = T>) -> T {
+        self.held.notified().await;
+        let done = work.await;
+        self.released.notify_one();
+        done
     }
 
     /// The last entry that was filled.
@@ -468,7 +510,14 @@ impl Shelved {
 
 impl EntryStore for Shelved {
     fn lookup(&self, at: Address) -> Answer<'_, Lookup> {
-        self.inner.lookup(at)
+        Box::pin(async move {
+            let answer = self.inner.lookup(at).await;
+            if self.holds_next.swap(false, Ordering::SeqCst) {
+                self.held.notify_one();
+                self.released.notified().await;
+            }
+            answer
+        })
     }
 
     fn fill(&self, at: Address, bytes: Vec<u8>, fresh: Millis) -> Answer<'_, ()> {
