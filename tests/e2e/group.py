@@ -9,6 +9,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -137,6 +138,15 @@ class Sidecar:
         with self.admin() as admin:
             return admin.get("/v1/status").raise_for_status().json()
 
+    def configurations_taken(self):
+        """How often it has taken a changed file into use."""
+        return self.process.log.read_text().count('"configuration in use"')
+
+    def metric(self, name):
+        """The sum of a counter over all its labels; one with labels is absent until it has counted."""
+        samples = [line for line in self.metrics().splitlines() if re.match(rf"{name}_total[{{ ]", line)]
+        return sum(float(line.rpartition(" ")[2]) for line in samples)
+
     def create_key(self, **fields):
         with self.admin() as admin:
             reply = admin.post("/v1/keys", json=fields)
@@ -227,6 +237,14 @@ class Gateway:
             stats = admin.get("/stats", params={"format": "json", "usedonly": ""}).json()["stats"]
         return {stat["name"]: stat["value"] for stat in stats if "value" in stat}
 
+    def vms_lost(self):
+        """How often a VM of the filter was lost, by Envoy's own count."""
+        def stats_with_the_filters():
+            stats = self.envoy_stats()
+            return any(name.startswith("wasmcustom.kt_filter_") for name in stats) and stats
+        stats = wait_until(stats_with_the_filters, "the filter has counted something")
+        return sum(value for name, value in stats.items() if name.startswith("wasm.") and ".vm_reload" in name)
+
     def envoy_pids(self):
         """The Envoys below this gateway."""
         def is_envoy(pid):
@@ -314,14 +332,14 @@ class Group:
 
     def configure(self, change):
         """Edits the live configuration and waits until every gateway has it. An empty change restores it."""
-        before = self.sidecar.status()["snapshot"]
         wanted = merged(self.config, change)
         if json.loads(self.config_path.read_text()) == wanted:
             return
+        # Not every change is the gateways' business, so their version may stay what it is.
+        taken = self.sidecar.configurations_taken()
         self.write_config(wanted)
-        after = wait_until(
-            lambda: (now := self.sidecar.status()["snapshot"]) != before and now,
-            "the sidecar has the edited configuration")
+        wait_until(lambda: self.sidecar.configurations_taken() > taken, "the sidecar has the edited configuration")
+        after = self.sidecar.status()["snapshot"]
         for gateway in self.gateways:
             wait_until(lambda: set(gateway.snapshots()) == {after},
                        f"every worker of {gateway.id} has the edited configuration")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from answers import assert_miss
+from answers import assert_hit, assert_miss
 from group import UPSTREAM_KEY
 
 
@@ -25,12 +25,20 @@ def test_sockets_and_keys_are_for_their_owner_alone(group):
 def test_the_sidecars_port_tells_health_and_metrics_and_nothing_else(group):
     base = f"http://127.0.0.1:{group.sidecar.port}"
     assert group.sidecar.health().json()["status"] == "ok"
-    assert "kt_" in group.sidecar.metrics()
     for method, path in [("GET", "/v1/status"), ("GET", "/v1/keys"), ("POST", "/v1/keys"), ("POST", "/v1/admit"),
                          ("POST", "/v1/feed"), ("POST", "/v1/principal"), ("POST", "/v1/explain"),
                          ("POST", "/v1/chat/completions")]:
         reply = httpx.request(method, base + path, json={}, headers={"x-kt-ticket": "x"}, timeout=10)
         assert reply.status_code in (404, 405), (path, reply.status_code)
+
+
+def test_the_metrics_count_what_happened(group, key, prompt):
+    names = ["llm_requests", "llm_cache_hits", "kt_fills", "kt_lookups"]
+    before = {name: group.sidecar.metric(name) for name in names}
+    assert_miss(group.a.ask(key, prompt))
+    assert_hit(group.b.ask(key, prompt))
+    for name in names:
+        assert group.sidecar.metric(name) > before[name], name
 
 
 def test_a_gateway_opens_one_port_and_that_is_its_own(group):

@@ -1,0 +1,51 @@
+"""`make run` as a user sees it: ready, the first curl twice, and nothing left after Ctrl-C."""
+
+import re
+import signal
+import socket
+
+import pytest
+
+from processes import ROOT, Process, binary_dir, is_running, wait_until
+
+
+PORTS = [41002, 41003, 41010, 41900]
+
+
+def can_be_taken(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        return True
+
+
+@pytest.fixture
+def quickstart(tmp_path):
+    # Another quickstart may be ending, or a connection of somebody else happen to use one of them.
+    wait_until(lambda: all(map(can_be_taken, PORTS)), f"the quickstart's ports {PORTS} are free", 60)
+    process = Process("quickstart", [ROOT / "examples/quickstart/run"], tmp_path / "quickstart.log",
+                      env={"KT_BIN_DIR": str(binary_dir())})
+    process.start()
+    yield process
+    # As Ctrl-C would, so that a failed test leaves as little behind as a good one.
+    if process.is_alive():
+        process.signal(signal.SIGINT)
+        wait_until(lambda: not process.is_alive(), "the quickstart ends", 60)
+    process.kill()
+
+
+def test_the_quickstart_shows_a_miss_a_hit_and_one_call_and_leaves_nothing(quickstart):
+    def has_asked_twice():
+        return "called this often" in quickstart.log.read_text() or not quickstart.is_alive()
+    wait_until(has_asked_twice, "the quickstart has asked twice", 60)
+    said = quickstart.log.read_text()
+    assert quickstart.is_alive(), said
+    assert re.search(r"^ready$", said, re.MULTILINE)
+    assert re.search(r"^gateway key: kt_gk_\w{38}$", said, re.MULTILINE)
+    assert re.findall(r"^x-cache-status: (\w+)", said, re.MULTILINE | re.IGNORECASE) == ["miss", "hit"]
+    assert re.search(r'"total": ?1\b', said), said
+    family = quickstart.family()
+    assert len(family) >= 7, "a script, a provider, a sidecar, and two gateways with their Envoys"
+    quickstart.signal(signal.SIGINT)
+    wait_until(lambda: not quickstart.is_alive(), "the quickstart ends", 60)
+    wait_until(lambda: not [pid for pid in family if is_running(pid)], "nothing of it runs")
