@@ -146,3 +146,27 @@ fn every_example_configuration_loads() {
         }
     }
 }
+
+#[test]
+fn the_metrics_page_lists_exactly_the_metrics() {
+    let registered = read("sidecar-cache/src/metrics.rs");
+    // Counters get their `_total` when they are written out; the page has the names that a scrape shows.
+    let sidecar = registered.split("r.register(").skip(1).filter_map(|rest| rest.split('"').nth(1));
+    let counted = read("filter/core/src/counter.rs");
+    let filter = counted
+        .lines()
+        .filter_map(|line| line.trim().split_once(" = \"")?.1.split_once('"'))
+        .map(|(name, _)| name);
+    let known: BTreeSet<&str> = sidecar.chain(filter).collect();
+    let page = listed(&read("docs/reference/metrics.md"));
+    let bare: BTreeSet<&str> = page
+        .iter()
+        .map(
+            |name| {
+                if known.contains(name.as_str()) { name } else { name.trim_end_matches("_total") }
+            },
+        )
+        .collect();
+    assert!(known.contains("llm_tokens") && known.contains("kt_filter_l1_filled_total"));
+    assert_eq!(bare, known);
+}
