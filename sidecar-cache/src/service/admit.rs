@@ -103,23 +103,14 @@ impl Sidecar {
         self.gateways.heard_of(&request.gateway, self.clock.mono());
         let body = request.body;
         let mut grant = self.grant(request, caller)?;
-        let hit = match grant.found {
-            AtAdmit::Bypass(_) => None,
-            AtAdmit::Miss(_) | AtAdmit::Hit => match self.cache.lookup(grant.wanted()).await {
-                Looked::Hit(hit) => Some(hit),
-                Looked::Miss(reason) => {
-                    grant.found = AtAdmit::Miss(reason);
-                    None
+        if !matches!(grant.found, AtAdmit::Bypass(_)) {
+            grant.found = match self.entry(&grant).await {
+                Ok((hit, told)) if told.body.len() <= INLINE_BYTES_MAX => {
+                    return Ok(self.inline(&grant.gates, &hit, told));
                 }
-            },
-        };
-        match hit.map(|hit| told(grant.dialect, &hit, grant.reply).map(|told| (hit, told))) {
-            Some(Some((hit, told))) if told.body.len() <= INLINE_BYTES_MAX => {
-                return Ok(self.inline(&grant.gates, &hit, told));
-            }
-            Some(Some(_)) => grant.found = AtAdmit::Hit,
-            Some(None) => grant.found = AtAdmit::Miss(Reason::Shape),
-            None => {}
+                Ok(_) => AtAdmit::Hit,
+                Err(reason) => AtAdmit::Miss(reason),
+            };
         }
         let (outcome, reason) = grant.found.outcome();
         self.metrics.looked_up(outcome, reason);
@@ -166,6 +157,17 @@ impl Sidecar {
                 .or(wrong.map(|_| Reason::Corrupt))
                 .map_or(AtAdmit::Miss(Reason::Request), AtAdmit::Bypass),
         })
+    }
+
+    /// The entry that answers a request, in the shape that is wanted; or why there is none.
+    pub(super) async fn entry(&self, grant: &Grant) -> Result<(Box<Hit>, Told), Reason> {
+        match self.cache.lookup(grant.wanted()).await {
+            Looked::Miss(reason) => Err(reason),
+            Looked::Hit(hit) => {
+                let told = told(grant.dialect, &hit, grant.reply).ok_or(Reason::Shape)?;
+                Ok((hit, told))
+            }
+        }
     }
 
     /// A small hit: told at once.

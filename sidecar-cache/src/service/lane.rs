@@ -11,8 +11,8 @@ use kt_providers::Dialect;
 use tokio::sync::mpsc;
 
 use super::Sidecar;
-use super::admit::{AtAdmit, Grant, Told, told};
-use super::cache::{Hit, Looked};
+use super::admit::{AtAdmit, Grant, Told};
+use super::cache::Hit;
 use super::drain::Served;
 use super::exchange::Exchange;
 use super::lease::Lease;
@@ -157,16 +157,6 @@ impl Sidecar {
         match self.entry(grant).await {
             Ok((hit, told)) => Found::Entry(hit, told),
             Err(_) => Found::Lease(lease, reason),
-        }
-    }
-
-    async fn entry(&self, grant: &Grant) -> Result<(Box<Hit>, Told), Reason> {
-        match self.cache.lookup(grant.wanted()).await {
-            Looked::Miss(reason) => Err(reason),
-            Looked::Hit(hit) => {
-                let told = told(grant.dialect, &hit, grant.reply).ok_or(Reason::Shape)?;
-                Ok((hit, told))
-            }
         }
     }
 
