@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::commands::gateway_args::GatewayArgs;
 use crate::environment::Environment;
+use crate::envoy::binary::Version;
 use crate::envoy::bootstrap;
 use crate::failure::Failure;
 use crate::policy_config;
@@ -37,7 +38,17 @@ impl Command {
             Self::Check { file } => check(&file),
             Self::Render(args) => {
                 let config = args.load()?;
-                let gateway = args.resolve(config, environment)?;
+                let version = args.find_envoy(environment).map_or_else(
+                    |_missing| {
+                        report::note(format_args!(
+                            "no Envoy is here; rendered for {}",
+                            Version::TESTED
+                        ));
+                        Version::TESTED
+                    },
+                    |envoy| envoy.version,
+                );
+                let gateway = args.resolve(config, version, environment)?;
                 let rendered = bootstrap::render(&gateway.plan)
                     .map_err(|error| Failure::new(error.to_string()))?;
                 print(&rendered)

