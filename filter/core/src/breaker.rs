@@ -48,7 +48,9 @@ impl Default for Breaker {
 // === impl Breaker ===
 
 impl Breaker {
-    const fn closed(since: MonoMillis) -> Self {
+    /// A breaker that knows of no call.
+    #[must_use]
+    pub const fn closed(since: MonoMillis) -> Self {
         Self::Closed { since, calls: 0, lost: 0 }
     }
 

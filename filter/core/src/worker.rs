@@ -187,6 +187,9 @@ impl Worker {
         if continuity == Continuity::Broken {
             self.principals.clear();
             self.void(count);
+            // It spoke of a sidecar that is gone. Left open, it would refuse every caller until the next probe, for
+            // nobody is known at this moment and nobody may be asked about.
+            self.breaker = Breaker::closed(now);
         }
         for event in events {
             match event {

@@ -74,6 +74,20 @@ fn a_principal_is_not_kept_if_a_revocation_overtook_it() {
 }
 
 #[test]
+fn a_new_sidecar_is_asked_at_once_whatever_the_breaker_held_against_the_old_one() {
+    let mut rig = Rig::knowing();
+    for _ in 0..20 {
+        let _ = rig.chat(&[], BODY);
+        let _ = rig.lose();
+    }
+    assert!(!rig.worker.breaker.is_closed());
+    let mut reply = feed_reply(1);
+    reply.epoch = "epoch-2".to_owned();
+    rig.feed(reply);
+    assert!(asks_who(&mut rig));
+}
+
+#[test]
 fn principals_outlive_the_feed_for_a_minute() {
     let mut rig = Rig::knowing();
     rig.wait(60_000);
