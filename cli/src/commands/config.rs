@@ -25,7 +25,7 @@ pub(crate) enum Command {
         file: PathBuf,
     },
     /// Print the Envoy configuration that `gateway run` would use, as JSON, without starting anything.
-    Render(GatewayArgs),
+    Render(Box<GatewayArgs>),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
 }

@@ -21,6 +21,9 @@ pub(crate) struct GatewayArgs {
     /// Where clients connect, as HOST:PORT [default: 127.0.0.1 and gateway.port]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<SocketAddr>,
+    /// Where GET /metrics answers with Envoy's and the filter's metrics for Prometheus [default: nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    metrics: Option<SocketAddr>,
     /// The configuration.
     #[arg(long, value_name = "FILE", default_value = "policy-config.yaml")]
     pub(crate) policy_config: PathBuf,
@@ -109,6 +112,7 @@ impl GatewayArgs {
                 egress: run_dir.egress_socket().to_string_lossy().into_owned(),
             },
             listen,
+            metrics: self.metrics,
             request_bytes_max: config.gateway.request_bytes_max,
             targets: config.targets,
             sidecar_socket,

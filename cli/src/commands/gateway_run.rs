@@ -66,7 +66,9 @@ impl Args {
             return Err(Failure::new(format!("there is no filter module at {path}"))
                 .hint("`make wasm` builds it; elsewhere name it with --filter or KT_FILTER"));
         }
-        check_port(plan.listen)?;
+        for address in [Some(plan.listen), plan.metrics].into_iter().flatten() {
+            check_port(address)?;
+        }
         let _held = run_dir.take()?;
         credentials::write(&plan.credentials, &plan.targets, &environment::variable)?;
         let config_file = run_dir.envoy_config();
@@ -176,7 +178,7 @@ async fn keep(sidecar: Option<&mut Supervised>) -> Failure {
 /// Takes the port for a moment. Envoy would say the same only after it has read everything else.
 fn check_port(listen: SocketAddr) -> Result<(), Failure> {
     if listen.port() == 0 {
-        return Err(Failure::new("a gateway needs a port that its clients know; 0 is none"));
+        return Err(Failure::new(format!("{listen} names no port; clients have to know one")));
     }
     match TcpListener::bind(listen) {
         Ok(_free) => Ok(()),

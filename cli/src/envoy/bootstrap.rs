@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) gateway: GatewayIdentity,
     /// Where clients come in.
     pub(crate) listen: SocketAddr,
+    /// Where Prometheus comes in, if anywhere.
+    pub(crate) metrics: Option<SocketAddr>,
     /// The largest body that the filter takes.
     pub(crate) request_bytes_max: u64,
     /// The provider targets.
@@ -50,7 +52,7 @@ pub(crate) fn render(plan: &Plan) -> Result<Value, TemplateError> {
     BOOTSTRAP.fill(&values([
         ("gateway_id", json!(plan.gateway.id)),
         ("admin_socket", path(&plan.admin_socket)),
-        ("listeners", json!([listeners::ingress(plan)?, listeners::egress(plan)?])),
+        ("listeners", Value::Array(listeners::all(plan)?)),
         ("clusters", Value::Array(clusters::all(plan)?)),
     ]))
 }

@@ -1,4 +1,5 @@
-//! The clusters: the sidecar twice, for callouts and for lanes, and each target's provider.
+//! The clusters: the sidecar twice, for callouts and for lanes, each target's provider, and Envoy itself for its
+//! metrics.
 
 use kt_contract::config::{Scheme, Target};
 use kt_contract::constants::{CLUSTER_LANE, CLUSTER_SIDECAR};
@@ -11,6 +12,8 @@ use super::template::{Template, TemplateError};
 
 const SIDECAR: Template =
     Template::new("sidecar-cluster.yaml", include_str!("../../../envoy/sidecar-cluster.yaml"));
+const ADMIN: Template =
+    Template::new("admin-cluster.yaml", include_str!("../../../envoy/admin-cluster.yaml"));
 const PROVIDER: Template =
     Template::new("provider-cluster.yaml", include_str!("../../../envoy/provider-cluster.yaml"));
 const DNS: Template = Template::new("dns.yaml", include_str!("../../../envoy/dns.yaml"));
@@ -19,12 +22,15 @@ const CREDENTIAL: Template =
     Template::new("credential.yaml", include_str!("../../../envoy/credential.yaml"));
 
 pub(super) fn all(plan: &Plan) -> Result<Vec<Value>, TemplateError> {
-    let mut clusters = Vec::with_capacity(plan.targets.len().saturating_add(2));
+    let mut clusters = Vec::with_capacity(plan.targets.len().saturating_add(3));
     for name in [CLUSTER_SIDECAR, CLUSTER_LANE] {
         clusters.push(SIDECAR.fill(&values([
             ("name", json!(name)),
             ("sidecar_socket", path(&plan.sidecar_socket)),
         ]))?);
+    }
+    if plan.metrics.is_some() {
+        clusters.push(ADMIN.fill(&values([("admin_socket", path(&plan.admin_socket))]))?);
     }
     for target in &plan.targets {
         clusters.push(provider(plan, target)?);

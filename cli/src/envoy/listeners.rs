@@ -1,4 +1,5 @@
-//! The two listeners: ingress for clients, egress for the sidecar, and what each writes into the request log.
+//! The listeners: ingress for clients, egress for the sidecar, metrics where somebody asked for them; and what the
+//! first two write into the request log.
 
 use kt_contract::constants::{CLUSTER_SIDECAR, FilterConstants};
 use kt_contract::wire::headers;
@@ -12,6 +13,8 @@ use super::template::{Template, TemplateError};
 const INGRESS: Template =
     Template::new("ingress.yaml", include_str!("../../../envoy/ingress.yaml"));
 const EGRESS: Template = Template::new("egress.yaml", include_str!("../../../envoy/egress.yaml"));
+const METRICS: Template =
+    Template::new("metrics.yaml", include_str!("../../../envoy/metrics.yaml"));
 const ACCESS_LOG: Template =
     Template::new("access-log.yaml", include_str!("../../../envoy/access-log.yaml"));
 const INGRESS_FIELDS: Template = Template::new(
@@ -26,7 +29,18 @@ const BUFFER_HEADROOM_BYTES: u64 = 1 << 20;
 /// What a connection of a client may hold beside the bodies of its requests.
 const CONNECTION_BUFFER_BYTES: u64 = 64 << 10;
 
-pub(super) fn ingress(plan: &Plan) -> Result<Value, TemplateError> {
+pub(super) fn all(plan: &Plan) -> Result<Vec<Value>, TemplateError> {
+    let mut listeners = vec![ingress(plan)?, egress(plan)?];
+    if let Some(address) = plan.metrics {
+        listeners.push(METRICS.fill(&values([
+            ("host", json!(address.ip().to_string())),
+            ("port", json!(address.port())),
+        ]))?);
+    }
+    Ok(listeners)
+}
+
+fn ingress(plan: &Plan) -> Result<Value, TemplateError> {
     let constants = FilterConstants {
         gateway: plan.gateway.clone(),
         sidecar_cluster: CLUSTER_SIDECAR.to_owned(),
@@ -49,7 +63,7 @@ pub(super) fn ingress(plan: &Plan) -> Result<Value, TemplateError> {
     ]))
 }
 
-pub(super) fn egress(plan: &Plan) -> Result<Value, TemplateError> {
+fn egress(plan: &Plan) -> Result<Value, TemplateError> {
     EGRESS.fill(&values([
         ("egress_socket", json!(plan.gateway.egress)),
         ("access_logs", access_logs(plan, EGRESS_FIELDS)?),

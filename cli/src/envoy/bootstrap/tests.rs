@@ -24,6 +24,7 @@ fn plan() -> Plan {
             egress: "/run/egress.sock".to_owned(),
         },
         listen: "127.0.0.1:41002".parse().unwrap(),
+        metrics: None,
         request_bytes_max: 1 << 20,
         targets: config::load("test.yaml", TARGETS).unwrap().config.targets,
         sidecar_socket: "/run/sidecar.sock".into(),
@@ -194,6 +195,18 @@ fn tls_is_spoken_where_the_address_says_so_and_then_verified() {
         (&fake["type"], &real["cluster_type"]["name"]),
         (&json!("STATIC"), &json!("envoy.clusters.dns"))
     );
+}
+
+#[test]
+fn metrics_have_a_listener_where_somebody_asks_for_them_and_only_there() {
+    let names = |metrics| {
+        let rendered = render(&Plan { metrics, ..plan() }).unwrap();
+        let listeners = rendered["static_resources"]["listeners"].as_array().unwrap().clone();
+        listeners.iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(None), ["ingress", "egress"]);
+    let address = Some("127.0.0.1:41012".parse().unwrap());
+    assert_eq!(names(address), ["ingress", "egress", "metrics"]);
 }
 
 #[test]
