@@ -245,14 +245,14 @@ class Gateway:
         stats = wait_until(stats_with_the_filters, "the filter has counted something")
         return sum(value for name, value in stats.items() if name.startswith("wasm.") and ".vm_reload" in name)
 
-    def envoy_pids(self):
+    def envoys(self):
         """The Envoys below this gateway."""
-        def is_envoy(pid):
+        def is_envoy(member):
             try:
-                return "envoy" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+                return b"envoy" in Path(f"/proc/{member.pid}/cmdline").read_bytes().split(b"\0")[0]
             except OSError:
                 return False
-        return [pid for pid in self.process.family() if is_envoy(pid)]
+        return [member for member in self.process.family() if is_envoy(member)]
 
 
 class Group:

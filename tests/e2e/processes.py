@@ -67,31 +67,51 @@ def envoy():
     return Path(found).resolve()
 
 
-def descendants(pid):
-    """The processes below `pid`, nearest first."""
+def stat_of(pid):
+    """The fields of a process behind its name, which stands in parentheses and may hold spaces."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+class Member:
+    """A process that was seen. Its number may be another's later, its start cannot."""
+
+    def __init__(self, pid):
+        self.pid, self._since = pid, stat_of(pid)[19]
+
+    def is_running(self):
+        """Whether it still does something: a zombie does not."""
+        try:
+            fields = stat_of(self.pid)
+        except OSError:
+            return False
+        return fields[19] == self._since and fields[0] not in "ZX"
+
+    def signal(self, number):
+        if self.is_running():
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                pass  # It has just ended.
+
+
+def family_of(pid):
+    """A process and all below it."""
     children = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                # The name is in parentheses and may hold spaces; what follows it does not.
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                children.setdefault(int(stat_of(entry.name)[1]), []).append(int(entry.name))
             except OSError:
                 continue
-            children.setdefault(int(fields[1]), []).append(int(entry.name))
     found, open_ends = [], [pid]
     while open_ends:
-        below = children.get(open_ends.pop(0), [])
-        found += below
-        open_ends += below
+        at = open_ends.pop(0)
+        try:
+            found.append(Member(at))
+        except OSError:
+            continue
+        open_ends += children.get(at, [])
     return found
-
-
-def is_running(pid):
-    """Whether `pid` is a process that still does something: a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 class Process:
@@ -102,7 +122,7 @@ class Process:
         self._argv = [str(part) for part in argv]
         self._env = {**os.environ, **(env or {})}
         self._popen = None
-        self._family = set()
+        self._family = {}
 
     def start(self):
         with self.log.open("ab") as log:
@@ -122,12 +142,24 @@ class Process:
     def family(self):
         """The process and its descendants. Remembers them, because orphans have no parent to be found by."""
         if self.is_alive():
-            self._family.update([self.pid, *descendants(self.pid)])
-        return {pid for pid in self._family if is_running(pid)}
+            self._family |= {member.pid: member for member in family_of(self.pid)}
+        return [member for member in self._family.values() if member.is_running()]
 
     def signal(self, number):
         """Sends a signal to the process alone."""
         os.kill(self.pid, number)
+
+    def freeze(self):
+        """SIGSTOP, and returns when not one thread runs any more."""
+        self.signal(signal.SIGSTOP)
+
+        def is_frozen():
+            tasks = Path(f"/proc/{self.pid}/task").glob("*/stat")
+            return all(task.read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
+        wait_until(is_frozen, f"{self.name} is frozen")
+
+    def thaw(self):
+        self.signal(signal.SIGCONT)
 
     def terminate(self, deadline_s=40.0):
         """Asks it to end, and returns its exit status."""
@@ -137,11 +169,8 @@ class Process:
 
     def kill(self):
         """`kill -9` to the process and to everything below it."""
-        for pid in self.family():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        for member in self.family():
+            member.signal(signal.SIGKILL)
         if self._popen is not None:
             self._popen.wait(10)
 

@@ -58,6 +58,15 @@ def test_explain_says_hit_or_miss_and_why(group, key, prompt):
     assert "org" in text, text
 
 
+def test_config_check_warns_of_what_the_file_does_not_mean(group):
+    path = group.folder / "fabric.yaml"
+    path.write_text(json.dumps({**group.config, "fabric": {"enabled": True}}))
+    checked = group.kt("config", "check", path)
+    said = checked.stdout + checked.stderr
+    # A gateway that spawns its own sidecar is local, and there is no fabric yet.
+    assert "private_edge_cache" in said and "fabric" in said, said
+
+
 def test_config_check_accepts_the_running_file_and_names_what_is_wrong(group):
     assert group.kt("config", "check", group.config_path).returncode == 0
     bad = group.folder / "bad.yaml"

@@ -43,8 +43,8 @@ def test_the_metrics_count_what_happened(group, key, prompt):
 
 def test_a_gateway_opens_one_port_and_that_is_its_own(group):
     for gateway in group.gateways:
-        [envoy] = gateway.envoy_pids()
-        assert listening_ports(envoy) == {gateway.port}
+        [envoy] = gateway.envoys()
+        assert listening_ports(envoy.pid) == {gateway.port}
 
 
 def listening_ports(pid):
@@ -82,8 +82,8 @@ def test_no_credential_is_in_envoys_configuration_or_in_a_command_line(group, ke
             dump = admin.get("/config_dump").text
         assert '"@type"' in dump
         assert UPSTREAM_KEY not in dump and key.secret not in dump
-        for pid in gateway.process.family():
-            assert UPSTREAM_KEY.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        for member in gateway.process.family():
+            assert UPSTREAM_KEY.encode() not in Path(f"/proc/{member.pid}/cmdline").read_bytes()
         for path in gateway.run_dir.rglob("*"):
             if path.is_file() and UPSTREAM_KEY in path.read_text(errors="replace"):
                 assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path

@@ -1,7 +1,6 @@
 """The seeds' failover promise: kill a gateway, and nothing that it paid for is lost."""
 
 import concurrent.futures
-import os
 import signal
 import socket
 import threading
@@ -11,7 +10,7 @@ import pytest
 
 from answers import assert_hit, assert_miss
 from group import Group, chat
-from processes import is_running, wait_until
+from processes import wait_until
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def test_what_a_killed_gateway_paid_for_the_other_serves(own, prompt):
     prompts = [f"{prompt} {number}" for number in range(10)]
     paid = {asked: assert_miss(own.a.ask(key, asked)) for asked in prompts}
     keys = {asked: own.sidecar.explain(key, "gw-a", chat(asked))["key"] for asked in prompts}
-    envoys = own.a.envoy_pids()
+    envoys = own.a.envoys()
     assert envoys, "gw-a has an Envoy"
     total = own.provider.total()
     failed, served, stop = [], [], threading.Event()
@@ -57,7 +56,7 @@ def test_what_a_killed_gateway_paid_for_the_other_serves(own, prompt):
     for _, asked, answer in served:
         assert_hit(answer, of=paid[asked])
     assert own.provider.total() == total
-    assert not [pid for pid in envoys if is_running(pid)]
+    assert not any(envoy.is_running() for envoy in envoys)
     for asked in prompts:
         explained = own.sidecar.explain(key, "gw-b", chat(asked))
         assert (explained["key"], explained["outcome"]) == (keys[asked], "hit")
@@ -83,11 +82,11 @@ def test_a_call_of_a_killed_gateway_stores_nothing_broken(own, prompt):
 def test_a_crashed_envoy_is_started_again(own, prompt):
     key = own.key(org="acme")
     paid = assert_miss(own.a.ask(key, prompt))
-    before = own.a.envoy_pids()
-    for pid in before:
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: own.a.envoy_pids() and not set(own.a.envoy_pids()) & set(before) and own.a.is_ready(),
-               "gw-a has a new Envoy", 60)
+    before = own.a.envoys()
+    for envoy in before:
+        envoy.signal(signal.SIGKILL)
+    wait_until(lambda: not any(envoy.is_running() for envoy in before), "gw-a's Envoy is gone")
+    wait_until(lambda: own.a.envoys() and own.a.is_ready(), "gw-a has a new Envoy", 60)
     assert_hit(own.a.ask(key, prompt), of=paid)
 
 
@@ -95,7 +94,7 @@ def test_a_gateway_that_is_asked_to_end_leaves_nothing_running(own):
     family = own.b.process.family()
     assert len(family) > 1
     assert own.b.process.terminate() == 0
-    wait_until(lambda: not [pid for pid in family if is_running(pid)], "nothing of gw-b runs")
+    wait_until(lambda: not any(member.is_running() for member in family), "nothing of gw-b runs")
 
 
 def test_a_gateway_that_is_asked_to_end_finishes_what_it_has(own, prompt):
@@ -121,6 +120,6 @@ def accepts(gateway):
 
 
 def test_an_envoy_does_not_outlive_its_supervisor(own):
-    envoys = own.b.envoy_pids()
+    envoys = own.b.envoys()
     own.b.process.signal(signal.SIGKILL)
-    wait_until(lambda: not [pid for pid in envoys if is_running(pid)], "gw-b's Envoy is gone")
+    wait_until(lambda: not any(envoy.is_running() for envoy in envoys), "gw-b's Envoy is gone")

@@ -4,7 +4,7 @@ import pytest
 
 from answers import assert_hit, assert_miss
 from group import Group, Key
-from processes import is_running, wait_until
+from processes import wait_until
 
 
 class Local(Group):
@@ -53,4 +53,4 @@ def test_the_sidecar_ends_with_its_gateway():
         family = group.a.process.family()
         assert len(family) >= 3, "kt, its sidecar and its Envoy"
         assert group.a.process.terminate() == 0
-        wait_until(lambda: not [pid for pid in family if is_running(pid)], "nothing of it runs")
+        wait_until(lambda: not any(member.is_running() for member in family), "nothing of it runs")

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from processes import ROOT, Process, binary_dir, is_running, wait_until
+from processes import ROOT, Process, binary_dir, wait_until
 
 
 PORTS = [41002, 41003, 41010, 41900]
@@ -48,4 +48,4 @@ def test_the_quickstart_shows_a_miss_a_hit_and_one_call_and_leaves_nothing(quick
     assert len(family) >= 7, "a script, a provider, a sidecar, and two gateways with their Envoys"
     quickstart.signal(signal.SIGINT)
     wait_until(lambda: not quickstart.is_alive(), "the quickstart ends", 60)
-    wait_until(lambda: not [pid for pid in family if is_running(pid)], "nothing of it runs")
+    wait_until(lambda: not any(member.is_running() for member in family), "nothing of it runs")
