@@ -73,10 +73,11 @@ impl RunDir {
     /// # Errors
     /// Another gateway has it, or it cannot be made.
     pub(crate) fn take(&self) -> Result<Held, Failure> {
-        for folder in [&self.path, &self.credentials()] {
+        let make = |folder: &Path| {
             private_file::folder(folder)
-                .map_err(|error| Failure::io("make the folder", folder, &error))?;
-        }
+                .map_err(|error| Failure::io("make the folder", folder, &error))
+        };
+        make(&self.path)?;
         let lock_file = self.path.join("lock");
         let lock = File::create(&lock_file)
             .map_err(|error| Failure::io("make the lock file", &lock_file, &error))?;
@@ -85,11 +86,15 @@ impl RunDir {
                 .hint("stop it, or give this one its own --id or --run-dir")
         })?;
         self.clear();
+        make(&self.credentials())?;
         Ok(Held { _lock: lock })
     }
 
-    /// Removes Envoy's sockets. The sidecar looks after its own, which may belong to a living one.
+    /// Removes Envoy's sockets and the credentials, which nobody needs while no gateway runs. The sidecar looks after
+    /// its own socket, which may belong to a living one.
     pub(crate) fn clear(&self) {
+        // A credential that cannot be removed is still readable by this user only.
+        let _left = std::fs::remove_dir_all(self.credentials());
         for socket in [self.egress_socket(), self.admin_socket()] {
             // Envoy replaces what is left and says so if it cannot.
             let _left = private_file::remove(&socket);
@@ -119,13 +124,17 @@ mod tests {
     }
 
     #[test]
-    fn sockets_of_an_earlier_process_are_cleared_away() {
+    fn what_an_earlier_process_left_is_cleared_away() {
         let home = tempfile::tempdir().unwrap();
         let run = RunDir::of(Some(home.path()), "gw-a").unwrap();
-        std::fs::write(run.egress_socket(), b"").unwrap();
-        std::fs::write(run.sidecar_socket(), b"").unwrap();
+        let old = run.credentials().join("a-target-of-long-ago.json");
+        private_file::folder(&run.credentials()).unwrap();
+        for path in [&run.egress_socket(), &run.sidecar_socket(), &old] {
+            std::fs::write(path, b"").unwrap();
+        }
         let _held = run.take().unwrap();
-        assert!(!run.egress_socket().exists());
+        assert!(!run.egress_socket().exists() && !old.exists());
+        assert!(run.credentials().is_dir());
         assert!(run.sidecar_socket().exists(), "the sidecar's is not ours to remove");
     }
 
