@@ -87,8 +87,10 @@ impl Reader {
 
     /// Whether nothing is pending: the stream may end here.
     #[must_use]
-    pub const fn is_between_events(&self) -> bool {
-        !self.is_open && !self.is_skipping && self.line.is_empty()
+    pub fn is_between_events(&self) -> bool {
+        // A byte order mark begins the stream; it is not yet a line.
+        let is_at_start = !self.is_past_first_line && self.line == BYTE_ORDER_MARK;
+        !self.is_open && !self.is_skipping && (self.line.is_empty() || is_at_start)
     }
 
     fn event(&self) -> Event<'_> {

@@ -112,6 +112,8 @@ fn an_event_is_told_as_soon_as_its_blank_line_starts_to_end() {
 fn a_stream_may_end_only_after_a_blank_line() {
     for (stream, expected) in [
         ("", true),
+        ("\u{feff}", true),
+        ("\u{feff}\u{feff}", false),
         ("\n", true),
         ("data: a\n\n", true),
         (": a\r\r", true),
