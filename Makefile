@@ -22,8 +22,10 @@ wasm: ## build the filter module and print its size
 	@cargo build -p kt-filter --target wasm32-unknown-unknown --profile wasm
 	@echo "$(WASM): $$(stat -c %s $(WASM)) bytes"
 
-run: setup build wasm ## run the quickstart group: a sidecar, two gateways, a fake provider
-	@PROVIDER=$(PROVIDER) examples/quickstart/run
+run: ## run the quickstart group: a sidecar, two gateways, a fake provider
+	@PROVIDER=$(PROVIDER) examples/quickstart/run check
+	@$(MAKE) --no-print-directory setup build wasm
+	@PROVIDER=$(PROVIDER) exec examples/quickstart/run
 
 fmt: ## format the code
 	@cargo fmt --all

@@ -1,8 +1,11 @@
 """`make run` as a user sees it: ready, the first curl twice, and nothing left after Ctrl-C."""
 
+import os
+import pty
 import re
 import signal
 import socket
+import subprocess
 
 import pytest
 
@@ -41,7 +44,7 @@ def test_the_quickstart_shows_a_miss_a_hit_and_one_call_and_leaves_nothing(quick
     said = quickstart.log.read_text()
     assert quickstart.is_alive(), said
     assert re.search(r"^ready$", said, re.MULTILINE)
-    assert re.search(r"^gateway key: kt_gk_\w{38}$", said, re.MULTILINE)
+    assert re.search(r"^gateway key: kt_gk_\w{38} \(its public name: gk_\w+\)$", said, re.MULTILINE)
     assert re.findall(r"^x-cache-status: (\w+)", said, re.MULTILINE | re.IGNORECASE) == ["miss", "hit"]
     assert re.search(r'"total": ?1\b', said), said
     family = quickstart.family()
@@ -49,3 +52,32 @@ def test_the_quickstart_shows_a_miss_a_hit_and_one_call_and_leaves_nothing(quick
     quickstart.signal(signal.SIGINT)
     wait_until(lambda: not quickstart.is_alive(), "the quickstart ends", 60)
     wait_until(lambda: not any(member.is_running() for member in family), "nothing of it runs")
+
+
+@pytest.mark.parametrize("said", ["fake-provider", "sidecar-cache", "gw-a", "gw-b", "gateway key", "called this often"])
+def test_ctrl_c_at_any_moment_of_the_start_stops_everything(said):
+    """Typed at a terminal, which sends the signal to everybody in the foreground."""
+    wait_until(lambda: all(map(can_be_taken, PORTS)), f"the quickstart's ports {PORTS} are free", 60)
+    terminal, its_end = pty.openpty()
+    # A session and a terminal of its own, as a shell gives a command.
+    script = subprocess.Popen(
+        ["setsid", "--ctty", ROOT / "examples/quickstart/run"], stdin=its_end, stdout=its_end, stderr=its_end,
+        env={**os.environ, "KT_BIN_DIR": str(binary_dir())}, start_new_session=False)
+    os.close(its_end)
+    seen = b""
+    try:
+        while said.encode() not in seen:
+            seen += os.read(terminal, 4096)
+        os.write(terminal, b"\x03")
+        # A terminal whose other end is closed by everybody reads as an error.
+        while True:
+            try:
+                seen += os.read(terminal, 4096)
+            except OSError:
+                break
+        assert script.wait(60) == 0, seen.decode()
+        assert b"stopping" in seen and b"rror" not in seen, seen.decode()
+        assert all(map(can_be_taken, PORTS)), "nothing of it listens"
+    finally:
+        script.kill()
+        os.close(terminal)
