@@ -96,7 +96,8 @@ fn check_chain(chain: Vec<String>, report: &mut Report) -> BTreeSet<String> {
     for (at, name) in chain.into_iter().enumerate() {
         let field = format!("policies.chain[{at}]");
         if name != MODEL_ALLOWLIST {
-            let near = suggestion(&name, [MODEL_ALLOWLIST]);
+            let near = suggestion(&name, [MODEL_ALLOWLIST])
+                .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
             report.error(&field, format!("'{name}' is configured but not enforced yet{near}"));
         }
         if names.contains(&name) {

@@ -4,6 +4,7 @@
 mod policies;
 mod read;
 mod strict;
+mod wording;
 
 use std::collections::BTreeMap;
 

@@ -58,9 +58,14 @@ impl Report {
         Self { file, lines, errors: Vec::new(), warnings: Vec::new() }
     }
 
-    pub(super) fn error(&mut self, field: impl Into<String>, problem: impl Into<String>) {
-        let (file, field, problem) = (self.file.clone(), field.into(), problem.into());
-        let line = self.lines.of(&field);
+    pub(super) fn error(&mut self, field: impl AsRef<str>, problem: impl Into<String>) {
+        self.error_as(field.as_ref(), field.as_ref(), problem.into());
+    }
+
+    /// An error of `field` that calls it `shown`.
+    pub(super) fn error_as(&mut self, field: &str, shown: &str, problem: String) {
+        let line = self.lines.of(field);
+        let (file, field) = (self.file.clone(), showable(shown).to_owned());
         self.errors.push(ConfigError { file, line, field, problem });
     }
 
@@ -100,10 +105,8 @@ impl Report {
         if !good {
             self.error(
                 field,
-                format!(
-                    "'{value}' is no name: 1 to 64 letters, digits, '-', '_' and '.', \
-                     beginning with a letter or digit"
-                ),
+                "is no name: 1 to 64 letters, digits, '-', '_' and '.', beginning with a letter or \
+                 digit",
             );
         }
     }
@@ -131,8 +134,11 @@ pub(super) struct Bounds<T> {
     pub(super) default: T,
 }
 
-/// "; did you mean 'x'?", where one of `known` is near enough to `word` or begins with it; else nothing.
-pub(super) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+/// The one of `known` that is near enough to `word` or begins with it.
+pub(super) fn suggestion<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     known
         .into_iter()
         .filter_map(|candidate| {
@@ -142,5 +148,22 @@ pub(super) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str
                 .then_some((distance, candidate))
         })
         .min_by_key(|(distance, _)| *distance)
-        .map_or_else(String::new, |(_, candidate)| format!("; did you mean '{candidate}'?"))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Whether a name looks like a field's, so that a message may repeat it. A credential does not.
+pub(super) fn is_plain(name: &str) -> bool {
+    (1..=32).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
+/// The part of a path that a message may show: what stands under `secret_key_ref` and is no field of it may be
+/// the secret itself.
+pub(super) fn showable(path: &str) -> &str {
+    const REFERENCE: &str = ".secret_key_ref";
+    let Some((before, inside)) = path.split_once(".secret_key_ref.") else { return path };
+    if ["env", "file", "store"].contains(&inside) {
+        return path;
+    }
+    path.get(..before.len() + REFERENCE.len()).unwrap_or(before)
 }

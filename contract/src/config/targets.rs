@@ -132,8 +132,13 @@ fn check_provider(at: &At, provider: Option<String>, report: &mut Report) -> Opt
     let problem = if NOT_BUILT.contains(&provider.as_str()) {
         format!("'{provider}' is not built yet; 'openai' is")
     } else {
-        let near = suggestion(&provider, NOT_BUILT.into_iter().chain(["openai"]));
-        format!("'{provider}' is no provider that is known here{near}")
+        // Repeated only where it is nearly a word that is known: it may be a credential.
+        match suggestion(&provider, NOT_BUILT.into_iter().chain(["openai"])) {
+            Some(near) => {
+                format!("'{provider}' is no provider that is known here; did you mean '{near}'?")
+            }
+            None => "is no provider that is known here; 'openai' is built".to_owned(),
+        }
     };
     report.error(field, problem);
     None
@@ -157,7 +162,10 @@ fn check_models(
     let mut set = BTreeSet::new();
     for model in named {
         if model.is_empty() || model.len() > 256 || model.chars().any(char::is_control) {
-            report.error(at.models_field(report), format!("{model:?} is no name of a model"));
+            report.error(
+                at.models_field(report),
+                "a name is empty, longer than 256 bytes, or has control characters",
+            );
         } else if set.contains(&model) {
             report.error(at.field("models"), format!("'{model}' stands twice"));
         } else {
@@ -212,7 +220,12 @@ fn warn_of_credential(at: &At, target: &Target, report: &mut Report) {
     match (&target.secret, url.scheme) {
         (None, Scheme::Https) => report.warning(
             at.field("secret_key_ref"),
-            format!("missing: requests go to {url} without a credential"),
+            // Without its path, which may be a secret itself.
+            format!(
+                "missing: requests go to {}://{} without a credential",
+                url.scheme.as_str(),
+                url.authority()
+            ),
         ),
         (Some(_), Scheme::Http) if !url.is_loopback() => report.warning(
             at.field("base_url"),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, ScanError, YamlData};
 use serde_json::{Map, Value};
 
-use super::report::ConfigError;
+use super::report::{ConfigError, is_plain, showable};
 
 /// How deep a file may nest; what it configures nests about eight levels.
 const DEPTH_MAX: usize = 32;
@@ -52,7 +52,8 @@ fn not_yaml(file: &str, text: &str, error: &ScanError) -> ConfigError {
         let from_key: String = of_line.chars().skip(error.marker().col()).collect();
         let key = from_key.split(':').next().unwrap_or_default();
         let key = key.trim().trim_matches(['"', '\'']);
-        problem = format!("'{key}' stands twice in the same place");
+        let name = if is_plain(key) { format!("'{key}'") } else { "a field".to_owned() };
+        problem = format!("{name} stands twice in the same place");
     }
     ConfigError { file: file.to_owned(), line, field: String::new(), problem }
 }
@@ -72,7 +73,7 @@ impl Reader<'_> {
         ConfigError {
             file: self.file.to_owned(),
             line: node.span.start.line(),
-            field: path.to_owned(),
+            field: showable(path).to_owned(),
             problem: problem.to_owned(),
         }
     }

@@ -5,7 +5,8 @@ use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
 use super::strict::Strict;
-use crate::config::report::{Report, suggestion};
+use super::wording;
+use crate::config::report::Report;
 
 /// Reads what stands at the path `at` (empty for the whole file), or reports everything in it that is unknown
 /// or of the wrong type. Finds all of it where every field of `T` is optional.
@@ -21,7 +22,10 @@ pub(in super::super) fn read<T: DeserializeOwned>(
             Err(error) => error,
         };
         clean = false;
-        report.error(joined(at, error.path()), wording(&error.inner().to_string()));
+        let field = joined(at, error.path());
+        let mistake = wording::of(&error.inner().to_string());
+        let shown = if mistake.may_name { &field } else { around(&field, error.path()) };
+        report.error_as(&field, shown, mistake.problem);
         // The file without this field shows the next mistake.
         if !cut(&mut value, error.path()) {
             return None;
@@ -36,6 +40,13 @@ fn joined(at: &str, path: &Path) -> String {
         ("", path) => path.to_owned(),
         (at, path) => format!("{at}.{path}"),
     }
+}
+
+/// The path of what holds the field that `path` ends in.
+fn around<'a>(field: &'a str, path: &Path) -> &'a str {
+    let Some(Segment::Map { key }) = path.iter().last() else { return field };
+    let around = field.strip_suffix(key.as_str()).unwrap_or_default();
+    around.strip_suffix('.').unwrap_or(around)
 }
 
 /// Removes the innermost field of an object that `path` leads through. False if there is none.
@@ -59,39 +70,4 @@ fn cut(value: &mut Value, path: &Path) -> bool {
         at = inner;
     }
     false
-}
-
-/// Serde's message in the file's words.
-fn wording(message: &str) -> String {
-    for (kind, name) in [("unknown field", "unknown field"), ("unknown variant", "unknown value")] {
-        if message.starts_with(kind) {
-            let mut quoted = message.split('`').skip(1).step_by(2);
-            let word = quoted.next().unwrap_or_default();
-            let known: Vec<&str> = quoted.collect();
-            let near = suggestion(word, known.iter().copied());
-            // The path ends in the name of an unknown field already.
-            let name = if kind == name { name.to_owned() } else { format!("{name} '{word}'") };
-            return if near.is_empty() {
-                format!("{name}; known here: {}", known.join(", "))
-            } else {
-                format!("{name}{near}")
-            };
-        }
-    }
-    let Some((found, expected)) = message.rsplit_once(", expected ") else {
-        return message.to_owned();
-    };
-    let found = found.replace("sequence", "list");
-    let number = found.contains(": integer") || found.contains(": floating point");
-    let expected = match expected {
-        "a string" if number => "a text; put it in quotes",
-        "a string" => "a text",
-        "a sequence" => "a list",
-        "a boolean" => "true or false",
-        "u16" => "a whole number up to 65535",
-        "u32" | "u64" => "a whole number",
-        structure if structure.starts_with("struct ") => "a map",
-        other => other,
-    };
-    format!("{found}, expected {expected}")
 }

@@ -117,8 +117,14 @@ fn providers_that_are_not_built_are_named() {
 fn models_are_named_once_and_well() {
     for (fields, expected) in [
         ("models: [a, a]", "models: 'a' stands twice"),
-        ("models: ['']", "models: \"\" is no name of a model"),
-        ("model: \"a\\nb\"", "model: \"a\\nb\" is no name of a model"),
+        (
+            "models: ['']",
+            "models: a name is empty, longer than 256 bytes, or has control characters",
+        ),
+        (
+            "model: \"a\\nb\"",
+            "model: a name is empty, longer than 256 bytes, or has control characters",
+        ),
         (
             "models: [a], model_version: '1'",
             "model_version: pins one model: it needs 'model' beside it",
@@ -260,9 +266,7 @@ fn the_model_allowlist_has_its_settings_once_and_right() {
         (with("{modls: [a]}"), format!("6: {field}.modls: unknown field; did you mean 'models'?")),
         (
             with("{models: [1]}"),
-            format!(
-                "6: {field}.models[0]: invalid type: integer `1`, expected a text; put it in quotes"
-            ),
+            format!("6: {field}.models[0]: expected a text, found a number; put it in quotes"),
         ),
         (
             with("{models: [gpt-4o]}") + "policy: {model-allowlist: {models: [gpt-4o]}}\n",
