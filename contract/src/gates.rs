@@ -49,6 +49,16 @@ pub struct ModelGate {
     pub version: Option<String>,
 }
 
+// === impl ModelGate ===
+
+impl ModelGate {
+    /// Who served, as clients are told: `provider/model`.
+    #[must_use]
+    pub fn served_by(&self) -> String {
+        format!("{}/{}", self.provider, self.served_model)
+    }
+}
+
 /// All gates of a request or an entry. Stored in full with the entry and compared on every read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

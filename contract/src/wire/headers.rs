@@ -27,6 +27,9 @@ pub const CACHE_STATUS: &str = "cache-status";
 pub const FABRIC_ATTACHED: &str = "x-fabric-attached";
 /// The provider and model that served, as `provider/model`.
 pub const SERVED_BY: &str = "x-kt-served-by";
+/// What of a provider's answer a client may see, whichever way the answer came: everything else in its head
+/// is about the account behind the gateway. Who adds one here is told by the sidecar's compiler errors.
+pub const FROM_PROVIDER: [&str; 3] = ["content-type", "content-encoding", "retry-after"];
 /// `false` on refusals that a retry cannot help.
 pub const SHOULD_RETRY: &str = "x-should-retry";
 

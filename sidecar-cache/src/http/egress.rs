@@ -103,12 +103,13 @@ fn request(socket: &str, call: &Call) -> Option<Request<Full<Bytes>>> {
 fn answered(response: Response<Incoming>) -> Answered {
     let (head, body) = response.into_parts();
     let one = |name: &str| text(&head.headers, name).map(str::to_owned);
+    let [content_type, content_encoding, retry_after] = headers::FROM_PROVIDER.map(one);
     Answered {
         status: head.status.as_u16(),
         details: one(DETAILS),
-        content_type: one(header::CONTENT_TYPE.as_str()),
-        content_encoding: one(header::CONTENT_ENCODING.as_str()),
-        retry_after: one(header::RETRY_AFTER.as_str()),
+        content_type,
+        content_encoding,
+        retry_after,
         body: Box::pin(body),
     }
 }

@@ -58,10 +58,11 @@ fn with_head(head: &Head, body: ReplyBody) -> Answer {
     let mut answer = Answer::new(body);
     *answer.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
     let map = answer.headers_mut();
+    let [content_type, content_encoding, retry_after] = headers::FROM_PROVIDER;
     for (name, value) in [
-        (header::CONTENT_TYPE.as_str(), &head.content_type),
-        (header::CONTENT_ENCODING.as_str(), &head.content_encoding),
-        (header::RETRY_AFTER.as_str(), &head.retry_after),
+        (content_type, &head.content_type),
+        (content_encoding, &head.content_encoding),
+        (retry_after, &head.retry_after),
         (headers::SERVED_BY, &head.served_by),
     ] {
         if let Some(value) = value

@@ -278,6 +278,5 @@ fn head(order: &Order, answered: &Answered) -> Head {
 }
 
 fn served_by(grant: &Grant) -> String {
-    let model = &grant.gates.model;
-    format!("{}/{}", model.provider, model.served_model)
+    grant.gates.model.served_by()
 }
