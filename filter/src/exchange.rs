@@ -168,11 +168,13 @@ impl HttpContext for HttpExchange {
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> types::Action {
         if !self.exchange.reads_response() {
-            return action(self.turn(Event::ResponseHeaders { head: Head::default() }));
+            let event = Event::ResponseHeaders { head: Head::default(), by_envoy: false };
+            return action(self.turn(event));
         }
         let fields = host::header_map(Map::Response).unwrap_or_default();
         let fields = pairs::parse(&fields).unwrap_or_default();
-        action(self.turn(Event::ResponseHeaders { head: Head::new(&fields) }))
+        let by_envoy = host::is_envoys_response();
+        action(self.turn(Event::ResponseHeaders { head: Head::new(&fields), by_envoy }))
     }
 
     fn on_log(&mut self) {

@@ -27,6 +27,9 @@ const NO_GRPC_STATUS: i32 = -1;
 /// `response.code_details` of a reply by this filter: none, unlike every reply that Envoy makes itself. The
 /// local reply mapping in `envoy/` tells them apart by it.
 const REPLY_DETAILS: &[u8] = b"";
+/// The path of the property that says who made a response, and its value where it was the upstream.
+const DETAILS: &[u8] = b"response\0code_details";
+const DETAILS_OF_UPSTREAM: &[u8] = b"via_upstream";
 /// The status to report when the host lied about memory.
 const INVALID_MEMORY: u32 = 6;
 
@@ -86,6 +89,12 @@ unsafe extern "C" {
         grpc_status: i32,
     ) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
+    fn proxy_get_property(
+        path: *const u8,
+        path_bytes: usize,
+        data: *mut *mut u8,
+        bytes: *mut usize,
+    ) -> u32;
     fn proxy_set_property(
         path: *const u8,
         path_bytes: usize,
@@ -203,6 +212,15 @@ where
 pub(crate) fn resume_request() -> Result<(), Refused> {
     // SAFETY: no memory is shared.
     done(unsafe { proxy_continue_stream(STREAM_REQUEST) })
+}
+
+/// Whether Envoy is known to have made the response itself. Where it cannot be known, an upstream has.
+pub(crate) fn is_envoys_response() -> bool {
+    let details = owned(|data, bytes| {
+        // SAFETY: the host reads the path before it returns and writes the two results.
+        unsafe { proxy_get_property(DETAILS.as_ptr(), DETAILS.len(), data, bytes) }
+    });
+    details.is_ok_and(|details| !details.is_empty() && details != DETAILS_OF_UPSTREAM)
 }
 
 /// Sets a value in the stream's filter state, for the access log.

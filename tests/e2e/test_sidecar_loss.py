@@ -98,6 +98,41 @@ def test_without_its_sidecar_a_gateway_calls_the_provider_directly(own, prompt, 
         assert not [name for name in headers if name.startswith("x-kt-")], headers
 
 
+# What a client sees of an answer beside what says how it came.
+PASSED_ON = {"content-type", "content-length", "transfer-encoding", "date", "retry-after"}
+OURS = {"x-request-id", "x-cache-status", "cache-status", "x-fabric-attached", "x-kt-served-by"}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
+def test_no_way_to_the_provider_tells_of_its_account(own, prompt, stream):
+    key = own.key(org="acme")
+    limited = f"{prompt} [[fake: status=429, retry_after=7]]"
+    by_lane = assert_miss(own.a.ask(key, f"{prompt} by lane [[fake: forge]]", stream=stream))
+    by_lane_limited = own.a.ask(key, f"{limited} by lane", stream=stream)
+    kill(own)
+    direct = bounded(lambda: own.a.ask(key, f"{prompt} [[fake: forge]]", stream=stream))
+    direct_limited = bounded(lambda: own.a.ask(key, limited, stream=stream))
+    assert direct.outcome in LOST and direct.status == 200, direct
+    assert direct_limited.outcome in LOST and direct_limited.status == by_lane_limited.status == 429, direct_limited
+    assert direct_limited.headers["retry-after"] == by_lane_limited.headers["retry-after"] == "7"
+    for answer in [by_lane, by_lane_limited, direct, direct_limited]:
+        assert set(answer.headers) <= PASSED_ON | OURS, answer.headers
+        assert OURS <= set(answer.headers), answer.headers
+        assert answer.headers["x-kt-served-by"] == "openai/gpt-4o", answer.headers
+    for answer, other in [(direct, by_lane), (direct_limited, by_lane_limited)]:
+        assert answer.headers["content-type"] == other.headers["content-type"]
+
+
+def test_where_no_provider_answers_nobody_has_served(own, prompt):
+    key = own.key(org="acme")
+    assert_miss(own.a.ask(key, f"{prompt} before"))
+    kill(own)
+    refused = bounded(lambda: own.a.ask(key, f"{prompt} [[fake: reset]]"))
+    assert_refused(refused, 502, "upstream_unreachable")
+    assert refused.outcome in LOST and refused.headers["retry-after"] == "1", refused.headers
+    assert "x-kt-served-by" not in refused.headers
+
+
 @pytest.mark.parametrize("lose", [kill, freeze])
 def test_without_its_sidecar_a_gateway_checks_all_the_same(own, prompt, lose):
     known = own.key(org="acme")

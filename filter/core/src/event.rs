@@ -31,10 +31,12 @@ pub enum Event<'a> {
     /// The one callout that is under way has ended.
     CalloutAnswered(Answer<'a>),
     /// The response's head is here: the lane's, a provider's, or one that Envoy made itself. The fields
-    /// are only there if [`crate::Exchange::reads_response`] says so.
+    /// and who made it are only there if [`crate::Exchange::reads_response`] says so.
     ResponseHeaders {
         /// The fields.
         head: Head<'a>,
+        /// Envoy is known to have made it itself, without a word from its upstream.
+        by_envoy: bool,
     },
     /// The host did not do what the last actions asked for: the request must not go on as if it had.
     HostRefused,

@@ -88,6 +88,11 @@ impl Plan {
         (self.key, self.reply)
     }
 
+    /// Who serves, as clients are told.
+    pub(crate) fn served_by(&self) -> String {
+        self.gates.model.served_by()
+    }
+
     /// What the sidecar is asked.
     pub(crate) fn admit(
         &self,

@@ -17,6 +17,9 @@ use crate::turn::{self, Next, Turn};
 /// What of ours a client may see. Everything else with our prefix is internal.
 const PUBLIC: [&str; 3] = [headers::SERVED_BY, "x-kt-cost-usd", "x-kt-saved-usd"];
 
+/// What Envoy frames a body by, and the moment of the answer, as HTTP wants it.
+const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "date"];
+
 /// The sidecar serves the request.
 #[derive(Debug)]
 pub(crate) struct OnLane {
@@ -28,6 +31,8 @@ pub(crate) struct OnLane {
 pub(crate) struct Direct {
     pub(crate) request_id: RequestId,
     pub(crate) reason: Reason,
+    /// Who answers, if anybody does.
+    pub(crate) served_by: String,
 }
 
 // === impl OnLane ===
@@ -35,7 +40,7 @@ pub(crate) struct Direct {
 impl OnLane {
     pub(crate) fn on(self, event: Event<'_>, turn: &mut Turn<'_>) -> Next {
         match event {
-            Event::ResponseHeaders { head } => {
+            Event::ResponseHeaders { head, by_envoy: _ } => {
                 if head.first(headers::MARKER).is_some() {
                     served(head, turn);
                 } else {
@@ -72,7 +77,7 @@ impl OnLane {
 
 /// The sidecar has said everything that the client is to see; what is ours alone goes.
 fn served(head: Head<'_>, turn: &mut Turn<'_>) {
-    remove_internal(head, &PUBLIC, turn);
+    remove(head, |name| is_internal(name, &PUBLIC), turn);
     let outcome = word(head, headers::CACHE_STATUS_SHORT)
         .and_then(|word| Outcome::ALL.iter().copied().find(|outcome| outcome.as_str() == word));
     let reason = word(head, headers::CACHE_STATUS)
@@ -86,12 +91,22 @@ fn word<'a>(head: Head<'a>, name: &str) -> Option<&'a str> {
     head.first(name).and_then(|value| std::str::from_utf8(value).ok())
 }
 
-fn remove_internal(head: Head<'_>, but: &[&str], turn: &mut Turn<'_>) {
+fn is_internal(name: &[u8], but: &[&str]) -> bool {
+    name.starts_with(headers::INTERNAL_PREFIX.as_bytes())
+        && !but.iter().any(|public| public.as_bytes() == name)
+}
+
+/// Whether a field of a provider's head may reach the client. What else a provider says is about its account
+/// or in our name.
+fn may_pass(name: &[u8]) -> bool {
+    let is = |allowed: &&str| allowed.as_bytes() == name;
+    name.starts_with(b":") || FRAMING.iter().any(is) || headers::FROM_PROVIDER.iter().any(is)
+}
+
+fn remove(head: Head<'_>, goes: impl Fn(&[u8]) -> bool, turn: &mut Turn<'_>) {
     let mut removed: Vec<&[u8]> = Vec::new();
     for (name, _) in head.iter() {
-        let internal = name.starts_with(headers::INTERNAL_PREFIX.as_bytes())
-            && !but.iter().any(|public| public.as_bytes() == name);
-        if internal && !removed.contains(&name) {
+        if goes(name) && !removed.contains(&name) {
             removed.push(name);
             turn.act(Action::RemoveResponseHeader(name.into()));
         }
@@ -103,8 +118,16 @@ fn remove_internal(head: Head<'_>, but: &[&str], turn: &mut Turn<'_>) {
 impl Direct {
     pub(crate) fn on(self, event: Event<'_>, turn: &mut Turn<'_>) -> Next {
         match event {
-            Event::ResponseHeaders { head } => {
-                self.answered(head, turn);
+            Event::ResponseHeaders { head, by_envoy } => {
+                if by_envoy {
+                    // Envoy's own words are ours: they have their advice, and nobody has served.
+                    remove(head, |name| is_internal(name, &[]), turn);
+                } else {
+                    remove(head, |name| !may_pass(name), turn);
+                    let served_by = self.served_by.clone().into();
+                    turn.act(Action::SetResponseHeader(headers::SERVED_BY, served_by));
+                }
+                self.answered(turn);
                 (Phase::Done, Flow::Continue)
             }
             Event::Done => turn.left(LogLine::default()),
@@ -118,13 +141,8 @@ impl Direct {
         }
     }
 
-    fn answered(&self, head: Head<'_>, turn: &mut Turn<'_>) {
+    fn answered(&self, turn: &mut Turn<'_>) {
         turn.count(Counter::Bypass);
-        // A provider has nothing to say in our name, and its cookies are not the client's.
-        remove_internal(head, &[], turn);
-        if head.first("set-cookie").is_some() {
-            turn.act(Action::RemoveResponseHeader((*b"set-cookie").into()));
-        }
         for (name, value) in reply::bypass_fields(self.reason, &self.request_id) {
             turn.act(Action::SetResponseHeader(name, value));
         }

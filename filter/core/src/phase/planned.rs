@@ -53,8 +53,9 @@ impl Planned {
             Some(OnSidecarLoss::Direct) => {
                 turn.act(Action::Log(log));
                 let target = self.plan.route.target.clone();
+                let served_by = self.plan.served_by();
                 let request_id = self.forward(Lane::Direct { target }, turn);
-                (Phase::Direct(Direct { request_id, reason }), Flow::Continue)
+                (Phase::Direct(Direct { request_id, reason, served_by }), Flow::Continue)
             }
             Some(OnSidecarLoss::Unavailable) | None => {
                 let problem = if reason == Reason::Draining {

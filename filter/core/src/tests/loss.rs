@@ -85,7 +85,7 @@ fn without_an_identity_nobody_goes_around_the_sidecar() {
 }
 
 #[test]
-fn a_provider_that_is_called_directly_is_marked_and_cleaned() {
+fn of_a_provider_that_is_called_directly_only_what_is_listed_passes() {
     let mut rig = Rig::knowing();
     let _ = rig.chat(&[], BODY);
     let _ = rig.lose();
@@ -96,12 +96,31 @@ fn a_provider_that_is_called_directly_is_marked_and_cleaned() {
         ("set-cookie", "a=b"),
         ("set-cookie", "c=d"),
         ("x-request-id", "theirs"),
-        ("openai-processing-ms", "9"),
+        ("openai-organization", "org-1"),
+        ("x-ratelimit-remaining-tokens", "9"),
+        ("x-should-retry", "true"),
+        ("content-type", "application/json"),
+        ("content-encoding", "gzip"),
+        ("content-length", "2"),
+        ("retry-after", "7"),
+        ("date", "Thu, 01 Jan 1970 00:00:00 GMT"),
     ]);
     assert_eq!(flow, Flow::Continue);
     let (removed, set) = rig.edits();
-    assert_eq!(removed, ["x-kt-served-by", "x-kt-wire", "set-cookie"]);
+    assert_eq!(
+        removed,
+        [
+            "x-kt-served-by",
+            "x-kt-wire",
+            "set-cookie",
+            "x-request-id",
+            "openai-organization",
+            "x-ratelimit-remaining-tokens",
+            "x-should-retry",
+        ]
+    );
     let expected = [
+        ("x-kt-served-by", "openai/gpt-4o".to_owned()),
         ("x-request-id", "ab".repeat(16)),
         ("x-cache-status", "bypass".to_owned()),
         ("cache-status", "kt; fwd=bypass; detail=sidecar-lost".to_owned()),
@@ -109,6 +128,19 @@ fn a_provider_that_is_called_directly_is_marked_and_cleaned() {
     ];
     assert_eq!(set, expected);
     assert_eq!(rig.counted(Counter::Bypass), 1);
+}
+
+#[test]
+fn where_envoy_speaks_for_a_provider_its_advice_stays_and_nobody_has_served() {
+    let mut rig = Rig::knowing();
+    let _ = rig.chat(&[], BODY);
+    let _ = rig.lose();
+    let fields = [(":status", "502"), ("x-should-retry", "false"), ("x-kt-served-by", "a lie")];
+    assert_eq!(rig.envoy_responds(&fields), Flow::Continue);
+    let (removed, set) = rig.edits();
+    assert_eq!(removed, ["x-kt-served-by"]);
+    assert!(set.contains(&("x-cache-status", "bypass".to_owned())));
+    assert!(!set.iter().any(|(name, _)| *name == "x-kt-served-by"), "{set:?}");
 }
 
 #[test]

@@ -246,9 +246,18 @@ impl Rig {
     }
 
     pub(super) fn respond(&mut self, fields: Fields<'_>) -> Flow {
+        self.response(fields, false)
+    }
+
+    /// Envoy answers for somebody who did not.
+    pub(super) fn envoy_responds(&mut self, fields: Fields<'_>) -> Flow {
+        self.response(fields, true)
+    }
+
+    fn response(&mut self, fields: Fields<'_>, by_envoy: bool) -> Flow {
         let fields: Vec<(&[u8], &[u8])> =
             fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-        self.turn(Event::ResponseHeaders { head: Head::new(&fields) })
+        self.turn(Event::ResponseHeaders { head: Head::new(&fields), by_envoy })
     }
 
     pub(super) fn callout(&self) -> Option<&Callout> {

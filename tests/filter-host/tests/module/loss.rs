@@ -66,11 +66,18 @@ fn assert_direct(stream: &Stream, reason: &str) {
         .header("x-cache-status", "hit")
         .header("x-kt-served-by", "somebody")
         .header("set-cookie", "a=b")
+        .header("openai-organization", "org-1")
+        .header("x-ratelimit-limit-requests", "9")
+        .header("retry-after", "7")
         .body("{}");
     stream.upstream_answers(provider);
     let answer = stream.answer().unwrap();
     assert_eq!(cache_status(&answer), ("bypass".into(), reason.into()));
-    assert!(answer.header("set-cookie").is_none() && answer.header("x-kt-served-by").is_none());
+    for gone in ["set-cookie", "openai-organization", "x-ratelimit-limit-requests"] {
+        assert!(answer.header(gone).is_none(), "{gone}");
+    }
+    assert_eq!(answer.header("retry-after").as_deref(), Some("7"));
+    assert_eq!(answer.header("x-kt-served-by").as_deref(), Some("openai/gpt-4o"));
     assert_eq!(answer.header("x-request-id"), sent.header("x-request-id"));
     assert_eq!(answer.text(), "{}");
 }
