@@ -66,8 +66,8 @@ pub struct Loaded {
 /// Reads and checks a configuration. `file_name` is only for the messages.
 ///
 /// # Errors
-/// Everything that is wrong, in the order of the file: all unknown fields and wrong types; or, where there
-/// are none, all values that make no sense and all features that are not built yet.
+/// Everything that is wrong, in the order of the file: unknown fields, wrong types, values that make no sense,
+/// features that are not built yet. Only what is no YAML, or says a thing twice, is said alone.
 pub fn load(file_name: &str, text: &str) -> Result<Loaded, Vec<ConfigError>> {
     let tree = tree::read(file_name, text).map_err(|error| vec![error])?;
     let mut report = Report::new(file_name.to_owned(), tree.lines);

@@ -107,7 +107,7 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
 fn tier(raw: &raw::WorkflowCache, report: &mut Report) -> Tier {
     let shared = raw.default_tier == Some(DefaultTier::OrgSharedCache);
     let allowed = raw.org_shared_enabled.unwrap_or(false);
-    if shared && !allowed {
+    if shared && !allowed && report.is_whole("workflow_cache.org_shared_enabled") {
         report.error(
             "workflow_cache.default_tier",
             "org_shared_cache contradicts org_shared_enabled: false (the default); set \

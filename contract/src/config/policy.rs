@@ -46,7 +46,9 @@ pub(super) fn check(
         for (name, value) in of_place.unwrap_or_default() {
             let field = format!("{place}.{name}");
             if !names.contains(&name) {
-                report.error(field, "has settings, but is not in policies.chain");
+                if report.is_whole("policies.chain") {
+                    report.error(field, "has settings, but is not in policies.chain");
+                }
             } else if let Entry::Vacant(entry) = settings.entry(name) {
                 entry.insert((field, value));
             } else {
@@ -121,10 +123,12 @@ fn check_allowlist(
     }
 
     let Some((field, value)) = settings else {
-        report.error(
-            "policies.chain",
-            "model-allowlist needs its settings: policies.policy.model-allowlist.models",
-        );
+        if report.is_whole("policies.policy") && report.is_whole("policy") {
+            report.error(
+                "policies.chain",
+                "model-allowlist needs its settings: policies.policy.model-allowlist.models",
+            );
+        }
         return BTreeSet::new();
     };
     let Some(Settings { models }) = raw::read(value, &field, report) else {
@@ -132,7 +136,7 @@ fn check_allowlist(
     };
     let models = models.unwrap_or_default();
     let field = format!("{field}.models");
-    if models.is_empty() {
+    if models.is_empty() && report.is_whole(&field) {
         report.error(&field, "names no model, so every request would be refused");
     }
     for model in models.iter().filter(|model| !targets.iter().any(|target| target.serves(model))) {

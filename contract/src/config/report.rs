@@ -1,5 +1,6 @@
 //! What a check found: errors and warnings, each with its line. Collects; never stops a check.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::tree::Lines;
@@ -36,6 +37,10 @@ pub struct Warning {
 pub(super) struct Report {
     file: String,
     lines: Lines,
+    /// The fields with a mistake of form. What they would have meant is not known.
+    broken: Vec<String>,
+    /// The items that were left out of lists because of their form, by the list's path.
+    left_out: BTreeMap<String, BTreeSet<usize>>,
     errors: Vec<ConfigError>,
     warnings: Vec<Warning>,
 }
@@ -47,6 +52,11 @@ impl fmt::Display for Warning {
     }
 }
 
+/// Whether `inner` is `outer` or a part of it.
+fn is_within(inner: &str, outer: &str) -> bool {
+    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
 fn prefix(field: &str) -> String {
     if field.is_empty() { String::new() } else { format!("{field}: ") }
 }
@@ -55,15 +65,72 @@ fn prefix(field: &str) -> String {
 
 impl Report {
     pub(super) const fn new(file: String, lines: Lines) -> Self {
-        Self { file, lines, errors: Vec::new(), warnings: Vec::new() }
+        Self {
+            file,
+            lines,
+            broken: Vec::new(),
+            left_out: BTreeMap::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     pub(super) fn error(&mut self, field: impl AsRef<str>, problem: impl Into<String>) {
-        self.error_as(field.as_ref(), field.as_ref(), problem.into());
+        let field = self.in_file(field.as_ref());
+        // Whatever its meaning seems to lack, its form is what is to be mended.
+        if !self.broken.iter().any(|broken| is_within(&field, broken)) {
+            self.push(&field, &field, problem.into());
+        }
     }
 
-    /// An error of `field` that calls it `shown`.
-    pub(super) fn error_as(&mut self, field: &str, shown: &str, problem: String) {
+    /// A mistake in the form of `field`, which is called `shown`.
+    pub(super) fn mistake(&mut self, field: &str, shown: &str, problem: String) {
+        self.push(field, shown, problem);
+        self.broken.push(field.to_owned());
+    }
+
+    /// A field that is not in the file, because its name is misspelled there.
+    pub(super) fn misspelled(&mut self, field: String) {
+        if !self.lines.has(&field) {
+            self.broken.push(field);
+        }
+    }
+
+    /// An item of a list is left out of what is checked.
+    pub(super) fn leave_out(&mut self, item: &str) {
+        let Some((list, at)) = item.strip_suffix(']').and_then(|item| item.rsplit_once('[')) else {
+            return;
+        };
+        if let Ok(at) = at.parse() {
+            self.left_out.entry(list.to_owned()).or_default().insert(at);
+        }
+    }
+
+    /// The path that a field of what is checked has in the file, where lists have all of their items.
+    pub(super) fn in_file(&self, field: &str) -> String {
+        let mut parts = field.split('[');
+        let mut path = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let place = part.split_once(']').and_then(|(at, rest)| Some((at.parse().ok()?, rest)));
+            if let (Some((at, rest)), Some(left_out)) = (place, self.left_out.get(&path)) {
+                let at = (0..).filter(|at| !left_out.contains(at)).nth(at).unwrap_or(at);
+                path.push_str(&format!("[{at}]{rest}"));
+            } else {
+                path.push('[');
+                path.push_str(part);
+            }
+        }
+        path
+    }
+
+    /// Whether everything that the file says about `field` could be read; what is missing there is missing in
+    /// the file.
+    pub(super) fn is_whole(&self, field: &str) -> bool {
+        let field = self.in_file(field);
+        !self.broken.iter().any(|broken| is_within(&field, broken) || is_within(broken, &field))
+    }
+
+    fn push(&mut self, field: &str, shown: &str, problem: String) {
         let line = self.lines.of(field);
         let (file, field) = (self.file.clone(), showable(shown).to_owned());
         self.errors.push(ConfigError { file, line, field, problem });
@@ -77,7 +144,7 @@ impl Report {
 
     /// Whether the file says something about `field`, be it `null`.
     pub(super) fn mentions(&self, field: &str) -> bool {
-        self.lines.has(field)
+        self.lines.has(&self.in_file(field))
     }
 
     /// The value, if it lies between the bounds; otherwise an error, and the default in its place, which

@@ -47,41 +47,54 @@ struct At(usize);
 
 pub(super) fn check(raw: Option<raw::Providers>, report: &mut Report) -> Vec<Target> {
     let raw = raw.and_then(|providers| providers.targets).unwrap_or_default();
-    if raw.is_empty() {
+    if raw.is_empty() && report.is_whole("providers.targets") {
         report.error("providers.targets", "at least one target is needed: who should answer?");
     }
     let mut targets = Vec::with_capacity(raw.len());
-    let mut ids = BTreeSet::new();
-    let mut served: BTreeMap<String, String> = BTreeMap::new();
+    let mut ids = BTreeMap::new();
+    let mut served: BTreeMap<String, usize> = BTreeMap::new();
     for (at, raw) in raw.into_iter().enumerate() {
         let at = At(at);
-        let Some(target) = check_target(&at, raw, report) else { continue };
-        if !ids.insert(target.id.clone()) {
-            report.error(at.field("id"), format!("'{}' stands twice", target.id));
+        let id = raw.id.clone();
+        let (models, target) = check_target(&at, raw, report);
+        if let Some(first) = id.and_then(|id| ids.insert(id, at.0)) {
+            let first = report.in_file(&At(first).path());
+            report.error(at.field("id"), format!("is the id of {first} as well"));
         }
-        check_overlap(&at, &target, &served, report);
-        served.extend(target.models.iter().map(|model| (model.clone(), target.id.clone())));
-        targets.push(target);
+        check_overlap(&at, &models, &served, report);
+        served.extend(models.into_iter().map(|model| (model, at.0)));
+        targets.extend(target);
     }
     targets
 }
 
 /// Two targets for one model would be a fallback, and which of them answers must not be chance.
-fn check_overlap(at: &At, target: &Target, served: &BTreeMap<String, String>, report: &mut Report) {
-    let overlap = target.models.iter().filter_map(|model| served.get_key_value(model));
+fn check_overlap(
+    at: &At,
+    models: &BTreeSet<String>,
+    served: &BTreeMap<String, usize>,
+    report: &mut Report,
+) {
+    let overlap = models.iter().filter_map(|model| served.get_key_value(model));
     let (more, first) = (overlap.clone().count().saturating_sub(1), overlap.clone().next());
     let Some((model, other)) = first else { return };
+    let other = report.in_file(&At(*other).path());
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     report.error(
         at.models_field(report),
         format!(
-            "'{model}'{more}: target '{other}' serves it already, and fallback between targets is \
+            "'{model}'{more}: {other} serves it already, and fallback between targets is \
              not built yet; name the models of each target"
         ),
     );
 }
 
-fn check_target(at: &At, raw: raw::Target, report: &mut Report) -> Option<Target> {
+/// A target, if it is one, and the models that it claims in any case.
+fn check_target(
+    at: &At,
+    raw: raw::Target,
+    report: &mut Report,
+) -> (BTreeSet<String>, Option<Target>) {
     let raw::Target {
         id,
         provider,
@@ -97,27 +110,30 @@ fn check_target(at: &At, raw: raw::Target, report: &mut Report) -> Option<Target
         None => report.error(at.field("id"), "missing: every target has a name"),
     }
     let provider = check_provider(at, provider, report);
-    if model_version.is_some() && model.is_none() {
+    if model_version.is_some() && model.is_none() && report.is_whole(&at.field("model")) {
         report.error(at.field("model_version"), "pins one model: it needs 'model' beside it");
     }
-    let models = check_models(at, model, models, report);
+    let models = check_models(at, provider.as_deref(), model, models, report);
     let text = base_url.as_deref().unwrap_or(OPENAI_BASE_URL);
     let base_url =
         base_url::parse(text).map_err(|problem| report.error(at.field("base_url"), problem)).ok();
     let secret = secret_key_ref.and_then(|secret| check_secret(at, secret, report));
     let max_concurrent_requests =
         report.within(&at.field("max_concurrent_requests"), max_concurrent_requests, CONCURRENT);
+    let (Some(id), Some(provider), Some(base_url)) = (id, provider, base_url) else {
+        return (models, None);
+    };
     let target = Target {
-        id: id?,
-        provider: provider?,
-        models,
+        id,
+        provider,
+        models: models.clone(),
         version: model_version,
-        base_url: base_url?,
+        base_url,
         secret,
         max_concurrent_requests,
     };
     warn_of_credential(at, &target, report);
-    Some(target)
+    (models, Some(target))
 }
 
 fn check_provider(at: &At, provider: Option<String>, report: &mut Report) -> Option<String> {
@@ -146,6 +162,7 @@ fn check_provider(at: &At, provider: Option<String>, report: &mut Report) -> Opt
 
 fn check_models(
     at: &At,
+    provider: Option<&str>,
     model: Option<String>,
     models: Option<Vec<String>>,
     report: &mut Report,
@@ -154,9 +171,15 @@ fn check_models(
         report.error(at.field("model"), "stands beside 'models'; use one of the two");
     }
     let Some(named) = models.or_else(|| model.map(|model| vec![model])) else {
+        // Which models were meant, no catalogue knows.
+        if provider.is_none()
+            || ["model", "models"].iter().any(|it| !report.is_whole(&at.field(it)))
+        {
+            return BTreeSet::new();
+        }
         return OPENAI_CHAT_MODELS.iter().map(|model| (*model).to_owned()).collect();
     };
-    if named.is_empty() {
+    if named.is_empty() && report.is_whole(&at.field("models")) {
         report.error(at.field("models"), "is empty; leave it out to serve every model known");
     }
     let mut set = BTreeSet::new();
@@ -205,7 +228,9 @@ fn check_secret(at: &At, raw: raw::SecretKeyRef, report: &mut Report) -> Option<
             Some(SecretRef::File(file))
         }
         (None, None) => {
-            report.error(field, "is empty; it needs 'env' or 'file'");
+            if report.is_whole(&field) {
+                report.error(field, "is empty; it needs 'env' or 'file'");
+            }
             None
         }
         (Some(_), Some(_)) => {
@@ -248,8 +273,12 @@ impl Target {
 // === impl At ===
 
 impl At {
+    fn path(&self) -> String {
+        format!("providers.targets[{}]", self.0)
+    }
+
     fn field(&self, name: &str) -> String {
-        format!("providers.targets[{}].{name}", self.0)
+        format!("{}.{name}", self.path())
     }
 
     /// The field that names the models, whichever of the two the file has.

@@ -7,6 +7,7 @@ mod meaning;
 mod secrets;
 mod seeds;
 mod to_snapshot;
+mod together;
 
 use super::*;
 

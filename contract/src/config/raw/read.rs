@@ -8,29 +8,41 @@ use super::strict::Strict;
 use super::wording;
 use crate::config::report::Report;
 
-/// Reads what stands at the path `at` (empty for the whole file), or reports everything in it that is unknown
-/// or of the wrong type. Finds all of it where every field of `T` is optional.
+/// Reads what stands at the path `at` (empty for the whole file), and reports everything in it that is unknown
+/// or of the wrong type. Finds all of it where every field of `T` is optional. What it returns lacks what it has
+/// reported; `None` if there is nothing to return.
 pub(in super::super) fn read<T: DeserializeOwned>(
     mut value: Value,
     at: &str,
     report: &mut Report,
 ) -> Option<T> {
-    let mut clean = true;
     loop {
         let error = match serde_path_to_error::deserialize::<_, T>(Strict(&value)) {
-            Ok(read) => return clean.then_some(read),
+            Ok(read) => return Some(read),
             Err(error) => error,
         };
-        clean = false;
-        let field = joined(at, error.path());
+        let field = report.in_file(&joined(at, error.path()));
         let mistake = wording::of(&error.inner().to_string());
-        let shown = if mistake.may_name { &field } else { around(&field, error.path()) };
-        report.error_as(&field, shown, mistake.problem);
+        let around = around(&field, error.path());
+        let shown = if mistake.may_name { &field } else { around };
+        report.mistake(&field, shown, mistake.problem);
+        if let Some(meant) = mistake.meant {
+            let dot = if around.is_empty() { "" } else { "." };
+            report.misspelled(format!("{around}{dot}{meant}"));
+        }
         // The file without this field shows the next mistake.
-        if !cut(&mut value, error.path()) {
-            return None;
+        match cut(&mut value, error.path()) {
+            Some(Cut::Field) => {}
+            Some(Cut::Item) => report.leave_out(&field),
+            None => return None,
         }
     }
+}
+
+/// What was cut.
+enum Cut {
+    Field,
+    Item,
 }
 
 /// The path as reports have it: serde names the outermost value `.`.
@@ -44,30 +56,33 @@ fn joined(at: &str, path: &Path) -> String {
 
 /// The path of what holds the field that `path` ends in.
 fn around<'a>(field: &'a str, path: &Path) -> &'a str {
-    let Some(Segment::Map { key }) = path.iter().last() else { return field };
+    let Some(Segment::Map { key }) = path.iter().next_back() else { return field };
     let around = field.strip_suffix(key.as_str()).unwrap_or_default();
     around.strip_suffix('.').unwrap_or(around)
 }
 
-/// Removes the innermost field of an object that `path` leads through. False if there is none.
-fn cut(value: &mut Value, path: &Path) -> bool {
+/// Removes the innermost field or item that `path` leads to. `None` if there is none.
+fn cut(value: &mut Value, path: &Path) -> Option<Cut> {
     let segments: Vec<&Segment> = path.iter().collect();
-    let Some(last) = segments.iter().rposition(|segment| matches!(segment, Segment::Map { .. }))
-    else {
-        return false;
-    };
+    let last = segments
+        .iter()
+        .rposition(|segment| matches!(segment, Segment::Map { .. } | Segment::Seq { .. }))?;
     let mut at = value;
     for (position, segment) in segments.into_iter().enumerate() {
-        let inner = match (segment, at) {
+        at = match (segment, at) {
             (Segment::Map { key }, Value::Object(fields)) if position == last => {
-                return fields.remove(key).is_some();
+                return fields.remove(key).map(|_cut| Cut::Field);
             }
-            (Segment::Map { key }, Value::Object(fields)) => fields.get_mut(key),
-            (Segment::Seq { index }, Value::Array(items)) => items.get_mut(*index),
-            _ => None,
+            (Segment::Seq { index }, Value::Array(items)) if position == last => {
+                return (*index < items.len()).then(|| {
+                    items.remove(*index);
+                    Cut::Item
+                });
+            }
+            (Segment::Map { key }, Value::Object(fields)) => fields.get_mut(key)?,
+            (Segment::Seq { index }, Value::Array(items)) => items.get_mut(*index)?,
+            _ => return None,
         };
-        let Some(inner) = inner else { return false };
-        at = inner;
     }
-    false
+    None
 }

@@ -26,6 +26,8 @@ gateway: {role: primry}
              did you mean 'org_shared_cache'?",
             "f.yaml:7: providers.targets[0].id: expected a text, found a number; put it in quotes",
             "f.yaml:7: providers.targets[1].provder: unknown field; did you mean 'provider'?",
+            "f.yaml:7: providers.targets[0].provider: missing; 'openai' is built",
+            "f.yaml:7: providers.targets[1].id: missing: every target has a name",
             "f.yaml:8: policies: expected a list of policies, or a map with 'chain' and 'policy', \
              found a number",
             "f.yaml:9: gateway.role: unknown value 'primry'; did you mean 'primary'?",
@@ -85,7 +87,7 @@ fn wrong_types_are_named_with_what_was_expected() {
         ),
         ("pack: {version: 1.0}", "pack.version: expected a text, found a number; put it in quotes"),
         ("workflow_cache: [1]", "workflow_cache: expected a map, found a list"),
-        ("policies: [{rules: {}}]", "policies[0].rules: expected a list, found a map"),
+        ("fabric: {artifact_types: {}}", "fabric.artifact_types: expected a list, found a map"),
     ] {
         let errors = errors_with(more);
         assert_eq!(errors, [format!("f.yaml:6: {expected}")], "{more}");

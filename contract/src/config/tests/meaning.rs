@@ -145,7 +145,7 @@ fn which_target_answers_is_never_chance() {
              - {{id: b, provider: openai{of_b}}}\n"
         )
     };
-    let why = "target 'a' serves it already, and fallback between targets is not built yet; name \
+    let why = "providers.targets[0] serves it already, and fallback between targets is not built yet; name \
                the models of each target";
     assert_eq!(
         errors(&targets(", model: m", ", models: [k, m]")),
@@ -159,7 +159,7 @@ fn which_target_answers_is_never_chance() {
     );
     assert_eq!(
         errors(&targets(", model: m", ", model: k").replace("id: b", "id: a")),
-        ["f.yaml:4: providers.targets[1].id: 'a' stands twice"]
+        ["f.yaml:4: providers.targets[1].id: is the id of providers.targets[0] as well"]
     );
     assert!(load("f.yaml", &targets(", model: m", ", model: k")).is_ok());
 }
