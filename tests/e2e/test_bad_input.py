@@ -175,6 +175,7 @@ def test_a_query_changes_nothing(group, key, prompt):
 
 @pytest.mark.parametrize("header", [
     {"x-kt-lane": "direct-openai"}, {"x-kt-lane": "sidecar"}, {"x-kt-ticket": "0" * 32},
+    {"x-kt-undecided": "provider_openai"}, {"x-kt-undecided": "kt_sidecar"},
     {"x-kt-target": "openai"}, {"x-kt-wire": "1"}, {"x-kt-admit": '{"decision":"draining"}'},
     {"x-kt-lane": "direct-openai", "x-kt-target": "openai", "x-kt-ticket": "x"},
     {"x-kt-org": "other"}, {"x-org": "other"}, {"x-kt-group": "other"},

@@ -88,6 +88,7 @@ fn stripped_at_entry() -> Vec<Value> {
         headers::ADMIT,
         headers::MARKER,
         headers::SERVED_BY,
+        headers::UNDECIDED,
     ];
     let mut mutations: Vec<Value> = ours.iter().map(|name| json!({ "remove": name })).collect();
     // Timeouts, retries and hedging by header: on loopback Envoy takes them for its own.

@@ -14,6 +14,9 @@ pub const TICKET: &str = "x-kt-ticket";
 /// On the egress listener: the id of the target.
 pub const TARGET: &str = "x-kt-target";
 
+/// Set by nobody, and stripped from what a client sends: the route under which a body comes in names it.
+pub const UNDECIDED: &str = "x-kt-undecided";
+
 /// A client's hint that narrows the codebases of its key.
 pub const CODEBASE: &str = "x-kt-codebase";
 

@@ -3,6 +3,7 @@
 use kt_contract::config;
 use kt_contract::constants::FilterConstants;
 use kt_contract::wire::feed::Role;
+use kt_contract::wire::headers;
 
 use super::*;
 
@@ -117,7 +118,11 @@ fn only_what_the_filter_decided_has_a_route() {
         .collect();
     assert_eq!(values, [Some("sidecar"), Some("direct-fake"), Some("direct-real"), None]);
     let last = routes.as_array().unwrap().last().unwrap();
-    assert_eq!(last["route"]["cluster_header"], "x-kt-undecided", "a header that nobody sets");
+    assert_eq!(last["route"]["cluster_header"], headers::UNDECIDED);
+    let stripped =
+        ingress.pointer("/early_header_mutation_extensions/0/typed_config/mutations").unwrap();
+    let by_name = serde_json::json!({ "remove": headers::UNDECIDED });
+    assert!(stripped.as_array().unwrap().contains(&by_name), "a header that nobody can set");
 }
 
 #[test]
