@@ -2,22 +2,26 @@
 
 use std::path::Path;
 
-use kt_contract::config::{self, Config, ConfigError, Warning};
+use kt_contract::config::{self, Config, ConfigError};
 
 use crate::failure::Failure;
 use crate::report;
 
-/// Reads and checks the file. What its owner should know goes to standard error, where it `applies`.
+/// Reads and checks the file. What its owner should know goes to standard error, with what concerns
+/// gateways that spawn their own sidecar where `may_be_local`.
 ///
 /// # Errors
 /// Every mistake in the file, one line each: file, line, field, problem.
-pub(crate) fn load(path: &Path, applies: impl Fn(&Warning) -> bool) -> Result<Config, Failure> {
+pub(crate) fn load(path: &Path, may_be_local: bool) -> Result<Config, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::io("read the configuration", path, &error))?;
     match config::load(&path.display().to_string(), &text) {
         Ok(loaded) => {
-            for warning in loaded.warnings.iter().filter(|warning| applies(warning)) {
+            for warning in &loaded.warnings {
                 report::note(format_args!("warning: {warning}"));
+            }
+            for note in loaded.local_notes.iter().filter(|_note| may_be_local) {
+                report::note(format_args!("note: {note}"));
             }
             Ok(loaded.config)
         }

@@ -61,6 +61,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is not an error, in the order of the file.
     pub warnings: Vec<Warning>,
+    /// What is to be known only where a gateway spawns a sidecar of its own, and is nothing to mend.
+    pub local_notes: Vec<Warning>,
 }
 
 /// Reads and checks a configuration. `file_name` is only for the messages.
@@ -75,7 +77,7 @@ pub fn load(file_name: &str, text: &str) -> Result<Loaded, Vec<ConfigError>> {
         return Err(report.into_errors());
     };
     let config = check(raw, &mut report);
-    report.into_warnings().map(|warnings| Loaded { config, warnings })
+    report.loaded(config)
 }
 
 /// The JSON Schema of the file, for editors. It describes names and types; [`load`] knows the rest.

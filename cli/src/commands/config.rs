@@ -59,7 +59,7 @@ impl Command {
 }
 
 fn check(file: &Path) -> Result<(), Failure> {
-    let config = policy_config::load(file, |_| true)?;
+    let config = policy_config::load(file, true)?;
     let snapshot = config.snapshot(false);
     report::say(format_args!(
         "{}: ok (snapshot {}, {} models, tier {})",

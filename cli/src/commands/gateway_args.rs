@@ -68,16 +68,12 @@ pub(crate) struct Gateway {
     pub(crate) sidecar: SidecarChoice,
 }
 
-/// The field whose warning is about gateways with a sidecar of their own, and nobody else.
-const ABOUT_LOCAL_GATEWAYS: &str = "workflow_cache.default_tier";
-
 // === impl GatewayArgs ===
 
 impl GatewayArgs {
     /// Reads the configuration.
     pub(crate) fn load(&self) -> Result<Config, Failure> {
-        let local = self.sidecar == SidecarChoice::Spawn;
-        policy_config::load(&self.policy_config, |it| local || it.field != ABOUT_LOCAL_GATEWAYS)
+        policy_config::load(&self.policy_config, self.sidecar == SidecarChoice::Spawn)
     }
 
     /// Finds Envoy.

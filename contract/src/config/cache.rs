@@ -69,8 +69,8 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
         l1,
     } = raw;
     let enabled = enabled.unwrap_or(false);
-    let single_flight_enabled = single_flight_enabled.unwrap_or(true);
-    if enabled && single_flight_enabled {
+    // Who has not asked for it misses nothing.
+    if enabled && single_flight_enabled == Some(true) {
         report.warning(
             "workflow_cache.single_flight_enabled",
             "coalescing is not built yet: a request identical to one in flight makes its own call",
@@ -86,7 +86,7 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
         tier,
         ttl: Duration::from_secs(report.within(&at("ttl_seconds"), ttl_seconds, TTL_SECONDS)),
         max_entry_tokens: report.within(&at("max_entry_tokens"), max_entry_tokens, ENTRY_TOKENS),
-        single_flight_enabled,
+        single_flight_enabled: single_flight_enabled.unwrap_or(true),
         single_flight_timeout: Duration::from_millis(report.within(
             &at("single_flight_timeout_ms"),
             single_flight_timeout_ms,
@@ -124,7 +124,7 @@ fn tier(raw: &raw::WorkflowCache, report: &mut Report) -> Tier {
         return Tier::PhysicalGateway;
     }
     if shared {
-        report.warning(
+        report.local_note(
             "workflow_cache.default_tier",
             "org_shared_cache is for gateways that join their group's sidecar (--sidecar SOCKET); \
              one that spawns its own is local and uses private_edge_cache",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::tree::Lines;
+use super::{Config, Loaded};
 
 /// Something in the file that keeps it from being used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +44,7 @@ pub(super) struct Report {
     left_out: BTreeMap<String, BTreeSet<usize>>,
     errors: Vec<ConfigError>,
     warnings: Vec<Warning>,
+    local_notes: Vec<Warning>,
 }
 
 impl fmt::Display for Warning {
@@ -72,6 +74,7 @@ impl Report {
             left_out: BTreeMap::new(),
             errors: Vec::new(),
             warnings: Vec::new(),
+            local_notes: Vec::new(),
         }
     }
 
@@ -137,9 +140,18 @@ impl Report {
     }
 
     pub(super) fn warning(&mut self, field: impl Into<String>, note: impl Into<String>) {
-        let (file, field, note) = (self.file.clone(), field.into(), note.into());
-        let line = self.lines.of(&field);
-        self.warnings.push(Warning { file, line, field, note });
+        let warning = self.remark(field.into(), note.into());
+        self.warnings.push(warning);
+    }
+
+    /// What is to be known only where a gateway spawns a sidecar of its own.
+    pub(super) fn local_note(&mut self, field: impl Into<String>, note: impl Into<String>) {
+        let note = self.remark(field.into(), note.into());
+        self.local_notes.push(note);
+    }
+
+    fn remark(&self, field: String, note: String) -> Warning {
+        Warning { file: self.file.clone(), line: self.lines.of(&field), field, note }
     }
 
     /// Whether the file says something about `field`, be it `null`.
@@ -183,13 +195,13 @@ impl Report {
         self.errors
     }
 
-    /// The warnings, if there was no error.
-    pub(super) fn into_warnings(mut self) -> Result<Vec<Warning>, Vec<ConfigError>> {
+    /// The configuration with its warnings, if there was no error.
+    pub(super) fn loaded(mut self, config: Config) -> Result<Loaded, Vec<ConfigError>> {
         if !self.errors.is_empty() {
             return Err(self.into_errors());
         }
         self.warnings.sort_by_key(|warning| warning.line);
-        Ok(self.warnings)
+        Ok(Loaded { config, warnings: self.warnings, local_notes: self.local_notes })
     }
 }
 

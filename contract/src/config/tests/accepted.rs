@@ -122,7 +122,7 @@ providers:
 fn what_a_file_does_not_do_its_owner_is_told() {
     for (more, expected) in [
         (
-            "workflow_cache: {enabled: true}",
+            "workflow_cache: {enabled: true, single_flight_enabled: true}",
             "workflow_cache.single_flight_enabled: coalescing is not built yet: a request identical \
              to one in flight makes its own call",
         ),
@@ -160,4 +160,29 @@ fn what_a_file_does_not_do_its_owner_is_told() {
     for quiet in ["http://127.0.0.9:1", "http://localhost", "http://[::1]", "https://10.0.0.1"] {
         assert_eq!(url(quiet), Vec::<String>::new(), "{quiet}");
     }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn nobody_is_warned_of_what_the_file_does_not_say() {
+    for quiet in ["", ", single_flight_enabled: false", ", single_flight_enabled:"] {
+        let loaded = loaded_with(&format!("workflow_cache: {{enabled: true{quiet}}}"));
+        assert_eq!(warnings(&loaded), Vec::<String>::new(), "{quiet}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn what_concerns_local_gateways_alone_is_told_apart() {
+    let shared =
+        loaded_with("workflow_cache: {org_shared_enabled: true, default_tier: org_shared_cache}");
+    assert_eq!(warnings(&shared), Vec::<String>::new());
+    let notes: Vec<String> = shared.local_notes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        notes,
+        [
+            "f.yaml:6: workflow_cache.default_tier: org_shared_cache is for gateways that join their \
+          group's sidecar (--sidecar SOCKET); one that spawns its own is local and uses \
+          private_edge_cache"
+        ]
+    );
+    assert_eq!(loaded_with("").local_notes, []);
 }
