@@ -12,6 +12,7 @@ mod models;
 mod policy;
 mod raw;
 mod report;
+mod restart;
 mod snapshot;
 mod targets;
 mod tree;
@@ -21,6 +22,7 @@ pub use gateway::Gateway;
 pub use models::OPENAI_CHAT_MODELS;
 pub use policy::Policy;
 pub use report::{ConfigError, Warning};
+pub use restart::NeedsRestart;
 pub use targets::{BaseUrl, Scheme, SecretRef, Target};
 
 use raw::Raw;

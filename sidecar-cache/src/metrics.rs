@@ -61,7 +61,7 @@ pub struct Sight {
     pub flights: usize,
     /// Gateways whose feed polls are recent.
     pub gateways: usize,
-    /// Whether the configuration file is bad and an older one is used.
+    /// Whether the configuration file is not what is in force.
     pub is_degraded: bool,
     /// The version of the snapshot.
     pub snapshot: String,
@@ -161,7 +161,11 @@ impl Metrics {
             "Lanes without a good ticket",
             self.tickets_refused.clone(),
         );
-        r.register("kt_reload_errors", "Bad configuration files", self.reload_errors.clone());
+        r.register(
+            "kt_reload_errors",
+            "Changes of the configuration file that were not put in force",
+            self.reload_errors.clone(),
+        );
         r.register("kt_entries", "Entries held", self.seen.entries.clone());
         r.register("kt_entry_bytes", "Bytes of entries held", self.seen.bytes.clone());
         r.register("kt_evictions", "Entries evicted since the start", self.seen.evictions.clone());
@@ -171,7 +175,7 @@ impl Metrics {
         r.register("kt_gateways", "Gateways on the change feed", self.seen.gateways.clone());
         r.register(
             "kt_degraded",
-            "1 while the configuration file is bad",
+            "1 while the configuration file is not what is in force",
             self.seen.degraded.clone(),
         );
         r.register("kt_snapshot_info", "The version in use", self.snapshot.clone());
@@ -244,7 +248,7 @@ impl Metrics {
         self.tickets_refused.get_or_create(&Word { reason: refused.as_str() }).inc();
     }
 
-    /// The configuration file changed to something bad.
+    /// The configuration file changed to something that was not put in force.
     pub fn reload_failed(&self) {
         self.reload_errors.inc();
     }

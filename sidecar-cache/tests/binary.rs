@@ -93,13 +93,22 @@ impl Running {
 
     /// Reads the log up to a line that contains `word`.
     fn wait_for(&mut self, word: &str) -> String {
-        let mut line = String::new();
-        while !line.contains(word) {
-            line.clear();
+        self.lines_until(word).pop().unwrap()
+    }
+
+    /// The log's next lines, the last of which contains `word`.
+    fn lines_until(&mut self, word: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
             let is_over = self.log.read_line(&mut line).unwrap() == 0;
             assert!(!is_over, "the log ended without {word}");
+            let is_last = line.contains(word);
+            lines.push(line);
+            if is_last {
+                return lines;
+            }
         }
-        line
     }
 
     fn signal(&self, signal: Signal) {
@@ -177,13 +186,70 @@ fn a_saved_change_is_live_and_a_bad_one_keeps_the_last_good() {
     let path = place.folder.path().join("policy-config.yaml");
     let mut running = place.start();
     std::fs::write(&path, "nonsense: true").unwrap();
-    running.wait_for("bad configuration");
+    running.wait_for("not in force");
     assert!(place.admin("GET /v1/status").contains(r#""status":"degraded""#));
     std::fs::write(&path, CONFIG.replace("enabled: true,", "enabled: false,")).unwrap();
     running.wait_for("configuration in use");
     let status = place.admin("GET /v1/status");
     assert!(status.contains(r#""status":"ok""#), "{status}");
     assert!(status.contains(r#""cache_enabled":false"#), "{status}");
+}
+
+#[test]
+fn targets_that_the_running_envoys_do_not_have_wait_for_a_restart() {
+    let place = Place::new();
+    let path = place.folder.path().join("policy-config.yaml");
+    let mut running = place.start();
+    let before = place.admin("GET /v1/status");
+    let elsewhere = "{base_url: 'http://localhost:9', id: openai-1,";
+    let edited = CONFIG.replace("{id: openai-1,", elsewhere).replace("{enabled: true,", "{");
+    std::fs::write(&path, &edited).unwrap();
+    let line = running.wait_for("not in force");
+    let why = "policy-config.yaml: providers.targets changed: restart the gateways and the sidecar to put it \
+               in force (target 'openai-1': base_url)";
+    assert!(line.contains(why), "{line}");
+    let status = place.admin("GET /v1/status");
+    assert!(status.contains(r#""status":"degraded""#) && status.contains(why), "{status}");
+    // Nothing of the file is in force, the cache's switch neither.
+    assert!(status.contains(r#""cache_enabled":true"#), "{status}");
+    assert_eq!(snapshot(&status), snapshot(&before));
+
+    // What only routes and keys say is live.
+    std::fs::write(&path, CONFIG.replace("gpt-4o-mini", "gpt-4o")).unwrap();
+    running.wait_for("configuration in use");
+    let status = place.admin("GET /v1/status");
+    assert!(status.contains(r#""status":"ok""#), "{status}");
+    assert_ne!(snapshot(&status), snapshot(&before));
+
+    // And a start puts all of it in force.
+    running.signal(Signal::TERM);
+    running.end();
+    std::fs::write(&path, &edited).unwrap();
+    let _again = place.start();
+    assert!(place.admin("GET /v1/status").contains(r#""status":"ok""#));
+}
+
+fn snapshot(status: &str) -> &str {
+    status.split(r#""snapshot":""#).nth(1).unwrap().split('"').next().unwrap()
+}
+
+#[test]
+fn a_warning_is_logged_when_it_is_new_and_not_at_every_change() {
+    let place = Place::new();
+    let path = place.folder.path().join("policy-config.yaml");
+    let mut running = place.start();
+    let warnings = |lines: &[String]| -> Vec<String> {
+        let is_warning = |line: &&String| line.contains(r#""level":"WARN""#);
+        lines.iter().filter(is_warning).cloned().collect()
+    };
+    // The same warnings, on other lines.
+    std::fs::write(&path, format!("\n\n{CONFIG}policies: {{block_status: 403}}\n")).unwrap();
+    let lines = running.lines_until("configuration in use");
+    assert_eq!(warnings(&lines), Vec::<String>::new());
+    std::fs::write(&path, format!("{CONFIG}fabric: {{enabled: true}}\n")).unwrap();
+    let lines = running.lines_until("configuration in use");
+    let found = warnings(&lines);
+    assert!(found.len() == 1 && found[0].contains("fabric.enabled"), "{found:?}");
 }
 
 #[test]

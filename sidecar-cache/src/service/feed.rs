@@ -78,7 +78,7 @@ impl Feed {
         self.wake();
     }
 
-    /// The configuration file is bad; what is in use stays.
+    /// The configuration file is bad or needs a restart; what is in use stays.
     pub fn keep_last_good(&self, faults: Vec<String>) {
         lock(&self.state).faults = faults;
     }

@@ -1,11 +1,11 @@
 //! The configuration file: read at the start, watched afterwards. A good change takes effect everywhere; a
-//! bad one changes nothing and is reported until it is mended.
+//! bad one, and one that only a restart can put in force, changes nothing and is reported until it is mended.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kt_contract::config;
+use kt_contract::config::{self, Config, Loaded, Warning};
 
 use super::Sidecar;
 use super::settings::Settings;
@@ -20,6 +20,10 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 pub struct Watched {
     path: PathBuf,
     is_local: bool,
+    /// What the file said at the start, which is what the group's Envoys are taken to run with.
+    started: Config,
+    /// What the log has been told about the file in use.
+    warned: Vec<Warning>,
     /// The digest of the last content that was looked at, good or bad; `None` where there was none.
     seen: Option<blake3::Hash>,
 }
@@ -33,9 +37,11 @@ impl Watched {
     /// Everything that is wrong with it, each on its own line.
     pub fn load(path: PathBuf, is_local: bool) -> Result<(Self, Settings), Vec<String>> {
         let text = read(&path).map_err(|fault| vec![fault])?;
-        let settings = settings(&path, &text, is_local)?;
+        let Loaded { config, warnings, .. } = parse(&path, &text)?;
+        warn_of(&warnings, &[]);
+        let settings = Settings::of(&config, is_local);
         let seen = Some(blake3::hash(text.as_bytes()));
-        Ok((Self { path, is_local, seen }, settings))
+        Ok((Self { path, is_local, started: config, warned: warnings, seen }, settings))
     }
 
     /// Looks at the file again and says what follows, if it has changed.
@@ -47,9 +53,21 @@ impl Watched {
         }
         self.seen = seen;
         Some(match text {
-            Ok(text) => settings(&self.path, &text, self.is_local),
+            Ok(text) => self.take(&text),
             Err(fault) => Err(vec![fault]),
         })
+    }
+
+    fn take(&mut self, text: &str) -> Result<Settings, Vec<String>> {
+        let Loaded { config, warnings, .. } = parse(&self.path, text)?;
+        let needs = config.needs_restart(&self.started);
+        if !needs.is_empty() {
+            let path = self.path.display();
+            return Err(needs.iter().map(|need| format!("{path}: {need}")).collect());
+        }
+        warn_of(&warnings, &self.warned);
+        self.warned = warnings;
+        Ok(Settings::of(&config, self.is_local))
     }
 }
 
@@ -79,7 +97,10 @@ impl Sidecar {
             Err(faults) => {
                 self.metrics.reload_failed();
                 for fault in &faults {
-                    tracing::error!(fault, "bad configuration; the last good one stays in use");
+                    tracing::error!(
+                        fault,
+                        "the configuration on disk is not in force; the last good one stays in use"
+                    );
                 }
                 self.feed.keep_last_good(faults);
             }
@@ -87,15 +108,19 @@ impl Sidecar {
     }
 }
 
-fn settings(path: &Path, text: &str, is_local: bool) -> Result<Settings, Vec<String>> {
-    match config::load(&path.to_string_lossy(), text) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                tracing::warn!(%warning, "configuration");
-            }
-            Ok(Settings::of(&loaded.config, is_local))
+fn parse(path: &Path, text: &str) -> Result<Loaded, Vec<String>> {
+    config::load(&path.to_string_lossy(), text)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+/// Logs what is new. A warning that has only moved to another line is not.
+fn warn_of(warnings: &[Warning], before: &[Warning]) {
+    let is_same =
+        |one: &Warning, other: &Warning| one.field == other.field && one.note == other.note;
+    for warning in warnings {
+        if !before.iter().any(|earlier| is_same(earlier, warning)) {
+            tracing::warn!(%warning, "configuration");
         }
-        Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
     }
 }
 

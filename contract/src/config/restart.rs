@@ -1,0 +1,106 @@
+//! What a running group cannot take from a changed file: whatever its gateways have rendered into Envoy, and
+//! what they are called. Only a start reads it. Decides nothing but that.
+
+use std::fmt;
+
+use super::{Config, Gateway, Target};
+
+/// A change that nothing but a restart puts in force.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} changed: restart the gateways and the sidecar to put it in force ({what})")]
+pub struct NeedsRestart {
+    /// The field's path, e.g. `providers.targets`.
+    pub field: &'static str,
+    /// What has changed about it.
+    pub what: String,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// What keeps this configuration from replacing the one that a group has `started` with; if there is
+    /// nothing, the rest can be put in force live.
+    #[must_use]
+    pub fn needs_restart(&self, started: &Self) -> Vec<NeedsRestart> {
+        // Destructured, here and below, so that a new field does not compile until somebody decides.
+        let Self { pack: _, gateway, targets, cache: _, policy: _ } = self;
+        let mut found = of_targets(targets, &started.targets);
+        found.extend(of_gateway(gateway, &started.gateway));
+        found
+    }
+}
+
+fn of_targets(targets: &[Target], started: &[Target]) -> Vec<NeedsRestart> {
+    let of = |among: &[Target], id: &str| among.iter().find(|target| target.id == id).cloned();
+    let changed = |what| NeedsRestart { field: "providers.targets", what };
+    let mut found = Vec::new();
+    for target in targets {
+        let id = &target.id;
+        match of(started, id) {
+            None => found.push(changed(format!("target '{id}' is new"))),
+            Some(before) => {
+                let fields = in_envoy(target, &before);
+                if !fields.is_empty() {
+                    found.push(changed(format!("target '{id}': {}", fields.join(", "))));
+                }
+            }
+        }
+    }
+    let gone = started.iter().filter(|target| of(targets, &target.id).is_none());
+    found.extend(gone.map(|target| changed(format!("target '{}' is gone", target.id))));
+    found
+}
+
+/// The fields of a target that are rendered into Envoy and differ. Which models it serves, and in which version,
+/// only routes and keys say, and those come from the snapshot.
+fn in_envoy(target: &Target, before: &Target) -> Vec<&'static str> {
+    let Target {
+        id: _,
+        provider,
+        models: _,
+        version: _,
+        base_url,
+        secret,
+        max_concurrent_requests,
+    } = target;
+    [
+        ("provider", *provider == before.provider),
+        ("base_url", *base_url == before.base_url),
+        ("secret_key_ref", *secret == before.secret),
+        ("max_concurrent_requests", *max_concurrent_requests == before.max_concurrent_requests),
+    ]
+    .into_iter()
+    .filter_map(|(field, is_same)| (!is_same).then_some(field))
+    .collect()
+}
+
+fn of_gateway(gateway: &Gateway, started: &Gateway) -> Vec<NeedsRestart> {
+    let Gateway { id, role, group, port, request_bytes_max, on_sidecar_loss: _ } = gateway;
+    let mut found = Vec::new();
+    let mut changed = |field, before: &dyn fmt::Display, after: &dyn fmt::Display| {
+        let what = format!("from {before} to {after}");
+        found.push(NeedsRestart { field, what });
+    };
+    if *id != started.id {
+        changed("gateway.id", &or_none(&started.id), &or_none(id));
+    }
+    if *role != started.role {
+        changed("gateway.role", &started.role.as_str(), &role.as_str());
+    }
+    if *group != started.group {
+        let field = "gateway.agent_gateway_group_id";
+        changed(field, &or_none(&started.group), &or_none(group));
+    }
+    if *port != started.port {
+        changed("gateway.port", &started.port, port);
+    }
+    // Filters take a smaller bound at once; beyond the one that Envoy was started with, Envoy refuses.
+    if *request_bytes_max > started.request_bytes_max {
+        changed("gateway.request_bytes_max", &started.request_bytes_max, request_bytes_max);
+    }
+    found
+}
+
+fn or_none(name: &Option<String>) -> &str {
+    name.as_deref().unwrap_or("none")
+}
