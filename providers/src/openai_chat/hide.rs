@@ -92,6 +92,15 @@ impl UsageHider {
     }
 }
 
-fn is_usage(data: &[u8]) -> bool {
-    Outline::read(data).is_ok_and(|outline| outline.is_usage_only())
+pub(super) fn is_usage(data: &[u8]) -> bool {
+    has_empty_array(data) && Outline::read(data).is_ok_and(|outline| outline.is_usage_only())
+}
+
+/// Whether an array without members can be in there, as a usage chunk's `choices` are. Most chunks have none,
+/// and reading them as JSON would cost more than all else that is done with them. Names may be spelled with
+/// escapes, brackets may not.
+fn has_empty_array(data: &[u8]) -> bool {
+    data.split(|byte| *byte == b'[')
+        .skip(1)
+        .any(|rest| rest.trim_ascii_start().first() == Some(&b']'))
 }

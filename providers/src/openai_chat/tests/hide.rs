@@ -94,3 +94,80 @@ fn an_event_without_end_is_not_held_without_end() {
     hider.push(b"data: {\"choices\":[],\"usage\":{}}\n\n", &mut out);
     assert_eq!(out.len(), kept, "the next event is its own");
 }
+
+#[cfg(not(target_family = "wasm"))]
+mod against_the_slow_way {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use crate::openai_chat::hide::is_usage;
+    use crate::openai_chat::outline::Outline;
+
+    /// What is said of a chunk that is read whole, whatever it looks like.
+    fn slow(data: &[u8]) -> bool {
+        Outline::read(data).is_ok_and(|outline| outline.is_usage_only())
+    }
+
+    /// White space, JSON's and other.
+    fn space() -> impl Strategy<Value = &'static str> {
+        prop_oneof![4 => Just(""), 1 => prop::sample::select(vec![" ", "\n", "\t\r ", "\u{c}", "\u{a0}"])]
+    }
+
+    /// Chunks, usage chunks and what nearly is one, out of the pieces that matter.
+    fn chunk() -> impl Strategy<Value = String> {
+        let choices = prop::sample::select(vec![
+            r#""choices""#,
+            r#""choices""#,
+            r#""\u0063hoices""#,
+            r#""choice""#,
+            r#""a":"[]","choices""#,
+        ]);
+        let usage = prop::sample::select(vec![
+            r#""usage":{}"#,
+            r#""usage" : {"prompt_tokens":1,"completion_tokens":[]}"#,
+            r#""us\u0061ge":{"a":1}"#,
+            r#""usage":null"#,
+            r#""usage":[]"#,
+            r#""model":"m""#,
+        ]);
+        let member = prop::sample::select(vec!["", "", "", "{}", r#"{"index":0}"#, "[]", "]", "["]);
+        (choices, usage, member, any::<bool>(), vec(space(), 6)).prop_map(
+            |(choices, usage, member, usage_first, space)| {
+                let [a, b, c, d, e, f] = <[&str; 6]>::try_from(space).unwrap();
+                let choices = format!("{choices}{a}:{b}[{c}{member}{d}]");
+                let (one, two) = if usage_first { (usage, &*choices) } else { (&*choices, usage) };
+                format!("{{{e}{one},{two}{f}}}")
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn a_glance_takes_no_usage_chunk_for_another(chunk in chunk()) {
+            prop_assert_eq!(is_usage(chunk.as_bytes()), slow(chunk.as_bytes()), "{}", chunk);
+        }
+
+        #[test]
+        fn a_glance_at_a_mangled_chunk_says_the_same(
+            chunk in chunk(),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let mut chunk = chunk.into_bytes();
+            let at = at.index(chunk.len());
+            chunk[at] = byte;
+            prop_assert_eq!(is_usage(&chunk), slow(&chunk));
+        }
+    }
+
+    #[test]
+    fn usage_chunks_are_among_what_is_tried() {
+        for chunk in
+            [r#"{"choices":[ ],"usage":{}}"#, r#"{"\u0063hoices":[],"us\u0061ge":{"a":1}}"#]
+        {
+            assert!(slow(chunk.as_bytes()) && is_usage(chunk.as_bytes()), "{chunk}");
+        }
+    }
+}
