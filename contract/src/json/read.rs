@@ -3,6 +3,7 @@
 mod string;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::Node;
 
@@ -167,22 +168,49 @@ impl<'a> Reader<'a> {
         }
         loop {
             self.skip_space();
-            if self.peek() != Some(b'"') {
-                return Err(self.unexpected());
-            }
-            let key = self.string()?;
-            self.skip_space();
-            if !self.take(b':') {
-                return Err(self.unexpected());
-            }
-            self.skip_space();
-            fields.push((key, self.value(depth_left)?));
+            fields.push(self.field(depth_left)?);
             self.skip_space();
             if self.take(b'}') {
-                return sorted(fields).ok_or(Refused { fault: Fault::DuplicateKey, at: start });
+                return sorted(fields).ok_or_else(|| Refused {
+                    fault: Fault::DuplicateKey,
+                    at: self.second(start, depth_left),
+                });
             }
             if !self.take(b',') {
                 return Err(self.unexpected());
+            }
+        }
+    }
+
+    fn field(&mut self, depth_left: usize) -> Read<(Cow<'a, str>, Node<'a>)> {
+        if self.peek() != Some(b'"') {
+            return Err(self.unexpected());
+        }
+        let key = self.string()?;
+        self.skip_space();
+        if !self.take(b':') {
+            return Err(self.unexpected());
+        }
+        self.skip_space();
+        Ok((key, self.value(depth_left)?))
+    }
+
+    /// Where the object at `start` has a key again. It is read once more for that: keeping every key's place
+    /// would cost each good request.
+    fn second(&self, start: usize, depth_left: usize) -> usize {
+        let mut again = Self { text: self.text, at: start + 1, nodes_left: usize::MAX };
+        let mut seen = BTreeSet::new();
+        loop {
+            again.skip_space();
+            let at = again.at;
+            // Nothing is refused that was read before.
+            let Ok((key, _)) = again.field(depth_left) else { return start };
+            if !seen.insert(key) {
+                return at;
+            }
+            again.skip_space();
+            if !again.take(b',') {
+                return start;
             }
         }
     }

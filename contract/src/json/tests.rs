@@ -145,19 +145,17 @@ fn bytes_that_are_no_utf8_are_refused_where_they_stand() {
 
 #[wasm_bindgen_test(unsupported = test)]
 fn a_key_twice_is_refused_however_it_is_written() {
-    for text in [
-        r#"{"a":1,"a":1}"#,
-        r#"{"a":1,"\u0061":2}"#,
-        r#"{"a":1,"b":2,"c":3,"a":4}"#,
-        r#"{"/":1,"\/":2}"#,
-        r#"{"":1,"":2}"#,
+    for (text, at) in [
+        (r#"{"a":1,"a":1}"#, 7),
+        (r#"{"a":1,"\u0061":2}"#, 7),
+        (r#"{"b":1,"a":2,"c":3,"a":4,"b":5}"#, 19),
+        (r#"{ "a" : [{"a":1}] , "a" : 2 }"#, 20),
+        (r#"{"/":1,"\/":2}"#, 7),
+        (r#"{"":1,"":2}"#, 6),
+        (r#"[{"x":{"a":1,"a":2}}]"#, 13),
     ] {
-        assert_eq!(read(text), Err(Refused { fault: DuplicateKey, at: 0 }), "{text}");
+        assert_eq!(read(text), Err(Refused { fault: DuplicateKey, at }), "{text}");
     }
-    assert_eq!(
-        read(r#"[{"x":{"a":1,"a":2}}]"#).unwrap_err(),
-        Refused { fault: DuplicateKey, at: 6 }
-    );
     // The same name in another object, another case, or another composition is another key.
     for text in [r#"{"a":{"a":1}}"#, r#"{"a":1,"A":2}"#, "{\"\u{e9}\":1,\"e\u{301}\":2}"] {
         assert!(read(text).is_ok(), "{text}");
