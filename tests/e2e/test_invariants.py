@@ -64,6 +64,15 @@ def test_a_worker_that_has_the_answer_in_one_shape_tells_it_in_every_shape(group
     assert [bool(chunk.get("usage")) for chunk in (shared[1].chunks()[-1], shared[2].chunks()[-1])] == [False, True]
 
 
+def test_a_stream_that_breaks_after_its_last_event_is_not_stored(group, key, prompt):
+    body = chat(f"{prompt} [[fake: cut_after=1000]]", stream=True)
+    broken = group.a.ask(key, body)
+    assert broken.broke is not None, broken
+    group.provider.script("words=3", 1)
+    paid = assert_miss(group.b.ask(key, body), "request")
+    assert_hit(group.a.ask(key, body), of=paid)
+
+
 # 3. At most one call of the provider for each key and lease.
 
 @SHAPES
