@@ -13,6 +13,7 @@ pub mod gateway_key;
 #[cfg(test)]
 mod golden;
 pub mod hex;
+pub mod id;
 pub mod identify;
 pub mod json;
 pub mod key;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use kt_contract::gateway_key::GatewayKey;
+use kt_contract::id::{BadId, check_id};
 use kt_contract::principal::Principal;
 use kt_contract::wire::admin::{KeyCreated, KeyEntry, KeyList, KeyRequest};
 use kt_contract::wire::feed::Event;
@@ -14,8 +15,6 @@ use super::{Failure, Sidecar};
 use crate::random;
 use crate::store::{KeyRecord, Revoked};
 
-/// Names are for people and for headers: beyond this somebody put something else in.
-const NAME_BYTES_MAX: usize = 255;
 /// How many codebases or tags a key may have.
 const NAMES_MAX: usize = 256;
 
@@ -114,14 +113,6 @@ fn names(field: &'static str, names: Vec<String>) -> Result<BTreeSet<String>, Fa
 }
 
 fn check(field: &'static str, name: Option<&String>) -> Result<(), Failure> {
-    match name {
-        Some(name) if name.is_empty() => Err(Failure::Invalid { field, what: "must not be empty" }),
-        Some(name) if name.len() > NAME_BYTES_MAX => {
-            Err(Failure::Invalid { field, what: "must not be longer than 255 bytes" })
-        }
-        Some(name) if name.chars().any(char::is_control) => {
-            Err(Failure::Invalid { field, what: "must not contain control characters" })
-        }
-        Some(_) | None => Ok(()),
-    }
+    name.map_or(Ok(()), |name| check_id(field, name))
+        .map_err(|BadId { field, what }| Failure::Invalid { field, what })
 }

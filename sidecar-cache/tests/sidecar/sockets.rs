@@ -496,6 +496,8 @@ async fn keys_are_made_looked_up_and_revoked_over_the_admin_socket() {
 
     for (request, status) in [
         (post("/v1/keys", r#"{"org":""}"#), StatusCode::BAD_REQUEST),
+        (post("/v1/keys", r#"{"org":"bad org!"}"#), StatusCode::BAD_REQUEST),
+        (post("/v1/keys", r#"{"org":"acme","codebases":["a b"]}"#), StatusCode::BAD_REQUEST),
         (post("/v1/keys/gk_nobody/revoke", ""), StatusCode::NOT_FOUND),
         (post("/v1/status", ""), StatusCode::METHOD_NOT_ALLOWED),
         (post("/v1/admit", "{}"), StatusCode::NOT_FOUND),
