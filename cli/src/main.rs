@@ -14,6 +14,7 @@ mod commands;
 mod environment;
 mod envoy;
 mod failure;
+mod key_name;
 mod paths;
 mod policy_config;
 mod private_file;
@@ -50,13 +51,28 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command, &Environment::read()) {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(refused) => return refuse(&refused),
+    };
+    match run(arguments.command, &Environment::read()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             report::note(failure);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Help, the version, or what is wrong with the arguments. That repeats an argument, which may be a gateway key.
+fn refuse(refused: &clap::Error) -> ExitCode {
+    let text = refused.render().to_string();
+    if text.contains(kt_contract::gateway_key::PREFIX) {
+        report::line(text.trim_end());
+    } else {
+        let _nobody_reads = refused.print();
+    }
+    u8::try_from(refused.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 fn run(command: Command, environment: &Environment) -> Result<(), Failure> {

@@ -5,6 +5,8 @@ use std::io::Write;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
+use crate::key_name::without_keys;
+
 /// Makes standard output append. Envoy opens it once more by its name, and where it is a file the two would
 /// write over each other's lines.
 pub(crate) fn append() {
@@ -19,7 +21,13 @@ pub(crate) fn say(line: impl Display) {
     let _nobody_reads = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// A remark.
-pub(crate) fn note(line: impl Display) {
-    let _nobody_reads = writeln!(std::io::stderr().lock(), "kt: {line}");
+/// A remark. Whatever it is about, it holds no gateway key.
+pub(crate) fn note(remark: impl Display) {
+    line(format_args!("kt: {remark}"));
+}
+
+/// A remark in somebody else's form, such as `file:line: field: problem`.
+pub(crate) fn line(text: impl Display) {
+    let text = text.to_string();
+    let _nobody_reads = writeln!(std::io::stderr().lock(), "{}", without_keys(&text));
 }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::commands::config::print;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::key_name;
 use crate::paths;
 use crate::report;
 use crate::sidecar::Admin;
@@ -51,6 +52,9 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) async fn run(self, environment: &Environment) -> Result<(), Failure> {
+        for key_id in [Some(&self.key), self.against.as_ref()].into_iter().flatten() {
+            key_name::public(key_id)?;
+        }
         let body = read_body(&self.file)?;
         let socket = paths::sidecar_socket(self.sidecar.as_deref(), environment);
         let admin = Admin::beside(&socket);

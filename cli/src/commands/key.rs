@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::commands::config::print;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::key_name;
 use crate::paths;
 use crate::report;
 use crate::sidecar::Admin;
@@ -112,13 +113,7 @@ async fn list(common: &Common, environment: &Environment) -> Result<(), Failure>
 }
 
 async fn revoke(key_id: &str, common: &Common, environment: &Environment) -> Result<(), Failure> {
-    // The path is built from what somebody typed.
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if key_id.is_empty() || !key_id.bytes().all(plain) {
-        return Err(Failure::new(format!("'{key_id}' is no public name of a key"))
-            .hint("`kt key list` shows them; the key itself (kt_gk_…) is not needed here"));
-    }
-    let path = format!("{PATH_KEYS}/{key_id}/revoke");
+    let path = format!("{PATH_KEYS}/{}/revoke", key_name::public(key_id)?);
     let entry: KeyEntry = common.admin(environment).post(&path, &json!({})).await?;
     if common.json {
         return common.print(&entry);

@@ -1,0 +1,46 @@
+//! What `kt` says when it cannot do what was asked, and where it finds what it needs. No sidecar and no Envoy runs.
+
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use kt_contract::gateway_key::GatewayKey;
+
+fn kt(program: &Path, folder: &Path) -> Command {
+    let mut kt = Command::new(program);
+    kt.current_dir(folder);
+    for name in ["KT_SIDECAR", "KT_ENVOY", "KT_FILTER"] {
+        kt.env_remove(name);
+    }
+    kt
+}
+
+/// What it said to people; it must have failed.
+fn refused(done: Output) -> String {
+    assert!(!done.status.success() && done.stdout.is_empty());
+    String::from_utf8(done.stderr).unwrap()
+}
+
+#[test]
+fn a_key_given_for_its_name_is_never_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = GatewayKey::from_random(&[7; 32]);
+    let key = key.reveal();
+    let bearer = format!("Bearer {key}");
+    for (arguments, told) in [
+        (vec!["key", "revoke", key], true),
+        (vec!["key", "revoke", &bearer], true),
+        (vec!["explain", "--key", key, "no-such-file"], true),
+        (vec!["explain", "--key", "gk_1", "--against", key, "no-such-file"], true),
+        (vec!["explain", "--key", "gk_1", key], false),
+        (vec!["key", "revoke", "gk_1", key], false),
+        (vec!["key", "revoke", key.strip_prefix("kt_").unwrap()], false),
+    ] {
+        let program = Path::new(env!("CARGO_BIN_EXE_kt"));
+        let said = refused(kt(program, folder.path()).args(&arguments).output().unwrap());
+        assert!(!said.contains(&key[10..20]), "{said}");
+        let hint = "that is the secret; `kt key list` has its public name (gk_…)";
+        assert_eq!(said.contains(hint), told, "{said}");
+    }
+}
