@@ -21,6 +21,10 @@ const INGRESS_FIELDS: Template = Template::new(
     "access-log-ingress.yaml",
     include_str!("../../../envoy/access-log-ingress.yaml"),
 );
+const INGRESS_FILTER: Template = Template::new(
+    "access-log-ingress-filter.yaml",
+    include_str!("../../../envoy/access-log-ingress-filter.yaml"),
+);
 const EGRESS_FIELDS: Template =
     Template::new("access-log-egress.yaml", include_str!("../../../envoy/access-log-egress.yaml"));
 
@@ -51,7 +55,7 @@ fn ingress(plan: &Plan) -> Result<Value, TemplateError> {
     INGRESS.fill(&values([
         ("host", json!(plan.listen.ip().to_string())),
         ("port", json!(plan.listen.port())),
-        ("access_logs", access_logs(plan, INGRESS_FIELDS)?),
+        ("access_logs", access_logs(plan, INGRESS_FIELDS, Some(INGRESS_FILTER))?),
         ("stripped_at_entry", Value::Array(stripped_at_entry())),
         ("local_replies", local_replies::mappers()?),
         ("filter_module", path(&plan.filter_module)),
@@ -66,15 +70,23 @@ fn ingress(plan: &Plan) -> Result<Value, TemplateError> {
 fn egress(plan: &Plan) -> Result<Value, TemplateError> {
     EGRESS.fill(&values([
         ("egress_socket", json!(plan.gateway.egress)),
-        ("access_logs", access_logs(plan, EGRESS_FIELDS)?),
+        ("access_logs", access_logs(plan, EGRESS_FIELDS, None)?),
         ("idle_timeout", json!(IDLE_TIMEOUT)),
         ("target_routes", routes::egress(&plan.targets)?),
     ]))
 }
 
-fn access_logs(plan: &Plan, fields: Template) -> Result<Value, TemplateError> {
+fn access_logs(
+    plan: &Plan,
+    fields: Template,
+    filter: Option<Template>,
+) -> Result<Value, TemplateError> {
     let fields = fields.fill(&values([("gateway_id", json!(plan.gateway.id))]))?;
-    let log = ACCESS_LOG.fill(&values([("path", path(&plan.access_log)), ("fields", fields)]))?;
+    let mut log =
+        ACCESS_LOG.fill(&values([("path", path(&plan.access_log)), ("fields", fields)]))?;
+    if let (Some(filter), Value::Object(log)) = (filter, &mut log) {
+        log.insert("filter".to_owned(), filter.fill(&values([]))?);
+    }
     Ok(json!([log]))
 }
 

@@ -215,6 +215,23 @@ fn metrics_have_a_listener_where_somebody_asks_for_them_and_only_there() {
 }
 
 #[test]
+fn only_plain_health_checks_stay_out_of_the_request_log() {
+    let filters = manager(0).pointer("/access_log/0/filter/or_filter/filters").unwrap().clone();
+    let unlike = |at: usize| filters[at]["header_filter"]["header"].clone();
+    for (at, name, value) in [(0, ":method", "GET"), (1, ":path", "/health")] {
+        let header = unlike(at);
+        assert_eq!(
+            (&header["name"], &header["string_match"]["exact"]),
+            (&json!(name), &json!(value))
+        );
+        assert_eq!(header["invert_match"], true);
+        // Else a request without headers would match neither, and not be logged.
+        assert_eq!(header["treat_missing_header_as_empty"], true);
+    }
+    assert!(manager(1).pointer("/access_log/0/filter").is_none(), "all of egress is logged");
+}
+
+#[test]
 fn a_target_has_its_own_cap() {
     let thresholds = cluster("provider_real")["circuit_breakers"]["thresholds"][0].clone();
     assert_eq!(thresholds["max_requests"], 7);
