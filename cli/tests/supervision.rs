@@ -155,6 +155,22 @@ fn an_envoy_that_crashes_is_started_again() {
 }
 
 #[test]
+fn a_sidecar_that_is_not_there_is_missed_before_anything_is_asked_of_the_gateway() {
+    let stage = Stage::new(VERSION, UP);
+    let mut process = stage.command().stderr(Stdio::piped()).spawn().unwrap();
+    let socket = stage.folder.path().join("s.sock").display().to_string();
+    let mut said = BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(said.next().unwrap(), "kt: starting gw-t on Envoy 1.40.0");
+    // The second remark, and not one of those that come every ten seconds.
+    let expected =
+        format!("kt: nothing answers at {socket}: start sidecar-cache with --socket {socket}");
+    let remark = said.next().unwrap();
+    assert!(remark.starts_with(&expected), "{remark}");
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
+#[test]
 fn an_envoy_that_refuses_its_configuration_ends_kt() {
     let said = Stage::new(VERSION, "echo 'no such field' >&2; exit 3").refused();
     assert!(said.contains("no such field"), "{said}");

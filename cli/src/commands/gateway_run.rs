@@ -118,10 +118,11 @@ impl Args {
 impl Children {
     /// Starts, says `ready` once, and keeps everything running. Returns only what cannot be mended.
     async fn watch(&mut self, plan: &Plan) -> Failure {
+        let joined = self.sidecar.is_none().then_some(plan.sidecar_socket.as_path());
         tokio::select! {
             failure = self.envoy.refused() => return failure,
             failure = refused(self.sidecar.as_mut()) => return failure,
-            () = ready::wait(plan.listen) => {}
+            () = ready::wait(plan.listen, joined) => {}
         }
         let identity = &plan.gateway;
         report::say(format_args!(

@@ -1,15 +1,21 @@
 //! Whether a gateway takes requests: it answers `/health` itself, with its word for how it is.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::net::UnixStream;
 use tokio::time::{interval, sleep};
 
 use crate::client::Question;
 use crate::report;
 
-const POLL: Duration = Duration::from_millis(50);
+/// The first wait between two looks. Each is twice as long as the one before.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_millis(800);
+/// A sidecar that is being started at this moment gets this long before its absence is a remark.
+const SIDECAR_GRACE: Duration = Duration::from_millis(500);
 /// After this long somebody wants to know what keeps it.
 const REMARK_EVERY: Duration = Duration::from_secs(10);
 
@@ -20,21 +26,50 @@ struct Health {
     reason: Option<String>,
 }
 
-/// Waits until the gateway is `ok` or `degraded`, and says now and then why it is not.
-pub(crate) async fn wait(listen: SocketAddr) {
+/// Waits until the gateway is `ok` or `degraded`, and says now and then why it is not. A sidecar that was not started
+/// here is missed at once.
+pub(crate) async fn wait(listen: SocketAddr, joined: Option<&Path>) {
+    tokio::select! {
+        () = answered(listen) => {}
+        () = miss(joined) => {}
+    }
+}
+
+async fn answered(listen: SocketAddr) {
     let address = reachable(listen);
     let mut remark = interval(REMARK_EVERY);
     remark.tick().await;
+    let mut wait = FIRST_WAIT;
     loop {
         let state = match look(address).await {
             Ok(()) => return,
             Err(state) => state,
         };
         tokio::select! {
-            () = sleep(POLL) => {}
+            () = sleep(wait) => wait = longer(wait),
             _ = remark.tick() => report::note(format_args!("not ready yet: {state}")),
         }
     }
+}
+
+fn longer(wait: Duration) -> Duration {
+    wait.saturating_mul(2).min(LONGEST_WAIT)
+}
+
+/// Says that nothing answers at the sidecar's socket, if so. Never returns: there is nothing else to wait for here.
+async fn miss(joined: Option<&Path>) {
+    if let Some(socket) = joined
+        && UnixStream::connect(socket).await.is_err()
+    {
+        sleep(SIDECAR_GRACE).await;
+        if UnixStream::connect(socket).await.is_err() {
+            let socket = socket.display();
+            report::note(format_args!(
+                "nothing answers at {socket}: start sidecar-cache with --socket {socket}; waiting for it"
+            ));
+        }
+    }
+    std::future::pending().await
 }
 
 async fn look(address: SocketAddr) -> Result<(), String> {
@@ -59,4 +94,16 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
         ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
     };
     SocketAddr::new(ip, listen.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_become_rare_while_a_gateway_is_not_ready() {
+        let waits = std::iter::successors(Some(FIRST_WAIT), |wait| Some(longer(*wait)));
+        let ms: Vec<_> = waits.take(7).map(|wait| wait.as_millis()).collect();
+        assert_eq!(ms, [50, 100, 200, 400, 800, 800, 800]);
+    }
 }
