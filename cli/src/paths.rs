@@ -10,7 +10,9 @@ use crate::failure::Failure;
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The socket of client commands where nobody says otherwise.
-const SIDECAR_SOCKET: &str = ".kt/run/sidecar.sock";
+pub(crate) const SIDECAR_SOCKET: &str = ".kt/run/sidecar.sock";
+/// Where the run directories of gateways lie where nobody says otherwise.
+pub(crate) const RUN_DIRS: &str = ".kt/run";
 
 /// Where distributions keep the certificate authorities that they trust.
 const TRUSTED_CA: [&str; 5] = [

@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::failure::Failure;
-use crate::paths::{absolute, check_socket_path};
+use crate::paths::{RUN_DIRS, absolute, check_socket_path};
 use crate::private_file;
+
+/// The data socket of a sidecar that a gateway spawned, in its run directory.
+pub(crate) const SIDECAR_SOCKET: &str = "sidecar.sock";
 
 /// Where the files of one gateway lie. Nothing of it needs to exist.
 #[derive(Clone, Debug)]
@@ -30,7 +33,7 @@ impl RunDir {
     /// # Errors
     /// Sockets in it would have paths that are too long.
     pub(crate) fn of(given: Option<&Path>, gateway: &str) -> Result<Self, Failure> {
-        let path = given.map_or_else(|| Path::new(".kt/run").join(gateway), Path::to_path_buf);
+        let path = given.map_or_else(|| Path::new(RUN_DIRS).join(gateway), Path::to_path_buf);
         let this = Self { path: absolute(&path)?, gateway: gateway.to_owned() };
         for socket in this.sockets() {
             check_socket_path(&socket)?;
@@ -50,7 +53,7 @@ impl RunDir {
 
     /// Where a sidecar of this gateway's own listens.
     pub(crate) fn sidecar_socket(&self) -> PathBuf {
-        self.path.join("sidecar.sock")
+        self.path.join(SIDECAR_SOCKET)
     }
 
     /// What a sidecar of this gateway's own remembers.

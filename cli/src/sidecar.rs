@@ -1,5 +1,6 @@
 //! The sidecar's admin API, from the side of the one who asks.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use http::StatusCode;
@@ -9,6 +10,8 @@ use serde::de::DeserializeOwned;
 
 use crate::client::{Answer, Question, Unanswered};
 use crate::failure::Failure;
+use crate::paths;
+use crate::run_dir;
 
 /// The admin socket of one sidecar.
 #[derive(Clone, Debug)]
@@ -47,11 +50,38 @@ impl Admin {
 
     fn unanswered(&self, error: &Unanswered) -> Failure {
         let socket = self.socket.display();
-        Failure::new(format!("no sidecar answers at {socket}: {error}")).hint(
-            "start one with `make run` or `kt gateway run`, or name the socket of a running one \
-             with --sidecar or KT_SIDECAR",
-        )
+        let failure = Failure::new(format!("no sidecar answers at {socket}: {error}"));
+        let others = match self.socket == Self::beside(Path::new(paths::SIDECAR_SOCKET)).socket {
+            true => of_gateways(Path::new(paths::RUN_DIRS)),
+            false => Vec::new(),
+        };
+        if others.is_empty() {
+            return failure.hint(
+                "start one with `make run` or `kt gateway run`, or name the socket of a running one \
+                 with --sidecar or KT_SIDECAR",
+            );
+        }
+        let lines: Vec<_> = others
+            .iter()
+            .map(|socket| format!("\n    KT_SIDECAR={} kt gateway status", socket.display()))
+            .collect();
+        failure.hint(format!(
+            "a gateway runs one of its own; name the one you mean:{}",
+            lines.concat()
+        ))
     }
+}
+
+/// The data sockets of the sidecars that gateways spawned and that somebody listens on, in the order of their names.
+fn of_gateways(run_dirs: &Path) -> Vec<PathBuf> {
+    let Ok(folders) = std::fs::read_dir(run_dirs) else { return Vec::new() };
+    let mut sockets: Vec<_> = folders
+        .filter_map(Result::ok)
+        .map(|folder| folder.path().join(run_dir::SIDECAR_SOCKET))
+        .filter(|socket| UnixStream::connect(Admin::beside(socket).socket).is_ok())
+        .collect();
+    sockets.sort();
+    sockets
 }
 
 fn read<R: DeserializeOwned>(answer: &Answer) -> Result<R, Failure> {

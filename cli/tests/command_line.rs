@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
+use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -43,4 +45,31 @@ fn a_key_given_for_its_name_is_never_repeated() {
         let hint = "that is the secret; `kt key list` has its public name (gk_…)";
         assert_eq!(said.contains(hint), told, "{said}");
     }
+}
+
+#[test]
+fn a_sidecar_that_a_gateway_spawned_is_named_with_the_command_that_asks_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let admin = |gateway: &str| {
+        let run = folder.path().join(".kt/run").join(gateway);
+        fs::create_dir_all(&run).unwrap();
+        UnixListener::bind(run.join("sidecar.sock.admin")).unwrap()
+    };
+    let _two_that_live = [admin("gw-b"), admin("gw-a")];
+    drop(admin("gw-dead"));
+    let program = Path::new(env!("CARGO_BIN_EXE_kt"));
+    let said = refused(kt(program, folder.path()).args(["gateway", "status"]).output().unwrap());
+    let commands: Vec<_> =
+        said.lines().map(str::trim).filter(|line| line.starts_with("KT_SIDECAR=")).collect();
+    assert_eq!(
+        commands,
+        [
+            "KT_SIDECAR=.kt/run/gw-a/sidecar.sock kt gateway status",
+            "KT_SIDECAR=.kt/run/gw-b/sidecar.sock kt gateway status"
+        ],
+        "{said}"
+    );
+    let elsewhere = ["gateway", "status", "--sidecar", "elsewhere.sock"];
+    let said = refused(kt(program, folder.path()).args(elsewhere).output().unwrap());
+    assert!(!said.contains("gw-a"), "whoever named a socket meant that one: {said}");
 }

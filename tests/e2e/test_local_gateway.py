@@ -48,6 +48,11 @@ def test_the_command_line_makes_its_keys(local, prompt):
     assert_miss(local.a.ask(Key("unknown", secret), prompt))
 
 
+def test_the_socket_of_its_sidecar_is_told(local):
+    wait_until(lambda: f"KT_SIDECAR={local.sidecar.socket}\n" in local.a.process.log.read_text(errors="replace"),
+               "kt says how to ask its sidecar")
+
+
 def test_the_sidecar_ends_with_its_gateway():
     with Local() as group:
         family = group.a.process.family()

@@ -133,6 +133,10 @@ impl Children {
             identity.group.as_deref().unwrap_or("-"),
             plan.sidecar_socket.display(),
         ));
+        if self.sidecar.is_some() {
+            let socket = plan.sidecar_socket.display();
+            report::note(format_args!("for key, explain and gateway status: KT_SIDECAR={socket}"));
+        }
         tokio::select! {
             failure = self.envoy.keep() => failure,
             failure = keep(self.sidecar.as_mut()) => failure,
