@@ -51,6 +51,18 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     env::var_os(name)?.into_string().ok()
 }
 
+/// The file at a place in the repository that this program was built in: it lies in `target/<profile>`.
+pub(crate) fn in_repository_of_this_program(place: &str) -> Option<PathBuf> {
+    let path = repository_of_this_program()?.join(place);
+    path.exists().then_some(path)
+}
+
+fn repository_of_this_program() -> Option<PathBuf> {
+    let program = env::current_exe().ok()?;
+    let target = program.ancestors().nth(2).filter(|folder| folder.ends_with("target"))?;
+    target.parent().map(PathBuf::from)
+}
+
 /// The file beside this program, which is where a release puts what belongs together.
 pub(crate) fn beside_this_program(name: &str) -> Option<PathBuf> {
     let file = env::current_exe().ok()?.parent()?.join(name);

@@ -60,17 +60,19 @@ pub(crate) fn check_socket_path(path: &Path) -> Result<(), Failure> {
     .hint("choose a shorter folder with --run-dir, e.g. under /run or /tmp"))
 }
 
-/// The filter's Wasm module: the path that was given, `KT_FILTER`, beside `kt`, then the build folder.
+/// The filter's Wasm module: the path that was given, `KT_FILTER`, beside `kt`, then the build folder, be it of
+/// the repository that `kt` was built in or of this folder.
 pub(crate) fn filter_module(
     given: Option<&Path>,
     environment: &Environment,
 ) -> Result<PathBuf, Failure> {
-    let built = Path::new("target/wasm32-unknown-unknown/wasm/kt_filter.wasm");
+    let built = "target/wasm32-unknown-unknown/wasm/kt_filter.wasm";
     let path = given
         .map(Path::to_path_buf)
         .or_else(|| environment.filter.clone())
         .or_else(|| environment::beside_this_program("kt_filter.wasm"))
-        .unwrap_or_else(|| built.to_path_buf());
+        .or_else(|| environment::in_repository_of_this_program(built))
+        .unwrap_or_else(|| PathBuf::from(built));
     absolute(&path)
 }
 

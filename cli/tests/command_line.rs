@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -72,4 +73,34 @@ fn a_sidecar_that_a_gateway_spawned_is_named_with_the_command_that_asks_it() {
     let elsewhere = ["gateway", "status", "--sidecar", "elsewhere.sock"];
     let said = refused(kt(program, folder.path()).args(elsewhere).output().unwrap());
     assert!(!said.contains("gw-a"), "whoever named a socket meant that one: {said}");
+}
+
+#[test]
+fn envoy_and_the_filter_are_found_from_any_folder_in_the_repository_of_the_program() {
+    let repository = tempfile::tempdir().unwrap();
+    let root = repository.path().canonicalize().unwrap();
+    let put = |place: &str, content: &[u8]| {
+        let path = root.join(place);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        path
+    };
+    let version = "envoy  version: abc/1.36.4/Clean/RELEASE/BoringSSL";
+    let script = format!("#!/bin/sh\necho '{version}'\n");
+    put(".kt/venv/lib/python3.11/site-packages/envoy/_bin/envoy", script.as_bytes());
+    let filter = put("target/wasm32-unknown-unknown/wasm/kt_filter.wasm", b"");
+    fs::create_dir_all(root.join("target/release")).unwrap();
+    let program = root.join("target/release/kt");
+    fs::copy(env!("CARGO_BIN_EXE_kt"), &program).unwrap();
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let config =
+        "providers: {targets: [{id: x, provider: openai, base_url: 'http://127.0.0.1:1'}]}";
+    fs::write(elsewhere.path().join("policy-config.yaml"), config).unwrap();
+    let done = kt(&program, elsewhere.path()).args(["config", "render"]).output().unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success() && !said.contains("no Envoy is here"), "{said}");
+    let rendered = String::from_utf8(done.stdout).unwrap();
+    assert!(rendered.contains(filter.to_str().unwrap()), "{rendered}");
 }

