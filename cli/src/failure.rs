@@ -9,6 +9,7 @@ use std::path::Path;
 pub(crate) struct Failure {
     what: String,
     hint: Option<String>,
+    findings: Vec<String>,
 }
 
 // === impl Failure ===
@@ -16,13 +17,24 @@ pub(crate) struct Failure {
 impl Failure {
     /// Says what happened, and where.
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), hint: None }
+        Self { what: what.into(), hint: None, findings: Vec::new() }
     }
 
     /// Says what to do.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Lists what it comes from, each with its own place, e.g. `file:line: field: problem`.
+    pub(crate) fn found(mut self, findings: Vec<String>) -> Self {
+        self.findings = findings;
+        self
+    }
+
+    /// What it comes from. [`crate::report::failure`] prints these before the failure itself.
+    pub(crate) fn findings(&self) -> &[String] {
+        &self.findings
     }
 
     /// Says that the system refused to `do_what` with `path`.

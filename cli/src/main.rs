@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     match run(arguments.command, &Environment::read()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            report::note(failure);
+            report::failure(&failure);
             ExitCode::FAILURE
         }
     }

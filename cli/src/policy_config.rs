@@ -29,10 +29,11 @@ pub(crate) fn load(path: &Path, may_be_local: bool) -> Result<Config, Failure> {
     }
 }
 
+/// Every mistake is a line that begins with its place, for editors and for `grep`.
 fn refused(errors: &[ConfigError]) -> Failure {
-    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    Failure::new(lines.join("\n")).hint(match errors.len() {
+    Failure::new(match errors.len() {
         1 => "1 error; nothing runs from this file until it is mended".to_owned(),
         n => format!("{n} errors; nothing runs from this file until they are mended"),
     })
+    .found(errors.iter().map(ToString::to_string).collect())
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
+use crate::failure::Failure;
 use crate::key_name::without_keys;
 
 /// Makes standard output append. Envoy opens it once more by its name, and where it is a file the two would
@@ -30,4 +31,12 @@ pub(crate) fn note(remark: impl Display) {
 pub(crate) fn line(text: impl Display) {
     let text = text.to_string();
     let _nobody_reads = writeln!(std::io::stderr().lock(), "{}", without_keys(&text));
+}
+
+/// An end that is not success: what was found, one line each, then what it means.
+pub(crate) fn failure(failure: &Failure) {
+    for finding in failure.findings() {
+        line(finding);
+    }
+    note(failure);
 }

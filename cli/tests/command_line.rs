@@ -49,6 +49,20 @@ fn a_key_given_for_its_name_is_never_repeated() {
 }
 
 #[test]
+fn every_mistake_in_a_configuration_is_a_line_that_begins_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("bad.yaml"), "gateway: {prot: 1}\nprovders: {}\n").unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_kt"));
+    let check = kt(program, folder.path()).args(["config", "check", "bad.yaml"]).output().unwrap();
+    let said = refused(check);
+    let (mistakes, rest): (Vec<_>, Vec<_>) =
+        said.lines().partition(|line| line.starts_with("bad.yaml:"));
+    assert!(mistakes.len() >= 2, "{said}");
+    let summary = format!("kt: {} errors; nothing runs from this file", mistakes.len());
+    assert!(rest.len() == 1 && rest[0].starts_with(&summary), "{said}");
+}
+
+#[test]
 fn a_sidecar_that_a_gateway_spawned_is_named_with_the_command_that_asks_it() {
     let folder = tempfile::tempdir().unwrap();
     let admin = |gateway: &str| {
