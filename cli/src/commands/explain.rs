@@ -78,12 +78,20 @@ impl Args {
             return print(&json!({ "reply": reply, "against": other }));
         }
         report::say(verdict(&reply));
-        report::say("");
-        report::say(gates_side_by_side(&reply, other.as_ref()));
         if let Some(other) = &other {
             let same = if other.key == reply.key { "the same key" } else { "another key" };
-            report::say(format_args!("\nunder the other key: {same}, {}", verdict(other)));
+            report::say(format_args!("under the other key: {same}, {}", verdict(other)));
         }
+        report::say("");
+        report::say(match (&other, &reply.nearest) {
+            (Some(other), _) => {
+                side_by_side(by_name(&reply.gates), &by_name(&other.gates), "the other key")
+            }
+            (None, Some(nearest)) => {
+                side_by_side(by_name(&reply.gates), &by_name(nearest), "nearest entry")
+            }
+            (None, None) => alone(by_name(&reply.gates)),
+        });
         Ok(())
     }
 
@@ -115,30 +123,35 @@ fn verdict(reply: &ExplainReply) -> String {
     format!("{outcome} ({reason}); target {target}; key {}", key.0.to_hex())
 }
 
-/// One row per gate; where there is something to compare with, a gate that differs is marked.
-fn gates_side_by_side(reply: &ExplainReply, other: Option<&ExplainReply>) -> String {
-    let this = by_name(&reply.gates);
-    let (title, that) = match (other, &reply.nearest) {
-        (Some(other), _) => ("the other key", by_name(&other.gates)),
-        (None, Some(nearest)) => ("nearest entry", by_name(nearest)),
-        (None, None) => {
-            let rows: Vec<_> = this.into_iter().map(|(gate, value)| [gate, value]).collect();
-            return table::layout(["gate", "value"], &rows);
-        }
-    };
-    let names: BTreeSet<&String> = this.keys().chain(that.keys()).collect();
-    let value = |gates: &BTreeMap<String, String>, name| {
+fn alone(gates: BTreeMap<String, String>) -> String {
+    let rows: Vec<_> = gates.into_iter().map(|(gate, value)| [gate, value]).collect();
+    table::layout(["gate", "value"], &rows)
+}
+
+/// First the gates that differ, which is what somebody compares for; then those that are the same, one value each.
+fn side_by_side(
+    mut this: BTreeMap<String, String>,
+    that: &BTreeMap<String, String>,
+    title: &str,
+) -> String {
+    let names: BTreeSet<String> = this.keys().chain(that.keys()).cloned().collect();
+    let value = |gates: &BTreeMap<String, String>, name: &String| {
         gates.get(name).cloned().unwrap_or_else(|| "-".to_owned())
     };
     let rows: Vec<_> = names
         .into_iter()
+        .filter(|name| this.get(name) != that.get(name))
         .map(|name| {
-            let (this, that) = (value(&this, name), value(&that, name));
-            let mark = if this == that { "" } else { "differs" };
-            [name.clone(), this, that, mark.to_owned()]
+            let (this, that) = (value(&this, &name), value(that, &name));
+            [name, this, that]
         })
         .collect();
-    table::layout(["gate", "this request", title, ""], &rows)
+    this.retain(|name, value| that.get(name) == Some(value));
+    let differing = match rows.is_empty() {
+        true => "no gate differs".to_owned(),
+        false => table::layout(["differs", "this request", title], &rows),
+    };
+    format!("{differing}\n\nthe same in both:\n{}", alone(this))
 }
 
 /// The gates as texts. A gate that is not there has no name.
@@ -159,5 +172,37 @@ fn plain(value: &Value) -> String {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
             value.to_string()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gates<const N: usize>(gates: [(&str, &str); N]) -> BTreeMap<String, String> {
+        gates.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    }
+
+    #[test]
+    fn what_differs_comes_first_and_the_rest_once() {
+        let this = gates([("model", "m"), ("org", "acme"), ("policy", "p")]);
+        let that = gates([("fabric", "7"), ("model", "m"), ("org", "else"), ("policy", "p")]);
+        assert_eq!(
+            side_by_side(this, &that, "the other key"),
+            "differs  this request  the other key\n\
+             fabric   -             7\n\
+             org      acme          else\n\
+             \n\
+             the same in both:\n\
+             gate    value\n\
+             model   m\n\
+             policy  p"
+        );
+    }
+
+    #[test]
+    fn nothing_that_differs_is_said_in_words() {
+        let text = side_by_side(gates([("org", "acme")]), &gates([("org", "acme")]), "other");
+        assert!(text.starts_with("no gate differs\n\nthe same in both:\n"), "{text}");
     }
 }
