@@ -80,6 +80,8 @@ pub struct LogLine {
     pub code: Option<&'static str>,
     /// Who asked.
     pub principal: Option<Rc<Principal>>,
+    /// The model that was asked for, where nothing serves it.
+    pub model: Option<Rc<str>>,
     /// What serves the model.
     pub route: Option<Rc<ModelRoute>>,
     /// The codebase, where the client narrowed it to one.
@@ -91,7 +93,7 @@ pub struct LogLine {
 impl LogLine {
     /// The fields that are known, under the names of the access log's filter state.
     pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let Self { request_id, outcome, reason, code, principal, route, codebase } = self;
+        let Self { request_id, outcome, reason, code, principal, model, route, codebase } = self;
         let of = |pick: fn(&Principal) -> Option<&str>| principal.as_deref().and_then(pick);
         let routed = |pick: fn(&ModelRoute) -> &str| route.as_deref().map(pick);
         [
@@ -99,12 +101,13 @@ impl LogLine {
             ("kt_outcome", outcome.map(Outcome::as_str)),
             ("kt_reason", reason.map(Reason::as_str)),
             ("kt_code", *code),
+            ("kt_key_id", of(|principal| Some(&principal.key_id))),
             ("kt_org", of(|principal| Some(&principal.org))),
             ("kt_team", of(|principal| principal.team.as_deref())),
             ("kt_user", of(|principal| principal.user.as_deref())),
             ("kt_agent", of(|principal| principal.agent.as_deref())),
             ("kt_codebase", codebase.as_deref()),
-            ("kt_model", routed(|route| &route.model)),
+            ("kt_model", routed(|route| &route.model).or(model.as_deref())),
             ("kt_provider", routed(|route| &route.provider)),
             ("kt_target", routed(|route| &route.target)),
         ]

@@ -23,6 +23,8 @@ pub enum Breaker {
     },
     /// Calls are skipped, but for probes.
     Open {
+        /// When it opened. Only the answer to a call that was made later says that it may close.
+        since: MonoMillis,
         /// When the next probe may go.
         probe_at: MonoMillis,
     },
@@ -58,7 +60,7 @@ impl Breaker {
     pub fn permits(&mut self, now: MonoMillis) -> bool {
         match self {
             Self::Closed { .. } => true,
-            Self::Open { probe_at } => {
+            Self::Open { since: _, probe_at } => {
                 let due = now >= *probe_at;
                 if due {
                     *probe_at = now.after(PROBE_EVERY);
@@ -74,14 +76,16 @@ impl Breaker {
         matches!(self, Self::Closed { .. })
     }
 
-    /// A call was answered.
-    pub fn answered(&mut self, now: MonoMillis) -> Change {
+    /// A call that was made at `asked_at` was answered. Calls from before the opening may still be answered
+    /// after it, and say nothing new: the opening has counted what became of their time.
+    pub fn answered(&mut self, asked_at: MonoMillis, now: MonoMillis) -> Change {
         match self {
             Self::Closed { .. } => self.count(now, 0),
-            Self::Open { .. } => {
+            Self::Open { since, .. } if asked_at > *since => {
                 *self = Self::closed(now);
                 Change::Closed
             }
+            Self::Open { .. } => Change::Unchanged,
         }
     }
 
@@ -103,7 +107,7 @@ impl Breaker {
         if *calls < CALLS_MIN || lost.saturating_mul(2) < *calls {
             return Change::Unchanged;
         }
-        *self = Self::Open { probe_at: now.after(PROBE_EVERY) };
+        *self = Self::Open { since: now, probe_at: now.after(PROBE_EVERY) };
         Change::Opened
     }
 }
@@ -132,7 +136,8 @@ mod tests {
 
         let mut breaker = Breaker::default();
         for call in 0..11 {
-            assert_eq!(breaker.answered(MonoMillis(call)), Change::Unchanged);
+            let at = MonoMillis(call);
+            assert_eq!(breaker.answered(at, at), Change::Unchanged);
         }
         for call in 11..21 {
             assert_eq!(breaker.lost(MonoMillis(call)), Change::Unchanged, "call {call}");
@@ -163,8 +168,21 @@ mod tests {
     fn an_answered_probe_closes_it_with_fresh_counts() {
         let mut breaker = opened_at(MonoMillis(0));
         assert!(breaker.permits(MonoMillis(1_000)));
-        assert_eq!(breaker.answered(MonoMillis(1_001)), Change::Closed);
+        assert_eq!(breaker.answered(MonoMillis(1_000), MonoMillis(1_001)), Change::Closed);
         assert!(breaker.is_closed());
         assert_eq!(breaker.lost(MonoMillis(1_002)), Change::Unchanged);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_late_answer_from_before_the_opening_does_not_close_it() {
+        let mut breaker = opened_at(MonoMillis(500));
+        for asked_at in [300, 499, 500] {
+            let change = breaker.answered(MonoMillis(asked_at), MonoMillis(600));
+            assert_eq!(change, Change::Unchanged, "asked at {asked_at}");
+        }
+        assert!(!breaker.permits(MonoMillis(600)));
+        assert!(breaker.permits(MonoMillis(1_500)));
+        assert_eq!(breaker.answered(MonoMillis(500), MonoMillis(1_501)), Change::Unchanged);
+        assert_eq!(breaker.answered(MonoMillis(1_500), MonoMillis(1_502)), Change::Closed);
     }
 }

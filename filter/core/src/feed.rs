@@ -1,4 +1,4 @@
-//! Where a worker stands in the sidecar's change feed, and how long ago it last heard of it.
+//! Where a worker stands in the sidecar's change feed, and how old what it last heard there may be.
 
 use kt_contract::time::{Millis, MonoMillis};
 use kt_contract::wire::VERSION;
@@ -9,7 +9,11 @@ use kt_contract::wire::feed::{FeedReply, FeedRequest, GatewayIdentity};
 pub struct Feed {
     epoch: Option<String>,
     seq: u64,
-    answered_at: Option<MonoMillis>,
+    /// When the poll that is under way was sent.
+    asked_at: Option<MonoMillis>,
+    /// When the last poll that was answered was sent. Its answer may have been made at any moment since, so no
+    /// later one counts: a revocation must not hide behind an answer that was long on its way.
+    known_at: Option<MonoMillis>,
 }
 
 /// Whether what the worker holds is still covered by the feed.
@@ -24,9 +28,14 @@ pub enum Continuity {
 // === impl Feed ===
 
 impl Feed {
-    /// The next poll.
-    #[must_use]
-    pub fn request(&self, gateway: &GatewayIdentity, snapshot: Option<&str>) -> FeedRequest {
+    /// The next poll, which is sent now.
+    pub fn request(
+        &mut self,
+        now: MonoMillis,
+        gateway: &GatewayIdentity,
+        snapshot: Option<&str>,
+    ) -> FeedRequest {
+        self.asked_at = Some(now);
         FeedRequest {
             version: VERSION,
             gateway: gateway.clone(),
@@ -36,18 +45,18 @@ impl Feed {
         }
     }
 
-    /// Moves to where `reply` ends.
-    pub fn advance(&mut self, now: MonoMillis, reply: &FeedReply) -> Continuity {
+    /// Moves to where `reply`, the answer to the last poll, ends.
+    pub fn advance(&mut self, reply: &FeedReply) -> Continuity {
         let same = self.epoch.as_ref().is_some_and(|epoch| *epoch == reply.epoch);
         self.epoch = Some(reply.epoch.clone());
         self.seq = reply.seq;
-        self.answered_at = Some(now);
+        self.known_at = self.asked_at.or(self.known_at);
         if same && !reply.reset { Continuity::Unbroken } else { Continuity::Broken }
     }
 
-    /// Whether the last answer is at most `age` old.
+    /// Whether what the last answer told is at most `age` old.
     #[must_use]
     pub fn is_within(&self, now: MonoMillis, age: Millis) -> bool {
-        self.answered_at.is_some_and(|answered_at| now.since(answered_at) <= age)
+        self.known_at.is_some_and(|known_at| now.since(known_at) <= age)
     }
 }

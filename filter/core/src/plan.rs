@@ -6,7 +6,7 @@ use std::rc::Rc;
 use kt_contract::gates::Gates;
 use kt_contract::hex::Digest;
 use kt_contract::identify;
-use kt_contract::json::{self, Bounds};
+use kt_contract::json::{self, Bounds, Node};
 use kt_contract::key::{CacheKey, CheckHash, RequestDigests};
 use kt_contract::outcome::Reason;
 use kt_contract::problem::Problem;
@@ -14,11 +14,12 @@ use kt_contract::snapshot::{ModelRoute, Snapshot};
 use kt_contract::wire::VERSION;
 use kt_contract::wire::admit::{AdmitRequest, ReplyShape};
 use kt_contract::wire::feed::GatewayIdentity;
+use kt_providers::Asked;
 
 use crate::ask::Ask;
 use crate::l1::L1Key;
 use crate::principals::Known;
-use crate::quoted::quoted;
+use crate::quoted::{loggable, quoted};
 
 /// The name of the one input policy that decides about models.
 const MODEL_ALLOWLIST: &str = "model-allowlist";
@@ -35,6 +36,14 @@ pub(crate) struct Plan {
     check: CheckHash,
 }
 
+/// Why there is no plan.
+#[derive(Debug)]
+pub(crate) struct Unplanned {
+    pub(crate) problem: Problem,
+    /// The model that was asked for, as a log may hold it; `None` where it could not be read.
+    pub(crate) model: Option<Rc<str>>,
+}
+
 /// What a plan is made for.
 #[derive(Clone, Copy)]
 pub(crate) struct Caller<'a> {
@@ -48,8 +57,8 @@ pub(crate) struct Caller<'a> {
 
 impl Plan {
     /// Makes the plan of `body`.
-    pub(crate) fn make(caller: Caller<'_>, body: &[u8]) -> Result<Self, Problem> {
-        let Caller { ask, known, gateway, snapshot } = caller;
+    pub(crate) fn make(caller: Caller<'_>, body: &[u8]) -> Result<Self, Unplanned> {
+        let Caller { ask, snapshot, .. } = caller;
         let bounds = Bounds {
             depth_max: snapshot.limits.json_depth_max,
             nodes_max: snapshot.limits.json_nodes_max,
@@ -57,6 +66,13 @@ impl Plan {
         let node = json::parse(body, bounds)
             .map_err(|refused| Problem::InvalidBody { what: refused.to_string() })?;
         let asked = ask.dialect.read(&node)?;
+        Self::of(caller, &node, &asked)
+            .map_err(|problem| Unplanned { problem, model: Some(loggable(&asked.model).into()) })
+    }
+
+    /// The plan of a body that was read.
+    fn of(caller: Caller<'_>, node: &Node<'_>, asked: &Asked) -> Result<Self, Problem> {
+        let Caller { ask, known, gateway, snapshot } = caller;
         let route = allowed(snapshot, &asked.model)?;
         let gates = identify::gates(
             &known.principal,
@@ -71,7 +87,7 @@ impl Plan {
         )?;
         let semantic: Vec<(&str, &[u8])> =
             ask.semantic.iter().map(|(name, value)| (*name, value.as_ref())).collect();
-        let request = known.org_keys.request_digests(&node, ask.dialect.left_out(), &semantic);
+        let request = known.org_keys.request_digests(node, ask.dialect.left_out(), &semantic);
         Ok(Self {
             route: Rc::new(route.clone()),
             reply: asked.reply,
@@ -116,6 +132,14 @@ impl Plan {
             client_limited: self.client_limited,
             bypass,
         }
+    }
+}
+
+// === impl Unplanned ===
+
+impl From<Problem> for Unplanned {
+    fn from(problem: Problem) -> Self {
+        Self { problem, model: None }
     }
 }
 

@@ -1,7 +1,10 @@
-//! What a refusal may repeat of what the client sent: enough to recognize it, never the whole of a bomb.
+//! What a refusal and the log may repeat of what the client sent: enough to recognize it, never the whole of a bomb.
 
 /// How many characters are repeated.
 const CHARS_MAX: usize = 128;
+
+/// How much of it a line of the log holds.
+const LOGGED_BYTES_MAX: usize = 200;
 
 /// The beginning of `text`, and a sign where it was cut.
 pub(crate) fn quoted(text: &str) -> String {
@@ -16,6 +19,12 @@ pub(crate) fn quoted_bytes(bytes: &[u8]) -> String {
     // Four bytes are the longest character.
     let beginning = bytes.get(..CHARS_MAX * 4 + 4).unwrap_or(bytes);
     quoted(&String::from_utf8_lossy(beginning))
+}
+
+/// The beginning of `text` for a line of the log: printable ASCII, with a sign for each character that is not.
+pub(crate) fn loggable(text: &str) -> String {
+    let printable = |char: char| if matches!(char, ' '..='~') { char } else { '?' };
+    text.chars().take(LOGGED_BYTES_MAX).map(printable).collect()
 }
 
 #[cfg(test)]

@@ -6,3 +6,4 @@ mod feed;
 mod loss;
 mod rig;
 mod scripts;
+mod slow;

@@ -95,8 +95,13 @@ impl<'a> Turn<'a> {
         (Phase::Done, Flow::Continue)
     }
 
-    /// A callout has ended: the breaker and the counters hear of it.
-    pub(crate) fn called(&mut self, call: Call, no_answer: Option<NoAnswer>) {
+    /// A callout, made at `asked_at`, has ended: the breaker and the counters hear of it.
+    pub(crate) fn called(
+        &mut self,
+        call: Call,
+        asked_at: MonoMillis,
+        no_answer: Option<NoAnswer>,
+    ) {
         let answered = no_answer.is_none();
         self.count(match (call, answered) {
             (Call::Principal, true) => Counter::PrincipalAnswered,
@@ -107,7 +112,7 @@ impl<'a> Turn<'a> {
         if no_answer == Some(NoAnswer::Unreadable) {
             self.count(Counter::WireError);
         }
-        if let Some(counter) = self.worker.called(self.now, answered) {
+        if let Some(counter) = self.worker.called(asked_at, self.now, answered) {
             self.count(counter);
         }
     }

@@ -102,11 +102,11 @@ impl Worker {
         }
     }
 
-    /// The body of the next feed poll. `None` cannot happen with the types of today.
+    /// The body of the next feed poll, which is sent now. `None` cannot happen with the types of today.
     #[must_use]
-    pub fn poll(&self) -> Option<Vec<u8>> {
+    pub fn poll(&mut self, now: MonoMillis) -> Option<Vec<u8>> {
         let version = self.snapshot.as_ref().map(|snapshot| snapshot.version.as_str());
-        serde_json::to_vec(&self.feed.request(&self.gateway, version)).ok()
+        serde_json::to_vec(&self.feed.request(now, &self.gateway, version)).ok()
     }
 
     /// A feed poll has ended. Says whether it was answered, so that the next one may follow at once.
@@ -172,9 +172,17 @@ impl Worker {
         }
     }
 
-    /// A callout for a request has ended.
-    pub(crate) fn called(&mut self, now: MonoMillis, answered: bool) -> Option<Counter> {
-        let change = if answered { self.breaker.answered(now) } else { self.breaker.lost(now) };
+    /// A callout for a request, made at `asked_at`, has ended.
+    pub(crate) fn called(
+        &mut self,
+        asked_at: MonoMillis,
+        now: MonoMillis,
+        answered: bool,
+    ) -> Option<Counter> {
+        let change = match answered {
+            true => self.breaker.answered(asked_at, now),
+            false => self.breaker.lost(now),
+        };
         match change {
             Change::Opened => Some(Counter::BreakerOpened),
             Change::Closed | Change::Unchanged => None,
@@ -182,7 +190,7 @@ impl Worker {
     }
 
     fn apply(&mut self, now: MonoMillis, reply: FeedReply, count: &mut Vec<Counter>) {
-        let continuity = self.feed.advance(now, &reply);
+        let continuity = self.feed.advance(&reply);
         let FeedReply { version: _, epoch: _, seq: _, snapshot, events, reset: _ } = reply;
         if continuity == Continuity::Broken {
             self.principals.clear();

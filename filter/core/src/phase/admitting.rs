@@ -3,7 +3,7 @@
 use kt_contract::hex::Digest;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
-use kt_contract::time::Millis;
+use kt_contract::time::{Millis, MonoMillis};
 use kt_contract::wire::PATH_ADMIT;
 use kt_contract::wire::admit::Admitted;
 
@@ -24,6 +24,7 @@ pub(crate) struct Admitting {
     planned: Planned,
     bypass: Option<Reason>,
     asked_in: Era,
+    asked_at: MonoMillis,
 }
 
 // === impl Admitting ===
@@ -46,8 +47,8 @@ impl Admitting {
         };
         let request_id = planned.ask.request_id.clone();
         turn.act(Action::Callout(Callout { path: PATH_ADMIT, request_id, body }));
-        let asked_in = turn.worker.era();
-        (Phase::Admitting(Box::new(Self { planned, bypass, asked_in })), Flow::Pause)
+        let (asked_in, asked_at) = (turn.worker.era(), turn.now);
+        (Phase::Admitting(Box::new(Self { planned, bypass, asked_in, asked_at })), Flow::Pause)
     }
 
     pub(crate) fn on(self, event: Event<'_>, turn: &mut Turn<'_>) -> Next {
@@ -72,7 +73,7 @@ impl Admitting {
             Ok((Admitted::Hit { .. }, _)) if self.bypass.is_some() => Err(NoAnswer::Unreadable),
             other => other,
         };
-        turn.called(Call::Admit, decision.as_ref().err().copied());
+        turn.called(Call::Admit, self.asked_at, decision.as_ref().err().copied());
         match decision {
             Ok((Admitted::Hit { content_type, age_s, fresh_ms, served_by }, body)) => {
                 let entry = Entry {
@@ -97,7 +98,7 @@ impl Admitting {
     }
 
     fn hit(self, entry: Entry, turn: &mut Turn<'_>) -> Next {
-        let Self { planned, asked_in, bypass: _ } = self;
+        let Self { planned, asked_in, bypass: _, asked_at: _ } = self;
         turn.count(Counter::Hit);
         turn.count(Counter::HitShared);
         let reply = reply::hit(turn.now, &entry, Reason::Shared, &planned.ask.request_id);

@@ -14,7 +14,7 @@ use crate::action::{Action, Flow, LogLine};
 use crate::ask::Ask;
 use crate::counter::Counter;
 use crate::event::Event;
-use crate::plan::{Caller, Plan, fingerprint};
+use crate::plan::{Caller, Plan, Unplanned, fingerprint};
 use crate::principals::Known;
 use crate::reply;
 use crate::turn::{Next, Turn};
@@ -73,12 +73,15 @@ impl Buffering {
         let digest = Digest(*blake3::hash(body).as_bytes());
         let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let plan = match over(bytes, turn) {
-            Some(problem) => Err(problem),
+            Some(problem) => Err(problem.into()),
             None => self.plan(body, &digest, turn),
         };
         let plan = match plan {
             Ok(plan) => plan,
-            Err(problem) => return turn.refuse(self.ask.dialect, &problem, self.log()),
+            Err(Unplanned { problem, model }) => {
+                let log = LogLine { model, ..self.log() };
+                return turn.refuse(self.ask.dialect, &problem, log);
+            }
         };
         let disabled = turn.worker.snapshot().is_none_or(|snapshot| !snapshot.cache.enabled);
         let bypass = if disabled { Some(Reason::Disabled) } else { self.ask.bypass };
@@ -91,7 +94,12 @@ impl Buffering {
     }
 
     /// The plan of the body: made, or remembered from the same request before.
-    fn plan(&self, body: &[u8], digest: &Digest, turn: &mut Turn<'_>) -> Result<Rc<Plan>, Problem> {
+    fn plan(
+        &self,
+        body: &[u8],
+        digest: &Digest,
+        turn: &mut Turn<'_>,
+    ) -> Result<Rc<Plan>, Unplanned> {
         let fingerprint = fingerprint(&self.ask, digest);
         if let Some(plan) = turn.worker.planned(&fingerprint) {
             return Ok(plan);

@@ -45,11 +45,13 @@ impl Planned {
         (Phase::OnLane(OnLane { request_id }), Flow::Continue)
     }
 
-    /// Without the sidecar: directly to the target, or not at all, as the configuration says.
+    /// Without the sidecar: directly to the target, or not at all, as the configuration says. Never for a caller
+    /// that the worker would not let in now: the head was checked before the body came, and that may be long ago.
     pub(crate) fn without_sidecar(self, reason: Reason, turn: &mut Turn<'_>) -> Next {
         let log = LogLine { reason: Some(reason), ..self.log() };
-        let on_loss = turn.worker.snapshot().map(|snapshot| snapshot.on_sidecar_loss);
-        match on_loss {
+        let is_covered = turn.worker.principal(turn.now, &self.ask.key).is_some();
+        let snapshot = turn.worker.snapshot().filter(|_| is_covered);
+        match snapshot.map(|snapshot| snapshot.on_sidecar_loss) {
             Some(OnSidecarLoss::Direct) => {
                 turn.act(Action::Log(log));
                 let target = self.plan.route.target.clone();

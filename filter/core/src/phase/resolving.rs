@@ -3,6 +3,7 @@
 use kt_contract::principal::KeyHash;
 use kt_contract::problem::Problem;
 use kt_contract::snapshot::Snapshot;
+use kt_contract::time::MonoMillis;
 use kt_contract::wire::principal::{PrincipalReply, PrincipalRequest};
 use kt_contract::wire::{PATH_PRINCIPAL, VERSION};
 use kt_providers::Dialect;
@@ -25,6 +26,7 @@ use crate::worker::Era;
 pub(crate) struct Resolving {
     wants: Wants,
     asked_in: Era,
+    asked_at: MonoMillis,
     body_ended: bool,
 }
 
@@ -81,8 +83,8 @@ impl Resolving {
         };
         let request_id = wants.request_id().clone();
         turn.act(Action::Callout(Callout { path: PATH_PRINCIPAL, request_id, body }));
-        let asked_in = turn.worker.era();
-        (Phase::Resolving(Self { wants, asked_in, body_ended }), Flow::Pause)
+        let (asked_in, asked_at) = (turn.worker.era(), turn.now);
+        (Phase::Resolving(Self { wants, asked_in, asked_at, body_ended }), Flow::Pause)
     }
 
     pub(crate) fn on(mut self, event: Event<'_>, turn: &mut Turn<'_>) -> Next {
@@ -114,7 +116,7 @@ impl Resolving {
 
     fn answered(self, answer: Answer<'_>, turn: &mut Turn<'_>) -> Next {
         let reply = sidecar::principal(answer);
-        turn.called(Call::Principal, reply.as_ref().err().copied());
+        turn.called(Call::Principal, self.asked_at, reply.as_ref().err().copied());
         let problem = match reply {
             Ok(PrincipalReply::Known { principal }) => {
                 return self.known(Known::new(principal), turn);

@@ -110,6 +110,37 @@ fn a_body_that_is_not_what_it_should_be_is_refused() {
 }
 
 #[test]
+fn the_model_of_a_refused_request_is_logged_bounded_and_printable() {
+    let user = || {
+        let mut principal = principal();
+        principal.user = Some("alice".to_owned());
+        principal
+    };
+    let mut listed = snapshot();
+    listed.policy.model_allowlist = Some(BTreeSet::new());
+    let rows = [
+        (snapshot(), "nope".to_owned(), "nope".to_owned(), "model_not_found"),
+        (listed, "gpt-4o".to_owned(), "gpt-4o".to_owned(), "policy_blocked"),
+        (snapshot(), "m".repeat(500), "m".repeat(200), "model_not_found"),
+        (snapshot(), "a\\n\u{202e}b".to_owned(), "a??b".to_owned(), "model_not_found"),
+    ];
+    for (snapshot, model, expected, code) in rows {
+        let mut rig = Rig::with(snapshot);
+        rig.introduce_as(gateway_key(), user());
+        let _ = rig.chat(&[], &format!(r#"{{"model":"{model}","messages":[]}}"#));
+        assert_eq!(rig.logged("kt_code").as_deref(), Some(code), "{model}");
+        assert_eq!(rig.logged("kt_model"), Some(expected), "{model}");
+        assert_eq!(rig.logged("kt_org").as_deref(), Some("acme"), "{model}");
+        assert_eq!(rig.logged("kt_user").as_deref(), Some("alice"), "{model}");
+        assert_eq!(rig.logged("kt_key_id").as_deref(), Some("gk_1"), "{model}");
+    }
+    let mut rig = Rig::knowing();
+    let _ = rig.chat(&[("x-kt-codebase", "acme/other")], BODY);
+    assert_eq!(rig.logged("kt_code").as_deref(), Some("codebase_not_allowed"));
+    assert_eq!(rig.logged("kt_model").as_deref(), Some("gpt-4o"));
+}
+
+#[test]
 fn a_body_that_is_not_text_is_refused() {
     let mut rig = Rig::knowing();
     let _ = rig.head("POST", "/v1/chat/completions", &[], true);

@@ -1,5 +1,6 @@
 //! The change feed: what it brings, what it voids, and how long its silence is borne.
 
+use kt_contract::limits::{FEED_FRESH, FEED_HOLD};
 use kt_contract::wire::feed::{Event as FeedEvent, FeedRequest};
 use kt_contract::wire::principal::PrincipalReply;
 
@@ -8,8 +9,8 @@ use crate::counter::Counter;
 use crate::event::Answer;
 use crate::head::Head;
 
-fn poll(rig: &Rig) -> FeedRequest {
-    serde_json::from_slice(&rig.worker.poll().unwrap()).unwrap()
+fn poll(rig: &mut Rig) -> FeedRequest {
+    serde_json::from_slice(&rig.worker.poll(rig.now).unwrap()).unwrap()
 }
 
 /// Whether the next request has to ask who its caller is.
@@ -22,13 +23,13 @@ fn asks_who(rig: &mut Rig) -> bool {
 #[test]
 fn a_poll_says_where_the_worker_stands() {
     let mut rig = Rig::new("gw-a");
-    let first = poll(&rig);
+    let first = poll(&mut rig);
     assert_eq!((first.epoch, first.seq, first.snapshot), (None, 0, None));
     assert_eq!(first.gateway.id, "gw-a");
     let mut reply = feed_reply(7);
     reply.snapshot = Some(snapshot());
     assert_eq!(rig.feed(reply), [Counter::FeedAnswered, Counter::SnapshotApplied]);
-    let next = poll(&rig);
+    let next = poll(&mut rig);
     assert_eq!((next.epoch.as_deref(), next.seq), (Some("epoch-1"), 7));
     assert_eq!(next.snapshot.as_deref(), Some("0123456789abcdef"));
 }
@@ -36,7 +37,7 @@ fn a_poll_says_where_the_worker_stands() {
 #[test]
 fn what_is_no_answer_of_a_sidecar_changes_nothing() {
     let mut rig = Rig::knowing();
-    let before = poll(&rig);
+    let before = poll(&mut rig);
     let mut counters = Vec::new();
     let fields: [(&[u8], &[u8]); 1] = [(b":status", b"503")];
     let envoy = Answer::Came { head: Head::new(&fields), body: b"upstream connect error" };
@@ -51,7 +52,7 @@ fn what_is_no_answer_of_a_sidecar_changes_nothing() {
             assert!(!rig.worker.polled(rig.now, answer, &mut counters));
         });
     }
-    assert_eq!(poll(&rig), before);
+    assert_eq!(poll(&mut rig), before);
     assert_eq!(counters.iter().filter(|at| **at == Counter::FeedLost).count(), 4);
     assert_eq!(counters.iter().filter(|at| **at == Counter::WireError).count(), 2);
 }
@@ -96,6 +97,55 @@ fn principals_outlive_the_feed_for_a_minute() {
     assert!(asks_who(&mut rig));
     rig.heartbeat();
     assert!(!asks_who(&mut rig), "nothing happened meanwhile, the feed says");
+}
+
+#[test]
+fn an_answer_of_the_feed_vouches_from_the_moment_its_poll_was_sent() {
+    let mut rig = Rig::knowing();
+    let _ = rig.chat(&[], BODY);
+    let _ = rig.hit(600_000);
+    let _ = poll(&mut rig);
+    rig.wait(900);
+    rig.polled(feed_reply(0));
+    rig.wait(100);
+    let _ = rig.chat(&[], BODY);
+    assert_eq!(rig.header("x-cache-status"), Some("hit"));
+    // The poll was sent a second ago, and its answer may be as old.
+    rig.wait(1);
+    let _ = rig.chat(&[], BODY);
+    assert!(!rig.replied());
+    rig.wait(58_999);
+    assert!(!asks_who(&mut rig));
+    rig.wait(1);
+    assert!(asks_who(&mut rig));
+}
+
+#[test]
+fn a_lost_poll_vouches_for_nothing() {
+    let mut rig = Rig::knowing();
+    rig.wait(60_000);
+    let _ = poll(&mut rig);
+    assert!(!rig.worker.polled(rig.now, Answer::Lost, &mut Vec::new()));
+    rig.wait(1);
+    assert!(asks_who(&mut rig));
+}
+
+#[test]
+fn memory_answers_at_every_moment_while_polls_are_held_and_answered() {
+    let mut rig = Rig::knowing();
+    let _ = rig.chat(&[], BODY);
+    let _ = rig.hit(600_000);
+    // As long as an answer takes less than this on top of the hold.
+    let late_ms = (FEED_FRESH.0 - 2 * FEED_HOLD.0) / 2;
+    for _ in 0..10 {
+        let _ = poll(&mut rig);
+        for _ in 0..20 {
+            rig.wait((FEED_HOLD.0 + late_ms) / 20);
+            let _ = rig.chat(&[], BODY);
+            assert_eq!(rig.header("x-cache-status"), Some("hit"), "at {:?}", rig.now);
+        }
+        rig.polled(feed_reply(0));
+    }
 }
 
 #[test]

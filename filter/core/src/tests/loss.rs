@@ -188,6 +188,25 @@ fn an_open_breaker_spares_requests_the_wait_until_a_probe_is_answered() {
 }
 
 #[test]
+fn an_answer_from_before_the_opening_does_not_close_the_breaker() {
+    let mut rig = Rig::knowing();
+    let _ = rig.chat(&[], BODY);
+    let early = std::mem::take(&mut rig.exchange);
+    rig.wait(1);
+    for _ in 0..20 {
+        let _ = rig.chat(&[], BODY);
+        let _ = rig.lose();
+    }
+    rig.wait(200);
+    rig.exchange = early;
+    rig.actions.clear();
+    let _ = rig.hit(0);
+    assert_eq!(rig.header("x-cache-status"), Some("hit"), "the answer itself is good");
+    assert_eq!(rig.chat(&[], BODY), Flow::Continue, "still open");
+    assert_eq!(rig.callout(), None);
+}
+
+#[test]
 fn an_open_breaker_refuses_callers_that_nobody_knows() {
     let mut rig = Rig::ready();
     for _ in 0..20 {

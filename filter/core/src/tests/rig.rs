@@ -46,6 +46,7 @@ pub(super) fn snapshot() -> Snapshot {
         model: model.to_owned(),
         target: "openai-1".to_owned(),
         provider: "openai".to_owned(),
+        upstream: "https://api.openai.com".to_owned(),
         version: None,
     };
     Snapshot {
@@ -156,7 +157,14 @@ impl Rig {
         self.now.0 += ms;
     }
 
+    /// A poll that is answered at once.
     pub(super) fn feed(&mut self, reply: FeedReply) -> Vec<Counter> {
+        let _ = self.worker.poll(self.now);
+        self.polled(reply)
+    }
+
+    /// The answer to the poll that is under way.
+    pub(super) fn polled(&mut self, reply: FeedReply) -> Vec<Counter> {
         let body = serde_json::to_vec(&reply).unwrap();
         self.seq = reply.seq;
         let mut counters = Vec::new();
