@@ -49,9 +49,9 @@ impl Sidecar {
         let first_by = Instant::now() + self.timeouts.first_byte;
         let wait = self.timeouts.gateway;
         let gateways = self.gateways.egress_within(&order.grant.gateway, self.clock, wait);
-        let egress = held(order.lease.as_ref(), gateways).await;
+        let egress = held(order.lease.as_mut(), gateways).await;
         let call = self.upstream.call(upstream_call(&order, egress));
-        let answered = match held(order.lease.as_ref(), timeout_at(first_by, call)).await {
+        let answered = match held(order.lease.as_mut(), timeout_at(first_by, call)).await {
             Ok(Ok(answered)) => answered,
             Ok(Err(failed)) => return Err(order.refuse(not_reached(failed, &order.grant.target))),
             Err(_too_late) => return Err(order.refuse(cut_short(&order.grant.target))),
@@ -92,7 +92,7 @@ impl Sidecar {
     ) -> Result<Reply, Refusal> {
         let mut body = Vec::new();
         loop {
-            match held(order.lease.as_ref(), source.next()).await {
+            match held(order.lease.as_mut(), source.next()).await {
                 Step::Bytes(bytes) => {
                     if body.is_empty() {
                         order.account.exchange.first_byte();
@@ -124,7 +124,7 @@ impl Sidecar {
         head: Head,
         mut source: Source,
     ) -> Result<Reply, Refusal> {
-        match held(order.lease.as_ref(), source.next()).await {
+        match held(order.lease.as_mut(), source.next()).await {
             Step::Bytes(first) => {
                 order.account.exchange.first_byte();
                 Ok(Relay::recording(Arc::clone(self), order, source, &first).start(head))
@@ -231,7 +231,7 @@ impl Order {
 }
 
 /// Waits for `work`, renewing the lease in the meantime.
-pub(super) async fn held<T>(lease: Option<&Lease>, work: impl Future<Output = T>) -> T {
+pub(super) async fn held<T>(lease: Option<&mut Lease>, work: impl Future<Output = T>) -> T {
     match lease {
         Some(lease) => lease.hold(work).await,
         None => work.await,

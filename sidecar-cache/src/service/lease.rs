@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kt_contract::key::CacheKey;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::lock;
 use crate::clock::Clock;
 use crate::flight::{Acquired, Flights, Held, RENEW_EVERY, Token};
+
+const EVERY: Duration = Duration::from_millis(RENEW_EVERY.0);
 
 /// The right, and the duty, to end one flight. Dropped without a fill, it abandons: whatever made the leader
 /// stop, the next who asks leads.
@@ -20,6 +22,8 @@ pub(super) struct Lease {
     clock: Clock,
     key: CacheKey,
     token: Token,
+    /// Kept from one piece of work to the next, however short they are.
+    renew_at: Instant,
 }
 
 // === impl Lease ===
@@ -32,7 +36,10 @@ impl Lease {
         key: CacheKey,
     ) -> Option<Self> {
         match lock(flights).acquire(key, clock.mono()) {
-            Acquired::Lead(token) => Some(Self { flights: Arc::clone(flights), clock, key, token }),
+            Acquired::Lead(token) => {
+                let renew_at = Instant::now() + EVERY;
+                Some(Self { flights: Arc::clone(flights), clock, key, token, renew_at })
+            }
             Acquired::InFlight => None,
         }
     }
@@ -43,19 +50,19 @@ impl Lease {
     }
 
     /// Works, and renews in the meantime.
-    pub(super) async fn hold<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(super) async fn hold<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        let every = Duration::from_millis(RENEW_EVERY.0);
-        let mut renewals = interval_at(Instant::now() + every, every);
-        renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            // Asked first, so that work which is always ready cannot put it off.
+            if Instant::now() >= self.renew_at {
+                // A lease that is lost is noticed at the fill; the client gets its answer all the same.
+                let _ = self.renew();
+                self.renew_at = Instant::now() + EVERY;
+            }
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                _ = renewals.tick() => {
-                    // A lease that is lost is noticed at the fill; the client gets its answer all the same.
-                    let _ = self.renew();
-                }
+                () = sleep_until(self.renew_at) => {}
             }
         }
     }
@@ -94,9 +101,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lease_is_kept_for_as_long_as_the_work_takes() {
         let (flights, clock) = (flights(), Clock::start());
-        let lease = Lease::acquire(&flights, clock, KEY).unwrap();
+        let mut lease = Lease::acquire(&flights, clock, KEY).unwrap();
         lease.hold(tokio::time::sleep(Duration::from_secs(600))).await;
         assert!(Lease::acquire(&flights, clock, KEY).is_none());
+        assert_eq!(lease.fill(), Held::Current);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_kept_however_short_the_pieces_of_work_are() {
+        for piece in [1, 1_000, RENEW_EVERY.0 - 1] {
+            let (flights, clock) = (flights(), Clock::start());
+            let mut lease = Lease::acquire(&flights, clock, KEY).unwrap();
+            while clock.mono().0 < 3 * LEASE_TTL.0 {
+                lease.hold(tokio::time::sleep(Duration::from_millis(piece))).await;
+            }
+            assert_eq!(lease.fill(), Held::Current, "pieces of {piece} ms");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_kept_by_work_that_is_always_ready() {
+        let (flights, clock) = (flights(), Clock::start());
+        let mut lease = Lease::acquire(&flights, clock, KEY).unwrap();
+        for _ in 0..20 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            lease.hold(std::future::ready(())).await;
+        }
         assert_eq!(lease.fill(), Held::Current);
     }
 

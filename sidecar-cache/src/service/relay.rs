@@ -137,7 +137,7 @@ impl Relay {
                 biased;
                 // Dropping the source cancels the call; the account says that the client has left.
                 () = client.closed() => return,
-                step = held(self.order.lease.as_ref(), next) => step,
+                step = held(self.order.lease.as_mut(), next) => step,
             };
             match step {
                 Step::Bytes(bytes) => self.take(&bytes),
@@ -161,7 +161,7 @@ impl Relay {
         }
         let piece = Piece::Bytes(std::mem::take(&mut self.out).into());
         // A client that reads slowly may take longer than a lease lasts.
-        held(self.order.lease.as_ref(), client.send(piece)).await.is_ok()
+        held(self.order.lease.as_mut(), client.send(piece)).await.is_ok()
     }
 
     async fn finish(mut self, client: &mpsc::Sender<Piece>, transport: Transport) {

@@ -11,4 +11,6 @@ mod lane;
 #[cfg(test)]
 mod sockets;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod support;
