@@ -35,13 +35,15 @@ pub const FEED_HOLD: Millis = Millis(400);
 /// The budget of the feed callout.
 pub const FEED_TIMEOUT: Millis = Millis(900);
 
-/// How old the last feed answer may be for an L1 hit.
+/// How old what the feed last told may be for an L1 hit, counted from the sending of the poll that told it.
 pub const FEED_FRESH: Millis = Millis(1_000);
 
-/// How long a principal counts after the last feed answer (SEMANTICS, "sidecar down": identity).
+/// How long a principal counts after what the feed last told (SEMANTICS, "sidecar down": identity).
 pub const PRINCIPAL_WITHOUT_FEED: Millis = Millis(60_000);
 
 const _: () = assert!(FEED_HOLD.0 < FEED_TIMEOUT.0);
 const _: () = assert!(FEED_TIMEOUT.0 < FEED_FRESH.0);
+// A poll's answer counts from its sending, and the next one's comes two holds later: L1 is open all that time.
+const _: () = assert!(2 * FEED_HOLD.0 < FEED_FRESH.0);
 const _: () = assert!(ADMIT_TIMEOUT.0 < TICKET_TTL.0);
 const _: () = assert!(REQUEST_BYTES_MAX_DEFAULT <= REQUEST_BYTES_MAX_LIMIT);

@@ -38,7 +38,8 @@ impl Root {
         if self.polling.get() {
             return;
         }
-        let body = self.shared.worker.try_borrow().ok().and_then(|worker| worker.poll());
+        let worker = self.shared.worker.try_borrow_mut().ok();
+        let body = worker.and_then(|mut worker| worker.poll(host::now()));
         let sent = body.is_some_and(|body| self.shared.post(PATH_FEED, None, &body, FEED_TIMEOUT));
         self.polling.set(sent);
         if !sent {

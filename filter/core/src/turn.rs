@@ -96,12 +96,7 @@ impl<'a> Turn<'a> {
     }
 
     /// A callout, made at `asked_at`, has ended: the breaker and the counters hear of it.
-    pub(crate) fn called(
-        &mut self,
-        call: Call,
-        asked_at: MonoMillis,
-        no_answer: Option<NoAnswer>,
-    ) {
+    pub(crate) fn called(&mut self, call: Call, asked_at: MonoMillis, no_answer: Option<NoAnswer>) {
         let answered = no_answer.is_none();
         self.count(match (call, answered) {
             (Call::Principal, true) => Counter::PrincipalAnswered,

@@ -147,7 +147,7 @@ fn without_ids(world: &World) -> Vec<AdmitRequest> {
 
 impl Native {
     fn poll(&mut self) {
-        let asked = asked(PATH_FEED, self.worker.poll().unwrap());
+        let asked = asked(PATH_FEED, self.worker.poll(NOW).unwrap());
         // Far enough in time that the sidecar does not hold the poll.
         let reply = self.sidecar.answer(&asked, Duration::from_secs(1)).unwrap();
         let mut counters = Vec::new();
