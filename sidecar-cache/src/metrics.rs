@@ -172,7 +172,11 @@ impl Metrics {
         r.register("kt_expirations", "Entries found expired", self.seen.expirations.clone());
         r.register("kt_tickets", "Open tickets", self.seen.tickets.clone());
         r.register("kt_flights", "Keys in flight", self.seen.flights.clone());
-        r.register("kt_gateways", "Gateways on the change feed", self.seen.gateways.clone());
+        r.register(
+            "kt_gateways",
+            "Gateways that polled the change feed in the last 5 s",
+            self.seen.gateways.clone(),
+        );
         r.register(
             "kt_degraded",
             "1 while the configuration file is not what is in force",

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kt_contract::wire::admin::{Condition, GatewayStatus, PATH_STATUS, StatusReply};
+use kt_contract::wire::admin::{Condition, GatewayStatus, PATH_STATUS, Presence, StatusReply};
 
 use crate::commands::config::{print, tier_name};
 use crate::environment::Environment;
@@ -40,7 +40,8 @@ impl Args {
         }
         report::say("");
         let rows: Vec<_> = status.gateways.iter().map(row).collect();
-        report::say(table::layout(["gateway", "role", "group", "snapshot", "last seen"], &rows));
+        let head = ["gateway", "role", "group", "state", "snapshot", "last seen"];
+        report::say(table::layout(head, &rows));
         Ok(())
     }
 }
@@ -62,13 +63,18 @@ fn summary(status: &StatusReply) -> String {
     )
 }
 
-fn row(status: &GatewayStatus) -> [String; 5] {
+fn row(status: &GatewayStatus) -> [String; 6] {
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    let GatewayStatus { gateway, snapshot, last_seen_ms } = status;
+    let GatewayStatus { gateway, snapshot, state, last_seen_ms } = status;
+    let state = match state {
+        Presence::Live => "live",
+        Presence::Lost => "lost",
+    };
     [
         gateway.id.clone(),
         gateway.role.as_str().to_owned(),
         or_dash(&gateway.group),
+        state.to_owned(),
         or_dash(snapshot),
         ago(*last_seen_ms),
     ]

@@ -22,7 +22,7 @@ pub const PATH_EXPLAIN: &str = "/v1/explain";
 pub enum Condition {
     /// All is well.
     Ok,
-    /// It serves, with the last good configuration: the file has an error.
+    /// It serves, with the last good configuration: the file has an error, or needs a restart.
     Degraded,
     /// It finishes what it has and takes nothing new.
     Draining,
@@ -52,7 +52,7 @@ pub struct StatusReply {
     pub entries: u64,
     /// The bytes of the entries.
     pub entry_bytes: u64,
-    /// The gateways that have polled the change feed, by id.
+    /// The gateways that have polled the change feed, by id. One that is lost is forgotten after ten minutes.
     pub gateways: Vec<GatewayStatus>,
 }
 
@@ -63,8 +63,20 @@ pub struct GatewayStatus {
     pub gateway: GatewayIdentity,
     /// The version of the snapshot it said it has; `None` before it has one.
     pub snapshot: Option<String>,
+    /// Whether it is there.
+    pub state: Presence,
     /// How long ago it polled last.
     pub last_seen_ms: u64,
+}
+
+/// Whether a gateway is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// It polls.
+    Live,
+    /// It has not polled for a while: it has died, or cannot reach the sidecar.
+    Lost,
 }
 
 /// The body of `POST /v1/keys`.

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use kt_contract::time::{Millis, MonoMillis};
+use kt_contract::wire::admin::Presence;
 use kt_contract::wire::feed::GatewayIdentity;
 use tokio::sync::Notify;
 
@@ -13,7 +14,10 @@ use super::lock;
 use crate::clock::Clock;
 
 /// A gateway polls at least twice in this time; one that has not is not asked to make calls.
-const LIVE_FOR: Millis = Millis(3_000);
+const ASKED_FOR: Millis = Millis(3_000);
+/// A gateway that has not polled for this long is lost. Longer than the above: a slow machine is no loss that
+/// an operator should be told of.
+const LOST_AFTER: Millis = Millis(5_000);
 /// A gateway stays in the status for this long after its last poll.
 const KNOWN_FOR: Millis = Millis(10 * 60_000);
 /// How many are remembered.
@@ -60,7 +64,7 @@ impl Gateways {
             self.polls.notify_waiters();
             return;
         }
-        known.retain(|_, gateway| now.since(gateway.seen) < KNOWN_FOR);
+        forget(&mut known, now);
         if known.len() < GATEWAYS_MAX {
             tracing::info!(gateway = identity.id, role = identity.role.as_str(), "gateway joined");
             let snapshot = snapshot.map(str::to_owned);
@@ -86,7 +90,7 @@ impl Gateways {
     pub fn egress(&self, asking: &str, now: MonoMillis) -> Vec<String> {
         let known = lock(&self.known);
         let mut live: Vec<_> =
-            known.values().filter(|gateway| now.since(gateway.seen) < LIVE_FOR).collect();
+            known.values().filter(|gateway| now.since(gateway.seen) < ASKED_FOR).collect();
         live.sort_by_key(|gateway| {
             let is_other = gateway.identity.id != asking;
             (is_other, std::cmp::Reverse(gateway.seen), gateway.identity.id.clone())
@@ -113,15 +117,33 @@ impl Gateways {
     /// How many are live.
     #[must_use]
     pub fn live(&self, now: MonoMillis) -> usize {
-        lock(&self.known).values().filter(|gateway| now.since(gateway.seen) < LIVE_FOR).count()
+        let is_live = |gateway: &&Gateway| gateway.presence(now) == Presence::Live;
+        lock(&self.known).values().filter(is_live).count()
     }
 
     /// All that are remembered, by id.
     #[must_use]
-    pub fn list(&self) -> Vec<Gateway> {
-        let mut all: Vec<_> = lock(&self.known).values().cloned().collect();
+    pub fn list(&self, now: MonoMillis) -> Vec<Gateway> {
+        let mut known = lock(&self.known);
+        forget(&mut known, now);
+        let mut all: Vec<_> = known.values().cloned().collect();
+        drop(known);
         all.sort_by(|left, right| left.identity.id.cmp(&right.identity.id));
         all
+    }
+}
+
+fn forget(known: &mut HashMap<String, Gateway>, now: MonoMillis) {
+    known.retain(|_, gateway| now.since(gateway.seen) < KNOWN_FOR);
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Whether it is there.
+    #[must_use]
+    pub fn presence(&self, now: MonoMillis) -> Presence {
+        if now.since(self.seen) < LOST_AFTER { Presence::Live } else { Presence::Lost }
     }
 }
 
@@ -161,9 +183,26 @@ mod tests {
         for number in 0..2 * GATEWAYS_MAX {
             gateways.polled(&identity(&format!("gw-{number}")), None, MonoMillis(0));
         }
-        assert_eq!(gateways.list().len(), GATEWAYS_MAX);
+        assert_eq!(gateways.list(MonoMillis(0)).len(), GATEWAYS_MAX);
         gateways.polled(&identity("new"), None, MonoMillis(KNOWN_FOR.0));
-        assert_eq!(gateways.list().len(), 1);
+        assert_eq!(gateways.list(MonoMillis(KNOWN_FOR.0)).len(), 1);
+    }
+
+    #[test]
+    fn a_gateway_that_falls_silent_is_lost_then_forgotten_and_found_again_if_it_polls() {
+        let gateways = Gateways::default();
+        gateways.polled(&identity("a"), None, MonoMillis(0));
+        let seen = |now| {
+            let now = MonoMillis(now);
+            let states = gateways.list(now).iter().map(|it| it.presence(now)).collect::<Vec<_>>();
+            (states, gateways.live(now))
+        };
+        assert_eq!(seen(4_999), (vec![Presence::Live], 1));
+        assert_eq!(seen(5_000), (vec![Presence::Lost], 0));
+        gateways.polled(&identity("a"), None, MonoMillis(5_001));
+        assert_eq!(seen(5_001), (vec![Presence::Live], 1));
+        assert_eq!(seen(5_000 + KNOWN_FOR.0), (vec![Presence::Lost], 0));
+        assert_eq!(seen(5_001 + KNOWN_FOR.0), (vec![], 0));
     }
 
     #[test]

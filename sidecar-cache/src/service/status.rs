@@ -27,9 +27,10 @@ impl Sidecar {
         let now = self.clock.mono();
         let gateways = self
             .gateways
-            .list()
+            .list(now)
             .into_iter()
             .map(|gateway| GatewayStatus {
+                state: gateway.presence(now),
                 last_seen_ms: now.since(gateway.seen).0,
                 gateway: gateway.identity,
                 snapshot: gateway.snapshot,

@@ -6,7 +6,7 @@ use super::*;
 use crate::time::UnixMillis;
 use crate::wire::admin::{
     Condition, ErrorBody, ErrorReply, GatewayStatus, KeyCreated, KeyEntry, KeyList, KeyRequest,
-    StatusReply,
+    Presence, StatusReply,
 };
 
 fn principal() -> Principal {
@@ -35,11 +35,20 @@ fn status_replies() {
         fabric_attached: false,
         entries: 2,
         entry_bytes: 2_048,
-        gateways: vec![GatewayStatus {
-            gateway: gateway(),
-            snapshot: Some("0123456789abcdef".into()),
-            last_seen_ms: 120,
-        }],
+        gateways: vec![
+            GatewayStatus {
+                gateway: gateway(),
+                snapshot: Some("0123456789abcdef".into()),
+                state: Presence::Live,
+                last_seen_ms: 120,
+            },
+            GatewayStatus {
+                gateway: gateway(),
+                snapshot: None,
+                state: Presence::Lost,
+                last_seen_ms: 6_120,
+            },
+        ],
     };
     golden!("status-reply", [reply]);
 }
