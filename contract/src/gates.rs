@@ -42,6 +42,8 @@ pub struct ModelGate {
     pub path: String,
     /// The provider, e.g. `openai`.
     pub provider: String,
+    /// Where it is called, e.g. `https://api.openai.com`: what staging answered is not production's.
+    pub upstream: String,
     /// The model as it is served.
     pub served_model: String,
     /// The model's version, where the configuration pins one.

@@ -42,6 +42,7 @@ pub fn gates(
             dialect: ask.dialect.to_owned(),
             path: ask.path.to_owned(),
             provider: ask.route.provider.clone(),
+            upstream: ask.route.upstream.clone(),
             served_model: ask.route.model.clone(),
             version: ask.route.version.clone(),
         },

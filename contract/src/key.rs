@@ -125,7 +125,7 @@ impl std::fmt::Debug for OrgKeys {
 fn hash_gates(key: &[u8; 32], gates: &Gates, request: &Digest) -> Digest {
     // Destructured, so that a new gate does not compile until it is in the key.
     let Gates { org, scope, codebases, fabric, policy, model, entitlements } = gates;
-    let ModelGate { dialect, path, provider, served_model, version } = model;
+    let ModelGate { dialect, path, provider, upstream, served_model, version } = model;
 
     let mut fields = Fields::keyed(key);
     fields.field(&[KEY_VERSION]);
@@ -139,7 +139,7 @@ fn hash_gates(key: &[u8; 32], gates: &Gates, request: &Digest) -> Digest {
     fields.list(codebases);
     fields.optional(fabric.as_deref());
     fields.field(&policy.0);
-    for part in [dialect, path, provider, served_model] {
+    for part in [dialect, path, provider, upstream, served_model] {
         fields.field(part.as_bytes());
     }
     fields.optional(version.as_deref());

@@ -81,6 +81,8 @@ pub struct ModelRoute {
     pub target: String,
     /// The provider's name.
     pub provider: String,
+    /// The target's address, part of the model gate.
+    pub upstream: String,
     /// The version the configuration pins, part of the model gate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,

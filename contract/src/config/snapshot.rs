@@ -59,6 +59,7 @@ impl Config {
                     model: model.clone(),
                     target: target.id.clone(),
                     provider: target.provider.clone(),
+                    upstream: target.base_url.to_string(),
                     version: target.version.clone(),
                 })
             })

@@ -107,6 +107,7 @@ fn changed_in_one_gate() -> Vec<(&'static str, Reason, Gates)> {
     with("dialect", Reason::Model, &|gates| gates.model.dialect.push('x'));
     with("path", Reason::Model, &|gates| gates.model.path.push('x'));
     with("provider", Reason::Model, &|gates| gates.model.provider.push('x'));
+    with("upstream", Reason::Model, &|gates| gates.model.upstream.push('x'));
     with("served model", Reason::Model, &|gates| gates.model.served_model.push('x'));
     with("a letter moved between fields", Reason::Model, &|gates| {
         let letter = gates.model.provider.pop().unwrap();

@@ -64,7 +64,7 @@ impl Header {
 
 fn write_gates(gates: &Gates, out: &mut Writer) {
     let Gates { org, scope, codebases, fabric, policy, model, entitlements } = gates;
-    let ModelGate { dialect, path, provider, served_model, version } = model;
+    let ModelGate { dialect, path, provider, upstream, served_model, version } = model;
     out.text(org);
     match scope {
         Scope::OrgShared { group } => {
@@ -83,7 +83,7 @@ fn write_gates(gates: &Gates, out: &mut Writer) {
     out.list(codebases);
     out.optional(fabric.as_deref());
     out.digest(policy);
-    for text in [dialect, path, provider, served_model] {
+    for text in [dialect, path, provider, upstream, served_model] {
         out.text(text);
     }
     out.optional(version.as_deref());
@@ -106,6 +106,7 @@ fn read_gates(from: &mut Reader<'_>) -> Option<Gates> {
             dialect: from.text()?,
             path: from.text()?,
             provider: from.text()?,
+            upstream: from.text()?,
             served_model: from.text()?,
             version: from.optional()?,
         },

@@ -19,6 +19,7 @@ fn gates() -> Gates {
             dialect: "openai_chat".to_owned(),
             path: "/v1/chat/completions".to_owned(),
             provider: "openai".to_owned(),
+            upstream: "https://api.openai.com".to_owned(),
             served_model: "gpt-4o-mini".to_owned(),
             version: None,
         },

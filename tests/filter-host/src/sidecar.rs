@@ -235,6 +235,7 @@ pub fn snapshot() -> Snapshot {
         model: model.to_owned(),
         target: target.to_owned(),
         provider: "openai".to_owned(),
+        upstream: "https://api.openai.com".to_owned(),
         version: None,
     };
     Snapshot {

@@ -57,7 +57,8 @@ pub(super) fn parse(text: &str) -> Result<BaseUrl, String> {
     }
     Ok(BaseUrl {
         scheme,
-        host: host.to_owned(),
+        // Names have no case; the model gate needs one spelling of an address.
+        host: host.to_ascii_lowercase(),
         port: uri.port_u16().unwrap_or(scheme.default_port()),
         path_prefix: path_prefix.to_owned(),
     })
@@ -120,6 +121,19 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test;
 
     use super::*;
+
+    #[test]
+    fn one_address_has_one_spelling() {
+        for spelling in
+            ["https://API.example.com", "https://api.example.com:443/", "https://api.example.com"]
+        {
+            assert_eq!(
+                parse(spelling).unwrap().to_string(),
+                "https://api.example.com",
+                "{spelling}"
+            );
+        }
+    }
 
     #[wasm_bindgen_test(unsupported = test)]
     fn an_address_is_taken_apart_and_put_together() {
