@@ -69,12 +69,18 @@ impl Buffering {
         }
     }
 
-    fn read(self, body: &[u8], turn: &mut Turn<'_>) -> Next {
+    fn read(mut self, body: &[u8], turn: &mut Turn<'_>) -> Next {
+        // The caller was looked up when the head came, and the body may have taken any time since.
+        let current = turn.worker.principal(turn.now, &self.ask.key);
+        let is_covered = current.is_some();
+        if let Some(current) = current {
+            self.known = current;
+        }
         let digest = Digest(*blake3::hash(body).as_bytes());
         let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let plan = match over(bytes, turn) {
             Some(problem) => Err(problem.into()),
-            None => self.plan(body, &digest, turn),
+            None => self.plan(body, &digest, is_covered, turn),
         };
         let plan = match plan {
             Ok(plan) => plan,
@@ -88,16 +94,19 @@ impl Buffering {
         let Self { ask, known, ended: _ } = self;
         let planned = Planned { ask, known, plan, body_bytes: body.len() };
         match bypass {
-            None => lookup(planned, digest, turn),
-            Some(_) => Admitting::ask(planned, digest, bypass, turn),
+            None if is_covered => lookup(planned, digest, turn),
+            // Who is not known any more is served from no memory: the sidecar has the word on who asks.
+            None | Some(_) => Admitting::ask(planned, digest, bypass, turn),
         }
     }
 
-    /// The plan of the body: made, or remembered from the same request before.
+    /// The plan of the body: made, or remembered from the same request before. One that is made for a caller who
+    /// is not known any more is not remembered: the next of that key may be somebody else.
     fn plan(
         &self,
         body: &[u8],
         digest: &Digest,
+        is_covered: bool,
         turn: &mut Turn<'_>,
     ) -> Result<Rc<Plan>, Unplanned> {
         let fingerprint = fingerprint(&self.ask, digest);
@@ -112,8 +121,10 @@ impl Buffering {
             snapshot: &snapshot,
         };
         let plan = Rc::new(Plan::make(caller, body)?);
-        let era = turn.worker.era();
-        turn.worker.remember_plan(era, fingerprint, Rc::clone(&plan));
+        if is_covered {
+            let era = turn.worker.era();
+            turn.worker.remember_plan(era, fingerprint, Rc::clone(&plan));
+        }
         Ok(plan)
     }
 }

@@ -60,10 +60,8 @@ fn a_key_revoked_while_its_body_comes_in_is_not_forwarded_without_the_sidecar() 
         (OnSidecarLoss::Direct, true),
         (OnSidecarLoss::Unavailable, false),
     ] {
-        let mut rig = Rig::with(kt_contract::snapshot::Snapshot {
-            on_sidecar_loss: on_loss,
-            ..snapshot()
-        });
+        let mut rig =
+            Rig::with(kt_contract::snapshot::Snapshot { on_sidecar_loss: on_loss, ..snapshot() });
         rig.introduce();
         begin(&mut rig);
         revoke(&mut rig);
