@@ -14,19 +14,32 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Sidecar;
 use super::call::{Candidate, Concluded, Order, cut_short, held};
 use super::lane::{Head, Piece, Reply};
-use super::tail::Tail;
+use super::tail::{Reached, Tail};
 use super::upstream::{Broken, Pieces, Timeouts};
 use crate::attempt::Transport;
 
 /// How many pieces wait for a slow client before the provider has to wait too.
 const PIECES_MAX: usize = 8;
 
+/// How large a piece may be. Whoever takes one has made progress.
+const PIECE_BYTES_MAX: usize = 64 << 10;
+
 /// The body of an answer, with its deadlines.
 pub(super) struct Source {
     body: Pin<Box<dyn Pieces>>,
-    /// Until when the first byte must have come; `None` once it has.
-    first_by: Option<Instant>,
+    due: Due,
     timeouts: Timeouts,
+}
+
+/// When the next step of a body must have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// The first byte, until then.
+    First(Instant),
+    /// The next bytes, within the idle time.
+    Next,
+    /// The end, until then, whatever comes in the meantime.
+    End(Instant),
 }
 
 /// What came of a body.
@@ -61,21 +74,23 @@ struct Recording {
 
 impl Source {
     pub(super) fn new(body: Pin<Box<dyn Pieces>>, first_by: Instant, timeouts: Timeouts) -> Self {
-        Self { body, first_by: Some(first_by), timeouts }
+        Self { body, due: Due::First(first_by), timeouts }
     }
 
     /// The next bytes, in time.
     pub(super) async fn next(&mut self) -> Step {
         loop {
             let next = self.body.as_mut().next();
-            let step = match self.first_by {
-                Some(first_by) => timeout_at(first_by, next).await,
-                None => timeout(self.timeouts.idle, next).await,
+            let step = match self.due {
+                Due::First(by) | Due::End(by) => timeout_at(by, next).await,
+                Due::Next => timeout(self.timeouts.idle, next).await,
             };
             match step {
                 Ok(Some(Ok(bytes))) if bytes.is_empty() => {}
                 Ok(Some(Ok(bytes))) => {
-                    self.first_by = None;
+                    if let Due::First(_) = self.due {
+                        self.due = Due::Next;
+                    }
                     return Step::Bytes(bytes);
                 }
                 Ok(None) => return Step::End,
@@ -84,10 +99,12 @@ impl Source {
         }
     }
 
-    /// The end, which should follow at once: the dialect has said that it is over.
-    async fn ending(&mut self) -> Step {
-        let deadline = self.timeouts.ending;
-        timeout(deadline, self.next()).await.unwrap_or(Step::Broken)
+    /// The dialect has said that it is over: the end should follow at once.
+    fn ends_soon(&mut self) {
+        match self.due {
+            Due::First(_) | Due::Next => self.due = Due::End(Instant::now() + self.timeouts.ending),
+            Due::End(_) => {}
+        }
     }
 }
 
@@ -130,14 +147,16 @@ impl Relay {
             if !self.flush(&client).await {
                 return;
             }
-            let is_done = self.stream.as_ref().is_some_and(|stream| stream.tail.is_done());
-            let source = &mut self.source;
-            let next = async { if is_done { source.ending().await } else { source.next().await } };
+            match self.reached() {
+                Some(Reached::Overrun) => return self.finish(&client, Transport::Broken).await,
+                Some(Reached::Done) => self.source.ends_soon(),
+                Some(Reached::Events | Reached::LongEvent) | None => {}
+            }
             let step = tokio::select! {
                 biased;
                 // Dropping the source cancels the call; the account says that the client has left.
                 () = client.closed() => return,
-                step = held(self.order.lease.as_mut(), next) => step,
+                step = held(self.order.lease.as_mut(), self.source.next()) => step,
             };
             match step {
                 Step::Bytes(bytes) => self.take(&bytes),
@@ -147,6 +166,10 @@ impl Relay {
         }
     }
 
+    fn reached(&self) -> Option<Reached> {
+        self.stream.as_ref().map(|stream| stream.tail.reached())
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         match &mut self.stream {
             Some(stream) => stream.push(bytes, &mut self.out),
@@ -154,14 +177,22 @@ impl Relay {
         }
     }
 
-    /// Sends what the client may have. `false`: it has left.
+    /// Sends what the client may have. `false`: it has left, or does not read.
     async fn flush(&mut self, client: &mpsc::Sender<Piece>) -> bool {
         if self.out.is_empty() {
             return !client.is_closed();
         }
-        let piece = Piece::Bytes(std::mem::take(&mut self.out).into());
-        // A client that reads slowly may take longer than a lease lasts.
-        held(self.order.lease.as_mut(), client.send(piece)).await.is_ok()
+        let mut out = Bytes::from(std::mem::take(&mut self.out));
+        while !out.is_empty() {
+            let piece = Piece::Bytes(out.split_to(out.len().min(PIECE_BYTES_MAX)));
+            let sent = timeout(self.source.timeouts.download_idle, client.send(piece));
+            // A client that reads slowly may take longer than a lease lasts.
+            match held(self.order.lease.as_mut(), sent).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return false,
+            }
+        }
+        true
     }
 
     async fn finish(mut self, client: &mpsc::Sender<Piece>, transport: Transport) {
@@ -170,7 +201,7 @@ impl Relay {
             Some(stream) => {
                 let candidate = stream.candidate(transport);
                 let concluded = self.sidecar.conclude(&mut self.order, candidate).await;
-                let is_done = stream.tail.is_done();
+                let is_done = stream.is_done();
                 if is_done {
                     stream.finish(&mut self.out);
                 }
@@ -179,6 +210,10 @@ impl Relay {
         };
         let problem = cut_short(&self.order.grant.target);
         if end == Ending::Error {
+            if self.reached() == Some(Reached::LongEvent) {
+                // Ends the event whose start has passed: the error is none of its lines.
+                self.out.extend_from_slice(b"\n\n");
+            }
             self.out.extend_from_slice(&self.order.grant.dialect.error_event(&problem));
         }
         if !self.flush(client).await {
@@ -188,8 +223,9 @@ impl Relay {
             Ending::Clean => {
                 // Before the client can see the end: what it asks next finds this request accounted for.
                 self.order.account.exchange.whole();
+                let patience = self.source.timeouts.download_idle;
                 drop(self);
-                let _ = client.send(Piece::End).await;
+                let _ = timeout(patience, client.send(Piece::End)).await;
             }
             Ending::Error | Ending::Cut => self.order.account.exchange.failed(&problem),
         }
@@ -268,9 +304,16 @@ impl Recording {
         }
     }
 
+    fn is_done(&self) -> bool {
+        match self.tail.reached() {
+            Reached::Events | Reached::LongEvent => false,
+            Reached::Done | Reached::Overrun => true,
+        }
+    }
+
     fn candidate(&self, transport: Transport) -> Candidate<'_> {
         // Too large to be judged whole, and without its end: that much is known.
-        let is_cut = self.bytes.is_none() && !self.tail.is_done();
+        let is_cut = self.bytes.is_none() && !self.is_done();
         let transport = if is_cut { Transport::Broken } else { transport };
         Candidate { recorded: Recorded::Sse, body: self.bytes.as_deref(), transport }
     }

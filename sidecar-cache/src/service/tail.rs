@@ -7,6 +7,22 @@ use kt_providers::sse::{Data, Reader};
 /// An event longer than this passes while it is still coming; the last one is far shorter.
 const HELD_BYTES_MAX: usize = 64 << 10;
 
+/// How much may follow the last event before the transport ends. Nothing does, at good providers.
+const BEHIND_BYTES_MAX: usize = 64 << 10;
+
+/// How far a stream has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// Between two events, or in one that is held back.
+    Events,
+    /// In an event too long to be held back: its start has passed.
+    LongEvent,
+    /// The last event has come.
+    Done,
+    /// The last event has come, and more behind it than anybody keeps.
+    Overrun,
+}
+
 /// The end of one stream.
 #[derive(Debug)]
 pub(super) struct Tail {
@@ -14,25 +30,33 @@ pub(super) struct Tail {
     reader: Reader,
     /// The start of an event whose end has not come; once done, everything from the last event on.
     held: Vec<u8>,
-    is_done: bool,
+    reached: Reached,
+    /// Where in `held` the last event ends.
+    behind_from: usize,
 }
 
 // === impl Tail ===
 
 impl Tail {
     pub(super) fn new(dialect: Dialect) -> Self {
-        Self { dialect, reader: Reader::default(), held: Vec::new(), is_done: false }
+        let (reader, held) = (Reader::default(), Vec::new());
+        Self { dialect, reader, held, reached: Reached::Events, behind_from: 0 }
     }
 
-    /// Whether the last event has come.
-    pub(super) const fn is_done(&self) -> bool {
-        self.is_done
+    /// How far it has come.
+    pub(super) const fn reached(&self) -> Reached {
+        self.reached
     }
 
     /// Takes the next bytes and appends to `out` what may go on.
     pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         let mut rest = bytes;
-        while !self.is_done {
+        loop {
+            match self.reached {
+                Reached::Events | Reached::LongEvent => {}
+                Reached::Done => return self.keep_behind(rest),
+                Reached::Overrun => return,
+            }
             let before = rest;
             let event = self.reader.next(&mut rest);
             let ended = event.map(|event| match event.data {
@@ -42,15 +66,32 @@ impl Tail {
             let taken = before.get(..before.len().saturating_sub(rest.len())).unwrap_or_default();
             self.held.extend_from_slice(taken);
             match ended {
-                Some(is_last) => self.is_done = is_last,
+                Some(true) => {
+                    self.reached = Reached::Done;
+                    self.behind_from = self.held.len();
+                }
+                Some(false) => {
+                    self.reached = Reached::Events;
+                    out.append(&mut self.held);
+                }
                 None if self.held.len() <= HELD_BYTES_MAX => return,
-                None => return out.append(&mut self.held),
-            }
-            if !self.is_done {
-                out.append(&mut self.held);
+                None => {
+                    self.reached = Reached::LongEvent;
+                    return out.append(&mut self.held);
+                }
             }
         }
-        self.held.extend_from_slice(rest);
+    }
+
+    fn keep_behind(&mut self, bytes: &[u8]) {
+        let room = (self.behind_from + BEHIND_BYTES_MAX).saturating_sub(self.held.len());
+        match bytes.get(..room) {
+            Some(fitting) if fitting.len() < bytes.len() => {
+                self.held.extend_from_slice(fitting);
+                self.reached = Reached::Overrun;
+            }
+            Some(_) | None => self.held.extend_from_slice(bytes),
+        }
     }
 
     /// What was held back.
@@ -76,7 +117,7 @@ mod tests {
             tail.push(head, &mut out);
             assert!(BEFORE.starts_with(&out), "split at {split}");
             tail.push(rest, &mut out);
-            assert!(tail.is_done());
+            assert_eq!(tail.reached(), Reached::Done);
             let passed = out.len();
             assert!(
                 passed.abs_diff(BEFORE.len()) <= 1,
@@ -92,7 +133,7 @@ mod tests {
         let mut tail = Tail::new(Dialect::OpenAiChat);
         let mut out = Vec::new();
         tail.push(b"data: {}\n\ndata: [DONE]\n", &mut out);
-        assert!(!tail.is_done());
+        assert_eq!(tail.reached(), Reached::Events);
         assert_eq!(out, b"data: {}\n\n");
     }
 
@@ -103,5 +144,29 @@ mod tests {
         let long = [b"data: ".as_slice(), &[b'x'; 2 * HELD_BYTES_MAX]].concat();
         tail.push(&long, &mut out);
         assert_eq!(out, long);
+        assert_eq!(tail.reached(), Reached::LongEvent);
+        tail.push(b"\n\ndata: ", &mut out);
+        assert_eq!(tail.reached(), Reached::Events, "the next one is held back again");
+    }
+
+    #[test]
+    fn what_follows_the_last_event_is_kept_within_a_bound() {
+        const LAST: &[u8] = b"data: [DONE]\n\n";
+        for (behind, reached) in [
+            (0, Reached::Done),
+            (BEHIND_BYTES_MAX, Reached::Done),
+            (BEHIND_BYTES_MAX + 1, Reached::Overrun),
+            (9 * BEHIND_BYTES_MAX, Reached::Overrun),
+        ] {
+            for piece in [1_000, usize::MAX] {
+                let mut tail = Tail::new(Dialect::OpenAiChat);
+                let mut out = Vec::new();
+                let bytes = [LAST, &vec![b'\n'; behind]].concat();
+                bytes.chunks(piece.min(bytes.len())).for_each(|part| tail.push(part, &mut out));
+                assert_eq!(tail.reached(), reached, "{behind} in pieces of {piece}");
+                tail.finish(&mut out);
+                assert_eq!(out.len(), LAST.len() + behind.min(BEHIND_BYTES_MAX), "{behind}");
+            }
+        }
     }
 }

@@ -80,6 +80,8 @@ pub struct Timeouts {
     pub ending: Duration,
     /// Between two pieces of a request's body.
     pub upload_idle: Duration,
+    /// For a client to take the next piece of its answer, before it counts as gone.
+    pub download_idle: Duration,
 }
 
 impl Default for Timeouts {
@@ -90,6 +92,7 @@ impl Default for Timeouts {
             idle: Duration::from_secs(30),
             ending: Duration::from_secs(1),
             upload_idle: Duration::from_secs(30),
+            download_idle: Duration::from_secs(30),
         }
     }
 }

@@ -392,7 +392,7 @@ async fn a_client_that_reads_slowly_keeps_the_provider_waiting_and_the_lease() {
     let Reply::Stream(_, mut pieces) = group.lane(&ticket, CHAT_STREAM).await.unwrap() else {
         panic!("not a stream");
     };
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(25)).await;
     assert_eq!(pieces.len(), 8, "no more than that waits in memory");
     let mut body = Vec::new();
     assert!(read_on(&mut pieces, &mut body).await);

@@ -4,9 +4,15 @@ use std::time::Duration;
 
 use crate::support::*;
 use kt_contract::outcome::{Outcome, Reason};
+use sidecar_cache::service::lane::{Piece, Reply};
 
 fn wait(seconds: u64) -> Act {
     Act::Wait(Duration::from_secs(seconds))
+}
+
+/// Comments, 8 bytes each.
+fn more(count: usize) -> Act {
+    bytes(&": more\n\n".repeat(count))
 }
 
 /// A stream with something every second, for 12 seconds.
@@ -39,5 +45,91 @@ async fn a_steady_answer_keeps_its_lease_for_as_long_as_it_takes() {
         let nobody_else_leads = (Outcome::Miss, Reason::InFlight);
         assert_eq!(second.unwrap().head.cache, nobody_else_leads, "{what}");
         assert!(group.is_cached(&key, body).await, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_the_last_event_holds_nobody_up_and_is_not_kept() {
+    let trickle =
+        || (0..200).flat_map(|_| [Act::Wait(Duration::from_millis(900)), bytes(": more\n\n")]);
+    let flood = || (0..200).map(|_| more(1_000));
+    for (what, mut acts) in [
+        ("trickle", trickle().collect::<Vec<_>>()),
+        ("flood", flood().collect()),
+        ("one huge piece", vec![more(1_000_000)]),
+    ] {
+        acts.insert(0, bytes(&sse()));
+        let group = group().await;
+        let key = group.key().await;
+        group.provider.next(answers_sse(acts));
+        let began = tokio::time::Instant::now();
+        let seen = group.fetch(&key, CHAT_STREAM).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(2), "{what}: {:?}", began.elapsed());
+        assert!(seen.body.starts_with(sse_without_usage().as_bytes()), "{what}");
+        assert!(seen.body.len() <= sse().len() + (64 << 10), "{what}: {} bytes", seen.body.len());
+        assert!(!seen.has_end, "{what}");
+        assert!(!group.is_cached(&key, CHAT_STREAM).await, "{what}");
+        assert_eq!(group.provider.cancelled(), 1, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_counts_as_gone() {
+    for (what, status, reason) in [("recorded", 200, "client-left"), ("passed on", 500, "status")] {
+        let group = group().await;
+        let key = group.key().await;
+        let acts = (0..100).map(|_| more(1_000)).collect();
+        group.provider.next(Scripted { status, ..answers_sse(acts) });
+        let (ticket, _) = group.ticket(group.ask(&key, CHAT_STREAM)).await;
+        let unread = group.lane(&ticket, CHAT_STREAM).await.unwrap();
+        let began = tokio::time::Instant::now();
+        group.sidecar.drained().await;
+        assert!(began.elapsed() < Duration::from_secs(31), "{what}: {:?}", began.elapsed());
+        assert_eq!(group.provider.cancelled(), 1, "{what}");
+        assert_eq!(group.metric("kt_flights"), "0", "{what}");
+        let metric = format!("kt_not_stored_total{{reason=\"{reason}\"}}");
+        assert_eq!(group.metric(&metric), "1", "{what}");
+        assert!(!read(unread).await.has_end, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_answer_makes_progress_in_small_pieces() {
+    let group = group().await;
+    let key = group.key().await;
+    let answer = JSON.replace("hello", &"x".repeat(9 << 20));
+    group.provider.next(answers_json(&answer));
+    let (ticket, _) = group.ticket(group.ask(&key, CHAT)).await;
+    let Reply::Stream(_, mut pieces) = group.lane(&ticket, CHAT).await.unwrap() else {
+        panic!("not a stream");
+    };
+    let mut body = Vec::new();
+    // Far slower than the deadline for the whole, and within it for each piece.
+    while let Some(Piece::Bytes(bytes)) = pieces.recv().await {
+        assert!(bytes.len() <= 64 << 10, "{}", bytes.len());
+        body.extend_from_slice(&bytes);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+    assert!(body == answer.as_bytes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_event_is_an_event_of_its_own_whatever_it_follows() {
+    for (what, start, is_passed) in [
+        ("a short start, which is held back", "data: {\"x\":1".to_owned(), false),
+        ("a long start, which has passed", format!("data: {}", "x".repeat(200 << 10)), true),
+    ] {
+        for body in [CHAT_STREAM, CHAT_STREAM_USAGE] {
+            let group = group().await;
+            let key = group.key().await;
+            group.provider.next(answers_sse(vec![bytes(CHUNKS), bytes(&start), Act::Break]));
+            let seen = group.fetch(&key, body).await.unwrap();
+            assert!(!seen.has_end, "{what}");
+            let text = String::from_utf8(seen.body).unwrap();
+            let passed = if is_passed { format!("{CHUNKS}{start}\n\n") } else { CHUNKS.to_owned() };
+            let error = text.strip_prefix(&passed).unwrap_or_else(|| panic!("{what}"));
+            assert!(error.starts_with("data: {\"error\":"), "{what}: {error}");
+            assert!(error.ends_with("\n\n") && error.contains("upstream_cut_short"), "{what}");
+        }
     }
 }
