@@ -1,12 +1,15 @@
 """What can be reached and read from where: sockets, ports, logs, Envoy's own view of its configuration."""
 
+import json
 import stat
+import uuid
 from pathlib import Path
 
 import httpx
 
-from answers import assert_hit, assert_miss
-from group import UPSTREAM_KEY
+from answers import assert_hit, assert_miss, assert_refused
+from group import UPSTREAM_KEY, chat
+from processes import wait_until
 
 
 def test_sockets_and_keys_are_for_their_owner_alone(group):
@@ -73,6 +76,30 @@ def test_no_credential_and_no_prompt_is_in_any_log(group, key, prompt):
         text = process.log.read_text(errors="replace")
         for secret in [key.secret, UPSTREAM_KEY, "a-very-private-thing"]:
             assert secret not in text, f"{process.name} logs {secret}"
+
+
+def test_the_request_log_names_the_key_and_the_model_of_whoever_is_refused(group, key, prompt):
+    asked = f"no-such-{uuid.uuid4()}"
+    refused = group.a.ask(key, {**chat(prompt), "model": asked})
+    assert_refused(refused, 404, "model_not_found")
+    answered = assert_miss(group.a.ask(key, prompt))
+    for answer, model, code in [(refused, asked, "model_not_found"), (answered, "gpt-4o", None)]:
+        line = logged(group.a, answer.headers["x-request-id"])
+        assert (line["key_id"], line["org_id"], line["user_id"]) == (key.key_id, "acme", "ada"), line
+        assert (line["model"], line["code"], line["status"]) == (model, code, answer.status), line
+
+
+def logged(gateway, request_id):
+    """The ingress log's line of a request, once Envoy has written it."""
+    found = []
+
+    def is_there():
+        for line in gateway.process.log.read_text(errors="replace").splitlines():
+            if request_id in line and line.startswith("{") and json.loads(line).get("log") == "ingress":
+                found.append(json.loads(line))
+        return bool(found)
+    wait_until(is_there, f"the log has {request_id}")
+    return found[0]
 
 
 def test_no_credential_is_in_envoys_configuration_or_in_a_command_line(group, key):
