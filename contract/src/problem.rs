@@ -79,6 +79,11 @@ pub enum Problem {
         /// The target's id.
         target: String,
     },
+    /// The provider refused the credential that the gateway sent: nothing that a client can mend.
+    UpstreamUnauthorized {
+        /// The target's id.
+        target: String,
+    },
     /// Something that should not happen did; it has been counted and logged.
     Internal,
 }
@@ -105,7 +110,9 @@ impl Problem {
             Self::TooLarge { .. } => 413,
             Self::PolicyBlocked { status, .. } => *status,
             Self::NotReady | Self::SidecarUnavailable | Self::Draining | Self::TicketRefused => 503,
-            Self::UpstreamUnreachable { .. } | Self::UpstreamCutShort { .. } => 502,
+            Self::UpstreamUnreachable { .. }
+            | Self::UpstreamCutShort { .. }
+            | Self::UpstreamUnauthorized { .. } => 502,
             Self::Internal => 500,
         }
     }
@@ -132,6 +139,7 @@ impl Problem {
             Self::TicketRefused => "ticket_refused",
             Self::UpstreamUnreachable { .. } => "upstream_unreachable",
             Self::UpstreamCutShort { .. } => "upstream_cut_short",
+            Self::UpstreamUnauthorized { .. } => "upstream_unauthorized",
             Self::Internal => "internal_error",
         }
     }
@@ -158,6 +166,7 @@ impl Problem {
             | Self::TicketRefused
             | Self::UpstreamUnreachable { .. }
             | Self::UpstreamCutShort { .. }
+            | Self::UpstreamUnauthorized { .. }
             | Self::Internal => None,
         }
     }
@@ -184,7 +193,8 @@ impl Problem {
             | Self::InvalidField { .. }
             | Self::UnsupportedMedia { .. }
             | Self::TooLarge { .. }
-            | Self::PolicyBlocked { .. } => None,
+            | Self::PolicyBlocked { .. }
+            | Self::UpstreamUnauthorized { .. } => None,
         }
     }
 }
@@ -213,6 +223,7 @@ impl std::fmt::Display for Problem {
             Self::TicketRefused => f.write_str("The gateway lost track of this request. Try again."),
             Self::UpstreamUnreachable { target } => write!(f, "The provider target '{target}' could not be reached. Try again in a moment."),
             Self::UpstreamCutShort { target } => write!(f, "The answer of provider target '{target}' broke off."),
+            Self::UpstreamUnauthorized { target } => write!(f, "The provider refused the gateway's credential for target '{target}'. Ask your platform team."),
             Self::Internal => f.write_str("Something went wrong inside the gateway. The request id leads to its log line."),
         }
     }

@@ -141,7 +141,8 @@ const fn why(problem: &Problem) -> Counter {
         | Problem::Draining
         | Problem::TicketRefused
         | Problem::UpstreamUnreachable { .. }
-        | Problem::UpstreamCutShort { .. } => Counter::RefusedUnavailable,
+        | Problem::UpstreamCutShort { .. }
+        | Problem::UpstreamUnauthorized { .. } => Counter::RefusedUnavailable,
         Problem::Internal => Counter::RefusedInternal,
     }
 }
