@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use kt_contract::gateway_key::GatewayKey;
-use kt_filter_host::world::{CHAT, World, alice, chat, principal, question};
-use kt_filter_host::{Message, Passed};
+use kt_contract::snapshot::OnSidecarLoss;
+use kt_filter_host::sidecar::Mood;
+use kt_filter_host::world::{CHAT, World, alice, chat, principal, question, sidecar};
+use kt_filter_host::{Message, Passed, Reply};
 
-use super::{assert_clean, code, forwarded, replied, world};
+use super::{assert_clean, code, forwarded, replied, stored, world, world_with};
 
 fn refusal(world: &mut World, request: Message) -> (u16, String) {
     let stream = world.send(request);
@@ -87,6 +89,36 @@ fn the_sidecar_has_the_last_word_on_who_it_is() {
         let request = chat().body(question("three"));
         assert_eq!(refusal(&mut world, request), (401, expected.into()));
         assert_eq!(world.sidecar.principals_asked, 2);
+        assert_clean(&world);
+    }
+}
+
+#[test]
+fn a_key_revoked_while_its_body_comes_in_is_refused() {
+    for (is_lost, expected) in
+        [(false, (401, "revoked_api_key")), (true, (503, "sidecar_unavailable"))]
+    {
+        let mut sidecar = sidecar();
+        sidecar.snapshot.on_sidecar_loss = OnSidecarLoss::Direct;
+        let mut world = world_with(sidecar);
+        let _miss = world.send(chat().body(question("hi")));
+        world.sidecar.stores_last(stored("{}"));
+        for _ in ["shared", "l1"] {
+            let _ = replied(&world.send(chat().body(question("hi"))));
+        }
+        let stream = world.worker().open(chat());
+        let text = question("hi");
+        stream.body(&text[..1]);
+        world.settle();
+        world.sidecar.revokes(&alice());
+        world.pass(Duration::from_millis(500));
+        if is_lost {
+            world.sidecar.mood = Mood::Failing(Reply::Refused);
+        }
+        stream.last(&text[1..]);
+        world.settle();
+        let answer = replied(&stream);
+        assert_eq!((answer.status(), code(&answer).as_str()), expected);
         assert_clean(&world);
     }
 }
