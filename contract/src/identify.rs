@@ -50,6 +50,24 @@ pub fn gates(
     })
 }
 
+/// The route of a model that may be asked for: the input policy's word before anything else is computed.
+///
+/// # Errors
+/// [`Problem::ModelNotFound`] where nothing serves it, [`Problem::PolicyBlocked`] where `model-allowlist` does not
+/// have it.
+pub fn allowed<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a ModelRoute, Problem> {
+    let not_found = || Problem::ModelNotFound { model: model.to_owned() };
+    let route = snapshot.models.route(model).ok_or_else(not_found)?;
+    match &snapshot.policy.model_allowlist {
+        Some(list) if !list.contains(model) => Err(Problem::PolicyBlocked {
+            policy: "model-allowlist".to_owned(),
+            status: snapshot.policy.block_status,
+            what: format!("the model '{model}' is not on the list"),
+        }),
+        Some(_) | None => Ok(route),
+    }
+}
+
 fn scope(principal: &Principal, gateway: &GatewayIdentity, tier: Tier) -> Scope {
     match tier {
         Tier::OrgShared => {

@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// The value of x-kt-codebase.
     #[arg(long)]
     codebase: Option<String>,
+    /// A header of the request that is in the key, e.g. 'openai-beta: assistants=v2'; can be given again.
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    header: Vec<(String, String)>,
     /// The request's path.
     #[arg(long, default_value = "/v1/chat/completions")]
     path: String,
@@ -65,6 +68,7 @@ impl Args {
                 gateway: gateway.clone(),
                 path: self.path.clone(),
                 codebase: self.codebase.clone(),
+                headers: self.header.clone(),
                 body: body.clone(),
             };
             admin.post(PATH_EXPLAIN, &request).await
@@ -104,6 +108,11 @@ impl Args {
             Failure::new("the sidecar knows no such gateway").hint("`kt gateway status` lists them")
         })
     }
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("is not of the form 'name: value'")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
 fn read_body(file: &Path) -> Result<String, Failure> {

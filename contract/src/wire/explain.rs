@@ -19,6 +19,9 @@ pub struct ExplainRequest {
     /// The value of `x-kt-codebase`, if any.
     #[serde(default)]
     pub codebase: Option<String>,
+    /// The request's headers that are in the key (`openai-beta`), by name; others are ignored.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
     /// The request body as text.
     pub body: String,
 }

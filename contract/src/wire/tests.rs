@@ -234,6 +234,7 @@ fn explain_requests() {
             gateway: gateway(),
             path: "/v1/chat/completions".into(),
             codebase: Some("acme/web".into()),
+            headers: vec![("openai-beta".into(), "assistants=v2".into())],
             body: r#"{"model":"gpt-4o","messages":[]}"#.into(),
         }]
     );

@@ -19,10 +19,7 @@ use kt_providers::Asked;
 use crate::ask::Ask;
 use crate::l1::L1Key;
 use crate::principals::Known;
-use crate::quoted::{loggable, quoted};
-
-/// The name of the one input policy that decides about models.
-const MODEL_ALLOWLIST: &str = "model-allowlist";
+use crate::quoted::loggable;
 
 /// What a request is, beside its caller.
 #[derive(Debug)]
@@ -73,7 +70,7 @@ impl Plan {
     /// The plan of a body that was read.
     fn of(caller: Caller<'_>, node: &Node<'_>, asked: &Asked) -> Result<Self, Problem> {
         let Caller { ask, known, gateway, snapshot } = caller;
-        let route = allowed(snapshot, &asked.model)?;
+        let route = identify::allowed(snapshot, &asked.model)?;
         let gates = identify::gates(
             &known.principal,
             gateway,
@@ -140,20 +137,6 @@ impl Plan {
 impl From<Problem> for Unplanned {
     fn from(problem: Problem) -> Self {
         Self { problem, model: None }
-    }
-}
-
-/// The route of a model that may be asked for.
-fn allowed<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a ModelRoute, Problem> {
-    let not_found = || Problem::ModelNotFound { model: quoted(model) };
-    let route = snapshot.models.route(model).ok_or_else(not_found)?;
-    match &snapshot.policy.model_allowlist {
-        Some(list) if !list.contains(model) => Err(Problem::PolicyBlocked {
-            policy: MODEL_ALLOWLIST.to_owned(),
-            status: snapshot.policy.block_status,
-            what: format!("the model '{}' is not on the list", quoted(model)),
-        }),
-        Some(_) | None => Ok(route),
     }
 }
 

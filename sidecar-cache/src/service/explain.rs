@@ -46,7 +46,9 @@ impl Sidecar {
         let (understood, elsewhere) = {
             let body = parse(&request.body, snapshot)?;
             let understood = understand(request, &principal, snapshot, &keys, &body)?;
-            let elsewhere = self.other_orgs(&principal.org, understood.dialect, &body).await?;
+            let headers = semantic(request, understood.dialect);
+            let asked = (understood.dialect, headers.as_slice());
+            let elsewhere = self.other_orgs(&principal.org, asked, &body).await?;
             (understood, elsewhere)
         };
         let Understood { dialect, asked, route, gates, digests } = understood;
@@ -85,7 +87,7 @@ impl Sidecar {
     async fn other_orgs(
         &self,
         org: &str,
-        dialect: Dialect,
+        (dialect, headers): (Dialect, &[(&str, &[u8])]),
         body: &Node<'_>,
     ) -> Result<Vec<(OrgKeys, RequestDigests)>, Failure> {
         let orgs: BTreeSet<_> =
@@ -96,7 +98,7 @@ impl Sidecar {
             .take(ORGS_MAX)
             .map(|other| {
                 let keys = OrgKeys::derive(other);
-                let digests = keys.request_digests(body, dialect.left_out(), &[]);
+                let digests = keys.request_digests(body, dialect.left_out(), headers);
                 (keys, digests)
             })
             .collect())
@@ -110,6 +112,15 @@ impl Sidecar {
         }
         false
     }
+}
+
+/// The headers that are in the key, in the order of the dialect's list, as the filter takes them.
+fn semantic(request: &ExplainRequest, dialect: Dialect) -> Vec<(&'static str, &[u8])> {
+    let sent = |name: &'static str| {
+        let named = request.headers.iter().filter(move |(sent, _)| sent.eq_ignore_ascii_case(name));
+        named.map(move |(_, value)| (name, value.as_bytes()))
+    };
+    dialect.semantic_headers().iter().copied().flat_map(sent).collect()
 }
 
 fn parse<'a>(body: &'a str, snapshot: &Snapshot) -> Result<Node<'a>, Failure> {
@@ -139,8 +150,7 @@ fn understand<'a>(
         }
     };
     let asked = dialect.read(body).map_err(Failure::Refused)?;
-    let no_route = || Failure::Refused(Problem::ModelNotFound { model: asked.model.clone() });
-    let route = snapshot.models.route(&asked.model).ok_or_else(no_route)?;
+    let route = identify::allowed(snapshot, &asked.model).map_err(Failure::Refused)?;
     let ask = Ask {
         dialect: dialect.as_str(),
         path: dialect.path(),
@@ -149,6 +159,6 @@ fn understand<'a>(
     };
     let gates =
         identify::gates(principal, &request.gateway, snapshot, ask).map_err(Failure::Refused)?;
-    let digests = keys.request_digests(body, dialect.left_out(), &[]);
+    let digests = keys.request_digests(body, dialect.left_out(), &semantic(request, dialect));
     Ok(Understood { dialect, asked, route, gates, digests })
 }
