@@ -25,6 +25,9 @@ pub struct Head<'a> {
 pub enum Start {
     /// Envoy spoke, not the provider: nothing was paid for.
     NotReached,
+    /// The provider refused the gateway's credential. What it says of it is not for the client, whose SDK
+    /// would take it for a word about the client's own key.
+    Unauthorized,
     /// The client gets it as it comes; it is not stored, for this reason.
     Pass(Reason),
     /// It may turn out to be storable: record it, in this shape.
@@ -81,6 +84,9 @@ pub enum Verdict {
 pub fn start(head: Head<'_>) -> Start {
     if head.details != Some(VIA_UPSTREAM) {
         return Start::NotReached;
+    }
+    if matches!(head.status, 401 | 403) {
+        return Start::Unauthorized;
     }
     if head.status != 200 {
         return Start::Pass(Reason::Status);
@@ -156,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_head_decides_who_spoke_and_what_may_be_recorded() {
-        use Start::{NotReached, Pass, Record};
+        use Start::{NotReached, Pass, Record, Unauthorized};
         for (what, head, expected) in [
             ("json", GOOD, Record(Recorded::Json)),
             (
@@ -177,6 +183,9 @@ mod tests {
             ("no details", Head { details: None, ..GOOD }, NotReached),
             ("Envoy spoke", Head { details: Some("no_healthy_upstream"), ..GOOD }, NotReached),
             ("Envoy's 503", Head { status: 503, details: Some("overflow"), ..GOOD }, NotReached),
+            ("401", Head { status: 401, ..GOOD }, Unauthorized),
+            ("403", Head { status: 403, ..GOOD }, Unauthorized),
+            ("Envoy's 403", Head { status: 403, details: Some("rbac"), ..GOOD }, NotReached),
             ("429", Head { status: 429, ..GOOD }, Pass(Reason::Status)),
             ("500", Head { status: 500, ..GOOD }, Pass(Reason::Status)),
             ("201", Head { status: 201, ..GOOD }, Pass(Reason::Status)),

@@ -8,7 +8,7 @@ import pytest
 from answers import assert_hit, assert_miss
 from group import chat
 
-STATUSES = [400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 529]
+STATUSES = [400, 404, 408, 409, 413, 422, 429, 500, 502, 503, 529]
 
 # The provider breaks off: no client may take what it got for a whole answer.
 CUT = [
@@ -44,6 +44,19 @@ def test_an_error_of_the_provider_is_told_and_not_stored(group, key, prompt, sta
     assert answer.cache_status == "miss", answer
     assert answer.error["message"], answer
     assert answer.headers["retry-after"] == "7"
+    assert_never_stored(group, key, prompt, fake, stream)
+
+
+@SHAPES
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_credential_of_the_gateway_is_not_blamed_on_the_client(group, key, prompt, status, stream):
+    fake = f"status={status}"
+    answer = ask(group, group.a, key, prompt, fake, stream)
+    assert answer.status == 502, answer
+    assert answer.error["code"] == "upstream_unauthorized", answer
+    assert "platform team" in answer.error["message"], answer
+    assert answer.headers["x-should-retry"] == "false"
+    assert "retry-after" not in answer.headers
     assert_never_stored(group, key, prompt, fake, stream)
 
 

@@ -74,6 +74,15 @@ impl Sidecar {
                 );
                 Err(order.refuse(Problem::UpstreamUnreachable { target }))
             }
+            Start::Unauthorized => {
+                let target = order.grant.target.clone();
+                tracing::error!(
+                    target_id = target,
+                    status = head.status,
+                    "provider refused the gateway's credential"
+                );
+                Err(order.refuse(Problem::UpstreamUnauthorized { target }))
+            }
             Start::Pass(reason) => {
                 order.account.exchange.not_stored(reason.as_str());
                 Ok(Relay::passing(Arc::clone(self), order, source, Vec::new()).start(head))

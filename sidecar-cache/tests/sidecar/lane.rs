@@ -508,3 +508,25 @@ async fn an_admitted_request_finishes_during_a_drain_and_no_other_begins() {
     assert!(start.elapsed() >= Duration::from_secs(5), "a drain waits for what runs");
     assert_eq!(group.admit(group.ask(&key, CHAT)).await, Admitted::Draining);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_credential_is_no_word_about_the_clients_key() {
+    for status in [401, 403] {
+        for body in [CHAT, CHAT_STREAM] {
+            let group = group().await;
+            let key = group.key().await;
+            let said = r#"{"error":{"message":"Incorrect API key provided: sk-ab****yz"}}"#;
+            group.provider.next(Scripted { status, ..answers_json(said) });
+            let refusal = group.fetch(&key, body).await.unwrap_err();
+            let target = "openai-1".to_owned();
+            assert_eq!(refusal.problem, Problem::UpstreamUnauthorized { target });
+            assert_eq!((refusal.problem.status(), refusal.problem.retry_after_s()), (502, None));
+            assert!(!refusal.problem.to_string().contains("sk-"));
+            assert!(!group.is_cached(&key, body).await);
+            assert_eq!(group.metric("kt_flights"), "0");
+            let errors =
+                "llm_errors_total{error_type=\"upstream_unauthorized\",provider=\"openai\"}";
+            assert_eq!(group.metric(errors), "1");
+        }
+    }
+}
