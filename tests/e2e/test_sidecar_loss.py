@@ -123,6 +123,18 @@ def test_no_way_to_the_provider_tells_of_its_account(own, prompt, stream):
         assert answer.headers["content-type"] == other.headers["content-type"]
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_credential_of_the_gateway_is_no_word_about_the_clients_key(own, prompt, status):
+    key = own.key(org="acme")
+    assert_miss(own.a.ask(key, f"{prompt} before"))
+    kill(own)
+    refused = bounded(lambda: own.a.ask(key, f"{prompt} [[fake: status={status}]]"))
+    assert_refused(refused, 502, "upstream_unauthorized")
+    assert refused.outcome in LOST and refused.headers["x-should-retry"] == "false", refused.headers
+    assert "x-kt-served-by" not in refused.headers
+    assert bounded(lambda: own.a.ask(key, f"{prompt} after")).status == 200
+
+
 def test_where_no_provider_answers_nobody_has_served(own, prompt):
     key = own.key(org="acme")
     assert_miss(own.a.ask(key, f"{prompt} before"))

@@ -4,6 +4,7 @@
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
 use kt_contract::wire::headers;
+use kt_providers::Dialect;
 
 use super::Phase;
 use crate::action::{Action, Flow, LogLine};
@@ -20,6 +21,9 @@ const PUBLIC: [&str; 3] = [headers::SERVED_BY, "x-kt-cost-usd", "x-kt-saved-usd"
 /// What Envoy frames a body by, and the moment of the answer, as HTTP wants it.
 const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "date"];
 
+/// The statuses that speak of a credential: on the way to a provider, the gateway's.
+const UNAUTHORIZED: [&[u8]; 2] = [b"401", b"403"];
+
 /// The sidecar serves the request.
 #[derive(Debug)]
 pub(crate) struct OnLane {
@@ -30,6 +34,8 @@ pub(crate) struct OnLane {
 #[derive(Debug)]
 pub(crate) struct Direct {
     pub(crate) request_id: RequestId,
+    pub(crate) dialect: Dialect,
+    pub(crate) target: String,
     pub(crate) reason: Reason,
     /// Who answers, if anybody does.
     pub(crate) served_by: String,
@@ -122,6 +128,8 @@ impl Direct {
                 if by_envoy {
                     // Envoy's own words are ours: they have their advice, and nobody has served.
                     remove(head, |name| is_internal(name, &[]), turn);
+                } else if UNAUTHORIZED.map(Some).contains(&head.first(":status")) {
+                    return self.unauthorized(turn);
                 } else {
                     remove(head, |name| !may_pass(name), turn);
                     let served_by = self.served_by.clone().into();
@@ -139,6 +147,23 @@ impl Direct {
             | Event::CalloutAnswered(_) => turn.ignored(Phase::Direct(self)),
             Event::HostRefused => not_forwarded(self.request_id, turn),
         }
+    }
+
+    /// The provider refused the gateway's own credential. The client would take that for a word about its key,
+    /// and the rest of it may repeat the credential: the answer is replaced.
+    fn unauthorized(self, turn: &mut Turn<'_>) -> Next {
+        let Self { request_id, dialect, target, reason, served_by: _ } = self;
+        turn.count(Counter::Bypass);
+        let problem = Problem::UpstreamUnauthorized { target };
+        let mut reply = reply::problem(dialect, &problem, None);
+        reply.headers.extend(reply::bypass_fields(reason, &request_id));
+        let log = LogLine {
+            outcome: Some(Outcome::Bypass),
+            reason: Some(reason),
+            code: Some(problem.code()),
+            ..LogLine::default()
+        };
+        turn.reply(reply, log)
     }
 
     fn answered(&self, turn: &mut Turn<'_>) {

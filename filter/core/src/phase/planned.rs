@@ -56,8 +56,10 @@ impl Planned {
                 turn.act(Action::Log(log));
                 let target = self.plan.route.target.clone();
                 let served_by = self.plan.served_by();
-                let request_id = self.forward(Lane::Direct { target }, turn);
-                (Phase::Direct(Direct { request_id, reason, served_by }), Flow::Continue)
+                let dialect = self.ask.dialect;
+                let request_id = self.forward(Lane::Direct { target: target.clone() }, turn);
+                let direct = Direct { request_id, dialect, target, reason, served_by };
+                (Phase::Direct(direct), Flow::Continue)
             }
             Some(OnSidecarLoss::Unavailable) | None => {
                 let problem = if reason == Reason::Draining {

@@ -131,6 +131,25 @@ fn of_a_provider_that_is_called_directly_only_what_is_listed_passes() {
 }
 
 #[test]
+fn a_credential_that_a_provider_refuses_is_no_word_about_the_clients_key() {
+    for status in ["401", "403"] {
+        let mut rig = Rig::knowing();
+        let _ = rig.chat(&[], BODY);
+        let _ = rig.lose();
+        assert_eq!(rig.respond(&[(":status", status), ("x-secret", "sk-1")]), Flow::Pause);
+        assert_eq!(rig.refusal(), (502, "upstream_unauthorized".to_owned()));
+        assert_eq!(rig.header("x-should-retry"), Some("false"));
+        assert_eq!(rig.header("x-cache-status"), Some("bypass"));
+        assert_eq!(rig.header("x-request-id"), Some("ab".repeat(16).as_str()));
+        assert_eq!(rig.header("x-kt-served-by"), None);
+        assert_eq!(rig.logged("kt_code").as_deref(), Some("upstream_unauthorized"));
+        assert_eq!(rig.counted(Counter::Bypass), 1);
+        // Its own reply passes by, as a host may show it.
+        assert_eq!(rig.respond(&[(":status", "502")]), Flow::Continue);
+    }
+}
+
+#[test]
 fn where_envoy_speaks_for_a_provider_its_advice_stays_and_nobody_has_served() {
     let mut rig = Rig::knowing();
     let _ = rig.chat(&[], BODY);

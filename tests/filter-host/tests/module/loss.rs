@@ -103,6 +103,21 @@ fn a_lost_admit_goes_directly_where_the_snapshot_says_so() {
 }
 
 #[test]
+fn a_credential_that_a_provider_refuses_stays_between_it_and_the_gateway() {
+    let mut world = world_on_loss(OnSidecarLoss::Direct);
+    world.sidecar.mood = Mood::Failing(Reply::Refused);
+    let stream = world.send(chat().body(question("hi")));
+    let _ = forwarded(&stream);
+    stream.upstream_answers(Message::response(401).body("Incorrect API key provided: sk-1"));
+    world.settle();
+    let answer = stream.answer().unwrap();
+    assert_eq!((answer.status(), code(&answer).as_str()), (502, "upstream_unauthorized"));
+    assert_eq!(cache_status(&answer), ("bypass".into(), "sidecar-lost".into()));
+    assert!(!answer.text().contains("sk-1"));
+    assert_clean(&world);
+}
+
+#[test]
 fn a_lost_admit_is_a_503_where_the_snapshot_says_so() {
     for (name, reply) in losses() {
         let mut world = world_on_loss(OnSidecarLoss::Unavailable);
