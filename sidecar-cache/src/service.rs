@@ -22,6 +22,9 @@ pub mod upstream;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::flight::{Epoch, Flights};
@@ -117,10 +120,17 @@ impl Sidecar {
         self.feed.settings().snapshot.version.clone()
     }
 
-    /// Begins to drain: no new admissions. Ends when every lane has ended.
+    /// Begins to drain: no new admissions. Ends when every lane has ended and no ticket can be used any more:
+    /// who has been given one has a right to be served.
     pub async fn drained(&self) {
         self.drain.begin();
-        self.drain.emptied().await;
+        loop {
+            self.drain.emptied().await;
+            let usable_for = self.tickets().usable_for(self.clock.mono());
+            let Some(usable_for) = usable_for else { return };
+            // Whichever comes first; then it is looked at again.
+            let _ = timeout(Duration::from_millis(usable_for.0), self.drain.entered()).await;
+        }
     }
 
     pub(crate) fn tickets(&self) -> MutexGuard<'_, Tickets<Box<Grant>>> {

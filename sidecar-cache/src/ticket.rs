@@ -2,10 +2,11 @@
 //! admit has seen. A pure table: time and randomness are arguments.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroI32;
 
 use kt_contract::hex::Digest;
 use kt_contract::limits::TICKET_TTL;
-use kt_contract::time::MonoMillis;
+use kt_contract::time::{Millis, MonoMillis};
 
 /// How many tickets may be open. Beyond it the oldest gives way: its request is told to try again.
 pub const TICKETS_MAX: usize = 32_768;
@@ -30,8 +31,19 @@ pub struct Ticket<G> {
 pub struct Holder {
     /// The request's id.
     pub request_id: String,
-    /// The process at the other end of the socket: a gateway's Envoy. `None` where the platform cannot say.
-    pub peer: Option<i32>,
+    /// The process at the other end of the socket: a gateway's Envoy.
+    pub peer: Peer,
+}
+
+/// The process at the other end of the socket, as far as the platform can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// This one.
+    Known(NonZeroI32),
+    /// The platform cannot say, or the process lives in a foreign PID namespace, where every process has the
+    /// number 0. It is nobody's proof: a ticket is then bound to the request's id, the body and its own
+    /// 128 random bits alone, and whoever is known never holds what an unknown one was given.
+    Unknown,
 }
 
 /// Why a ticket was not taken. Not for the client, who cannot do anything with it; for logs and metrics.
@@ -63,6 +75,20 @@ struct Open<G> {
     ticket: Ticket<G>,
     /// Exclusive.
     until: MonoMillis,
+}
+
+// === impl Peer ===
+
+impl Peer {
+    /// Reads the PID that the platform tells.
+    #[must_use]
+    pub const fn from_pid(pid: Option<i32>) -> Self {
+        let Some(pid) = pid else { return Self::Unknown };
+        match NonZeroI32::new(pid) {
+            Some(pid) => Self::Known(pid),
+            None => Self::Unknown,
+        }
+    }
 }
 
 // === impl TicketId ===
@@ -179,6 +205,13 @@ impl<G> Tickets<G> {
         self.open.len()
     }
 
+    /// How long the last of them can still be used; `None` where none can.
+    #[must_use]
+    pub fn usable_for(&self, now: MonoMillis) -> Option<Millis> {
+        let last = self.open.values().map(|open| open.until).max()?;
+        (now < last).then(|| last.since(now))
+    }
+
     /// Forgets what ran out a whole lifetime ago, so that a late one is told `Expired` and not `Unknown`.
     fn drop_old(&mut self, now: MonoMillis) {
         while let Some((until, id)) = self.order.front().copied() {
@@ -203,7 +236,7 @@ mod tests {
     }
 
     fn holder() -> Holder {
-        Holder { request_id: "r-1".to_owned(), peer: Some(41) }
+        Holder { request_id: "r-1".to_owned(), peer: Peer::from_pid(Some(41)) }
     }
 
     fn ticket(grant: u32) -> Ticket<u32> {
@@ -241,8 +274,8 @@ mod tests {
     fn a_ticket_in_other_hands_is_refused_and_spent() {
         for (what, other) in [
             ("request", Holder { request_id: "r-2".to_owned(), ..holder() }),
-            ("gateway", Holder { peer: Some(42), ..holder() }),
-            ("unknown gateway", Holder { peer: None, ..holder() }),
+            ("gateway", Holder { peer: Peer::from_pid(Some(42)), ..holder() }),
+            ("unknown gateway", Holder { peer: Peer::Unknown, ..holder() }),
         ] {
             let mut tickets = one_open();
             assert_eq!(
@@ -256,6 +289,36 @@ mod tests {
                 "{what}"
             );
         }
+    }
+
+    #[test]
+    fn a_process_without_a_number_is_unknown() {
+        for (pid, expected) in [
+            (None, Peer::Unknown),
+            (Some(0), Peer::Unknown),
+            (Some(7), Peer::Known(NonZeroI32::new(7).unwrap())),
+        ] {
+            assert_eq!(Peer::from_pid(pid), expected, "{pid:?}");
+        }
+        let unknown = Holder { peer: Peer::Unknown, ..holder() };
+        let mut tickets = Tickets::new(4);
+        tickets.issue(id(1), Ticket { holder: unknown.clone(), ..ticket(9) }, T0);
+        tickets.issue(id(2), Ticket { holder: unknown.clone(), ..ticket(9) }, T0);
+        assert!(tickets.redeem(id(1), &unknown, T0).is_ok(), "no reason to refuse everybody");
+        assert_eq!(tickets.redeem(id(2), &holder(), T0).err(), Some(Refused::OtherHolder));
+    }
+
+    #[test]
+    fn it_is_known_how_long_tickets_can_be_used() {
+        let mut tickets = one_open();
+        assert_eq!(tickets.usable_for(T0), Some(TICKET_TTL));
+        let later = MonoMillis(T0.0 + 500);
+        tickets.issue(id(2), ticket(9), later);
+        assert_eq!(tickets.usable_for(later), Some(TICKET_TTL));
+        assert!(tickets.redeem(id(2), &holder(), later).is_ok());
+        assert_eq!(tickets.usable_for(later), Some(Millis(TICKET_TTL.0 - 500)));
+        assert_eq!(tickets.usable_for(T0.after(TICKET_TTL)), None, "it is still in the table");
+        assert_eq!(Tickets::<u32>::new(1).usable_for(T0), None);
     }
 
     #[test]

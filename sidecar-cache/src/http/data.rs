@@ -12,11 +12,12 @@ use super::{Answer, json, lane, mark, problem, read};
 use crate::http::ReplyBody;
 use crate::service::admit::Admission;
 use crate::service::{Failure, Sidecar};
+use crate::ticket::Peer;
 
 /// Answers one request. One with a ticket is on the lane, whatever its path.
 pub(super) async fn answer(
     sidecar: Arc<Sidecar>,
-    peer: Option<i32>,
+    peer: Peer,
     request: Request<Incoming>,
 ) -> Answer {
     mark(if request.headers().contains_key(headers::TICKET) {
@@ -30,7 +31,7 @@ pub(super) async fn answer(
     })
 }
 
-async fn wire(sidecar: &Sidecar, peer: Option<i32>, request: Request<Incoming>) -> Answer {
+async fn wire(sidecar: &Sidecar, peer: Peer, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
     let bytes = match read::whole(body, read::MESSAGE_BYTES_MAX, sidecar.timeouts.upload_idle).await
     {

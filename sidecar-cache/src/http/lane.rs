@@ -12,12 +12,12 @@ use kt_providers::Dialect;
 use super::{Answer, ReplyBody, problem, put, read, text};
 use crate::service::Sidecar;
 use crate::service::lane::{Head, Refusal, Reply};
-use crate::ticket::Holder;
+use crate::ticket::{Holder, Peer};
 
 /// Answers a request that carries a ticket.
 pub(super) async fn answer(
     sidecar: Arc<Sidecar>,
-    peer: Option<i32>,
+    peer: Peer,
     request: Request<Incoming>,
 ) -> Answer {
     match serve(&sidecar, peer, request).await {
@@ -29,7 +29,7 @@ pub(super) async fn answer(
 
 async fn serve(
     sidecar: &Arc<Sidecar>,
-    peer: Option<i32>,
+    peer: Peer,
     request: Request<Incoming>,
 ) -> Result<Reply, Refusal> {
     let (head, body) = request.into_parts();

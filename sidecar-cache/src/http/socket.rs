@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::ticket::Peer;
+
 /// What fits into a socket's address, the closing NUL apart.
 const PATH_BYTES_MAX: usize = 107;
 
@@ -108,10 +110,10 @@ impl Listening {
     ///
     /// # Errors
     /// As `accept(2)`: most often, too many open files.
-    pub async fn accept(&self) -> io::Result<(UnixStream, Option<i32>)> {
+    pub async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
         let (stream, _) = self.listener.accept().await?;
-        let peer = stream.peer_cred().ok().and_then(|peer| peer.pid());
-        Ok((stream, peer))
+        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        Ok((stream, Peer::from_pid(pid)))
     }
 }
 

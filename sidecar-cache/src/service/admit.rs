@@ -20,7 +20,7 @@ use super::feed::expect_version;
 use super::{Failure, Sidecar};
 use crate::random;
 use crate::store::Address;
-use crate::ticket::{Holder, Ticket, TicketId};
+use crate::ticket::{Holder, Peer, Ticket, TicketId};
 
 /// What a ticket is good for: a request that was admitted.
 #[derive(Debug)]
@@ -86,11 +86,7 @@ impl Sidecar {
     ///
     /// # Errors
     /// Another version of the wire, an unknown dialect, a store that cannot say who asks.
-    pub async fn admit(
-        &self,
-        request: AdmitRequest,
-        peer: Option<i32>,
-    ) -> Result<Admission, Failure> {
+    pub async fn admit(&self, request: AdmitRequest, peer: Peer) -> Result<Admission, Failure> {
         expect_version(request.version)?;
         if self.drain.is_draining() {
             return Ok(Admitted::Draining.into());
@@ -186,7 +182,7 @@ impl Sidecar {
     }
 
     /// Everything else takes the lane.
-    fn lane(&self, grant: Grant, body: Digest, peer: Option<i32>) -> io::Result<Admitted> {
+    fn lane(&self, grant: Grant, body: Digest, peer: Peer) -> io::Result<Admitted> {
         let id = TicketId::from_random(random::bytes()?);
         let (_, reason) = grant.found.outcome();
         let holder = Holder { request_id: grant.request_id.clone(), peer };

@@ -52,6 +52,11 @@ impl Drain {
         // Fails only when the sender is gone, which is ours.
         let _ = self.state.subscribe().wait_for(|state| state.lanes == 0).await;
     }
+
+    /// Waits until a lane begins.
+    pub async fn entered(&self) {
+        let _ = self.state.subscribe().wait_for(|state| state.lanes > 0).await;
+    }
 }
 
 impl Drop for Served {

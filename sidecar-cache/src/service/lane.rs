@@ -93,12 +93,14 @@ impl Sidecar {
     /// # Errors
     /// No ticket, or one that is not good here.
     pub fn enter(&self, ticket: Option<&str>, holder: &Holder) -> Result<Entered, Refusal> {
+        // Counted in before the ticket is used up: a drain sees one or the other.
+        let served = self.drain.enter();
         let id = ticket.and_then(TicketId::parse).ok_or(Refused::Malformed);
         let redeemed = id.and_then(|id| self.tickets().redeem(id, holder, self.clock.mono()));
         match redeemed {
             Ok(ticket) => {
                 let exchange = Exchange::begin(self, &ticket.grant);
-                let account = Account { exchange, _served: self.drain.enter() };
+                let account = Account { exchange, _served: served };
                 Ok(Entered { ticket, account })
             }
             Err(refused) => Err(self.ticket_refused(refused, None, holder.request_id.clone())),

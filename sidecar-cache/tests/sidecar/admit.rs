@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use crate::support::*;
 use kt_contract::hex::Digest;
-use kt_contract::key::{CacheKey, CheckHash};
+use kt_contract::json::{self, Bounds};
+use kt_contract::key::{CacheKey, CheckHash, OrgKeys};
 use kt_contract::outcome::Reason;
 use kt_contract::principal::KeyHash;
 use kt_contract::problem::Problem;
 use kt_contract::wire::admit::{AdmitRequest, Admitted};
 use kt_contract::wire::explain::ExplainRequest;
 use kt_contract::wire::feed::GatewayIdentity;
+use kt_providers::Dialect;
 use sidecar_cache::service::Failure;
 use sidecar_cache::store::Address;
-use sidecar_cache::ticket::Holder;
+use sidecar_cache::ticket::{Holder, Peer};
 
 #[tokio::test(start_paused = true)]
 async fn a_ticket_is_refused_in_every_other_use() {
@@ -32,7 +34,7 @@ async fn a_ticket_is_refused_in_every_other_use() {
     assert!(group.lane(&ticket, CHAT).await.is_err(), "too late");
 
     for (what, other) in [
-        ("another gateway", Holder { peer: Some(42), ..holder() }),
+        ("another gateway", Holder { peer: Peer::from_pid(Some(42)), ..holder() }),
         ("another request", Holder { request_id: "ff".to_owned(), ..holder() }),
     ] {
         let (ticket, _) = group.ticket(group.ask(&key, CHAT)).await;
@@ -120,7 +122,7 @@ async fn the_nearest_entry_is_the_one_that_differs_last() {
 
 /// The request as an honest filter with other gates would send it.
 fn resigned(key: &Key, mut ask: AdmitRequest) -> AdmitRequest {
-    let keys = kt_contract::key::OrgKeys::derive(&key.principal.org);
+    let keys = OrgKeys::derive(&key.principal.org);
     ask.key = keys.cache_key(&ask.gates, &ask.request);
     ask.check = keys.check_hash(&ask.gates, &ask.request);
     ask
@@ -210,6 +212,7 @@ async fn explain_says_what_admit_would_and_names_the_other_organization() {
     let group = group().await;
     let key = group.key().await;
     let explain = |key: &Key, body: &str| ExplainRequest {
+        headers: Vec::new(),
         key_id: key.principal.key_id.clone(),
         gateway: gateway(),
         path: "/v1/chat/completions".to_owned(),
@@ -220,6 +223,19 @@ async fn explain_says_what_admit_would_and_names_the_other_organization() {
     let ask = group.ask(&key, CHAT);
     assert_eq!((reply.key, reply.check, &reply.gates), (ask.key, ask.check, &ask.gates));
     assert_eq!((reply.outcome.as_str(), reply.reason), ("miss", Reason::Request));
+    let bounds = Bounds { depth_max: 9, nodes_max: 99 };
+    let beta =
+        vec![("OpenAI-Beta".to_owned(), "v2".to_owned()), ("accept".to_owned(), "x".to_owned())];
+    let with =
+        group.sidecar.explain(&ExplainRequest { headers: beta, ..explain(&key, CHAT) }).await;
+    let (keys, body) = (OrgKeys::derive("acme"), json::parse(CHAT.as_bytes(), bounds).unwrap());
+    let digests =
+        keys.request_digests(&body, Dialect::OpenAiChat.left_out(), &[("openai-beta", b"v2")]);
+    assert_eq!(
+        with.unwrap().key,
+        keys.cache_key(&ask.gates, &digests),
+        "as the filter keys the header"
+    );
     assert_eq!(reply.target, "openai-1");
 
     group.fetch(&key, CHAT).await.unwrap();

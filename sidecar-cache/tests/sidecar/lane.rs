@@ -510,6 +510,35 @@ async fn an_admitted_request_finishes_during_a_drain_and_no_other_begins() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_who_has_a_ticket_as_long_as_it_is_good() {
+    let group = group().await;
+    let key = group.key().await;
+    let (used, _) = group.ticket(group.ask(&key, CHAT)).await;
+    let (_never_used, _) = group.ticket(group.ask(&key, CHAT)).await;
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let slow = Act::Wait(Duration::from_secs(5));
+        group.provider.next(Scripted { acts: vec![slow, bytes(JSON)], ..answers_json("") });
+        read(group.lane(&used, CHAT).await.unwrap()).await
+    };
+    let start = tokio::time::Instant::now();
+    let drained = async {
+        group.sidecar.drained().await;
+        start.elapsed()
+    };
+    let (seen, took) = tokio::join!(later, drained);
+    assert!(seen.has_end);
+    assert_eq!(took, Duration::from_millis(6_500), "the lane, and not the other ticket");
+
+    let group = crate::support::group().await;
+    let key = group.key().await;
+    let _never_used = group.ticket(group.ask(&key, CHAT)).await;
+    let start = tokio::time::Instant::now();
+    group.sidecar.drained().await;
+    assert_eq!(start.elapsed(), Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_credential_is_no_word_about_the_clients_key() {
     for status in [401, 403] {
         for body in [CHAT, CHAT_STREAM] {

@@ -30,7 +30,7 @@ use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::{
     Address, Answer, Bounds, EntryStore, Held, KeyRecord, Lookup, PrincipalStore, Revoked,
 };
-use sidecar_cache::ticket::Holder;
+use sidecar_cache::ticket::{Holder, Peer};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 
@@ -55,7 +55,7 @@ pub(crate) fn sse_without_usage() -> String {
     [CHUNKS, DONE].concat()
 }
 
-pub(crate) const PEER: Option<i32> = Some(41);
+pub(crate) const PEER: Peer = Peer::from_pid(Some(41));
 pub(crate) const REQUEST_ID: &str = "000102030405060708090a0b0c0d0e0f";
 
 /// A sidecar and all that is around it.
