@@ -62,6 +62,16 @@ def test_what_a_killed_gateway_paid_for_the_other_serves(own, prompt):
         assert (explained["key"], explained["outcome"]) == (keys[asked], "hit")
 
 
+def test_a_killed_gateway_is_shown_as_lost(own):
+    def states():
+        return {gateway["gateway"]["id"]: gateway["state"] for gateway in own.sidecar.status()["gateways"]}
+    assert states() == {"gw-a": "live", "gw-b": "live"}
+    own.a.process.kill()
+    wait_until(lambda: states() == {"gw-a": "lost", "gw-b": "live"}, "the status says which gateway is lost")
+    shown = own.kt("gateway", "status").stdout
+    assert [line.split()[3] for line in shown.splitlines() if line.startswith("gw-")] == ["lost", "live"], shown
+
+
 def test_a_call_of_a_killed_gateway_stores_nothing_broken(own, prompt):
     key = own.key(org="acme")
     body = chat(f"{prompt} [[fake: hold=body]]")

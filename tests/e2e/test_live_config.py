@@ -3,7 +3,7 @@
 import pytest
 
 from answers import assert_hit, assert_miss, assert_refused
-from group import chat
+from group import Group, chat, merged
 from processes import wait_until
 
 
@@ -121,6 +121,54 @@ def test_a_bad_file_keeps_the_last_good_configuration_and_says_so(configurable, 
     assert_miss(configurable.a.ask(key, prompt))
     configurable.write_config(configurable.config)
     wait_until(lambda: configurable.sidecar.status()["status"] == "ok", "the sidecar is content again")
+
+
+def test_an_edit_of_the_targets_waits_for_a_restart_and_harms_no_traffic(configurable, prompt):
+    key = configurable.key(org="acme")
+    before = configurable.sidecar.status()
+    # One edit for all: models move to a target that no Envoy has, which goes elsewhere, and the cache is turned off.
+    target = configurable.target()
+    moved = [{**target, "models": ["gpt-4o-mini"]},
+             {**target, "id": "moved", "models": ["gpt-4o"], "base_url": "http://127.0.0.1:9"}]
+    configurable.write_config(merged(configurable.config, {"providers": {"targets": moved}}, cache(enabled=False)))
+    status = wait_until(
+        lambda: (now := configurable.sidecar.status())["status"] == "degraded" and now,
+        "the sidecar reports that it needs a restart")
+    [error] = status["config_errors"]
+    assert error.endswith("providers.targets changed: restart the gateways and the sidecar to put it in force "
+                          "(target 'moved' is new)"), error
+    assert status["snapshot"] == before["snapshot"] and status["cache_enabled"]
+    assert configurable.sidecar.health().json()["status"] == "degraded"
+    shown = configurable.kt("gateway", "status")
+    assert "providers.targets changed" in shown.stdout + shown.stderr
+    for model in ("gpt-4o", "gpt-4o-mini"):
+        body = {**chat(prompt), "model": model}
+        paid = assert_miss(configurable.a.ask(key, body))
+        assert_hit(configurable.b.ask(key, body), of=paid)
+
+    # The same target with other models is live.
+    configurable.configure({"providers": {"targets": [{**target, "models": ["gpt-4o"]}]}})
+    assert configurable.sidecar.status()["status"] == "ok"
+    assert_refused(configurable.b.ask(key, {**chat(prompt), "model": "gpt-4o-mini"}), 404, "model_not_found")
+
+
+def test_a_restart_puts_other_targets_in_force(prompt):
+    with Group() as group:
+        key = group.key(org="acme")
+        target = group.target()
+        renamed = merged(group.config, {"providers": {"targets": [{**target, "id": "renamed"}]}})
+        group.write_config(renamed)
+        wait_until(lambda: group.sidecar.status()["status"] == "degraded", "the sidecar needs a restart")
+        assert_miss(group.a.ask(key, prompt))
+        for process in (*(gateway.process for gateway in group.gateways), group.sidecar.process):
+            process.terminate()
+        group.start_sidecar()
+        for gateway in group.gateways:
+            gateway.process.start()
+            wait_until(gateway.is_ready, f"{gateway.id} is ready")
+        assert group.sidecar.status()["status"] == "ok"
+        assert group.sidecar.explain(key, "gw-a", chat(prompt))["target"] == "renamed"
+        assert_miss(group.a.ask(key, prompt))
 
 
 def test_what_was_private_stays_private_when_the_tier_is_shared_again(configurable, prompt):
