@@ -192,7 +192,9 @@ class Gateway:
         ], folder / f"{gateway_id}.log", env=environment())
 
     def is_ready(self):
-        return self.health().status_code == 200
+        # kt's own word too: an Envoy that ends before kt has seen it ready is a failed start and not a crash.
+        said = re.search(r"^ready ", self.process.log.read_text(), re.MULTILINE)
+        return bool(said) and self.health().status_code == 200
 
     def health(self):
         return self._http.get("/health")
