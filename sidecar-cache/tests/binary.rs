@@ -173,7 +173,7 @@ fn a_signal_ends_it_in_order() {
 fn a_bad_configuration_is_refused_with_its_line() {
     let place = Place::new();
     let path = place.folder.path().join("policy-config.yaml");
-    save(path, CONFIG.replace("workflow_cache: {", "workflow_cache: {ttl: 1, ")).unwrap();
+    save(&path, CONFIG.replace("workflow_cache: {", "workflow_cache: {ttl: 1, "));
     let output = place.command(&place.socket(), "data").output().unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
@@ -185,10 +185,10 @@ fn a_saved_change_is_live_and_a_bad_one_keeps_the_last_good() {
     let place = Place::new();
     let path = place.folder.path().join("policy-config.yaml");
     let mut running = place.start();
-    save(&path, "nonsense: true").unwrap();
+    save(&path, "nonsense: true");
     running.wait_for("not in force");
     assert!(place.admin("GET /v1/status").contains(r#""status":"degraded""#));
-    save(&path, CONFIG.replace("enabled: true,", "enabled: false,")).unwrap();
+    save(&path, CONFIG.replace("enabled: true,", "enabled: false,"));
     running.wait_for("configuration in use");
     let status = place.admin("GET /v1/status");
     assert!(status.contains(r#""status":"ok""#), "{status}");
@@ -203,7 +203,7 @@ fn targets_that_the_running_envoys_do_not_have_wait_for_a_restart() {
     let before = place.admin("GET /v1/status");
     let elsewhere = "{base_url: 'http://localhost:9', id: openai-1,";
     let edited = CONFIG.replace("{id: openai-1,", elsewhere).replace("{enabled: true,", "{");
-    save(&path, &edited).unwrap();
+    save(&path, &edited);
     let line = running.wait_for("not in force");
     let why = "policy-config.yaml: providers.targets changed: restart the gateways and the sidecar to put it \
                in force (target 'openai-1': base_url)";
@@ -215,7 +215,7 @@ fn targets_that_the_running_envoys_do_not_have_wait_for_a_restart() {
     assert_eq!(snapshot(&status), snapshot(&before));
 
     // What only routes and keys say is live.
-    save(&path, CONFIG.replace("gpt-4o-mini", "gpt-4o")).unwrap();
+    save(&path, CONFIG.replace("gpt-4o-mini", "gpt-4o"));
     running.wait_for("configuration in use");
     let status = place.admin("GET /v1/status");
     assert!(status.contains(r#""status":"ok""#), "{status}");
@@ -224,7 +224,7 @@ fn targets_that_the_running_envoys_do_not_have_wait_for_a_restart() {
     // And a start puts all of it in force.
     running.signal(Signal::TERM);
     running.end();
-    save(&path, &edited).unwrap();
+    save(&path, &edited);
     let _again = place.start();
     assert!(place.admin("GET /v1/status").contains(r#""status":"ok""#));
 }
@@ -250,10 +250,10 @@ fn a_warning_is_logged_when_it_is_new_and_not_at_every_change() {
         lines.iter().filter(is_warning).cloned().collect()
     };
     // The same warnings, on other lines.
-    save(&path, format!("\n\n{CONFIG}policies: {{block_status: 403}}\n")).unwrap();
+    save(&path, format!("\n\n{CONFIG}policies: {{block_status: 403}}\n"));
     let lines = running.lines_until("configuration in use");
     assert_eq!(warnings(&lines), Vec::<String>::new());
-    save(&path, format!("{CONFIG}fabric: {{enabled: true}}\n")).unwrap();
+    save(&path, format!("{CONFIG}fabric: {{enabled: true}}\n"));
     let lines = running.lines_until("configuration in use");
     let found = warnings(&lines);
     assert!(found.len() == 1 && found[0].contains("fabric.enabled"), "{found:?}");
