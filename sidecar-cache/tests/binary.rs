@@ -230,7 +230,7 @@ fn targets_that_the_running_envoys_do_not_have_wait_for_a_restart() {
 }
 
 /// Saves as editors do, by renaming: a sidecar that looks in the middle of a write finds half a file.
-fn save(path: &std::path::Path, text: impl AsRef<[u8]>) {
+fn save(path: &Path, text: impl AsRef<[u8]>) {
     let beside = path.with_extension("new");
     std::fs::write(&beside, text).unwrap();
     std::fs::rename(&beside, path).unwrap();
