@@ -1,11 +1,16 @@
 """Fixtures: the groups that tests share, and the logs of a failure."""
 
+import signal
 import uuid
 
 import pytest
 
 from group import Group
 from processes import binary_dir, envoy, filter_module
+
+# A shell that runs the suite in the background lets it ignore Ctrl-C, and every program that it starts would inherit
+# that; the quickstart has to hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionstart(session):
