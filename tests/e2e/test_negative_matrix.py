@@ -53,8 +53,8 @@ def test_another_organization_shares_nothing_and_is_told_nothing(group, base, pr
 
 
 def test_field_boundaries_cannot_be_moved(group, prompt):
-    left = group.key(org="mat|rix", group="x", codebases=["c"])
-    right = group.key(org="mat", group="rix|x", codebases=["c"])
+    left = group.key(org="mat:rix", group="x", codebases=["c"])
+    right = group.key(org="mat", group="rix:x", codebases=["c"])
     assert_miss(group.a.ask(left, prompt))
     assert_miss(group.a.ask(right, prompt), "request")
 
