@@ -17,7 +17,7 @@ mod snapshot;
 mod targets;
 mod tree;
 
-pub use cache::{Memory, WorkflowCache};
+pub use cache::{CompleteOnDisconnect, Memory, Overflow, WorkflowCache};
 pub use gateway::Gateway;
 pub use models::OPENAI_CHAT_MODELS;
 pub use policy::Policy;

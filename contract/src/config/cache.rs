@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::limits;
 use crate::snapshot::Tier;
 
@@ -14,6 +17,8 @@ const TTL_SECONDS: Bounds<u64> = Bounds { min: 1, max: 31_536_000, default: 86_4
 const ENTRY_TOKENS: Bounds<u64> =
     Bounds { min: 1, max: (limits::ENTRY_BYTES_MAX / 4) as u64, default: 32_000 };
 const SINGLE_FLIGHT_TIMEOUT_MS: Bounds<u64> = Bounds { min: 1, max: 600_000, default: 30_000 };
+/// More than may wait for one flight is all of them.
+const SINGLE_FLIGHT_OVERFLOW: Bounds<u64> = Bounds { min: 0, max: 1_000, default: 1 };
 const MEMORY_ENTRIES: Bounds<u64> = Bounds { min: 1, max: 100_000_000, default: 100_000 };
 const MEMORY_BYTES: Bounds<u64> = Bounds { min: 64 << 10, max: 1 << 40, default: 512 << 20 };
 /// A Wasm VM may have 1 GiB, and needs most of it for bodies.
@@ -35,10 +40,38 @@ pub struct WorkflowCache {
     pub single_flight_enabled: bool,
     /// `single_flight_timeout_ms`.
     pub single_flight_timeout: Duration,
+    /// `single_flight_overflow`.
+    pub single_flight_overflow: Overflow,
+    /// `complete_on_disconnect`.
+    pub complete_on_disconnect: CompleteOnDisconnect,
     /// `memory`, the only backend that is built.
     pub memory: Memory,
     /// `l1.max_bytes`; 0 turns a worker's own memory off.
     pub l1_bytes_max: u64,
+}
+
+/// `workflow_cache.single_flight_overflow`: how many of those who have waited for a flight longer than
+/// `single_flight_timeout_ms` make their own call, until an answer comes; the others wait on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// So many.
+    Count(u64),
+    /// Every one of them.
+    Unlimited,
+}
+
+/// `workflow_cache.complete_on_disconnect`: whether a call goes on when the last client that waited for it has
+/// left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CompleteOnDisconnect {
+    /// Where half of the expected answer is there.
+    #[default]
+    Auto,
+    /// Within the bounds of time and size.
+    Always,
+    /// It is cancelled.
+    Never,
 }
 
 /// `workflow_cache.memory`. The entry that goes for want of room is the least recently used one.
@@ -62,6 +95,8 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
         max_entry_tokens,
         single_flight_enabled,
         single_flight_timeout_ms,
+        single_flight_overflow,
+        complete_on_disconnect,
         backend,
         memory,
         redis,
@@ -92,6 +127,8 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
             single_flight_timeout_ms,
             SINGLE_FLIGHT_TIMEOUT_MS,
         )),
+        single_flight_overflow: overflow(single_flight_overflow, report),
+        complete_on_disconnect: complete_on_disconnect.unwrap_or_default(),
         memory: Memory {
             max_entries: report.within(&at("memory.max_entries"), max_entries, MEMORY_ENTRIES),
             max_bytes: report.within(&at("memory.max_bytes"), max_bytes, MEMORY_BYTES),
@@ -102,6 +139,16 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
             L1_BYTES,
         ),
     }
+}
+
+fn overflow(raw: Option<raw::Overflow>, report: &mut Report) -> Overflow {
+    let count = match raw {
+        Some(raw::Overflow::Unlimited(_)) => return Overflow::Unlimited,
+        Some(raw::Overflow::Count(count)) => Some(count),
+        None => None,
+    };
+    let field = "workflow_cache.single_flight_overflow";
+    Overflow::Count(report.within(field, count, SINGLE_FLIGHT_OVERFLOW))
 }
 
 fn tier(raw: &raw::WorkflowCache, report: &mut Report) -> Tier {

@@ -1,6 +1,7 @@
 //! The file's sections as they stand there: every field optional, nothing believed. The documentation of the
 //! fields is what editors show (JSON Schema); `docs/reference/config.md` has the tables.
 
+mod overflow;
 mod policies;
 mod read;
 mod strict;
@@ -12,9 +13,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::cache::CompleteOnDisconnect;
 use crate::snapshot::OnSidecarLoss;
 use crate::wire::feed::Role;
 
+pub(super) use overflow::Overflow;
 pub(super) use policies::{Chain, NamedPolicy, Policies, Rule};
 pub(super) use read::read;
 
@@ -141,6 +144,12 @@ pub(super) struct WorkflowCache {
     pub(super) single_flight_enabled: Option<bool>,
     /// How long a waiting request waits before it makes its own call. Default: 30000.
     pub(super) single_flight_timeout_ms: Option<u64>,
+    /// How many of those who have waited so long make their own call, per flight; the others wait on.
+    /// `unlimited`: all of them. Default: 1.
+    pub(super) single_flight_overflow: Option<Overflow>,
+    /// Whether a call goes on when the last client that waited for it has left. Default: auto, which goes on
+    /// where half of the expected answer is there.
+    pub(super) complete_on_disconnect: Option<CompleteOnDisconnect>,
     /// Where entries are. `memory` is built; `redis` and `postgres` are not yet. Default: memory.
     pub(super) backend: Option<Backend>,
     /// Settings of the backend `memory`.

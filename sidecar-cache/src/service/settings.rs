@@ -1,8 +1,9 @@
 //! The sidecar's own view of a checked configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use kt_contract::config::Config;
+use kt_contract::config::{CompleteOnDisconnect, Config, Overflow};
 use kt_contract::snapshot::Snapshot;
 use kt_contract::time::Millis;
 
@@ -19,6 +20,21 @@ pub struct Settings {
     pub entry_tokens_max: u64,
     /// `workflow_cache.memory`.
     pub memory: Bounds,
+    /// How flights are shared.
+    pub single_flight: SingleFlight,
+}
+
+/// What `workflow_cache` says of flights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SingleFlight {
+    /// `single_flight_enabled`.
+    pub is_enabled: bool,
+    /// `single_flight_timeout_ms`.
+    pub timeout: Duration,
+    /// `single_flight_overflow`.
+    pub overflow: Overflow,
+    /// `complete_on_disconnect`.
+    pub on_disconnect: CompleteOnDisconnect,
 }
 
 // === impl Settings ===
@@ -35,6 +51,12 @@ impl Settings {
             memory: Bounds {
                 entries_max: cache.memory.max_entries,
                 bytes_max: cache.memory.max_bytes,
+            },
+            single_flight: SingleFlight {
+                is_enabled: cache.single_flight_enabled,
+                timeout: cache.single_flight_timeout,
+                overflow: cache.single_flight_overflow,
+                on_disconnect: cache.complete_on_disconnect,
             },
         }
     }

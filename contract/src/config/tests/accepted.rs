@@ -18,6 +18,8 @@ fn a_short_file_has_the_defaults_of_the_seeds() {
     assert_eq!((cache.ttl.as_secs(), cache.max_entry_tokens), (86_400, 32_000));
     assert!(cache.single_flight_enabled);
     assert_eq!(cache.single_flight_timeout.as_millis(), 30_000);
+    assert_eq!(cache.single_flight_overflow, Overflow::Count(1));
+    assert_eq!(cache.complete_on_disconnect, CompleteOnDisconnect::Auto);
     assert_eq!(cache.memory.max_entries, 100_000);
     assert_eq!((policy.block_status, policy.model_allowlist), (409, None));
     assert_eq!(targets[0].base_url.to_string(), "https://api.openai.com");
@@ -55,6 +57,8 @@ workflow_cache:
   max_entry_tokens: 5
   single_flight_enabled: false
   single_flight_timeout_ms: 6
+  single_flight_overflow: 0
+  complete_on_disconnect: never
   backend: memory
   memory: {max_entries: 7, max_bytes: 65536, eviction: lru}
   l1: {max_bytes: 0}
@@ -88,14 +92,42 @@ policy:
     assert_eq!((first.max_concurrent_requests, second.max_concurrent_requests), (3, 1_024));
     assert_eq!(second.models.iter().collect::<Vec<_>>(), ["k", "l"]);
     assert_eq!((second.secret.clone(), second.version.clone()), (None, None));
+    the_cache_is_as_written(&cache);
+    assert_eq!(policy.block_status, 403);
+    assert_eq!(policy.model_allowlist, Some(["k", "m"].map(str::to_owned).into()));
+}
+
+fn the_cache_is_as_written(cache: &WorkflowCache) {
     assert_eq!((cache.enabled, cache.tier), (true, Tier::PhysicalGateway));
     assert_eq!((cache.ttl.as_secs(), cache.max_entry_tokens), (4, 5));
     assert!(!cache.single_flight_enabled);
     assert_eq!(cache.single_flight_timeout.as_millis(), 6);
+    assert_eq!(cache.single_flight_overflow, Overflow::Count(0));
+    assert_eq!(cache.complete_on_disconnect, CompleteOnDisconnect::Never);
     assert_eq!(cache.memory, Memory { max_entries: 7, max_bytes: 65_536 });
     assert_eq!(cache.l1_bytes_max, 0);
-    assert_eq!(policy.block_status, 403);
-    assert_eq!(policy.model_allowlist, Some(["k", "m"].map(str::to_owned).into()));
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn an_overflow_is_a_number_or_the_word_unlimited() {
+    for (written, expected) in
+        [("7", Overflow::Count(7)), ("unlimited", Overflow::Unlimited), ("", Overflow::Count(1))]
+    {
+        let loaded = loaded_with(&format!("workflow_cache: {{single_flight_overflow: {written}}}"));
+        assert_eq!(loaded.config.cache.single_flight_overflow, expected, "{written}");
+    }
+    let expected = "expected a whole number or unlimited, found";
+    for (written, problem) in [
+        ("1001", "1001 is not between 0 and 1000".to_owned()),
+        ("all", format!("{expected} a text")),
+        ("-1", format!("{expected} another number")),
+        ("true", format!("{expected} true or false")),
+    ] {
+        assert_eq!(
+            errors_with(&format!("workflow_cache: {{single_flight_overflow: {written}}}")),
+            [format!("f.yaml:6: workflow_cache.single_flight_overflow: {problem}")]
+        );
+    }
 }
 
 #[wasm_bindgen_test(unsupported = test)]
