@@ -38,6 +38,10 @@ pub const FEED_TIMEOUT: Millis = Millis(900);
 /// How old what the feed last told may be for an L1 hit, counted from the sending of the poll that told it.
 pub const FEED_FRESH: Millis = Millis(1_000);
 
+/// How many kinds of L1 hits (key, model, provider) a worker holds until the feed has taken them; a hit of one
+/// more kind is not served from L1.
+pub const HIT_COUNTS_MAX: usize = 256;
+
 /// How long a principal counts after what the feed last told (SEMANTICS, "sidecar down": identity).
 pub const PRINCIPAL_WITHOUT_FEED: Millis = Millis(60_000);
 

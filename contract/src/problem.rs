@@ -1,6 +1,8 @@
 //! Refusals as values: a stable code, a status, and words for the reader. The dialects of `kt-providers`
 //! put them into the client's own error shape.
 
+use crate::outcome::Reason;
+
 /// A refusal. One variant, one stable `code`; the reference page `docs/reference/errors.md` lists them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
@@ -69,6 +71,11 @@ pub enum Problem {
     Draining,
     /// The ticket of the lane is unknown, used, too old, or not for this body.
     TicketRefused,
+    /// The client asked for a cached answer only, and there is none that may serve it.
+    NotCached {
+        /// Why not.
+        reason: Reason,
+    },
     /// The provider could not be reached.
     UpstreamUnreachable {
         /// The target's id.
@@ -113,6 +120,7 @@ impl Problem {
             Self::UpstreamUnreachable { .. }
             | Self::UpstreamCutShort { .. }
             | Self::UpstreamUnauthorized { .. } => 502,
+            Self::NotCached { .. } => 504,
             Self::Internal => 500,
         }
     }
@@ -137,6 +145,7 @@ impl Problem {
             Self::SidecarUnavailable => "sidecar_unavailable",
             Self::Draining => "draining",
             Self::TicketRefused => "ticket_refused",
+            Self::NotCached { .. } => "not_cached",
             Self::UpstreamUnreachable { .. } => "upstream_unreachable",
             Self::UpstreamCutShort { .. } => "upstream_cut_short",
             Self::UpstreamUnauthorized { .. } => "upstream_unauthorized",
@@ -164,6 +173,7 @@ impl Problem {
             | Self::SidecarUnavailable
             | Self::Draining
             | Self::TicketRefused
+            | Self::NotCached { .. }
             | Self::UpstreamUnreachable { .. }
             | Self::UpstreamCutShort { .. }
             | Self::UpstreamUnauthorized { .. }
@@ -194,6 +204,7 @@ impl Problem {
             | Self::UnsupportedMedia { .. }
             | Self::TooLarge { .. }
             | Self::PolicyBlocked { .. }
+            | Self::NotCached { .. }
             | Self::UpstreamUnauthorized { .. } => None,
         }
     }
@@ -221,6 +232,7 @@ impl std::fmt::Display for Problem {
             Self::SidecarUnavailable => f.write_str("The gateway's sidecar cannot be reached. Try again in a moment."),
             Self::Draining => f.write_str("The gateway is restarting. Try again in a moment."),
             Self::TicketRefused => f.write_str("The gateway lost track of this request. Try again."),
+            Self::NotCached { reason } => write!(f, "The cache has no answer that may serve this request ({}), and the request says 'only-if-cached'. Without that it is answered by the provider.", reason.for_client()),
             Self::UpstreamUnreachable { target } => write!(f, "The provider target '{target}' could not be reached. Try again in a moment."),
             Self::UpstreamCutShort { target } => write!(f, "The answer of provider target '{target}' broke off."),
             Self::UpstreamUnauthorized { target } => write!(f, "The provider refused the gateway's credential for target '{target}'. Ask your platform team."),

@@ -40,6 +40,22 @@ pub struct AdmitRequest {
     /// Why the cache must not be used, if it must not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bypass: Option<Reason>,
+    /// How the client limits what may serve it.
+    #[serde(default, skip_serializing_if = "Control::is_free")]
+    pub control: Control,
+}
+
+/// What the client's `Cache-Control` asks of an entry; `no-cache` and `no-store` are a bypass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Control {
+    /// `max-age`: an older entry does not serve it; the answer to the call that it leads to is filled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_s: Option<u64>,
+    /// `only-if-cached`: no upstream call is made for it; where no entry serves it, the decision is
+    /// [`Admitted::NotCached`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_if_cached: bool,
 }
 
 /// The shape in which a client wants its answer.
@@ -82,6 +98,22 @@ pub enum Admitted {
         /// Whether the key was valid once.
         revoked: bool,
     },
+    /// The request asked for [`Control::only_if_cached`], and no entry serves it.
+    NotCached {
+        /// Why there is none.
+        reason: Reason,
+    },
     /// The sidecar is shutting down.
     Draining,
+}
+
+// === impl Control ===
+
+impl Control {
+    /// Whether the client asks for nothing.
+    #[must_use]
+    pub const fn is_free(&self) -> bool {
+        let Self { max_age_s, only_if_cached } = self;
+        max_age_s.is_none() && !*only_if_cached
+    }
 }

@@ -1,5 +1,6 @@
 //! The change feed: one long poll per worker that carries the snapshot, revocations and invalidations, and
-//! tells the sidecar which gateways are alive and where their egress listens.
+//! tells the sidecar which gateways are alive, where their egress listens, and what their workers served from
+//! their own memory.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,37 @@ pub struct FeedRequest {
     /// The version of the snapshot that the worker has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
+    /// What the worker served from its own memory, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hits: Option<HitBatch>,
+}
+
+/// Hits of a worker's own memory, which the sidecar has not seen otherwise. A batch is sent under one number
+/// and unchanged until a poll that carries it is answered, so a number that was counted once is skipped; the
+/// next batch has the next number. Numbers begin at 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HitBatch {
+    /// The life of a worker: the request id of the first hit that it reports. A VM that is made anew has another.
+    pub worker: String,
+    /// The number of the batch in that life.
+    pub number: u64,
+    /// The hits, at most [`crate::limits::HIT_COUNTS_MAX`] kinds.
+    pub counts: Vec<HitCount>,
+}
+
+/// Hits of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HitCount {
+    /// The public name of the key that asked.
+    pub key_id: String,
+    /// The model that was asked for.
+    pub model: String,
+    /// The provider that had answered.
+    pub provider: String,
+    /// How many.
+    pub count: u64,
 }
 
 /// A gateway as its filter's constants name it.

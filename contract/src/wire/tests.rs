@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use super::admit::{AdmitRequest, Admitted, ReplyShape};
+use super::admit::{AdmitRequest, Admitted, Control, ReplyShape};
 use super::explain::{ExplainReply, ExplainRequest};
-use super::feed::{Event, FeedReply, FeedRequest, GatewayIdentity, Role};
+use super::feed::{Event, FeedReply, FeedRequest, GatewayIdentity, HitBatch, HitCount, Role};
 use super::principal::{PrincipalReply, PrincipalRequest};
 use super::*;
 use crate::constants::{CLUSTER_SIDECAR, FilterConstants};
@@ -144,6 +144,7 @@ fn admit_requests() {
         reply: ReplyShape::Json,
         client_limited: false,
         bypass: None,
+        control: Control::default(),
     };
     let mut private = AdmitRequest {
         reply: ReplyShape::Sse { include_usage: true },
@@ -151,10 +152,14 @@ fn admit_requests() {
         bypass: Some(Reason::ClientNoCache),
         ..request.clone()
     };
+    let picky = AdmitRequest {
+        control: Control { max_age_s: Some(60), only_if_cached: true },
+        ..request.clone()
+    };
     private.gates.scope = Scope::PrivateEdge { key_id: "gk_7Yb2".into() };
     let mut physical = request.clone();
     physical.gates.scope = Scope::PhysicalGateway { gateway: "gw-a".into() };
-    golden!(strict "admit-request", [request, private, physical]);
+    golden!(strict "admit-request", [request, private, physical, picky]);
 }
 
 #[wasm_bindgen_test(unsupported = test)]
@@ -170,6 +175,7 @@ fn admit_decisions() {
             },
             Admitted::Lane { ticket: "t-5f2c".into(), reason: Reason::Request },
             Admitted::Unauthenticated { revoked: true },
+            Admitted::NotCached { reason: Reason::Expired },
             Admitted::Draining,
         ]
     );
@@ -200,15 +206,35 @@ fn principal_replies() {
 
 #[wasm_bindgen_test(unsupported = test)]
 fn feed_requests() {
-    let first =
-        FeedRequest { version: VERSION, gateway: gateway(), epoch: None, seq: 0, snapshot: None };
+    let first = FeedRequest {
+        version: VERSION,
+        gateway: gateway(),
+        epoch: None,
+        seq: 0,
+        snapshot: None,
+        hits: None,
+    };
     let later = FeedRequest {
         epoch: Some("e-9a41".into()),
         seq: 12,
         snapshot: Some("0123456789abcdef".into()),
         ..first.clone()
     };
-    golden!(strict "feed-request", [first, later]);
+    let hits = HitCount {
+        key_id: "gk_7Yb2".into(),
+        model: "gpt-4o".into(),
+        provider: "openai".into(),
+        count: 17,
+    };
+    let reporting = FeedRequest {
+        hits: Some(HitBatch {
+            worker: "00112233445566778899aabbccddeeff".into(),
+            number: 3,
+            counts: vec![hits],
+        }),
+        ..later.clone()
+    };
+    golden!(strict "feed-request", [first, later, reporting]);
 }
 
 #[wasm_bindgen_test(unsupported = test)]

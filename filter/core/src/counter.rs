@@ -53,6 +53,8 @@ counters! {
     RefusedRequest = "kt_filter_refused_total.why.request",
     /// Refused by a policy.
     RefusedPolicy = "kt_filter_refused_total.why.policy",
+    /// Refused: only a cached answer was wanted, and there is none.
+    RefusedNotCached = "kt_filter_refused_total.why.not_cached",
     /// Refused: no snapshot, or no sidecar.
     RefusedUnavailable = "kt_filter_refused_total.why.unavailable",
     /// Refused: an event came that does not belong.

@@ -42,6 +42,7 @@ impl Feed {
             epoch: self.epoch.clone(),
             seq: self.seq,
             snapshot: snapshot.map(str::to_owned),
+            hits: None,
         }
     }
 

@@ -136,6 +136,7 @@ const fn why(problem: &Problem) -> Counter {
         | Problem::UnsupportedMedia { .. }
         | Problem::TooLarge { .. } => Counter::RefusedRequest,
         Problem::PolicyBlocked { .. } => Counter::RefusedPolicy,
+        Problem::NotCached { .. } => Counter::RefusedNotCached,
         Problem::NotReady
         | Problem::SidecarUnavailable
         | Problem::Draining

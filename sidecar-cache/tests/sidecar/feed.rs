@@ -15,6 +15,7 @@ fn first_poll() -> FeedRequest {
         epoch: None,
         seq: 0,
         snapshot: None,
+        hits: None,
     }
 }
 

@@ -207,11 +207,12 @@ fn header<'a>(response: &'a Response<Incoming>, name: &str) -> Option<&'a str> {
 impl Wired {
     async fn poll(&self, gateway: &GatewayIdentity) -> FeedReply {
         let poll = FeedRequest {
-            version: 1,
+            version: kt_contract::wire::VERSION,
             gateway: gateway.clone(),
             epoch: None,
             seq: 0,
             snapshot: None,
+            hits: None,
         };
         json(send(&self.data, post("/v1/feed", serde_json::to_vec(&poll).unwrap())).await).await
     }
@@ -219,7 +220,7 @@ impl Wired {
     async fn admit(&self, ask: &AdmitRequest) -> (Admitted, Response<Incoming>) {
         let response = send(&self.data, post("/v1/admit", serde_json::to_vec(ask).unwrap())).await;
         assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(header(&response, headers::MARKER), Some("1"));
+        assert_eq!(header(&response, headers::MARKER), Some("2"));
         let decision = serde_json::from_str(header(&response, headers::ADMIT).unwrap()).unwrap();
         (decision, response)
     }
@@ -373,7 +374,7 @@ async fn a_cut_json_answer_is_a_clean_error_in_the_dialect() {
     assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
     assert_eq!(header(&response, "retry-after"), Some("1"));
     assert_eq!(header(&response, "x-cache-status"), Some("miss"));
-    assert_eq!(header(&response, headers::MARKER), Some("1"));
+    assert_eq!(header(&response, headers::MARKER), Some("2"));
     let body: serde_json::Value = json(response).await;
     assert_eq!(body["error"]["code"], "upstream_cut_short");
 }
@@ -469,7 +470,7 @@ async fn the_wire_refuses_what_is_no_message() {
     ] {
         let response = send(&wired.data, request).await;
         assert_eq!(response.status(), status, "{what}");
-        assert_eq!(header(&response, headers::MARKER), Some("1"), "{what}");
+        assert_eq!(header(&response, headers::MARKER), Some("2"), "{what}");
         assert_eq!(json::<ErrorReply>(response).await.error.code, code, "{what}");
     }
 }
@@ -482,7 +483,9 @@ async fn keys_are_made_looked_up_and_revoked_over_the_admin_socket() {
     assert_eq!(response.status(), StatusCode::CREATED);
     let created: KeyCreated = json(response).await;
     let hash = kt_contract::gateway_key::GatewayKey::parse(&created.key).unwrap().hash();
-    let ask = serde_json::to_vec(&PrincipalRequest { version: 1, key: hash }).unwrap();
+    let ask =
+        serde_json::to_vec(&PrincipalRequest { version: kt_contract::wire::VERSION, key: hash })
+            .unwrap();
     let reply = json(send(&wired.data, post("/v1/principal", ask.clone())).await).await;
     assert!(matches!(reply, PrincipalReply::Known { principal } if principal.org == "acme"));
 

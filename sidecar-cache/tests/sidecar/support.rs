@@ -152,6 +152,7 @@ impl Group {
             epoch: None,
             seq: 0,
             snapshot: None,
+            hits: None,
         };
         self.sidecar.poll_feed(&poll).await.unwrap();
     }
@@ -216,6 +217,7 @@ impl Group {
             reply: asked.reply,
             client_limited: asked.client_limited,
             bypass: None,
+            control: kt_contract::wire::admit::Control::default(),
         }
     }
 

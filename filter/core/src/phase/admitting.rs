@@ -71,6 +71,8 @@ impl Admitting {
         let decision = match sidecar::admitted(answer) {
             // Whoever asked past the cache is not served from it.
             Ok((Admitted::Hit { .. }, _)) if self.bypass.is_some() => Err(NoAnswer::Unreadable),
+            // Nobody asked for it.
+            Ok((Admitted::NotCached { .. }, _)) => Err(NoAnswer::Unreadable),
             other => other,
         };
         turn.called(Call::Admit, self.asked_at, decision.as_ref().err().copied());
@@ -93,7 +95,9 @@ impl Admitting {
                 turn.refuse(self.planned.ask.dialect, &problem, self.planned.log())
             }
             Ok((Admitted::Draining, _)) => self.planned.without_sidecar(Reason::Draining, turn),
-            Err(_) => self.planned.without_sidecar(Reason::SidecarLost, turn),
+            Ok((Admitted::NotCached { .. }, _)) | Err(_) => {
+                self.planned.without_sidecar(Reason::SidecarLost, turn)
+            }
         }
     }
 

@@ -45,7 +45,7 @@ fn what_is_no_answer_of_a_sidecar_changes_nothing() {
         assert!(!rig.worker.polled(rig.now, answer, &mut counters));
     }
     let mut newer = feed_reply(9);
-    newer.version = 2;
+    newer.version = 3;
     let newer = serde_json::to_vec(&newer).unwrap();
     for body in [&b"{"[..], &newer] {
         with_reply("", body, |answer| {

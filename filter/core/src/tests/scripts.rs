@@ -122,7 +122,7 @@ fn play(rig: &mut Rig, step: Step) -> Flow {
         Lost => rig.lose(),
         Garbage => {
             let fields: [(&[u8], &[u8]); 3] =
-                [(b":status", b"200"), (b"x-kt-wire", b"1"), (b"x-kt-admit", b"\xff{")];
+                [(b":status", b"200"), (b"x-kt-wire", b"2"), (b"x-kt-admit", b"\xff{")];
             let answer = Answer::Came { head: crate::head::Head::new(&fields), body: b"\xff" };
             rig.turn(Event::CalloutAnswered(answer))
         }
@@ -131,7 +131,7 @@ fn play(rig: &mut Rig, step: Step) -> Flow {
         Hit => rig.hit(1_000),
         Lane => rig.answer_admit(&lane, b""),
         Draining => rig.answer_admit(&Admitted::Draining, ANSWER),
-        SidecarResponds => rig.respond(&[(":status", "200"), ("x-kt-wire", "1")]),
+        SidecarResponds => rig.respond(&[(":status", "200"), ("x-kt-wire", "2")]),
         OtherResponds => rig.respond(&[(":status", "503")]),
         HostRefused => rig.turn(Event::HostRefused),
         Done => rig.turn(Event::Done),
