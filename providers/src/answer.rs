@@ -14,6 +14,15 @@ pub enum Recorded {
     Sse,
 }
 
+/// What of a request decides whether its answer is complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Whether the client set the length limit itself, so that an answer ended by it is complete.
+    pub client_limited: bool,
+    /// How many answers were asked for (choices, embeddings), where that is known.
+    pub answers: Option<u64>,
+}
+
 /// An answer that may be stored, as far as its own content goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complete {
@@ -62,6 +71,14 @@ pub enum Incomplete {
         /// The provider's word, shortened.
         reason: String,
     },
+    /// There are more or fewer answers than the request asked for.
+    #[error("{told} answers came where {asked} were asked for")]
+    AnswerCount {
+        /// What the request asked for.
+        asked: u64,
+        /// What came.
+        told: u64,
+    },
     /// Something follows `[DONE]`.
     #[error("the stream goes on after its end")]
     AfterDone,
@@ -94,6 +111,21 @@ pub enum CannotReplay {
     Incomplete(#[from] Incomplete),
 }
 
+// === impl Terms ===
+
+impl Terms {
+    /// The terms of an answer that was stored: they were looked at then, and are in its key.
+    pub(crate) const STORED: Self = Self { client_limited: true, answers: None };
+
+    /// Holds the number of answers against what was asked for.
+    pub(crate) fn check(self, told: u64) -> Result<(), Incomplete> {
+        match self.answers {
+            Some(asked) if asked != told => Err(Incomplete::AnswerCount { asked, told }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 // === impl Incomplete ===
 
 impl Incomplete {
@@ -108,6 +140,7 @@ impl Incomplete {
             | Self::ErrorInBand
             | Self::NoChoices
             | Self::ChoiceUnfinished { .. }
+            | Self::AnswerCount { .. }
             | Self::AfterDone => Reason::Incomplete,
         }
     }

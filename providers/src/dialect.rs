@@ -1,10 +1,12 @@
 //! The dialects, as one closed set: each question of the crate's users, dispatched to the dialect's file.
 
 use kt_contract::json::Node;
+use kt_contract::outcome::Reason;
 use kt_contract::problem::Problem;
 use kt_contract::wire::admit::ReplyShape;
 
-use crate::answer::{CannotReplay, Complete, Incomplete, Recorded, Replay};
+use crate::answer::{CannotReplay, Complete, Incomplete, Recorded, Replay, Terms};
+use crate::openai::{self, UsageHider};
 use crate::openai_chat;
 
 /// A language that clients and providers speak.
@@ -23,6 +25,8 @@ pub struct Asked {
     pub reply: ReplyShape,
     /// Whether the client set the length limit itself, so that an answer ended by it is complete.
     pub client_limited: bool,
+    /// Why nobody else may be given the answer, and this client nobody else's, if so.
+    pub bypass: Option<Reason>,
 }
 
 // === impl Dialect ===
@@ -60,7 +64,7 @@ impl Dialect {
     #[must_use]
     pub const fn semantic_headers(self) -> &'static [&'static str] {
         match self {
-            Self::OpenAiChat => openai_chat::SEMANTIC_HEADERS,
+            Self::OpenAiChat => openai::SEMANTIC_HEADERS,
         }
     }
 
@@ -78,7 +82,7 @@ impl Dialect {
     #[must_use]
     pub fn error_body(self, problem: &Problem) -> Vec<u8> {
         match self {
-            Self::OpenAiChat => openai_chat::error_body(problem),
+            Self::OpenAiChat => openai::error_body(problem),
         }
     }
 
@@ -86,7 +90,7 @@ impl Dialect {
     #[must_use]
     pub fn error_event(self, problem: &Problem) -> Vec<u8> {
         match self {
-            Self::OpenAiChat => openai_chat::error_event(problem),
+            Self::OpenAiChat => openai::error_event(problem),
         }
     }
 
@@ -94,12 +98,20 @@ impl Dialect {
     #[must_use]
     pub fn ends_stream(self, data: &[u8]) -> bool {
         match self {
-            Self::OpenAiChat => openai_chat::is_done(data),
+            Self::OpenAiChat => openai::judge::is_done(data),
+        }
+    }
+
+    /// How many answers a request asks for, read from its bytes; `None` where that cannot be said.
+    #[must_use]
+    pub fn answers_asked(self, request: &[u8]) -> Option<u64> {
+        match self {
+            Self::OpenAiChat => openai::count::choices(request),
         }
     }
 
     /// The body's part of the write rule (SEMANTICS, section 3). `body` is all that came, after a clean end
-    /// of the transport; `client_limited` is what [`Self::read`] said of the request.
+    /// of the transport; `terms` are the request's.
     ///
     /// # Errors
     /// Why the answer must not be stored.
@@ -107,10 +119,10 @@ impl Dialect {
         self,
         recorded: Recorded,
         body: &[u8],
-        client_limited: bool,
+        terms: Terms,
     ) -> Result<Complete, Incomplete> {
         match self {
-            Self::OpenAiChat => openai_chat::judge(recorded, body, client_limited),
+            Self::OpenAiChat => openai_chat::judge(recorded, body, terms),
         }
     }
 
@@ -134,7 +146,18 @@ impl Dialect {
     #[must_use]
     pub fn with_usage(self, body: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Self::OpenAiChat => openai_chat::with_usage(body),
+            Self::OpenAiChat => openai::with_usage(body),
+        }
+    }
+
+    /// Hides the usage that [`Self::with_usage`] asked for, where the client of this shape did not.
+    #[must_use]
+    pub fn hider(self, reply: ReplyShape) -> Option<UsageHider> {
+        match (self, reply) {
+            (Self::OpenAiChat, ReplyShape::Sse { include_usage: false }) => {
+                Some(UsageHider::default())
+            }
+            (Self::OpenAiChat, ReplyShape::Json | ReplyShape::Sse { include_usage: true }) => None,
         }
     }
 }

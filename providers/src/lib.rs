@@ -6,11 +6,12 @@
 
 mod answer;
 mod dialect;
+mod openai;
 mod openai_chat;
 mod recognize;
 pub mod sse;
 
-pub use answer::{CannotReplay, Complete, Incomplete, Recorded, Replay, Usage};
+pub use answer::{CannotReplay, Complete, Incomplete, Recorded, Replay, Terms, Usage};
 pub use dialect::{Asked, Dialect};
-pub use openai_chat::UsageHider;
+pub use openai::UsageHider;
 pub use recognize::{Recognized, recognize};

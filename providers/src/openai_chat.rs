@@ -2,23 +2,14 @@
 //! request is identity.
 
 mod assemble;
-mod error;
-mod hide;
 mod judge;
-mod merge;
-mod outline;
 mod replay;
 mod request;
-mod splice;
 mod stream;
-mod usage;
 
-pub(crate) use error::{error_body, error_event};
-pub use hide::UsageHider;
-pub(crate) use judge::{is_done, judge};
+pub(crate) use judge::judge;
 pub(crate) use replay::replay;
 pub(crate) use request::read;
-pub(crate) use splice::with_usage;
 
 /// The path, here and at the provider.
 pub(crate) const PATH: &str = "/v1/chat/completions";
@@ -35,9 +26,6 @@ pub(crate) const LEFT_OUT: &[&str] = &[
     "safety_identifier",
     "prompt_cache_key",
 ];
-
-/// Headers that can change the answer.
-pub(crate) const SEMANTIC_HEADERS: &[&str] = &["openai-beta"];
 
 #[cfg(test)]
 mod tests;

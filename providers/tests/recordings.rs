@@ -10,10 +10,14 @@ use std::path::PathBuf;
 use std::sync::Once;
 
 use kt_contract::wire::admit::ReplyShape;
-use kt_providers::{CannotReplay, Dialect, Incomplete, Recorded, UsageHider};
+use kt_providers::{CannotReplay, Dialect, Incomplete, Recorded, Terms, UsageHider};
 use serde_json::Value;
 
 const CHAT: Dialect = Dialect::OpenAiChat;
+
+/// The terms of a client that set no length limit, and of one that did.
+const FREE: Terms = Terms { client_limited: false, answers: None };
+const LIMITED: Terms = Terms { client_limited: true, answers: None };
 
 /// Where the recordings are, if they are.
 #[expect(clippy::disallowed_methods, reason = "the one place of this test binary")]
@@ -54,12 +58,12 @@ fn streams() -> Vec<(String, Vec<u8>)> {
 #[test]
 fn every_recorded_stream_is_complete_and_no_cut_of_it_is() {
     for (name, body) in streams() {
-        CHAT.judge(Recorded::Sse, &body, false).unwrap_or_else(|why| panic!("{name}: {why}"));
+        CHAT.judge(Recorded::Sse, &body, FREE).unwrap_or_else(|why| panic!("{name}: {why}"));
         // After each line and within it; every single byte would take minutes and is done on a fixture.
         let ends = (0..body.len()).filter(|at| body[*at] == b'\n');
         let cuts = ends.flat_map(|end| [end.saturating_sub(9), end, end + 1]);
         for cut in cuts.chain(body.len() - 16..body.len()).filter(|cut| *cut < body.len()) {
-            let judged = CHAT.judge(Recorded::Sse, &body[..cut], true);
+            let judged = CHAT.judge(Recorded::Sse, &body[..cut], LIMITED);
             assert!(judged.is_err(), "{name} cut at {cut}");
         }
     }
@@ -68,14 +72,14 @@ fn every_recorded_stream_is_complete_and_no_cut_of_it_is() {
 #[test]
 fn recorded_streams_are_told_as_json_where_usage_is_known() {
     for (name, body) in streams() {
-        let complete = CHAT.judge(Recorded::Sse, &body, false).unwrap();
+        let complete = CHAT.judge(Recorded::Sse, &body, FREE).unwrap();
         let told = CHAT.replay(Recorded::Sse, &body, ReplyShape::Json);
         if complete.usage.is_none() {
             assert_eq!(told, Err(CannotReplay::NoUsage), "{name}");
             continue;
         }
         let answer = told.unwrap().body.into_owned();
-        let again = CHAT.judge(Recorded::Json, &answer, false).unwrap();
+        let again = CHAT.judge(Recorded::Json, &answer, FREE).unwrap();
         assert_eq!(again, complete, "{name}");
     }
 }
@@ -116,7 +120,7 @@ fn recorded_json_answers_are_complete_or_filtered() {
     for (name, body) in recordings("openai-chat-json-ok", ".body.json") {
         let filtered =
             String::from_utf8_lossy(&body).contains("\"finish_reason\":\"content_filter\"");
-        match CHAT.judge(Recorded::Json, &body, false) {
+        match CHAT.judge(Recorded::Json, &body, FREE) {
             Ok(complete) => assert!(!filtered && complete.usage.is_some(), "{name}"),
             Err(Incomplete::FinishReason { .. }) => assert!(filtered, "{name}"),
             Err(why) => panic!("{name}: {why}"),
@@ -127,7 +131,7 @@ fn recorded_json_answers_are_complete_or_filtered() {
 #[test]
 fn recorded_json_answers_say_as_a_stream_what_they_said() {
     for (name, body) in recordings("openai-chat-json-ok", ".body.json") {
-        if CHAT.judge(Recorded::Json, &body, false).is_err() {
+        if CHAT.judge(Recorded::Json, &body, FREE).is_err() {
             continue;
         }
         let want = ReplyShape::Sse { include_usage: true };
@@ -142,7 +146,7 @@ fn recorded_json_answers_say_as_a_stream_what_they_said() {
 #[test]
 fn recorded_errors_are_never_complete() {
     for (name, body) in recordings("openai-chat-json-error", ".body.json") {
-        let judged = CHAT.judge(Recorded::Json, &body, true);
+        let judged = CHAT.judge(Recorded::Json, &body, LIMITED);
         assert_eq!(judged, Err(Incomplete::ErrorInBand), "{name}");
     }
 }

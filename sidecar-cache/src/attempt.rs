@@ -2,7 +2,7 @@
 //! and whether the answer may be stored. Pure: facts in, a verdict out.
 
 use kt_contract::outcome::Reason;
-use kt_providers::{Dialect, Incomplete, Recorded, Usage};
+use kt_providers::{Dialect, Incomplete, Recorded, Terms, Usage};
 
 /// What Envoy writes into `%RESPONSE_CODE_DETAILS%` when, and only when, the answer is the provider's.
 const VIA_UPSTREAM: &str = "via_upstream";
@@ -54,8 +54,8 @@ pub struct Finished<'a> {
     pub body: Option<&'a [u8]>,
     /// How the transport ended.
     pub transport: Transport,
-    /// Whether the client set the length limit itself.
-    pub client_limited: bool,
+    /// What of the request decides whether its answer is complete.
+    pub terms: Terms,
     /// `max_entry_tokens`.
     pub entry_tokens_max: u64,
 }
@@ -108,15 +108,14 @@ pub fn start(head: Head<'_>) -> Start {
 /// Judges a recorded answer by the write rule.
 #[must_use]
 pub fn verdict(finished: Finished<'_>) -> Verdict {
-    let Finished { dialect, recorded, body, transport, client_limited, entry_tokens_max } =
-        finished;
+    let Finished { dialect, recorded, body, transport, terms, entry_tokens_max } = finished;
     if transport == Transport::Broken {
         return Verdict::CutShort;
     }
     let Some(body) = body else {
         return Verdict::Serve { reason: Reason::EntryTooLarge, usage: None };
     };
-    match dialect.judge(recorded, body, client_limited) {
+    match dialect.judge(recorded, body, terms) {
         Err(Incomplete::CutShort) => Verdict::CutShort,
         Err(incomplete) => Verdict::Serve { reason: incomplete.reason(), usage: None },
         Ok(complete) => {
@@ -155,7 +154,7 @@ mod tests {
             recorded,
             body: Some(body),
             transport: Transport::Clean,
-            client_limited: false,
+            terms: Terms::default(),
             entry_tokens_max: 100,
         }
     }
@@ -253,8 +252,17 @@ mod tests {
         let not_stored = Verdict::Serve { reason: Reason::FinishReason, usage: None };
         assert_eq!(verdict(finished(Recorded::Json, length.as_bytes())), not_stored);
         assert_eq!(verdict(finished(Recorded::Json, filtered.as_bytes())), not_stored);
-        let asked_for =
-            Finished { client_limited: true, ..finished(Recorded::Json, length.as_bytes()) };
+        let terms = Terms { client_limited: true, answers: None };
+        let asked_for = Finished { terms, ..finished(Recorded::Json, length.as_bytes()) };
         assert!(matches!(verdict(asked_for), Verdict::Fill { .. }));
+    }
+
+    #[test]
+    fn fewer_choices_than_asked_for_are_served_and_not_stored() {
+        for (answers, is_stored) in [(1, true), (2, false)] {
+            let terms = Terms { client_limited: false, answers: Some(answers) };
+            let verdict = verdict(Finished { terms, ..finished(Recorded::Json, JSON) });
+            assert_eq!(matches!(verdict, Verdict::Fill { .. }), is_stored, "{answers} asked for");
+        }
     }
 }

@@ -1,44 +1,23 @@
-//! SSE → JSON: puts the chunks of a complete stream together into the answer that the provider would have
-//! given without `stream`.
+//! SSE → JSON: what a choice makes of its chunks.
 //!
 //! The shape is OpenAI's. Of the fields that only other providers have, this is made:
 //!
 //! * of a delta (`reasoning_content`, …): strings concatenate, of numbers and booleans the last counts;
 //!   arrays and objects that come more than once are refused, because nobody here knows how they grow;
-//! * of a choice or a chunk (`content_filter_results`, `citations`, …): the last that says something counts;
-//! * `obfuscation`, the padding of the wire, is dropped; so is the numbering inside `tool_calls`.
+//! * of a choice (`content_filter_results`, …): the last that says something counts;
+//! * the numbering inside `tool_calls` is dropped.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::judge::is_done;
-use super::merge::{Fields, ambiguous, extend, grow, label, overlay, settle};
 use crate::answer::CannotReplay;
-use crate::sse::{Data, Reader};
+use crate::openai::assemble::{self, Growing};
+use crate::openai::merge::{Fields, ambiguous, extend, grow, label, overlay, settle};
 
 /// Puts a stream together that [`super::judge()`] has found complete.
 pub(super) fn assemble(body: &[u8]) -> Result<Value, CannotReplay> {
-    let mut answer = Answer::default();
-    let mut reader = Reader::default();
-    let mut rest = body;
-    while let Some(event) = reader.next(&mut rest) {
-        match (event.data, event.name) {
-            (Data::Whole(data), name) if name != b"ping" && !is_done(data) => {
-                let chunk = serde_json::from_slice(data).map_err(|_| ambiguous("chunk"))?;
-                answer.take(chunk)?;
-            }
-            (Data::Whole(_) | Data::Absent | Data::TooLong, _) => {}
-        }
-    }
-    answer.finish()
-}
-
-#[derive(Default)]
-struct Answer {
-    fields: Fields,
-    choices: BTreeMap<u64, Choice>,
-    usage: Option<Value>,
+    assemble::assemble::<Choice>(body)
 }
 
 #[derive(Default)]
@@ -48,52 +27,11 @@ struct Choice {
     tool_calls: BTreeMap<u64, Fields>,
 }
 
-// === impl Answer ===
-
-impl Answer {
-    fn take(&mut self, chunk: Fields) -> Result<(), CannotReplay> {
-        for (key, value) in chunk {
-            match (key.as_str(), value) {
-                // `obfuscation` is padding of the wire, different in every chunk.
-                ("object" | "obfuscation", _) | ("usage" | "choices", Value::Null) => {}
-                ("usage", usage) => self.usage = Some(usage),
-                ("choices", Value::Array(choices)) => {
-                    for choice in choices {
-                        self.take_choice(choice)?;
-                    }
-                }
-                ("choices", _) => return Err(ambiguous("choices")),
-                (_, value) => settle(&mut self.fields, key, value),
-            }
-        }
-        Ok(())
-    }
-
-    fn take_choice(&mut self, choice: Value) -> Result<(), CannotReplay> {
-        let Value::Object(choice) = choice else { return Err(ambiguous("choices")) };
-        let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
-        self.choices.entry(index).or_default().take(choice)
-    }
-
-    /// Fields in OpenAI's order; readers do not mind, people do.
-    fn finish(mut self) -> Result<Value, CannotReplay> {
-        let mut whole = Fields::new();
-        whole.insert("id".into(), self.fields.shift_remove("id").unwrap_or_default());
-        whole.insert("object".into(), "chat.completion".into());
-        for key in ["created", "model"] {
-            whole.insert(key.into(), self.fields.shift_remove(key).unwrap_or_default());
-        }
-        let choices = self.choices.into_iter().map(|(index, choice)| choice.finish(index));
-        whole.insert("choices".into(), choices.collect::<Result<_, _>>()?);
-        whole.insert("usage".into(), self.usage.ok_or(CannotReplay::NoUsage)?);
-        whole.extend(self.fields);
-        Ok(Value::Object(whole))
-    }
-}
-
 // === impl Choice ===
 
-impl Choice {
+impl Growing for Choice {
+    const OBJECT: &'static str = "chat.completion";
+
     fn take(&mut self, choice: Fields) -> Result<(), CannotReplay> {
         for (key, value) in choice {
             match (key.as_str(), value) {
@@ -107,6 +45,37 @@ impl Choice {
         Ok(())
     }
 
+    fn finish(self, index: u64) -> Result<Value, CannotReplay> {
+        let Self { mut fields, mut message, tool_calls } = self;
+        let mut told = Fields::new();
+        told.insert(
+            "role".into(),
+            message.shift_remove("role").unwrap_or_else(|| "assistant".into()),
+        );
+        told.insert("content".into(), message.shift_remove("content").unwrap_or_default());
+        // A provider that sent `tool_calls` as something else than a list has been kept in `message`.
+        if !tool_calls.is_empty() && message.contains_key("tool_calls") {
+            return Err(ambiguous("tool_calls"));
+        }
+        told.extend(message);
+        if !tool_calls.is_empty() {
+            let calls = tool_calls.into_values().map(Value::Object).collect();
+            told.insert("tool_calls".into(), Value::Array(calls));
+        }
+        let mut choice = Fields::new();
+        choice.insert("index".into(), index.into());
+        choice.insert("message".into(), Value::Object(told));
+        for key in ["logprobs", "finish_reason"] {
+            if let Some(value) = fields.shift_remove(key) {
+                choice.insert(key.into(), value);
+            }
+        }
+        choice.extend(fields);
+        Ok(Value::Object(choice))
+    }
+}
+
+impl Choice {
     fn take_delta(&mut self, delta: Fields) -> Result<(), CannotReplay> {
         for (key, value) in delta {
             match (key.as_str(), value) {
@@ -145,35 +114,6 @@ impl Choice {
             }
         }
         Ok(())
-    }
-
-    fn finish(self, index: u64) -> Result<Value, CannotReplay> {
-        let Self { mut fields, mut message, tool_calls } = self;
-        let mut told = Fields::new();
-        told.insert(
-            "role".into(),
-            message.shift_remove("role").unwrap_or_else(|| "assistant".into()),
-        );
-        told.insert("content".into(), message.shift_remove("content").unwrap_or_default());
-        // A provider that sent `tool_calls` as something else than a list has been kept in `message`.
-        if !tool_calls.is_empty() && message.contains_key("tool_calls") {
-            return Err(ambiguous("tool_calls"));
-        }
-        told.extend(message);
-        if !tool_calls.is_empty() {
-            let calls = tool_calls.into_values().map(Value::Object).collect();
-            told.insert("tool_calls".into(), Value::Array(calls));
-        }
-        let mut choice = Fields::new();
-        choice.insert("index".into(), index.into());
-        choice.insert("message".into(), Value::Object(told));
-        for key in ["logprobs", "finish_reason"] {
-            if let Some(value) = fields.shift_remove(key) {
-                choice.insert(key.into(), value);
-            }
-        }
-        choice.extend(fields);
-        Ok(Value::Object(choice))
     }
 }
 

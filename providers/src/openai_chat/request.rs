@@ -2,56 +2,21 @@
 
 use kt_contract::json::Node;
 use kt_contract::problem::Problem;
-use kt_contract::wire::admit::ReplyShape;
 
 use crate::dialect::Asked;
+use crate::openai::request::{has_number, invalid, is_there, model, object_id, reply_shape};
 
 /// Reads model, shape and length limit, and refuses what only one provider account could resolve.
 pub(crate) fn read(body: &Node<'_>) -> Result<Asked, Problem> {
-    if body.as_object().is_none() {
-        return Err(Problem::InvalidBody { what: "it must be an object".into() });
-    }
-    let model = match body.field("model").and_then(Node::as_str) {
-        Some(model) if !model.is_empty() => model.to_owned(),
-        Some(_) | None => return Err(invalid("model", "must be a non-empty string")),
-    };
+    let model = model(body)?;
     let Some(messages) = body.field("messages").and_then(Node::as_array) else {
         return Err(invalid("messages", "must be an array"));
     };
     refuse_object_ids(body, messages)?;
-    Ok(Asked { model, reply: reply_shape(body)?, client_limited: is_client_limited(body) })
+    let client_limited = has_number(body, &["max_tokens", "max_completion_tokens"]);
+    Ok(Asked { model, reply: reply_shape(body)?, client_limited, bypass: None })
 }
 
-fn reply_shape(body: &Node<'_>) -> Result<ReplyShape, Problem> {
-    let options = match body.field("stream_options") {
-        None | Some(Node::Null) => None,
-        Some(options @ Node::Object(_)) => options.field("include_usage"),
-        Some(_) => return Err(invalid("stream_options", "must be an object or null")),
-    };
-    let include_usage = truth(options, "stream_options.include_usage")?;
-    Ok(match truth(body.field("stream"), "stream")? {
-        true => ReplyShape::Sse { include_usage },
-        false => ReplyShape::Json,
-    })
-}
-
-/// A boolean that may be absent or null, which both mean false.
-fn truth(node: Option<&Node<'_>>, field: &str) -> Result<bool, Problem> {
-    match node {
-        None | Some(Node::Null) => Ok(false),
-        Some(Node::Bool(truth)) => Ok(*truth),
-        Some(_) => Err(invalid(field, "must be a boolean or null")),
-    }
-}
-
-fn is_client_limited(body: &Node<'_>) -> bool {
-    ["max_tokens", "max_completion_tokens"]
-        .iter()
-        .any(|field| matches!(body.field(field), Some(Node::Number(_))))
-}
-
-/// An id of an object at the provider means something in one provider account only; the answers of a group
-/// must not depend on whose account that is.
 fn refuse_object_ids(body: &Node<'_>, messages: &[Node<'_>]) -> Result<(), Problem> {
     if is_there(body.field("previous_response_id")) {
         return Err(object_id("previous_response_id".into()));
@@ -71,23 +36,10 @@ fn refuse_object_ids(body: &Node<'_>, messages: &[Node<'_>]) -> Result<(), Probl
     Ok(())
 }
 
-const fn is_there(node: Option<&Node<'_>>) -> bool {
-    !matches!(node, None | Some(Node::Null))
-}
-
-fn object_id(field: String) -> Problem {
-    let what = "names an object stored at the provider, which a shared gateway cannot resolve; \
-                send the content itself";
-    Problem::InvalidField { field, what: what.into() }
-}
-
-fn invalid(field: &str, what: &str) -> Problem {
-    Problem::InvalidField { field: field.into(), what: what.into() }
-}
-
 #[cfg(test)]
 mod tests {
     use kt_contract::json::{Bounds, parse};
+    use kt_contract::wire::admit::ReplyShape;
     use wasm_bindgen_test::wasm_bindgen_test;
 
     use super::*;
@@ -103,7 +55,8 @@ mod tests {
 
     #[wasm_bindgen_test(unsupported = test)]
     fn the_smallest_request_asks_for_json() {
-        let expected = Asked { model: "m".into(), reply: ReplyShape::Json, client_limited: false };
+        let (model, reply) = ("m".into(), ReplyShape::Json);
+        let expected = Asked { model, reply, client_limited: false, bypass: None };
         assert_eq!(with(""), Ok(expected));
     }
 

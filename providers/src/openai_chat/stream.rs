@@ -1,54 +1,19 @@
-//! JSON → SSE: tells a complete JSON answer as the stream that the provider would have sent, in few chunks:
-//! for each choice its role, its text, its tool calls and its end, then usage if asked for, then `[DONE]`.
-
-use std::collections::BTreeSet;
+//! JSON → SSE: what a choice says in its chunks, which are few: its role, its text, its tool calls and its end.
 
 use serde_json::{Value, json};
 
-use super::merge::{Fields, ambiguous};
 use crate::answer::CannotReplay;
+use crate::openai::merge::{Fields, ambiguous};
+use crate::openai::tell::{self, Manner, Teller, pieces};
 
-/// Text is told in pieces of at most so many bytes, so that no line grows beyond what readers take.
-const PIECE_BYTES_MAX: usize = 16 << 10;
-
-/// Fields of an answer that every chunk repeats.
-const REPEATED: &[&str] =
-    &["id", "object", "created", "model", "service_tier", "system_fingerprint"];
+const MANNER: Manner = Manner {
+    object: "chat.completion.chunk",
+    choice: |to, index, choice| Telling { index, logprobs: None, to }.choice(choice),
+};
 
 /// Tells an answer that [`super::judge()`] has found complete.
 pub(super) fn stream(body: &[u8], include_usage: bool) -> Result<Vec<u8>, CannotReplay> {
-    let answer: Value = serde_json::from_slice(body).map_err(|_| ambiguous("answer"))?;
-    let Value::Object(mut answer) = answer else { return Err(ambiguous("answer")) };
-    let Some(Value::Array(choices)) = answer.shift_remove("choices") else {
-        return Err(ambiguous("choices"));
-    };
-    let usage = answer.shift_remove("usage").filter(|_| include_usage);
-    let mut teller = Teller::new(answer, include_usage);
-    let mut indices = BTreeSet::new();
-    for choice in choices {
-        let Value::Object(choice) = choice else { return Err(ambiguous("choices")) };
-        let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
-        if !indices.insert(index) {
-            return Err(ambiguous("choices"));
-        }
-        Telling { index, logprobs: None, to: &mut teller }.choice(choice)?;
-    }
-    if let Some(usage) = usage {
-        teller.tell(json!([]), usage);
-    }
-    teller.told.extend_from_slice(b"data: [DONE]\n\n");
-    Ok(teller.told)
-}
-
-/// Writes chunks.
-struct Teller {
-    /// What every chunk repeats.
-    head: Fields,
-    /// What only the first chunk carries: fields of the answer that nobody knows here.
-    first: Fields,
-    /// Where usage was asked for, each chunk has the field.
-    has_usage_field: bool,
-    told: Vec<u8>,
+    tell::stream(MANNER, body, include_usage)
 }
 
 /// One choice on its way.
@@ -66,38 +31,10 @@ enum Logprobs {
     Later,
 }
 
-// === impl Teller ===
-
-impl Teller {
-    fn new(mut answer: Fields, has_usage_field: bool) -> Self {
-        let mut head = Fields::new();
-        answer.insert("object".into(), "chat.completion.chunk".into());
-        for key in REPEATED {
-            if let Some(value) = answer.shift_remove(*key) {
-                head.insert((*key).to_owned(), value);
-            }
-        }
-        Self { head, first: answer, has_usage_field, told: Vec::new() }
-    }
-
-    fn tell(&mut self, choices: Value, usage: Value) {
-        let mut chunk = self.head.clone();
-        chunk.insert("choices".into(), choices);
-        if self.has_usage_field {
-            chunk.insert("usage".into(), usage);
-        }
-        chunk.append(&mut self.first);
-        self.told.extend_from_slice(b"data: ");
-        self.told.extend_from_slice(Value::Object(chunk).to_string().as_bytes());
-        self.told.extend_from_slice(b"\n\n");
-    }
-}
-
 // === impl Telling ===
 
 impl Telling<'_> {
     fn choice(mut self, mut choice: Fields) -> Result<(), CannotReplay> {
-        choice.shift_remove("index");
         let Some(Value::Object(mut message)) = choice.shift_remove("message") else {
             return Err(ambiguous("message"));
         };
@@ -201,7 +138,7 @@ impl Telling<'_> {
             told.insert("logprobs".into(), value);
         }
         told.append(&mut rest);
-        self.to.tell(json!([told]), Value::Null);
+        self.to.choice(told);
     }
 }
 
@@ -242,13 +179,4 @@ fn split_call(parts: Fields) -> (Fields, Vec<Value>) {
         }
     }
     (first, rest)
-}
-
-/// `text` in pieces of at most [`PIECE_BYTES_MAX`], cut between characters; none for no text.
-fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
-    std::iter::from_fn(move || {
-        let (piece, rest) = text.split_at_checked(text.floor_char_boundary(PIECE_BYTES_MAX))?;
-        text = rest;
-        (!piece.is_empty()).then_some(piece)
-    })
 }

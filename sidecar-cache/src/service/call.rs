@@ -8,7 +8,7 @@ use kt_contract::limits::ENTRY_BYTES_MAX;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
 use kt_contract::time::UnixMillis;
-use kt_providers::{Recorded, Usage};
+use kt_providers::{Recorded, Terms, Usage};
 use tokio::time::{Instant, timeout_at};
 
 use super::Sidecar;
@@ -150,7 +150,10 @@ impl Sidecar {
             recorded,
             body,
             transport,
-            client_limited: order.grant.client_limited,
+            terms: Terms {
+                client_limited: order.grant.client_limited,
+                answers: order.grant.dialect.answers_asked(&order.body),
+            },
             entry_tokens_max: self.feed.settings().entry_tokens_max,
         });
         match verdict {

@@ -3,7 +3,7 @@
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::{PAIRS, PLAIN};
-use crate::openai_chat::UsageHider;
+use crate::openai::UsageHider;
 
 /// What comes out when the stream goes in in these pieces.
 fn hidden<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
@@ -100,8 +100,8 @@ mod against_the_slow_way {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    use crate::openai_chat::hide::is_usage;
-    use crate::openai_chat::outline::Outline;
+    use crate::openai::hide::is_usage;
+    use crate::openai::outline::Outline;
 
     /// What is said of a chunk that is read whole, whatever it looks like.
     fn slow(data: &[u8]) -> bool {

@@ -4,17 +4,20 @@ use kt_contract::outcome::Reason;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::{PAIRS, PLAIN, TOOLS};
-use crate::answer::{Complete, Incomplete, Recorded, Usage};
+use crate::answer::{Complete, Incomplete, Recorded, Terms, Usage};
 use crate::openai_chat::judge;
 
 const ERROR_IN_BAND: &str = include_str!("../../../tests/fixtures/openai_chat/error_in_band.sse");
 
+/// The terms of a client that set the length limit.
+const LIMITED: Terms = Terms { client_limited: true, answers: None };
+
 fn sse(body: &str) -> Result<Complete, Incomplete> {
-    judge(Recorded::Sse, body.as_bytes(), false)
+    judge(Recorded::Sse, body.as_bytes(), Terms::default())
 }
 
 fn json(body: &str) -> Result<Complete, Incomplete> {
-    judge(Recorded::Json, body.as_bytes(), false)
+    judge(Recorded::Json, body.as_bytes(), Terms::default())
 }
 
 /// A stream of these chunks and `[DONE]`.
@@ -51,10 +54,10 @@ fn usage_and_model_are_the_providers() {
 #[wasm_bindgen_test(unsupported = test)]
 fn a_stream_cut_at_any_byte_is_not_complete() {
     for whole in [TOOLS.to_owned(), TOOLS.replace('\n', "\r\n"), TOOLS.replace('\n', "\r")] {
-        assert!(judge(Recorded::Sse, whole.as_bytes(), true).is_ok());
+        assert!(judge(Recorded::Sse, whole.as_bytes(), LIMITED).is_ok());
         for cut in 0..whole.len() {
             let part = &whole.as_bytes()[..cut];
-            assert!(judge(Recorded::Sse, part, true).is_err(), "cut at {cut}");
+            assert!(judge(Recorded::Sse, part, LIMITED).is_err(), "cut at {cut}");
         }
     }
 }
@@ -64,7 +67,7 @@ fn every_fixture_cut_after_any_line_is_not_complete() {
     for (name, whole, _) in PAIRS {
         for (at, _) in whole.match_indices('\n').rev().skip(1) {
             assert!(
-                judge(Recorded::Sse, &whole.as_bytes()[..=at], true).is_err(),
+                judge(Recorded::Sse, &whole.as_bytes()[..=at], LIMITED).is_err(),
                 "{name} at {at}"
             );
         }
@@ -76,7 +79,7 @@ fn a_json_answer_cut_at_any_byte_is_not_complete() {
     for (name, _, whole) in PAIRS {
         let whole = whole.trim_end();
         for cut in 0..whole.len() {
-            let refused = judge(Recorded::Json, &whole.as_bytes()[..cut], true).unwrap_err();
+            let refused = judge(Recorded::Json, &whole.as_bytes()[..cut], LIMITED).unwrap_err();
             // A cut within a character is no UTF-8 before it is no JSON.
             assert!(
                 matches!(refused, Incomplete::CutShort | Incomplete::Malformed),
@@ -101,9 +104,9 @@ fn a_choice_ends_with_one_of_the_known_reasons() {
 #[wasm_bindgen_test(unsupported = test)]
 fn an_end_by_length_counts_where_the_client_set_the_limit() {
     let body = stream(&[&choice(0, "\"length\"")]);
-    assert!(judge(Recorded::Sse, body.as_bytes(), true).is_ok());
+    assert!(judge(Recorded::Sse, body.as_bytes(), LIMITED).is_ok());
     let body = r#"{"choices":[{"index":0,"message":{},"finish_reason":"length"}]}"#;
-    assert!(judge(Recorded::Json, body.as_bytes(), true).is_ok());
+    assert!(judge(Recorded::Json, body.as_bytes(), LIMITED).is_ok());
     assert_eq!(json(body), Err(finish_reason("length")));
 }
 
@@ -117,6 +120,24 @@ fn every_choice_must_end() {
     assert_eq!(sse(&stream(&[&end, &choice(2, "\"stop\"")])), unfinished(1), "a gap");
     assert_eq!(sse(&stream(&[&choice(0, "\"\"")])), unfinished(0), "an empty reason is none");
     assert!(sse(&stream(&[&other_end, &end, &open])).is_ok(), "an end is an end");
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn as_many_choices_come_as_were_asked_for() {
+    let [first, second] = [choice(0, "\"stop\""), choice(1, "\"stop\"")];
+    for (chunks, told) in [(vec![&*first], 1), (vec![&*first, &*second], 2)] {
+        for (answers, is_right) in
+            [(None, true), (Some(told), true), (Some(3), false), (Some(0), false)]
+        {
+            let terms = Terms { answers, ..Terms::default() };
+            let judged = judge(Recorded::Sse, stream(&chunks).as_bytes(), terms);
+            assert_eq!(judged.is_ok(), is_right, "{told} came, {answers:?} asked: {judged:?}");
+            if let (Err(refused), Some(asked)) = (judged, answers) {
+                assert_eq!(refused, Incomplete::AnswerCount { asked, told });
+                assert_eq!(refused.reason(), Reason::Incomplete);
+            }
+        }
+    }
 }
 
 #[wasm_bindgen_test(unsupported = test)]
@@ -198,7 +219,7 @@ fn data_that_is_no_chunk_spoils_the_stream() {
     let not_utf8 = stream(&["{\"a\":\"?\"}", &end]).replace('?', "\u{0}").into_bytes();
     let not_utf8: Vec<u8> =
         not_utf8.into_iter().map(|byte| if byte == 0 { 0xff } else { byte }).collect();
-    assert_eq!(judge(Recorded::Sse, &not_utf8, false), Err(Incomplete::Malformed));
+    assert_eq!(judge(Recorded::Sse, &not_utf8, Terms::default()), Err(Incomplete::Malformed));
 }
 
 #[wasm_bindgen_test(unsupported = test)]

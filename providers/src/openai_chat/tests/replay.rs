@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::PAIRS;
-use crate::answer::{CannotReplay, Incomplete, Recorded};
+use crate::answer::{CannotReplay, Incomplete, Recorded, Terms};
 use crate::openai_chat::{judge, replay};
 
 const SSE: ReplyShape = ReplyShape::Sse { include_usage: false };
@@ -57,7 +57,7 @@ fn a_stream_as_json_is_the_answer_that_its_fixture_names() {
     for (name, stream, answer) in PAIRS {
         let told = told(Recorded::Sse, stream, ReplyShape::Json).unwrap();
         assert_eq!(value(&told), value(answer), "{name}");
-        assert!(judge(Recorded::Json, told.as_bytes(), false).is_ok(), "{name}");
+        assert!(judge(Recorded::Json, told.as_bytes(), Terms::default()).is_ok(), "{name}");
     }
 }
 
@@ -65,7 +65,7 @@ fn a_stream_as_json_is_the_answer_that_its_fixture_names() {
 fn json_as_a_stream_says_the_same_again_as_json() {
     for (name, _, answer) in PAIRS {
         let stream = told(Recorded::Json, answer, SSE_WITH_USAGE).unwrap();
-        assert!(judge(Recorded::Sse, stream.as_bytes(), false).is_ok(), "{name}");
+        assert!(judge(Recorded::Sse, stream.as_bytes(), Terms::default()).is_ok(), "{name}");
         let back = told(Recorded::Sse, &stream, ReplyShape::Json).unwrap();
         assert_eq!(value(&back), value(answer), "{name}");
     }

@@ -9,34 +9,36 @@ use crate::answer::Incomplete;
 /// The outline of a whole JSON answer, or of one chunk of a stream. A field that occurs twice is refused:
 /// readers would disagree on it.
 #[derive(Debug, Deserialize)]
-pub(super) struct Outline {
+pub(crate) struct Outline {
     #[serde(default)]
-    pub(super) model: Option<String>,
+    pub(crate) model: Option<String>,
     #[serde(default)]
-    pub(super) choices: Option<Vec<Ending>>,
+    pub(crate) choices: Option<Vec<Ending>>,
     #[serde(default)]
-    pub(super) usage: Option<Value>,
+    pub(crate) usage: Option<Value>,
     #[serde(default)]
-    pub(super) error: Option<IgnoredAny>,
+    pub(crate) error: Option<IgnoredAny>,
 }
 
 /// The outline of one choice.
 #[derive(Debug, Deserialize)]
-pub(super) struct Ending {
+pub(crate) struct Ending {
     #[serde(default)]
-    pub(super) index: Option<u64>,
+    pub(crate) index: Option<u64>,
     #[serde(default)]
-    pub(super) finish_reason: Option<String>,
+    pub(crate) finish_reason: Option<String>,
     #[serde(default)]
-    pub(super) message: Option<IgnoredAny>,
+    pub(crate) message: Option<IgnoredAny>,
     #[serde(default)]
-    pub(super) error: Option<IgnoredAny>,
+    pub(crate) text: Option<IgnoredAny>,
+    #[serde(default)]
+    pub(crate) error: Option<IgnoredAny>,
 }
 
 // === impl Outline ===
 
 impl Outline {
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, Incomplete> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Incomplete> {
         // serde_json does not look into strings that it skips; a client's reader will.
         let text = std::str::from_utf8(bytes).map_err(|_| Incomplete::Malformed)?;
         // serde would fill a struct from an array just as well.
@@ -50,7 +52,7 @@ impl Outline {
     }
 
     /// Whether this is the chunk that `include_usage` adds: no choices, and usage.
-    pub(super) fn is_usage_only(&self) -> bool {
+    pub(crate) fn is_usage_only(&self) -> bool {
         let has_no_choices = self.choices.as_ref().is_some_and(Vec::is_empty);
         has_no_choices && matches!(self.usage, Some(Value::Object(_)))
     }

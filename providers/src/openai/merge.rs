@@ -6,17 +6,17 @@ use serde_json::{Map, Value};
 use crate::answer::CannotReplay;
 
 /// A JSON object.
-pub(super) type Fields = Map<String, Value>;
+pub(crate) type Fields = Map<String, Value>;
 
 /// A field that every chunk repeats (`id`, `model`, …): the last that says something counts.
-pub(super) fn settle(into: &mut Fields, key: String, value: Value) {
+pub(crate) fn settle(into: &mut Fields, key: String, value: Value) {
     if !is_silent(&value) || !into.contains_key(&key) {
         into.insert(key, value);
     }
 }
 
 /// A field that labels the whole (`id` or `name` of a tool call): said once, or repeated alike.
-pub(super) fn label(into: &mut Fields, key: String, value: Value) -> Result<(), CannotReplay> {
+pub(crate) fn label(into: &mut Fields, key: String, value: Value) -> Result<(), CannotReplay> {
     match into.get(&key) {
         Some(before) if !is_silent(before) && !is_silent(&value) && *before != value => {
             Err(ambiguous(&key))
@@ -30,7 +30,7 @@ pub(super) fn label(into: &mut Fields, key: String, value: Value) -> Result<(), 
 
 /// A field that comes in pieces: strings concatenate; of numbers and booleans the last counts; arrays and
 /// objects come whole or not at all.
-pub(super) fn grow(into: &mut Fields, key: String, value: Value) -> Result<(), CannotReplay> {
+pub(crate) fn grow(into: &mut Fields, key: String, value: Value) -> Result<(), CannotReplay> {
     match (into.get_mut(&key), value) {
         (None, value) => {
             into.insert(key, value);
@@ -52,7 +52,7 @@ pub(super) fn grow(into: &mut Fields, key: String, value: Value) -> Result<(), C
 
 /// A field whose object is told in part, again and again (Azure's filter results): part by part, the last
 /// that says something counts.
-pub(super) fn overlay(into: &mut Fields, key: String, value: Value) {
+pub(crate) fn overlay(into: &mut Fields, key: String, value: Value) {
     match (into.get_mut(&key), value) {
         (Some(Value::Object(whole)), Value::Object(parts)) => {
             for (name, part) in parts {
@@ -64,7 +64,7 @@ pub(super) fn overlay(into: &mut Fields, key: String, value: Value) {
 }
 
 /// Log probabilities: an object of arrays, each of which goes on from chunk to chunk.
-pub(super) fn extend(into: &mut Fields, key: String, value: Value) -> Result<(), CannotReplay> {
+pub(crate) fn extend(into: &mut Fields, key: String, value: Value) -> Result<(), CannotReplay> {
     let (Some(Value::Object(whole)), Value::Object(parts)) = (into.get_mut(&key), &value) else {
         return grow(into, key, value);
     };
@@ -77,7 +77,7 @@ pub(super) fn extend(into: &mut Fields, key: String, value: Value) -> Result<(),
     Ok(())
 }
 
-pub(super) fn ambiguous(what: &str) -> CannotReplay {
+pub(crate) fn ambiguous(what: &str) -> CannotReplay {
     CannotReplay::Ambiguous { what: what.to_owned() }
 }
 

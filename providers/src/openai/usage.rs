@@ -9,7 +9,7 @@ const TOKENS_MAX: u64 = (1 << 53) - 1;
 
 /// What the chunks of one answer have told so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Told {
+pub(crate) enum Told {
     /// Nothing.
     #[default]
     Nothing,
@@ -23,7 +23,7 @@ pub(super) enum Told {
 
 impl Told {
     /// Takes the next `usage` field. Some providers tell it on every chunk, growing: the last one counts.
-    pub(super) fn tell(&mut self, usage: Option<&Value>) {
+    pub(crate) fn tell(&mut self, usage: Option<&Value>) {
         let Some(value) = usage else { return };
         *self = match (*self, read(value)) {
             (Self::Unbelievable, _) | (_, None) => Self::Unbelievable,
@@ -35,7 +35,7 @@ impl Told {
         };
     }
 
-    pub(super) const fn usage(self) -> Option<Usage> {
+    pub(crate) const fn usage(self) -> Option<Usage> {
         match self {
             Self::Believed(usage) => Some(usage),
             Self::Nothing | Self::Unbelievable => None,

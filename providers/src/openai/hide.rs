@@ -92,7 +92,7 @@ impl UsageHider {
     }
 }
 
-pub(super) fn is_usage(data: &[u8]) -> bool {
+pub(crate) fn is_usage(data: &[u8]) -> bool {
     has_empty_array(data) && Outline::read(data).is_ok_and(|outline| outline.is_usage_only())
 }
 

@@ -1,0 +1,144 @@
+//! Is an answer complete, in the dialects that answer in choices? The body's part of the write rule. In doubt
+//! it is not: a refused answer costs one call, a stored half answer is wrong for everybody who asks again.
+
+use std::collections::BTreeMap;
+
+use super::outline::{Ending, Outline};
+use super::usage::Told;
+use crate::answer::{Complete, Incomplete, Recorded, Terms};
+use crate::sse::{Data, Reader};
+
+/// How much of a provider's word is repeated.
+const WORD_CHARS_MAX: usize = 40;
+
+/// What a dialect asks of its choices.
+#[derive(Clone, Copy)]
+pub(crate) struct Rule {
+    /// The reasons to finish that are whole answers, apart from `length`.
+    pub(crate) ends_well: &'static [&'static str],
+    /// Whether a choice of a JSON answer has what it is there for.
+    pub(crate) has_content: fn(&Ending) -> bool,
+}
+
+/// See [`crate::Dialect::judge`].
+pub(crate) fn judge(
+    rule: Rule,
+    recorded: Recorded,
+    body: &[u8],
+    terms: Terms,
+) -> Result<Complete, Incomplete> {
+    match recorded {
+        Recorded::Json => judge_json(rule, body, terms),
+        Recorded::Sse => judge_sse(rule, body, terms),
+    }
+}
+
+/// Whether data is the stream's last word.
+pub(crate) fn is_done(data: &[u8]) -> bool {
+    data.trim_ascii() == b"[DONE]"
+}
+
+/// A stream of CRLF lines that ends in a CR lacks its last byte. Readers would not mind; but an entry is all
+/// that the provider sent, or it is none.
+pub(crate) fn ends_within_line_end(body: &[u8]) -> bool {
+    body.ends_with(b"\r") && body.windows(2).any(|pair| pair == b"\r\n")
+}
+
+/// A provider's word, as far as it is repeated.
+pub(crate) fn shortened(word: &str) -> String {
+    word.chars().take(WORD_CHARS_MAX).collect()
+}
+
+fn judge_json(rule: Rule, body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
+    let outline = Outline::read(body)?;
+    let has_content = outline.choices.iter().flatten().all(rule.has_content);
+    let mut verdict = Verdict::new(rule, terms);
+    verdict.take(outline)?;
+    let complete = verdict.complete()?;
+    if has_content { Ok(complete) } else { Err(Incomplete::Malformed) }
+}
+
+fn judge_sse(rule: Rule, body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
+    let mut verdict = Verdict::new(rule, terms);
+    let mut reader = Reader::default();
+    let mut rest = body;
+    let mut done = false;
+    while let Some(event) = reader.next(&mut rest) {
+        match (event.data, event.name) {
+            (Data::TooLong, _) => return Err(Incomplete::EventTooLong),
+            (Data::Whole(_), b"error") => return Err(Incomplete::ErrorInBand),
+            (Data::Absent, _) | (Data::Whole(_), b"ping") => {}
+            (Data::Whole(_), _) if done => return Err(Incomplete::AfterDone),
+            (Data::Whole(data), _) if is_done(data) => done = true,
+            // Within an event whose end has come, half a text is no cut: it came that way.
+            (Data::Whole(data), _) => {
+                let outline = Outline::read(data).map_err(|_| Incomplete::Malformed)?;
+                verdict.take(outline)?;
+            }
+        }
+    }
+    if !done || !reader.is_between_events() || ends_within_line_end(body) {
+        return Err(Incomplete::CutShort);
+    }
+    verdict.complete()
+}
+
+/// What is known of an answer while its chunks go by.
+struct Verdict {
+    rule: Rule,
+    terms: Terms,
+    /// Index → whether the choice has ended.
+    choices: BTreeMap<u64, bool>,
+    usage: Told,
+    model: Option<String>,
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    const fn new(rule: Rule, terms: Terms) -> Self {
+        Self { rule, terms, choices: BTreeMap::new(), usage: Told::Nothing, model: None }
+    }
+
+    fn take(&mut self, outline: Outline) -> Result<(), Incomplete> {
+        if outline.error.is_some() {
+            return Err(Incomplete::ErrorInBand);
+        }
+        self.usage.tell(outline.usage.as_ref());
+        // Azure's first chunk carries an empty model.
+        let model = outline.model.filter(|model| !model.is_empty());
+        self.model = self.model.take().or(model);
+        for choice in outline.choices.into_iter().flatten() {
+            if choice.error.is_some() {
+                return Err(Incomplete::ErrorInBand);
+            }
+            let has_ended = self.choices.entry(choice.index.unwrap_or(0)).or_insert(false);
+            // Some servers write an empty reason where others write null.
+            if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
+                let is_storable = match reason.as_str() {
+                    "length" => self.terms.client_limited,
+                    other => self.rule.ends_well.contains(&other),
+                };
+                if !is_storable {
+                    return Err(Incomplete::FinishReason { reason: shortened(&reason) });
+                }
+                *has_ended = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn complete(self) -> Result<Complete, Incomplete> {
+        if self.choices.is_empty() {
+            return Err(Incomplete::NoChoices);
+        }
+        let told = self.choices.len() as u64;
+        for (expected, (index, has_ended)) in (0..).zip(self.choices) {
+            if expected != index || !has_ended {
+                return Err(Incomplete::ChoiceUnfinished { index: expected });
+            }
+        }
+        self.terms.check(told)?;
+        Ok(Complete { usage: self.usage.usage(), model: self.model })
+    }
+}
