@@ -69,6 +69,7 @@ golden: ## rewrite the golden files; read their diff like code
 bench: build wasm ## compare with a bare Envoy; writes docs/reference/performance.md
 	@scripts/setup run
 	cargo build --release -p kt-filter-host --bin fuel --target-dir target/host
+	cargo build --release -p kt-bench-fanout
 	.kt/venv/bin/python tests/bench/bench.py
 
 ci: ## what CI runs

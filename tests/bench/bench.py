@@ -21,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import fanout
 from stack import ANSWER, REQUEST, Stack, die
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,6 +114,7 @@ def main() -> None:
         die("wrk is missing: apt-get install wrk")
     with tempfile.TemporaryDirectory(prefix="kt-bench-") as folder, Stack(Path(folder)) as stack:
         raw = measure(stack, given.rounds, given.seconds)
+    many = fanout.measure(given.rounds)
     report = {
         "date": time.strftime("%Y-%m-%d"),
         "command": "make bench",
@@ -124,6 +126,7 @@ def main() -> None:
         "seconds": given.seconds,
         "median": summary(raw),
         "fuel": fuel(),
+        "fanout": many,
         "raw": raw,
     }
     given.out.write_text(json.dumps(report, indent=1) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -60,6 +61,38 @@ def fuel(report: dict) -> list[str]:
     return lines
 
 
+def fanout(report: dict) -> list[str]:
+    """One answer for many readers; `None` in reports from before it was measured."""
+    many = report.get("fanout")
+    if not many:
+        return ["Not measured in this run."]
+    raw, middle = many["raw"], lambda runs, figure: statistics.median(run[figure] for run in runs)
+    lines = [f"{many['readers']} identical requests over {many['gateways']} gateways; the provider holds its answer until",
+             "all wait, then answers: once for kt, once for each reader behind the bare Envoys. Milliseconds from then on;",
+             "medians of the rounds.", "",
+             "| work | first reader, bare | kt | last reader, bare | kt | last reader, ratio | must | aim |",
+             "|---|---|---|---|---|---|---|---|"]
+    for work, what in (("json", "JSON"), ("burst", "SSE")):
+        bare, kt = raw[work]["bare"], raw[work]["kt"]
+        first, last = (middle(bare, "first_us"), middle(kt, "first_us")), (middle(bare, "last_us"), middle(kt, "last_us"))
+        ratio = last[1] / last[0]
+        lines.append(f"| {what}, {kt[0]['answer_bytes']} bytes | {first[0] / 1000:.1f} | {first[1] / 1000:.1f} "
+                     f"| {last[0] / 1000:.1f} | {last[1] / 1000:.1f} | {ratio:.2f} × ({verdict(ratio, 2, 1.2, False)}) "
+                     f"| ≤ 2 × | ≤ 1.2 × |")
+    lag = raw["lag"]["kt"]
+    p50, p99 = middle(lag, "p50_us") / 1000, middle(lag, "p99_us") / 1000
+    caught = middle(lag, "joiners_caught_up_p50_us") / 1000, middle(lag, "joiners_caught_up_max_us") / 1000
+    lines += ["", f"Tokens every 20 ms to {many['followers']} followers, half of which join on the way: behind the first reader of a token",
+              f"by {p50:.2f} ms (p50), {p99:.2f} ms (p99; must ≤ 10 ms, aim ≤ 2 ms: {verdict(p99, 10, 2, False)}). One that joins late has",
+              f"caught up after {caught[0]:.1f} ms (median), {caught[1]:.1f} ms at worst. Client and provider share the cores.", ""]
+    memory = many["memory"]
+    above = middle([{"bytes": run["in_flight"] - run["idle"]} for run in memory], "bytes") / (1 << 20)
+    lines.append(f"Sidecar memory: {memory[0]['flights']} distinct flights, {memory[0]['bytes_each']} bytes of each there, stand "
+                 f"{above:.1f} MiB above idle (must ≤ 64, aim ≤ 32: {verdict(above, 64, 32, False)}); "
+                 f"every round: {', '.join(format((run['in_flight'] - run['idle']) / (1 << 20), '.1f') for run in memory)}.")
+    return lines
+
+
 def page(report: dict) -> str:
     machine = report["machine"]
     return "\n".join([
@@ -87,6 +120,10 @@ def page(report: dict) -> str:
         "## Every round",
         "",
         *spread(report["raw"]),
+        "",
+        "## One answer, many readers",
+        "",
+        *fanout(report),
         "",
         "## Filter CPU: fuel per request",
         "",

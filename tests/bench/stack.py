@@ -1,4 +1,4 @@
-"""What the bench measures against: a provider, a bare Envoy, and kt with and without its L1."""
+"""What the bench measures against: a provider, bare Envoys, and kt, alone with and without its L1, or as a group."""
 
 from __future__ import annotations
 
@@ -63,10 +63,16 @@ def until(what: str, check, seconds: float = 30) -> None:
 class Stack:
     """All processes of the bench, in one folder; a context manager that leaves nothing running."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, provider: int | None = None, gateways: int | None = None) -> None:
+        """With `gateways`, a group of so many and as many bare Envoys, before a provider on the port `provider`."""
         self.folder = folder
+        self.gateways = gateways
         self.processes: list[subprocess.Popen] = []
-        self.ports = {name: free_port() for name in ("provider", "admin", "bare", "kt", "kt_no_l1")}
+        self.pids: dict[str, int] = {}
+        self.ports = {name: free_port() for name in ("provider", "admin", "bare", "kt", "kt_no_l1", "metrics")}
+        if gateways:
+            self.ports |= {f"{where}-{at}": free_port() for where in ("bare", "kt") for at in range(gateways)}
+            self.ports["provider"] = provider
         self.keys: dict[str, str] = {}
         python = ROOT / ".kt/venv/bin/python"
         if not python.exists():
@@ -109,15 +115,26 @@ class Stack:
         stats = get(f"http://127.0.0.1:{self.ports['admin']}/stats?filter=^http.provider.downstream_rq_completed$")
         return int(stats.split(":")[1])
 
+    def group_ports(self, where: str) -> list[int]:
+        """The ports of the group's gateways, or of the bare Envoys beside them."""
+        return [self.ports[f"{where}-{at}"] for at in range(self.gateways or 0)]
+
     def _start(self) -> None:
+        if self.gateways:
+            return self._start_group()
         self._envoy("provider", provider_config(self.ports["provider"], self.ports["admin"]))
         self._envoy("bare", bare_config(self.ports["bare"], self.ports["provider"]))
         self._gateway("kt", l1_bytes=32 << 20)
         self._gateway("kt_no_l1", l1_bytes=0)
 
+    def pid_of(self, name: str) -> int:
+        """The process that was started under that name."""
+        return self.pids[name]
+
     def _run(self, name: str, *command: object) -> None:
         log = (self.folder / f"{name}.log").open("wb")
         self.processes.append(subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, cwd=ROOT))
+        self.pids[name] = self.processes[-1].pid
 
     def _envoy(self, name: str, config: dict) -> None:
         path = self.folder / f"{name}.json"
@@ -125,18 +142,37 @@ class Stack:
         self._run(name, self.envoy, "-c", path, "--concurrency", 1, "--use-dynamic-base-id", "-l", "warning")
         until(f"{name} answers", lambda: socket.create_connection(("127.0.0.1", self.ports[name]), 1))
 
+    def _start_group(self) -> None:
+        for port, at in zip(self.group_ports("bare"), range(self.gateways)):
+            self._envoy(f"bare-{at}", bare_config(port, self.ports["provider"]))
+        config, socket_path = self._sidecar("group", 0, f"127.0.0.1:{self.ports['metrics']}")
+        for at in range(self.gateways):
+            self._join(f"kt-{at}", config, socket_path)
+        self._key("group", socket_path)
+
     def _gateway(self, name: str, l1_bytes: int) -> None:
+        config, socket_path = self._sidecar(name, l1_bytes, "none")
+        self._join(name, config, socket_path)
+        self._key(name, socket_path)
+
+    def _sidecar(self, name: str, l1_bytes: int, listen: str) -> tuple[Path, Path]:
         folder = self.folder / name
         folder.mkdir()
         config = folder / "policy-config.yaml"
         config.write_text(kt_config(self.ports["provider"], l1_bytes))
         socket_path = folder / "s.sock"
         self._run(f"{name}-sidecar", BIN / "sidecar-cache", "--policy-config", config, "--socket", socket_path,
-                  "--data-dir", folder / "data", "--listen", "none")
+                  "--data-dir", folder / "data", "--listen", listen)
         until("the sidecar listens", lambda: Path(f"{socket_path}.admin").exists())
+        return config, socket_path
+
+    def _join(self, name: str, config: Path, socket_path: Path) -> None:
         self._run(f"{name}-gateway", BIN / "kt", "gateway", "run", "--listen", f"127.0.0.1:{self.ports[name]}",
-                  "--policy-config", config, "--sidecar", socket_path, "--id", name, "--run-dir", folder / "run")
+                  "--policy-config", config, "--sidecar", socket_path, "--id", name,
+                  "--run-dir", config.parent / f"run-{name}")
         until(f"{name} is ready", lambda: get(f"http://127.0.0.1:{self.ports[name]}/health"))
+
+    def _key(self, name: str, socket_path: Path) -> None:
         made = subprocess.check_output(
             [BIN / "kt", "key", "create", "--org", "bench", "--sidecar", socket_path, "--json"], text=True)
         self.keys[name] = json.loads(made)["key"]
@@ -154,7 +190,7 @@ def provider_config(port: int, admin: int) -> dict:
 
 def bare_config(port: int, provider: int) -> dict:
     routes = [{"match": {"prefix": "/"}, "route": {"cluster": "provider", "timeout": "0s"}}]
-    cluster = {"name": "provider", "type": "STATIC", "connect_timeout": "1s", "load_assignment": {
+    cluster = {"name": "provider", "type": "STATIC", "connect_timeout": "10s", "load_assignment": {
         "cluster_name": "provider", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(provider)}}]}]}}
     return {"static_resources": {"listeners": [listener(port, "bare", routes)], "clusters": [cluster]}}
 
