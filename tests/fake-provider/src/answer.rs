@@ -1,18 +1,20 @@
 //! What the fake answers: a text that depends on the conversation alone, under an id that depends on the
 //! call alone, so that a test can tell which call made the answer it holds. Knows no shape and no HTTP.
 
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use serde_json::{Map, Value, json};
-
+use crate::dialect::Dialect;
 use crate::directive::{Directive, UsageKind};
-use crate::request::{ChatRequest, Function};
+use crate::request::{Ask, Function};
 
 /// An answer, before it takes a shape.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// `chatcmpl-<call>`.
+    /// `chatcmpl-<call>`, or what the dialect calls it.
     pub(crate) id: String,
+    /// The number of the call.
+    pub(crate) call: u64,
     /// Seconds since 1970.
     pub(crate) created: u64,
     /// The dated name under which a provider serves a model.
@@ -20,18 +22,35 @@ pub(crate) struct Answer {
     /// One or more.
     pub(crate) choices: Vec<Choice>,
     /// `None` where there shall be none.
-    pub(crate) usage: Option<Value>,
+    pub(crate) usage: Option<Usage>,
+}
+
+/// What was used. Values, because some are told that are no numbers.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Of the request.
+    pub(crate) input: Value,
+    /// Of the answer.
+    pub(crate) output: Value,
+    /// Both.
+    pub(crate) total: Value,
+    /// Reasoning, which is in the output.
+    pub(crate) reasoning: usize,
 }
 
 /// One choice.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
+    /// What was thought before, cut as it will be streamed.
+    pub(crate) reasoning: Vec<String>,
     /// The content, cut as it will be streamed.
     pub(crate) pieces: Vec<String>,
     /// Calls instead of content.
     pub(crate) tool_calls: Vec<ToolCall>,
-    /// Why it ended.
-    pub(crate) finish: String,
+    /// Why it ended, in the words of chat completions.
+    pub(crate) finish: &'static str,
+    /// Why it ended, as the directive wants it told.
+    pub(crate) finish_told: Option<String>,
     /// Whether to tell probabilities.
     pub(crate) logprobs: bool,
 }
@@ -76,29 +95,27 @@ pub(crate) const INVALID_UTF8_MARK: &str = "\u{FFFD}";
 impl Answer {
     /// Builds the answer of call number `call`.
     #[must_use]
-    pub(crate) fn new(
-        request: &ChatRequest,
-        directive: &Directive,
-        call: u64,
-        created: u64,
-    ) -> Self {
-        let called = request.called_functions();
-        let choices: Vec<Choice> = (0..request.n.unwrap_or(1).clamp(1, 16))
+    pub(crate) fn new(ask: &Ask, directive: &Directive, call: u64, created: u64) -> Self {
+        // Several answers are for chat completions and completions; embeddings count their inputs.
+        let several = !matches!(ask.dialect, Dialect::Responses | Dialect::Messages);
+        let choices: Vec<Choice> = (0..if several { ask.n } else { 1 })
             .map(|index| {
-                if called.is_empty() {
-                    text_choice(request, directive, index)
+                if ask.called.is_empty() {
+                    text_choice(ask, directive, index)
                 } else {
-                    tool_choice(&called, directive, call, index)
+                    tool_choice(&ask.called, directive, call, index)
                 }
             })
             .collect();
-        let completion_tokens = choices.iter().map(Choice::tokens).sum();
+        let output = choices.iter().map(Choice::tokens).sum();
+        let reasoning = choices.iter().map(|choice| choice.reasoning.len()).sum();
         Self {
-            id: format!("chatcmpl-{call}"),
+            id: format!("{}{call}", ask.dialect.id_prefix()),
+            call,
             created,
-            model: dated(&request.model),
+            model: dated(&ask.model),
             choices,
-            usage: usage(directive.usage, request.prompt_tokens(), completion_tokens),
+            usage: usage(directive.usage, ask.prompt_tokens, output, reasoning),
         }
     }
 }
@@ -114,11 +131,17 @@ impl Choice {
 
     fn tokens(&self) -> usize {
         let called = self.tool_calls.iter().map(|call| call.arguments.split(',').count());
-        self.pieces.len() + called.sum::<usize>()
+        self.reasoning.len() + self.pieces.len() + called.sum::<usize>()
+    }
+
+    /// Why it ended, in the words of chat completions or of the directive.
+    #[must_use]
+    pub(crate) fn finish(&self) -> &str {
+        self.finish_told.as_deref().unwrap_or(self.finish)
     }
 }
 
-fn text_choice(request: &ChatRequest, directive: &Directive, index: usize) -> Choice {
+fn text_choice(request: &Ask, directive: &Directive, index: usize) -> Choice {
     let mut pieces = match directive.size {
         Some(size) => sized(size),
         None => words(request, directive.words.unwrap_or(WORDS_DEFAULT), index),
@@ -126,36 +149,43 @@ fn text_choice(request: &ChatRequest, directive: &Directive, index: usize) -> Ch
     if directive.invalid_utf8 {
         pieces.push(INVALID_UTF8_MARK.to_owned());
     }
-    let limited = request.tokens_max().is_some_and(|max| max < pieces.len());
-    pieces.truncate(request.tokens_max().unwrap_or(usize::MAX));
-    let finish = if limited { "length" } else { "stop" };
+    let limited = request.tokens_max.is_some_and(|max| max < pieces.len());
+    pieces.truncate(request.tokens_max.unwrap_or(usize::MAX));
     Choice {
+        reasoning: reasoning(directive),
         pieces,
         tool_calls: Vec::new(),
-        finish: directive.finish.clone().unwrap_or_else(|| finish.to_owned()),
-        logprobs: request.logprobs.unwrap_or(false),
+        finish: if limited { "length" } else { "stop" },
+        finish_told: directive.finish.clone(),
+        logprobs: request.logprobs,
     }
 }
 
-fn tool_choice(called: &[&Function], directive: &Directive, call: u64, index: usize) -> Choice {
+fn tool_choice(called: &[Function], directive: &Directive, call: u64, index: usize) -> Choice {
     let tool_calls = called.iter().enumerate().map(|(at, function)| ToolCall {
         id: format!("call_{call}_{index}_{at}"),
         name: function.name.clone(),
         arguments: arguments(function.parameters.as_ref()),
     });
     Choice {
+        reasoning: reasoning(directive),
         pieces: Vec::new(),
         tool_calls: tool_calls.collect(),
-        finish: directive.finish.clone().unwrap_or_else(|| "tool_calls".to_owned()),
+        finish: "tool_calls",
+        finish_told: directive.finish.clone(),
         logprobs: false,
     }
 }
 
+fn reasoning(directive: &Directive) -> Vec<String> {
+    (0..directive.reasoning).map(|at| format!("Thought {at}. ")).collect()
+}
+
 /// A digest of the conversation, and words that follow from it.
-fn words(request: &ChatRequest, count: usize, index: usize) -> Vec<String> {
+fn words(request: &Ask, count: usize, index: usize) -> Vec<String> {
     let mut hasher = Sha256::new();
     hasher.update(request.model.as_bytes());
-    hasher.update(request.prompt().as_bytes());
+    hasher.update(request.prompt.as_bytes());
     hasher.update(index.to_string().as_bytes());
     let digest = hasher.finalize();
     let name: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
@@ -196,23 +226,16 @@ fn arguments(schema: Option<&Value>) -> String {
 fn dated(model: &str) -> String {
     match model {
         "gpt-4o" => "gpt-4o-2024-08-06".to_owned(),
+        "claude-sonnet-4-5" => "claude-sonnet-4-5-20250929".to_owned(),
         "gpt-4o-mini" => "gpt-4o-mini-2024-07-18".to_owned(),
         other => other.to_owned(),
     }
 }
 
-fn usage(kind: UsageKind, prompt: usize, completion: usize) -> Option<Value> {
-    let of = |prompt: Value, completion: Value, total: Value| {
-        Some(json!({
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": total,
-            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
-        }))
-    };
+fn usage(kind: UsageKind, input: usize, output: usize, reasoning: usize) -> Option<Usage> {
+    let of = |input, output, total| Some(Usage { input, output, total, reasoning });
     match kind {
-        UsageKind::Good => of(json!(prompt), json!(completion), json!(prompt + completion)),
+        UsageKind::Good => of(json!(input), json!(output), json!(input + output)),
         UsageKind::Missing => None,
         UsageKind::Negative => of(json!(-1), json!(-5), json!(-6)),
         UsageKind::Text => of(json!("12"), json!("many"), json!("12abc")),
@@ -224,11 +247,11 @@ fn usage(kind: UsageKind, prompt: usize, completion: usize) -> Option<Value> {
 mod tests {
     use super::*;
 
-    fn request(body: Value) -> ChatRequest {
-        serde_json::from_value(body).unwrap()
+    fn request(body: Value) -> Ask {
+        Ask::read(Dialect::Chat, None, body.to_string().as_bytes()).unwrap()
     }
 
-    fn hello() -> ChatRequest {
+    fn hello() -> Ask {
         request(json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}))
     }
 

@@ -5,13 +5,17 @@
 
 use std::num::ParseIntError;
 
+use crate::point::{Point, percent};
+
 /// How the answer deviates from a good one. The default deviates in nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Directive {
     /// What breaks.
     pub(crate) fault: Option<Fault>,
-    /// Where to wait for `POST /release`.
-    pub(crate) hold: Option<Place>,
+    /// Where to wait for `POST /release`, in the order in which they were named.
+    pub(crate) gates: Vec<Gate>,
+    /// The recorded exchange to play instead of an answer of our own.
+    pub(crate) recording: Option<String>,
     /// The value of `Retry-After` on an error.
     pub(crate) retry_after_s: Option<u64>,
     /// The `finish_reason` of every choice.
@@ -26,12 +30,20 @@ pub(crate) struct Directive {
     pub(crate) ttfb_ms: u64,
     /// The time between two deltas, where it is not the default.
     pub(crate) delta_ms: Option<u64>,
-    /// Eight bytes at a time, with so much time between them.
+    /// A few bytes at a time, with so much time between them.
     pub(crate) drip_ms: Option<u64>,
+    /// How many bytes at a time.
+    pub(crate) drip_bytes: Option<usize>,
+    /// So many words of reasoning before the content.
+    pub(crate) reasoning: usize,
+    /// What the promised length has more or less than the body.
+    pub(crate) length_off: isize,
+    /// `cache-control: no-store` on the answer.
+    pub(crate) no_store: bool,
     /// What `usage` holds.
     pub(crate) usage: UsageKind,
     /// A byte of the content that is no UTF-8.
-    pub invalid_utf8: bool,
+    pub(crate) invalid_utf8: bool,
     /// The body compressed, although nobody asked for it.
     pub(crate) gzip: bool,
     /// Headers that only the gateway may set.
@@ -51,8 +63,14 @@ pub(crate) enum Fault {
     CutAfter(usize),
     /// The connection is reset after so many bytes of the body.
     CutAfterBytes(usize),
-    /// A stream ends cleanly without `[DONE]`.
+    /// The connection is reset after so many hundredths of the body.
+    CutAt(usize),
+    /// A stream ends cleanly without its last event: `[DONE]` or its kin.
     NoDone,
+    /// A stream ends cleanly after so many events.
+    EndAfter(usize),
+    /// The body ends cleanly after so many hundredths; a JSON body says so in its length.
+    TruncateAt(usize),
     /// The body ends cleanly after so many bytes; a JSON body says so in its length.
     Truncate(usize),
     /// The same without a length.
@@ -60,18 +78,18 @@ pub(crate) enum Fault {
     /// 200, and then an error inside the body.
     ErrorEvent,
     /// Nothing, or no more, is ever sent.
-    Hang(Place),
+    Hang(Point),
     /// 200 with an HTML page.
     Html,
 }
 
-/// A moment in an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Before its headers.
-    Headers,
-    /// In the middle of its body.
-    Body,
+/// A point where an answer waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gate {
+    /// Its name; without one, only a release of all lets go.
+    pub(crate) name: Option<String>,
+    /// Where.
+    pub(crate) point: Point,
 }
 
 /// What `usage` holds.
@@ -138,13 +156,18 @@ impl Directive {
             "reset" => self.fault = Some(Fault::Reset),
             "cut_after" => self.fault = Some(Fault::CutAfter(number(value)?)),
             "cut_after_bytes" => self.fault = Some(Fault::CutAfterBytes(number(value)?)),
+            "cut_at" => self.fault = Some(Fault::CutAt(percent(value)?)),
             "no_done" => self.fault = Some(Fault::NoDone),
+            "end_after" => self.fault = Some(Fault::EndAfter(number(value)?)),
+            "truncate_at" => self.fault = Some(Fault::TruncateAt(percent(value)?)),
             "truncate" => self.fault = Some(Fault::Truncate(number(value)?)),
             "truncate_chunked" => self.fault = Some(Fault::TruncateChunked(number(value)?)),
             "error_event" => self.fault = Some(Fault::ErrorEvent),
             "html" => self.fault = Some(Fault::Html),
-            "hang" => self.fault = Some(Fault::Hang(place(value)?)),
-            "hold" => self.hold = Some(place(value)?),
+            "hang" => self.fault = Some(Fault::Hang(Point::read(value)?)),
+            "hold" => self.gates.push(Gate { name: None, point: Point::read(value)? }),
+            "gate" => self.gates.push(gate(value)?),
+            "recording" => self.recording = Some(value.to_owned()),
             "retry_after" => self.retry_after_s = Some(number(value)?),
             "finish" => self.finish = Some(value.to_owned()),
             "content_type" => self.content_type = Some(value.to_owned()),
@@ -153,6 +176,10 @@ impl Directive {
             "ttfb_ms" => self.ttfb_ms = number(value)?,
             "delta_ms" => self.delta_ms = Some(number(value)?),
             "drip_ms" => self.drip_ms = Some(number(value)?),
+            "drip_bytes" => self.drip_bytes = Some(number(value)?),
+            "reasoning" => self.reasoning = number(value)?,
+            "length" => self.length_off = number(value)?,
+            "no_store" => self.no_store = true,
             "usage" => self.usage = usage(value)?,
             "invalid_utf8" => self.invalid_utf8 = true,
             "gzip" => self.gzip = true,
@@ -168,16 +195,36 @@ impl Directive {
     pub(crate) fn outcome(&self) -> String {
         match self.fault {
             Some(Fault::Status(status)) => format!("status_{status}"),
-            Some(Fault::Reset | Fault::CutAfter(_) | Fault::CutAfterBytes(_)) => "cut".to_owned(),
-            Some(Fault::NoDone | Fault::Truncate(_) | Fault::TruncateChunked(_)) => {
-                "truncated".to_owned()
+            Some(Fault::Reset | Fault::CutAfter(_) | Fault::CutAfterBytes(_) | Fault::CutAt(_)) => {
+                "cut".to_owned()
             }
+            Some(
+                Fault::NoDone
+                | Fault::EndAfter(_)
+                | Fault::Truncate(_)
+                | Fault::TruncateAt(_)
+                | Fault::TruncateChunked(_),
+            ) => "truncated".to_owned(),
             Some(Fault::ErrorEvent) => "error_event".to_owned(),
             Some(Fault::Hang(_)) => "hang".to_owned(),
             Some(Fault::Html) => "html".to_owned(),
             None => "ok".to_owned(),
         }
     }
+}
+
+/// A prompt without its directives: the name under which its calls are counted.
+#[must_use]
+pub(crate) fn plain(prompt: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = prompt;
+    while let Some((before, after)) = rest.split_once(OPEN) {
+        let Some((_, behind)) = after.split_once(CLOSE) else { break };
+        plain.push_str(before);
+        rest = behind;
+    }
+    plain.push_str(rest);
+    plain.trim().to_owned()
 }
 
 fn number<T>(value: &str) -> Result<T, BadDirective>
@@ -187,12 +234,13 @@ where
     value.parse().map_err(|problem| BadDirective(format!("'{value}': {problem}")))
 }
 
-fn place(value: &str) -> Result<Place, BadDirective> {
-    match value {
-        "" | "headers" => Ok(Place::Headers),
-        "body" => Ok(Place::Body),
-        _ => Err(BadDirective(format!("'{value}' is neither 'headers' nor 'body'"))),
+/// Reads `name` or `name@point`.
+fn gate(value: &str) -> Result<Gate, BadDirective> {
+    let (name, point) = value.split_once('@').unwrap_or((value, ""));
+    if name.is_empty() {
+        return Err(BadDirective("a gate needs a name; 'hold' is one without".to_owned()));
     }
+    Ok(Gate { name: Some(name.to_owned()), point: Point::read(point)? })
 }
 
 fn usage(value: &str) -> Result<UsageKind, BadDirective> {
@@ -226,14 +274,27 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_the_headers_unless_it_is_named() {
-        for (text, place) in [
-            ("[[fake: hold]]", Place::Headers),
-            ("[[fake: hold=headers]]", Place::Headers),
-            ("[[fake: hold=body]]", Place::Body),
+    fn a_gate_has_a_name_and_a_point() {
+        let unnamed = |point| Gate { name: None, point };
+        let named = |point| Gate { name: Some("a".to_owned()), point };
+        for (text, gates) in [
+            ("[[fake: hold]]", vec![unnamed(Point::Head)]),
+            ("[[fake: hold=headers]]", vec![unnamed(Point::Head)]),
+            ("[[fake: hold=body]]", vec![unnamed(Point::Percent(50))]),
+            ("[[fake: gate=a]]", vec![named(Point::Head)]),
+            (
+                "[[fake: gate=a@event:2, gate=a@40%]]",
+                vec![named(Point::Event(2)), named(Point::Percent(40))],
+            ),
         ] {
-            assert_eq!(Directive::in_prompt(text).unwrap().hold, Some(place), "{text}");
+            assert_eq!(Directive::in_prompt(text).unwrap().gates, gates, "{text}");
         }
+    }
+
+    #[test]
+    fn a_prompt_has_a_name_without_its_directives() {
+        assert_eq!(plain(" Hi [[fake: hold]] there [[fake:forge]]"), "Hi  there");
+        assert_eq!(plain("Hi [[fake: hold"), "Hi [[fake: hold");
     }
 
     #[test]
@@ -243,6 +304,8 @@ mod tests {
             "[[fake: status=many]]",
             "[[fake: status=70000]]",
             "[[fake: hold=middle]]",
+            "[[fake: gate=@head]]",
+            "[[fake: cut_at=3]]",
             "[[fake: usage=odd]]",
             "[[fake: status=500",
         ] {

@@ -8,6 +8,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 const REQUESTS_KEPT: usize = 1000;
+/// Prompts are told apart by so many of their characters, and counted up to so many of them.
+const PROMPT_CHARS: usize = 200;
+const PROMPTS_KEPT: usize = 10_000;
 
 /// The journal, shared by all connections.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +39,47 @@ pub(crate) struct Calls {
     pub(crate) by_path: BTreeMap<String, u64>,
     /// By how they ended.
     pub(crate) by_outcome: BTreeMap<String, u64>,
+    /// By the credential that they came with.
+    pub(crate) by_key: BTreeMap<String, u64>,
+    /// By their prompt without its directives.
+    pub(crate) by_prompt: BTreeMap<String, OfPrompt>,
+    /// Those not ended yet, by number.
+    pub(crate) running: BTreeMap<u64, Running>,
+}
+
+/// The calls with one prompt.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct OfPrompt {
+    /// All of them.
+    pub(crate) total: u64,
+    /// Those not ended yet.
+    pub(crate) open: u64,
+    /// By how they ended.
+    pub(crate) by_outcome: BTreeMap<String, u64>,
+}
+
+/// How far a call is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Running {
+    /// Its prompt without its directives.
+    pub(crate) prompt: String,
+    /// How many events have been sent.
+    pub(crate) events: u64,
+    /// How many bytes of the body have been sent.
+    pub(crate) bytes: usize,
+    /// Whether it waits for a release.
+    pub(crate) waits: bool,
+    /// The gate at which it waits, where that has a name.
+    pub(crate) gate: Option<String>,
+}
+
+/// What the journal wants to know of a call, beside its head and its bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Topic<'a> {
+    /// The model that it asks for.
+    pub(crate) model: Option<&'a str>,
+    /// Its prompt without its directives.
+    pub(crate) prompt: &'a str,
 }
 
 /// One request as it arrived.
@@ -52,15 +96,20 @@ pub(crate) struct Request {
     /// How long its body was.
     pub(crate) body_bytes: usize,
     /// Which body it was.
-    pub body_sha256: String,
+    pub(crate) body_sha256: String,
 }
 
 /// The duty to say how one call ended. Dropped without a word, the client has left.
 #[derive(Debug)]
 pub(crate) struct Open {
     journal: Journal,
+    call: u64,
     ended: bool,
 }
+
+/// Counts one that waits, for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Waiting<'a>(&'a Open);
 
 // === impl Journal ===
 
@@ -75,23 +124,32 @@ impl Journal {
         &self,
         parts: &http::request::Parts,
         body: &[u8],
-        model: Option<&str>,
+        topic: Topic<'_>,
     ) -> (u64, Open) {
         let path = parts.uri.path().to_owned();
+        let prompt: String = topic.prompt.chars().take(PROMPT_CHARS).collect();
         let mut pages = self.pages();
         pages.last_call += 1;
         let call = pages.last_call;
         pages.calls.total += 1;
         pages.calls.open += 1;
         *pages.calls.by_path.entry(path).or_default() += 1;
-        if let Some(model) = model {
+        if let Some(model) = topic.model {
             *pages.calls.by_model.entry(model.to_owned()).or_default() += 1;
         }
+        if let Some(key) = credential(&parts.headers) {
+            *pages.calls.by_key.entry(key).or_default() += 1;
+        }
+        if let Some(of_prompt) = pages.calls.of_prompt(&prompt) {
+            of_prompt.total += 1;
+            of_prompt.open += 1;
+        }
+        pages.calls.running.insert(call, Running { prompt, ..Running::default() });
         if pages.requests.len() == REQUESTS_KEPT {
             pages.requests.pop_front();
         }
         pages.requests.push_back(Request::new(call, &parts.method, parts, body));
-        (call, Open { journal: self.clone(), ended: false })
+        (call, Open { journal: self.clone(), call, ended: false })
     }
 
     /// The counts.
@@ -109,15 +167,19 @@ impl Journal {
     /// Forgets all that has ended. Call numbers go on.
     pub(crate) fn reset(&self) {
         let mut pages = self.pages();
-        let (open, held) = (pages.calls.open, pages.calls.held);
-        pages.calls = Calls { open, held, ..Calls::default() };
+        let old = std::mem::take(&mut pages.calls);
+        let Calls { open, held, running, .. } = old;
+        pages.calls = Calls { open, held, running, ..Calls::default() };
         pages.requests.clear();
     }
+}
 
-    /// One more, or one less, waits for the release.
-    pub(crate) fn held(&self, waits: bool) {
-        let held = &mut self.pages().calls.held;
-        *held = if waits { held.saturating_add(1) } else { held.saturating_sub(1) };
+// === impl Calls ===
+
+impl Calls {
+    fn of_prompt(&mut self, prompt: &str) -> Option<&mut OfPrompt> {
+        let known = self.by_prompt.contains_key(prompt) || self.by_prompt.len() < PROMPTS_KEPT;
+        (known && !prompt.is_empty()).then(|| self.by_prompt.entry(prompt.to_owned()).or_default())
     }
 }
 
@@ -130,10 +192,49 @@ impl Open {
         self.count(outcome);
     }
 
+    /// Says that so much more of the body was sent.
+    pub(crate) fn sent(&self, bytes: usize, ends_event: bool) {
+        if let Some(running) = self.journal.pages().calls.running.get_mut(&self.call) {
+            running.bytes += bytes;
+            running.events += u64::from(ends_event);
+        }
+    }
+
+    /// Says that the call waits, at a gate or without one.
+    #[must_use]
+    pub(crate) fn waits(&self, gate: Option<&str>) -> Waiting<'_> {
+        let mut pages = self.journal.pages();
+        pages.calls.held += 1;
+        if let Some(running) = pages.calls.running.get_mut(&self.call) {
+            running.waits = true;
+            running.gate = gate.map(str::to_owned);
+        }
+        Waiting(self)
+    }
+
     fn count(&self, outcome: &str) {
         let mut pages = self.journal.pages();
-        pages.calls.open = pages.calls.open.saturating_sub(1);
-        *pages.calls.by_outcome.entry(outcome.to_owned()).or_default() += 1;
+        let calls = &mut pages.calls;
+        calls.open = calls.open.saturating_sub(1);
+        *calls.by_outcome.entry(outcome.to_owned()).or_default() += 1;
+        let Some(running) = calls.running.remove(&self.call) else { return };
+        if let Some(of_prompt) = calls.of_prompt(&running.prompt) {
+            of_prompt.open = of_prompt.open.saturating_sub(1);
+            *of_prompt.by_outcome.entry(outcome.to_owned()).or_default() += 1;
+        }
+    }
+}
+
+// === impl Waiting ===
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut pages = self.0.journal.pages();
+        pages.calls.held = pages.calls.held.saturating_sub(1);
+        if let Some(running) = pages.calls.running.get_mut(&self.0.call) {
+            running.waits = false;
+            running.gate = None;
+        }
     }
 }
 
@@ -160,6 +261,14 @@ impl Request {
     }
 }
 
+/// The credential of a request, wherever a dialect has it.
+#[must_use]
+pub(crate) fn credential(headers: &HeaderMap) -> Option<String> {
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.to_owned());
+    let bearer = text("authorization").map(|value| value.trim_start_matches("Bearer ").to_owned());
+    bearer.or_else(|| text("x-api-key")).or_else(|| text("api-key"))
+}
+
 fn lossy(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
@@ -173,25 +282,56 @@ mod tests {
         http::Request::post("/v1/x").body(()).unwrap().into_parts().0
     }
 
+    fn enter(journal: &Journal, prompt: &str) -> (u64, Open) {
+        journal.enter(&parts(), b"", Topic { model: Some("m"), prompt })
+    }
+
     #[test]
     fn a_call_dropped_without_a_word_was_left_by_its_client() {
         let journal = Journal::default();
-        let (_, open) = journal.enter(&parts(), b"", Some("m"));
+        let (_, open) = enter(&journal, "hello");
         assert_eq!(journal.calls().open, 1);
         drop(open);
         assert_eq!(journal.calls().open, 0);
         assert_eq!(journal.calls().by_outcome.get("client_left"), Some(&1));
+        assert_eq!(journal.calls().by_prompt["hello"].by_outcome["client_left"], 1);
     }
 
     #[test]
     fn numbers_go_on_after_a_reset() {
         let journal = Journal::default();
-        let (first, open) = journal.enter(&parts(), b"", None);
+        let (first, open) = enter(&journal, "");
         open.end("ok");
         journal.reset();
-        let (second, open) = journal.enter(&parts(), b"", None);
+        let (second, open) = enter(&journal, "");
         open.end("ok");
         assert!(second > first);
         assert_eq!(journal.calls().total, 1);
+    }
+
+    #[test]
+    fn a_running_call_says_how_far_it_is_and_where_it_waits() {
+        let journal = Journal::default();
+        let (call, open) = enter(&journal, "hello");
+        open.sent(10, false);
+        open.sent(5, true);
+        let waiting = open.waits(Some("a"));
+        let running = journal.calls().running[&call].clone();
+        assert_eq!((running.events, running.bytes, running.waits), (1, 15, true));
+        assert_eq!((running.gate.as_deref(), journal.calls().held), (Some("a"), 1));
+        drop(waiting);
+        assert_eq!((journal.calls().running[&call].waits, journal.calls().held), (false, 0));
+        open.end("ok");
+        assert!(journal.calls().running.is_empty());
+    }
+
+    #[test]
+    fn a_credential_is_found_in_the_header_of_each_dialect() {
+        for (name, value) in
+            [("authorization", "Bearer made-up"), ("x-api-key", "made-up"), ("api-key", "made-up")]
+        {
+            let request = http::Request::get("/").header(name, value).body(()).unwrap();
+            assert_eq!(credential(request.headers()).as_deref(), Some("made-up"), "{name}");
+        }
     }
 }

@@ -1,8 +1,9 @@
-//! A provider that speaks OpenAI chat completions, counts its calls, and breaks on demand. For tests and
+//! A provider that speaks the dialects of OpenAI and Anthropic, counts its calls, and breaks on demand. For tests and
 //! the quickstart; it checks nothing that a real provider would bill for. `README.md` has what it understands.
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -17,18 +18,22 @@ use crate::socket::{Ending, Socket};
 
 mod answer;
 mod clock;
+mod dialect;
 mod directive;
+mod gates;
 mod gzip;
 mod journal;
 mod plan;
 mod play;
+mod point;
+mod recordings;
 mod render;
 mod request;
 mod script;
 mod server;
 mod socket;
 
-/// A provider that speaks OpenAI chat completions, and every way to break, on demand.
+/// A provider that speaks the dialects of OpenAI and Anthropic, and every way to break, on demand.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -41,14 +46,19 @@ struct Args {
     /// The only API key to let in; without it, anybody is.
     #[arg(long)]
     api_key: Option<String>,
+    /// A folder of recorded exchanges to play back by name; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    recordings: Vec<PathBuf>,
 }
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let args = Args::parse();
+    let pace = Duration::from_millis(args.delta_ms);
+    let fake = Fake::new(pace, args.api_key, &args.recordings)?;
     let listener = TcpListener::bind(args.listen).await?;
     writeln!(std::io::stdout(), r#"{{"listening":"{}"}}"#, listener.local_addr()?)?;
-    let fake = Fake::new(Duration::from_millis(args.delta_ms), args.api_key);
+
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     loop {

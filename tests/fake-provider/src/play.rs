@@ -1,16 +1,16 @@
-//! Performs a plan: the headers, then the body at its pace, then the end it shall have.
+//! Performs a plan: the head, then the body at its pace, then the end it shall have.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Frame;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::journal::{Journal, Open};
+use crate::gates::Gates;
+use crate::journal::Open;
 use crate::plan::{Before, End, Never, Plan, Step};
 use crate::socket::Ending;
 
@@ -25,10 +25,8 @@ pub(crate) struct Played(mpsc::Receiver<Result<Bytes, Cut>>);
 /// What a performance needs beside its plan.
 #[derive(Clone, Debug)]
 pub(crate) struct Stage {
-    /// Where the held are counted.
-    pub(crate) journal: Journal,
-    /// Wakes all that are held.
-    pub(crate) release: Arc<Notify>,
+    /// Where it waits.
+    pub(crate) gates: Gates,
     /// How the connection shall end.
     pub(crate) ending: Ending,
 }
@@ -47,11 +45,11 @@ impl std::error::Error for Cut {}
 // === impl Stage ===
 
 impl Stage {
-    /// Waits as the plan says before its headers.
+    /// Waits as the plan says before its head.
     ///
     /// # Errors
     /// Where the connection shall be reset instead.
-    pub(crate) async fn before_headers(&self, before: Before) -> Result<(), Cut> {
+    pub(crate) async fn before_head(&self, before: &Before, open: &Open) -> Result<(), Cut> {
         sleep(before.wait).await;
         match before.never {
             Some(Never::Hang) => std::future::pending().await,
@@ -61,8 +59,8 @@ impl Stage {
             }
             None => {}
         }
-        if before.hold {
-            self.hold().await;
+        for gate in &before.gates {
+            self.wait(gate.as_deref(), open).await;
         }
         Ok(())
     }
@@ -72,7 +70,7 @@ impl Stage {
     pub(crate) fn body(self, plan: Plan, open: Open, outcome: String) -> Played {
         let (frames, body) = mpsc::channel(1);
         tokio::spawn(async move {
-            if self.send(plan, &frames).await.is_some() {
+            if self.send(plan, &frames, &open).await.is_some() {
                 open.end(&outcome);
             }
         });
@@ -80,7 +78,12 @@ impl Stage {
     }
 
     /// `None` where the client left.
-    async fn send(&self, plan: Plan, frames: &mpsc::Sender<Result<Bytes, Cut>>) -> Option<()> {
+    async fn send(
+        &self,
+        plan: Plan,
+        frames: &mpsc::Sender<Result<Bytes, Cut>>,
+        open: &Open,
+    ) -> Option<()> {
         // An interval of nothing is refused; what has no pace is not slowed down by the shortest one.
         let paced = !plan.pace.is_zero() && plan.steps.len() > 1;
         let mut pace = interval(plan.pace.max(Duration::from_millis(1)));
@@ -91,10 +94,13 @@ impl Stage {
                     if paced {
                         pace.tick().await;
                     }
+                    let ends_event = bytes.ends_with(b"\n\n") || bytes.ends_with(b"\r\n\r\n");
+                    let length = bytes.len();
                     frames.send(Ok(bytes)).await.ok()?;
+                    open.sent(length, ends_event);
                 }
-                Step::Hold => tokio::select! {
-                    () = self.hold() => {}
+                Step::Wait(gate) => tokio::select! {
+                    () = self.wait(gate.as_deref(), open) => {}
                     () = frames.closed() => return None,
                 },
             }
@@ -113,26 +119,10 @@ impl Stage {
         }
     }
 
-    async fn hold(&self) {
-        let held = Held::new(self.journal.clone());
-        self.release.notified().await;
-        drop(held);
-    }
-}
-
-/// Counts one that is held, for as long as it lives.
-struct Held(Journal);
-
-impl Held {
-    fn new(journal: Journal) -> Self {
-        journal.held(true);
-        Self(journal)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.held(false);
+    async fn wait(&self, gate: Option<&str>, open: &Open) {
+        let waiting = open.waits(gate);
+        self.gates.wait(gate).await;
+        drop(waiting);
     }
 }
 
