@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// The Unix socket for gateways. The admin socket is beside it, with `.admin` behind its name.
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: PathBuf,
-    /// Where gateway keys are kept (`keys.db`).
+    /// Where gateway keys (`keys.db`) and generations (`generations.db`) are kept.
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: PathBuf,
     /// Where /health and /metrics are served, or `none`.

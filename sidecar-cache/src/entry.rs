@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! magic "kte1" · version u16 · header length u32 · header · body · MAC (32 bytes)
-//! header: gates in full · check hash · token · created · fresh_until · shape · usage · served_by · body length
+//! header: gates in full · check hash · generations · token · created · fresh_until · shape · usage · served_by
+//!         · body length
 //! ```
 //!
 //! The MAC is a keyed BLAKE3 over everything before it, under a key of the organization. Whoever reads
@@ -20,10 +21,11 @@ use kt_contract::time::UnixMillis;
 use kt_providers::{Recorded, Usage};
 
 use crate::flight::Token;
+use crate::generation::Vector;
 use codec::{Reader, Writer};
 
 const MAGIC: [u8; 4] = *b"kte1";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const MAC_BYTES: usize = 32;
 /// Magic, version, header length.
 const PREFIX_BYTES: usize = 10;
@@ -46,6 +48,8 @@ pub struct Header {
     pub gates: Gates,
     /// The independent hash of gates and request.
     pub check: CheckHash,
+    /// The generations of its tags when its lease was acquired.
+    pub generations: Vector,
     /// The lease under which it was filled.
     pub token: Token,
     /// When it was filled, for people: expiry is the store's.

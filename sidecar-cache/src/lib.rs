@@ -4,13 +4,15 @@
 //! [`http`] turns bytes into messages and refusals into statuses; [`service`] holds the use cases;
 //! [`store`] keeps things. Beside them stand pure modules, where time and randomness are arguments: which
 //! request leads ([`flight`]), who may take the lane ([`ticket`]), what an entry is ([`entry`]) and how long
-//! it lives ([`freshness`]), what an upstream answer means ([`attempt`]).
+//! it lives ([`freshness`]), what an
+//! invalidation voids ([`generation`]), what an upstream answer means ([`attempt`]).
 
 pub mod attempt;
 pub mod clock;
 pub mod entry;
 pub mod flight;
 pub mod freshness;
+pub mod generation;
 pub mod http;
 pub mod metrics;
 pub mod random;

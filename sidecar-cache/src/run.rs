@@ -8,11 +8,12 @@ use sidecar_cache::http::closing::Closing;
 use sidecar_cache::http::egress::Egress;
 use sidecar_cache::http::serve;
 use sidecar_cache::http::socket::{Claim, Listening, with_ending};
+use sidecar_cache::service::generations::Generations;
 use sidecar_cache::service::reload::Watched;
 use sidecar_cache::service::upstream::Timeouts;
 use sidecar_cache::service::{Parts, Sidecar};
 use sidecar_cache::store::memory::MemoryEntries;
-use sidecar_cache::store::sqlite::SqliteKeys;
+use sidecar_cache::store::sqlite::{SqliteGenerations, SqliteKeys};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -48,10 +49,12 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         tracing::info!(?tier, "local: this sidecar belongs to one gateway and shares nothing");
     }
     let clock = Clock::start();
+    let generations = Arc::new(SqliteGenerations::open(&args.data_dir).map_err(one)?);
     let sidecar = Sidecar::new(Parts {
         clock,
         entries: Arc::new(MemoryEntries::new(clock, settings.memory)),
         settings,
+        generations: Generations::load(generations).await.map_err(one)?,
         keys: Arc::new(SqliteKeys::open(&args.data_dir).map_err(one)?),
         upstream: Arc::new(Egress::default()),
         timeouts: Timeouts::default(),

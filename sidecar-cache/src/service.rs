@@ -10,6 +10,7 @@ pub mod exchange;
 pub mod explain;
 pub mod feed;
 pub mod gateways;
+pub mod generations;
 pub mod keys;
 pub mod lane;
 mod lease;
@@ -38,6 +39,7 @@ use callers::Callers;
 use drain::Drain;
 use feed::Feed;
 use gateways::Gateways;
+use generations::Generations;
 use settings::Settings;
 use upstream::{Timeouts, Upstream};
 
@@ -65,6 +67,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Where entries are.
     pub entries: Arc<dyn EntryStore>,
+    /// What has been invalidated.
+    pub generations: Generations,
     /// Where keys are.
     pub keys: Arc<dyn PrincipalStore>,
     /// The way to providers.
@@ -81,7 +85,7 @@ impl Sidecar {
     /// # Errors
     /// Where there is no randomness for the epoch.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
-        let Parts { clock, settings, entries, keys, upstream, timeouts } = parts;
+        let Parts { clock, settings, entries, generations, keys, upstream, timeouts } = parts;
         let metrics = Arc::new(Metrics::default());
         Ok(Arc::new(Self {
             clock,
@@ -90,7 +94,7 @@ impl Sidecar {
             gateways: Gateways::default(),
             callers: Callers::new(Arc::clone(&keys)),
             keys,
-            cache: Cache::new(entries, metrics),
+            cache: Cache::new(entries, generations, metrics),
             flights: Arc::new(Mutex::new(Flights::new(Epoch(
                 u64::from_be_bytes(random::bytes()?),
             )))),

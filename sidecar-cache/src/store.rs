@@ -15,6 +15,8 @@ use kt_contract::key::CacheKey;
 use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::time::{Millis, UnixMillis};
 
+use crate::generation::{Generation, Tag};
+
 /// The answer of a store. Boxed, so that the configuration can choose the store at run time.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
@@ -146,4 +148,14 @@ pub trait PrincipalStore: Send + Sync {
 
     /// All keys, oldest first.
     fn list(&self) -> Answer<'_, Vec<KeyRecord>>;
+}
+
+/// Generations of tags, durably. Who reads entries has them in memory; this is what a start begins with.
+pub trait GenerationStore: Send + Sync {
+    /// Gives a tag of an organization a generation that nothing has had before. Durable when answered.
+    fn bump(&self, org: String, tag: Tag) -> Answer<'_, Generation>;
+
+    /// The generation of every tag that was given one, oldest first; an organization's own covers those
+    /// before it.
+    fn all(&self) -> Answer<'_, Vec<(String, Tag, Generation)>>;
 }

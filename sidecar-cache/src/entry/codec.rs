@@ -11,6 +11,7 @@ use kt_providers::{Recorded, Usage};
 
 use super::Header;
 use crate::flight::{Epoch, Token};
+use crate::generation::{Generation, Vector};
 
 pub(super) struct Writer(Vec<u8>);
 
@@ -21,9 +22,20 @@ pub(super) struct Reader<'a>(&'a [u8]);
 impl Header {
     pub(super) fn write(&self, out: &mut Writer) {
         // Destructured, so that a new field does not compile until it is written.
-        let Self { gates, check, token, created, fresh_until, recorded, usage, served_by } = self;
+        let Self {
+            gates,
+            check,
+            generations,
+            token,
+            created,
+            fresh_until,
+            recorded,
+            usage,
+            served_by,
+        } = self;
         write_gates(gates, out);
         out.digest(&check.0);
+        out.numbers(generations);
         out.u64(token.epoch.0);
         out.u64(token.counter);
         out.u64(created.0);
@@ -44,6 +56,7 @@ impl Header {
         Some(Self {
             gates: read_gates(from)?,
             check: CheckHash(from.digest()?),
+            generations: from.numbers()?,
             token: Token { epoch: Epoch(from.u64()?), counter: from.u64()? },
             created: UnixMillis(from.u64()?),
             fresh_until: UnixMillis(from.u64()?),
@@ -154,6 +167,13 @@ impl Writer {
         }
     }
 
+    fn numbers(&mut self, vector: &Vector) {
+        self.u32(vector.numbers().len());
+        for number in vector.numbers() {
+            self.u64(number.0);
+        }
+    }
+
     fn list(&mut self, texts: &BTreeSet<String>) {
         self.u32(texts.len());
         for text in texts {
@@ -203,6 +223,13 @@ impl<'a> Reader<'a> {
             1 => self.text().map(Some),
             _ => None,
         }
+    }
+
+    fn numbers(&mut self) -> Option<Vector> {
+        let count = self.length()?;
+        // As with texts, a false count ends with the bytes.
+        let numbers = (0..count).map(|_| self.u64().map(Generation)).collect::<Option<Vec<_>>>()?;
+        Some(Vector::from_numbers(numbers))
     }
 
     fn list(&mut self) -> Option<BTreeSet<String>> {

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::flight::Epoch;
+use crate::generation::Generation;
 
 fn gates() -> Gates {
     Gates {
@@ -31,6 +32,7 @@ fn header() -> Header {
     Header {
         gates: gates(),
         check: CheckHash(Digest([6; 32])),
+        generations: Vector::from_numbers([0, 3, 0, 9].map(Generation).into()),
         token: Token { epoch: Epoch(7), counter: 8 },
         created: UnixMillis(9),
         fresh_until: UnixMillis(10),

@@ -10,9 +10,11 @@ use kt_contract::key::{CheckHash, OrgKeys};
 use kt_contract::outcome::Reason;
 use kt_contract::time::{Millis, UnixMillis};
 
+use super::generations::Generations;
 use crate::entry::{Corrupt, Entry, Header, Mismatch};
 use crate::flight::LEASE_TTL;
 use crate::freshness::lifetime;
+use crate::generation::Vector;
 use crate::metrics::Metrics;
 use crate::store::{Address, Bounds, EntryStore, Found, Held, Lookup, StoreError};
 
@@ -26,6 +28,7 @@ const _: () = assert!(FILL_TIMEOUT.as_millis() < LEASE_TTL.0 as u128);
 /// The entries of all organizations.
 pub struct Cache {
     entries: Arc<dyn EntryStore>,
+    generations: Generations,
     metrics: Arc<Metrics>,
 }
 
@@ -66,6 +69,16 @@ pub enum Looked {
     Miss(Reason),
 }
 
+/// The answer to a fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Filled {
+    /// It is stored.
+    Stored,
+    /// It was invalidated while it was made, and is not stored.
+    Invalidated,
+}
+
 /// An entry that its reader may be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hit {
@@ -82,11 +95,15 @@ pub struct Hit {
 impl Cache {
     /// A cache over `entries`.
     #[must_use]
-    pub fn new(entries: Arc<dyn EntryStore>, metrics: Arc<Metrics>) -> Self {
-        Self { entries, metrics }
+    pub fn new(
+        entries: Arc<dyn EntryStore>,
+        generations: Generations,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { entries, generations, metrics }
     }
 
-    /// Looks an entry up and verifies all of it: MAC, gates in full, check hash.
+    /// Looks an entry up and verifies all of it: MAC, gates in full, check hash, generations.
     pub async fn lookup(&self, wanted: Wanted<'_>) -> Looked {
         match self.entries.lookup(wanted.at).await {
             Ok(Lookup::Found(found)) => self.verified(wanted, found).await,
@@ -116,18 +133,35 @@ impl Cache {
         !self.others(request, keys).await.is_empty()
     }
 
-    /// Stores an answer for its lifetime.
+    /// What has been invalidated.
+    #[must_use]
+    pub const fn generations(&self) -> &Generations {
+        &self.generations
+    }
+
+    /// The generations of an entry's tags: to be taken when its lease is acquired, before anybody is called.
+    #[must_use]
+    pub fn vector(&self, wanted: Wanted<'_>) -> Vector {
+        self.generations.vector(wanted.gates, &wanted.at.key)
+    }
+
+    /// Stores an answer for its lifetime, unless it was invalidated while it was made. An invalidation that
+    /// comes between this look and the store's work is found by whoever reads.
     ///
     /// # Errors
     /// Where the store did not take it, or not in time.
-    pub async fn fill(&self, filling: Filling<'_>) -> Result<(), StoreError> {
+    pub async fn fill(&self, filling: Filling<'_>) -> Result<Filled, StoreError> {
         let Filling { keys, at, header, body, ttl } = filling;
+        if !self.generations.is_current(&header.gates, &at.key, &header.generations) {
+            return Ok(Filled::Invalidated);
+        }
         let fresh = lifetime(ttl, &at.key);
         let fresh_until = UnixMillis(header.created.0.saturating_add(fresh.0));
         let bytes = Entry::encode(&Header { fresh_until, ..header }, body, keys);
         tokio::time::timeout(FILL_TIMEOUT, self.entries.fill(at, bytes, fresh))
             .await
-            .map_err(|_| StoreError::Transient("took too long".to_owned()))?
+            .map_err(|_| StoreError::Transient("took too long".to_owned()))??;
+        Ok(Filled::Stored)
     }
 
     /// Changes the bounds of the store.
@@ -151,10 +185,15 @@ impl Cache {
                 return Looked::Miss(Reason::Corrupt);
             }
         };
-        match entry.header.verify(wanted.gates, &wanted.check) {
-            Ok(()) => Looked::Hit(Box::new(Hit { entry, age: found.age, fresh: found.fresh })),
-            Err(mismatch) => Looked::Miss(self.drop_mismatched(wanted, mismatch).await),
+        if let Err(mismatch) = entry.header.verify(wanted.gates, &wanted.check) {
+            return Looked::Miss(self.drop_mismatched(wanted, mismatch).await);
         }
+        // Behind equal gates, so that both vectors are of the same tags.
+        if entry.header.generations != self.vector(wanted) {
+            self.purge(wanted.at).await;
+            return Looked::Miss(Reason::Generation);
+        }
+        Looked::Hit(Box::new(Hit { entry, age: found.age, fresh: found.fresh }))
     }
 
     async fn drop_corrupt(&self, at: Address, corrupt: Corrupt) {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Sidecar;
 use super::admit::Grant;
-use super::cache::Filling;
+use super::cache::{Filled, Filling};
 use super::lane::{Account, Head, Refusal, Reply};
 use super::lease::Lease;
 use super::relay::{Relay, Source, Step};
@@ -21,6 +21,7 @@ use super::upstream::{Answered, Call, CallFailed};
 use crate::attempt::{self, Finished, Start, Transport, Verdict};
 use crate::entry::Header;
 use crate::flight::Held;
+use crate::generation::Vector;
 
 /// All that an attempt needs, and all that must come to an end with it.
 pub(super) struct Order {
@@ -28,6 +29,8 @@ pub(super) struct Order {
     pub(super) headers: Vec<(String, Vec<u8>)>,
     pub(super) body: Bytes,
     pub(super) cache: (Outcome, Reason),
+    /// As they were when the lease was acquired.
+    pub(super) generations: Vector,
     /// `None` where nothing will be stored.
     pub(super) lease: Option<Lease>,
     pub(super) account: Account,
@@ -195,6 +198,7 @@ impl Sidecar {
         let header = Header {
             gates: grant.gates.clone(),
             check: grant.check,
+            generations: order.generations.clone(),
             token: lease.token(),
             created: self.clock.wall(),
             fresh_until: UnixMillis(0),
@@ -209,9 +213,13 @@ impl Sidecar {
             body,
             ttl: self.feed.settings().ttl,
         };
-        if let Err(error) = self.cache.fill(filling).await {
-            tracing::warn!(%error, "fill failed");
-            return Err("store");
+        match self.cache.fill(filling).await {
+            Ok(Filled::Stored) => {}
+            Ok(Filled::Invalidated) => return Err(SUPERSEDED),
+            Err(error) => {
+                tracing::warn!(%error, "fill failed");
+                return Err("store");
+            }
         }
         if lease.fill() == Held::Superseded { Err(SUPERSEDED) } else { Ok(()) }
     }

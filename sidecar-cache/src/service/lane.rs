@@ -133,13 +133,24 @@ impl Sidecar {
                 return Err(self.ticket_refused(refused, Some(dialect), request_id));
             }
         };
+        // Before the lease: what is invalidated from now on must not be stored.
+        let generations = self.cache.vector(grant.wanted());
         let (lease, cache) = match self.entry_or_lease(&grant).await {
             Found::Entry(hit, told) => return Ok(hit_reply(&grant, account, &hit, told)),
             Found::Lease(lease, reason) => (Some(lease), (Outcome::Miss, reason)),
             Found::Nothing(outcome, reason) => (None, (outcome, reason)),
         };
         account.exchange.cached(cache.0, cache.1);
-        self.attempt(super::call::Order { grant, headers, body, cache, lease, account }).await
+        self.attempt(super::call::Order {
+            grant,
+            headers,
+            body,
+            cache,
+            generations,
+            lease,
+            account,
+        })
+        .await
     }
 
     /// The entry, or the lease to make it, or neither.

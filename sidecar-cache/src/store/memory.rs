@@ -1,6 +1,7 @@
-//! Entries in the memory of this process, lost with it. One short lock around a pure table: an operation
+//! Entries in the memory of this process, lost with it, and generations for tests. One short lock around a pure table: an operation
 //! under it is two table look-ups and a few links, and never a copy of an entry's bytes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -8,8 +9,9 @@ use kt_contract::hex::Digest;
 use kt_contract::time::Millis;
 
 use super::shelf::{Shelf, Taken};
-use super::{Address, Answer, Bounds, EntryStore, Found, Held, Lookup};
+use super::{Address, Answer, Bounds, EntryStore, Found, GenerationStore, Held, Lookup};
 use crate::clock::Clock;
+use crate::generation::{Generation, Tag};
 
 /// The backend `memory`.
 #[derive(Debug)]
@@ -81,5 +83,30 @@ impl EntryStore for MemoryEntries {
 
     fn held(&self) -> Held {
         self.shelf().held()
+    }
+}
+
+/// Generations in memory: as the durable ones, for as long as the process lives.
+#[derive(Debug, Default)]
+pub struct MemoryGenerations {
+    given: Mutex<Vec<(String, Tag, Generation)>>,
+    last: AtomicU64,
+}
+
+impl GenerationStore for MemoryGenerations {
+    fn bump(&self, org: String, tag: Tag) -> Answer<'_, Generation> {
+        Box::pin(async move {
+            let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+            let generation = Generation(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+            given.retain(|(of, other, _)| *of != org || (tag != Tag::Org && *other != tag));
+            given.push((org, tag, generation));
+            Ok(generation)
+        })
+    }
+
+    fn all(&self) -> Answer<'_, Vec<(String, Tag, Generation)>> {
+        Box::pin(
+            async move { Ok(self.given.lock().unwrap_or_else(PoisonError::into_inner).clone()) },
+        )
     }
 }

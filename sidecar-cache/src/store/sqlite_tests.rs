@@ -1,9 +1,11 @@
 //! Keys in SQLite: durable, revocable, and nothing of them but a hash.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 
 use kt_contract::hex::Digest;
 use kt_contract::principal::Principal;
+use rusqlite::Connection;
 
 use super::*;
 
@@ -91,6 +93,7 @@ async fn every_commit_waits_for_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let keys = SqliteKeys::open(folder.path()).unwrap();
     let settings: (String, i64) = keys
+        .database
         .ask(|connection| {
             Ok((
                 connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?,

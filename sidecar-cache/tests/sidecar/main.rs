@@ -7,6 +7,10 @@ mod entry_stores;
 #[cfg(test)]
 mod feed;
 #[cfg(test)]
+mod generation_stores;
+#[cfg(test)]
+mod invalidation;
+#[cfg(test)]
 mod lane;
 #[cfg(test)]
 mod sockets;

@@ -23,6 +23,7 @@ use sidecar_cache::http::closing::Closing;
 use sidecar_cache::http::egress::Egress;
 use sidecar_cache::http::serve;
 use sidecar_cache::http::socket::Listening;
+use sidecar_cache::service::generations::Generations;
 use sidecar_cache::service::upstream::Timeouts;
 use sidecar_cache::service::{Parts, Sidecar};
 use sidecar_cache::store::memory::MemoryEntries;
@@ -144,6 +145,7 @@ async fn wired() -> Wired {
         clock,
         settings: settings(),
         entries: Arc::new(MemoryEntries::new(clock, settings().memory)),
+        generations: Generations::in_memory(),
         keys: Arc::new(SqliteKeys::open(&folder.path().join("data")).unwrap()),
         upstream: Arc::new(Egress::default()),
         timeouts: Timeouts::default(),

@@ -20,6 +20,7 @@ use kt_contract::wire::admit::{AdmitRequest, Admitted};
 use kt_contract::wire::feed::{FeedRequest, GatewayIdentity, Role};
 use kt_providers::Dialect;
 use sidecar_cache::clock::Clock;
+use sidecar_cache::service::generations::Generations;
 use sidecar_cache::service::lane::{Head, Piece, Refusal, Reply};
 use sidecar_cache::service::settings::Settings;
 use sidecar_cache::service::upstream::{
@@ -128,6 +129,7 @@ pub(crate) fn group_without_gateway() -> Group {
         clock,
         settings,
         entries: Arc::clone(&entries) as Arc<dyn EntryStore>,
+        generations: Generations::in_memory(),
         keys: Arc::new(Keys::default()),
         upstream: Arc::clone(&provider) as Arc<dyn Upstream>,
         timeouts: Timeouts::default(),

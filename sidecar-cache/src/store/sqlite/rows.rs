@@ -5,11 +5,12 @@ use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::time::UnixMillis;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::database::Schema;
 use super::{KeyRecord, Revoked, StoreError};
 
-const SCHEMA_VERSION: i64 = 1;
-
-const SCHEMA: &str = "
+pub(super) const SCHEMA: Schema = Schema {
+    file: "keys.db",
+    make: "
     CREATE TABLE keys (
         key_id     TEXT PRIMARY KEY,
         hash       BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
@@ -17,22 +18,11 @@ const SCHEMA: &str = "
         created_at INTEGER NOT NULL,
         revoked_at INTEGER
     ) STRICT;
-    PRAGMA user_version = 1;
-";
+",
+    version: 1,
+};
 
 const COLUMNS: &str = "SELECT hash, principal, created_at, revoked_at FROM keys";
-
-pub(super) fn migrate(connection: &Connection) -> Result<(), StoreError> {
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
-        0_i64 => Ok(connection.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;"))?),
-        SCHEMA_VERSION => Ok(()),
-        newer => Err(StoreError::Permanent(format!(
-            "keys.db has schema version {newer}; this sidecar knows {SCHEMA_VERSION}"
-        ))),
-    }
-}
 
 pub(super) fn find(
     connection: &Connection,

@@ -1,0 +1,118 @@
+//! One database file and the thread that owns its connection: WAL, every commit on disk before it is answered,
+//! the file readable by its owner only. Callers wait for the thread without blocking theirs.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::store::{Answer, StoreError};
+
+/// How many questions may wait. Beyond it callers wait to ask.
+const WAITING_MAX: usize = 1_024;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A question and where its answer goes.
+type Question = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// What makes a database: its file, and its schema in its only version.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Schema {
+    /// The file's name within the data folder.
+    pub(super) file: &'static str,
+    /// Makes the tables, and sets `user_version` to `version`.
+    pub(super) make: &'static str,
+    pub(super) version: i64,
+}
+
+/// A database and its thread. The thread ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Database {
+    file: &'static str,
+    ask: mpsc::Sender<Question>,
+}
+
+// === impl Database ===
+
+impl Database {
+    pub(super) fn open(folder: &Path, schema: Schema) -> Result<Self, StoreError> {
+        let mut connection = prepare(folder, schema)?;
+        let (ask, mut questions) = mpsc::channel::<Question>(WAITING_MAX);
+        thread::Builder::new()
+            .name(schema.file.to_owned())
+            .spawn(move || {
+                while let Some(question) = questions.blocking_recv() {
+                    question(&mut connection);
+                }
+            })
+            .map_err(|error| StoreError::Permanent(error.to_string()))?;
+        Ok(Self { file: schema.file, ask })
+    }
+
+    pub(super) fn ask<T, F>(&self, question: F) -> Answer<'_, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            let question: Question = Box::new(move |connection| {
+                // A caller that has left does not want the answer.
+                let _ = reply.send(question(connection));
+            });
+            let gone = || StoreError::Permanent(format!("the thread of {} has ended", self.file));
+            self.ask.send(question).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?
+        })
+    }
+}
+
+fn prepare(folder: &Path, schema: Schema) -> Result<Connection, StoreError> {
+    let path = folder.join(schema.file);
+    let failed =
+        |error: std::io::Error| StoreError::Permanent(format!("{}: {error}", path.display()));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    // Made by us and not by SQLite, so that it is never readable for others; -wal and -shm follow its mode.
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
+    file.set_permissions(PermissionsExt::from_mode(0o600)).map_err(failed)?;
+    let connection = Connection::open(&path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    migrate(&connection, schema)?;
+    Ok(connection)
+}
+
+fn migrate(connection: &Connection, schema: Schema) -> Result<(), StoreError> {
+    let Schema { file, make, version } = schema;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    match connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
+        0 => Ok(connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {make} PRAGMA user_version = {version}; COMMIT;"
+        ))?),
+        found if found == version => Ok(()),
+        newer => Err(StoreError::Permanent(format!(
+            "{file} has schema version {newer}; this sidecar knows {version}"
+        ))),
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull};
+        match error.sqlite_error_code() {
+            Some(DatabaseBusy | DatabaseLocked | DiskFull) => Self::Transient(error.to_string()),
+            Some(_) | None => Self::Permanent(error.to_string()),
+        }
+    }
+}
