@@ -62,13 +62,13 @@ def environment():
 class Provider:
     """The fake provider, and what it saw."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *arguments):
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self._http = httpx.Client(base_url=self.base_url, timeout=DEADLINE_S)
         self.process = Process("fake-provider", [
             binary_dir() / "fake-provider", "--listen", f"127.0.0.1:{self.port}",
-            "--delta-ms", "2", "--api-key", UPSTREAM_KEY,
+            "--delta-ms", "2", "--api-key", UPSTREAM_KEY, *arguments,
         ], folder / "fake-provider.log")
 
     def is_ready(self):
@@ -266,8 +266,8 @@ class Group:
         # Short, because a Unix socket's path has at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="kt-e2e-"))
         self.config_path = self.folder / "policy-config.yaml"
-        self.provider = Provider(self.folder)
-        self.config = merged(CONFIG, {"providers": {"targets": [self.target()]}}, config or {})
+        self.provider = self.fake_provider()
+        self.config = merged(CONFIG, {"providers": {"targets": self.targets()}}, config or {})
         self.write_config(self.config)
         self.sidecar = Sidecar(self.folder, self.config_path)
         self.gateways = [
@@ -282,6 +282,12 @@ class Group:
     @property
     def b(self):
         return self.gateways[1]
+
+    def fake_provider(self):
+        return Provider(self.folder)
+
+    def targets(self):
+        return [self.target()]
 
     def target(self):
         return {

@@ -1,0 +1,181 @@
+"""The official SDKs of OpenAI and Anthropic as clients, in Python and in Node, and what they saw.
+
+    seen = python.ask(Ask("openai", "chat.completions.create", gateway.url, key.secret, body))
+    seen.value      # the answer in one piece, as plain data
+    seen.events     # or the events of a stream
+    seen.error      # or what the SDK raised: its class, and the fields that a user reads
+    seen.headers    # of the answer, by their lower-case names
+
+Their own retries are off: they would hide what they repair.
+"""
+
+import itertools
+import json
+import os
+import subprocess
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from operator import attrgetter
+from pathlib import Path
+
+import anthropic
+import openai
+import pytest
+
+from processes import ROOT
+
+SDK_DIR = ROOT / ".kt/sdk"
+DEADLINE_S = 60.0
+AZURE_API_VERSION = "2024-10-21"
+
+# How a helper's stream is asked for what it put together.
+FINAL = {
+    "chat.completions.stream": "get_final_completion",
+    "responses.stream": "get_final_response",
+    "messages.stream": "get_final_message",
+}
+
+
+@dataclass
+class Ask:
+    """A call of an SDK's method with these arguments."""
+
+    sdk: str
+    call: str
+    base_url: str
+    key: str
+    body: dict
+    headers: dict = field(default_factory=dict)
+    api_version: str = AZURE_API_VERSION
+
+
+@dataclass
+class Seen:
+    """What a user of the SDK has after the call."""
+
+    status: int | None = None
+    headers: dict = field(default_factory=dict)
+    value: object = None
+    events: list = field(default_factory=list)
+    error: dict | None = None
+
+    @property
+    def cache_status(self):
+        return self.headers.get("x-cache-status")
+
+    @property
+    def answer(self):
+        """All but the headers, for comparing."""
+        return {"status": self.status, "value": self.value, "events": self.events, "error": self.error}
+
+
+class PythonSdks:
+    """Each call in a thread of its own, with a client of its own."""
+
+    name = "python"
+
+    def __init__(self):
+        self._threads = ThreadPoolExecutor(max_workers=8)
+
+    def close(self):
+        self._threads.shutdown()
+
+    def send(self, ask):
+        """Starts a call; the future has what was seen."""
+        return self._threads.submit(perform, ask)
+
+    def ask(self, ask):
+        return perform(ask)
+
+
+def perform(ask):
+    seen = Seen()
+
+    def note(response):
+        seen.status, seen.headers = response.status_code, dict(response.headers)
+
+    with client_of(ask, note) as client:
+        path, _, method = ask.call.rpartition(".")
+        call = getattr(attrgetter(path)(client), method)
+        try:
+            if ask.call in FINAL:
+                with call(**ask.body) as stream:
+                    seen.value = plain(getattr(stream, FINAL[ask.call])())
+            elif ask.body.get("stream"):
+                for event in call(**ask.body):
+                    seen.events.append(plain(event))
+            else:
+                seen.value = plain(call(**ask.body))
+        except Exception as error:  # noqa: BLE001 (whatever a user would get is what is compared)
+            seen.error = failed(error)
+    return seen
+
+
+def client_of(ask, note):
+    """A client that tells `note` of each answer's head."""
+    module = anthropic if ask.sdk == "anthropic" else openai
+    common = {
+        "api_key": ask.key, "max_retries": 0, "timeout": DEADLINE_S, "default_headers": ask.headers,
+        # Nothing here speaks TLS, and loading certificates for each client takes longer than all calls.
+        "http_client": module.DefaultHttpxClient(event_hooks={"response": [note]}, verify=False),
+    }
+    match ask.sdk:
+        case "openai":
+            return openai.OpenAI(base_url=f"{ask.base_url}/v1", **common)
+        case "azure":
+            return openai.AzureOpenAI(azure_endpoint=ask.base_url, api_version=ask.api_version, **common)
+        case "anthropic":
+            return anthropic.Anthropic(base_url=ask.base_url, **common)
+
+
+def plain(value):
+    return value.to_dict(mode="json") if hasattr(value, "to_dict") else value
+
+
+def failed(error):
+    known = ("status_code", "code", "param", "type", "body")
+    fields = {name: getattr(error, name, None) for name in known}
+    return {"class": type(error).__name__, **fields, "message": str(error)}
+
+
+class NodeSdks:
+    """One Node process, `sdk/driver.mjs`, that makes all calls."""
+
+    name = "node"
+
+    def __init__(self):
+        if not (SDK_DIR / "node_modules").is_dir():
+            pytest.exit("no SDKs for Node in .kt/sdk: run 'scripts/setup test' first", 2)
+        self._ids = itertools.count()
+        self._waiting = {}
+        self._driver = subprocess.Popen(
+            ["node", str(Path(__file__).parent / "sdk/driver.mjs")], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "KT_SDK_DIR": str(SDK_DIR)},
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def close(self):
+        self._driver.stdin.close()
+        self._driver.wait(10)
+        self._reader.join(10)
+
+    def send(self, ask):
+        """Starts a call; the future has what was seen."""
+        number, future = next(self._ids), Future()
+        self._waiting[number] = future
+        line = {"id": number, "timeout_ms": DEADLINE_S * 1000, **asdict(ask)}
+        self._driver.stdin.write(json.dumps(line) + "\n")
+        self._driver.stdin.flush()
+        return future
+
+    def ask(self, ask):
+        return self.send(ask).result(DEADLINE_S)
+
+    def _read(self):
+        for line in self._driver.stdout:
+            told = json.loads(line)
+            self._waiting.pop(told.pop("id")).set_result(Seen(**told))
+        for future in self._waiting.values():
+            future.set_exception(RuntimeError("the driver for Node has ended"))
