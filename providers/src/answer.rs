@@ -79,7 +79,16 @@ pub enum Incomplete {
         /// What came.
         told: u64,
     },
-    /// Something follows `[DONE]`.
+    /// A content block has no end, or is missing between others.
+    #[error("content block {index} is not closed")]
+    BlockUnfinished {
+        /// The index of the block.
+        index: u64,
+    },
+    /// A message has not said why it ended.
+    #[error("the answer has no stop_reason")]
+    NoStopReason,
+    /// Something follows the stream's last event.
     #[error("the stream goes on after its end")]
     AfterDone,
 }
@@ -141,6 +150,8 @@ impl Incomplete {
             | Self::NoChoices
             | Self::ChoiceUnfinished { .. }
             | Self::AnswerCount { .. }
+            | Self::BlockUnfinished { .. }
+            | Self::NoStopReason
             | Self::AfterDone => Reason::Incomplete,
         }
     }

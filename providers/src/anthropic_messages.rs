@@ -1,0 +1,31 @@
+//! Anthropic messages: one file per question. What the files share is here: the path, and what of a request
+//! is identity.
+
+mod assemble;
+mod block;
+mod error;
+mod judge;
+mod outline;
+mod replay;
+mod request;
+mod stream;
+mod usage;
+
+pub(crate) use error::{error_body, error_event};
+pub(crate) use judge::{ends_stream, judge};
+pub(crate) use replay::replay;
+pub(crate) use request::read;
+
+/// The path, here and at the provider.
+pub(crate) const PATH: &str = "/v1/messages";
+
+/// Outermost fields that are not in the key. `model` is in the model gate, as it is served; `metadata` says
+/// on whose behalf a request is made and cannot change the answer.
+pub(crate) const LEFT_OUT: &[&str] = &["model", "stream", "metadata"];
+
+/// Headers that can change the answer. A request without `anthropic-version` goes on without it: the provider
+/// refuses that, and says how to mend it.
+pub(crate) const SEMANTIC_HEADERS: &[&str] = &["anthropic-version", "anthropic-beta"];
+
+#[cfg(test)]
+mod tests;

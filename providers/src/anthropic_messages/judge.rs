@@ -1,0 +1,180 @@
+//! Is an answer complete? The body's part of the write rule. In doubt it is not: a refused answer costs one
+//! call, a stored half answer is wrong for everybody who asks again.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::outline::{self, Event, Message};
+use super::usage::Told;
+use crate::answer::{Complete, Incomplete, Recorded, Terms};
+use crate::openai::judge::{ends_within_line_end, shortened};
+use crate::sse::{Data, Reader};
+
+/// See [`crate::Dialect::judge`].
+pub(crate) fn judge(recorded: Recorded, body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
+    match recorded {
+        Recorded::Json => judge_json(body, terms),
+        Recorded::Sse => judge_sse(body, terms),
+    }
+}
+
+/// Whether data is the stream's last word, `message_stop`.
+pub(crate) fn ends_stream(data: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Kind<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: &'a str,
+    }
+    serde_json::from_slice(data).is_ok_and(|Kind { kind }| kind == "message_stop")
+}
+
+fn judge_json(body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
+    let message: Message = outline::read(body)?;
+    match message.kind.as_deref() {
+        Some("message") => {}
+        Some("error") => return Err(Incomplete::ErrorInBand),
+        Some(_) | None => return Err(Incomplete::Malformed),
+    }
+    if message.content.is_none() {
+        return Err(Incomplete::Malformed);
+    }
+    let reason = message.stop_reason.ok_or(Incomplete::NoStopReason)?;
+    storable(&reason, terms)?;
+    let mut usage = Told::default();
+    usage.tell(message.usage.as_ref());
+    Ok(Complete { usage: usage.usage(), model: message.model })
+}
+
+fn judge_sse(body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
+    let mut verdict = Verdict::new(terms);
+    let mut reader = Reader::default();
+    let mut rest = body;
+    while let Some(event) = reader.next(&mut rest) {
+        match (event.data, event.name) {
+            (Data::TooLong, _) => return Err(Incomplete::EventTooLong),
+            (Data::Whole(_), b"error") => return Err(Incomplete::ErrorInBand),
+            (Data::Absent, _) | (Data::Whole(_), b"ping") => {}
+            (Data::Whole(_), _) if verdict.is_done => return Err(Incomplete::AfterDone),
+            (Data::Whole(data), name) => {
+                // Within an event whose end has come, half a text is no cut: it came that way.
+                let outline: Event = outline::read(data).map_err(|_| Incomplete::Malformed)?;
+                // SDKs go by the name, other readers by the type: they must mean the same.
+                if outline.kind.as_deref().map(str::as_bytes) != Some(name) {
+                    return Err(match outline.kind.as_deref() {
+                        Some("error") => Incomplete::ErrorInBand,
+                        Some(_) | None => Incomplete::Malformed,
+                    });
+                }
+                verdict.take(outline)?;
+            }
+        }
+    }
+    if !verdict.is_done || !reader.is_between_events() || ends_within_line_end(body) {
+        return Err(Incomplete::CutShort);
+    }
+    verdict.complete()
+}
+
+/// What is known of an answer while its events go by.
+struct Verdict {
+    terms: Terms,
+    has_started: bool,
+    /// Index → whether the block is closed.
+    blocks: BTreeMap<u64, bool>,
+    has_ended: bool,
+    is_done: bool,
+    usage: Told,
+    model: Option<String>,
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    fn new(terms: Terms) -> Self {
+        Self {
+            terms,
+            has_started: false,
+            blocks: BTreeMap::new(),
+            has_ended: false,
+            is_done: false,
+            usage: Told::default(),
+            model: None,
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), Incomplete> {
+        if event.error.is_some() {
+            return Err(Incomplete::ErrorInBand);
+        }
+        let kind = event.kind.as_deref().unwrap_or_default();
+        if self.has_started == (kind == "message_start") {
+            return Err(Incomplete::Malformed);
+        }
+        match kind {
+            "message_start" => self.start(event),
+            "content_block_start" => match (event.index, event.content_block) {
+                (Some(index), Some(_)) if self.blocks.insert(index, false).is_none() => Ok(()),
+                (Some(_) | None, Some(_) | None) => Err(Incomplete::Malformed),
+            },
+            "content_block_delta" if event.delta.is_none() => Err(Incomplete::Malformed),
+            "content_block_delta" => self.open_block(event.index).map(|_| ()),
+            "content_block_stop" => {
+                *self.open_block(event.index)? = true;
+                Ok(())
+            }
+            "message_delta" => self.end(event),
+            "message_stop" => {
+                self.is_done = true;
+                Ok(())
+            }
+            // The API reserves itself the right to new events; SDKs skip them.
+            _ => Ok(()),
+        }
+    }
+
+    fn start(&mut self, event: Event) -> Result<(), Incomplete> {
+        let message = event.message.ok_or(Incomplete::Malformed)?;
+        self.has_started = true;
+        self.usage.tell(message.usage.as_ref());
+        self.model = message.model;
+        Ok(())
+    }
+
+    /// A block that has been opened and not closed.
+    fn open_block(&mut self, index: Option<u64>) -> Result<&mut bool, Incomplete> {
+        let block = index.and_then(|index| self.blocks.get_mut(&index));
+        block.filter(|is_closed| !**is_closed).ok_or(Incomplete::Malformed)
+    }
+
+    fn end(&mut self, event: Event) -> Result<(), Incomplete> {
+        let delta = event.delta.ok_or(Incomplete::Malformed)?;
+        self.usage.tell(event.usage.as_ref());
+        if let Some(reason) = delta.stop_reason {
+            storable(&reason, self.terms)?;
+            self.has_ended = true;
+        }
+        Ok(())
+    }
+
+    fn complete(self) -> Result<Complete, Incomplete> {
+        for (expected, (index, is_closed)) in (0..).zip(self.blocks) {
+            if expected != index || !is_closed {
+                return Err(Incomplete::BlockUnfinished { index: expected });
+            }
+        }
+        if !self.has_ended {
+            return Err(Incomplete::NoStopReason);
+        }
+        Ok(Complete { usage: self.usage.usage(), model: self.model })
+    }
+}
+
+fn storable(stop_reason: &str, terms: Terms) -> Result<(), Incomplete> {
+    match stop_reason {
+        "end_turn" | "tool_use" | "stop_sequence" => Ok(()),
+        "max_tokens" if terms.client_limited => Ok(()),
+        // `pause_turn` waits for more, `refusal` is for this moment, and a full context window is nobody's wish.
+        _ => Err(Incomplete::FinishReason { reason: shortened(stop_reason) }),
+    }
+}
