@@ -6,14 +6,19 @@ use kt_contract::problem::Problem;
 use kt_contract::wire::admit::ReplyShape;
 
 use crate::answer::{CannotReplay, Complete, Incomplete, Recorded, Replay, Terms};
+use crate::anthropic_messages;
 use crate::openai::{self, UsageHider};
-use crate::openai_chat;
+use crate::{openai_chat, openai_completions};
 
 /// A language that clients and providers speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// OpenAI chat completions.
     OpenAiChat,
+    /// OpenAI completions.
+    OpenAiCompletions,
+    /// Anthropic messages.
+    AnthropicMessages,
 }
 
 /// What a request asks for, apart from its content.
@@ -33,13 +38,15 @@ pub struct Asked {
 
 impl Dialect {
     /// Every dialect.
-    pub const ALL: &[Self] = &[Self::OpenAiChat];
+    pub const ALL: &[Self] = &[Self::OpenAiChat, Self::OpenAiCompletions, Self::AnthropicMessages];
 
     /// The word in the model gate, in logs and in metric labels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OpenAiChat => "openai_chat",
+            Self::OpenAiCompletions => "openai_completions",
+            Self::AnthropicMessages => "anthropic_messages",
         }
     }
 
@@ -48,6 +55,8 @@ impl Dialect {
     pub const fn path(self) -> &'static str {
         match self {
             Self::OpenAiChat => openai_chat::PATH,
+            Self::OpenAiCompletions => openai_completions::PATH,
+            Self::AnthropicMessages => anthropic_messages::PATH,
         }
     }
 
@@ -57,6 +66,8 @@ impl Dialect {
     pub const fn left_out(self) -> &'static [&'static str] {
         match self {
             Self::OpenAiChat => openai_chat::LEFT_OUT,
+            Self::OpenAiCompletions => openai_completions::LEFT_OUT,
+            Self::AnthropicMessages => anthropic_messages::LEFT_OUT,
         }
     }
 
@@ -64,7 +75,8 @@ impl Dialect {
     #[must_use]
     pub const fn semantic_headers(self) -> &'static [&'static str] {
         match self {
-            Self::OpenAiChat => openai::SEMANTIC_HEADERS,
+            Self::OpenAiChat | Self::OpenAiCompletions => openai::SEMANTIC_HEADERS,
+            Self::AnthropicMessages => anthropic_messages::SEMANTIC_HEADERS,
         }
     }
 
@@ -75,6 +87,8 @@ impl Dialect {
     pub fn read(self, body: &Node<'_>) -> Result<Asked, Problem> {
         match self {
             Self::OpenAiChat => openai_chat::read(body),
+            Self::OpenAiCompletions => openai_completions::read(body),
+            Self::AnthropicMessages => anthropic_messages::read(body),
         }
     }
 
@@ -82,7 +96,8 @@ impl Dialect {
     #[must_use]
     pub fn error_body(self, problem: &Problem) -> Vec<u8> {
         match self {
-            Self::OpenAiChat => openai::error_body(problem),
+            Self::OpenAiChat | Self::OpenAiCompletions => openai::error_body(problem),
+            Self::AnthropicMessages => anthropic_messages::error_body(problem),
         }
     }
 
@@ -90,7 +105,8 @@ impl Dialect {
     #[must_use]
     pub fn error_event(self, problem: &Problem) -> Vec<u8> {
         match self {
-            Self::OpenAiChat => openai::error_event(problem),
+            Self::OpenAiChat | Self::OpenAiCompletions => openai::error_event(problem),
+            Self::AnthropicMessages => anthropic_messages::error_event(problem),
         }
     }
 
@@ -98,7 +114,8 @@ impl Dialect {
     #[must_use]
     pub fn ends_stream(self, data: &[u8]) -> bool {
         match self {
-            Self::OpenAiChat => openai::judge::is_done(data),
+            Self::OpenAiChat | Self::OpenAiCompletions => openai::judge::is_done(data),
+            Self::AnthropicMessages => anthropic_messages::ends_stream(data),
         }
     }
 
@@ -107,6 +124,8 @@ impl Dialect {
     pub fn answers_asked(self, request: &[u8]) -> Option<u64> {
         match self {
             Self::OpenAiChat => openai::count::choices(request),
+            Self::OpenAiCompletions => openai::count::completions(request),
+            Self::AnthropicMessages => None,
         }
     }
 
@@ -123,6 +142,8 @@ impl Dialect {
     ) -> Result<Complete, Incomplete> {
         match self {
             Self::OpenAiChat => openai_chat::judge(recorded, body, terms),
+            Self::OpenAiCompletions => openai_completions::judge(recorded, body, terms),
+            Self::AnthropicMessages => anthropic_messages::judge(recorded, body, terms),
         }
     }
 
@@ -138,6 +159,8 @@ impl Dialect {
     ) -> Result<Replay<'_>, CannotReplay> {
         match self {
             Self::OpenAiChat => openai_chat::replay(recorded, body, want),
+            Self::OpenAiCompletions => openai_completions::replay(recorded, body, want),
+            Self::AnthropicMessages => anthropic_messages::replay(recorded, body, want),
         }
     }
 
@@ -146,18 +169,19 @@ impl Dialect {
     #[must_use]
     pub fn with_usage(self, body: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Self::OpenAiChat => openai::with_usage(body),
+            Self::OpenAiChat | Self::OpenAiCompletions => openai::with_usage(body),
+            Self::AnthropicMessages => None,
         }
     }
 
     /// Hides the usage that [`Self::with_usage`] asked for, where the client of this shape did not.
     #[must_use]
     pub fn hider(self, reply: ReplyShape) -> Option<UsageHider> {
-        match (self, reply) {
-            (Self::OpenAiChat, ReplyShape::Sse { include_usage: false }) => {
-                Some(UsageHider::default())
-            }
-            (Self::OpenAiChat, ReplyShape::Json | ReplyShape::Sse { include_usage: true }) => None,
-        }
+        let hides = match self {
+            Self::OpenAiChat | Self::OpenAiCompletions => true,
+            Self::AnthropicMessages => false,
+        };
+        let not_asked = reply == ReplyShape::Sse { include_usage: false };
+        (hides && not_asked).then(UsageHider::default)
     }
 }

@@ -5,9 +5,13 @@
 //! is stored or who may see it; it only says what the answer is.
 
 mod answer;
+mod anthropic_messages;
 mod dialect;
+#[cfg(test)]
+mod golden;
 mod openai;
 mod openai_chat;
+mod openai_completions;
 mod recognize;
 pub mod sse;
 

@@ -9,6 +9,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::PAIRS;
 use crate::answer::{CannotReplay, Incomplete, Recorded, Terms};
+use crate::golden;
 use crate::openai_chat::{judge, replay};
 
 const SSE: ReplyShape = ReplyShape::Sse { include_usage: false };
@@ -120,11 +121,12 @@ fn usage_is_told_only_to_those_who_asked() {
 
 #[wasm_bindgen_test(unsupported = test)]
 fn a_told_stream_is_in_openais_order() {
-    for (answer, expected) in [
-        (PAIRS[0].2, include_str!("../../../tests/fixtures/openai_chat/plain.told.sse")),
-        (PAIRS[1].2, include_str!("../../../tests/fixtures/openai_chat/tools.told.sse")),
+    for ((name, _, answer), expected) in [
+        (PAIRS[0], include_str!("../../../tests/fixtures/openai_chat/plain.told.sse")),
+        (PAIRS[1], include_str!("../../../tests/fixtures/openai_chat/tools.told.sse")),
     ] {
-        assert_eq!(told(Recorded::Json, answer, SSE_WITH_USAGE).unwrap(), expected);
+        let told = told(Recorded::Json, answer, SSE_WITH_USAGE).unwrap();
+        golden::check(&format!("openai_chat/{name}.told.sse"), expected, &told);
     }
 }
 

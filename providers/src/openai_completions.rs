@@ -1,0 +1,20 @@
+//! OpenAI completions, the older sister of chat: a prompt in, text out.
+
+mod assemble;
+mod judge;
+mod replay;
+mod request;
+mod stream;
+
+pub(crate) use judge::judge;
+pub(crate) use replay::replay;
+pub(crate) use request::read;
+
+/// The path, here and at the provider.
+pub(crate) const PATH: &str = "/v1/completions";
+
+/// Outermost fields that are not in the key: those of chat completions, for the same reasons.
+pub(crate) const LEFT_OUT: &[&str] = crate::openai_chat::LEFT_OUT;
+
+#[cfg(test)]
+mod tests;
