@@ -139,6 +139,12 @@ pub fn cache_status(outcome: Outcome, reason: Reason, ttl_s: Option<u64>) -> Str
     }
 }
 
+/// The value of `Cache-Status` for a request that was neither served from the cache nor forwarded.
+#[must_use]
+pub fn not_cached_status(reason: Reason) -> String {
+    format!("kt; detail={}", reason.for_client().as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use wasm_bindgen_test::wasm_bindgen_test;
@@ -148,6 +154,7 @@ mod tests {
     #[wasm_bindgen_test(unsupported = test)]
     fn a_client_never_learns_of_another_organization() {
         assert_eq!(cache_status(Outcome::Miss, Reason::Org, None), "kt; fwd=miss; detail=request");
+        assert_eq!(not_cached_status(Reason::Org), "kt; detail=request");
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -32,10 +32,11 @@ def test_the_seeds_curl_is_a_miss_at_one_gateway_and_a_hit_at_the_other(group, k
     assert group.provider.total() == before + 1
 
 
-def test_the_third_time_the_gateways_own_memory_answers(group, key, prompt):
+def test_the_gateways_own_memory_answers_once_it_was_asked_twice(group, key, prompt):
     with group.b.client() as client:
         paid = assert_miss(group.a.ask(key, prompt))
-        assert assert_hit(group.b.ask(key, prompt, client=client), of=paid).detail == "shared"
+        for _ in range(2):
+            assert assert_hit(group.b.ask(key, prompt, client=client), of=paid).detail == "shared"
         assert assert_hit(group.b.ask(key, prompt, client=client), of=paid).detail == "l1"
 
 

@@ -60,7 +60,8 @@ def test_the_gateways_memory_answers_first_and_then_the_provider(own, prompt, lo
     key = own.key(org="acme")
     with own.a.client() as client:
         paid = assert_miss(own.a.ask(key, prompt, client=client))
-        assert_hit(own.a.ask(key, prompt, client=client), of=paid)
+        for _ in range(2):
+            assert_hit(own.a.ask(key, prompt, client=client), of=paid)
         assert assert_hit(own.a.ask(key, prompt, client=client), of=paid).detail == "l1"
         lose(own)
         answers = []

@@ -3,11 +3,11 @@
 
 use std::rc::Rc;
 
-use kt_contract::outcome::Reason;
 use kt_contract::principal::KeyHash;
 use kt_contract::problem::Problem;
 use kt_providers::Dialect;
 
+use crate::cache_control::Wish;
 use crate::head::{Head, members, trimmed};
 use crate::identity;
 use crate::quoted::quoted_bytes;
@@ -23,8 +23,8 @@ pub(crate) struct Ask {
     pub(crate) codebase: Option<Rc<str>>,
     /// The headers that are in the key, in the dialect's order.
     pub(crate) semantic: Vec<(&'static str, Box<[u8]>)>,
-    /// Why the cache must not be used, if the client says so.
-    pub(crate) bypass: Option<Reason>,
+    /// What the client wants of the cache.
+    pub(crate) wish: Wish,
 }
 
 // === impl Ask ===
@@ -51,7 +51,7 @@ impl Ask {
             key,
             codebase: identity::codebase(head)?.map(Rc::from),
             semantic,
-            bypass: wants_no_cache(head).then_some(Reason::ClientNoCache),
+            wish: Wish::read(head),
         })
     }
 }
@@ -87,12 +87,6 @@ fn within(head: Head<'_>, bytes_max: u64) -> Result<(), Problem> {
         return Err(Problem::TooLarge { bytes_max });
     }
     Ok(())
-}
-
-fn wants_no_cache(head: Head<'_>) -> bool {
-    head.all("cache-control").flat_map(members).any(|directive| {
-        directive.eq_ignore_ascii_case(b"no-cache") || directive.eq_ignore_ascii_case(b"no-store")
-    })
 }
 
 #[cfg(test)]
@@ -141,15 +135,6 @@ mod tests {
         assert!(read(&[("content-length", "1000")]).is_ok());
         let over = read(&[("content-length", "1001")]).unwrap_err();
         assert_eq!(over, Problem::TooLarge { bytes_max: 1_000 });
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn a_client_may_ask_to_leave_the_cache_alone() {
-        for value in ["no-cache", "max-age=0, No-Store"] {
-            let ask = read(&[("cache-control", value)]).unwrap();
-            assert_eq!(ask.bypass, Some(Reason::ClientNoCache), "{value}");
-        }
-        assert_eq!(read(&[("cache-control", "max-age=60")]).unwrap().bypass, None);
     }
 
     #[wasm_bindgen_test(unsupported = test)]

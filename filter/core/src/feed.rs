@@ -2,7 +2,7 @@
 
 use kt_contract::time::{Millis, MonoMillis};
 use kt_contract::wire::VERSION;
-use kt_contract::wire::feed::{FeedReply, FeedRequest, GatewayIdentity};
+use kt_contract::wire::feed::{FeedReply, FeedRequest, GatewayIdentity, HitBatch};
 
 /// The position in the feed.
 #[derive(Debug, Default)]
@@ -34,6 +34,7 @@ impl Feed {
         now: MonoMillis,
         gateway: &GatewayIdentity,
         snapshot: Option<&str>,
+        hits: Option<HitBatch>,
     ) -> FeedRequest {
         self.asked_at = Some(now);
         FeedRequest {
@@ -42,7 +43,7 @@ impl Feed {
             epoch: self.epoch.clone(),
             seq: self.seq,
             snapshot: snapshot.map(str::to_owned),
-            hits: None,
+            hits,
         }
     }
 

@@ -8,12 +8,15 @@
 pub mod action;
 mod ask;
 pub mod breaker;
+pub mod cache_control;
 pub mod counter;
+pub mod doorkeeper;
 pub mod event;
 mod exchange;
 pub mod feed;
 pub mod forward;
 pub mod head;
+pub mod hits;
 pub mod identity;
 pub mod l1;
 pub mod lru;

@@ -45,7 +45,7 @@ impl<K: Ord + Clone, V> Lru<K, V> {
     /// but for a former value of `key`, which is gone.
     pub fn insert(&mut self, key: K, value: V, weight: u64) -> bool {
         self.remove(&key);
-        if weight > self.weight_max {
+        if !self.takes(weight) {
             return false;
         }
         while self.weight > self.weight_max - weight {
@@ -57,6 +57,12 @@ impl<K: Ord + Clone, V> Lru<K, V> {
         self.order.insert(self.tick, key.clone());
         self.slots.insert(key, Slot { value, used_at: self.tick, weight });
         true
+    }
+
+    /// Whether something that heavy is kept at all.
+    #[must_use]
+    pub const fn takes(&self, weight: u64) -> bool {
+        weight <= self.weight_max
     }
 
     /// Forgets `key`.

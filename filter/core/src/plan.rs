@@ -12,7 +12,7 @@ use kt_contract::outcome::Reason;
 use kt_contract::problem::Problem;
 use kt_contract::snapshot::{ModelRoute, Snapshot};
 use kt_contract::wire::VERSION;
-use kt_contract::wire::admit::{AdmitRequest, Control, ReplyShape};
+use kt_contract::wire::admit::{AdmitRequest, ReplyShape};
 use kt_contract::wire::feed::GatewayIdentity;
 use kt_providers::Asked;
 
@@ -128,7 +128,7 @@ impl Plan {
             reply: self.reply,
             client_limited: self.client_limited,
             bypass,
-            control: Control::default(),
+            control: ask.wish.control,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use kt_contract::outcome::{Outcome, Reason, cache_status};
+use kt_contract::outcome::{Outcome, Reason, cache_status, not_cached_status};
 use kt_contract::problem::Problem;
 use kt_contract::snapshot::Snapshot;
 use kt_contract::time::MonoMillis;
@@ -32,6 +32,9 @@ pub(crate) fn problem(
     });
     if let Problem::WrongMethod { allow } = problem {
         fields.push(("allow", Cow::Borrowed(allow)));
+    }
+    if let Problem::NotCached { reason } = problem {
+        fields.push((headers::CACHE_STATUS, not_cached_status(*reason).into()));
     }
     Reply { status: problem.status(), headers: fields, body: dialect.error_body(problem).into() }
 }

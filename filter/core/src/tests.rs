@@ -3,6 +3,8 @@
 mod answers;
 mod behaviors;
 mod feed;
+mod freshness;
+mod hits;
 mod loss;
 mod rig;
 mod scripts;

@@ -15,8 +15,10 @@ use crate::breaker::{Breaker, Change};
 use crate::counter::Counter;
 use crate::event::Answer;
 use crate::feed::{Continuity, Feed};
-use crate::l1::{Entry, L1, L1Key};
+use crate::hits::Hits;
+use crate::l1::{Entry, L1};
 use crate::lru::Lru;
+use crate::phase::planned::Planned;
 use crate::plan::Plan;
 use crate::principals::{Known, Principals};
 use crate::sidecar::{self, NoAnswer};
@@ -32,6 +34,7 @@ pub struct Worker {
     feed: Feed,
     principals: Principals,
     l1: L1,
+    hits: Hits,
     plans: Lru<Digest, Rc<Plan>>,
     /// The breaker in front of the sidecar's callouts.
     pub(crate) breaker: Breaker,
@@ -66,6 +69,7 @@ impl Worker {
             feed: Feed::default(),
             principals: Principals::default(),
             l1: L1::new(0),
+            hits: Hits::default(),
             plans: Lru::new(PLANS_MAX),
             breaker: Breaker::default(),
             era: Era::default(),
@@ -106,7 +110,8 @@ impl Worker {
     #[must_use]
     pub fn poll(&mut self, now: MonoMillis) -> Option<Vec<u8>> {
         let version = self.snapshot.as_ref().map(|snapshot| snapshot.version.as_str());
-        serde_json::to_vec(&self.feed.request(now, &self.gateway, version)).ok()
+        let hits = self.hits.tell();
+        serde_json::to_vec(&self.feed.request(now, &self.gateway, version, hits)).ok()
     }
 
     /// A feed poll has ended. Says whether it was answered, so that the next one may follow at once.
@@ -119,6 +124,7 @@ impl Worker {
         match reply(answer) {
             Ok(reply) => {
                 count.push(Counter::FeedAnswered);
+                self.hits.taken();
                 self.apply(now, reply, count);
                 true
             }
@@ -150,14 +156,22 @@ impl Worker {
         self.principals.forget(key);
     }
 
-    /// The answer to a request, if this worker has it and the feed is fresh enough to trust it.
-    pub fn hit(&mut self, now: MonoMillis, key: &L1Key) -> Option<Entry> {
-        if self.feed.is_within(now, FEED_FRESH) { self.l1.get(key, now) } else { None }
+    /// The answer to a request, if this worker has it, the feed is fresh enough to trust it, the client takes
+    /// one of its age, and the hit can be counted.
+    pub(crate) fn hit(&mut self, now: MonoMillis, planned: &Planned) -> Option<Entry> {
+        if !self.feed.is_within(now, FEED_FRESH) {
+            return None;
+        }
+        let entry = self.l1.get(&planned.plan.l1_key(), now)?;
+        let age_s_max = planned.ask.wish.control.max_age_s;
+        let serves = age_s_max.is_none_or(|age_s| !entry.may_exceed(age_s, now));
+        let counted = serves && self.hits.count(planned.hit(), &planned.ask.request_id);
+        counted.then_some(entry)
     }
 
-    /// Keeps an answer, if nothing was voided since the question was asked.
-    pub fn fill(&mut self, asked_in: Era, key: L1Key, entry: Entry) -> bool {
-        asked_in == self.era && self.l1.fill(key, entry)
+    /// Keeps an answer that comes for the second time, if nothing was voided since the question was asked.
+    pub(crate) fn fill(&mut self, asked_in: Era, plan: &Plan, entry: Entry) -> bool {
+        asked_in == self.era && self.l1.fill(plan.l1_key(), entry)
     }
 
     /// The plan that was made for the same bytes of the same caller, if nothing was voided since.

@@ -15,7 +15,7 @@ use kt_contract::snapshot::{
     Tier,
 };
 use kt_contract::wire::admit::{AdmitRequest, Admitted};
-use kt_contract::wire::feed::{Event, FeedReply, FeedRequest};
+use kt_contract::wire::feed::{Event, FeedReply, FeedRequest, HitBatch};
 use kt_contract::wire::principal::{PrincipalReply, PrincipalRequest};
 use kt_contract::wire::{PATH_ADMIT, PATH_FEED, PATH_PRINCIPAL, VERSION, headers};
 use serde::Serialize;
@@ -23,6 +23,9 @@ use serde::de::DeserializeOwned;
 
 use crate::callout::{Asked, Reply};
 use crate::message::Message;
+
+/// How old every answer is that it has.
+pub const AGE_S: u64 = 7;
 
 /// An answer that the sidecar has.
 #[derive(Clone, Debug)]
@@ -69,6 +72,10 @@ pub struct Sidecar {
     pub principals_asked: usize,
     /// How often it was polled.
     pub polls: usize,
+    /// The hits that workers have reported, by the key that asked.
+    pub hits: BTreeMap<String, u64>,
+    /// The last batch of each worker, which may be told again.
+    batches: BTreeMap<String, HitBatch>,
     /// What it was told that the contract does not allow.
     pub complaints: Vec<String>,
     /// What happened, oldest first; `None` where it is not known any more.
@@ -92,6 +99,8 @@ impl Default for Sidecar {
             admits: Vec::new(),
             principals_asked: 0,
             polls: 0,
+            hits: BTreeMap::new(),
+            batches: BTreeMap::new(),
             complaints: Vec::new(),
             events: Vec::new(),
             forgotten: 0,
@@ -137,6 +146,11 @@ impl Sidecar {
         }
     }
 
+    /// The names of the workers that have reported hits.
+    pub fn reporters(&self) -> impl Iterator<Item = &str> {
+        self.batches.keys().map(String::as_str)
+    }
+
     /// What it says to a callout. `None`: nothing yet.
     pub fn answer(&mut self, asked: &Asked, now: Duration) -> Option<Reply> {
         match &self.mood {
@@ -161,6 +175,11 @@ impl Sidecar {
             Ok(request) => request,
             Err(why) => return Some(self.complain(&why)),
         };
+        if let Some(batch) = &request.hits
+            && let Err(why) = self.count(batch)
+        {
+            return Some(self.complain(&why));
+        }
         let seq = u64::try_from(self.events.len()).unwrap_or(u64::MAX);
         let is_known = request.epoch.as_deref() == Some(self.epoch.as_str());
         let has_snapshot = request.snapshot.as_deref() == Some(self.snapshot.version.as_str());
@@ -182,6 +201,26 @@ impl Sidecar {
         Some(json(&reply).into())
     }
 
+    /// Counts a batch, once.
+    fn count(&mut self, batch: &HitBatch) -> Result<(), String> {
+        let last = self.batches.get(&batch.worker);
+        if last.is_some_and(|last| last.number == batch.number && last != batch) {
+            return Err(format!("batch {} was another one before", batch.number));
+        }
+        if last.is_some_and(|last| last == batch) {
+            return Ok(());
+        }
+        if batch.number != last.map_or(0, |last| last.number).saturating_add(1) {
+            return Err(format!("batch {} came out of order", batch.number));
+        }
+        for at in &batch.counts {
+            let hits = self.hits.entry(at.key_id.clone()).or_default();
+            *hits = hits.saturating_add(at.count);
+        }
+        self.batches.insert(batch.worker.clone(), batch.clone());
+        Ok(())
+    }
+
     fn principal(&mut self, asked: &Asked) -> Reply {
         let request: PrincipalRequest = match read(asked) {
             Ok(request) => request,
@@ -200,7 +239,12 @@ impl Sidecar {
         if request.version != VERSION {
             return self.complain("an admit of another version");
         }
+        let control = request.control;
         let stored = self.entries.get(&request.key).filter(|_| request.bypass.is_none()).cloned();
+        let (stored, reason) = match (stored, control.max_age_s) {
+            (Some(_), Some(max_age_s)) if max_age_s < AGE_S => (None, Reason::Expired),
+            (stored, _) => (stored, Reason::Request),
+        };
         let known = self.principals.get(&request.principal).cloned();
         self.admits.push(request);
         if matches!(self.mood, Mood::Draining) {
@@ -208,10 +252,13 @@ impl Sidecar {
         }
         match (known, stored) {
             (Some(PrincipalReply::Known { .. }), Some(stored)) => hit(&stored).into(),
+            (Some(PrincipalReply::Known { .. }), None) if control.only_if_cached => {
+                decision(&Admitted::NotCached { reason }).into()
+            }
             (Some(PrincipalReply::Known { .. }), None) => {
                 self.tickets = self.tickets.saturating_add(1);
                 let ticket = format!("ticket-{}", self.tickets);
-                decision(&Admitted::Lane { ticket, reason: Reason::Request }).into()
+                decision(&Admitted::Lane { ticket, reason }).into()
             }
             (Some(PrincipalReply::Revoked), _) => {
                 decision(&Admitted::Unauthenticated { revoked: true }).into()
@@ -272,7 +319,7 @@ pub fn decision(decision: &Admitted) -> Message {
 pub fn hit(stored: &Stored) -> Message {
     let admitted = Admitted::Hit {
         content_type: stored.content_type.clone(),
-        age_s: 7,
+        age_s: AGE_S,
         fresh_ms: u64::try_from(stored.fresh.as_millis()).unwrap_or(u64::MAX),
         served_by: "openai/gpt-4o".to_owned(),
     };

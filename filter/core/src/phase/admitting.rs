@@ -71,8 +71,10 @@ impl Admitting {
         let decision = match sidecar::admitted(answer) {
             // Whoever asked past the cache is not served from it.
             Ok((Admitted::Hit { .. }, _)) if self.bypass.is_some() => Err(NoAnswer::Unreadable),
-            // Nobody asked for it.
-            Ok((Admitted::NotCached { .. }, _)) => Err(NoAnswer::Unreadable),
+            // Nobody asked for that.
+            Ok((Admitted::NotCached { .. }, _)) if !self.only_if_cached() => {
+                Err(NoAnswer::Unreadable)
+            }
             other => other,
         };
         turn.called(Call::Admit, self.asked_at, decision.as_ref().err().copied());
@@ -94,11 +96,14 @@ impl Admitting {
                 let problem = if revoked { Problem::RevokedKey } else { Problem::InvalidKey };
                 turn.refuse(self.planned.ask.dialect, &problem, self.planned.log())
             }
+            Ok((Admitted::NotCached { reason }, _)) => self.planned.not_cached(reason, turn),
             Ok((Admitted::Draining, _)) => self.planned.without_sidecar(Reason::Draining, turn),
-            Ok((Admitted::NotCached { .. }, _)) | Err(_) => {
-                self.planned.without_sidecar(Reason::SidecarLost, turn)
-            }
+            Err(_) => self.planned.without_sidecar(Reason::SidecarLost, turn),
         }
+    }
+
+    const fn only_if_cached(&self) -> bool {
+        self.planned.ask.wish.control.only_if_cached
     }
 
     fn hit(self, entry: Entry, turn: &mut Turn<'_>) -> Next {
@@ -106,7 +111,7 @@ impl Admitting {
         turn.count(Counter::Hit);
         turn.count(Counter::HitShared);
         let reply = reply::hit(turn.now, &entry, Reason::Shared, &planned.ask.request_id);
-        if turn.worker.fill(asked_in, planned.plan.l1_key(), entry) {
+        if turn.worker.fill(asked_in, &planned.plan, entry) {
             turn.count(Counter::L1Filled);
         }
         let log =

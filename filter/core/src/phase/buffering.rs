@@ -90,10 +90,13 @@ impl Buffering {
             }
         };
         let disabled = turn.worker.snapshot().is_none_or(|snapshot| !snapshot.cache.enabled);
-        let bypass = if disabled { Some(Reason::Disabled) } else { self.ask.bypass };
+        let bypass = if disabled { Some(Reason::Disabled) } else { self.ask.wish.bypass };
         let Self { ask, known, ended: _ } = self;
         let planned = Planned { ask, known, plan, body_bytes: body.len() };
         match bypass {
+            Some(reason) if planned.ask.wish.control.only_if_cached => {
+                planned.not_cached(reason, turn)
+            }
             None if is_covered => lookup(planned, digest, turn),
             // Who is not known any more is served from no memory: the sidecar has the word on who asks.
             None | Some(_) => Admitting::ask(planned, digest, bypass, turn),
@@ -136,7 +139,7 @@ fn over(bytes: u64, turn: &Turn<'_>) -> Option<Problem> {
 
 /// Answers from the worker's own cache, or asks the sidecar.
 fn lookup(planned: Planned, digest: Digest, turn: &mut Turn<'_>) -> Next {
-    let Some(entry) = turn.worker.hit(turn.now, &planned.plan.l1_key()) else {
+    let Some(entry) = turn.worker.hit(turn.now, &planned) else {
         return Admitting::ask(planned, digest, None, turn);
     };
     turn.count(Counter::Hit);

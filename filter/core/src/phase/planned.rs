@@ -12,6 +12,7 @@ use super::forwarded::{Direct, OnLane};
 use crate::action::{Action, Flow, LogLine};
 use crate::ask::Ask;
 use crate::forward::{Forward, Lane};
+use crate::hits::Hit;
 use crate::plan::Plan;
 use crate::principals::Known;
 use crate::turn::{Next, Turn};
@@ -38,6 +39,11 @@ impl Planned {
         }
     }
 
+    /// The request as a hit of the worker's own cache.
+    pub(crate) fn hit(&self) -> Hit {
+        Hit { principal: Rc::clone(&self.known.principal), route: Rc::clone(&self.plan.route) }
+    }
+
     /// To the sidecar, which serves everything else and says what came of it.
     pub(crate) fn by_lane(self, ticket: String, turn: &mut Turn<'_>) -> Next {
         turn.act(Action::Log(self.log()));
@@ -48,6 +54,9 @@ impl Planned {
     /// Without the sidecar: directly to the target, or not at all, as the configuration says. Never for a caller
     /// that the worker would not let in now: the head was checked before the body came, and that may be long ago.
     pub(crate) fn without_sidecar(self, reason: Reason, turn: &mut Turn<'_>) -> Next {
+        if self.ask.wish.control.only_if_cached {
+            return self.not_cached(reason, turn);
+        }
         let log = LogLine { reason: Some(reason), ..self.log() };
         let is_covered = turn.worker.principal(turn.now, &self.ask.key).is_some();
         let snapshot = turn.worker.snapshot().filter(|_| is_covered);
@@ -70,6 +79,12 @@ impl Planned {
                 turn.refuse(self.ask.dialect, &problem, log)
             }
         }
+    }
+
+    /// Only a cached answer was wanted, and there is none: the request ends here.
+    pub(crate) fn not_cached(self, reason: Reason, turn: &mut Turn<'_>) -> Next {
+        let log = LogLine { reason: Some(reason), ..self.log() };
+        turn.refuse(self.ask.dialect, &Problem::NotCached { reason }, log)
     }
 
     fn forward(self, lane: Lane, turn: &mut Turn<'_>) -> crate::request_id::RequestId {

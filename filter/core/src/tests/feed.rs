@@ -102,8 +102,7 @@ fn principals_outlive_the_feed_for_a_minute() {
 #[test]
 fn an_answer_of_the_feed_vouches_from_the_moment_its_poll_was_sent() {
     let mut rig = Rig::knowing();
-    let _ = rig.chat(&[], BODY);
-    let _ = rig.hit(600_000);
+    rig.warm(600_000);
     let _ = poll(&mut rig);
     rig.wait(900);
     rig.polled(feed_reply(0));
@@ -133,8 +132,7 @@ fn a_lost_poll_vouches_for_nothing() {
 #[test]
 fn memory_answers_at_every_moment_while_polls_are_held_and_answered() {
     let mut rig = Rig::knowing();
-    let _ = rig.chat(&[], BODY);
-    let _ = rig.hit(600_000);
+    rig.warm(600_000);
     // As long as an answer takes less than this on top of the hold.
     let late_ms = (FEED_FRESH.0 - 2 * FEED_HOLD.0) / 2;
     for _ in 0..10 {

@@ -258,8 +258,7 @@ fn what_the_host_did_not_forward_is_refused_and_not_let_through() {
 #[test]
 fn entries_in_memory_outlive_the_sidecar_for_a_second() {
     let mut rig = Rig::knowing();
-    let _ = rig.chat(&[], BODY);
-    let _ = rig.hit(60_000);
+    rig.warm(60_000);
     for _ in 0..20 {
         let _ = rig.chat(&[("cache-control", "no-cache")], BODY);
         let _ = rig.lose();

@@ -5,8 +5,9 @@ use kt_contract::wire::admit::Admitted;
 use kt_contract::wire::principal::PrincipalReply;
 
 use super::rig::{ANSWER, BODY, Rig, principal};
-use crate::action::{Action, Flow};
+use crate::action::{Action, Flow, LogLine};
 use crate::event::{Answer, Event};
+use crate::forward::{Forward, Lane as ForwardLane};
 
 use crate::phase::Phase;
 
@@ -20,6 +21,7 @@ enum Step {
     Head,
     HeadAlone,
     HeadWithoutKey,
+    HeadOnlyIfCached,
     Models,
     BodyGrows,
     BodyEnds,
@@ -33,6 +35,7 @@ enum Step {
     Unknown,
     Hit,
     Lane,
+    NotCached,
     Draining,
     SidecarResponds,
     OtherResponds,
@@ -41,15 +44,16 @@ enum Step {
 }
 
 use Step::{
-    BodyEnds, BodyGrows, BodyTooLarge, Done, Draining, Garbage, Head, HeadAlone, HeadWithoutKey,
-    Hit, HostRefused, Known, Lane, Lost, Models, OtherResponds, ReadBad, ReadGood, SidecarResponds,
-    Trailers, Unknown,
+    BodyEnds, BodyGrows, BodyTooLarge, Done, Draining, Garbage, Head, HeadAlone, HeadOnlyIfCached,
+    HeadWithoutKey, Hit, HostRefused, Known, Lane, Lost, Models, NotCached, OtherResponds, ReadBad,
+    ReadGood, SidecarResponds, Trailers, Unknown,
 };
 
-const ALPHABET: [Step; 21] = [
+const ALPHABET: [Step; 23] = [
     Head,
     HeadAlone,
     HeadWithoutKey,
+    HeadOnlyIfCached,
     Models,
     BodyGrows,
     BodyEnds,
@@ -63,6 +67,7 @@ const ALPHABET: [Step; 21] = [
     Unknown,
     Hit,
     Lane,
+    NotCached,
     Draining,
     SidecarResponds,
     OtherResponds,
@@ -79,8 +84,7 @@ const WORKERS: [Start; 4] = [
     ("principal", Rig::knowing),
     ("entry in L1", || {
         let mut rig = Rig::knowing();
-        let _ = rig.chat(&[], BODY);
-        let _ = rig.hit(60_000);
+        rig.warm(60_000);
         rig.fresh();
         rig
     }),
@@ -95,6 +99,7 @@ struct Seen {
     body_ended: bool,
     identified: bool,
     passed_policy: bool,
+    only_if_cached: bool,
     replied_before: bool,
     forwarded_before: bool,
     over_before: bool,
@@ -111,6 +116,10 @@ fn play(rig: &mut Rig, step: Step) -> Flow {
                 [(b":method", b"POST"), (b":path", b"/v1/chat/completions")];
             let head = crate::head::Head::new(&fields);
             rig.turn(Event::RequestHeaders { head, end: false, random: [0; 16] })
+        }
+        HeadOnlyIfCached => {
+            let more = [("cache-control", "only-if-cached")];
+            rig.head("POST", "/v1/chat/completions", &more, false)
         }
         Models => rig.head("GET", "/v1/models", &[], true),
         BodyGrows => rig.turn(Event::RequestBody { bytes: 10, end: false }),
@@ -130,6 +139,10 @@ fn play(rig: &mut Rig, step: Step) -> Flow {
         Unknown => rig.answer_principal(&PrincipalReply::Unknown),
         Hit => rig.hit(1_000),
         Lane => rig.answer_admit(&lane, b""),
+        NotCached => {
+            let reason = kt_contract::outcome::Reason::Expired;
+            rig.answer_admit(&Admitted::NotCached { reason }, b"")
+        }
         Draining => rig.answer_admit(&Admitted::Draining, ANSWER),
         SidecarResponds => rig.respond(&[(":status", "200"), ("x-kt-wire", "2")]),
         OtherResponds => rig.respond(&[(":status", "503")]),
@@ -152,6 +165,7 @@ fn run(worker: usize, script: &[Step]) -> (Rig, Seen) {
         body_ended: false,
         identified: matches!(name, "principal" | "entry in L1"),
         passed_policy: false,
+        only_if_cached: false,
         replied_before: false,
         forwarded_before: false,
         over_before: false,
@@ -160,13 +174,15 @@ fn run(worker: usize, script: &[Step]) -> (Rig, Seen) {
         seen.replied_before |= seen.last.iter().any(|action| matches!(action, Action::Reply(_)));
         seen.forwarded_before |=
             seen.last.iter().any(|action| matches!(action, Action::Forward(_)));
+        seen.only_if_cached |=
+            *step == HeadOnlyIfCached && matches!(rig.exchange.phase, Phase::Start);
         seen.over_before = is_over(&rig.exchange.phase);
         let resolving = matches!(rig.exchange.phase, Phase::Resolving(_));
         let buffering = matches!(rig.exchange.phase, Phase::Buffering(_));
         seen.identified |= *step == Known && resolving;
         seen.passed_policy |= *step == ReadGood && buffering && seen.body_ended;
         seen.body_ended |= matches!(step, HeadAlone | BodyEnds | Trailers);
-        if matches!(step, Lost | Garbage | Known | Unknown | Hit | Lane | Draining) {
+        if matches!(step, Lost | Garbage | Known | Unknown | Hit | Lane | NotCached | Draining) {
             seen.pending = 0;
         }
         let before = rig.actions.len();
@@ -185,6 +201,14 @@ fn check(rig: &Rig, seen: &Seen, about: &str) {
     assert!(replies <= 1, "more than one reply: {about}");
     assert!(forwards <= 1, "forwarded twice: {about}");
     assert!(seen.pending <= 1, "two callouts under way: {about}");
+    for action in &rig.actions {
+        if let Action::Forward(Forward { lane: ForwardLane::Direct { .. }, .. }) = action {
+            assert!(!seen.only_if_cached, "called for who wants a cached answer only: {about}");
+        }
+        if let Action::Log(LogLine { code: Some("not_cached"), .. }) = action {
+            assert!(seen.only_if_cached, "refused who wants any answer: {about}");
+        }
+    }
     if seen.over_before || seen.replied_before {
         assert!(seen.last.iter().all(is_quiet), "acted after the end: {about}");
     }
@@ -247,6 +271,8 @@ fn every_phase_is_reached_by_some_script() {
     assert!(matches!(phase(2, &[HeadAlone, ReadGood, Hit]), Phase::Replied));
     assert!(matches!(phase(2, &[Head, Trailers, ReadGood, Lane]), Phase::OnLane(_)));
     assert!(matches!(phase(2, &[Head, BodyEnds, ReadGood, Lost]), Phase::Direct(_)));
+    let not_cached = [HeadOnlyIfCached, BodyEnds, ReadGood, NotCached];
+    assert!(matches!(phase(2, &not_cached), Phase::Replied));
     assert!(matches!(phase(3, &[Head, BodyEnds, ReadGood]), Phase::Replied));
     assert!(matches!(phase(0, &[Done]), Phase::Done));
 }

@@ -28,8 +28,7 @@ fn finish(rig: &mut Rig) -> Flow {
 /// A worker that has the answer in its own cache.
 fn warm() -> Rig {
     let mut rig = Rig::knowing();
-    let _ = rig.chat(&[], BODY);
-    let _ = rig.hit(60_000);
+    rig.warm(60_000);
     rig
 }
 

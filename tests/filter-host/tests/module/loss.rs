@@ -242,9 +242,9 @@ fn garbage_in_the_feed_changes_nothing_and_is_counted() {
     let bodies: [&[u8]; 5] = [
         b"",
         b"{",
-        b"{\"version\":1}",
-        br#"{"version":2,"epoch":"e","seq":0}"#,
-        br#"{"version":1,"epoch":"e","seq":-1}"#,
+        b"{\"version\":2}",
+        br#"{"version":3,"epoch":"e","seq":0}"#,
+        br#"{"version":2,"epoch":"e","seq":-1}"#,
     ];
     for body in bodies {
         world.worker().callout("/v1/feed").unwrap().answer(marked(body));

@@ -11,6 +11,8 @@
 mod bombs;
 mod configuration;
 mod flow;
+mod freshness;
+mod hits;
 mod identity;
 mod l1;
 mod loss;
