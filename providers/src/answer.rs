@@ -59,6 +59,9 @@ pub enum Incomplete {
     /// It has no choices.
     #[error("the answer has no choices")]
     NoChoices,
+    /// It has no output items, or no embeddings.
+    #[error("the answer is empty")]
+    NoOutput,
     /// A choice has no end, or is missing between others.
     #[error("choice {index} has no finish_reason")]
     ChoiceUnfinished {
@@ -109,6 +112,9 @@ pub enum CannotReplay {
     /// The shape has usage and the recording has none.
     #[error("the recorded answer has no usage")]
     NoUsage,
+    /// The dialect has no streams.
+    #[error("answers of this dialect are never streamed")]
+    NoStream,
     /// Pieces of the answer have no one meaning once they are put together: `what` names the field.
     #[error("the recorded answer cannot be put together: {what}")]
     Ambiguous {
@@ -148,6 +154,7 @@ impl Incomplete {
             | Self::EventTooLong
             | Self::ErrorInBand
             | Self::NoChoices
+            | Self::NoOutput
             | Self::ChoiceUnfinished { .. }
             | Self::AnswerCount { .. }
             | Self::BlockUnfinished { .. }
@@ -164,7 +171,7 @@ impl CannotReplay {
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::NoUsage | Self::Ambiguous { .. } => Reason::Shape,
+            Self::NoUsage | Self::NoStream | Self::Ambiguous { .. } => Reason::Shape,
             Self::Incomplete(_) => Reason::Corrupt,
         }
     }

@@ -8,7 +8,7 @@ use kt_contract::wire::admit::ReplyShape;
 use crate::answer::{CannotReplay, Complete, Incomplete, Recorded, Replay, Terms};
 use crate::anthropic_messages;
 use crate::openai::{self, UsageHider};
-use crate::{openai_chat, openai_completions};
+use crate::{openai_chat, openai_completions, openai_embeddings};
 
 /// A language that clients and providers speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +17,8 @@ pub enum Dialect {
     OpenAiChat,
     /// OpenAI completions.
     OpenAiCompletions,
+    /// OpenAI embeddings.
+    OpenAiEmbeddings,
     /// Anthropic messages.
     AnthropicMessages,
 }
@@ -38,7 +40,12 @@ pub struct Asked {
 
 impl Dialect {
     /// Every dialect.
-    pub const ALL: &[Self] = &[Self::OpenAiChat, Self::OpenAiCompletions, Self::AnthropicMessages];
+    pub const ALL: &[Self] = &[
+        Self::OpenAiChat,
+        Self::OpenAiCompletions,
+        Self::OpenAiEmbeddings,
+        Self::AnthropicMessages,
+    ];
 
     /// The word in the model gate, in logs and in metric labels.
     #[must_use]
@@ -46,6 +53,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => "openai_chat",
             Self::OpenAiCompletions => "openai_completions",
+            Self::OpenAiEmbeddings => "openai_embeddings",
             Self::AnthropicMessages => "anthropic_messages",
         }
     }
@@ -56,6 +64,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => openai_chat::PATH,
             Self::OpenAiCompletions => openai_completions::PATH,
+            Self::OpenAiEmbeddings => openai_embeddings::PATH,
             Self::AnthropicMessages => anthropic_messages::PATH,
         }
     }
@@ -67,6 +76,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => openai_chat::LEFT_OUT,
             Self::OpenAiCompletions => openai_completions::LEFT_OUT,
+            Self::OpenAiEmbeddings => openai_embeddings::LEFT_OUT,
             Self::AnthropicMessages => anthropic_messages::LEFT_OUT,
         }
     }
@@ -75,7 +85,9 @@ impl Dialect {
     #[must_use]
     pub const fn semantic_headers(self) -> &'static [&'static str] {
         match self {
-            Self::OpenAiChat | Self::OpenAiCompletions => openai::SEMANTIC_HEADERS,
+            Self::OpenAiChat | Self::OpenAiCompletions | Self::OpenAiEmbeddings => {
+                openai::SEMANTIC_HEADERS
+            }
             Self::AnthropicMessages => anthropic_messages::SEMANTIC_HEADERS,
         }
     }
@@ -88,6 +100,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => openai_chat::read(body),
             Self::OpenAiCompletions => openai_completions::read(body),
+            Self::OpenAiEmbeddings => openai_embeddings::read(body),
             Self::AnthropicMessages => anthropic_messages::read(body),
         }
     }
@@ -96,7 +109,9 @@ impl Dialect {
     #[must_use]
     pub fn error_body(self, problem: &Problem) -> Vec<u8> {
         match self {
-            Self::OpenAiChat | Self::OpenAiCompletions => openai::error_body(problem),
+            Self::OpenAiChat | Self::OpenAiCompletions | Self::OpenAiEmbeddings => {
+                openai::error_body(problem)
+            }
             Self::AnthropicMessages => anthropic_messages::error_body(problem),
         }
     }
@@ -105,7 +120,9 @@ impl Dialect {
     #[must_use]
     pub fn error_event(self, problem: &Problem) -> Vec<u8> {
         match self {
-            Self::OpenAiChat | Self::OpenAiCompletions => openai::error_event(problem),
+            Self::OpenAiChat | Self::OpenAiCompletions | Self::OpenAiEmbeddings => {
+                openai::error_event(problem)
+            }
             Self::AnthropicMessages => anthropic_messages::error_event(problem),
         }
     }
@@ -115,6 +132,8 @@ impl Dialect {
     pub fn ends_stream(self, data: &[u8]) -> bool {
         match self {
             Self::OpenAiChat | Self::OpenAiCompletions => openai::judge::is_done(data),
+            // There is no stream that could end.
+            Self::OpenAiEmbeddings => false,
             Self::AnthropicMessages => anthropic_messages::ends_stream(data),
         }
     }
@@ -125,6 +144,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => openai::count::choices(request),
             Self::OpenAiCompletions => openai::count::completions(request),
+            Self::OpenAiEmbeddings => openai::count::embeddings(request),
             Self::AnthropicMessages => None,
         }
     }
@@ -143,6 +163,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => openai_chat::judge(recorded, body, terms),
             Self::OpenAiCompletions => openai_completions::judge(recorded, body, terms),
+            Self::OpenAiEmbeddings => openai_embeddings::judge(recorded, body, terms),
             Self::AnthropicMessages => anthropic_messages::judge(recorded, body, terms),
         }
     }
@@ -160,6 +181,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => openai_chat::replay(recorded, body, want),
             Self::OpenAiCompletions => openai_completions::replay(recorded, body, want),
+            Self::OpenAiEmbeddings => openai_embeddings::replay(recorded, body, want),
             Self::AnthropicMessages => anthropic_messages::replay(recorded, body, want),
         }
     }
@@ -170,7 +192,7 @@ impl Dialect {
     pub fn with_usage(self, body: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::OpenAiChat | Self::OpenAiCompletions => openai::with_usage(body),
-            Self::AnthropicMessages => None,
+            Self::OpenAiEmbeddings | Self::AnthropicMessages => None,
         }
     }
 
@@ -179,7 +201,7 @@ impl Dialect {
     pub fn hider(self, reply: ReplyShape) -> Option<UsageHider> {
         let hides = match self {
             Self::OpenAiChat | Self::OpenAiCompletions => true,
-            Self::AnthropicMessages => false,
+            Self::OpenAiEmbeddings | Self::AnthropicMessages => false,
         };
         let not_asked = reply == ReplyShape::Sse { include_usage: false };
         (hides && not_asked).then(UsageHider::default)

@@ -12,6 +12,7 @@ mod golden;
 mod openai;
 mod openai_chat;
 mod openai_completions;
+mod openai_embeddings;
 mod recognize;
 pub mod sse;
 

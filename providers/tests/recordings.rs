@@ -20,6 +20,7 @@ use serde_json::Value;
 
 const CHAT: Dialect = Dialect::OpenAiChat;
 const COMPLETIONS: Dialect = Dialect::OpenAiCompletions;
+const EMBEDDINGS: Dialect = Dialect::OpenAiEmbeddings;
 
 /// The terms of a client that set no length limit, and of one that did.
 const FREE: Terms = Terms { client_limited: false, answers: None };
@@ -225,5 +226,22 @@ fn recorded_json_completions_say_as_a_stream_what_they_said() {
         let [said, again]: [Value; 2] =
             [&body[..], &back.body].map(|bytes| serde_json::from_slice(bytes).unwrap());
         assert_eq!(again, said, "{name}");
+    }
+}
+
+#[test]
+fn recorded_embeddings_are_complete_and_no_cut_of_them_is() {
+    for (name, body) in recordings("openai-embeddings-json-ok", ".body.json") {
+        let one = Terms { client_limited: false, answers: Some(1) };
+        let complete = EMBEDDINGS.judge(Recorded::Json, &body, one);
+        let usage = complete.unwrap_or_else(|why| panic!("{name}: {why}")).usage.unwrap();
+        assert!(usage.input_tokens > 0 && usage.output_tokens == 0, "{name}");
+        for cut in (0..body.trim_ascii_end().len()).step_by(101) {
+            assert!(EMBEDDINGS.judge(Recorded::Json, &body[..cut], one).is_err(), "{name} {cut}");
+        }
+    }
+    for (name, body) in recordings("openai-embeddings-json-error", ".body.json") {
+        let judged = EMBEDDINGS.judge(Recorded::Json, &body, FREE);
+        assert_eq!(judged, Err(Incomplete::ErrorInBand), "{name}");
     }
 }

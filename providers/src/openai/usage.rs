@@ -54,6 +54,14 @@ fn read(value: &Value) -> Option<Usage> {
     })
 }
 
+/// The usage of embeddings, which have no tokens of an answer; some servers say so.
+pub(crate) fn of_embeddings(value: &Value) -> Option<Usage> {
+    let input_tokens = tokens(value.get("prompt_tokens"))?;
+    let output_tokens =
+        value.get("completion_tokens").map_or(Some(0), |count| tokens(Some(count)))?;
+    Some(Usage { input_tokens, output_tokens })
+}
+
 /// Integers only: `as_u64` refuses floats, strings and what is negative.
 fn tokens(value: Option<&Value>) -> Option<u64> {
     value?.as_u64().filter(|count| *count <= TOKENS_MAX)

@@ -1,0 +1,83 @@
+//! What an answer says, without the numbers.
+
+use std::fmt;
+
+use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::answer::Incomplete;
+
+/// The outline of an answer. A field that occurs twice is refused: readers would disagree on it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Outline {
+    #[serde(default)]
+    pub(super) model: Option<String>,
+    #[serde(default)]
+    pub(super) data: Option<Vec<Embedding>>,
+    #[serde(default)]
+    pub(super) usage: Option<Value>,
+    #[serde(default)]
+    pub(super) error: Option<IgnoredAny>,
+}
+
+/// One embedding.
+#[derive(Debug, Deserialize)]
+pub(super) struct Embedding {
+    #[serde(default)]
+    pub(super) index: Option<u64>,
+    #[serde(rename = "embedding")]
+    _vector: Vector,
+}
+
+/// Numbers, or bytes in base64; at least one of either.
+#[derive(Debug)]
+struct Vector;
+
+// === impl Outline ===
+
+impl Outline {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Incomplete> {
+        // serde_json does not look into strings that it skips; a client's reader will.
+        let text = std::str::from_utf8(bytes).map_err(|_| Incomplete::Malformed)?;
+        // serde would fill a struct from an array just as well.
+        if text.trim_ascii_start().starts_with('[') {
+            return Err(Incomplete::Malformed);
+        }
+        serde_json::from_str(text).map_err(|error| match error.is_eof() {
+            true => Incomplete::CutShort,
+            false => Incomplete::Malformed,
+        })
+    }
+}
+
+// === impl Vector ===
+
+impl<'de> Deserialize<'de> for Vector {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(VectorVisitor)
+    }
+}
+
+struct VectorVisitor;
+
+impl<'de> Visitor<'de> for VectorVisitor {
+    type Value = Vector;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("numbers, or base64")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Vector, E> {
+        if text.is_empty() { Err(E::invalid_length(0, &self)) } else { Ok(Vector) }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vector, A::Error> {
+        let mut is_empty = true;
+        // A null among them is a number that the provider could not write.
+        while items.next_element::<f64>()?.is_some() {
+            is_empty = false;
+        }
+        if is_empty { Err(A::Error::invalid_length(0, &self)) } else { Ok(Vector) }
+    }
+}
