@@ -19,7 +19,7 @@ mod tree;
 
 pub use cache::{CompleteOnDisconnect, Memory, Overflow, WorkflowCache};
 pub use gateway::Gateway;
-pub use models::OPENAI_CHAT_MODELS;
+pub use models::{ANTHROPIC_MODELS, OPENAI_MODELS};
 pub use policy::Policy;
 pub use report::{ConfigError, Warning};
 pub use restart::NeedsRestart;

@@ -24,6 +24,7 @@ pub mod problem;
 #[cfg(test)]
 #[cfg(not(target_family = "wasm"))]
 mod properties;
+pub mod provider;
 pub mod snapshot;
 pub mod time;
 pub mod wire;

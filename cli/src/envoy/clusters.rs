@@ -76,6 +76,7 @@ fn credential_filters(plan: &Plan, target: &Target) -> Result<Value, TemplateErr
         return Ok(json!([]));
     }
     let filter = CREDENTIAL.fill(&values([
+        ("header", json!(target.provider.credential_header().name)),
         ("secret_name", json!(credentials::name(target))),
         ("secret_path", path(&credentials::file(&plan.credentials, target))),
     ]))?;

@@ -35,10 +35,11 @@ pub(crate) fn write(
     for target in targets {
         let Some(secret) = &target.secret else { continue };
         let value = read(target, secret, variable)?;
+        let prefix = target.provider.credential_header().prefix;
         let resource = json!({ "resources": [{
             "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
             "name": name(target),
-            "generic_secret": { "secret": { "inline_string": format!("Bearer {value}") } },
+            "generic_secret": { "secret": { "inline_string": format!("{prefix}{value}") } },
         }]});
         let path = file(folder, target);
         private_file::write(&path, resource.to_string().as_bytes())

@@ -96,15 +96,17 @@ pub(super) struct Providers {
 pub(super) struct Target {
     /// Its name, unique in the file.
     pub(super) id: Option<String>,
-    /// The provider. `openai` is built; `anthropic`, `google` and `local` are not yet.
+    /// The provider: `openai`, `azure` or `anthropic`. Not built yet: `google` and `local`.
     pub(super) provider: Option<String>,
     /// The one model it serves.
     pub(super) model: Option<String>,
-    /// The models it serves. Default, without `model`: all that are known of the provider.
+    /// The models it serves. Default, without `model`: all that are known of the provider. In azure: the
+    /// deployments, needed.
     pub(super) models: Option<Vec<String>>,
     /// A version of `model`: part of the cache key, never sent. Changing it leaves older entries behind.
     pub(super) model_version: Option<String>,
-    /// Where it is, without the request's own path. Default, for openai: https://api.openai.com.
+    /// Where it is, without the request's own path. Without it: the provider's public address. In
+    /// azure: the resource's own, needed.
     pub(super) base_url: Option<String>,
     /// Where its credential is. Never the credential itself.
     pub(super) secret_key_ref: Option<SecretKeyRef>,

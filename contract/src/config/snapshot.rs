@@ -58,7 +58,7 @@ impl Config {
                 target.models.iter().map(|model| ModelRoute {
                     model: model.clone(),
                     target: target.id.clone(),
-                    provider: target.provider.clone(),
+                    provider: target.provider.as_str().to_owned(),
                     upstream: target.base_url.to_string(),
                     version: target.version.clone(),
                 })

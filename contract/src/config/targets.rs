@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use base_url::{BaseUrl, Scheme};
 
-use super::models::{OPENAI_BASE_URL, OPENAI_CHAT_MODELS};
+use super::models;
 use super::raw;
 use super::report::{Bounds, Report, suggestion};
+use crate::provider::Provider;
 
 const CONCURRENT: Bounds<u32> = Bounds { min: 1, max: 1_000_000, default: 1_024 };
-const NOT_BUILT: [&str; 3] = ["anthropic", "google", "local"];
+const NOT_BUILT: [&str; 2] = ["google", "local"];
+const BUILT: &str = "'openai', 'azure' and 'anthropic' are";
 
 /// Where requests for some models go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +21,8 @@ const NOT_BUILT: [&str; 3] = ["anthropic", "google", "local"];
 pub struct Target {
     /// `id`: unique, and fit for headers, file names and cluster names.
     pub id: String,
-    /// `provider`: `openai`, the only one that is built.
-    pub provider: String,
+    /// `provider`.
+    pub provider: Provider,
     /// The models it serves: at least one, and none that another target serves.
     pub models: BTreeSet<String>,
     /// `model_version`: part of the model gate.
@@ -113,10 +115,8 @@ fn check_target(
     if model_version.is_some() && model.is_none() && report.is_whole(&at.field("model")) {
         report.error(at.field("model_version"), "pins one model: it needs 'model' beside it");
     }
-    let models = check_models(at, provider.as_deref(), model, models, report);
-    let text = base_url.as_deref().unwrap_or(OPENAI_BASE_URL);
-    let base_url =
-        base_url::parse(text).map_err(|problem| report.error(at.field("base_url"), problem)).ok();
+    let models = check_models(at, provider, model, models, report);
+    let base_url = check_base_url(at, provider, base_url.as_deref(), report);
     let secret = secret_key_ref.and_then(|secret| check_secret(at, secret, report));
     let max_concurrent_requests =
         report.within(&at.field("max_concurrent_requests"), max_concurrent_requests, CONCURRENT);
@@ -136,33 +136,61 @@ fn check_target(
     (models, Some(target))
 }
 
-fn check_provider(at: &At, provider: Option<String>, report: &mut Report) -> Option<String> {
+fn check_provider(at: &At, name: Option<String>, report: &mut Report) -> Option<Provider> {
     let field = at.field("provider");
-    let Some(provider) = provider else {
-        report.error(field, "missing; 'openai' is built");
+    let Some(name) = name else {
+        report.error(field, format!("missing; {BUILT} built"));
         return None;
     };
-    if provider == "openai" {
+    if let Some(provider) = Provider::named(&name) {
         return Some(provider);
     }
-    let problem = if NOT_BUILT.contains(&provider.as_str()) {
-        format!("'{provider}' is not built yet; 'openai' is")
+    let problem = if NOT_BUILT.contains(&name.as_str()) {
+        format!("'{name}' is not built yet; {BUILT}")
     } else {
         // Repeated only where it is nearly a word that is known: it may be a credential.
-        match suggestion(&provider, NOT_BUILT.into_iter().chain(["openai"])) {
+        let known = Provider::ALL.iter().map(|known| known.as_str());
+        match suggestion(&name, known.chain(NOT_BUILT)) {
             Some(near) => {
-                format!("'{provider}' is no provider that is known here; did you mean '{near}'?")
+                format!("'{name}' is no provider that is known here; did you mean '{near}'?")
             }
-            None => "is no provider that is known here; 'openai' is built".to_owned(),
+            None => format!("is no provider that is known here; {BUILT} built"),
         }
     };
     report.error(field, problem);
     None
 }
 
+fn check_base_url(
+    at: &At,
+    provider: Option<Provider>,
+    text: Option<&str>,
+    report: &mut Report,
+) -> Option<BaseUrl> {
+    let field = at.field("base_url");
+    let Some(text) = text.or_else(|| models::base_url(provider?)) else {
+        // Of a provider that nobody knows, no address is missed.
+        if provider.is_some() {
+            report.error(
+                field,
+                "missing: an Azure resource has an address of its own, like \
+                 https://NAME.openai.azure.com",
+            );
+        }
+        return None;
+    };
+    let url = base_url::parse(text).map_err(|problem| report.error(&field, problem)).ok()?;
+    if provider == Some(Provider::Azure) && url.path_prefix.contains("/openai") {
+        report
+            .error(field, "holds /openai, but the request's own path begins with it; leave it out");
+        return None;
+    }
+    Some(url)
+}
+
 fn check_models(
     at: &At,
-    provider: Option<&str>,
+    provider: Option<Provider>,
     model: Option<String>,
     models: Option<Vec<String>>,
     report: &mut Report,
@@ -172,12 +200,17 @@ fn check_models(
     }
     let Some(named) = models.or_else(|| model.map(|model| vec![model])) else {
         // Which models were meant, no catalogue knows.
-        if provider.is_none()
-            || ["model", "models"].iter().any(|it| !report.is_whole(&at.field(it)))
-        {
+        let Some(provider) = provider
+            .filter(|_| ["model", "models"].iter().all(|it| report.is_whole(&at.field(it))))
+        else {
             return BTreeSet::new();
-        }
-        return OPENAI_CHAT_MODELS.iter().map(|model| (*model).to_owned()).collect();
+        };
+        let Some(catalogue) = models::catalogue(provider) else {
+            let field = at.field("models");
+            report.error(field, "missing: deployments are named by whoever made them; list them");
+            return BTreeSet::new();
+        };
+        return catalogue.iter().map(|model| (*model).to_owned()).collect();
     };
     if named.is_empty() && report.is_whole(&at.field("models")) {
         report.error(at.field("models"), "is empty; leave it out to serve every model known");

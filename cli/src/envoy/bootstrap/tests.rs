@@ -143,7 +143,7 @@ fn a_route_to_a_provider_takes_nothing_of_ours_along() {
         for route in to_providers {
             let removed = route["request_headers_to_remove"].as_array().unwrap();
             for name in
-                ["authorization", "x-api-key", "cookie", "x-kt-lane", "x-kt-target", "x-kt-ticket"]
+                ["authorization", "x-api-key", "api-key", "cookie", "x-kt-lane", "x-kt-target"]
             {
                 assert!(removed.iter().any(|it| it == name), "{name}");
             }
@@ -180,6 +180,29 @@ fn a_credential_is_a_reference_and_replaces_what_the_client_sent() {
     assert_eq!(path.unwrap(), "/run/credentials/real.json");
     let last = filters.as_array().unwrap().last().unwrap();
     assert_eq!(last["name"], "envoy.filters.http.upstream_codec");
+}
+
+#[test]
+fn a_credential_goes_where_its_provider_looks_for_it() {
+    const OF_EACH: &str = "
+providers:
+  targets:
+    - {id: o, provider: openai, secret_key_ref: {env: A}}
+    - {id: z, provider: azure, model: m, base_url: 'https://x.example', secret_key_ref: {env: B}}
+    - {id: a, provider: anthropic, secret_key_ref: {env: C}}
+";
+    let targets = config::load("test.yaml", OF_EACH).unwrap().config.targets;
+    let rendered = render(&Plan { targets, ..plan() }).unwrap();
+    let clusters = rendered["static_resources"]["clusters"].as_array().unwrap();
+    for (name, header) in
+        [("provider_o", "authorization"), ("provider_z", "api-key"), ("provider_a", "x-api-key")]
+    {
+        let cluster = clusters.iter().find(|cluster| cluster["name"] == name).unwrap();
+        let injector = &cluster["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]
+            ["http_filters"][0]["typed_config"];
+        assert_eq!(injector["overwrite"], true, "{name}");
+        assert_eq!(injector["credential"]["typed_config"]["header"], header, "{name}");
+    }
 }
 
 #[test]

@@ -27,6 +27,24 @@ fn a_variable_becomes_a_bearer_secret() {
 }
 
 #[test]
+fn other_providers_take_the_value_as_it_is() {
+    for (provider, more) in
+        [("anthropic", ""), ("azure", ", model: m, base_url: 'https://x.example'")]
+    {
+        let text = format!(
+            "providers: {{targets: [{{id: a, provider: {provider}{more}, secret_key_ref: {{env: KEY}}}}]}}"
+        );
+        let targets = config::load("test.yaml", &text).unwrap().config.targets;
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &targets, &|_| Some("made-up".to_owned())).unwrap();
+        let text = std::fs::read_to_string(file(folder.path(), &targets[0])).unwrap();
+        let secret: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let value = &secret["resources"][0]["generic_secret"]["secret"]["inline_string"];
+        assert_eq!(value, "made-up", "{provider}");
+    }
+}
+
+#[test]
 fn a_variable_that_is_not_set_is_named() {
     for value in [None, Some(" ".to_owned())] {
         let problem = written("{env: KEY}", &|_| value.clone()).unwrap_err();

@@ -24,7 +24,7 @@ fn a_short_file_has_the_defaults_of_the_seeds() {
     assert_eq!((policy.block_status, policy.model_allowlist), (409, None));
     assert_eq!(targets[0].base_url.to_string(), "https://api.openai.com");
     assert_eq!(targets[0].secret, Some(SecretRef::Env("OPENAI_API_KEY".to_owned())));
-    assert_eq!(targets[0].models.len(), OPENAI_CHAT_MODELS.len());
+    assert_eq!(targets[0].models.len(), OPENAI_MODELS.len());
 }
 
 #[wasm_bindgen_test(unsupported = test)]

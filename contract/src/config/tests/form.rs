@@ -26,7 +26,7 @@ gateway: {role: primry}
              did you mean 'org_shared_cache'?",
             "f.yaml:7: providers.targets[0].id: expected a text, found a number; put it in quotes",
             "f.yaml:7: providers.targets[1].provder: unknown field; did you mean 'provider'?",
-            "f.yaml:7: providers.targets[0].provider: missing; 'openai' is built",
+            "f.yaml:7: providers.targets[0].provider: missing; 'openai', 'azure' and 'anthropic' are built",
             "f.yaml:7: providers.targets[1].id: missing: every target has a name",
             "f.yaml:8: policies: expected a list of policies, or a map with 'chain' and 'policy', \
              found a number",

@@ -98,23 +98,52 @@ fn a_target_says_all_that_is_wrong_with_it_at_once() {
 
 #[wasm_bindgen_test(unsupported = test)]
 fn providers_that_are_not_built_are_named() {
-    for provider in ["anthropic", "google", "local"] {
+    for provider in ["google", "local"] {
         assert_eq!(
             target_errors(&format!("id: a, provider: {provider}")),
             [format!(
                 "f.yaml:3: providers.targets[0].provider: '{provider}' is not built yet; \
-                 'openai' is"
+                 'openai', 'azure' and 'anthropic' are"
             )]
         );
     }
     assert_eq!(
         target_errors("id: a"),
-        ["f.yaml:3: providers.targets[0].provider: missing; 'openai' is built"]
+        [
+            "f.yaml:3: providers.targets[0].provider: missing; 'openai', 'azure' and 'anthropic' are \
+          built"
+        ]
+    );
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_target_in_azure_says_where_it_is_and_what_it_serves() {
+    let at = "f.yaml:3: providers.targets[0].";
+    assert_eq!(
+        target_errors("id: a, provider: azure"),
+        [
+            format!("{at}models: missing: deployments are named by whoever made them; list them"),
+            format!(
+                "{at}base_url: missing: an Azure resource has an address of its own, like \
+                 https://NAME.openai.azure.com"
+            ),
+        ]
     );
 }
 
 #[wasm_bindgen_test(unsupported = test)]
 fn models_are_named_once_and_well() {
+    for path in ["/openai", "/openai/", "/openai/deployments/gpt-4o"] {
+        assert_eq!(
+            target_errors(&format!(
+                "id: a, provider: azure, model: m, base_url: 'https://x.example{path}'"
+            )),
+            [format!(
+                "{at}base_url: holds /openai, but the request's own path begins with it; leave it \
+                 out"
+            )]
+        );
+    }
     for (fields, expected) in [
         ("models: [a, a]", "models: 'a' stands twice"),
         (
@@ -151,8 +180,8 @@ fn which_target_answers_is_never_chance() {
         errors(&targets(", model: m", ", models: [k, m]")),
         [format!("f.yaml:4: providers.targets[1].models: 'm': {why}")]
     );
-    let more = OPENAI_CHAT_MODELS.len() - 1;
-    let first = OPENAI_CHAT_MODELS[0];
+    let more = OPENAI_MODELS.len() - 1;
+    let first = OPENAI_MODELS[0];
     assert_eq!(
         errors(&targets("", "")),
         [format!("f.yaml:4: providers.targets[1].models: '{first}' and {more} more: {why}")]

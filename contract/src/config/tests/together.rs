@@ -32,7 +32,8 @@ gateway: {port: 0, role: 3}
             "f.yaml:4: providers.targets[0].provider: 'opnai' is no provider that is known here; did \
              you mean 'openai'?",
             "f.yaml:5: providers.targets[1]: expected a map, found a number",
-            "f.yaml:6: providers.targets[2].provider: 'google' is not built yet; 'openai' is",
+            "f.yaml:6: providers.targets[2].provider: 'google' is not built yet; 'openai', 'azure' and \
+             'anthropic' are",
             "f.yaml:6: providers.targets[2].secret_key_ref: has both 'env' and 'file'; use one of the \
              two",
             "f.yaml:7: providers.targets[3].models[1]: expected a text, found a number; put it in \
