@@ -45,7 +45,8 @@ pub(super) fn read(file: &str, text: &str) -> Result<Tree, ConfigError> {
 }
 
 fn not_yaml(file: &str, text: &str, error: &ScanError) -> ConfigError {
-    let line = error.marker().line();
+    // What is missing at the end of a file without a last line end, the parser misses on the line after it.
+    let line = error.marker().line().min(1 + text.matches(['\n', '\r']).count());
     let mut problem = format!("not valid YAML: {}", error.info());
     if error.info() == "duplicated key in mapping" {
         let of_line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();

@@ -111,7 +111,14 @@ fn what_two_readers_could_read_differently_is_refused() {
 
 #[wasm_bindgen_test(unsupported = test)]
 fn what_is_no_yaml_is_refused_where_it_stands() {
-    for (text, line) in [("a: [1\n", 2), ("a: 1\n b: 2\n", 2), ("a: \"x\n", 1), ("a: ]\n", 1)] {
+    for (text, line) in [
+        ("a: [1\n", 2),
+        ("a: 1\n b: 2\n", 2),
+        ("a: \"x\n", 1),
+        ("a: ]\n", 1),
+        // No line end: there is no second line to stand on.
+        ("a:\n  - b\n  c", 3),
+    ] {
         let errors = load("f.yaml", text).unwrap_err();
         assert!(errors[0].problem.starts_with("not valid YAML: "), "{text}: {errors:?}");
         assert_eq!((errors.len(), errors[0].line), (1, line), "{text}: {errors:?}");
