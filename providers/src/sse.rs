@@ -93,6 +93,12 @@ impl Reader {
         !self.is_open && !self.is_skipping && (self.line.is_empty() || is_at_start)
     }
 
+    /// How many bytes it holds, whatever they are for: bounded, however long the stream.
+    #[must_use]
+    pub const fn held_bytes(&self) -> usize {
+        self.line.capacity() + self.name.capacity() + self.data.capacity()
+    }
+
     fn event(&self) -> Event<'_> {
         let data = match (self.is_too_long, self.has_data) {
             (true, _) => Data::TooLong,

@@ -105,9 +105,9 @@ impl Verdict {
             return Err(Incomplete::ErrorInBand);
         }
         self.usage.tell(outline.usage.as_ref());
-        // Azure's first chunk carries an empty model.
+        // Azure's first chunk carries an empty model. Should chunks differ, the last counts, as in a replay.
         let model = outline.model.filter(|model| !model.is_empty());
-        self.model = self.model.take().or(model);
+        self.model = model.or_else(|| self.model.take());
         for choice in outline.choices.into_iter().flatten() {
             if choice.error.is_some() {
                 return Err(Incomplete::ErrorInBand);

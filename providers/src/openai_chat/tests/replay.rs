@@ -287,3 +287,14 @@ fn two_choices_with_one_number_are_not_told_as_a_stream() {
     let answer = format!(r#"{{"choices":[{choice},{choice}]}}"#);
     assert_eq!(told(Recorded::Json, &answer, SSE), Err(ambiguous("choices")));
 }
+
+#[wasm_bindgen_test(unsupported = test)]
+fn chunks_that_differ_in_their_model_are_judged_and_told_as_the_same_one() {
+    let stream = "data: {\"model\":\"a\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\n\
+                  data: {\"model\":\"b\",\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\n\
+                  data: [DONE]\n\n";
+    let complete = judge(Recorded::Sse, stream.as_bytes(), Terms::default()).unwrap();
+    let told = told(Recorded::Sse, stream, ReplyShape::Json).unwrap();
+    let again = judge(Recorded::Json, told.as_bytes(), Terms::default()).unwrap();
+    assert_eq!((complete.model.as_deref(), &again), (Some("b"), &complete));
+}
