@@ -96,3 +96,20 @@ def assert_refused(answer, status, code=None):
     assert answer.status == status, answer
     assert code is None or answer.error["code"] == code, answer
     return answer.error
+
+
+def assert_coalesced(answer, of=None):
+    """A whole answer of another request's call; `of` is that request's answer."""
+    assert answer.status == 200 and answer.broke is None, answer
+    assert answer.outcome == ("coalesced", "in-flight"), answer
+    assert "collapsed" in answer.headers["cache-status"], answer
+    assert of is None or answer.id == of.id, (answer, of)
+    return answer
+
+
+def assert_cut_off(answer):
+    """A stream that told its error and then broke, never a clean end."""
+    assert answer.status == 200 and answer.broke is not None, answer
+    last = answer.events()[-1]
+    assert last != "[DONE]" and "error" in json.loads(last), answer
+    return answer

@@ -25,6 +25,8 @@ from processes import Process, binary_dir, envoy, filter_module, wait_until
 UPSTREAM_KEY = "sk-upstream-credential-of-the-target"
 MODELS = ["gpt-4o", "gpt-4o-mini"]
 CHAT = "/v1/chat/completions"
+# As many gateways as the promise of one call for everybody names.
+FOUR = (("gw-a", "primary"), ("gw-b", "fallback"), ("gw-c", "worker"), ("gw-d", "edge"))
 # Far beyond every budget: a test that runs into it has found a hang.
 DEADLINE_S = 60.0
 
@@ -62,13 +64,14 @@ def environment():
 class Provider:
     """The fake provider, and what it saw."""
 
-    def __init__(self, folder, *arguments):
+    def __init__(self, folder, recordings=()):
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self._http = httpx.Client(base_url=self.base_url, timeout=DEADLINE_S)
         self.process = Process("fake-provider", [
             binary_dir() / "fake-provider", "--listen", f"127.0.0.1:{self.port}",
-            "--delta-ms", "2", "--api-key", UPSTREAM_KEY, *arguments,
+            "--delta-ms", "2", "--api-key", UPSTREAM_KEY,
+            *(part for recorded in recordings for part in ("--recordings", recorded)),
         ], folder / "fake-provider.log")
 
     def is_ready(self):
@@ -90,13 +93,29 @@ class Provider:
         assert len(found) == 1, f"{len(found)} requests with this body, among {len(self.requests())}"
         return found[0]
 
-    def script(self, fake, calls):
-        """The next `calls` calls get what the directive `fake` says."""
-        self._http.post("/script", json={"next": calls, "fake": fake}).raise_for_status()
+    def calls_of(self, prompt):
+        """The calls with this prompt, counted without its directives: `total`, `open`, `by_outcome`."""
+        return self.calls()["by_prompt"].get(prompt, {"total": 0, "open": 0, "by_outcome": {}})
 
-    def release(self):
-        """Lets go everything that is held."""
-        self._http.post("/release").raise_for_status()
+    def running(self, prompt):
+        """How far the open calls with this prompt are."""
+        return [call for call in self.calls()["running"].values() if call["prompt"] == prompt]
+
+    def script(self, fake, calls, prompt=None):
+        """The next `calls` calls, or those with `prompt` in theirs, get what the directive `fake` says."""
+        only = {"prompt": prompt} if prompt else {}
+        self._http.post("/script", json={"next": calls, "fake": fake, **only}).raise_for_status()
+
+    def release(self, gate=None, count=None):
+        """Opens a gate, or lets `count` pass it; without its name, lets go everything that is held."""
+        query = {name: value for name, value in {"name": gate, "count": count}.items() if value is not None}
+        self._http.post("/release", params=query).raise_for_status()
+
+    def wait_at(self, gate, count=1):
+        """Waits until `count` calls wait at this gate."""
+        def waiting():
+            return sum(call["gate"] == gate for call in self.calls()["running"].values())
+        wait_until(lambda: waiting() >= count, f"{count} calls wait at the gate {gate}")
 
     def wait_held(self, count=1):
         wait_until(lambda: self.calls()["held"] >= count, f"{count} calls are held at the provider")
@@ -146,6 +165,15 @@ class Sidecar:
         """The sum of a counter over all its labels; one with labels is absent until it has counted."""
         samples = [line for line in self.metrics().splitlines() if re.match(rf"{name}_total[{{ ]", line)]
         return sum(float(line.rpartition(" ")[2]) for line in samples)
+
+    def gauge(self, name):
+        """A gauge's value."""
+        found = re.search(rf"^{name} (\S+)$", self.metrics(), re.MULTILINE)
+        assert found, f"no metric {name}"
+        return float(found[1])
+
+    def wait_followers(self, count):
+        wait_until(lambda: self.gauge("kt_flight_followers") == count, f"{count} requests follow a flight", DEADLINE_S)
 
     def create_key(self, **fields):
         with self.admin() as admin:
@@ -262,11 +290,11 @@ class Group:
 
     running = []
 
-    def __init__(self, config=None, gateways=(("gw-a", "primary"), ("gw-b", "fallback"))):
+    def __init__(self, config=None, gateways=(("gw-a", "primary"), ("gw-b", "fallback")), recordings=()):
         # Short, because a Unix socket's path has at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="kt-e2e-"))
         self.config_path = self.folder / "policy-config.yaml"
-        self.provider = self.fake_provider()
+        self.provider = Provider(self.folder, recordings)
         self.config = merged(CONFIG, {"providers": {"targets": self.targets()}}, config or {})
         self.write_config(self.config)
         self.sidecar = Sidecar(self.folder, self.config_path)
@@ -283,8 +311,13 @@ class Group:
     def b(self):
         return self.gateways[1]
 
-    def fake_provider(self):
-        return Provider(self.folder)
+    @property
+    def c(self):
+        return self.gateways[2]
+
+    @property
+    def d(self):
+        return self.gateways[3]
 
     def targets(self):
         return [self.target()]
