@@ -46,9 +46,9 @@ pub struct Address {
 /// The answer to a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
-    /// There is an entry.
+    /// There is an entry, fresh or stale.
     Found(Found),
-    /// There was one; its time has passed.
+    /// There was one; its time has passed, and it is gone.
     Expired,
     /// There is none.
     Absent,
@@ -61,8 +61,32 @@ pub struct Found {
     pub bytes: Bytes,
     /// How long ago it was filled.
     pub age: Millis,
-    /// How long it stays fresh.
+    /// How long it stays fresh; nothing where it is stale.
     pub fresh: Millis,
+    /// How long it has been stale; nothing where it is fresh.
+    pub stale: Millis,
+}
+
+/// An answer to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEntry {
+    /// Where.
+    pub at: Address,
+    /// Whose room it takes.
+    pub org: String,
+    /// What it is.
+    pub bytes: Vec<u8>,
+    /// For how long.
+    pub lifetime: Lifetime,
+}
+
+/// How long an entry is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lifetime {
+    /// How long it is fresh.
+    pub fresh: Millis,
+    /// How long it is kept after that.
+    pub stale: Millis,
 }
 
 /// How much a store holds.
@@ -78,6 +102,17 @@ pub struct Held {
     pub expired: u64,
 }
 
+/// How much one organization holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrgHeld {
+    /// Its name.
+    pub org: String,
+    /// Its entries, expired ones that nobody has asked for included.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// Bounds on what is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -85,6 +120,8 @@ pub struct Bounds {
     pub entries_max: u64,
     /// How many bytes in all.
     pub bytes_max: u64,
+    /// How many bytes of one organization.
+    pub org_bytes_max: u64,
 }
 
 /// Entries, as bytes. Expiry is decided by the store's own clock; a lookup refreshes nothing but the order
@@ -93,11 +130,18 @@ pub trait EntryStore: Send + Sync {
     /// Looks an entry up.
     fn lookup(&self, at: Address) -> Answer<'_, Lookup>;
 
-    /// Stores an entry for `fresh`, in one step: a reader finds the old one, or the new one.
-    fn fill(&self, at: Address, bytes: Vec<u8>, fresh: Millis) -> Answer<'_, ()>;
+    /// What a lookup would find. Changes nothing, not even the order of eviction.
+    fn peek(&self, at: Address) -> Answer<'_, Lookup>;
 
-    /// Removes an entry, if it is there.
-    fn purge(&self, at: Address) -> Answer<'_, ()>;
+    /// Stores an entry for its lifetime, in one step: a reader finds the old one, or the new one.
+    fn fill(&self, entry: NewEntry) -> Answer<'_, ()>;
+
+    /// Removes an entry, if it is there and, where `seen` is what a lookup found, still that one. Says whether
+    /// it was.
+    fn purge(&self, key: CacheKey, seen: Option<Bytes>) -> Answer<'_, bool>;
+
+    /// Removes every entry of an organization, and says how many there were.
+    fn purge_org(&self, org: String) -> Answer<'_, u64>;
 
     /// Fresh entries of the same request behind whatever gates, newest first, at most `count`. May name
     /// entries of another request; never omits the only one.
@@ -108,6 +152,9 @@ pub trait EntryStore: Send + Sync {
 
     /// How much there is.
     fn held(&self) -> Held;
+
+    /// How much each organization holds, by name.
+    fn held_by_org(&self) -> Vec<OrgHeld>;
 }
 
 /// A gateway key as the store knows it: never the key itself.

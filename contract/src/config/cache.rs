@@ -74,7 +74,8 @@ pub enum CompleteOnDisconnect {
     Never,
 }
 
-/// `workflow_cache.memory`. The entry that goes for want of room is the least recently used one.
+/// `workflow_cache.memory`. The entry that goes for want of room is the least recently used one of the
+/// organization that is beyond its bound, or else of the one that holds the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Memory {
@@ -82,6 +83,8 @@ pub struct Memory {
     pub max_entries: u64,
     /// `max_bytes`.
     pub max_bytes: u64,
+    /// `max_bytes_per_org`; all of `max_bytes` where the file does not say.
+    pub max_bytes_per_org: u64,
 }
 
 pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCache {
@@ -113,9 +116,6 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
     }
     check_backend(backend, redis.is_some(), postgres.is_some(), report);
     let at = |field: &str| format!("workflow_cache.{field}");
-    let raw::Memory { max_entries, max_bytes, eviction } = memory.unwrap_or_default();
-    // The only policy there is.
-    let (None | Some(raw::Eviction::Lru)) = eviction;
     WorkflowCache {
         enabled,
         tier,
@@ -129,16 +129,25 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
         )),
         single_flight_overflow: overflow(single_flight_overflow, report),
         complete_on_disconnect: complete_on_disconnect.unwrap_or_default(),
-        memory: Memory {
-            max_entries: report.within(&at("memory.max_entries"), max_entries, MEMORY_ENTRIES),
-            max_bytes: report.within(&at("memory.max_bytes"), max_bytes, MEMORY_BYTES),
-        },
+        memory: check_memory(memory.unwrap_or_default(), report),
         l1_bytes_max: report.within(
             &at("l1.max_bytes"),
             l1.unwrap_or_default().max_bytes,
             L1_BYTES,
         ),
     }
+}
+
+fn check_memory(raw: raw::Memory, report: &mut Report) -> Memory {
+    let raw::Memory { max_entries, max_bytes, max_bytes_per_org, eviction } = raw;
+    // The only policy there is.
+    let (None | Some(raw::Eviction::Lru)) = eviction;
+    let at = |field: &str| format!("workflow_cache.memory.{field}");
+    let max_entries = report.within(&at("max_entries"), max_entries, MEMORY_ENTRIES);
+    let max_bytes = report.within(&at("max_bytes"), max_bytes, MEMORY_BYTES);
+    let of_one = Bounds { max: max_bytes, default: max_bytes, ..MEMORY_BYTES };
+    let max_bytes_per_org = report.within(&at("max_bytes_per_org"), max_bytes_per_org, of_one);
+    Memory { max_entries, max_bytes, max_bytes_per_org }
 }
 
 fn overflow(raw: Option<raw::Overflow>, report: &mut Report) -> Overflow {

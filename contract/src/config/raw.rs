@@ -194,6 +194,8 @@ pub(super) struct Memory {
     pub(super) max_entries: Option<u64>,
     /// How many bytes they may have in all. Default: 536870912.
     pub(super) max_bytes: Option<u64>,
+    /// How many of these bytes one organization may have; all of them where nothing is said.
+    pub(super) max_bytes_per_org: Option<u64>,
     /// Which entry goes when there is no room. Default: lru, and nothing else.
     pub(super) eviction: Option<Eviction>,
 }

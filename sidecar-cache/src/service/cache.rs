@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kt_contract::gates::Gates;
 use kt_contract::hex::Digest;
 use kt_contract::key::{CheckHash, OrgKeys};
@@ -16,7 +17,9 @@ use crate::flight::LEASE_TTL;
 use crate::freshness::lifetime;
 use crate::generation::Vector;
 use crate::metrics::Metrics;
-use crate::store::{Address, Bounds, EntryStore, Found, Held, Lookup, StoreError};
+use crate::store::{
+    Address, Bounds, EntryStore, Found, Held, Lifetime, Lookup, NewEntry, StoreError,
+};
 
 /// How many entries of the same request are looked at to name the gate that differs.
 const NEAR_MAX: usize = 8;
@@ -157,8 +160,11 @@ impl Cache {
         }
         let fresh = lifetime(ttl, &at.key);
         let fresh_until = UnixMillis(header.created.0.saturating_add(fresh.0));
+        let org = header.gates.org.clone();
         let bytes = Entry::encode(&Header { fresh_until, ..header }, body, keys);
-        tokio::time::timeout(FILL_TIMEOUT, self.entries.fill(at, bytes, fresh))
+        let lifetime = Lifetime { fresh, stale: Millis(0) };
+        let entry = NewEntry { at, org, bytes, lifetime };
+        tokio::time::timeout(FILL_TIMEOUT, self.entries.fill(entry))
             .await
             .map_err(|_| StoreError::Transient("took too long".to_owned()))??;
         Ok(Filled::Stored)
@@ -181,29 +187,29 @@ impl Cache {
         let entry = match Entry::decode(&found.bytes, wanted.keys) {
             Ok(entry) => entry,
             Err(corrupt) => {
-                self.drop_corrupt(wanted.at, corrupt).await;
+                self.drop_corrupt(wanted.at, corrupt, found.bytes).await;
                 return Looked::Miss(Reason::Corrupt);
             }
         };
         if let Err(mismatch) = entry.header.verify(wanted.gates, &wanted.check) {
-            return Looked::Miss(self.drop_mismatched(wanted, mismatch).await);
+            return Looked::Miss(self.drop_mismatched(wanted, mismatch, found.bytes).await);
         }
         // Behind equal gates, so that both vectors are of the same tags.
         if entry.header.generations != self.vector(wanted) {
-            self.purge(wanted.at).await;
+            self.purge(wanted.at, found.bytes).await;
             return Looked::Miss(Reason::Generation);
         }
         Looked::Hit(Box::new(Hit { entry, age: found.age, fresh: found.fresh }))
     }
 
-    async fn drop_corrupt(&self, at: Address, corrupt: Corrupt) {
+    async fn drop_corrupt(&self, at: Address, corrupt: Corrupt, seen: Bytes) {
         self.metrics.corrupt();
         tracing::warn!(%corrupt, key = ?at.key, "an entry could not be verified; it is removed");
-        self.purge(at).await;
+        self.purge(at, seen).await;
     }
 
     /// The same key and other gates: that is no accident.
-    async fn drop_mismatched(&self, wanted: Wanted<'_>, mismatch: Mismatch) -> Reason {
+    async fn drop_mismatched(&self, wanted: Wanted<'_>, mismatch: Mismatch, seen: Bytes) -> Reason {
         let (what, reason) = match mismatch {
             Mismatch::Gate(reason) => (reason.as_str(), reason),
             Mismatch::Check => ("check", Reason::Corrupt),
@@ -211,12 +217,13 @@ impl Cache {
         self.metrics.mismatch(what);
         let org = &wanted.gates.org;
         tracing::warn!(security = true, what, org, key = ?wanted.at.key, "gate mismatch on read");
-        self.purge(wanted.at).await;
+        self.purge(wanted.at, seen).await;
         reason
     }
 
-    async fn purge(&self, at: Address) {
-        if let Err(error) = self.entries.purge(at).await {
+    /// Removes what was seen, and not what may have been filled since.
+    async fn purge(&self, at: Address, seen: Bytes) {
+        if let Err(error) = self.entries.purge(at.key, Some(seen)).await {
             tracing::warn!(%error, "an entry could not be removed");
         }
     }

@@ -51,6 +51,7 @@ impl Settings {
             memory: Bounds {
                 entries_max: cache.memory.max_entries,
                 bytes_max: cache.memory.max_bytes,
+                org_bytes_max: cache.memory.max_bytes_per_org,
             },
             single_flight: SingleFlight {
                 is_enabled: cache.single_flight_enabled,

@@ -6,12 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use kt_contract::hex::Digest;
-use kt_contract::time::Millis;
+use kt_contract::key::CacheKey;
 
-use super::shelf::{Shelf, Taken};
-use super::{Address, Answer, Bounds, EntryStore, Found, GenerationStore, Held, Lookup};
+use super::shelf::{New, Shelf, Taken};
+use super::{
+    Address, Answer, Bounds, EntryStore, Found, GenerationStore, Held, Lookup, NewEntry, OrgHeld,
+};
 use crate::clock::Clock;
 use crate::generation::{Generation, Tag};
+
+/// How many places are looked at for what has expired, with every fill: everything is, before it is filled
+/// twice over.
+const SWEPT_PER_FILL: usize = 2;
 
 /// The backend `memory`.
 #[derive(Debug)]
@@ -33,38 +39,50 @@ impl MemoryEntries {
         // Nothing in the table panics between two steps that belong together.
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn look(&self, at: &Address) -> Lookup {
-        let taken = self.shelf().lookup(at, self.clock.mono());
-        match taken {
-            Taken::Found { bytes, age, fresh } => {
-                Lookup::Found(Found { bytes: Bytes::from_owner(bytes), age, fresh })
-            }
-            Taken::Expired => Lookup::Expired,
-            Taken::Absent => Lookup::Absent,
+fn told(taken: Taken) -> Lookup {
+    match taken {
+        Taken::Found { bytes, age, fresh, stale } => {
+            Lookup::Found(Found { bytes: Bytes::from_owner(bytes), age, fresh, stale })
         }
+        Taken::Expired => Lookup::Expired,
+        Taken::Absent => Lookup::Absent,
     }
 }
 
 impl EntryStore for MemoryEntries {
     fn lookup(&self, at: Address) -> Answer<'_, Lookup> {
-        Box::pin(async move { Ok(self.look(&at)) })
+        Box::pin(async move { Ok(told(self.shelf().lookup(&at, self.clock.mono()))) })
     }
 
-    fn fill(&self, at: Address, bytes: Vec<u8>, fresh: Millis) -> Answer<'_, ()> {
+    fn peek(&self, at: Address) -> Answer<'_, Lookup> {
+        Box::pin(async move { Ok(told(self.shelf().peek(&at, self.clock.mono()))) })
+    }
+
+    fn fill(&self, entry: NewEntry) -> Answer<'_, ()> {
         Box::pin(async move {
+            let NewEntry { at, org, bytes, lifetime } = entry;
             // Copied before the lock is taken.
             let bytes = Arc::from(bytes);
-            self.shelf().fill(&at, bytes, fresh, self.clock.mono());
+            let now = self.clock.mono();
+            let mut shelf = self.shelf();
+            shelf.sweep(SWEPT_PER_FILL, now);
+            shelf.fill(New { at, org: &org, bytes, lifetime }, now);
             Ok(())
         })
     }
 
-    fn purge(&self, at: Address) -> Answer<'_, ()> {
+    fn purge(&self, key: CacheKey, seen: Option<Bytes>) -> Answer<'_, bool> {
         Box::pin(async move {
-            self.shelf().purge(&at);
-            Ok(())
+            // The bytes that a lookup hands out are those on the shelf.
+            let seen = seen.as_ref().map(|bytes| bytes.as_ptr());
+            Ok(self.shelf().purge(&key, seen))
         })
+    }
+
+    fn purge_org(&self, org: String) -> Answer<'_, u64> {
+        Box::pin(async move { Ok(self.shelf().purge_org(&org)) })
     }
 
     fn near(&self, request: Digest, count: usize) -> Answer<'_, Vec<Bytes>> {
@@ -83,6 +101,10 @@ impl EntryStore for MemoryEntries {
 
     fn held(&self) -> Held {
         self.shelf().held()
+    }
+
+    fn held_by_org(&self) -> Vec<OrgHeld> {
+        self.shelf().held_by_org()
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use kt_contract::hex::Digest;
 use kt_contract::identify::{self, Ask};
 use kt_contract::json;
-use kt_contract::key::OrgKeys;
+use kt_contract::key::{CacheKey, OrgKeys};
 use kt_contract::outcome::Reason;
 use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::snapshot::Snapshot;
@@ -29,7 +29,8 @@ use sidecar_cache::service::upstream::{
 use sidecar_cache::service::{Parts, Sidecar};
 use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::{
-    Address, Answer, Bounds, EntryStore, Held, KeyRecord, Lookup, PrincipalStore, Revoked,
+    Address, Answer, Bounds, EntryStore, Held, KeyRecord, Lifetime, Lookup, NewEntry, OrgHeld,
+    PrincipalStore, Revoked,
 };
 use sidecar_cache::ticket::{Holder, Peer};
 use tokio::sync::Notify;
@@ -508,7 +509,9 @@ impl Shelved {
 
     /// Puts bytes where they do not belong.
     pub(crate) async fn smuggle(&self, at: Address, bytes: Vec<u8>) {
-        self.inner.fill(at, bytes, Millis(1_000_000)).await.unwrap();
+        let lifetime = Lifetime { fresh: Millis(1_000_000), stale: Millis(0) };
+        let entry = NewEntry { at, org: "acme".to_owned(), bytes, lifetime };
+        self.inner.fill(entry).await.unwrap();
     }
 }
 
@@ -524,13 +527,21 @@ impl EntryStore for Shelved {
         })
     }
 
-    fn fill(&self, at: Address, bytes: Vec<u8>, fresh: Millis) -> Answer<'_, ()> {
-        self.filled.lock().unwrap().push((at, bytes.clone()));
-        self.inner.fill(at, bytes, fresh)
+    fn peek(&self, at: Address) -> Answer<'_, Lookup> {
+        self.inner.peek(at)
     }
 
-    fn purge(&self, at: Address) -> Answer<'_, ()> {
-        self.inner.purge(at)
+    fn fill(&self, entry: NewEntry) -> Answer<'_, ()> {
+        self.filled.lock().unwrap().push((entry.at, entry.bytes.clone()));
+        self.inner.fill(entry)
+    }
+
+    fn purge(&self, key: CacheKey, seen: Option<Bytes>) -> Answer<'_, bool> {
+        self.inner.purge(key, seen)
+    }
+
+    fn purge_org(&self, org: String) -> Answer<'_, u64> {
+        self.inner.purge_org(org)
     }
 
     fn near(&self, request: Digest, count: usize) -> Answer<'_, Vec<Bytes>> {
@@ -543,6 +554,10 @@ impl EntryStore for Shelved {
 
     fn held(&self) -> Held {
         self.inner.held()
+    }
+
+    fn held_by_org(&self) -> Vec<OrgHeld> {
+        self.inner.held_by_org()
     }
 }
 

@@ -38,6 +38,10 @@ fn numbers_have_bounds() {
             "workflow_cache.memory.max_bytes: 1 is not between 65536 and 1099511627776",
         ),
         (
+            "workflow_cache: {memory: {max_bytes: 70000, max_bytes_per_org: 70001}}",
+            "workflow_cache.memory.max_bytes_per_org: 70001 is not between 65536 and 70000",
+        ),
+        (
             "workflow_cache: {l1: {max_bytes: 268435457}}",
             "workflow_cache.l1.max_bytes: 268435457 is not between 0 and 268435456",
         ),

@@ -53,7 +53,9 @@ fn the_prompt_cache_example_of_seed_001_fails_for_its_policy() {
 #[wasm_bindgen_test(unsupported = test)]
 fn the_backend_example_of_seed_001_loads() {
     let loaded = loaded_with(seed!("seed-001-backend"));
-    assert_eq!(loaded.config.cache.memory, Memory { max_entries: 100_000, max_bytes: 512 << 20 });
+    let Memory { max_entries, max_bytes, max_bytes_per_org } = loaded.config.cache.memory;
+    assert_eq!((max_entries, max_bytes), (100_000, 512 << 20));
+    assert_eq!(max_bytes_per_org, max_bytes, "who has set no bound has the whole");
 }
 
 #[wasm_bindgen_test(unsupported = test)]
