@@ -32,6 +32,13 @@ pub enum Problem {
         /// The model as the client wrote it.
         model: String,
     },
+    /// The model's target serves other paths than the one that was asked.
+    OtherPath {
+        /// The model.
+        model: String,
+        /// The paths that it is served on.
+        paths: String,
+    },
     /// The body is not the JSON it should be.
     InvalidBody {
         /// What is wrong and where.
@@ -110,7 +117,7 @@ impl Problem {
         match self {
             Self::MissingKey | Self::InvalidKey | Self::RevokedKey => 401,
             Self::CodebaseNotAllowed { .. } => 403,
-            Self::UnknownPath { .. } | Self::ModelNotFound { .. } => 404,
+            Self::UnknownPath { .. } | Self::ModelNotFound { .. } | Self::OtherPath { .. } => 404,
             Self::WrongMethod { .. } => 405,
             Self::InvalidBody { .. } | Self::InvalidField { .. } => 400,
             Self::UnsupportedMedia { .. } => 415,
@@ -136,6 +143,7 @@ impl Problem {
             Self::UnknownPath { .. } => "unknown_path",
             Self::WrongMethod { .. } => "method_not_allowed",
             Self::ModelNotFound { .. } => "model_not_found",
+            Self::OtherPath { .. } => "model_on_other_path",
             Self::InvalidBody { .. } => "invalid_json",
             Self::InvalidField { .. } => "invalid_field",
             Self::UnsupportedMedia { .. } => "unsupported_media_type",
@@ -158,7 +166,7 @@ impl Problem {
     pub fn param(&self) -> Option<&str> {
         match self {
             Self::InvalidField { field, .. } => Some(field),
-            Self::ModelNotFound { .. } => Some("model"),
+            Self::ModelNotFound { .. } | Self::OtherPath { .. } => Some("model"),
             Self::MissingKey
             | Self::InvalidKey
             | Self::RevokedKey
@@ -199,6 +207,7 @@ impl Problem {
             | Self::UnknownPath { .. }
             | Self::WrongMethod { .. }
             | Self::ModelNotFound { .. }
+            | Self::OtherPath { .. }
             | Self::InvalidBody { .. }
             | Self::InvalidField { .. }
             | Self::UnsupportedMedia { .. }
@@ -215,14 +224,15 @@ impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::MissingKey => f.write_str(
-                "No gateway key. Send it as 'Authorization: Bearer kt_gk_…' or as 'x-api-key'.",
+                "No gateway key. Send it as 'Authorization: Bearer kt_gk_…', as 'x-api-key' or as 'api-key'.",
             ),
             Self::InvalidKey => f.write_str("The gateway key is not valid here. Check it for typos, or ask for a new one."),
             Self::RevokedKey => f.write_str("The gateway key was revoked. Ask your platform team for a new one."),
             Self::CodebaseNotAllowed { codebase } => write!(f, "The gateway key has no codebase '{}'; x-kt-codebase may only narrow what the key allows.", Short(codebase)),
-            Self::UnknownPath { path } => write!(f, "Unknown path '{}'. This gateway serves POST /v1/chat/completions, GET /v1/models and GET /health.", Short(path)),
+            Self::UnknownPath { path } => write!(f, "Unknown path '{}'. This gateway serves POST /v1/chat/completions, /v1/completions, /v1/responses, /v1/embeddings, /v1/messages and their forms under /openai, GET /v1/models and GET /health.", Short(path)),
             Self::WrongMethod { allow } => write!(f, "This path takes {allow} only."),
             Self::ModelNotFound { model } => write!(f, "The model '{}' does not exist or this gateway has no route to it. GET /v1/models lists what it has.", Short(model)),
+            Self::OtherPath { model, paths } => write!(f, "The model '{}' is not served on this path, but on {}.", Short(model), paths),
             Self::InvalidBody { what } => write!(f, "The request body is not valid JSON: {}.", Short(what)),
             Self::InvalidField { field, what } => write!(f, "'{}' {}.", Short(field), Short(what)),
             Self::UnsupportedMedia { what } => write!(f, "{}", Short(what)),

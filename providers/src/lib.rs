@@ -7,6 +7,7 @@
 mod answer;
 mod anthropic_messages;
 mod dialect;
+mod endpoint;
 #[cfg(test)]
 mod golden;
 mod openai;
@@ -19,4 +20,5 @@ pub mod sse;
 pub use answer::{CannotReplay, Complete, Incomplete, Recorded, Replay, Terms, Usage};
 pub use dialect::{Asked, Dialect};
 pub use openai::UsageHider;
+pub use endpoint::Endpoint;
 pub use recognize::{Recognized, recognize};

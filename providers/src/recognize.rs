@@ -1,17 +1,17 @@
 //! Whose request is it? By method and path alone, before a byte of the body is read.
 
-use crate::Dialect;
+use crate::endpoint::{BadQuery, Endpoint};
 
 /// The path that lists the models of a key.
-const PATH_MODELS: &[u8] = b"/v1/models";
+const PATH_MODELS: &str = "/v1/models";
 /// The path of the gateway's own health.
-const PATH_HEALTH: &[u8] = b"/health";
+const PATH_HEALTH: &str = "/health";
 
 /// What a method and a path mean here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recognized {
-    /// A request for an answer, in this dialect.
-    Ours(Dialect),
+    /// A request for an answer, at this endpoint.
+    Ours(Endpoint),
     /// `GET /v1/models`.
     Models,
     /// `GET /health`.
@@ -21,19 +21,27 @@ pub enum Recognized {
         /// The method that it takes.
         allow: &'static str,
     },
+    /// A path of ours with an `api-version` that readers could take for different ones.
+    BadVersion,
     /// No dialect knows the path.
     Unknown,
 }
 
-/// Says what a request is. `path` comes without its query; the comparison is exact, because a path that is
-/// almost ours (another case, a trailing slash) is not one that the provider would take either.
+/// Says what a request is. `target` is its path with its query. The path is compared exactly, because one that
+/// is almost ours (another case, a trailing slash) is not one that the provider would take either.
 #[must_use]
-pub fn recognize(method: &[u8], path: &[u8]) -> Recognized {
+pub fn recognize(method: &[u8], target: &[u8]) -> Recognized {
+    let Ok(target) = std::str::from_utf8(target) else { return Recognized::Unknown };
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
     let (allow, ours) = match path {
         PATH_MODELS => ("GET", Recognized::Models),
         PATH_HEALTH => ("GET", Recognized::Health),
-        other => match Dialect::ALL.iter().find(|dialect| dialect.path().as_bytes() == other) {
-            Some(dialect) => ("POST", Recognized::Ours(*dialect)),
+        other => match Endpoint::find(other, query) {
+            Some(Ok(endpoint)) => ("POST", Recognized::Ours(endpoint)),
+            Some(Err(BadQuery)) => ("POST", Recognized::BadVersion),
             None => return Recognized::Unknown,
         },
     };
@@ -45,12 +53,24 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test;
 
     use super::*;
+    use crate::Dialect;
 
     #[wasm_bindgen_test(unsupported = test)]
     fn method_and_path_decide_whose_request_it_is() {
-        let chat = Recognized::Ours(Dialect::OpenAiChat);
+        let chat = Recognized::Ours(Endpoint::of(Dialect::OpenAiChat));
+        let messages = Recognized::Ours(Endpoint::of(Dialect::AnthropicMessages));
         for (method, path, expected) in [
-            ("POST", "/v1/chat/completions", chat),
+            ("POST", "/v1/chat/completions", chat.clone()),
+            ("POST", "/v1/chat/completions?x=1", chat.clone()),
+            ("POST", "/v1/chat/completions?", chat),
+            ("POST", "/v1/messages?beta", messages),
+            ("POST", "/v1/messages/count_tokens", Recognized::Unknown),
+            (
+                "POST",
+                "/openai/v1/chat/completions?api-version=1&api-version=2",
+                Recognized::BadVersion,
+            ),
+            ("GET", "/v1/models?limit=2", Recognized::Models),
             ("GET", "/v1/chat/completions", Recognized::WrongMethod { allow: "POST" }),
             ("OPTIONS", "/v1/chat/completions", Recognized::WrongMethod { allow: "POST" }),
             ("post", "/v1/chat/completions", Recognized::WrongMethod { allow: "POST" }),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use kt_contract::principal::KeyHash;
 use kt_contract::problem::Problem;
-use kt_providers::Dialect;
+use kt_providers::{Dialect, Endpoint};
 
 use crate::cache_control::Wish;
 use crate::head::{Head, members, trimmed};
@@ -17,7 +17,8 @@ use crate::request_id::RequestId;
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
     pub(crate) request_id: RequestId,
-    pub(crate) dialect: Dialect,
+    /// Dialect and path; the model, where the path names it.
+    pub(crate) endpoint: Endpoint,
     pub(crate) key: KeyHash,
     /// The codebase to which the client narrows its key.
     pub(crate) codebase: Option<Rc<str>>,
@@ -30,29 +31,35 @@ pub(crate) struct Ask {
 // === impl Ask ===
 
 impl Ask {
-    /// Reads the head of a request in `dialect` whose body may have `bytes_max`.
+    /// Reads the head of a request to `endpoint` whose body may have `bytes_max`.
     pub(crate) fn read(
         head: Head<'_>,
         request_id: RequestId,
-        dialect: Dialect,
+        endpoint: Endpoint,
         bytes_max: u64,
     ) -> Result<Self, Problem> {
         let key = identity::key(head)?;
         json_uncompressed(head)?;
         within(head, bytes_max)?;
-        let semantic = dialect
+        let semantic = endpoint
+            .dialect()
             .semantic_headers()
             .iter()
             .flat_map(|name| head.all(name).map(|value| (*name, Box::from(value))))
             .collect();
         Ok(Self {
             request_id,
-            dialect,
+            endpoint,
             key,
             codebase: identity::codebase(head)?.map(Rc::from),
             semantic,
             wish: Wish::read(head),
         })
+    }
+
+    /// The dialect of the request.
+    pub(crate) const fn dialect(&self) -> Dialect {
+        self.endpoint.dialect()
     }
 }
 
@@ -104,7 +111,7 @@ mod tests {
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
             .collect();
         let id = RequestId::mint([0; 16]);
-        Ask::read(Head::new(&fields), id, Dialect::OpenAiChat, 1_000)
+        Ask::read(Head::new(&fields), id, Endpoint::of(Dialect::OpenAiChat), 1_000)
     }
 
     #[wasm_bindgen_test(unsupported = test)]

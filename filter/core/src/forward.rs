@@ -1,10 +1,10 @@
 //! What of a request's head is forwarded: an allow-list. What is not in the key does not leave the gateway,
-//! so credentials, cookies, client hints and the query string stay behind without anybody naming them.
+//! so credentials, cookies, client hints and the rest of the query stay behind without anybody naming them.
 
 use std::borrow::Cow;
 
 use kt_contract::wire::headers;
-use kt_providers::Dialect;
+use kt_providers::Endpoint;
 
 use crate::head::Head;
 use crate::request_id::RequestId;
@@ -19,8 +19,8 @@ pub struct Forward {
     pub lane: Lane,
     /// The minted request id.
     pub request_id: RequestId,
-    /// The dialect: path and semantic headers.
-    pub dialect: Dialect,
+    /// Path and semantic headers.
+    pub endpoint: Endpoint,
     /// The exact length of the body, which goes on unchanged.
     pub body_bytes: usize,
 }
@@ -51,7 +51,7 @@ impl Forward {
         let text = |value: &'a str| Cow::Borrowed(value.as_bytes());
         let mut fields: Vec<Field<'a>> = Vec::with_capacity(12);
         fields.push((":method", text("POST")));
-        fields.push((":path", text(self.dialect.path())));
+        fields.push((":path", text(self.endpoint.path())));
         // Without the last one, Envoy finds no route at all.
         for name in [":authority", ":scheme", "x-forwarded-proto"] {
             fields.extend(current.first(name).map(|value| (name, Cow::Borrowed(value))));
@@ -59,7 +59,7 @@ impl Forward {
         fields.push(("content-type", text("application/json")));
         fields.push(("content-length", Cow::Owned(self.body_bytes.to_string().into_bytes())));
         fields.push(("user-agent", text(USER_AGENT)));
-        for name in self.dialect.semantic_headers().iter().copied() {
+        for name in self.endpoint.dialect().semantic_headers().iter().copied() {
             fields.extend(current.all(name).map(|value| (name, Cow::Borrowed(value))));
         }
         fields.push((headers::REQUEST_ID, text(self.request_id.as_str())));

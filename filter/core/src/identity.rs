@@ -21,7 +21,7 @@ const BEARER: &[u8] = b"bearer";
 /// No credential, one that is no gateway key, or several that differ.
 pub fn key(head: Head<'_>) -> Result<KeyHash, Problem> {
     let bearer = head.all("authorization").map(trimmed).filter_map(bearer);
-    let api_key = head.all("x-api-key").map(trimmed);
+    let api_key = head.all("x-api-key").chain(head.all("api-key")).map(trimmed);
     let mut credentials = bearer.chain(api_key).filter(|credential| !credential.is_empty());
     let only = credentials.next().ok_or(Problem::MissingKey)?;
     if credentials.any(|other| other != only) {
@@ -73,15 +73,18 @@ mod tests {
     }
 
     #[wasm_bindgen_test(unsupported = test)]
-    fn a_key_is_found_in_either_header() {
+    fn a_key_is_found_in_any_of_three_headers() {
         let gateway_key = GatewayKey::from_random(&[3; 32]);
         let (text, hash) = (gateway_key.reveal(), Ok(gateway_key.hash()));
         let bearer = format!("Bearer {text}");
         assert_eq!(asked(&[("authorization", &bearer)]), hash);
         assert_eq!(asked(&[("authorization", &format!("bEARER   {text} "))]), hash);
         assert_eq!(asked(&[("x-api-key", text)]), hash);
+        assert_eq!(asked(&[("api-key", text)]), hash, "as clients of Azure send it");
         assert_eq!(asked(&[("x-api-key", text), ("authorization", &bearer)]), hash);
         assert_eq!(asked(&[("x-api-key", ""), ("authorization", &bearer)]), hash);
+        let all = [("api-key", text), ("x-api-key", text), ("authorization", &bearer)];
+        assert_eq!(asked(&all), hash);
     }
 
     #[wasm_bindgen_test(unsupported = test)]
@@ -107,7 +110,11 @@ mod tests {
     fn credentials_that_differ_are_refused() {
         let ours = format!("Bearer {}", GatewayKey::from_random(&[3; 32]).reveal());
         let other = GatewayKey::from_random(&[4; 32]).reveal().to_owned();
-        for second in [("x-api-key", other.as_str()), ("authorization", "Basic dXNlcjpwYXNz")] {
+        for second in [
+            ("x-api-key", other.as_str()),
+            ("api-key", other.as_str()),
+            ("authorization", "Basic dXNlcjpwYXNz"),
+        ] {
             let fields = [("authorization", ours.as_str()), second];
             assert_eq!(asked(&fields), Err(Problem::InvalidKey), "{second:?}");
         }

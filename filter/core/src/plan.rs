@@ -62,7 +62,7 @@ impl Plan {
         };
         let node = json::parse(body, bounds)
             .map_err(|refused| Problem::InvalidBody { what: refused.to_string() })?;
-        let asked = ask.dialect.read(&node)?;
+        let asked = ask.endpoint.read(&node)?;
         Self::of(caller, &node, &asked)
             .map_err(|problem| Unplanned { problem, model: Some(loggable(&asked.model).into()) })
     }
@@ -73,18 +73,19 @@ impl Plan {
         let route = identify::allowed(snapshot, &asked.model)?;
         let gates = identify::gates(
             &known.principal,
+        ask.endpoint.check(route)?;
             gateway,
             snapshot,
             identify::Ask {
-                dialect: ask.dialect.as_str(),
-                path: ask.dialect.path(),
+                dialect: ask.dialect().as_str(),
+                path: ask.endpoint.path(),
                 route,
                 codebase: ask.codebase.as_deref(),
             },
         )?;
         let semantic: Vec<(&str, &[u8])> =
             ask.semantic.iter().map(|(name, value)| (*name, value.as_ref())).collect();
-        let request = known.org_keys.request_digests(node, ask.dialect.left_out(), &semantic);
+        let request = known.org_keys.request_digests(node, ask.dialect().left_out(), &semantic);
         Ok(Self {
             route: Rc::new(route.clone()),
             reply: asked.reply,
@@ -141,8 +142,8 @@ impl From<Problem> for Unplanned {
     }
 }
 
-/// What makes two requests of a worker's life the same, byte for byte: caller, hint, semantic headers and
-/// body. Whoever asked the same before gets the same plan without a second look at the body, as long as
+/// What makes two requests of a worker's life the same, byte for byte: path, caller, hint, semantic headers
+/// and body. Whoever asked the same before gets the same plan without a second look at the body, as long as
 /// nothing that a plan depends on has changed (the worker's era says so).
 pub(crate) fn fingerprint(ask: &Ask, body: &Digest) -> Digest {
     let mut hasher = blake3::Hasher::new();
@@ -150,7 +151,7 @@ pub(crate) fn fingerprint(ask: &Ask, body: &Digest) -> Digest {
         hasher.update(&(bytes.len() as u64).to_be_bytes());
         hasher.update(bytes);
     };
-    field(ask.dialect.as_str().as_bytes());
+    field(ask.endpoint.path().as_bytes());
     field(&ask.key.0.0);
     field(&body.0);
     match &ask.codebase {

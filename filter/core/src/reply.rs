@@ -5,11 +5,12 @@ use std::rc::Rc;
 
 use kt_contract::outcome::{Outcome, Reason, cache_status, not_cached_status};
 use kt_contract::problem::Problem;
-use kt_contract::snapshot::Snapshot;
+use kt_contract::snapshot::{ModelRoute, Snapshot};
 use kt_contract::time::MonoMillis;
 use kt_contract::wire::headers;
 use kt_providers::Dialect;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::action::Reply;
 use crate::l1::Entry;
@@ -75,35 +76,36 @@ pub(crate) fn id(request_id: &RequestId) -> (&'static str, Cow<'static, str>) {
     (headers::REQUEST_ID, request_id.as_str().to_owned().into())
 }
 
-/// The models that may be asked for, as OpenAI lists them.
-pub(crate) fn models(snapshot: &Snapshot, request_id: &RequestId) -> Reply {
-    #[derive(Serialize)]
-    struct List<'a> {
-        object: &'static str,
-        data: Vec<Model<'a>>,
-    }
-    #[derive(Serialize)]
-    struct Model<'a> {
-        id: &'a str,
-        object: &'static str,
-        /// SDKs want the field; when a provider made the model is nothing that we know.
-        created: u64,
-        owned_by: &'a str,
-    }
+/// The models that may be asked for, as the dialect's provider lists them.
+pub(crate) fn models(snapshot: &Snapshot, dialect: Dialect, request_id: &RequestId) -> Reply {
     let allowlist = snapshot.policy.model_allowlist.as_ref();
-    let data = snapshot
+    let routes: Vec<&ModelRoute> = snapshot
         .models
         .routes
         .iter()
         .filter(|route| allowlist.is_none_or(|list| list.contains(&route.model)))
-        .map(|route| Model {
-            id: &route.model,
-            object: "model",
-            created: 0,
-            owned_by: &route.provider,
-        })
         .collect();
-    json(200, &List { object: "list", data }, Some(request_id))
+    let is_anthropics = dialect == Dialect::AnthropicMessages;
+    let list = if is_anthropics { as_anthropic(&routes) } else { as_openai(&routes) };
+    json(200, &list, Some(request_id))
+}
+
+/// When a provider made a model is nothing that we know, and SDKs want the field.
+fn as_openai(routes: &[&ModelRoute]) -> Value {
+    let model = |route: &&ModelRoute| json!({"id": route.model, "object": "model", "created": 0, "owned_by": route.provider});
+    json!({"object": "list", "data": routes.iter().map(model).collect::<Vec<_>>()})
+}
+
+/// One page with all of them, so that no SDK asks for a second.
+fn as_anthropic(routes: &[&ModelRoute]) -> Value {
+    let model = |route: &&ModelRoute| {
+        json!({"type": "model", "id": route.model, "display_name": route.model,
+            "created_at": "1970-01-01T00:00:00Z", "lifecycle": "active"})
+    };
+    let data: Vec<Value> = routes.iter().map(model).collect();
+    let id = |route: Option<&&ModelRoute>| route.map(|route| route.model.clone());
+    json!({"data": data, "has_more": false, "first_id": id(routes.first()),
+        "last_id": id(routes.last())})
 }
 
 /// What this worker says of itself. A load balancer reads the status, a person the rest.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod behaviors;
+mod endpoints;
 mod feed;
 mod freshness;
 mod hits;

@@ -131,6 +131,7 @@ const fn why(problem: &Problem) -> Counter {
         Problem::UnknownPath { .. }
         | Problem::WrongMethod { .. }
         | Problem::ModelNotFound { .. }
+        | Problem::OtherPath { .. }
         | Problem::InvalidBody { .. }
         | Problem::InvalidField { .. }
         | Problem::UnsupportedMedia { .. }

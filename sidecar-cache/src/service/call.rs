@@ -267,7 +267,7 @@ fn upstream_call(order: &Order, egress: Vec<String>) -> Call {
     Call {
         egress,
         target: grant.target.clone(),
-        path: grant.dialect.path().to_owned(),
+        path: grant.gates.model.path.clone(),
         headers: headers.clone(),
         request_id: grant.request_id.clone(),
         body: grant.dialect.with_usage(body).map_or_else(|| body.clone(), Bytes::from),

@@ -139,21 +139,24 @@ fn understand<'a>(
     keys: &OrgKeys,
     body: &Node<'_>,
 ) -> Result<Understood<'a>, Failure> {
-    let dialect = match recognize(b"POST", request.path.as_bytes()) {
-        Recognized::Ours(dialect) => dialect,
+    let endpoint = match recognize(b"POST", request.path.as_bytes()) {
+        Recognized::Ours(endpoint) => endpoint,
         Recognized::Models
         | Recognized::Health
         | Recognized::WrongMethod { .. }
+        | Recognized::BadVersion
         | Recognized::Unknown => {
             let path = request.path.clone();
             return Err(Failure::Refused(Problem::UnknownPath { path }));
         }
     };
-    let asked = dialect.read(body).map_err(Failure::Refused)?;
+    let dialect = endpoint.dialect();
+    let asked = endpoint.read(body).map_err(Failure::Refused)?;
     let route = identify::allowed(snapshot, &asked.model).map_err(Failure::Refused)?;
+    endpoint.check(route).map_err(Failure::Refused)?;
     let ask = Ask {
         dialect: dialect.as_str(),
-        path: dialect.path(),
+        path: endpoint.path(),
         route,
         codebase: request.codebase.as_deref(),
     };

@@ -94,7 +94,7 @@ impl Admitting {
             Ok((Admitted::Unauthenticated { revoked }, _)) => {
                 turn.worker.forget(&self.planned.ask.key);
                 let problem = if revoked { Problem::RevokedKey } else { Problem::InvalidKey };
-                turn.refuse(self.planned.ask.dialect, &problem, self.planned.log())
+                turn.refuse(self.planned.ask.dialect(), &problem, self.planned.log())
             }
             Ok((Admitted::NotCached { reason }, _)) => self.planned.not_cached(reason, turn),
             Ok((Admitted::Draining, _)) => self.planned.without_sidecar(Reason::Draining, turn),

@@ -40,7 +40,7 @@ impl Buffering {
         match event {
             Event::RequestBody { bytes, end } => {
                 if let Some(problem) = over(bytes, turn) {
-                    return turn.refuse(self.ask.dialect, &problem, self.log());
+                    return turn.refuse(self.ask.dialect(), &problem, self.log());
                 }
                 self.ended |= end;
                 Self::enter(self.ask, self.known, self.ended)
@@ -86,7 +86,7 @@ impl Buffering {
             Ok(plan) => plan,
             Err(Unplanned { problem, model }) => {
                 let log = LogLine { model, ..self.log() };
-                return turn.refuse(self.ask.dialect, &problem, log);
+                return turn.refuse(self.ask.dialect(), &problem, log);
             }
         };
         let disabled = turn.worker.snapshot().is_none_or(|snapshot| !snapshot.cache.enabled);

@@ -65,7 +65,7 @@ impl Planned {
                 turn.act(Action::Log(log));
                 let target = self.plan.route.target.clone();
                 let served_by = self.plan.served_by();
-                let dialect = self.ask.dialect;
+                let dialect = self.ask.dialect();
                 let request_id = self.forward(Lane::Direct { target: target.clone() }, turn);
                 let direct = Direct { request_id, dialect, target, reason, served_by };
                 (Phase::Direct(direct), Flow::Continue)
@@ -76,7 +76,7 @@ impl Planned {
                 } else {
                     Problem::SidecarUnavailable
                 };
-                turn.refuse(self.ask.dialect, &problem, log)
+                turn.refuse(self.ask.dialect(), &problem, log)
             }
         }
     }
@@ -84,7 +84,7 @@ impl Planned {
     /// Only a cached answer was wanted, and there is none: the request ends here.
     pub(crate) fn not_cached(self, reason: Reason, turn: &mut Turn<'_>) -> Next {
         let log = LogLine { reason: Some(reason), ..self.log() };
-        turn.refuse(self.ask.dialect, &Problem::NotCached { reason }, log)
+        turn.refuse(self.ask.dialect(), &Problem::NotCached { reason }, log)
     }
 
     fn forward(self, lane: Lane, turn: &mut Turn<'_>) -> crate::request_id::RequestId {
@@ -92,7 +92,7 @@ impl Planned {
         turn.act(Action::Forward(Forward {
             lane,
             request_id: ask.request_id.clone(),
-            dialect: ask.dialect,
+            endpoint: ask.endpoint,
             body_bytes,
         }));
         ask.request_id

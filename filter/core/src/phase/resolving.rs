@@ -34,7 +34,7 @@ pub(crate) struct Resolving {
 #[derive(Debug)]
 pub(crate) enum Wants {
     /// The list of models.
-    Models { request_id: RequestId, key: KeyHash },
+    Models { request_id: RequestId, key: KeyHash, dialect: Dialect },
     /// An answer.
     Answer(Ask),
 }
@@ -58,8 +58,8 @@ impl Wants {
 
     const fn dialect(&self) -> Dialect {
         match self {
-            Self::Models { .. } => Dialect::OpenAiChat,
-            Self::Answer(ask) => ask.dialect,
+            Self::Models { dialect, .. } => *dialect,
+            Self::Answer(ask) => ask.dialect(),
         }
     }
 
@@ -133,8 +133,8 @@ impl Resolving {
         turn.worker.remember(self.asked_in, *self.wants.key(), &known);
         match (self.wants, turn.worker.snapshot()) {
             (Wants::Answer(ask), Some(_)) => Buffering::enter(ask, known, self.body_ended),
-            (Wants::Models { request_id, .. }, Some(snapshot)) => {
-                models(&snapshot, &known, &request_id, turn)
+            (Wants::Models { request_id, dialect, .. }, Some(snapshot)) => {
+                models(&snapshot, dialect, &known, &request_id, turn)
             }
             // A snapshot never goes away again.
             (wants, None) => turn.unexpected(wants.log()),
@@ -145,6 +145,7 @@ impl Resolving {
 /// Answers with the model list.
 pub(crate) fn models(
     snapshot: &Snapshot,
+    dialect: Dialect,
     known: &Known,
     request_id: &RequestId,
     turn: &mut Turn<'_>,
@@ -155,5 +156,5 @@ pub(crate) fn models(
         principal: Some(known.principal.clone()),
         ..LogLine::default()
     };
-    turn.reply(reply::models(snapshot, request_id), log)
+    turn.reply(reply::models(snapshot, dialect, request_id), log)
 }

@@ -17,8 +17,8 @@ use crate::reply;
 use crate::request_id::RequestId;
 use crate::turn::{Next, Turn};
 
-/// What refusals are worded in before a dialect is known.
-const FALLBACK: Dialect = Dialect::OpenAiChat;
+/// The header that Anthropic's clients send with every request, whatever its path.
+const OF_ANTHROPIC: &str = "anthropic-version";
 
 pub(crate) fn on(event: Event<'_>, turn: &mut Turn<'_>) -> Next {
     match event {
@@ -37,10 +37,10 @@ pub(crate) fn on(event: Event<'_>, turn: &mut Turn<'_>) -> Next {
 
 fn request(head: Head<'_>, end: bool, request_id: RequestId, turn: &mut Turn<'_>) -> Next {
     let log = LogLine { request_id: Some(request_id.clone()), ..LogLine::default() };
-    let path = head.first(":path").unwrap_or_default();
-    // The query is in no key, so it is not looked at and not forwarded.
-    let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
-    match recognize(head.first(":method").unwrap_or_default(), path) {
+    let target = head.first(":path").unwrap_or_default();
+    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let fallback = fallback(head, path);
+    match recognize(head.first(":method").unwrap_or_default(), target) {
         Recognized::Health => {
             turn.count(Counter::Local);
             let reply = reply::health(turn.now, turn.worker);
@@ -48,20 +48,34 @@ fn request(head: Head<'_>, end: bool, request_id: RequestId, turn: &mut Turn<'_>
         }
         Recognized::Unknown => {
             let path = quoted_bytes(path);
-            turn.refuse(FALLBACK, &Problem::UnknownPath { path }, log)
+            turn.refuse(fallback, &Problem::UnknownPath { path }, log)
         }
         Recognized::WrongMethod { allow } => {
-            turn.refuse(FALLBACK, &Problem::WrongMethod { allow }, log)
+            turn.refuse(fallback, &Problem::WrongMethod { allow }, log)
+        }
+        Recognized::BadVersion => {
+            let what = "must be given once, as letters, digits, '-' and '.'".to_owned();
+            let problem = Problem::InvalidField { field: "api-version".to_owned(), what };
+            turn.refuse(fallback, &problem, log)
         }
         Recognized::Models => {
             let key = identity::key(head);
-            resolve(FALLBACK, key.map(|key| Wants::Models { request_id, key }), end, log, turn)
+            let wants = key.map(|key| Wants::Models { request_id, key, dialect: fallback });
+            resolve(fallback, wants, end, log, turn)
         }
-        Recognized::Ours(dialect) => {
-            let ask = Ask::read(head, request_id, dialect, turn.request_bytes_max());
+        Recognized::Ours(endpoint) => {
+            let dialect = endpoint.dialect();
+            let ask = Ask::read(head, request_id, endpoint, turn.request_bytes_max());
             resolve(dialect, ask.map(Wants::Answer), end, log, turn)
         }
     }
+}
+
+/// What refusals and lists are worded in where no endpoint says whose dialect it is.
+fn fallback(head: Head<'_>, path: &[u8]) -> Dialect {
+    let is_anthropics = path.starts_with(Dialect::AnthropicMessages.path().as_bytes())
+        || head.first(OF_ANTHROPIC).is_some();
+    if is_anthropics { Dialect::AnthropicMessages } else { Dialect::OpenAiChat }
 }
 
 /// Finds out who asks: from what this worker knows, or else from the sidecar.
@@ -82,8 +96,8 @@ fn resolve(
     };
     match (turn.worker.principal(turn.now, wants.key()), wants) {
         (None, wants) => Resolving::ask(wants, end, turn),
-        (Some(known), Wants::Models { request_id, .. }) => {
-            super::resolving::models(&snapshot, &known, &request_id, turn)
+        (Some(known), Wants::Models { request_id, dialect, .. }) => {
+            super::resolving::models(&snapshot, dialect, &known, &request_id, turn)
         }
         (Some(known), Wants::Answer(ask)) => Buffering::enter(ask, known, end),
     }
