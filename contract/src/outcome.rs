@@ -71,6 +71,8 @@ closed_set! {
         Expired = "expired",
         /// The entry was made under a generation that has been invalidated.
         Generation = "generation",
+        /// The entry is older than the client's `Cache-Control: max-age` allows.
+        MaxAge = "max-age",
         /// What was stored could not be verified; it has been deleted.
         Corrupt = "corrupt",
         /// The stored answer cannot be told in the shape that was asked for.
@@ -81,6 +83,8 @@ closed_set! {
         Disabled = "disabled",
         /// The client sent `Cache-Control: no-cache` or `no-store`.
         ClientNoCache = "client-no-cache",
+        /// The request lets the provider act (MCP servers, hosted code): its answer is nobody else's.
+        SideEffects = "side-effects",
         /// The request is larger than the cache looks at.
         RequestTooLarge = "request-too-large",
         /// The sidecar could not be reached in time.

@@ -74,6 +74,18 @@ pub enum Incomplete {
         /// The provider's word, shortened.
         reason: String,
     },
+    /// A response says of itself that it is neither completed nor ended.
+    #[error("the response has status '{status}'")]
+    Status {
+        /// The provider's word, shortened; empty where there was none.
+        status: String,
+    },
+    /// An output item has no end, or failed.
+    #[error("output item {index} is not completed")]
+    ItemUnfinished {
+        /// The index of the item.
+        index: u64,
+    },
     /// There are more or fewer answers than the request asked for.
     #[error("{told} answers came where {asked} were asked for")]
     AnswerCount {
@@ -156,6 +168,8 @@ impl Incomplete {
             | Self::NoChoices
             | Self::NoOutput
             | Self::ChoiceUnfinished { .. }
+            | Self::Status { .. }
+            | Self::ItemUnfinished { .. }
             | Self::AnswerCount { .. }
             | Self::BlockUnfinished { .. }
             | Self::NoStopReason

@@ -8,7 +8,7 @@ use kt_contract::wire::admit::ReplyShape;
 use crate::answer::{CannotReplay, Complete, Incomplete, Recorded, Replay, Terms};
 use crate::anthropic_messages;
 use crate::openai::{self, UsageHider};
-use crate::{openai_chat, openai_completions, openai_embeddings};
+use crate::{openai_chat, openai_completions, openai_embeddings, openai_responses};
 
 /// A language that clients and providers speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +17,8 @@ pub enum Dialect {
     OpenAiChat,
     /// OpenAI completions.
     OpenAiCompletions,
+    /// OpenAI responses.
+    OpenAiResponses,
     /// OpenAI embeddings.
     OpenAiEmbeddings,
     /// Anthropic messages.
@@ -43,6 +45,7 @@ impl Dialect {
     pub const ALL: &[Self] = &[
         Self::OpenAiChat,
         Self::OpenAiCompletions,
+        Self::OpenAiResponses,
         Self::OpenAiEmbeddings,
         Self::AnthropicMessages,
     ];
@@ -53,6 +56,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => "openai_chat",
             Self::OpenAiCompletions => "openai_completions",
+            Self::OpenAiResponses => "openai_responses",
             Self::OpenAiEmbeddings => "openai_embeddings",
             Self::AnthropicMessages => "anthropic_messages",
         }
@@ -64,6 +68,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => openai_chat::PATH,
             Self::OpenAiCompletions => openai_completions::PATH,
+            Self::OpenAiResponses => openai_responses::PATH,
             Self::OpenAiEmbeddings => openai_embeddings::PATH,
             Self::AnthropicMessages => anthropic_messages::PATH,
         }
@@ -76,6 +81,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => openai_chat::LEFT_OUT,
             Self::OpenAiCompletions => openai_completions::LEFT_OUT,
+            Self::OpenAiResponses => openai_responses::LEFT_OUT,
             Self::OpenAiEmbeddings => openai_embeddings::LEFT_OUT,
             Self::AnthropicMessages => anthropic_messages::LEFT_OUT,
         }
@@ -85,9 +91,10 @@ impl Dialect {
     #[must_use]
     pub const fn semantic_headers(self) -> &'static [&'static str] {
         match self {
-            Self::OpenAiChat | Self::OpenAiCompletions | Self::OpenAiEmbeddings => {
-                openai::SEMANTIC_HEADERS
-            }
+            Self::OpenAiChat
+            | Self::OpenAiCompletions
+            | Self::OpenAiResponses
+            | Self::OpenAiEmbeddings => openai::SEMANTIC_HEADERS,
             Self::AnthropicMessages => anthropic_messages::SEMANTIC_HEADERS,
         }
     }
@@ -100,6 +107,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => openai_chat::read(body),
             Self::OpenAiCompletions => openai_completions::read(body),
+            Self::OpenAiResponses => openai_responses::read(body),
             Self::OpenAiEmbeddings => openai_embeddings::read(body),
             Self::AnthropicMessages => anthropic_messages::read(body),
         }
@@ -109,9 +117,10 @@ impl Dialect {
     #[must_use]
     pub fn error_body(self, problem: &Problem) -> Vec<u8> {
         match self {
-            Self::OpenAiChat | Self::OpenAiCompletions | Self::OpenAiEmbeddings => {
-                openai::error_body(problem)
-            }
+            Self::OpenAiChat
+            | Self::OpenAiCompletions
+            | Self::OpenAiResponses
+            | Self::OpenAiEmbeddings => openai::error_body(problem),
             Self::AnthropicMessages => anthropic_messages::error_body(problem),
         }
     }
@@ -123,6 +132,7 @@ impl Dialect {
             Self::OpenAiChat | Self::OpenAiCompletions | Self::OpenAiEmbeddings => {
                 openai::error_event(problem)
             }
+            Self::OpenAiResponses => openai_responses::error_event(problem),
             Self::AnthropicMessages => anthropic_messages::error_event(problem),
         }
     }
@@ -132,6 +142,7 @@ impl Dialect {
     pub fn ends_stream(self, data: &[u8]) -> bool {
         match self {
             Self::OpenAiChat | Self::OpenAiCompletions => openai::judge::is_done(data),
+            Self::OpenAiResponses => openai_responses::ends_stream(data),
             // There is no stream that could end.
             Self::OpenAiEmbeddings => false,
             Self::AnthropicMessages => anthropic_messages::ends_stream(data),
@@ -145,7 +156,8 @@ impl Dialect {
             Self::OpenAiChat => openai::count::choices(request),
             Self::OpenAiCompletions => openai::count::completions(request),
             Self::OpenAiEmbeddings => openai::count::embeddings(request),
-            Self::AnthropicMessages => None,
+            // Always one.
+            Self::OpenAiResponses | Self::AnthropicMessages => None,
         }
     }
 
@@ -163,6 +175,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => openai_chat::judge(recorded, body, terms),
             Self::OpenAiCompletions => openai_completions::judge(recorded, body, terms),
+            Self::OpenAiResponses => openai_responses::judge(recorded, body, terms),
             Self::OpenAiEmbeddings => openai_embeddings::judge(recorded, body, terms),
             Self::AnthropicMessages => anthropic_messages::judge(recorded, body, terms),
         }
@@ -181,6 +194,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => openai_chat::replay(recorded, body, want),
             Self::OpenAiCompletions => openai_completions::replay(recorded, body, want),
+            Self::OpenAiResponses => openai_responses::replay(recorded, body, want),
             Self::OpenAiEmbeddings => openai_embeddings::replay(recorded, body, want),
             Self::AnthropicMessages => anthropic_messages::replay(recorded, body, want),
         }
@@ -192,7 +206,7 @@ impl Dialect {
     pub fn with_usage(self, body: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::OpenAiChat | Self::OpenAiCompletions => openai::with_usage(body),
-            Self::OpenAiEmbeddings | Self::AnthropicMessages => None,
+            Self::OpenAiResponses | Self::OpenAiEmbeddings | Self::AnthropicMessages => None,
         }
     }
 
@@ -201,7 +215,7 @@ impl Dialect {
     pub fn hider(self, reply: ReplyShape) -> Option<UsageHider> {
         let hides = match self {
             Self::OpenAiChat | Self::OpenAiCompletions => true,
-            Self::OpenAiEmbeddings | Self::AnthropicMessages => false,
+            Self::OpenAiResponses | Self::OpenAiEmbeddings | Self::AnthropicMessages => false,
         };
         let not_asked = reply == ReplyShape::Sse { include_usage: false };
         (hides && not_asked).then(UsageHider::default)

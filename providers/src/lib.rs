@@ -14,11 +14,12 @@ mod openai;
 mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
+mod openai_responses;
 mod recognize;
 pub mod sse;
 
 pub use answer::{CannotReplay, Complete, Incomplete, Recorded, Replay, Terms, Usage};
 pub use dialect::{Asked, Dialect};
-pub use openai::UsageHider;
 pub use endpoint::Endpoint;
+pub use openai::UsageHider;
 pub use recognize::{Recognized, recognize};

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 const CHAT: Dialect = Dialect::OpenAiChat;
 const COMPLETIONS: Dialect = Dialect::OpenAiCompletions;
+const RESPONSES: Dialect = Dialect::OpenAiResponses;
 const EMBEDDINGS: Dialect = Dialect::OpenAiEmbeddings;
 
 /// The terms of a client that set no length limit, and of one that did.
@@ -243,5 +244,81 @@ fn recorded_embeddings_are_complete_and_no_cut_of_them_is() {
     for (name, body) in recordings("openai-embeddings-json-error", ".body.json") {
         let judged = EMBEDDINGS.judge(Recorded::Json, &body, FREE);
         assert_eq!(judged, Err(Incomplete::ErrorInBand), "{name}");
+    }
+}
+
+#[test]
+fn recorded_responses_are_complete_and_no_cut_of_them_is() {
+    for (name, body) in recordings("openai-responses-sse-ok", ".sse") {
+        let complete = RESPONSES.judge(Recorded::Sse, &body, FREE);
+        let complete = complete.unwrap_or_else(|why| panic!("{name}: {why}"));
+        assert!(complete.usage.is_some() && complete.model.is_some(), "{name}");
+        no_cut_is_complete(RESPONSES, &name, &body);
+        assert!(RESPONSES.hider(ReplyShape::Sse { include_usage: true }).is_none());
+    }
+}
+
+/// The events of a stream, without the numbers and the padding of the wire, and with neighboring pieces of one
+/// text put together.
+fn condensed(stream: &[u8]) -> Vec<Value> {
+    let stream = std::str::from_utf8(stream).unwrap();
+    let events = stream.lines().filter_map(|line| line.strip_prefix("data: "));
+    let mut condensed: Vec<Value> = Vec::new();
+    for event in events {
+        let mut event: Value = serde_json::from_str(event).unwrap();
+        let fields = event.as_object_mut().unwrap();
+        for field in ["sequence_number", "obfuscation"] {
+            fields.remove(field);
+        }
+        // What the provider decided on the way stands only in the last event.
+        if let Some(Value::Object(response)) = fields.get_mut("response") {
+            response.remove("service_tier");
+        }
+        match condensed.last_mut() {
+            Some(last) if event["delta"].is_string() && last["type"] == event["type"] => {
+                let text = [&last["delta"], &event["delta"]].map(|piece| piece.as_str().unwrap());
+                last["delta"] = text.concat().into();
+            }
+            _ => condensed.push(event),
+        }
+    }
+    condensed
+}
+
+#[test]
+fn recorded_responses_are_told_as_json_and_back_as_they_were() {
+    for (name, body) in recordings("openai-responses-sse-ok", ".sse") {
+        let answer = RESPONSES.replay(Recorded::Sse, &body, ReplyShape::Json).unwrap();
+        let [whole, last]: [Value; 2] =
+            [serde_json::from_slice(&answer.body).unwrap(), condensed(&body).pop().unwrap()];
+        assert_eq!(whole["output"], last["response"]["output"], "{name}");
+        assert_eq!(
+            RESPONSES.judge(Recorded::Json, &answer.body, FREE),
+            RESPONSES.judge(Recorded::Sse, &body, FREE),
+            "{name}"
+        );
+        let want = ReplyShape::Sse { include_usage: true };
+        let told = RESPONSES.replay(Recorded::Json, &answer.body, want).unwrap();
+        assert_eq!(condensed(&told.body), condensed(&body), "{name}");
+        let again = RESPONSES.replay(Recorded::Sse, &told.body, ReplyShape::Json).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&again.body).unwrap(), whole, "{name}");
+    }
+}
+
+#[test]
+fn the_last_event_of_a_recorded_stream_and_no_other_ends_it() {
+    for (dialect, kind) in [
+        (CHAT, "openai-chat-sse-ok"),
+        (COMPLETIONS, "openai-completions-sse-ok"),
+        (RESPONSES, "openai-responses-sse-ok"),
+    ] {
+        for (name, body) in recordings(kind, ".sse") {
+            let text = String::from_utf8(body).unwrap();
+            let data: Vec<_> =
+                text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+            let ends = data.iter().map(|data| dialect.ends_stream(data.as_bytes()));
+            let places = ends.enumerate().filter(|(_, ends)| *ends).map(|(at, _)| at);
+            assert!(places.eq([data.len() - 1]), "{name}");
+        }
     }
 }

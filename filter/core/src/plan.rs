@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) route: Rc<ModelRoute>,
     pub(crate) reply: ReplyShape,
     client_limited: bool,
+    /// Why the answer is nobody else's, if the request itself says so.
+    pub(crate) bypass: Option<Reason>,
     gates: Gates,
     request: RequestDigests,
     key: CacheKey,
@@ -71,9 +73,9 @@ impl Plan {
     fn of(caller: Caller<'_>, node: &Node<'_>, asked: &Asked) -> Result<Self, Problem> {
         let Caller { ask, known, gateway, snapshot } = caller;
         let route = identify::allowed(snapshot, &asked.model)?;
+        ask.endpoint.check(route)?;
         let gates = identify::gates(
             &known.principal,
-        ask.endpoint.check(route)?;
             gateway,
             snapshot,
             identify::Ask {
@@ -90,6 +92,7 @@ impl Plan {
             route: Rc::new(route.clone()),
             reply: asked.reply,
             client_limited: asked.client_limited,
+            bypass: asked.bypass,
             key: known.org_keys.cache_key(&gates, &request),
             check: known.org_keys.check_hash(&gates, &request),
             gates,

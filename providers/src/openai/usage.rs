@@ -62,6 +62,14 @@ pub(crate) fn of_embeddings(value: &Value) -> Option<Usage> {
     Some(Usage { input_tokens, output_tokens })
 }
 
+/// The usage of a response.
+pub(crate) fn of_response(value: &Value) -> Option<Usage> {
+    Some(Usage {
+        input_tokens: tokens(value.get("input_tokens"))?,
+        output_tokens: tokens(value.get("output_tokens"))?,
+    })
+}
+
 /// Integers only: `as_u64` refuses floats, strings and what is negative.
 fn tokens(value: Option<&Value>) -> Option<u64> {
     value?.as_u64().filter(|count| *count <= TOKENS_MAX)

@@ -90,7 +90,7 @@ impl Buffering {
             }
         };
         let disabled = turn.worker.snapshot().is_none_or(|snapshot| !snapshot.cache.enabled);
-        let bypass = if disabled { Some(Reason::Disabled) } else { self.ask.wish.bypass };
+        let bypass = disabled.then_some(Reason::Disabled).or(self.ask.wish.bypass).or(plan.bypass);
         let Self { ask, known, ended: _ } = self;
         let planned = Planned { ask, known, plan, body_bytes: body.len() };
         match bypass {

@@ -269,6 +269,16 @@ fn a_client_that_wants_no_cache_is_still_checked() {
 }
 
 #[test]
+fn a_request_that_lets_the_provider_act_is_a_bypass() {
+    let mut rig = Rig::knowing();
+    for (tool, bypass) in [("function", None), ("mcp", Some(Reason::SideEffects))] {
+        let body = format!(r#"{{"model":"gpt-4o","input":"x","tools":[{{"type":"{tool}"}}]}}"#);
+        let _ = rig.post("/v1/responses", &[], &body);
+        assert_eq!(rig.admit().bypass, bypass, "{tool}");
+    }
+}
+
+#[test]
 fn a_disabled_cache_is_a_bypass_and_nothing_less() {
     let mut disabled = snapshot();
     disabled.cache.enabled = false;

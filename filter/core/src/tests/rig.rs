@@ -209,8 +209,13 @@ impl Rig {
 
     /// A whole new chat request, as Envoy delivers it; a worker that must ask who it is gets an answer.
     pub(super) fn chat(&mut self, more: Fields<'_>, body: &str) -> Flow {
+        self.post("/v1/chat/completions", more, body)
+    }
+
+    /// The same on another path.
+    pub(super) fn post(&mut self, path: &str, more: Fields<'_>, body: &str) -> Flow {
         self.fresh();
-        let flow = self.head("POST", "/v1/chat/completions", more, false);
+        let flow = self.head("POST", path, more, false);
         if flow != Flow::Pause || self.replied() {
             return flow;
         }

@@ -1,0 +1,27 @@
+//! OpenAI responses: output items instead of choices, and streams of named, numbered events, of which the last
+//! one holds the whole answer.
+
+mod error;
+mod items;
+mod judge;
+mod objects;
+mod outline;
+mod replay;
+mod request;
+mod stream;
+mod tools;
+
+pub(crate) use error::error_event;
+pub(crate) use judge::{ends_stream, judge};
+pub(crate) use replay::replay;
+pub(crate) use request::read;
+
+/// The path, here and at the provider.
+pub(crate) const PATH: &str = "/v1/responses";
+
+/// Outermost fields that are not in the key. Other than in chat, `user`, `metadata`, `safety_identifier` and
+/// `prompt_cache_key` stay: a response repeats them, and nobody may be told another's.
+pub(crate) const LEFT_OUT: &[&str] = &["model", "stream", "stream_options"];
+
+#[cfg(test)]
+mod tests;
