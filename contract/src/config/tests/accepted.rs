@@ -104,7 +104,10 @@ fn the_cache_is_as_written(cache: &WorkflowCache) {
     assert_eq!(cache.single_flight_timeout.as_millis(), 6);
     assert_eq!(cache.single_flight_overflow, Overflow::Count(0));
     assert_eq!(cache.complete_on_disconnect, CompleteOnDisconnect::Never);
-    assert_eq!(cache.memory, Memory { max_entries: 7, max_bytes: 65_537, max_bytes_per_org: 65_536 });
+    assert_eq!(
+        cache.memory,
+        Memory { max_entries: 7, max_bytes: 65_537, max_bytes_per_org: 65_536 }
+    );
     assert_eq!(cache.l1_bytes_max, 0);
 }
 
