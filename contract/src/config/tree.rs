@@ -31,6 +31,16 @@ struct Reader<'a> {
 
 /// Reads one YAML document.
 pub(super) fn read(file: &str, text: &str) -> Result<Tree, ConfigError> {
+    // What stands at the end of a file without a last line end, the parser sees on the line after it.
+    let last_line = 1 + text.matches(['\n', '\r']).count();
+    let within = |error: ConfigError| ConfigError { line: error.line.min(last_line), ..error };
+    documents(file, text).map_err(within).map(|mut tree| {
+        tree.lines.0.values_mut().for_each(|line| *line = last_line.min(*line));
+        tree
+    })
+}
+
+fn documents(file: &str, text: &str) -> Result<Tree, ConfigError> {
     let documents =
         MarkedYaml::load_from_str(text).map_err(|error| not_yaml(file, text, &error))?;
     let mut reader = Reader { file, lines: Lines::default() };
@@ -45,8 +55,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<Tree, ConfigError> {
 }
 
 fn not_yaml(file: &str, text: &str, error: &ScanError) -> ConfigError {
-    // What is missing at the end of a file without a last line end, the parser misses on the line after it.
-    let line = error.marker().line().min(1 + text.matches(['\n', '\r']).count());
+    let line = error.marker().line();
     let mut problem = format!("not valid YAML: {}", error.info());
     if error.info() == "duplicated key in mapping" {
         let of_line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();

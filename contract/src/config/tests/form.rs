@@ -126,6 +126,15 @@ fn what_is_no_yaml_is_refused_where_it_stands() {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
+fn no_line_is_named_that_the_file_does_not_have() {
+    for text in ["a: 1\n---", "pack:\n  - b\n  c", "pack: {}\n---\n...", "gateway:\n  id:\n    -"] {
+        for error in load("f.yaml", text).unwrap_err() {
+            assert!((1..=text.lines().count()).contains(&error.line), "{text}: {error}");
+        }
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
 fn a_file_cannot_exhaust_its_reader() {
     let deep = format!("pack: {}1{}", "[".repeat(100), "]".repeat(100));
     assert!(errors(&deep)[0].contains("nested too deep"), "{:?}", errors(&deep));
