@@ -1,11 +1,13 @@
 //! Holds back the end of a stream: the event that says "done" reaches the client only when the answer has
 //! been judged and stored. A client that has seen it may ask again at once, and leave at once.
 
+use kt_contract::limits::SSE_LINE_BYTES_MAX;
 use kt_providers::Dialect;
 use kt_providers::sse::{Data, Reader};
 
-/// An event longer than this passes while it is still coming; the last one is far shorter.
-const HELD_BYTES_MAX: usize = 64 << 10;
+/// An event longer than this passes while it is still coming. The last one of a response holds the whole answer;
+/// a line beyond what readers take is not stored anyhow.
+const HELD_BYTES_MAX: usize = SSE_LINE_BYTES_MAX + 1_024;
 
 /// How much may follow the last event before the transport ends. Nothing does, at good providers.
 const BEHIND_BYTES_MAX: usize = 64 << 10;
