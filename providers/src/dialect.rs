@@ -221,3 +221,6 @@ impl Dialect {
         (hides && not_asked).then(UsageHider::default)
     }
 }
+
+#[cfg(test)]
+mod tests;
