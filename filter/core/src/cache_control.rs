@@ -37,7 +37,7 @@ impl Wish {
             is_present = true;
             Members::of(value).for_each(|member| wish.add(member));
         }
-        if !is_present && head.all("pragma").flat_map(|value| Members::of(value)).any(is_no_cache) {
+        if !is_present && head.all("pragma").flat_map(Members::of).any(is_no_cache) {
             wish.bypass = Some(Reason::ClientNoCache);
         }
         wish

@@ -27,6 +27,8 @@ pub mod principals;
 mod quoted;
 mod reply;
 pub mod request_id;
+#[cfg(feature = "script")]
+pub mod script;
 pub mod sidecar;
 mod turn;
 pub mod worker;

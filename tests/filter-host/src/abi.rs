@@ -23,12 +23,18 @@ pub enum Status {
 
 /// A header map that the VM can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MapKind {
+pub enum MapKind {
+    /// The request's head.
     RequestHeaders,
+    /// The request's trailers.
     RequestTrailers,
+    /// The response's head.
     ResponseHeaders,
+    /// The response's trailers.
     ResponseTrailers,
+    /// The head of a callout's reply.
     CalloutHeaders,
+    /// The trailers of a callout's reply.
     CalloutTrailers,
 }
 

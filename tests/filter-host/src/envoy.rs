@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::host::Host;
 use crate::instance::{Instance, Trap};
 use crate::metrics::Metric;
+use crate::raw::RawVm;
 use crate::state::{Process, Settings};
 use crate::vm::Vm;
 
@@ -102,6 +103,14 @@ impl Starting {
     pub fn property(mut self, path: &[&str], value: impl AsRef<[u8]>) -> Self {
         self.settings.properties.insert(path.join("\0").into_bytes(), value.as_ref().to_vec());
         self
+    }
+
+    /// Starts no Envoy but one VM, which a test drives callback by callback. `now` is the time.
+    ///
+    /// # Errors
+    /// The filter refuses its configuration, or traps.
+    pub fn start_raw(self, now: Duration) -> Result<RawVm, StartError> {
+        RawVm::start(&self.host, self.settings, now)
     }
 
     /// Starts it. A first VM only tries the configuration and is dropped, as in Envoy.

@@ -20,6 +20,7 @@ mod clock;
 mod envoy;
 mod exchange;
 mod filter_manager;
+pub mod fuel;
 mod headers;
 mod host;
 mod imports;
@@ -28,6 +29,7 @@ mod memory;
 mod message;
 mod metrics;
 mod random;
+mod raw;
 mod shared_data;
 pub mod sidecar;
 mod state;
@@ -36,8 +38,8 @@ mod vm;
 pub mod world;
 
 pub use abi::{
-    CALLOUT_REPLY_BYTES_MAX, LogLevel, MEMORY_BYTES_MAX, MetricKind, PAIRS_BYTES_MAX, PAIRS_MAX,
-    Status,
+    CALLOUT_REPLY_BYTES_MAX, LogLevel, MEMORY_BYTES_MAX, MapKind, MetricKind, PAIRS_BYTES_MAX,
+    PAIRS_MAX, Status,
 };
 pub use callout::{Asked, Callout, Reply};
 pub use envoy::{Envoy, StartError, Starting};
@@ -47,5 +49,6 @@ pub use instance::Trap;
 pub use message::{Message, Passed};
 pub use metrics::Metric;
 pub use random::Random;
+pub use raw::{Noted, RawVm};
 pub use stream::Stream;
 pub use vm::Vm;

@@ -15,6 +15,7 @@ use crate::exchange::{Direction, SharedExchange};
 use crate::headers::HeaderMap;
 use crate::metrics::Metrics;
 use crate::random::Random;
+use crate::raw::Noted;
 use crate::shared_data::SharedData;
 
 /// What all VMs of one process share.
@@ -91,6 +92,10 @@ pub(crate) struct State {
     pub(crate) random: Random,
     pub(crate) log: Vec<(LogLevel, String)>,
     pub(crate) misuses: Vec<String>,
+    /// What it asks for, where somebody wants to know.
+    pub(crate) noted: Option<Vec<Noted>>,
+    /// Nothing of that is done.
+    pub(crate) refuses: bool,
 }
 
 // === impl Settings ===
@@ -135,6 +140,8 @@ impl State {
             random: Random::seeded(seed),
             log: Vec::new(),
             misuses: Vec::new(),
+            noted: None,
+            refuses: false,
         }
     }
 
@@ -147,6 +154,14 @@ impl State {
     /// The exchange on whose behalf the VM speaks; none if that is the root.
     pub(crate) fn exchange(&self) -> Result<SharedExchange, Status> {
         self.streams.get(&self.effective).cloned().ok_or(Status::BadArgument)
+    }
+
+    /// Notes what the filter asks for, and says whether it is done.
+    pub(crate) fn asks(&mut self, what: impl FnOnce() -> Noted) -> Result<(), Status> {
+        if let Some(noted) = &mut self.noted {
+            noted.push(what());
+        }
+        if self.refuses { Err(Status::InternalFailure) } else { Ok(()) }
     }
 
     pub(crate) fn note_misuse(&mut self, what: impl Into<String>) {

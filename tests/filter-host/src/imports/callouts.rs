@@ -8,6 +8,7 @@ use crate::abi::Status;
 use crate::callout::{Asked, Pending};
 use crate::headers::HeaderMap;
 use crate::memory::{Done, Guest, Span, finish, read, read_text, write};
+use crate::raw::Noted;
 use crate::state::State;
 
 /// The arguments of `proxy_http_call`.
@@ -55,6 +56,12 @@ fn dispatch(guest: &mut Guest<'_>, call: &Call) -> Done {
     let mut headers = HeaderMap::from_pairs(&read(guest, call.headers)?)?;
     let body = read(guest, call.body)?;
     let trailers = HeaderMap::from_pairs(&read(guest, call.trailers)?)?;
+    let timeout = Duration::from_millis(u64::from(call.timeout_ms));
+    guest.data_mut().asks(|| Noted::Callout {
+        headers: headers.clone(),
+        body: body.clone(),
+        timeout,
+    })?;
     let process = guest.data().process.clone();
     let is_complete =
         [":method", ":path", ":authority"].iter().all(|name| headers.bytes(name).is_some());
@@ -68,7 +75,6 @@ fn dispatch(guest: &mut Guest<'_>, call: &Call) -> Done {
         headers.replace(b"content-length", body.len().to_string().as_bytes());
     }
     let sent_at = process.clock.mono();
-    let timeout = Duration::from_millis(u64::from(call.timeout_ms));
     let state = guest.data_mut();
     let token = state.next_token;
     state.next_token = token.saturating_add(1);

@@ -8,6 +8,7 @@ use crate::callout::Delivered;
 use crate::exchange::Exchange;
 use crate::headers::{HeaderMap, is_sendable};
 use crate::memory::{Done, Guest, Span, give, read};
+use crate::raw::Noted;
 use crate::state::State;
 
 pub(super) fn provide_all(linker: &mut Linker<State>) -> wasmtime::Result<()> {
@@ -51,12 +52,14 @@ fn get_value(guest: &mut Guest<'_>, kind: u32, name: Span, to: (u32, u32)) -> Do
 fn set_pairs(guest: &mut Guest<'_>, kind: u32, pairs: Span) -> Done {
     let kind = MapKind::from_code(kind)?;
     let new = HeaderMap::from_pairs(&read(guest, pairs)?)?;
+    guest.data_mut().asks(|| Noted::SetMap(kind, new.clone()))?;
     change_map(guest.data(), kind, |map| *map = new)
 }
 
 fn remove(guest: &mut Guest<'_>, kind: u32, name: Span) -> Done {
     let kind = MapKind::from_code(kind)?;
     let name = read(guest, name)?;
+    guest.data_mut().asks(|| Noted::Remove(kind, name.clone()))?;
     change_map(guest.data(), kind, |map| map.remove(&name))
 }
 
@@ -68,6 +71,7 @@ fn put(
 ) -> Done {
     let kind = MapKind::from_code(kind)?;
     let (name, value) = (read(guest, name)?, read(guest, value)?);
+    guest.data_mut().asks(|| Noted::Put(kind, name.clone(), value.clone()))?;
     if name.is_empty() || !is_sendable(&name) || !is_sendable(&value) {
         return Err(Status::BadArgument.into());
     }

@@ -5,6 +5,7 @@ use wasmtime::Linker;
 use super::provide;
 use crate::abi::{MetricKind, Status};
 use crate::memory::{Done, Guest, Span, finish, read_text, write};
+use crate::raw::Noted;
 use crate::state::State;
 
 pub(super) fn provide_all(linker: &mut Linker<State>) -> wasmtime::Result<()> {
@@ -17,7 +18,7 @@ pub(super) fn provide_all(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         "env",
         "proxy_increment_metric",
         |mut guest: Guest<'_>, id: u32, by: i64| {
-            let done = increment(&guest, id, by);
+            let done = increment(&mut guest, id, by);
             finish(&mut guest, "proxy_increment_metric", done)
         },
     )?;
@@ -48,8 +49,9 @@ fn get(guest: &mut Guest<'_>, id: u32, value_to: u32) -> Done {
     Ok(write(guest, value_to, &value.ok_or(Status::NotFound)?.to_le_bytes())?)
 }
 
-fn increment(guest: &Guest<'_>, id: u32, by: i64) -> Done {
+fn increment(guest: &mut Guest<'_>, id: u32, by: i64) -> Done {
     let name = name(guest, id)?;
+    guest.data_mut().asks(|| Noted::Count(name.clone(), by))?;
     Ok(guest.data().process.metrics.borrow_mut().increment(&name, by)?)
 }
 

@@ -5,6 +5,7 @@ use wasmtime::Linker;
 use super::provide;
 use crate::abi::Status;
 use crate::memory::{Done, Guest, Span, give, read};
+use crate::raw::Noted;
 use crate::state::State;
 
 pub(super) fn provide_all(linker: &mut Linker<State>) -> wasmtime::Result<()> {
@@ -31,6 +32,7 @@ fn get(guest: &mut Guest<'_>, path: Span, to: (u32, u32)) -> Done {
 /// A root context has no exchange to leave anything at.
 fn set(guest: &mut Guest<'_>, path: Span, value: Span) -> Done {
     let (path, value) = (read(guest, path)?, read(guest, value)?);
+    guest.data_mut().asks(|| Noted::Property(path.clone(), value.clone()))?;
     let exchange = guest.data().exchange().map_err(|_| Status::NotFound)?;
     exchange.borrow_mut().filter_state.insert(path, value);
     Ok(())

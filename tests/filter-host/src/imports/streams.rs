@@ -8,6 +8,7 @@ use crate::abi::Status;
 use crate::exchange::Direction;
 use crate::headers::HeaderMap;
 use crate::memory::{Done, Guest, Span, finish, read, read_text};
+use crate::raw::Noted;
 use crate::state::{Deferred, LocalReply, State};
 
 /// The arguments of `proxy_send_local_response`.
@@ -58,6 +59,7 @@ fn direction(stream: u32) -> Result<Direction, Status> {
 fn resume(guest: &mut Guest<'_>, stream: u32) -> Done {
     let direction = direction(stream)?;
     let state = guest.data_mut();
+    state.asks(|| Noted::Resume)?;
     let Ok(exchange) = state.exchange() else {
         state.note_misuse("proxy_continue_stream: not for a stream");
         return Ok(());
@@ -96,6 +98,11 @@ fn send_local_response(guest: &mut Guest<'_>, reply: &Reply) -> Done {
         details: read_text(guest, reply.details)?,
     };
     let state = guest.data_mut();
+    state.asks(|| Noted::Reply {
+        status: reply.status,
+        headers: reply.headers.clone(),
+        body: reply.body.clone(),
+    })?;
     state.stop_next_iteration = true;
     let Ok(exchange) = state.exchange() else {
         state.note_misuse("proxy_send_local_response: not for a stream");

@@ -7,7 +7,7 @@ use super::{assert_clean, code, forwarded, replied, stored, world};
 const MIB: usize = 1 << 20;
 
 /// DESIGN section 8: L1 budget + 16 MB + three times the largest body.
-fn bound(l1_bytes: usize, body_bytes: usize) -> usize {
+pub(super) fn bound(l1_bytes: usize, body_bytes: usize) -> usize {
     l1_bytes + 16 * MIB + 3 * body_bytes
 }
 
@@ -36,8 +36,11 @@ fn a_full_l1_stays_within_its_budget() {
         let request = || chat().body(question(&format!("question {at}")));
         let _miss = world.send(request());
         world.sidecar.stores_last(stored(&answer));
-        assert_eq!(replied(&world.send(request())).body.len(), answer.len());
+        for _ in 0..2 {
+            assert_eq!(replied(&world.send(request())).body.len(), answer.len());
+        }
     }
+    assert_eq!(world.counted("kt_filter_l1_filled_total"), 200);
     let memory = world.worker().memory_bytes();
     assert!(memory <= bound(4 * MIB, 0), "{} MiB", memory / MIB);
     assert_clean(&world);

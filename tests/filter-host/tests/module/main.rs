@@ -12,12 +12,15 @@ mod bombs;
 mod configuration;
 mod flow;
 mod freshness;
+mod fuel;
 mod hits;
 mod identity;
 mod l1;
 mod loss;
+mod memory;
 mod native;
 mod random;
+mod script;
 mod shapes;
 mod vms;
 
