@@ -67,6 +67,10 @@ impl UsageHider {
     }
 
     fn hold(&mut self, taken: &[u8], out: &mut Vec<u8>) {
+        if !taken.is_empty() {
+            // The next byte does not follow the CR of an event any more.
+            self.after_cr = None;
+        }
         self.held.extend_from_slice(taken);
         if self.is_passing || self.held.len() > HELD_BYTES_MAX {
             self.is_passing = true;

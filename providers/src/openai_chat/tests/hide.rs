@@ -171,3 +171,9 @@ mod against_the_slow_way {
         }
     }
 }
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_line_end_at_the_start_of_a_piece_stays_where_it_is() {
+    let pieces: [&[u8]; 2] = [b"data: a\n\rdata: b", b"\n\ndata: c\n\n"];
+    assert_eq!(hidden(pieces), pieces.concat());
+}
