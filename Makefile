@@ -2,11 +2,12 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build wasm run fmt lint test test-pure test-wasm test-filter test-e2e test-compat golden bench ci clean
+.PHONY: help setup build wasm run fmt lint test test-pure test-fuzz test-wasm test-filter test-e2e test-compat golden fuzz bench soak ci clean
 
 WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
 RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
 PROVIDER ?= fake
+FUZZ_SECONDS ?= 600
 ENVOY_OLDEST := 1.36.2
 
 help: ## list the targets
@@ -43,6 +44,10 @@ test: ## prove everything: all tiers, in order
 test-pure: ## the default members: no services, no network
 	cargo test
 
+test-fuzz: ## the fuzz targets, briefly: their corpus and the same inputs every time
+	@scripts/setup test
+	@scripts/fuzz short
+
 test-wasm: ## the pure crates as wasm under Node
 	@scripts/setup test
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(RUNNER) \
@@ -63,8 +68,17 @@ test-compat: build wasm ## the core of the end-to-end suite on the oldest Envoy 
 	    .kt/venv/bin/python -m pytest tests/e2e/test_first_curl.py tests/e2e/test_sidecar_loss.py \
 	    tests/e2e/test_bad_input.py tests/e2e/test_replay.py -q
 
+soak: build wasm ## the flights' tests twenty times over; longer than `make test` may take
+	@scripts/setup test
+	KT_FLIGHT_ROUNDS=20 .kt/venv/bin/python -m pytest tests/e2e/test_fan_out.py tests/e2e/test_flights.py \
+	    tests/e2e/test_flight_*.py -q --durations=10
+
 golden: ## rewrite the golden files; read their diff like code
 	KT_GOLDEN=write cargo test -p kt-contract -p kt-providers
+
+fuzz: ## every fuzz target for FUZZ_SECONDS, or TARGET alone
+	@scripts/setup test
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz long $(TARGET)
 
 bench: build wasm ## compare with a bare Envoy; writes docs/reference/performance.md
 	@scripts/setup run

@@ -8,14 +8,20 @@
 //! invalidation voids ([`generation`]), what an upstream answer means ([`attempt`]).
 
 pub mod attempt;
+#[cfg(feature = "server")]
 pub mod clock;
 pub mod entry;
 pub mod flight;
 pub mod freshness;
 pub mod generation;
+#[cfg(feature = "server")]
 pub mod http;
+#[cfg(feature = "server")]
 pub mod metrics;
+#[cfg(feature = "server")]
 pub mod random;
+#[cfg(feature = "server")]
 pub mod service;
+#[cfg(feature = "server")]
 pub mod store;
 pub mod ticket;
