@@ -157,6 +157,20 @@ fn a_stream_has_told_each_item_from_its_start_to_its_end() {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
+fn the_last_event_holds_what_the_stream_has_told() {
+    let untold = |index: u64| {
+        let of_item = format!("\"output_index\":{index},");
+        events(TOOLS.stream)
+            .into_iter()
+            .filter(|event| !event.contains(&of_item))
+            .collect::<Vec<_>>()
+    };
+    for index in 0..4 {
+        assert_eq!(sse(&stream_of(&untold(index))), Err(Incomplete::Malformed), "item {index}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
 fn an_error_in_band_is_never_complete() {
     let all = events(TEXT.stream);
     for event in [
