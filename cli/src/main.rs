@@ -43,6 +43,9 @@ enum Command {
     /// Make, list and revoke gateway keys.
     #[command(subcommand)]
     Key(commands::key::Command),
+    /// Look into the shared cache, and invalidate entries.
+    #[command(subcommand)]
+    Cache(commands::cache::Command),
     /// Say what the cache would do for a request, and why.
     Explain(commands::explain::Args),
     /// Start a process that dies with its parent.
@@ -85,6 +88,7 @@ fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
         Command::Gateway(command) => runtime.block_on(command.run(environment)),
         Command::Config(command) => command.run(environment),
         Command::Key(command) => runtime.block_on(command.run(environment)),
+        Command::Cache(command) => runtime.block_on(command.run(environment)),
         Command::Explain(args) => runtime.block_on(args.run(environment)),
         Command::Child(args) => Err(supervise::launch::become_child(args)),
     }

@@ -15,6 +15,13 @@ pub fn lifetime(ttl: Millis, key: &CacheKey) -> Millis {
     Millis(ttl.0.saturating_sub(u64::try_from(cut).unwrap_or(u64::MAX)))
 }
 
+/// Whether an entry of this age may serve a request with this `max-age`. Nothing is younger than 0 seconds: who
+/// asks for that wants a new answer.
+#[must_use]
+pub fn is_young_enough(age: Millis, max_age_s: Option<u64>) -> bool {
+    max_age_s.is_none_or(|max_age_s| max_age_s > 0 && age.0 <= max_age_s.saturating_mul(1_000))
+}
+
 #[cfg(test)]
 mod tests {
     use kt_contract::hex::Digest;
@@ -38,6 +45,20 @@ mod tests {
         for high in 0..=255 {
             let lifetime = lifetime(ttl, &key(high, 0x55)).0;
             assert!((77_760_000..=86_400_000).contains(&lifetime), "{high:02x}: {lifetime}");
+        }
+    }
+
+    #[test]
+    fn an_entry_may_be_as_old_as_max_age_and_no_older() {
+        for (age, max_age_s, expected) in [
+            (u64::MAX, None, true),
+            (0, Some(0), false),
+            (1, Some(0), false),
+            (60_000, Some(60), true),
+            (60_001, Some(60), false),
+            (u64::MAX, Some(u64::MAX), true),
+        ] {
+            assert_eq!(is_young_enough(Millis(age), max_age_s), expected, "{age} {max_age_s:?}");
         }
     }
 

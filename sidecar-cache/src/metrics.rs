@@ -204,6 +204,15 @@ impl Metrics {
         self.cache_hits.inc();
     }
 
+    /// Workers served so many from their own memory.
+    pub fn served_by_workers(&self, model: &str, provider: &str, count: u64) {
+        let label = Lookup { outcome: Outcome::Hit.as_str(), reason: Reason::L1.as_str() };
+        self.lookups.get_or_create(&label).inc_by(count);
+        self.cache_hits.inc_by(count);
+        let (model, provider) = (model.to_owned(), provider.to_owned());
+        self.requests.get_or_create(&Request { model, provider, status: 200 }).inc_by(count);
+    }
+
     /// A lane took this long.
     pub fn lasted(&self, seconds: f64) {
         self.duration.observe(seconds);
@@ -281,6 +290,13 @@ impl Metrics {
 
     #[expect(clippy::cast_precision_loss, reason = "a ratio")]
     fn ratio(&self) -> f64 {
+        let (hits, misses) = self.hits_and_misses();
+        if hits + misses == 0 { 0.0 } else { hits as f64 / (hits + misses) as f64 }
+    }
+
+    /// What lookups found since the start.
+    #[must_use]
+    pub fn hits_and_misses(&self) -> (u64, u64) {
         let (mut hits, mut all) = (0, 0);
         for reason in Reason::ALL {
             for outcome in [Outcome::Hit, Outcome::Miss] {
@@ -290,7 +306,7 @@ impl Metrics {
                 all += count;
             }
         }
-        if all == 0 { 0.0 } else { hits as f64 / all as f64 }
+        (hits, all - hits)
     }
 }
 

@@ -11,6 +11,8 @@ pub mod explain;
 pub mod feed;
 pub mod gateways;
 pub mod generations;
+pub mod hits;
+pub mod invalidate;
 pub mod keys;
 pub mod lane;
 mod lease;
@@ -40,6 +42,7 @@ use drain::Drain;
 use feed::Feed;
 use gateways::Gateways;
 use generations::Generations;
+use hits::Reports;
 use settings::Settings;
 use upstream::{Timeouts, Upstream};
 
@@ -52,6 +55,7 @@ pub struct Sidecar {
     pub(crate) callers: Callers,
     pub(crate) keys: Arc<dyn PrincipalStore>,
     pub(crate) cache: Cache,
+    pub(crate) reports: Reports,
     pub(crate) flights: Arc<Mutex<Flights>>,
     pub(crate) tickets: Mutex<Tickets<Box<Grant>>>,
     pub(crate) upstream: Arc<dyn Upstream>,
@@ -95,6 +99,7 @@ impl Sidecar {
             callers: Callers::new(Arc::clone(&keys)),
             keys,
             cache: Cache::new(entries, generations, metrics),
+            reports: Reports::default(),
             flights: Arc::new(Mutex::new(Flights::new(Epoch(
                 u64::from_be_bytes(random::bytes()?),
             )))),

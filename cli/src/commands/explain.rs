@@ -29,6 +29,31 @@ pub(crate) struct Args {
     /// Compare with the same request under this key.
     #[arg(long, value_name = "KEY_ID")]
     against: Option<String>,
+    #[command(flatten)]
+    how: How,
+    /// The sidecar's data socket [default: KT_SIDECAR, else .kt/run/sidecar.sock]
+    #[arg(long, value_name = "SOCKET")]
+    sidecar: Option<PathBuf>,
+    /// For scripts: the sidecar's own answers.
+    #[arg(long)]
+    json: bool,
+    /// The request's body; - reads it from standard input.
+    file: PathBuf,
+}
+
+/// Under which key, and how, a request is asked about.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Asking {
+    /// With --request: the public name of the gateway key under which to ask, gk_…
+    #[arg(long, value_name = "KEY_ID", requires = "request")]
+    key: Option<String>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How a request is asked about.
+#[derive(Debug, clap::Args)]
+struct How {
     /// The gateway at which to ask [default: the first that the sidecar knows]
     #[arg(long, value_name = "ID")]
     gateway: Option<String>,
@@ -41,14 +66,6 @@ pub(crate) struct Args {
     /// The request's path.
     #[arg(long, default_value = "/v1/chat/completions")]
     path: String,
-    /// The sidecar's data socket [default: KT_SIDECAR, else .kt/run/sidecar.sock]
-    #[arg(long, value_name = "SOCKET")]
-    sidecar: Option<PathBuf>,
-    /// For scripts: the sidecar's own answers.
-    #[arg(long)]
-    json: bool,
-    /// The request's body; - reads it from standard input.
-    file: PathBuf,
 }
 
 // === impl Args ===
@@ -61,21 +78,10 @@ impl Args {
         let body = read_body(&self.file)?;
         let socket = paths::sidecar_socket(self.sidecar.as_deref(), environment);
         let admin = Admin::beside(&socket);
-        let gateway = self.gateway(&admin).await?;
-        let ask = async |key_id: &str| -> Result<ExplainReply, Failure> {
-            let request = ExplainRequest {
-                key_id: key_id.to_owned(),
-                gateway: gateway.clone(),
-                path: self.path.clone(),
-                codebase: self.codebase.clone(),
-                headers: self.header.clone(),
-                body: body.clone(),
-            };
-            admin.post(PATH_EXPLAIN, &request).await
-        };
-        let reply = ask(&self.key).await?;
+        let gateway = self.how.gateway(&admin).await?;
+        let reply = self.how.ask(&admin, &self.key, &gateway, &body).await?;
         let other = match &self.against {
-            Some(key_id) => Some(ask(key_id).await?),
+            Some(key_id) => Some(self.how.ask(&admin, key_id, &gateway, &body).await?),
             None => None,
         };
         if self.json {
@@ -99,6 +105,44 @@ impl Args {
         Ok(())
     }
 
+}
+
+// === impl Asking ===
+
+impl Asking {
+    /// What the sidecar says of a request.
+    ///
+    /// # Errors
+    /// No key to ask under; what a client would be refused.
+    pub(crate) async fn ask(&self, admin: &Admin, body: String) -> Result<ExplainReply, Failure> {
+        let key = self.key.as_deref().ok_or_else(|| Failure::new("--key is missing"))?;
+        let key = key_name::public(key)?;
+        let gateway = self.how.gateway(admin).await?;
+        self.how.ask(admin, key, &gateway, &body).await
+    }
+}
+
+// === impl How ===
+
+impl How {
+    async fn ask(
+        &self,
+        admin: &Admin,
+        key_id: &str,
+        gateway: &GatewayIdentity,
+        body: &str,
+    ) -> Result<ExplainReply, Failure> {
+        let request = ExplainRequest {
+            key_id: key_id.to_owned(),
+            gateway: gateway.clone(),
+            path: self.path.clone(),
+            codebase: self.codebase.clone(),
+            headers: self.header.clone(),
+            body: body.to_owned(),
+        };
+        admin.post(PATH_EXPLAIN, &request).await
+    }
+
     /// The gateway by its id, as the sidecar knows it.
     async fn gateway(&self, admin: &Admin) -> Result<GatewayIdentity, Failure> {
         let status: StatusReply = admin.get(PATH_STATUS).await?;
@@ -115,7 +159,7 @@ fn header(text: &str) -> Result<(String, String), String> {
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
-fn read_body(file: &Path) -> Result<String, Failure> {
+pub(crate) fn read_body(file: &Path) -> Result<String, Failure> {
     if file != Path::new("-") {
         return std::fs::read_to_string(file)
             .map_err(|error| Failure::io("read the request", file, &error));
@@ -132,7 +176,7 @@ fn verdict(reply: &ExplainReply) -> String {
     format!("{outcome} ({reason}); target {target}; key {}", key.0.to_hex())
 }
 
-fn alone(gates: BTreeMap<String, String>) -> String {
+pub(crate) fn alone(gates: BTreeMap<String, String>) -> String {
     let rows: Vec<_> = gates.into_iter().map(|(gate, value)| [gate, value]).collect();
     table::layout(["gate", "value"], &rows)
 }
@@ -164,7 +208,7 @@ fn side_by_side(
 }
 
 /// The gates as texts. A gate that is not there has no name.
-fn by_name(gates: &Gates) -> BTreeMap<String, String> {
+pub(crate) fn by_name(gates: &Gates) -> BTreeMap<String, String> {
     match json!(gates) {
         Value::Object(fields) => {
             fields.iter().map(|(name, value)| (name.clone(), plain(value))).collect()

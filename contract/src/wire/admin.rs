@@ -1,8 +1,10 @@
-//! What operators and a sidecar say to each other, on the admin socket only: status and gateway keys.
+//! What operators and a sidecar say to each other, on the admin socket only: status, gateway keys, the cache.
 //! JSON over HTTP/1.1; a refusal is an [`ErrorReply`] with a fitting status.
 
 use serde::{Deserialize, Serialize};
 
+use crate::gates::Gates;
+use crate::key::CacheKey;
 use crate::principal::Principal;
 use crate::snapshot::Tier;
 use crate::time::UnixMillis;
@@ -15,6 +17,13 @@ pub const PATH_STATUS: &str = "/v1/status";
 pub const PATH_KEYS: &str = "/v1/keys";
 /// `POST`: [`super::explain::ExplainRequest`] to [`super::explain::ExplainReply`].
 pub const PATH_EXPLAIN: &str = "/v1/explain";
+
+/// `POST`: [`InvalidateRequest`] to [`InvalidateReply`].
+pub const PATH_INVALIDATE: &str = "/v1/invalidate";
+/// `GET`: [`CacheStatsReply`].
+pub const PATH_STATS: &str = "/v1/cache";
+/// `POST`: [`EntryRequest`] to [`EntryReply`].
+pub const PATH_ENTRY: &str = "/v1/cache/entry";
 
 /// How a sidecar is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +140,158 @@ pub struct KeyEntry {
     /// When it was revoked, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<UnixMillis>,
+}
+
+/// The body of `POST /v1/invalidate`: an organization, and exactly one of the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InvalidateRequest {
+    /// The organization. Nothing reaches beyond one.
+    pub org: String,
+    /// What was made for a codebase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codebase: Option<String>,
+    /// What was made with a version of a fabric artifact set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fabric: Option<String>,
+    /// What a served model answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// What was made under a policy, by its digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// One entry, by its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Everything of the organization.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+}
+
+/// The answer to `POST /v1/invalidate`. From here on nothing that was made before is served by the sidecar, even
+/// after a restart; gateways hear of it with the change feed, within a second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InvalidateReply {
+    /// The organization.
+    pub org: String,
+    /// What was invalidated: `org`, `codebase`, `fabric`, `model`, `policy` or `entry`.
+    pub kind: String,
+    /// Its name; `None` for all of the organization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its generation from now on: larger than every one before, of anything.
+    pub generation: u64,
+    /// Entries that were removed at once; the others go when somebody asks for them, or for want of room.
+    pub entries_dropped: u64,
+    /// Entries that the organization still holds, be they invalid.
+    pub entries_held: u64,
+}
+
+/// The answer to `GET /v1/cache`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheStatsReply {
+    /// Entries held, expired and invalid ones that nobody has asked for included.
+    pub entries: u64,
+    /// Their bytes.
+    pub entry_bytes: u64,
+    /// Entries that went for want of room, since the start.
+    pub evicted: u64,
+    /// Entries that were found expired, since the start.
+    pub expired: u64,
+    /// Lookups that found what could be told, since the start; those of workers' own memories included.
+    pub hits: u64,
+    /// Lookups that did not.
+    pub misses: u64,
+    /// Keys in flight.
+    pub flights: u64,
+    /// Tags with a generation: what was ever invalidated, less what a later invalidation of all covers.
+    pub invalidated_tags: u64,
+    /// The newest generation; 0 where nothing was ever invalidated.
+    pub generation: u64,
+    /// What each organization holds, by name.
+    pub orgs: Vec<OrgEntries>,
+}
+
+/// What one organization holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrgEntries {
+    /// Its name.
+    pub org: String,
+    /// Its entries.
+    pub entries: u64,
+    /// Their bytes.
+    pub entry_bytes: u64,
+}
+
+/// The body of `POST /v1/cache/entry`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntryRequest {
+    /// The organization whose entry it is.
+    pub org: String,
+    /// Its key.
+    pub key: String,
+    /// Whether the answer itself is wanted too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub body: bool,
+}
+
+/// An entry as it is stored, verified. Asking for it changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntryReply {
+    /// Its key.
+    pub key: CacheKey,
+    /// The gates that a reader must equal.
+    pub gates: Gates,
+    /// Whether nothing that it belongs to was invalidated since it was asked for: only then it is served.
+    pub is_current: bool,
+    /// The generations that it was made under: organization, model, policy, entry, fabric if there is one,
+    /// codebases.
+    pub generations: Vec<u64>,
+    /// When it was filled.
+    pub created_at: UnixMillis,
+    /// How long ago that is.
+    pub age_ms: u64,
+    /// How long it stays fresh; 0 where it is stale.
+    pub fresh_ms: u64,
+    /// How long it has been stale; 0 where it is fresh.
+    pub stale_ms: u64,
+    /// The shape in which the provider answered.
+    pub shape: StoredShape,
+    /// What it took, where the provider said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<StoredUsage>,
+    /// `provider/model` that answered.
+    pub served_by: String,
+    /// The length of the answer.
+    pub body_bytes: u64,
+    /// The answer, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+}
+
+/// The shape of a stored answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoredShape {
+    /// One JSON object.
+    Json,
+    /// A server-sent event stream.
+    Sse,
+}
+
+/// What an answer took, as its provider told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredUsage {
+    /// Tokens of the request.
+    pub input_tokens: u64,
+    /// Tokens of the answer.
+    pub output_tokens: u64,
 }
 
 /// A refusal.

@@ -1,10 +1,12 @@
-//! The admin socket: status, gateway keys, explain. Whoever can open the socket is the operator.
+//! The admin socket: status, gateway keys, explain, the cache. Whoever can open the socket is the operator.
 
 use std::sync::Arc;
 
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
-use kt_contract::wire::admin::{PATH_EXPLAIN, PATH_KEYS, PATH_STATUS};
+use kt_contract::wire::admin::{
+    PATH_ENTRY, PATH_EXPLAIN, PATH_INVALIDATE, PATH_KEYS, PATH_STATS, PATH_STATUS,
+};
 use serde::Serialize;
 
 use super::{Answer, json, problem, read};
@@ -30,8 +32,22 @@ pub(super) async fn answer(sidecar: Arc<Sidecar>, request: Request<Incoming>) ->
             Ok(message) => reply(StatusCode::OK, sidecar.explain(&message).await),
             Err(unread) => problem::bad_message(&unread),
         },
+        (&Method::GET, PATH_STATS, _) => json(StatusCode::OK, &sidecar.cache_stats()),
+        (&Method::POST, PATH_INVALIDATE, _) => match read::message(body, idle).await {
+            Ok(message) => reply(StatusCode::OK, sidecar.invalidate(message).await),
+            Err(unread) => problem::bad_message(&unread),
+        },
+        (&Method::POST, PATH_ENTRY, _) => match read::message(body, idle).await {
+            Ok(message) => reply(StatusCode::OK, sidecar.entry_of(message).await),
+            Err(unread) => problem::bad_message(&unread),
+        },
         (&Method::POST, _, Some(key_id)) => reply(StatusCode::OK, sidecar.revoke_key(key_id).await),
-        (_, PATH_STATUS | PATH_KEYS | PATH_EXPLAIN, _) | (_, _, Some(_)) => problem::wrong_method(),
+        (
+            _,
+            PATH_STATUS | PATH_KEYS | PATH_EXPLAIN | PATH_STATS | PATH_INVALIDATE | PATH_ENTRY,
+            _,
+        )
+        | (_, _, Some(_)) => problem::wrong_method(),
         _ => problem::unknown_path(),
     }
 }

@@ -11,13 +11,14 @@ use kt_contract::key::CheckHash;
 use kt_contract::limits::INLINE_BYTES_MAX;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::principal::Principal;
-use kt_contract::wire::admit::{AdmitRequest, Admitted, ReplyShape};
+use kt_contract::wire::admit::{AdmitRequest, Admitted, Control, ReplyShape};
 use kt_providers::Dialect;
 
 use super::cache::{Hit, Looked, Wanted};
 use super::callers::{Caller, Resolved};
 use super::feed::expect_version;
 use super::{Failure, Sidecar};
+use crate::freshness;
 use crate::random;
 use crate::store::Address;
 use crate::ticket::{Holder, Peer, Ticket, TicketId};
@@ -45,6 +46,8 @@ pub struct Grant {
     pub reply: ReplyShape,
     /// Whether the client itself set the length limit.
     pub client_limited: bool,
+    /// What the client's `Cache-Control` asks of an entry.
+    pub control: Control,
     /// What admit found.
     pub found: AtAdmit,
 }
@@ -110,6 +113,9 @@ impl Sidecar {
         }
         let (outcome, reason) = grant.found.outcome();
         self.metrics.looked_up(outcome, reason);
+        if grant.control.only_if_cached && grant.found != AtAdmit::Hit {
+            return Ok(Admitted::NotCached { reason: reason.for_client() }.into());
+        }
         Ok(self.lane(grant, body, peer)?.into())
     }
 
@@ -148,6 +154,7 @@ impl Sidecar {
             target: request.target,
             reply: request.reply,
             client_limited: request.client_limited,
+            control: request.control,
             found: request
                 .bypass
                 .or(wrong.map(|_| Reason::Corrupt))
@@ -159,7 +166,11 @@ impl Sidecar {
     pub(super) async fn entry(&self, grant: &Grant) -> Result<(Box<Hit>, Told), Reason> {
         match self.cache.lookup(grant.wanted()).await {
             Looked::Miss(reason) => Err(reason),
+            Looked::Stale(_) => Err(Reason::Expired),
             Looked::Hit(hit) => {
+                if !freshness::is_young_enough(hit.age, grant.control.max_age_s) {
+                    return Err(Reason::MaxAge);
+                }
                 let told = told(grant.dialect, &hit, grant.reply).ok_or(Reason::Shape)?;
                 Ok((hit, told))
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kt_contract::gates::Gates;
 use kt_contract::hex::Digest;
-use kt_contract::key::{CheckHash, OrgKeys};
+use kt_contract::key::{CacheKey, CheckHash, OrgKeys};
 use kt_contract::outcome::Reason;
 use kt_contract::time::{Millis, UnixMillis};
 
@@ -18,7 +18,7 @@ use crate::freshness::lifetime;
 use crate::generation::Vector;
 use crate::metrics::Metrics;
 use crate::store::{
-    Address, Bounds, EntryStore, Found, Held, Lifetime, Lookup, NewEntry, StoreError,
+    Address, Bounds, EntryStore, Found, Held, Lifetime, Lookup, NewEntry, OrgHeld, StoreError,
 };
 
 /// How many entries of the same request are looked at to name the gate that differs.
@@ -66,10 +66,35 @@ pub struct Filling<'a> {
 /// The answer to a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Looked {
-    /// An entry, verified.
+    /// A fresh entry, verified.
     Hit(Box<Hit>),
+    /// An entry whose freshness is over, verified. Whether it may be told is not the cache's to decide.
+    Stale(Box<Hit>),
     /// None, and why.
     Miss(Reason),
+}
+
+/// What is wrong with an entry that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flaw {
+    Corrupt(Corrupt),
+    Mismatch(Mismatch),
+    Generation,
+}
+
+/// An entry as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspected {
+    /// What it is.
+    pub entry: Entry,
+    /// How long ago it was filled.
+    pub age: Millis,
+    /// How long it stays fresh.
+    pub fresh: Millis,
+    /// How long it has been stale.
+    pub stale: Millis,
+    /// Whether its generations are those of now: only then it is told to anybody.
+    pub is_current: bool,
 }
 
 /// The answer to a fill.
@@ -89,8 +114,31 @@ pub struct Hit {
     pub entry: Entry,
     /// How long ago it was filled.
     pub age: Millis,
-    /// How long it stays fresh.
+    /// How long it stays fresh; nothing where it is stale.
     pub fresh: Millis,
+    /// How long it has been stale; nothing where it is fresh.
+    pub stale: Millis,
+}
+
+// === impl Looked ===
+
+impl Looked {
+    fn of(hit: Box<Hit>) -> Self {
+        if hit.fresh.0 > 0 { Self::Hit(hit) } else { Self::Stale(hit) }
+    }
+}
+
+// === impl Flaw ===
+
+impl Flaw {
+    /// As its reader learns it.
+    const fn reason(self) -> Reason {
+        match self {
+            Self::Corrupt(_) | Self::Mismatch(Mismatch::Check) => Reason::Corrupt,
+            Self::Mismatch(Mismatch::Gate(reason)) => reason,
+            Self::Generation => Reason::Generation,
+        }
+    }
 }
 
 // === impl Cache ===
@@ -106,18 +154,91 @@ impl Cache {
         Self { entries, generations, metrics }
     }
 
-    /// Looks an entry up and verifies all of it: MAC, gates in full, check hash, generations.
+    /// Looks an entry up and verifies all of it: MAC, gates in full, check hash, generations. What cannot be
+    /// verified is removed.
     pub async fn lookup(&self, wanted: Wanted<'_>) -> Looked {
         match self.entries.lookup(wanted.at).await {
-            Ok(Lookup::Found(found)) => self.verified(wanted, found).await,
-            Ok(Lookup::Expired) => Looked::Miss(Reason::Expired),
-            Ok(Lookup::Absent) => Looked::Miss(self.nearest(wanted).await.0),
+            Ok(Lookup::Found(found)) => match self.verified(wanted, &found) {
+                Ok(hit) => Looked::of(hit),
+                Err(flaw) => {
+                    self.dropped(wanted, flaw, found.bytes).await;
+                    Looked::Miss(flaw.reason())
+                }
+            },
+            answer => self.without_entry(wanted, answer).await,
+        }
+    }
+
+    /// What a lookup would say. Changes nothing: neither what is held nor in which order it goes.
+    pub async fn peek(&self, wanted: Wanted<'_>) -> Looked {
+        match self.entries.peek(wanted.at).await {
+            Ok(Lookup::Found(found)) => match self.verified(wanted, &found) {
+                Ok(hit) => Looked::of(hit),
+                Err(flaw) => Looked::Miss(flaw.reason()),
+            },
+            answer => self.without_entry(wanted, answer).await,
+        }
+    }
+
+    async fn without_entry(
+        &self,
+        wanted: Wanted<'_>,
+        answer: Result<Lookup, StoreError>,
+    ) -> Looked {
+        Looked::Miss(match answer {
+            Ok(Lookup::Expired) => Reason::Expired,
+            Ok(Lookup::Absent | Lookup::Found(_)) => self.nearest(wanted).await.0,
             Err(error) => {
                 // A cache that cannot be read is a cache without entries.
                 tracing::warn!(%error, "lookup failed");
-                Looked::Miss(Reason::Request)
+                Reason::Request
             }
+        })
+    }
+
+    /// An entry as it is stored, for operators; `None` where there is none, or none of this organization.
+    /// Changes nothing.
+    ///
+    /// # Errors
+    /// A store that cannot say; an entry that cannot be verified.
+    pub async fn inspect(
+        &self,
+        key: CacheKey,
+        keys: &OrgKeys,
+    ) -> Result<Option<Inspected>, StoreError> {
+        // Of an address only the key finds an entry.
+        let at = Address { key, request: Digest([0; 32]) };
+        let Lookup::Found(found) = self.entries.peek(at).await? else { return Ok(None) };
+        let entry = match Entry::decode(&found.bytes, keys) {
+            Ok(entry) => entry,
+            // Most likely another organization's, which is nobody's business.
+            Err(Corrupt::Mac) => return Ok(None),
+            Err(_) => return Err(StoreError::Corrupt("an entry")),
+        };
+        let Header { gates, generations, .. } = &entry.header;
+        let is_current = self.generations.is_current(gates, &key, generations);
+        let Found { bytes: _, age, fresh, stale } = found;
+        Ok(Some(Inspected { entry, age, fresh, stale, is_current }))
+    }
+
+    /// Removes an entry of an organization, and says how many there were.
+    ///
+    /// # Errors
+    /// A store that cannot say.
+    pub async fn drop_entry(&self, org: &str, key: CacheKey) -> Result<u64, StoreError> {
+        // A key of another organization is not this one's to remove.
+        match self.inspect(key, &OrgKeys::derive(org)).await? {
+            Some(_) => Ok(u64::from(self.entries.purge(key, None).await?)),
+            None => Ok(0),
         }
+    }
+
+    /// Removes all entries of an organization, and says how many there were.
+    ///
+    /// # Errors
+    /// A store that does not do it.
+    pub async fn drop_org(&self, org: &str) -> Result<u64, StoreError> {
+        self.entries.purge_org(org.to_owned()).await
     }
 
     /// Why there is no entry: the gate in which the nearest entry of the same request differs, and its
@@ -183,47 +304,51 @@ impl Cache {
         self.entries.held()
     }
 
-    async fn verified(&self, wanted: Wanted<'_>, found: Found) -> Looked {
-        let entry = match Entry::decode(&found.bytes, wanted.keys) {
-            Ok(entry) => entry,
-            Err(corrupt) => {
-                self.drop_corrupt(wanted.at, corrupt, found.bytes).await;
-                return Looked::Miss(Reason::Corrupt);
-            }
-        };
-        if let Err(mismatch) = entry.header.verify(wanted.gates, &wanted.check) {
-            return Looked::Miss(self.drop_mismatched(wanted, mismatch, found.bytes).await);
-        }
+    /// How much each organization holds.
+    #[must_use]
+    pub fn held_by_org(&self) -> Vec<OrgHeld> {
+        self.entries.held_by_org()
+    }
+
+    /// How many entries an organization holds.
+    #[must_use]
+    pub fn held_by(&self, org: &str) -> u64 {
+        self.held_by_org().iter().find(|held| held.org == org).map_or(0, |held| held.entries)
+    }
+
+    /// An entry that its reader may be told, or what is wrong with it. Changes nothing.
+    fn verified(&self, wanted: Wanted<'_>, found: &Found) -> Result<Box<Hit>, Flaw> {
+        let entry = Entry::decode(&found.bytes, wanted.keys).map_err(Flaw::Corrupt)?;
+        entry.header.verify(wanted.gates, &wanted.check).map_err(Flaw::Mismatch)?;
         // Behind equal gates, so that both vectors are of the same tags.
         if entry.header.generations != self.vector(wanted) {
-            self.purge(wanted.at, found.bytes).await;
-            return Looked::Miss(Reason::Generation);
+            return Err(Flaw::Generation);
         }
-        Looked::Hit(Box::new(Hit { entry, age: found.age, fresh: found.fresh }))
+        let Found { bytes: _, age, fresh, stale } = *found;
+        Ok(Box::new(Hit { entry, age, fresh, stale }))
     }
 
-    async fn drop_corrupt(&self, at: Address, corrupt: Corrupt, seen: Bytes) {
-        self.metrics.corrupt();
-        tracing::warn!(%corrupt, key = ?at.key, "an entry could not be verified; it is removed");
-        self.purge(at, seen).await;
-    }
-
-    /// The same key and other gates: that is no accident.
-    async fn drop_mismatched(&self, wanted: Wanted<'_>, mismatch: Mismatch, seen: Bytes) -> Reason {
-        let (what, reason) = match mismatch {
-            Mismatch::Gate(reason) => (reason.as_str(), reason),
-            Mismatch::Check => ("check", Reason::Corrupt),
-        };
-        self.metrics.mismatch(what);
-        let org = &wanted.gates.org;
-        tracing::warn!(security = true, what, org, key = ?wanted.at.key, "gate mismatch on read");
-        self.purge(wanted.at, seen).await;
-        reason
-    }
-
-    /// Removes what was seen, and not what may have been filled since.
-    async fn purge(&self, at: Address, seen: Bytes) {
-        if let Err(error) = self.entries.purge(at.key, Some(seen)).await {
+    /// Removes and counts what must not be told.
+    async fn dropped(&self, wanted: Wanted<'_>, flaw: Flaw, seen: Bytes) {
+        let (org, key) = (&wanted.gates.org, &wanted.at.key);
+        match flaw {
+            Flaw::Corrupt(corrupt) => {
+                self.metrics.corrupt();
+                tracing::warn!(%corrupt, ?key, "an entry could not be verified; it is removed");
+            }
+            // The same key and other gates: that is no accident.
+            Flaw::Mismatch(mismatch) => {
+                let what = match mismatch {
+                    Mismatch::Gate(reason) => reason.as_str(),
+                    Mismatch::Check => "check",
+                };
+                self.metrics.mismatch(what);
+                tracing::warn!(security = true, what, org, ?key, "gate mismatch on read");
+            }
+            Flaw::Generation => {}
+        }
+        // What was seen, and not what may have been filled since.
+        if let Err(error) = self.entries.purge(wanted.at.key, Some(seen)).await {
             tracing::warn!(%error, "an entry could not be removed");
         }
     }

@@ -59,11 +59,12 @@ impl Sidecar {
         let (outcome, reason, nearest) = if !snapshot.cache.enabled {
             (Outcome::Bypass, Reason::Disabled, None)
         } else {
-            match self.cache.lookup(wanted).await {
+            match self.cache.peek(wanted).await {
                 Looked::Hit(hit) => match told(dialect, &hit, asked.reply) {
                     Some(_) => (Outcome::Hit, Reason::Shared, None),
                     None => (Outcome::Miss, Reason::Shape, None),
                 },
+                Looked::Stale(_) => (Outcome::Miss, Reason::Expired, None),
                 Looked::Miss(Reason::Request) if self.is_held_by(&elsewhere).await => {
                     (Outcome::Miss, Reason::Org, None)
                 }

@@ -150,7 +150,7 @@ impl Events {
 // === impl Sidecar ===
 
 impl Sidecar {
-    /// A worker's poll: registers its gateway, then answers with what is new.
+    /// A worker's poll: registers its gateway, counts what it served, then answers with what is new.
     ///
     /// # Errors
     /// Another version of the wire.
@@ -158,6 +158,9 @@ impl Sidecar {
         expect_version(request.version)?;
         let snapshot = request.snapshot.as_deref();
         self.gateways.polled(&request.gateway, snapshot, self.clock.mono());
+        if let Some(batch) = &request.hits {
+            self.count_hits(batch);
+        }
         Ok(self.feed.poll(request).await)
     }
 }

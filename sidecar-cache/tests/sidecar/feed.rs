@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use kt_contract::limits::FEED_HOLD;
-use kt_contract::wire::feed::{Event, FeedReply, FeedRequest};
+use kt_contract::wire::feed::{Event, FeedReply, FeedRequest, HitBatch, HitCount};
 use sidecar_cache::service::settings::Settings;
 use tokio::time::Instant;
 
@@ -130,4 +130,35 @@ async fn smaller_bounds_of_a_new_configuration_evict_at_once() {
     smaller.memory.bytes_max = 10;
     group.sidecar.reconfigure(Ok(smaller)).await;
     assert_eq!(group.sidecar.status().entries, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_worker_served_is_counted_once_however_often_it_is_reported() {
+    let group = group().await;
+    let count = |model: &str, provider: &str, count| HitCount {
+        key_id: "gk_1".to_owned(),
+        model: model.to_owned(),
+        provider: provider.to_owned(),
+        count,
+    };
+    let report = async |worker: &str, number, counts: Vec<HitCount>| {
+        let hits = Some(HitBatch { worker: worker.to_owned(), number, counts });
+        group.sidecar.poll_feed(&FeedRequest { hits, ..first_poll() }).await.unwrap();
+    };
+    let batch = vec![count("gpt-4o", "openai", 3), count("gpt-4o-mini", "openai", 2)];
+    for _ in 0..3 {
+        report("a", 1, batch.clone()).await;
+    }
+    report("b", 1, vec![count("gpt-4o", "openai", 1)]).await;
+    report("a", 2, vec![count("whatever", "openai", 4), count("gpt-4o", "else", 5)]).await;
+    for (metric, expected) in [
+        ("llm_cache_hits_total", "15"),
+        ("kt_lookups_total{outcome=\"hit\",reason=\"l1\"}", "15"),
+        ("llm_requests_total{model=\"gpt-4o\",provider=\"openai\",status=\"200\"}", "4"),
+        ("llm_requests_total{model=\"gpt-4o-mini\",provider=\"openai\",status=\"200\"}", "2"),
+        ("llm_requests_total{model=\"other\",provider=\"other\",status=\"200\"}", "9"),
+        ("llm_cache_hit_ratio", "1.0"),
+    ] {
+        assert_eq!(group.metric(metric), expected, "{metric}");
+    }
 }

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kt_contract::outcome::Reason;
-use kt_contract::wire::admin::{ErrorReply, KeyCreated, KeyList};
+use kt_contract::wire::admin::{CacheStatsReply, ErrorReply, InvalidateReply, KeyCreated, KeyList};
 use kt_contract::wire::admit::{AdmitRequest, Admitted};
 use kt_contract::wire::feed::{FeedReply, FeedRequest, GatewayIdentity};
 use kt_contract::wire::headers;
@@ -512,6 +512,43 @@ async fn keys_are_made_looked_up_and_revoked_over_the_admin_socket() {
 }
 
 #[tokio::test]
+async fn the_cache_is_looked_into_and_invalidated_over_the_admin_socket_only() {
+    let wired = wired().await;
+    let get = || Request::get("http://sidecar/v1/cache").body(Full::default()).unwrap();
+    let stats: CacheStatsReply = json(send_http1(&wired.admin, get()).await).await;
+    assert_eq!((stats.entries, stats.generation), (0, 0));
+    let request = || post("/v1/invalidate", r#"{"org":"acme","model":"gpt-4o"}"#);
+    let done: InvalidateReply = json(send_http1(&wired.admin, request()).await).await;
+    assert_eq!((done.kind.as_str(), done.generation), ("model", 1));
+    let stats: CacheStatsReply = json(send_http1(&wired.admin, get()).await).await;
+    assert_eq!((stats.invalidated_tags, stats.generation), (1, 1));
+
+    let nobody = "00".repeat(32);
+    for (request, status, named) in [
+        (post("/v1/invalidate", r#"{"org":"acme"}"#), StatusCode::BAD_REQUEST, "'all'"),
+        (post("/v1/invalidate", r#"{"all":true}"#), StatusCode::BAD_REQUEST, "`org`"),
+        (post("/v1/invalidate", r#"{"org":"a","al":1}"#), StatusCode::BAD_REQUEST, "`al`"),
+        (
+            post("/v1/invalidate", r#"{"org":"a","policy":"x"}"#),
+            StatusCode::BAD_REQUEST,
+            "'policy'",
+        ),
+        (post("/v1/cache", ""), StatusCode::METHOD_NOT_ALLOWED, "method"),
+        (
+            post("/v1/cache/entry", format!(r#"{{"org":"acme","key":"{nobody}"}}"#)),
+            StatusCode::NOT_FOUND,
+            "entry of 'acme'",
+        ),
+    ] {
+        let response = send_http1(&wired.admin, request).await;
+        assert_eq!(response.status(), status, "{named}");
+        let message = json::<ErrorReply>(response).await.error.message;
+        assert!(message.contains(named), "{message}");
+    }
+    assert_eq!(send(&wired.data, request()).await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn the_public_listener_has_health_and_metrics_and_nothing_else() {
     let wired = wired().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -532,7 +569,7 @@ async fn the_public_listener_has_health_and_metrics_and_nothing_else() {
     let health: serde_json::Value = json(ask("/health").await).await;
     assert_eq!(health["status"], "ok");
     assert_eq!(ask("/metrics").await.status(), StatusCode::OK);
-    for path in ["/", "/v1/keys", "/v1/status", "/v1/admit"] {
+    for path in ["/", "/v1/keys", "/v1/status", "/v1/admit", "/v1/cache"] {
         assert_eq!(ask(path).await.status(), StatusCode::NOT_FOUND, "{path}");
     }
 }

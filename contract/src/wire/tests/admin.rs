@@ -5,8 +5,9 @@ use wasm_bindgen_test::wasm_bindgen_test;
 use super::*;
 use crate::time::UnixMillis;
 use crate::wire::admin::{
-    Condition, ErrorBody, ErrorReply, GatewayStatus, KeyCreated, KeyEntry, KeyList, KeyRequest,
-    Presence, StatusReply,
+    CacheStatsReply, Condition, EntryReply, EntryRequest, ErrorBody, ErrorReply, GatewayStatus,
+    InvalidateReply, InvalidateRequest, KeyCreated, KeyEntry, KeyList, KeyRequest, OrgEntries,
+    Presence, StatusReply, StoredShape, StoredUsage,
 };
 
 fn principal() -> Principal {
@@ -95,6 +96,85 @@ fn key_lists() {
         "key-list",
         [KeyList { keys: vec![entry(None), entry(Some(UnixMillis(1_763_700_060_000)))] }]
     );
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn invalidations() {
+    let of = |request| InvalidateRequest { org: "acme".into(), ..request };
+    let none = InvalidateRequest::default();
+    golden!(
+        strict "invalidate-request",
+        [
+            of(InvalidateRequest { codebase: Some("acme/web".into()), ..none.clone() }),
+            of(InvalidateRequest { fabric: Some("f-7".into()), ..none.clone() }),
+            of(InvalidateRequest { model: Some("gpt-4o".into()), ..none.clone() }),
+            of(InvalidateRequest { policy: Some("05".repeat(32)), ..none.clone() }),
+            of(InvalidateRequest { key: Some("06".repeat(32)), ..none.clone() }),
+            of(InvalidateRequest { all: true, ..none }),
+        ]
+    );
+    let reply = InvalidateReply {
+        org: "acme".into(),
+        kind: "model".into(),
+        name: Some("gpt-4o".into()),
+        generation: 7,
+        entries_dropped: 0,
+        entries_held: 3,
+    };
+    let all =
+        InvalidateReply { kind: "org".into(), name: None, entries_dropped: 3, ..reply.clone() };
+    golden!(strict "invalidate-reply", [reply, InvalidateReply { entries_held: 0, ..all }]);
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn what_the_cache_holds() {
+    let orgs = vec![OrgEntries { org: "acme".into(), entries: 2, entry_bytes: 2_048 }];
+    golden!(
+        strict "cache-stats-reply",
+        [CacheStatsReply {
+            entries: 2,
+            entry_bytes: 2_048,
+            evicted: 1,
+            expired: 4,
+            hits: 30,
+            misses: 7,
+            flights: 1,
+            invalidated_tags: 2,
+            generation: 7,
+            orgs,
+        }]
+    );
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn entries() {
+    let request = EntryRequest { org: "acme".into(), key: "06".repeat(32), body: false };
+    golden!(strict "entry-request", [request.clone(), EntryRequest { body: true, ..request }]);
+    let least = EntryReply {
+        key: CacheKey(digest(6)),
+        gates: gates(),
+        is_current: true,
+        generations: vec![0, 7, 0, 0, 3],
+        created_at: UnixMillis(1_763_700_000_000),
+        age_ms: 12_000,
+        fresh_ms: 80_000_000,
+        stale_ms: 0,
+        shape: StoredShape::Json,
+        usage: None,
+        served_by: "openai/gpt-4o".into(),
+        body_bytes: 2,
+        body: None,
+    };
+    let whole = EntryReply {
+        is_current: false,
+        fresh_ms: 0,
+        stale_ms: 5_000,
+        shape: StoredShape::Sse,
+        usage: Some(StoredUsage { input_tokens: 11, output_tokens: 5 }),
+        body: Some("{}".into()),
+        ..least.clone()
+    };
+    golden!(strict "entry-reply", [least, whole]);
 }
 
 #[wasm_bindgen_test(unsupported = test)]
