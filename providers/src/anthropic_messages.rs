@@ -9,6 +9,7 @@ mod outline;
 mod replay;
 mod request;
 mod stream;
+mod tools;
 mod usage;
 
 pub(crate) use error::{error_body, error_event};

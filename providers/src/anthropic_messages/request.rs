@@ -4,6 +4,7 @@ use kt_contract::json::Node;
 use kt_contract::problem::Problem;
 use kt_contract::wire::admit::ReplyShape;
 
+use super::tools;
 use crate::dialect::Asked;
 use crate::openai::request::{has_number, invalid, is_there, model, object_id, truth};
 
@@ -27,7 +28,7 @@ pub(crate) fn read(body: &Node<'_>) -> Result<Asked, Problem> {
     }
     // The provider insists on a limit; a server that does not must not pass its own for the client's.
     let client_limited = has_number(body, &["max_tokens"]);
-    Ok(Asked { model, reply: reply_shape(body)?, client_limited, bypass: None })
+    Ok(Asked { model, reply: reply_shape(body)?, client_limited, bypass: tools::bypass(body) })
 }
 
 /// A stream of this dialect always has usage, asked for or not.
