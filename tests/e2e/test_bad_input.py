@@ -157,7 +157,7 @@ def test_another_method_on_the_chat_path_is_refused(group, key, method):
 @pytest.mark.parametrize("path", [
     "/", "/v1", "/v1/", "/v1/chat", "/v1/chat/completions/", "/v1/chat/completions;x.css", "/v1/images",
     "/v1/admit", "/v1/principal", "/v1/feed", "/v1/keys", "/metrics", "/stats", "/quitquitquit",
-    "//v1//nothing", "/V1/chat/completions", "/openai/v1", "/openai/deployments/a%2Fb/chat/completions",
+    "//v1//nothing", "/V1/chat/completions", "/openai/v1", "/openai/v1/messages",
     "/openai/deployments/a/../b/chat/images", "/openai/deployments/a%2e%2e/chat/completions;x",
 ])
 def test_a_path_that_nobody_knows_is_not_found(group, key, path):
