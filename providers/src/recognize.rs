@@ -31,15 +31,16 @@ pub enum Recognized {
 /// is almost ours (another case, a trailing slash) is not one that the provider would take either.
 #[must_use]
 pub fn recognize(method: &[u8], target: &[u8]) -> Recognized {
-    let Ok(target) = std::str::from_utf8(target) else { return Recognized::Unknown };
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
+    let mut parts = target.splitn(2, |byte| *byte == b'?');
+    let Ok(path) = std::str::from_utf8(parts.next().unwrap_or_default()) else {
+        return Recognized::Unknown;
     };
+    // What is no text in it is in nothing that is kept.
+    let query = parts.next().map(String::from_utf8_lossy);
     let (allow, ours) = match path {
         PATH_MODELS => ("GET", Recognized::Models),
         PATH_HEALTH => ("GET", Recognized::Health),
-        other => match Endpoint::find(other, query) {
+        other => match Endpoint::find(other, query.as_deref()) {
             Some(Ok(endpoint)) => ("POST", Recognized::Ours(endpoint)),
             Some(Err(BadQuery)) => ("POST", Recognized::BadVersion),
             None => return Recognized::Unknown,
@@ -87,5 +88,10 @@ mod tests {
         ] {
             assert_eq!(recognize(method.as_bytes(), path.as_bytes()), expected, "{method} {path}");
         }
+        let chat = Recognized::Ours(Endpoint::of(Dialect::OpenAiChat));
+        assert_eq!(recognize(b"POST", b"/v1/chat/completions?\xff"), chat);
+        assert_eq!(recognize(b"POST", b"/v1/chat/completions\xff"), Recognized::Unknown);
+        let azure = b"/openai/v1/embeddings?api-version=\xff";
+        assert_eq!(recognize(b"POST", azure), Recognized::BadVersion);
     }
 }
