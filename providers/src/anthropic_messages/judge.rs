@@ -135,6 +135,9 @@ impl Verdict {
 
     fn start(&mut self, event: Event) -> Result<(), Incomplete> {
         let message = event.message.ok_or(Incomplete::Malformed)?;
+        if message.kind.as_deref() != Some("message") {
+            return Err(Incomplete::Malformed);
+        }
         self.has_started = true;
         self.usage.tell(message.usage.as_ref());
         self.model = message.model;

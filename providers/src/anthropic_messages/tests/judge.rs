@@ -207,6 +207,15 @@ fn data_that_is_no_event_spoils_the_stream() {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
+fn a_stream_must_begin_with_a_message_as_json_must_be_one() {
+    for kind in ["", "\"type\":\"completion\",", "\"tyqe\":\"message\","] {
+        let body = PLAIN.replacen("\"type\":\"message\",", kind, 1);
+        assert_ne!(body, PLAIN);
+        assert_eq!(sse(&body), Err(Incomplete::Malformed), "{kind}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
 fn json_must_be_a_message() {
     let message = r#"{"type":"message","content":[{"type":"text"}],"stop_reason":"end_turn"}"#;
     assert!(json(message).is_ok());
