@@ -21,6 +21,7 @@ pub mod entry;
 pub mod filter;
 pub mod json;
 pub mod requests;
+pub mod script;
 pub mod sse;
 pub mod wire;
 
@@ -36,6 +37,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("filter", filter::check),
     ("json", json::check),
     ("requests", requests::check),
+    ("script", script::check),
     ("sse", sse::check),
     ("wire", wire::check),
 ];
