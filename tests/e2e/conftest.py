@@ -8,6 +8,8 @@ import pytest
 from group import Group
 from processes import binary_dir, envoy, filter_module
 
+pytest_plugins = ["played"]
+
 # A shell that runs the suite in the background lets it ignore Ctrl-C, and every program that it starts would inherit
 # that; the quickstart has to hear it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

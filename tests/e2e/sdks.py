@@ -130,7 +130,8 @@ def client_of(ask, note):
 
 
 def plain(value):
-    return value.to_dict(mode="json") if hasattr(value, "to_dict") else value
+    """Plain data; without the warnings about an embedding that was asked for as text."""
+    return value.to_dict(mode="json", warnings=False) if hasattr(value, "to_dict") else value
 
 
 def failed(error):
