@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 import fanout
+import render
 from stack import ANSWER, REQUEST, Stack, die
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,6 +132,8 @@ def main() -> None:
     }
     given.out.write_text(json.dumps(report, indent=1) + "\n")
     subprocess.run([sys.executable, Path(__file__).with_name("render.py"), given.out], check=True)
+    if found := render.slower(report):
+        die("the filter does not cost what its baseline says:\n" + "\n".join(found))
 
 
 if __name__ == "__main__":
