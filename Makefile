@@ -44,7 +44,7 @@ test: ## prove everything: all tiers, in order
 test-pure: ## the default members: no services, no network
 	cargo test
 
-test-fuzz: ## the fuzz targets, briefly: their corpus and the same inputs every time
+test-fuzz: ## the fuzz targets, briefly: their corpus and 20,000 inputs more each
 	@scripts/setup test
 	@scripts/fuzz short
 

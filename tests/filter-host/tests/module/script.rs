@@ -56,9 +56,11 @@ fn a_script_does_the_same_to_the_module_and_to_the_core() {
 
 #[test]
 fn the_fuzzers_corpus_does_the_same_to_both() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/filter");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let folders = ["filter", "script"].map(|target| corpus.join(target).read_dir().unwrap());
     let mut paths: Vec<_> =
-        corpus.read_dir().into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+        folders.into_iter().flatten().map(|file| file.unwrap().path()).collect();
+    assert!(paths.len() > 50, "{} scripts", paths.len());
     paths.sort_unstable();
     for path in paths {
         let bytes = std::fs::read(&path).unwrap();
