@@ -77,8 +77,16 @@ closed_set! {
         Corrupt = "corrupt",
         /// The stored answer cannot be told in the shape that was asked for.
         Shape = "shape",
-        /// An identical request is in flight; this one makes its own call and stores nothing.
+        /// An identical request was in flight; its call served this one too.
         InFlight = "in-flight",
+        /// The call that this request waited for failed; it made the next one.
+        Takeover = "takeover",
+        /// This request waited longer than `single_flight_timeout_ms` and made its own call.
+        Overflow = "overflow",
+        /// What came for this key of late could not be stored: nobody waits for anybody.
+        HitForMiss = "hit-for-miss",
+        /// An identical request is in flight, and `single_flight_enabled` is false.
+        SingleFlightOff = "single-flight-off",
         /// `workflow_cache.enabled` is false.
         Disabled = "disabled",
         /// The client sent `Cache-Control: no-cache` or `no-store`.

@@ -76,6 +76,8 @@ pub enum Problem {
     SidecarUnavailable,
     /// The sidecar is shutting down.
     Draining,
+    /// As many requests as may already wait for the identical one that is in flight.
+    FlightFull,
     /// The ticket of the lane is unknown, used, too old, or not for this body.
     TicketRefused,
     /// The client asked for a cached answer only, and there is none that may serve it.
@@ -123,7 +125,11 @@ impl Problem {
             Self::UnsupportedMedia { .. } => 415,
             Self::TooLarge { .. } => 413,
             Self::PolicyBlocked { status, .. } => *status,
-            Self::NotReady | Self::SidecarUnavailable | Self::Draining | Self::TicketRefused => 503,
+            Self::NotReady
+            | Self::SidecarUnavailable
+            | Self::Draining
+            | Self::FlightFull
+            | Self::TicketRefused => 503,
             Self::UpstreamUnreachable { .. }
             | Self::UpstreamCutShort { .. }
             | Self::UpstreamUnauthorized { .. } => 502,
@@ -152,6 +158,7 @@ impl Problem {
             Self::NotReady => "not_ready",
             Self::SidecarUnavailable => "sidecar_unavailable",
             Self::Draining => "draining",
+            Self::FlightFull => "flight_full",
             Self::TicketRefused => "ticket_refused",
             Self::NotCached { .. } => "not_cached",
             Self::UpstreamUnreachable { .. } => "upstream_unreachable",
@@ -180,6 +187,7 @@ impl Problem {
             | Self::NotReady
             | Self::SidecarUnavailable
             | Self::Draining
+            | Self::FlightFull
             | Self::TicketRefused
             | Self::NotCached { .. }
             | Self::UpstreamUnreachable { .. }
@@ -194,9 +202,11 @@ impl Problem {
     #[must_use]
     pub const fn retry_after_s(&self) -> Option<u64> {
         match self {
-            Self::NotReady | Self::SidecarUnavailable | Self::Draining | Self::TicketRefused => {
-                Some(1)
-            }
+            Self::NotReady
+            | Self::SidecarUnavailable
+            | Self::Draining
+            | Self::FlightFull
+            | Self::TicketRefused => Some(1),
             Self::UpstreamUnreachable { .. } | Self::UpstreamCutShort { .. } | Self::Internal => {
                 Some(1)
             }
@@ -241,6 +251,7 @@ impl std::fmt::Display for Problem {
             Self::NotReady => f.write_str("The gateway has no configuration yet and refuses everything until it has. Try again in a moment."),
             Self::SidecarUnavailable => f.write_str("The gateway's sidecar cannot be reached. Try again in a moment."),
             Self::Draining => f.write_str("The gateway is restarting. Try again in a moment."),
+            Self::FlightFull => f.write_str("Too many requests wait for the same answer already. Try again in a moment."),
             Self::TicketRefused => f.write_str("The gateway lost track of this request. Try again."),
             Self::NotCached { reason } => write!(f, "The cache has no answer that may serve this request ({}), and the request says 'only-if-cached'. Without that it is answered by the provider.", reason.for_client()),
             Self::UpstreamUnreachable { target } => write!(f, "The provider target '{target}' could not be reached. Try again in a moment."),

@@ -1,10 +1,19 @@
-//! Flights: which request makes the upstream call for a key, and whether what it brings may still be stored.
+//! Flights: which request makes the upstream call for a key, who waits for it, and whether what it brings may
+//! still be stored.
 //!
-//! A pure state machine. Per key: free, or leased by one token until a moment. A token is the store's epoch
-//! and a counter, so that what a leader of another epoch or a superseded one brings changes nothing. Nobody
-//! here knows about answers, clients or clocks; who waits for a flight is not this file's business either.
+//! A pure state machine. Per key: free, leased by one token until a moment, backing off between two attempts,
+//! or hit-for-miss until a moment. A token is the store's epoch and a counter, so that what a leader of another
+//! epoch or a superseded one brings changes nothing. A flight is one lease and those that take it over; it has
+//! a bound on everything: two takeovers, so many own calls of those who have waited too long, so many
+//! followers. Nobody here knows about answers, clients or clocks.
 
-use std::collections::HashMap;
+mod ending;
+mod outliving;
+
+pub use ending::{Ending, Failed, RETRY_AFTER_MAX, Sharing, retry_after, sharing};
+pub use outliving::{Means, Outlives, Produced, Rule, outlives, token_limit};
+
+use std::collections::{HashMap, VecDeque};
 
 use kt_contract::key::CacheKey;
 use kt_contract::time::{Millis, MonoMillis};
@@ -13,6 +22,18 @@ use kt_contract::time::{Millis, MonoMillis};
 pub const LEASE_TTL: Millis = Millis(5_000);
 /// How often a leader renews.
 pub const RENEW_EVERY: Millis = Millis(1_500);
+/// How often a failed flight is led anew for those who wait.
+pub const TAKEOVERS_MAX: u32 = 2;
+/// How long the first takeover waits; the second waits twice as long.
+pub const BACKOFF: Millis = Millis(200);
+/// How long a key whose answer cannot be stored is not coalesced.
+pub const HIT_FOR_MISS: Millis = Millis(120_000);
+/// How many may follow one flight.
+pub const FOLLOWERS_MAX: u32 = 1_000;
+/// How many may follow in all.
+pub const FOLLOWERS_IN_ALL_MAX: usize = 50_000;
+/// How many keys are remembered as hit-for-miss. Beyond it the oldest is forgotten: its next request leads.
+pub const HIT_FOR_MISS_KEYS_MAX: usize = 65_536;
 
 const _: () = assert!(RENEW_EVERY.0 * 3 <= LEASE_TTL.0, "two renewals may get lost");
 
@@ -29,14 +50,22 @@ pub struct Token {
     pub counter: u64,
 }
 
+/// One lease and those that take it over. The counter of its first token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlightId(u64);
+
 /// The answer to [`Flights::acquire`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Acquired {
-    /// The caller leads: it makes the call, and must end the lease by filling or abandoning.
-    Lead(Token),
-    /// Somebody else leads.
-    InFlight,
+    /// The caller leads: it makes the call, and must end the lease.
+    Lead(Token, FlightId),
+    /// Somebody else leads, or will after a backoff. Whoever follows must leave.
+    Follow(FlightId),
+    /// What comes for this key cannot be stored: everybody calls.
+    HitForMiss,
+    /// Somebody else leads, and as many follow as may.
+    Full,
 }
 
 /// The answer to an operation with a token.
@@ -50,19 +79,53 @@ pub enum Held {
     Superseded,
 }
 
+/// What follows on a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum AfterFailure {
+    /// One of those who wait takes over, not before this moment.
+    TakeOver {
+        /// The earliest moment.
+        at: MonoMillis,
+    },
+    /// Everybody gets the error; the next who asks leads.
+    Over,
+}
+
+/// The answer to [`Flights::overflow`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Overflow {
+    /// The caller makes its own call.
+    Go,
+    /// As many have gone as may.
+    WaitOn,
+}
+
 /// The leases of one epoch.
 #[derive(Debug)]
 pub struct Flights {
     epoch: Epoch,
     counter: u64,
-    leases: HashMap<CacheKey, Lease>,
+    states: HashMap<CacheKey, State>,
+    /// When keys stop being hit-for-miss, the first first. Some have stopped before.
+    hit_for_miss: VecDeque<(MonoMillis, CacheKey)>,
+    followers: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Lease {
-    token: Token,
-    /// Exclusive.
-    until: MonoMillis,
+enum State {
+    Leased { token: Token, until: MonoMillis, flight: Flight },
+    BackingOff { until: MonoMillis, flight: Flight },
+    HitForMiss { until: MonoMillis },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    id: FlightId,
+    takeovers: u32,
+    overflows: u64,
+    followers: u32,
 }
 
 // === impl Flights ===
@@ -71,197 +134,241 @@ impl Flights {
     /// No leases, in a new epoch.
     #[must_use]
     pub fn new(epoch: Epoch) -> Self {
-        Self { epoch, counter: 0, leases: HashMap::new() }
+        let (states, hit_for_miss) = (HashMap::new(), VecDeque::new());
+        Self { epoch, counter: 0, states, hit_for_miss, followers: 0 }
     }
 
-    /// Asks for the lease of `key`. A lease that has run out is given to the next who asks.
+    /// Asks for the lease of `key`, or for a place among its followers.
     pub fn acquire(&mut self, key: CacheKey, now: MonoMillis) -> Acquired {
-        if self.leases.get(&key).is_some_and(|lease| lease.is_live(now)) {
-            return Acquired::InFlight;
+        let has_room = self.followers < FOLLOWERS_IN_ALL_MAX;
+        match self.live(&key, now) {
+            None => {
+                let (token, id) = self.lead(key, now);
+                Acquired::Lead(token, id)
+            }
+            Some(State::HitForMiss { .. }) => Acquired::HitForMiss,
+            Some(State::Leased { flight, .. } | State::BackingOff { flight, .. }) => {
+                if !has_room || flight.followers >= FOLLOWERS_MAX {
+                    return Acquired::Full;
+                }
+                flight.followers += 1;
+                let id = flight.id;
+                self.followers += 1;
+                Acquired::Follow(id)
+            }
         }
-        self.counter += 1;
-        let token = Token { epoch: self.epoch, counter: self.counter };
-        self.leases.insert(key, Lease { token, until: now.after(LEASE_TTL) });
-        Acquired::Lead(token)
+    }
+
+    /// Asks for the lease of `key` alone. `None`: somebody else has it, or there is none to have.
+    pub fn acquire_alone(&mut self, key: CacheKey, now: MonoMillis) -> Option<Token> {
+        self.live(&key, now).is_none().then(|| self.lead(key, now).0)
+    }
+
+    /// A follower has its answer, or does not wait for it any more.
+    pub fn leave(&mut self, key: &CacheKey, id: FlightId) {
+        self.followers = self.followers.saturating_sub(1);
+        if let Some(flight) = self.flight(key, id) {
+            flight.followers = flight.followers.saturating_sub(1);
+        }
     }
 
     /// Extends the lease by a whole [`LEASE_TTL`].
     pub fn renew(&mut self, key: &CacheKey, token: Token, now: MonoMillis) -> Held {
-        match self.current(key, token, now) {
-            Some(lease) => {
-                lease.until = now.after(LEASE_TTL);
+        match self.states.get_mut(key) {
+            Some(State::Leased { token: current, until, .. })
+                if *current == token && now < *until =>
+            {
+                *until = now.after(LEASE_TTL);
                 Held::Current
             }
-            None => Held::Superseded,
+            Some(State::Leased { .. } | State::BackingOff { .. } | State::HitForMiss { .. })
+            | None => Held::Superseded,
         }
     }
 
     /// Ends the lease because the entry is stored. The leader renews, stores within the lease, then calls
     /// this: whoever comes in between finds the flight or the entry, never neither.
     pub fn fill(&mut self, key: &CacheKey, token: Token, now: MonoMillis) -> Held {
-        match self.current(key, token, now) {
-            Some(_) => {
-                self.leases.remove(key);
-                Held::Current
-            }
-            None => Held::Superseded,
+        let held = self.renew(key, token, now);
+        if held == Held::Current {
+            self.states.remove(key);
         }
+        held
     }
 
     /// Ends the lease without an entry; the next who asks leads. A lease that has run out is cleared too.
     pub fn abandon(&mut self, key: &CacheKey, token: Token) -> Held {
-        if self.leases.get(key).is_some_and(|lease| lease.token == token) {
-            self.leases.remove(key);
-            Held::Current
-        } else {
-            Held::Superseded
+        if !self.holds(key, token) {
+            return Held::Superseded;
+        }
+        self.states.remove(key);
+        Held::Current
+    }
+
+    /// Ends the lease because what comes cannot be stored: for a while nobody waits for anybody.
+    pub fn end_uncacheable(&mut self, key: CacheKey, token: Token, now: MonoMillis) -> Held {
+        if !self.holds(&key, token) {
+            return Held::Superseded;
+        }
+        let until = now.after(HIT_FOR_MISS);
+        self.states.insert(key, State::HitForMiss { until });
+        self.hit_for_miss.push_back((until, key));
+        self.forget(now);
+        Held::Current
+    }
+
+    /// An attempt has failed. Where somebody waits for an answer, one of them will take over.
+    pub fn fail(
+        &mut self,
+        key: &CacheKey,
+        token: Token,
+        now: MonoMillis,
+        failed: Failed,
+    ) -> AfterFailure {
+        let Some(flight) = self.held(key, token) else { return AfterFailure::Over };
+        let Failed { waiting, retry_after } = failed;
+        let is_hopeless = retry_after.is_some_and(|wait| wait > RETRY_AFTER_MAX);
+        if waiting == 0 || is_hopeless || flight.takeovers >= TAKEOVERS_MAX {
+            self.states.remove(key);
+            return AfterFailure::Over;
+        }
+        let backoff = Millis(BACKOFF.0 << flight.takeovers);
+        let until = now.after(backoff.max(retry_after.unwrap_or_default()));
+        self.states.insert(*key, State::BackingOff { until, flight });
+        AfterFailure::TakeOver { at: until }
+    }
+
+    /// Asks for the lease again, for one of those who wait. `None`: it is too early, or another flight's.
+    pub fn take_over(&mut self, key: &CacheKey, id: FlightId, now: MonoMillis) -> Option<Token> {
+        let flight = match self.live(key, now) {
+            Some(State::BackingOff { until, flight }) if flight.id == id && now >= *until => {
+                *flight
+            }
+            Some(State::Leased { .. } | State::BackingOff { .. } | State::HitForMiss { .. })
+            | None => return None,
+        };
+        let flight = Flight { takeovers: flight.takeovers + 1, ..flight };
+        Some(self.lease(*key, flight, now))
+    }
+
+    /// Gives up between two attempts: nobody waits any more. Says whether there was something to give up.
+    pub fn give_up(&mut self, key: &CacheKey, id: FlightId) -> bool {
+        let backs_off = matches!(self.states.get(key), Some(State::BackingOff { flight, .. }) if flight.id == id);
+        if backs_off {
+            self.states.remove(key);
+        }
+        backs_off
+    }
+
+    /// A follower has waited too long. At most `limit` of a flight go.
+    pub fn overflow(&mut self, key: &CacheKey, id: FlightId, limit: Option<u64>) -> Overflow {
+        match self.flight(key, id) {
+            Some(flight) if limit.is_none_or(|limit| flight.overflows < limit) => {
+                flight.overflows += 1;
+                Overflow::Go
+            }
+            // One that has ended is about to answer.
+            Some(_) | None => Overflow::WaitOn,
         }
     }
 
-    /// How many keys are leased.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.leases.len()
+    /// Voids what is known of a key: a lease fills nothing, and the next who asks leads. Those who follow
+    /// the flight are not this file's business. Says whether there was a lease.
+    pub fn void(&mut self, key: &CacheKey) -> bool {
+        match self.states.remove(key) {
+            Some(State::Leased { .. } | State::BackingOff { .. }) => true,
+            Some(State::HitForMiss { .. }) | None => false,
+        }
     }
 
-    fn current(&mut self, key: &CacheKey, token: Token, now: MonoMillis) -> Option<&mut Lease> {
-        self.leases.get_mut(key).filter(|lease| lease.token == token && lease.is_live(now))
+    /// How many keys are in flight.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.states.values().filter(|state| state.flight().is_some()).count()
+    }
+
+    /// How many follow, in all.
+    #[must_use]
+    pub const fn followers(&self) -> usize {
+        self.followers
+    }
+
+    /// What is known of a key, unless its time has passed.
+    fn live(&mut self, key: &CacheKey, now: MonoMillis) -> Option<&mut State> {
+        self.states.get_mut(key).filter(|state| state.is_live(now))
+    }
+
+    fn lead(&mut self, key: CacheKey, now: MonoMillis) -> (Token, FlightId) {
+        let id = FlightId(self.counter + 1);
+        let flight = Flight { id, takeovers: 0, overflows: 0, followers: 0 };
+        (self.lease(key, flight, now), id)
+    }
+
+    fn lease(&mut self, key: CacheKey, flight: Flight, now: MonoMillis) -> Token {
+        self.counter += 1;
+        let token = Token { epoch: self.epoch, counter: self.counter };
+        self.states.insert(key, State::Leased { token, until: now.after(LEASE_TTL), flight });
+        token
+    }
+
+    /// Whether a token is the last that was given for a key, even if its lease has run out.
+    #[must_use]
+    pub fn holds(&self, key: &CacheKey, token: Token) -> bool {
+        self.held(key, token).is_some()
+    }
+
+    fn held(&self, key: &CacheKey, token: Token) -> Option<Flight> {
+        match self.states.get(key) {
+            Some(State::Leased { token: current, flight, .. }) if *current == token => {
+                Some(*flight)
+            }
+            Some(State::Leased { .. } | State::BackingOff { .. } | State::HitForMiss { .. })
+            | None => None,
+        }
+    }
+
+    fn flight(&mut self, key: &CacheKey, id: FlightId) -> Option<&mut Flight> {
+        match self.states.get_mut(key) {
+            Some(State::Leased { flight, .. } | State::BackingOff { flight, .. }) => {
+                (flight.id == id).then_some(flight)
+            }
+            Some(State::HitForMiss { .. }) | None => None,
+        }
+    }
+
+    /// Forgets keys that are not hit-for-miss any more, and those that are too many.
+    fn forget(&mut self, now: MonoMillis) {
+        while let Some((until, key)) = self.hit_for_miss.front().copied()
+            && (until <= now || self.hit_for_miss.len() > HIT_FOR_MISS_KEYS_MAX)
+        {
+            self.hit_for_miss.pop_front();
+            // It may have been voided, and be something else by now.
+            if matches!(self.states.get(&key), Some(State::HitForMiss { until: known }) if *known == until)
+            {
+                self.states.remove(&key);
+            }
+        }
     }
 }
 
-// === impl Lease ===
+// === impl State ===
 
-impl Lease {
+impl State {
     fn is_live(&self, now: MonoMillis) -> bool {
-        now < self.until
+        match self {
+            Self::Leased { until, .. } | Self::HitForMiss { until } => now < *until,
+            // Whoever should take over has a lease's time for it; then it counts as dead.
+            Self::BackingOff { until, .. } => now < until.after(LEASE_TTL),
+        }
+    }
+
+    const fn flight(&self) -> Option<&Flight> {
+        match self {
+            Self::Leased { flight, .. } | Self::BackingOff { flight, .. } => Some(flight),
+            Self::HitForMiss { .. } => None,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use kt_contract::hex::Digest;
-
-    use super::*;
-
-    const KEY: CacheKey = CacheKey(Digest([1; 32]));
-    const OTHER: CacheKey = CacheKey(Digest([2; 32]));
-    const T0: MonoMillis = MonoMillis(100);
-
-    fn flights() -> Flights {
-        Flights::new(Epoch(7))
-    }
-
-    fn lead(flights: &mut Flights, key: CacheKey, now: MonoMillis) -> Token {
-        match flights.acquire(key, now) {
-            Acquired::Lead(token) => token,
-            Acquired::InFlight => panic!("somebody else leads"),
-        }
-    }
-
-    /// The states in which a key can be, as seen by the holder of a token.
-    #[derive(Clone, Copy, Debug)]
-    enum State {
-        Leased,
-        RunOut,
-        TakenOver,
-        Filled,
-        Abandoned,
-        OtherEpoch,
-    }
-
-    /// Flights in that state, the holder's token, and the moment at which the next operation comes.
-    fn in_state(state: State) -> (Flights, Token, MonoMillis) {
-        let mut flights = flights();
-        let token = lead(&mut flights, KEY, T0);
-        let end = T0.after(LEASE_TTL);
-        match state {
-            State::Leased => (flights, token, MonoMillis(end.0 - 1)),
-            State::RunOut => (flights, token, end),
-            State::TakenOver => {
-                assert_ne!(lead(&mut flights, KEY, end), token);
-                (flights, token, end)
-            }
-            State::Filled => {
-                assert_eq!(flights.fill(&KEY, token, T0), Held::Current);
-                (flights, token, T0)
-            }
-            State::Abandoned => {
-                assert_eq!(flights.abandon(&KEY, token), Held::Current);
-                (flights, token, T0)
-            }
-            State::OtherEpoch => {
-                let mut restarted = Flights::new(Epoch(8));
-                let same_counter = lead(&mut restarted, KEY, T0);
-                assert_eq!(same_counter.counter, token.counter);
-                (restarted, token, T0)
-            }
-        }
-    }
-
-    #[test]
-    fn every_operation_in_every_state() {
-        use Held::{Current, Superseded};
-        let led = true;
-        for (state, renew, fill, abandon, next_leads) in [
-            (State::Leased, Current, Current, Current, !led),
-            (State::RunOut, Superseded, Superseded, Current, led),
-            (State::TakenOver, Superseded, Superseded, Superseded, !led),
-            (State::Filled, Superseded, Superseded, Superseded, led),
-            (State::Abandoned, Superseded, Superseded, Superseded, led),
-            (State::OtherEpoch, Superseded, Superseded, Superseded, !led),
-        ] {
-            let (mut flights, token, now) = in_state(state);
-            assert_eq!(flights.renew(&KEY, token, now), renew, "renew in {state:?}");
-            let (mut flights, token, now) = in_state(state);
-            assert_eq!(flights.fill(&KEY, token, now), fill, "fill in {state:?}");
-            let (mut flights, token, _) = in_state(state);
-            assert_eq!(flights.abandon(&KEY, token), abandon, "abandon in {state:?}");
-            let (mut flights, _, now) = in_state(state);
-            let leads = matches!(flights.acquire(KEY, now), Acquired::Lead(_));
-            assert_eq!(leads, next_leads, "acquire in {state:?}");
-        }
-    }
-
-    #[test]
-    fn a_refused_operation_changes_nothing() {
-        let (mut flights, stale, now) = in_state(State::TakenOver);
-        assert_eq!(flights.fill(&KEY, stale, now), Held::Superseded);
-        assert_eq!(flights.abandon(&KEY, stale), Held::Superseded);
-        assert_eq!(flights.acquire(KEY, now), Acquired::InFlight, "the new leader still leads");
-    }
-
-    #[test]
-    fn a_renewed_lease_outlives_its_first_end() {
-        let mut flights = flights();
-        let token = lead(&mut flights, KEY, T0);
-        let mut now = T0;
-        for _ in 0..100 {
-            now = now.after(RENEW_EVERY);
-            assert_eq!(flights.renew(&KEY, token, now), Held::Current);
-        }
-        assert_eq!(flights.acquire(KEY, MonoMillis(now.0 + LEASE_TTL.0 - 1)), Acquired::InFlight);
-        assert!(matches!(flights.acquire(KEY, now.after(LEASE_TTL)), Acquired::Lead(_)));
-    }
-
-    #[test]
-    fn keys_do_not_touch_each_other() {
-        let mut flights = flights();
-        let token = lead(&mut flights, KEY, T0);
-        let other = lead(&mut flights, OTHER, T0);
-        assert_eq!(flights.fill(&OTHER, token, T0), Held::Superseded);
-        assert_eq!(flights.fill(&OTHER, other, T0), Held::Current);
-        assert_eq!(flights.renew(&KEY, token, T0), Held::Current);
-        assert_eq!(flights.count(), 1);
-    }
-
-    #[test]
-    fn no_token_is_given_twice() {
-        let mut flights = flights();
-        let mut seen = std::collections::HashSet::new();
-        for at in 0..100 {
-            let token = lead(&mut flights, KEY, T0);
-            assert!(seen.insert(token), "at {at}");
-            assert_eq!(flights.abandon(&KEY, token), Held::Current);
-        }
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::flight::Ending;
 use crate::store::Held;
 use crate::ticket::Refused;
 
@@ -33,8 +34,20 @@ pub struct Metrics {
     gate_mismatch: Family<Word, Counter>,
     tickets_refused: Family<Word, Counter>,
     reload_errors: Counter,
+    flown: Flown,
     seen: Seen,
     snapshot: Family<Version, Gauge>,
+}
+
+/// What became of flights.
+#[derive(Debug, Default)]
+struct Flown {
+    leads: Counter,
+    follows: Counter,
+    takeovers: Counter,
+    overflows: Counter,
+    hit_for_misses: Counter,
+    endings: Family<EndingOf, Counter>,
 }
 
 /// What is read from elsewhere when somebody looks.
@@ -46,6 +59,7 @@ struct Seen {
     expirations: Gauge,
     tickets: Gauge,
     flights: Gauge,
+    followers: Gauge,
     gateways: Gauge,
     degraded: Gauge,
 }
@@ -57,8 +71,10 @@ pub struct Sight {
     pub held: Held,
     /// Open tickets.
     pub tickets: usize,
-    /// Leased keys.
+    /// Keys in flight.
     pub flights: usize,
+    /// Requests attached to another one's flight.
+    pub followers: usize,
     /// Gateways whose feed polls are recent.
     pub gateways: usize,
     /// Whether the configuration file is not what is in force.
@@ -97,6 +113,11 @@ struct Word {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndingOf {
+    ending: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Version {
     version: String,
 }
@@ -122,6 +143,7 @@ impl Default for Metrics {
             gate_mismatch: Family::default(),
             tickets_refused: Family::default(),
             reload_errors: Counter::default(),
+            flown: Flown::default(),
             seen: Seen::default(),
             snapshot: Family::default(),
         };
@@ -172,6 +194,12 @@ impl Metrics {
         r.register("kt_expirations", "Entries found expired", self.seen.expirations.clone());
         r.register("kt_tickets", "Open tickets", self.seen.tickets.clone());
         r.register("kt_flights", "Keys in flight", self.seen.flights.clone());
+        r.register(
+            "kt_flight_followers",
+            "Requests attached to another one's flight",
+            self.seen.followers.clone(),
+        );
+        self.flown.register(&mut r);
         r.register(
             "kt_gateways",
             "Gateways that polled the change feed in the last 5 s",
@@ -266,10 +294,40 @@ impl Metrics {
         self.reload_errors.inc();
     }
 
+    /// A request leads a flight.
+    pub fn led(&self) {
+        self.flown.leads.inc();
+    }
+
+    /// A request follows one.
+    pub fn followed(&self) {
+        self.flown.follows.inc();
+    }
+
+    /// A follower took over a flight that had failed.
+    pub fn taken_over(&self) {
+        self.flown.takeovers.inc();
+    }
+
+    /// A follower waited too long and made its own call.
+    pub fn overflowed(&self) {
+        self.flown.overflows.inc();
+    }
+
+    /// A request made its own call, because what comes for its key cannot be stored.
+    pub fn hit_for_miss(&self) {
+        self.flown.hit_for_misses.inc();
+    }
+
+    /// A lease ended.
+    pub fn flight_ended(&self, ending: Ending) {
+        self.flown.endings.get_or_create(&EndingOf { ending: ending.as_str() }).inc();
+    }
+
     /// The text of `/metrics`.
     #[must_use]
     pub fn render(&self, sight: &Sight) -> String {
-        let Sight { held, tickets, flights, gateways, is_degraded, snapshot } = sight;
+        let Sight { held, tickets, flights, followers, gateways, is_degraded, snapshot } = sight;
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.seen.entries.set(number(held.entries));
         self.seen.bytes.set(number(held.bytes));
@@ -277,6 +335,7 @@ impl Metrics {
         self.seen.expirations.set(number(held.expired));
         self.seen.tickets.set(number(*tickets as u64));
         self.seen.flights.set(number(*flights as u64));
+        self.seen.followers.set(number(*followers as u64));
         self.seen.gateways.set(number(*gateways as u64));
         self.seen.degraded.set(i64::from(*is_degraded));
         self.snapshot.clear();
@@ -307,6 +366,23 @@ impl Metrics {
             }
         }
         (hits, all - hits)
+    }
+}
+
+// === impl Flown ===
+
+impl Flown {
+    fn register(&self, r: &mut Registry) {
+        for (name, help, counter) in [
+            ("kt_flight_leads", "Flights begun", &self.leads),
+            ("kt_flight_follows", "Requests that joined another one's flight", &self.follows),
+            ("kt_flight_takeovers", "Failed flights led anew", &self.takeovers),
+            ("kt_flight_overflows", "Followers that waited too long", &self.overflows),
+            ("kt_flight_hit_for_misses", "Calls for keys not stored", &self.hit_for_misses),
+        ] {
+            r.register(name, help, counter.clone());
+        }
+        r.register("kt_flight_endings", "How leases ended", self.endings.clone());
     }
 }
 

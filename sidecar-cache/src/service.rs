@@ -9,6 +9,7 @@ pub mod drain;
 pub mod exchange;
 pub mod explain;
 pub mod feed;
+mod flights;
 pub mod gateways;
 pub mod generations;
 pub mod hits;
@@ -16,10 +17,15 @@ pub mod invalidate;
 pub mod keys;
 pub mod lane;
 mod lease;
+mod log;
+mod pilot;
+pub mod reader;
 mod relay;
 pub mod reload;
+mod seat;
 pub mod settings;
 pub mod status;
+mod sync;
 mod tail;
 pub mod upstream;
 
@@ -30,7 +36,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::flight::{Epoch, Flights};
+use crate::flight::Epoch;
 use crate::metrics::{Metrics, Sight};
 use crate::random;
 use crate::store::{EntryStore, PrincipalStore, StoreError};
@@ -40,6 +46,7 @@ use cache::Cache;
 use callers::Callers;
 use drain::Drain;
 use feed::Feed;
+use flights::Flights;
 use gateways::Gateways;
 use generations::Generations;
 use hits::Reports;
@@ -56,7 +63,7 @@ pub struct Sidecar {
     pub(crate) keys: Arc<dyn PrincipalStore>,
     pub(crate) cache: Cache,
     pub(crate) reports: Reports,
-    pub(crate) flights: Arc<Mutex<Flights>>,
+    flights: Arc<Flights>,
     pub(crate) tickets: Mutex<Tickets<Box<Grant>>>,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) timeouts: Timeouts,
@@ -91,6 +98,7 @@ impl Sidecar {
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
         let Parts { clock, settings, entries, generations, keys, upstream, timeouts } = parts;
         let metrics = Arc::new(Metrics::default());
+        let epoch = Epoch(u64::from_be_bytes(random::bytes()?));
         Ok(Arc::new(Self {
             clock,
             metrics: Arc::clone(&metrics),
@@ -98,11 +106,9 @@ impl Sidecar {
             gateways: Gateways::default(),
             callers: Callers::new(Arc::clone(&keys)),
             keys,
-            cache: Cache::new(entries, generations, metrics),
+            cache: Cache::new(entries, generations, Arc::clone(&metrics)),
+            flights: Arc::new(Flights::new(epoch, clock, metrics)),
             reports: Reports::default(),
-            flights: Arc::new(Mutex::new(Flights::new(Epoch(
-                u64::from_be_bytes(random::bytes()?),
-            )))),
             tickets: Mutex::new(Tickets::new(TICKETS_MAX)),
             upstream,
             timeouts,
@@ -113,10 +119,12 @@ impl Sidecar {
     /// The text of `/metrics`.
     #[must_use]
     pub fn render_metrics(&self) -> String {
+        let (flights, followers) = self.flights.count();
         self.metrics.render(&Sight {
             held: self.cache.held(),
             tickets: self.tickets().count(),
-            flights: lock(&self.flights).count(),
+            flights,
+            followers,
             gateways: self.gateways.live(self.clock.mono()),
             is_degraded: !self.feed.faults().is_empty(),
             snapshot: self.snapshot_version(),

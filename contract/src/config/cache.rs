@@ -107,13 +107,6 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
         l1,
     } = raw;
     let enabled = enabled.unwrap_or(false);
-    // Who has not asked for it misses nothing.
-    if enabled && single_flight_enabled == Some(true) {
-        report.warning(
-            "workflow_cache.single_flight_enabled",
-            "coalescing is not built yet: a request identical to one in flight makes its own call",
-        );
-    }
     check_backend(backend, redis.is_some(), postgres.is_some(), report);
     let at = |field: &str| format!("workflow_cache.{field}");
     WorkflowCache {

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::mpsc::Receiver;
 use tokio::time::{Sleep, sleep};
 
-use crate::service::lane::Piece;
+use crate::service::reader::{Piece, Reader};
 
 /// How long a break waits behind the bytes before it: a reset would overtake what has not been written yet,
 /// the error event among it.
@@ -22,7 +21,7 @@ pub struct ReplyBody(Inner);
 #[derive(Debug)]
 enum Inner {
     Whole(Bytes),
-    Stream(Receiver<Piece>),
+    Stream(Box<Reader>),
     Breaking(Pin<Box<Sleep>>),
     Ended,
 }
@@ -43,8 +42,8 @@ impl ReplyBody {
 
     /// A body as its pieces come.
     #[must_use]
-    pub const fn stream(pieces: Receiver<Piece>) -> Self {
-        Self(Inner::Stream(pieces))
+    pub fn stream(reader: Reader) -> Self {
+        Self(Inner::Stream(Box::new(reader)))
     }
 }
 
@@ -65,7 +64,7 @@ impl Body for ReplyBody {
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }
                 }
-                Inner::Stream(pieces) => match ready!(pieces.poll_recv(context)) {
+                Inner::Stream(reader) => match ready!(reader.poll_piece(context)) {
                     Some(Piece::Bytes(bytes)) => {
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }

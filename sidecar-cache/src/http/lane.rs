@@ -22,7 +22,7 @@ pub(super) async fn answer(
 ) -> Answer {
     match serve(&sidecar, peer, request).await {
         Ok(Reply::Whole(head, body)) => with_head(&head, ReplyBody::whole(body)),
-        Ok(Reply::Stream(head, pieces)) => with_head(&head, ReplyBody::stream(pieces)),
+        Ok(Reply::Stream(head, reader)) => with_head(&head, ReplyBody::stream(reader)),
         Err(refusal) => problem::refused(&refusal),
     }
 }

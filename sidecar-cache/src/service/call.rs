@@ -1,219 +1,301 @@
-//! One attempt: the call, its head, and what its answer becomes: collected and judged, relayed while it is
-//! recorded, or passed on as it is.
+//! One attempt: the entry, in case that it has come in the meantime; the call, its head, and what its answer
+//! becomes: collected and judged, written to the log as it comes, or passed on as it is.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use kt_contract::limits::ENTRY_BYTES_MAX;
-use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::outcome::Reason;
 use kt_contract::problem::Problem;
 use kt_contract::time::UnixMillis;
 use kt_providers::{Recorded, Terms, Usage};
 use tokio::time::{Instant, timeout_at};
 
-use super::Sidecar;
 use super::admit::Grant;
 use super::cache::{Filled, Filling};
-use super::lane::{Account, Head, Refusal, Reply};
-use super::lease::Lease;
-use super::relay::{Relay, Source, Step};
+use super::lock;
+use super::pilot::{Failed, Fault, Pilot};
+use super::reader::cut_short;
+use super::relay::{Source, Step};
+use super::seat::{End, Failure, Opened, Whole};
 use super::upstream::{Answered, Call, CallFailed};
 use crate::attempt::{self, Finished, Start, Transport, Verdict};
 use crate::entry::Header;
-use crate::flight::Held;
-use crate::generation::Vector;
+use crate::flight::{Ending, Held, Sharing, retry_after, sharing};
 
-/// All that an attempt needs, and all that must come to an end with it.
-pub(super) struct Order {
-    pub(super) grant: Box<Grant>,
-    pub(super) headers: Vec<(String, Vec<u8>)>,
-    pub(super) body: Bytes,
-    pub(super) cache: (Outcome, Reason),
-    /// As they were when the lease was acquired.
-    pub(super) generations: Vector,
-    /// `None` where nothing will be stored.
-    pub(super) lease: Option<Lease>,
-    pub(super) account: Account,
+/// What an answer turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Concluded {
+    /// Everybody may have it to its end. Its lease has ended.
+    Served,
+    /// Whoever has begun to read it may have it to its end; it is no answer for those who wait.
+    Faulty,
+    /// It has no end.
+    CutShort,
 }
 
-/// A whole answer, ready to be judged.
-pub(super) struct Candidate<'a> {
-    pub(super) recorded: Recorded,
-    pub(super) body: Option<&'a [u8]>,
-    pub(super) transport: Transport,
-}
+// === impl Pilot ===
 
-// === impl Sidecar ===
-
-impl Sidecar {
-    /// Calls the provider and answers with what it says.
-    pub(super) async fn attempt(self: &Arc<Self>, mut order: Order) -> Result<Reply, Refusal> {
-        order.account.exchange.calls_upstream();
-        let first_by = Instant::now() + self.timeouts.first_byte;
-        let wait = self.timeouts.gateway;
-        let gateways = self.gateways.egress_within(&order.grant.gateway, self.clock, wait);
-        let egress = held(order.lease.as_mut(), gateways).await;
-        let call = self.upstream.call(upstream_call(&order, egress));
-        let answered = match held(order.lease.as_mut(), timeout_at(first_by, call)).await {
-            Ok(Ok(answered)) => answered,
-            Ok(Err(failed)) => return Err(order.refuse(not_reached(failed, &order.grant.target))),
-            Err(_too_late) => return Err(order.refuse(cut_short(&order.grant.target))),
-        };
+impl Pilot {
+    /// Calls the provider and writes what it says into the log.
+    pub(super) async fn attempt(&mut self) -> Result<(), Failed> {
+        let sidecar = Arc::clone(&self.sidecar);
+        let seat = Arc::clone(&self.seat);
+        // What is invalidated from now on is not stored.
+        self.flight.begins_under(sidecar.cache.vector(seat.grant.wanted()));
+        if self.lease.is_some() {
+            // A flight that ended before this one began has left an entry: nobody calls for what is there.
+            if let Ok((hit, _)) = self.over(sidecar.entry(&seat.grant)).await? {
+                let _: Held = self.end(Ending::Found);
+                self.finish(End::Found(Arc::from(hit)));
+                return Ok(());
+            }
+        }
+        let answered = self.answered().await?;
+        let opened = opened(&seat.grant, &answered.0);
+        let (answered, first_by) = answered;
         let start = attempt::start(attempt::Head {
             status: answered.status,
             details: answered.details.as_deref(),
             content_type: answered.content_type.as_deref(),
             content_encoding: answered.content_encoding.as_deref(),
         });
-        let head = head(&order, &answered);
-        let source = Source::new(answered.body, first_by, self.timeouts);
+        let target = || seat.grant.target.clone();
+        let source = Source::new(answered.body, first_by, sidecar.timeouts);
         match start {
             Start::NotReached => {
-                let target = order.grant.target.clone();
-                tracing::warn!(
-                    target_id = target,
-                    details = answered.details,
-                    "provider not reached"
-                );
-                Err(order.refuse(Problem::UpstreamUnreachable { target }))
+                let details = answered.details;
+                tracing::warn!(target_id = target(), details, "provider not reached");
+                Err(self.failed(Problem::UpstreamUnreachable { target: target() }))
             }
             Start::Unauthorized => {
-                let target = order.grant.target.clone();
+                let status = opened.status;
                 tracing::error!(
-                    target_id = target,
-                    status = head.status,
+                    target_id = target(),
+                    status,
                     "provider refused the gateway's credential"
                 );
-                Err(order.refuse(Problem::UpstreamUnauthorized { target }))
+                Err(self.failed(Problem::UpstreamUnauthorized { target: target() }))
             }
-            Start::Pass(reason) => {
-                order.account.exchange.not_stored(reason.as_str());
-                Ok(Relay::passing(Arc::clone(self), order, source, Vec::new()).start(head))
+            Start::Pass(reason) if opened.status == 200 => {
+                self.not_stored(reason.as_str());
+                let _: Held = self.end(Ending::Uncacheable);
+                self.pass(Arc::new(opened), source, Vec::new()).await
             }
-            Start::Record(Recorded::Json) => self.collect(order, head, source).await,
-            Start::Record(Recorded::Sse) => self.stream(order, head, source).await,
+            Start::Pass(reason) => self.refused(opened, source, reason).await,
+            Start::Record(Recorded::Json) => self.collect(opened, source).await,
+            Start::Record(Recorded::Sse) => self.stream(opened, source).await,
         }
     }
 
-    /// Collects one JSON object, so that a cut one is a clean error for the client.
-    async fn collect(
-        self: &Arc<Self>,
-        mut order: Order,
-        head: Head,
+    /// Makes the call, until its head is there.
+    async fn answered(&mut self) -> Result<(Answered, Instant), Failed> {
+        self.flight.answers(false);
+        let (sidecar, seat) = (Arc::clone(&self.sidecar), Arc::clone(&self.seat));
+        let first_by = Instant::now() + sidecar.timeouts.first_byte;
+        let wait = sidecar.timeouts.gateway;
+        let gateways = sidecar.gateways.egress_within(&seat.grant.gateway, sidecar.clock, wait);
+        let egress = self.over(gateways).await?;
+        let sent = self.sent();
+        let call = sidecar.upstream.call(Call {
+            egress,
+            target: seat.grant.target.clone(),
+            path: seat.grant.gates.model.path.clone(),
+            headers: sent.headers.clone(),
+            request_id: seat.grant.request_id.clone(),
+            body: with_usage(&seat.grant, &sent.body),
+        });
+        drop(sent);
+        match self.over(timeout_at(first_by, call)).await? {
+            Ok(Ok(answered)) => Ok((answered, first_by)),
+            Ok(Err(failed)) => Err(self.failed(not_reached(failed, &seat.grant.target))),
+            Err(_too_late) => Err(self.failed(cut_short(&seat))),
+        }
+    }
+
+    /// The attempt has no answer, for a reason of ours.
+    pub(super) fn failed(&self, problem: Problem) -> Failed {
+        self.not_stored(problem.code());
+        Fault::of(Failure::Problem(problem)).into()
+    }
+
+    /// A provider's refusal: for everybody, where another call would end the same way.
+    async fn refused(
+        &mut self,
+        opened: Opened,
         mut source: Source,
-    ) -> Result<Reply, Refusal> {
+        reason: Reason,
+    ) -> Result<(), Failed> {
         let mut body = Vec::new();
         loop {
-            match held(order.lease.as_mut(), source.next()).await {
-                Step::Bytes(bytes) => {
-                    if body.is_empty() {
-                        order.account.exchange.first_byte();
-                    }
-                    body.extend_from_slice(&bytes);
-                }
+            match self.over(source.next()).await? {
+                Step::Bytes(bytes) => body.extend_from_slice(&bytes),
                 Step::End => break,
-                Step::Broken => return Err(order.refuse(cut_short(&order.grant.target))),
+                Step::Broken => return Err(self.failed(cut_short(&self.seat))),
             }
             if body.len() > ENTRY_BYTES_MAX {
-                order.account.exchange.not_stored(Reason::EntryTooLarge.as_str());
-                return Ok(Relay::passing(Arc::clone(self), order, source, body).start(head));
+                return Err(self.failed(cut_short(&self.seat)));
             }
         }
-        let candidate =
-            Candidate { recorded: Recorded::Json, body: Some(&body), transport: Transport::Clean };
-        if self.conclude(&mut order, candidate).await == Concluded::CutShort {
-            return Err(order.refuse(cut_short(&order.grant.target)));
-        }
-        order.account.exchange.answering(head.status);
-        order.account.exchange.whole();
-        Ok(Reply::Whole(head, body.into()))
-    }
-
-    /// Streams, once there is something to stream: until then a failure is a clean error.
-    async fn stream(
-        self: &Arc<Self>,
-        mut order: Order,
-        head: Head,
-        mut source: Source,
-    ) -> Result<Reply, Refusal> {
-        match held(order.lease.as_mut(), source.next()).await {
-            Step::Bytes(first) => {
-                order.account.exchange.first_byte();
-                Ok(Relay::recording(Arc::clone(self), order, source, &first).start(head))
+        self.not_stored(reason.as_str());
+        let (status, wait) = (opened.status, retry_after(opened.retry_after.as_deref()));
+        let failure = Failure::Answer(opened, body.into(), cut_short(&self.seat));
+        match sharing(status) {
+            Sharing::Leader => Err(Fault { retry_after: wait, ..Fault::of(failure) }.into()),
+            Sharing::Everybody => {
+                let is_success = status < 300;
+                let how = if is_success { Ending::Uncacheable } else { Ending::Refused };
+                let _: Held = self.end(how);
+                self.finish(End::Failed(Arc::new(failure)));
+                Ok(())
             }
-            Step::End | Step::Broken => Err(order.refuse(cut_short(&order.grant.target))),
         }
     }
 
-    /// Judges an answer, and stores it where it may be stored.
-    pub(super) async fn conclude(&self, order: &mut Order, candidate: Candidate<'_>) -> Concluded {
-        let Candidate { recorded, body, transport } = candidate;
+    /// Collects one JSON object, so that a cut one is a clean error for its clients.
+    async fn collect(&mut self, opened: Opened, mut source: Source) -> Result<(), Failed> {
+        let mut body = Vec::new();
+        loop {
+            match self.over(source.next()).await? {
+                Step::Bytes(bytes) => {
+                    if body.is_empty() {
+                        self.first_byte();
+                    }
+                    body.extend_from_slice(&bytes);
+                    self.collected = body.len() as u64;
+                }
+                Step::End => break,
+                Step::Broken => return Err(self.failed(cut_short(&self.seat))),
+            }
+            if body.len() > ENTRY_BYTES_MAX {
+                self.not_stored(Reason::EntryTooLarge.as_str());
+                self.collected = 0;
+                let opened = Opened { recorded: Some(Recorded::Json), ..opened };
+                return self.pass(Arc::new(opened), source, body).await;
+            }
+        }
+        // Exactly as long as it is: it may be kept for a while.
+        body.shrink_to_fit();
+        let body = Bytes::from(body);
+        match self.conclude(Recorded::Json, Some(&body), Transport::Clean).await {
+            Concluded::Served => {
+                self.finish(End::Whole(Whole::new(Arc::new(opened), Recorded::Json, body)));
+                Ok(())
+            }
+            Concluded::CutShort => Err(self.fault().into()),
+            // Nobody can do more with it than the leader; but another call may bring a better one.
+            Concluded::Faulty => {
+                Err(Fault::of(Failure::Answer(opened, body, cut_short(&self.seat))).into())
+            }
+        }
+    }
+
+    /// An attempt whose answer broke off.
+    pub(super) fn fault(&self) -> Fault {
+        Fault::of(Failure::Problem(cut_short(&self.seat)))
+    }
+
+    pub(super) fn first_byte(&self) {
+        self.flight.answers(true);
+        self.seat.note(super::exchange::Exchange::first_byte);
+    }
+
+    /// Judges an answer, stores it where it may be stored, and ends the lease unless somebody may take over.
+    pub(super) async fn conclude(
+        &mut self,
+        recorded: Recorded,
+        body: Option<&Bytes>,
+        transport: Transport,
+    ) -> Concluded {
+        let grant = &self.seat.grant;
         let verdict = attempt::verdict(Finished {
-            dialect: order.grant.dialect,
+            dialect: grant.dialect,
             recorded,
-            body,
+            body: body.map(AsRef::as_ref),
             transport,
             terms: Terms {
-                client_limited: order.grant.client_limited,
-                answers: order.grant.dialect.answers_asked(&order.body),
+                client_limited: grant.client_limited,
+                answers: grant.dialect.answers_asked(&self.sent().body),
             },
-            entry_tokens_max: self.feed.settings().entry_tokens_max,
+            entry_tokens_max: self.sidecar.feed.settings().entry_tokens_max,
         });
         match verdict {
             Verdict::CutShort => {
-                order.account.exchange.not_stored(Reason::Incomplete.as_str());
+                self.not_stored(Reason::Incomplete.as_str());
                 Concluded::CutShort
             }
             Verdict::Serve { reason, usage } => {
-                order.account.exchange.used(usage);
-                order.account.exchange.not_stored(reason.as_str());
+                self.used(usage);
+                self.not_stored(reason.as_str());
+                if reason == Reason::Incomplete {
+                    return Concluded::Faulty;
+                }
+                let _: Held = self.end(Ending::Uncacheable);
                 Concluded::Served
             }
             Verdict::Fill { usage } => {
-                order.account.exchange.used(usage);
-                match self.fill(order, recorded, body.unwrap_or_default(), usage).await {
-                    Ok(()) => order.account.exchange.stored(),
-                    Err(reason) => order.account.exchange.not_stored(reason),
+                self.used(usage);
+                let body = body.cloned().unwrap_or_default();
+                let model = &self.seat.grant.gates.model.served_model;
+                let is_stream = recorded == Recorded::Sse;
+                lock(&self.sidecar.flights.means).learn(model, is_stream, body.len() as u64);
+                match self.fill(recorded, &body, usage).await {
+                    Ok(()) => {
+                        self.sidecar.metrics.filled();
+                        self.seat.note(super::exchange::Exchange::stored);
+                    }
+                    Err(reason) => {
+                        self.not_stored(reason);
+                        let _: Held = self.end(Ending::NotStored);
+                    }
                 }
                 Concluded::Served
             }
         }
+    }
+
+    fn used(&self, usage: Option<Usage>) {
+        if let Some(usage) = usage {
+            self.sidecar.metrics.used(usage);
+        }
+        self.seat.note(|exchange| exchange.used(usage));
     }
 
     /// Stores an answer under the lease, if there is one and it still counts.
     async fn fill(
-        &self,
-        order: &mut Order,
+        &mut self,
         recorded: Recorded,
         body: &[u8],
         usage: Option<Usage>,
     ) -> Result<(), &'static str> {
         const SUPERSEDED: &str = "superseded";
-        let Some(lease) = order.lease.take() else { return Err(order.cache.1.as_str()) };
+        let (_, reason) = self.seat.cache();
+        let Some(lease) = &self.lease else { return Err(reason.as_str()) };
         // A whole lifetime from now on: nobody can take over while the store works.
-        if lease.renew() == Held::Superseded {
+        let (Held::Current, Some(token)) = (lease.renew(), lease.token()) else {
             return Err(SUPERSEDED);
-        }
-        let grant = &order.grant;
+        };
+        let grant = &self.seat.grant;
         let header = Header {
             gates: grant.gates.clone(),
             check: grant.check,
-            generations: order.generations.clone(),
-            token: lease.token(),
-            created: self.clock.wall(),
+            generations: self.flight.generations(),
+            token,
+            created: self.sidecar.clock.wall(),
             fresh_until: UnixMillis(0),
             recorded,
             usage,
-            served_by: served_by(grant),
+            served_by: grant.gates.model.served_by(),
         };
         let filling = Filling {
             keys: &grant.caller.keys,
             at: grant.at,
             header,
             body,
-            ttl: self.feed.settings().ttl,
+            ttl: self.sidecar.feed.settings().ttl,
         };
-        match self.cache.fill(filling).await {
+        match self.sidecar.cache.fill(filling).await {
             Ok(Filled::Stored) => {}
             Ok(Filled::Invalidated) => return Err(SUPERSEDED),
             Err(error) => {
@@ -221,57 +303,15 @@ impl Sidecar {
                 return Err("store");
             }
         }
-        if lease.fill() == Held::Superseded { Err(SUPERSEDED) } else { Ok(()) }
-    }
-}
-
-/// What an answer turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(super) enum Concluded {
-    /// The client may have it to its end.
-    Served,
-    /// It has none.
-    CutShort,
-}
-
-// === impl Order ===
-
-impl Order {
-    pub(super) fn refuse(&mut self, problem: Problem) -> Refusal {
-        self.account.exchange.failed(&problem);
-        self.account.exchange.not_stored(problem.code());
-        Refusal {
-            dialect: Some(self.grant.dialect),
-            problem,
-            request_id: self.grant.request_id.clone(),
-            cache: Some(self.cache),
+        match self.end(Ending::Filled) {
+            Held::Current => Ok(()),
+            Held::Superseded => Err(SUPERSEDED),
         }
     }
 }
 
-/// Waits for `work`, renewing the lease in the meantime.
-pub(super) async fn held<T>(lease: Option<&mut Lease>, work: impl Future<Output = T>) -> T {
-    match lease {
-        Some(lease) => lease.hold(work).await,
-        None => work.await,
-    }
-}
-
-pub(super) fn cut_short(target: &str) -> Problem {
-    Problem::UpstreamCutShort { target: target.to_owned() }
-}
-
-fn upstream_call(order: &Order, egress: Vec<String>) -> Call {
-    let Order { grant, headers, body, .. } = order;
-    Call {
-        egress,
-        target: grant.target.clone(),
-        path: grant.gates.model.path.clone(),
-        headers: headers.clone(),
-        request_id: grant.request_id.clone(),
-        body: grant.dialect.with_usage(body).map_or_else(|| body.clone(), Bytes::from),
-    }
+fn with_usage(grant: &Grant, body: &Bytes) -> Bytes {
+    grant.dialect.with_usage(body).map_or_else(|| body.clone(), Bytes::from)
 }
 
 fn not_reached(failed: CallFailed, target: &str) -> Problem {
@@ -284,19 +324,13 @@ fn not_reached(failed: CallFailed, target: &str) -> Problem {
     }
 }
 
-fn head(order: &Order, answered: &Answered) -> Head {
-    Head {
+fn opened(grant: &Grant, answered: &Answered) -> Opened {
+    Opened {
         status: answered.status,
         content_type: answered.content_type.clone(),
         content_encoding: answered.content_encoding.clone(),
         retry_after: answered.retry_after.clone(),
-        request_id: order.grant.request_id.clone(),
-        cache: order.cache,
-        age_and_ttl_s: None,
-        served_by: Some(served_by(&order.grant)),
+        served_by: grant.gates.model.served_by(),
+        recorded: None,
     }
-}
-
-fn served_by(grant: &Grant) -> String {
-    grant.gates.model.served_by()
 }

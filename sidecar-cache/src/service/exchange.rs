@@ -1,5 +1,6 @@
 //! The account of one request on the lane: its log line and its counts, made once, when it ends, however it
-//! ends. Never a prompt, an answer or a key.
+//! ends. What is counted of upstream calls is the flight's business, which may outlive the request. Never a
+//! prompt, an answer or a key.
 
 use std::sync::Arc;
 
@@ -44,7 +45,6 @@ struct What {
     end: End,
     usage: Option<Usage>,
     first_byte_ms: Option<u64>,
-    calls_upstream: bool,
     /// Why an upstream answer was not stored; `None` while it may be, or where it was.
     not_stored: Option<&'static str>,
     is_stored: bool,
@@ -89,11 +89,6 @@ impl Exchange {
         self.what.cache = Some((outcome, reason));
     }
 
-    /// A provider is being called.
-    pub(super) fn calls_upstream(&mut self) {
-        self.what.calls_upstream = true;
-    }
-
     /// The provider's first byte has come.
     pub(super) fn first_byte(&mut self) {
         let after = self.clock.mono().since(self.started).0;
@@ -104,15 +99,11 @@ impl Exchange {
     /// The provider told its usage.
     pub(super) fn used(&mut self, usage: Option<Usage>) {
         self.what.usage = usage;
-        if let Some(usage) = usage {
-            self.metrics.used(usage);
-        }
     }
 
     /// The answer was stored.
     pub(super) fn stored(&mut self) {
         self.what.is_stored = true;
-        self.metrics.filled();
     }
 
     /// The answer was not stored.
@@ -149,7 +140,7 @@ impl Exchange {
 
     fn count(&self, latency_ms: u64) {
         let (model, provider) = &self.who.labels;
-        let What { cache, status, end, calls_upstream, not_stored, is_stored, .. } = &self.what;
+        let What { cache, status, end, .. } = &self.what;
         self.metrics.lasted(seconds(latency_ms));
         // 499, as proxies have it: the client did not wait for a status.
         self.metrics.answered(model, provider, if *status == 0 { 499 } else { *status });
@@ -158,10 +149,6 @@ impl Exchange {
         }
         if !matches!(self.end(), "success" | "client_left") {
             self.metrics.failed(self.end(), provider);
-        }
-        if *calls_upstream && !is_stored {
-            let left = Reason::ClientLeft.as_str();
-            self.metrics.not_stored(not_stored.unwrap_or(left));
         }
     }
 }

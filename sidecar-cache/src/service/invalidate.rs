@@ -11,7 +11,7 @@ use kt_contract::wire::admin::{
 use kt_providers::Recorded;
 
 use super::cache::Inspected;
-use super::{Failure, Sidecar, lock};
+use super::{Failure, Sidecar};
 use crate::generation::Tag;
 
 /// The longest name of a model or a fabric artifact set.
@@ -55,7 +55,7 @@ impl Sidecar {
             expired: held.expired,
             hits,
             misses,
-            flights: lock(&self.flights).count() as u64,
+            flights: self.flights.count().0 as u64,
             invalidated_tags: invalidated_tags as u64,
             generation: newest.0,
             orgs: self

@@ -1,21 +1,27 @@
-//! The lane: a request with its ticket and its whole body. In this order: the ticket, the entry, the flight,
-//! the call. A reserve will stand between flight and call, so that hits never touch it.
+//! The lane: a request with its ticket and its whole body. In this order: the ticket, the entry, the flight.
+//! The call is the flight's business; every client is a reader, the one that leads included.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kt_contract::config::Overflow;
 use kt_contract::hex::Digest;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
 use kt_providers::Dialect;
-use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::Sidecar;
-use super::admit::{AtAdmit, Grant, Told};
+use super::admit::{AtAdmit, Grant, Told, told};
 use super::cache::Hit;
 use super::drain::Served;
 use super::exchange::Exchange;
+use super::flights::{Flight, Joined, Sent};
 use super::lease::Lease;
+use super::reader::{Reader, Start, cut_short};
+use super::seat::Seat;
+use crate::flight;
+use crate::freshness::is_young_enough;
 use crate::ticket::{Holder, Refused, Ticket, TicketId};
 
 /// A request whose ticket was good so far; its body is still to come.
@@ -60,16 +66,7 @@ pub enum Reply {
     /// All at once.
     Whole(Head, Bytes),
     /// As it comes.
-    Stream(Head, mpsc::Receiver<Piece>),
-}
-
-/// A piece of a streamed answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// Bytes.
-    Bytes(Bytes),
-    /// The end. A stream without it has broken off.
-    End,
+    Stream(Head, Reader),
 }
 
 /// A refusal, in the client's dialect.
@@ -133,43 +130,111 @@ impl Sidecar {
                 return Err(self.ticket_refused(refused, Some(dialect), request_id));
             }
         };
-        // Before the lease: what is invalidated from now on must not be stored.
-        let generations = self.cache.vector(grant.wanted());
-        let (lease, cache) = match self.entry_or_lease(&grant).await {
-            Found::Entry(hit, told) => return Ok(hit_reply(&grant, account, &hit, told)),
-            Found::Lease(lease, reason) => (Some(lease), (Outcome::Miss, reason)),
-            Found::Nothing(outcome, reason) => (None, (outcome, reason)),
-        };
-        account.exchange.cached(cache.0, cache.1);
-        self.attempt(super::call::Order {
-            grant,
-            headers,
-            body,
-            cache,
-            generations,
-            lease,
-            account,
-        })
-        .await
-    }
-
-    /// The entry, or the lease to make it, or neither.
-    async fn entry_or_lease(&self, grant: &Grant) -> Found {
+        let sent = Arc::new(Sent { headers, body });
         if let AtAdmit::Bypass(reason) = grant.found {
-            return Found::Nothing(Outcome::Bypass, reason);
+            let seat = Seat::new(grant, account, (Outcome::Bypass, reason));
+            return self.alone(seat, sent, None).await;
         }
-        let reason = match (self.entry(grant).await, grant.found) {
-            (Ok((hit, told)), _) => return Found::Entry(hit, told),
+        let reason = match (self.entry(&grant).await, grant.found) {
+            (Ok((hit, told)), _) => {
+                let seat = Seat::new(grant, account, (Outcome::Hit, Reason::Shared));
+                return Ok(hit_reply(&seat, &hit, told));
+            }
             (Err(_), AtAdmit::Miss(reason)) => reason,
             (Err(reason), AtAdmit::Hit | AtAdmit::Bypass(_)) => reason,
         };
-        let Some(lease) = Lease::acquire(&self.flights, self.clock, grant.at.key) else {
-            return Found::Nothing(Outcome::Miss, Reason::InFlight);
+        let seat = Seat::new(grant, account, (Outcome::Miss, reason));
+        if seat.grant.control.only_if_cached {
+            // Admit saw an entry, and it is gone.
+            return Err(refused(&seat, Problem::NotCached { reason: reason.for_client() }));
+        }
+        if self.feed.settings().single_flight.is_enabled {
+            self.together(seat, sent).await
+        } else {
+            let lease = self.flights.lead_alone(seat.grant.at.key);
+            if lease.is_none() {
+                seat.is(Outcome::Miss, Reason::SingleFlightOff);
+            }
+            self.alone(seat, sent, lease).await
+        }
+    }
+
+    /// Joins the flight of the request's key, or starts it.
+    async fn together(
+        self: &Arc<Self>,
+        seat: Arc<Seat>,
+        sent: Arc<Sent>,
+    ) -> Result<Reply, Refusal> {
+        let generations = self.cache.vector(seat.grant.wanted());
+        let (flight, reader) = match self.flights.join(&seat, generations, &sent) {
+            Joined::Lead(flight, reader, lease) => {
+                self.start(&flight, Some(lease), &seat, Some(reader));
+                (flight, reader)
+            }
+            Joined::Follow(flight, reader) => (flight, reader),
+            Joined::HitForMiss => {
+                seat.is(Outcome::Miss, Reason::HitForMiss);
+                return self.alone(seat, sent, None).await;
+            }
+            Joined::Alone => {
+                seat.is(Outcome::Miss, Reason::SingleFlightOff);
+                return self.alone(seat, sent, None).await;
+            }
+            Joined::Full => return Err(refused(&seat, Problem::FlightFull)),
         };
-        // A flight that ended between the two steps has left an entry: nobody calls for what is there.
-        match self.entry(grant).await {
-            Ok((hit, told)) => Found::Entry(hit, told),
-            Err(_) => Found::Lease(lease, reason),
+        // A follower's own request is the leader's, unless it asks for another shape.
+        let own = (flight.asked != seat.asked()).then_some(sent);
+        let reader = Reader::new(flight, reader, Arc::clone(&seat), self.clock);
+        match self.waited(reader, &seat).await {
+            Waited::Begun(reply) => reply,
+            Waited::Apart(theirs, reason) => {
+                seat.follows_no_more(Outcome::Miss, reason);
+                match own.or(theirs) {
+                    Some(sent) => self.alone(seat, sent, None).await,
+                    None => Err(refused(&seat, cut_short(&seat))),
+                }
+            }
+        }
+    }
+
+    /// A call that nobody else may join.
+    async fn alone(
+        self: &Arc<Self>,
+        seat: Arc<Seat>,
+        sent: Arc<Sent>,
+        lease: Option<Lease>,
+    ) -> Result<Reply, Refusal> {
+        let generations = self.cache.vector(seat.grant.wanted());
+        let flight = Arc::new(Flight::new(generations, seat.asked(), sent));
+        let reader = flight.log.attach(Arc::clone(&seat), self.clock.mono().0);
+        self.start(&flight, lease, &seat, Some(reader));
+        let mut reader = Reader::new(flight, reader, Arc::clone(&seat), self.clock);
+        let start = reader.begin().await;
+        begun(start, reader, &seat).unwrap_or_else(|| Err(refused(&seat, cut_short(&seat))))
+    }
+
+    /// Waits for the answer to begin; a follower not for ever.
+    async fn waited(&self, mut reader: Reader, seat: &Seat) -> Waited {
+        let theirs = reader.sent();
+        let settings = self.feed.settings().single_flight;
+        let limit = match settings.overflow {
+            Overflow::Count(count) => Some(count),
+            Overflow::Unlimited => None,
+        };
+        let mut start = timeout(settings.timeout, reader.begin()).await.ok();
+        if start.is_none() {
+            // What has begun to come is worth waiting for, whatever shape it is wanted in.
+            let goes =
+                reader.waits_in_silence() && seat.overflow(limit) == Some(flight::Overflow::Go);
+            if goes {
+                self.metrics.overflowed();
+                return Waited::Apart(theirs, Reason::Overflow);
+            }
+            start = Some(reader.begin().await);
+        }
+        match start.and_then(|start| begun(start, reader, seat)) {
+            Some(reply) => Waited::Begun(reply),
+            None => Waited::Apart(theirs, Reason::Shape),
         }
     }
 
@@ -185,25 +250,55 @@ impl Sidecar {
     }
 }
 
-/// What was found for a request.
-enum Found {
-    Entry(Box<Hit>, Told),
-    Lease(Lease, Reason),
-    Nothing(Outcome, Reason),
+/// How waiting for a flight ended.
+enum Waited {
+    /// With an answer, or the beginning of one.
+    Begun(Result<Reply, Refusal>),
+    /// With the need for a call of its own; the flight's request, if it may still be sent.
+    Apart(Option<Arc<Sent>>, Reason),
 }
 
-fn hit_reply(grant: &Grant, mut account: Account, hit: &Hit, told: Told) -> Reply {
-    let cache = (Outcome::Hit, Reason::Shared);
-    account.exchange.cached(cache.0, cache.1);
-    account.exchange.answering(200);
-    account.exchange.whole();
+/// The beginning of an answer as its client gets it; `None` where it needs a call of its own.
+fn begun(start: Start, reader: Reader, seat: &Seat) -> Option<Result<Reply, Refusal>> {
+    match start {
+        Start::Stream(head) => Some(Ok(Reply::Stream(head, reader))),
+        Start::Whole(head, body) => Some(Ok(Reply::Whole(head, body))),
+        Start::Refused(refusal) => Some(Err(refusal)),
+        Start::Found(hit) => {
+            // It was young enough for the leader.
+            if !is_young_enough(hit.age, seat.grant.control.max_age_s) {
+                return None;
+            }
+            let told = told(seat.grant.dialect, &hit, seat.grant.reply)?;
+            seat.follows_no_more(Outcome::Hit, Reason::Shared);
+            Some(Ok(hit_reply(seat, &hit, told)))
+        }
+        Start::Apart => None,
+    }
+}
+
+fn refused(seat: &Seat, problem: Problem) -> Refusal {
+    seat.close(|exchange| exchange.failed(&problem));
+    Refusal {
+        dialect: Some(seat.grant.dialect),
+        problem,
+        request_id: seat.grant.request_id.clone(),
+        cache: Some(seat.cache()),
+    }
+}
+
+fn hit_reply(seat: &Seat, hit: &Hit, told: Told) -> Reply {
+    seat.close(|exchange| {
+        exchange.answering(200);
+        exchange.whole();
+    });
     let head = Head {
         status: 200,
         content_type: Some(told.content_type.to_owned()),
         content_encoding: None,
         retry_after: None,
-        request_id: grant.request_id.clone(),
-        cache,
+        request_id: seat.grant.request_id.clone(),
+        cache: (Outcome::Hit, Reason::Shared),
         age_and_ttl_s: Some((hit.age.0 / 1_000, hit.fresh.0 / 1_000)),
         served_by: Some(hit.entry.header.served_by.clone()),
     };

@@ -1,151 +1,98 @@
-//! The lease of a flight in the hands of its leader: renewed while it works, ended exactly once.
+//! The lease of a flight in the hands of its task: renewed while it works, handed on between two attempts,
+//! ended exactly once.
 
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use kt_contract::key::CacheKey;
-use tokio::time::{Instant, sleep_until};
+use kt_contract::time::Millis;
 
-use super::lock;
-use crate::clock::Clock;
-use crate::flight::{Acquired, Flights, Held, RENEW_EVERY, Token};
+use super::flights::{Flight, Flights};
+use super::log::ReaderId;
+use super::seat::Seat;
+use crate::flight::{AfterFailure, Ending, FlightId, Held, Token};
 
-const EVERY: Duration = Duration::from_millis(RENEW_EVERY.0);
-
-/// The right, and the duty, to end one flight. Dropped without a fill, it abandons: whatever made the leader
+/// The right, and the duty, to end one flight. Dropped before that, it abandons: whatever made the task
 /// stop, the next who asks leads.
 #[must_use]
-#[derive(Debug)]
 pub(super) struct Lease {
-    flights: Arc<Mutex<Flights>>,
-    clock: Clock,
+    flights: Arc<Flights>,
     key: CacheKey,
-    token: Token,
-    /// Kept from one piece of work to the next, however short they are.
-    renew_at: Instant,
+    /// `None` between two attempts, and after the end.
+    token: Option<Token>,
+    /// `None` where nobody else can take over.
+    id: Option<FlightId>,
 }
 
 // === impl Lease ===
 
 impl Lease {
-    /// Asks for the lease of `key`. `None`: somebody else leads.
-    pub(super) fn acquire(
-        flights: &Arc<Mutex<Flights>>,
-        clock: Clock,
+    pub(super) fn new(
+        flights: &Arc<Flights>,
         key: CacheKey,
-    ) -> Option<Self> {
-        match lock(flights).acquire(key, clock.mono()) {
-            Acquired::Lead(token) => {
-                let renew_at = Instant::now() + EVERY;
-                Some(Self { flights: Arc::clone(flights), clock, key, token, renew_at })
-            }
-            Acquired::InFlight => None,
-        }
+        token: Token,
+        id: Option<FlightId>,
+    ) -> Self {
+        Self { flights: Arc::clone(flights), key, token: Some(token), id }
     }
 
-    /// The fencing number, for the entry.
-    pub(super) const fn token(&self) -> Token {
+    /// The fencing number, for the entry. `None`: nothing may be stored any more.
+    pub(super) const fn token(&self) -> Option<Token> {
         self.token
-    }
-
-    /// Works, and renews in the meantime.
-    pub(super) async fn hold<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        loop {
-            // Asked first, so that work which is always ready cannot put it off.
-            if Instant::now() >= self.renew_at {
-                // A lease that is lost is noticed at the fill; the client gets its answer all the same.
-                let _ = self.renew();
-                self.renew_at = Instant::now() + EVERY;
-            }
-            tokio::select! {
-                biased;
-                done = &mut work => return done,
-                () = sleep_until(self.renew_at) => {}
-            }
-        }
     }
 
     /// Extends the lease by a whole lifetime.
     pub(super) fn renew(&self) -> Held {
-        lock(&self.flights).renew(&self.key, self.token, self.clock.mono())
+        self.token.map_or(Held::Superseded, |token| self.flights.renew(&self.key, token))
     }
 
-    /// Ends the flight: the entry is stored.
-    pub(super) fn fill(self) -> Held {
-        lock(&self.flights).fill(&self.key, self.token, self.clock.mono())
+    /// Ends the flight.
+    pub(super) fn end(&mut self, how: Ending) -> Held {
+        let Some(token) = self.token.take() else { return Held::Superseded };
+        let held = self.flights.end(&self.key, token, how);
+        let lost = how == Ending::Filled && held == Held::Superseded;
+        self.flights.metrics.flight_ended(if lost { Ending::NotStored } else { how });
+        held
+    }
+
+    /// The attempt has failed; `tell` says so to those it concerns, and how many wait for another one.
+    pub(super) fn fail(
+        &mut self,
+        retry_after: Option<Millis>,
+        tell: impl FnOnce() -> usize,
+    ) -> AfterFailure {
+        let Some(token) = self.token.take() else {
+            tell();
+            return AfterFailure::Over;
+        };
+        self.flights.metrics.flight_ended(Ending::Failed);
+        self.flights.fail(&self.key, token, retry_after, tell)
+    }
+
+    /// Hands the lease to the one that has waited longest.
+    pub(super) fn take_over(&mut self, flight: &Flight) -> Option<(ReaderId, Arc<Seat>)> {
+        let (token, reader, seat) = self.flights.take_over(&self.key, self.id?, flight)?;
+        self.token = Some(token);
+        self.flights.metrics.taken_over();
+        Some((reader, seat))
+    }
+
+    /// Ends a flight that nobody reads; `false` where somebody does.
+    pub(super) fn cancel(&mut self, flight: &Flight) -> bool {
+        let is_cancelled = self.flights.cancel(&self.key, (self.token, self.id), flight);
+        if is_cancelled && self.token.take().is_some() {
+            self.flights.metrics.flight_ended(Ending::Cancelled);
+        }
+        is_cancelled
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // After a fill there is nothing left to abandon.
-        let _ = lock(&self.flights).abandon(&self.key, self.token);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kt_contract::hex::Digest;
-
-    use super::*;
-    use crate::flight::{Epoch, LEASE_TTL};
-
-    const KEY: CacheKey = CacheKey(Digest([1; 32]));
-
-    fn flights() -> Arc<Mutex<Flights>> {
-        Arc::new(Mutex::new(Flights::new(Epoch(1))))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_is_kept_for_as_long_as_the_work_takes() {
-        let (flights, clock) = (flights(), Clock::start());
-        let mut lease = Lease::acquire(&flights, clock, KEY).unwrap();
-        lease.hold(tokio::time::sleep(Duration::from_secs(600))).await;
-        assert!(Lease::acquire(&flights, clock, KEY).is_none());
-        assert_eq!(lease.fill(), Held::Current);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_is_kept_however_short_the_pieces_of_work_are() {
-        for piece in [1, 1_000, RENEW_EVERY.0 - 1] {
-            let (flights, clock) = (flights(), Clock::start());
-            let mut lease = Lease::acquire(&flights, clock, KEY).unwrap();
-            while clock.mono().0 < 3 * LEASE_TTL.0 {
-                lease.hold(tokio::time::sleep(Duration::from_millis(piece))).await;
-            }
-            assert_eq!(lease.fill(), Held::Current, "pieces of {piece} ms");
+        // After an end there is nothing left to abandon.
+        if self.token.is_some() {
+            let _ = self.end(Ending::Failed);
+        } else if let Some(id) = self.id {
+            self.flights.give_up(&self.key, id);
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_is_kept_by_work_that_is_always_ready() {
-        let (flights, clock) = (flights(), Clock::start());
-        let mut lease = Lease::acquire(&flights, clock, KEY).unwrap();
-        for _ in 0..20 {
-            tokio::time::advance(Duration::from_secs(1)).await;
-            lease.hold(std::future::ready(())).await;
-        }
-        assert_eq!(lease.fill(), Held::Current);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_leader_that_is_not_polled_loses_its_lease_and_cannot_fill() {
-        let (flights, clock) = (flights(), Clock::start());
-        let lease = Lease::acquire(&flights, clock, KEY).unwrap();
-        tokio::time::advance(Duration::from_millis(LEASE_TTL.0)).await;
-        let next = Lease::acquire(&flights, clock, KEY).unwrap();
-        assert_eq!(lease.renew(), Held::Superseded);
-        assert_eq!(lease.fill(), Held::Superseded);
-        assert_eq!(next.fill(), Held::Current, "the stale one has not ended the new one");
-    }
-
-    #[tokio::test]
-    async fn a_dropped_lease_is_free() {
-        let (flights, clock) = (flights(), Clock::start());
-        drop(Lease::acquire(&flights, clock, KEY));
-        assert!(Lease::acquire(&flights, clock, KEY).is_some());
-        assert_eq!(lock(&flights).count(), 0);
     }
 }

@@ -1,6 +1,7 @@
-//! An answer on its way to its client, in a task of its own: recorded where it may be stored, held back at
-//! the end until it is, and broken off visibly where the provider's broke off.
+//! An answer on its way into the log: event by event where it is a stream, held back at the end until it is
+//! stored, and as it comes where nothing can be said about it.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -8,18 +9,17 @@ use bytes::Bytes;
 use kt_contract::limits::ENTRY_BYTES_MAX;
 use kt_contract::wire::admit::ReplyShape;
 use kt_providers::{Recorded, UsageHider};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Sidecar;
-use super::call::{Candidate, Concluded, Order, cut_short, held};
-use super::lane::{Head, Piece, Reply};
+use super::call::Concluded;
+use super::log::Piece;
+use super::pilot::{Failed, Fault, Pilot};
+use super::reader::cut_short;
+use super::seat::{End, Failure, Opened, Whole};
 use super::tail::{Reached, Tail};
 use super::upstream::{Broken, Pieces, Timeouts};
 use crate::attempt::Transport;
-
-/// How many pieces wait for a slow client before the provider has to wait too.
-const PIECES_MAX: usize = 8;
+use crate::flight::{Ending, Held};
 
 /// How large a piece may be. Whoever takes one has made progress.
 const PIECE_BYTES_MAX: usize = 64 << 10;
@@ -50,24 +50,25 @@ pub(super) enum Step {
     Broken,
 }
 
-/// An answer on its way.
-pub(super) struct Relay {
-    sidecar: Arc<Sidecar>,
-    order: Order,
-    source: Source,
-    /// What the client may have and has not been sent.
-    out: Vec<u8>,
-    stream: Option<Recording>,
-}
-
 /// A stream that may turn out to be storable.
 struct Recording {
-    /// All of it; `None` once it is beyond the bound.
-    bytes: Option<Vec<u8>>,
     tail: Tail,
-    /// Where the client has not asked for the usage that we have.
+    /// For those who have not asked for the usage that we have.
     hider: Option<UsageHider>,
-    scratch: Vec<u8>,
+    /// Passed by the tail, and not in the log yet; in both views.
+    out: Vec<u8>,
+    shown: Vec<u8>,
+}
+
+/// How an answer ends for those who have begun to read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BegunEnd {
+    /// With its end.
+    Clean,
+    /// With the dialect's error event, and without an end.
+    Error,
+    /// Without an end.
+    Cut,
 }
 
 // === impl Source ===
@@ -108,200 +109,215 @@ impl Source {
     }
 }
 
-// === impl Relay ===
+// === impl Pilot ===
 
-impl Relay {
-    /// Passes on what comes; `head` has come already.
-    pub(super) fn passing(
-        sidecar: Arc<Sidecar>,
-        order: Order,
-        source: Source,
-        head: Vec<u8>,
-    ) -> Self {
-        Self { sidecar, order, source, out: head, stream: None }
-    }
-
-    /// Passes on and records what comes; `first` has come already.
-    pub(super) fn recording(
-        sidecar: Arc<Sidecar>,
-        order: Order,
-        source: Source,
-        first: &[u8],
-    ) -> Self {
-        let stream = Recording::new(&order);
-        let mut relay = Self { sidecar, order, source, out: Vec::new(), stream: Some(stream) };
-        relay.take(first);
-        relay
-    }
-
-    /// Starts the task. It ends with the stream, or when the client has left.
-    pub(super) fn start(mut self, head: Head) -> Reply {
-        self.order.account.exchange.answering(head.status);
-        let (pieces, client) = mpsc::channel(PIECES_MAX);
-        tokio::spawn(self.run(pieces));
-        Reply::Stream(head, client)
-    }
-
-    async fn run(mut self, client: mpsc::Sender<Piece>) {
-        loop {
-            if !self.flush(&client).await {
-                return;
+impl Pilot {
+    /// Writes a stream into the log, once there is something to write: until then a failure is a clean error.
+    pub(super) async fn stream(
+        &mut self,
+        opened: Opened,
+        mut source: Source,
+    ) -> Result<(), Failed> {
+        let mut recording = Recording::new(self);
+        match self.over(source.next()).await? {
+            Step::Bytes(first) => {
+                self.first_byte();
+                recording.push(&first);
             }
-            match self.reached() {
-                Some(Reached::Overrun) => return self.finish(&client, Transport::Broken).await,
-                Some(Reached::Done) => self.source.ends_soon(),
-                Some(Reached::Events | Reached::LongEvent) | None => {}
+            Step::End | Step::Broken => return Err(self.failed(cut_short(&self.seat))),
+        }
+        let opened = Arc::new(Opened { recorded: Some(Recorded::Sse), ..opened });
+        self.flight.log.open(Arc::clone(&opened));
+        let mut bytes = 0;
+        let transport = loop {
+            bytes += recording.out.len();
+            self.append(recording.take());
+            if bytes > ENTRY_BYTES_MAX {
+                self.outgrow();
             }
-            let step = tokio::select! {
-                biased;
-                // Dropping the source cancels the call; the account says that the client has left.
-                () = client.closed() => return,
-                step = held(self.order.lease.as_mut(), self.source.next()) => step,
-            };
-            match step {
-                Step::Bytes(bytes) => self.take(&bytes),
-                Step::End => return self.finish(&client, Transport::Clean).await,
-                Step::Broken => return self.finish(&client, Transport::Broken).await,
+            match recording.tail.reached() {
+                Reached::Overrun => break Transport::Broken,
+                Reached::Done => source.ends_soon(),
+                Reached::Events | Reached::LongEvent => {}
             }
-        }
-    }
-
-    fn reached(&self) -> Option<Reached> {
-        self.stream.as_ref().map(|stream| stream.tail.reached())
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        match &mut self.stream {
-            Some(stream) => stream.push(bytes, &mut self.out),
-            None => self.out.extend_from_slice(bytes),
-        }
-    }
-
-    /// Sends what the client may have. `false`: it has left, or does not read.
-    async fn flush(&mut self, client: &mpsc::Sender<Piece>) -> bool {
-        if self.out.is_empty() {
-            return !client.is_closed();
-        }
-        let mut out = Bytes::from(std::mem::take(&mut self.out));
-        while !out.is_empty() {
-            let piece = Piece::Bytes(out.split_to(out.len().min(PIECE_BYTES_MAX)));
-            let sent = timeout(self.source.timeouts.download_idle, client.send(piece));
-            // A client that reads slowly may take longer than a lease lasts.
-            match held(self.order.lease.as_mut(), sent).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return false,
-            }
-        }
-        true
-    }
-
-    async fn finish(mut self, client: &mpsc::Sender<Piece>, transport: Transport) {
-        let end = match &mut self.stream {
-            None => passed(transport),
-            Some(stream) => {
-                let candidate = stream.candidate(transport);
-                let concluded = self.sidecar.conclude(&mut self.order, candidate).await;
-                let is_done = stream.is_done();
-                if is_done {
-                    stream.finish(&mut self.out);
-                }
-                end(concluded, transport, is_done)
+            self.room().await?;
+            match self.over(source.next()).await? {
+                Step::Bytes(bytes) => recording.push(&bytes),
+                Step::End => break Transport::Clean,
+                Step::Broken => break Transport::Broken,
             }
         };
-        let problem = cut_short(&self.order.grant.target);
-        if end == Ending::Error {
-            if self.reached() == Some(Reached::LongEvent) {
-                // Ends the event whose start has passed: the error is none of its lines.
-                self.out.extend_from_slice(b"\n\n");
+        self.conclude_stream(opened, recording, transport).await
+    }
+
+    async fn conclude_stream(
+        &mut self,
+        opened: Arc<Opened>,
+        mut recording: Recording,
+        transport: Transport,
+    ) -> Result<(), Failed> {
+        let (is_done, reached) = (recording.is_done(), recording.tail.reached());
+        let body = self.flight.log.whole().map(|mut body| {
+            body.extend_from_slice(recording.tail.held());
+            Bytes::from(body)
+        });
+        // Too large to be judged whole, and without its end: that much is known.
+        let is_cut = body.is_none() && !is_done;
+        let transport = if is_cut { Transport::Broken } else { transport };
+        let concluded = self.conclude(Recorded::Sse, body.as_ref(), transport).await;
+        if is_done {
+            recording.finish();
+        } else if reached == Reached::LongEvent {
+            // Ends the event whose start has passed: the error is none of its lines.
+            recording.out.extend_from_slice(b"\n\n");
+            recording.shown.extend_from_slice(b"\n\n");
+        }
+        let last = recording.take();
+        let ending = ending(concluded, is_done);
+        if let (Concluded::Served, BegunEnd::Clean) = (concluded, ending) {
+            // Kept for those who wait for it in another shape. Nobody joins any more.
+            let whole = body.filter(|_| self.flight.log.promote().is_some());
+            let end = whole
+                .map_or(End::Clean, |body| End::Whole(Whole::new(opened, Recorded::Sse, body)));
+            // In one step: whoever sees the last event knows that it is the last.
+            self.finish_with(pieces(last), end);
+            return Ok(());
+        }
+        self.append(last);
+        let fault = self.fault();
+        Err(match ending {
+            // Whoever can read it has all that its dialect promises.
+            BegunEnd::Clean => Fault { begun: Some(End::Clean), leader: None, ..fault },
+            BegunEnd::Cut => Fault { begun: Some(End::Cut), leader: None, ..fault },
+            // The leader reads what there is, however fast it breaks off.
+            BegunEnd::Error => Fault { leader: None, ..fault },
+        }
+        .into())
+    }
+
+    /// Writes an answer into the log as it comes; `head` has come already. It is not stored.
+    pub(super) async fn pass(
+        &mut self,
+        opened: Arc<Opened>,
+        mut source: Source,
+        head: Vec<u8>,
+    ) -> Result<(), Failed> {
+        let mut is_empty = head.is_empty();
+        self.flight.log.open(Arc::clone(&opened));
+        self.append(plain(head));
+        self.outgrow();
+        loop {
+            self.room().await?;
+            match self.over(source.next()).await? {
+                Step::Bytes(bytes) => {
+                    if is_empty {
+                        self.first_byte();
+                    }
+                    is_empty = false;
+                    self.append(plain(bytes));
+                }
+                Step::End if is_empty => {
+                    let opened = opened.as_ref().clone();
+                    let empty = Failure::Answer(opened, Bytes::new(), cut_short(&self.seat));
+                    self.finish(End::Failed(Arc::new(empty)));
+                    return Ok(());
+                }
+                Step::End => {
+                    self.finish(End::Clean);
+                    return Ok(());
+                }
+                Step::Broken if is_empty => return Err(self.fault().into()),
+                Step::Broken => {
+                    let begun = Some(End::Cut);
+                    return Err(Fault { begun, leader: None, ..self.fault() }.into());
+                }
             }
-            self.out.extend_from_slice(&self.order.grant.dialect.error_event(&problem));
         }
-        if !self.flush(client).await {
-            return;
-        }
-        match end {
-            Ending::Clean => {
-                // Before the client can see the end: what it asks next finds this request accounted for.
-                self.order.account.exchange.whole();
-                let patience = self.source.timeouts.download_idle;
-                drop(self);
-                let _ = timeout(patience, client.send(Piece::End)).await;
-            }
-            Ending::Error | Ending::Cut => self.order.account.exchange.failed(&problem),
-        }
+    }
+
+    /// Whatever comes will not be stored, and is not kept for those who are far behind.
+    fn outgrow(&mut self) {
+        let _: Held = self.end(Ending::Uncacheable);
+        self.flight.log.outgrow(self.now().0);
+    }
+
+    /// Waits for the fastest reader, where not everything is kept.
+    async fn room(&mut self) -> Result<(), Failed> {
+        let flight = Arc::clone(&self.flight);
+        self.over(poll_fn(|context| flight.log.poll_room(context))).await
+    }
+
+    fn append(&self, piece: Piece) {
+        pieces(piece).for_each(|piece| self.flight.log.append(piece, self.now().0));
     }
 }
 
-/// How an answer ends for its client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    /// With its end.
-    Clean,
-    /// With the dialect's error event, and without an end.
-    Error,
-    /// Without an end.
-    Cut,
+/// A piece in pieces that are not too large.
+fn pieces(piece: Piece) -> impl Iterator<Item = Piece> {
+    let Piece { mut all, mut shown } = piece;
+    std::iter::from_fn(move || {
+        (!all.is_empty() || !shown.is_empty()).then(|| Piece {
+            all: all.split_to(all.len().min(PIECE_BYTES_MAX)),
+            shown: shown.split_to(shown.len().min(PIECE_BYTES_MAX)),
+        })
+    })
 }
 
-fn passed(transport: Transport) -> Ending {
-    match transport {
-        Transport::Clean => Ending::Clean,
-        Transport::Broken => Ending::Cut,
-    }
+/// A piece that everybody sees.
+fn plain(bytes: impl Into<Bytes>) -> Piece {
+    let all = bytes.into();
+    Piece { shown: all.clone(), all }
 }
 
 /// A client that has all that its dialect promises is not told of an error.
-fn end(concluded: Concluded, transport: Transport, is_done: bool) -> Ending {
-    match (concluded, transport, is_done) {
-        (Concluded::Served, Transport::Clean | Transport::Broken, true) => Ending::Clean,
-        (Concluded::CutShort, Transport::Clean | Transport::Broken, true) => Ending::Cut,
-        (Concluded::Served | Concluded::CutShort, Transport::Clean | Transport::Broken, false) => {
-            Ending::Error
-        }
+const fn ending(concluded: Concluded, is_done: bool) -> BegunEnd {
+    match (concluded, is_done) {
+        (Concluded::Served | Concluded::Faulty, true) => BegunEnd::Clean,
+        (Concluded::CutShort, true) => BegunEnd::Cut,
+        (Concluded::Served | Concluded::Faulty | Concluded::CutShort, false) => BegunEnd::Error,
     }
 }
 
 // === impl Recording ===
 
 impl Recording {
-    fn new(order: &Order) -> Self {
-        let hides = order.grant.reply == ReplyShape::Sse { include_usage: false };
-        Self {
-            bytes: Some(Vec::new()),
-            tail: Tail::new(order.grant.dialect),
-            hider: hides.then(UsageHider::default),
-            scratch: Vec::new(),
-        }
+    fn new(pilot: &Pilot) -> Self {
+        let dialect = pilot.seat.grant.dialect;
+        let hider = dialect.hider(ReplyShape::Sse { include_usage: false });
+        Self { tail: Tail::new(dialect), hider, out: Vec::new(), shown: Vec::new() }
     }
 
-    fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        if let Some(recorded) = &mut self.bytes {
-            if recorded.len() + bytes.len() > ENTRY_BYTES_MAX {
-                self.bytes = None;
-            } else {
-                recorded.extend_from_slice(bytes);
-            }
-        }
-        match &mut self.hider {
-            None => self.tail.push(bytes, out),
-            Some(hider) => {
-                self.tail.push(bytes, &mut self.scratch);
-                hider.push(&self.scratch, out);
-                self.scratch.clear();
-            }
-        }
+    fn push(&mut self, bytes: &[u8]) {
+        let from = self.out.len();
+        self.tail.push(bytes, &mut self.out);
+        self.show(from);
     }
 
     /// The last of it, which was held back.
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        match &mut self.hider {
-            None => self.tail.finish(out),
-            Some(hider) => {
-                self.tail.finish(&mut self.scratch);
-                hider.push(&self.scratch, out);
-                hider.finish(out);
-            }
+    fn finish(&mut self) {
+        let from = self.out.len();
+        self.tail.finish(&mut self.out);
+        self.show(from);
+        if let Some(hider) = &mut self.hider {
+            hider.finish(&mut self.shown);
         }
+    }
+
+    fn show(&mut self, from: usize) {
+        if let Some(hider) = &mut self.hider {
+            hider.push(self.out.get(from..).unwrap_or_default(), &mut self.shown);
+        }
+    }
+
+    /// What may go into the log. Copied, so that a piece is no longer than it is: it is kept for as long as
+    /// the flight.
+    fn take(&mut self) -> Piece {
+        let all = Bytes::copy_from_slice(&self.out);
+        let is_same = self.hider.is_none() || self.out == self.shown;
+        let shown = if is_same { all.clone() } else { Bytes::copy_from_slice(&self.shown) };
+        self.out.clear();
+        self.shown.clear();
+        Piece { all, shown }
     }
 
     fn is_done(&self) -> bool {
@@ -309,13 +325,6 @@ impl Recording {
             Reached::Events | Reached::LongEvent => false,
             Reached::Done | Reached::Overrun => true,
         }
-    }
-
-    fn candidate(&self, transport: Transport) -> Candidate<'_> {
-        // Too large to be judged whole, and without its end: that much is known.
-        let is_cut = self.bytes.is_none() && !self.is_done();
-        let transport = if is_cut { Transport::Broken } else { transport };
-        Candidate { recorded: Recorded::Sse, body: self.bytes.as_deref(), transport }
     }
 }
 
@@ -325,18 +334,16 @@ mod tests {
 
     #[test]
     fn every_ending() {
-        use Concluded::{CutShort, Served};
-        use Transport::{Broken, Clean};
-        for (concluded, transport, is_done, expected) in [
-            (Served, Clean, true, Ending::Clean),
-            (CutShort, Broken, true, Ending::Cut),
-            (CutShort, Clean, true, Ending::Cut),
-            (CutShort, Clean, false, Ending::Error),
-            (CutShort, Broken, false, Ending::Error),
-            (Served, Clean, false, Ending::Error),
+        use Concluded::{CutShort, Faulty, Served};
+        for (concluded, is_done, expected) in [
+            (Served, true, BegunEnd::Clean),
+            (Faulty, true, BegunEnd::Clean),
+            (CutShort, true, BegunEnd::Cut),
+            (CutShort, false, BegunEnd::Error),
+            (Faulty, false, BegunEnd::Error),
+            (Served, false, BegunEnd::Error),
         ] {
-            let ending = end(concluded, transport, is_done);
-            assert_eq!(ending, expected, "{concluded:?} {transport:?} done: {is_done}");
+            assert_eq!(ending(concluded, is_done), expected, "{concluded:?} done: {is_done}");
         }
     }
 }

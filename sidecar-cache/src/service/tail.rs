@@ -96,6 +96,11 @@ impl Tail {
         }
     }
 
+    /// What is held back.
+    pub(super) fn held(&self) -> &[u8] {
+        &self.held
+    }
+
     /// What was held back.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
         out.append(&mut self.held);

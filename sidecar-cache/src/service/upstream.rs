@@ -82,6 +82,8 @@ pub struct Timeouts {
     pub upload_idle: Duration,
     /// For a client to take the next piece of its answer, before it counts as gone.
     pub download_idle: Duration,
+    /// For a flight that nobody reads any more to bring its answer home.
+    pub detached: Duration,
 }
 
 impl Default for Timeouts {
@@ -93,6 +95,7 @@ impl Default for Timeouts {
             ending: Duration::from_secs(1),
             upload_idle: Duration::from_secs(30),
             download_idle: Duration::from_secs(30),
+            detached: Duration::from_secs(60),
         }
     }
 }

@@ -7,7 +7,8 @@ use crate::support::*;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
 use kt_contract::wire::admit::Admitted;
-use sidecar_cache::service::lane::{Piece, Reply};
+use sidecar_cache::service::lane::Reply;
+use sidecar_cache::service::reader::Piece;
 use sidecar_cache::service::upstream::CallFailed;
 
 #[tokio::test(start_paused = true)]
@@ -221,6 +222,7 @@ async fn a_length_that_the_client_set_is_an_end() {
 #[tokio::test(start_paused = true)]
 async fn no_cut_of_a_stream_is_stored_or_ends_cleanly() {
     let whole = sse();
+    let first_event = whole.find("\n\n").unwrap() + 2;
     for at in 0..whole.len() {
         for ends in [None, Some(Act::Break)] {
             let group = group().await;
@@ -231,7 +233,7 @@ async fn no_cut_of_a_stream_is_stored_or_ends_cleanly() {
             let what = format!("cut at {at}, transport broken: {}", ends.is_some());
             match group.fetch(&key, CHAT_STREAM).await {
                 Err(refusal) => {
-                    assert_eq!(at, 0, "{what}");
+                    assert!(at < first_event, "{what}");
                     let target = "openai-1".to_owned();
                     assert_eq!(refusal.problem, Problem::UpstreamCutShort { target });
                 }
@@ -289,26 +291,6 @@ async fn a_slow_provider_is_not_a_dead_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_identical_request_in_flight_makes_its_own_call_and_stores_nothing() {
-    let group = group().await;
-    let key = group.key().await;
-    let slow = Act::Wait(Duration::from_secs(5));
-    group.provider.next(answers_sse(vec![bytes(CHUNKS), slow, bytes(USAGE_CHUNK), bytes(DONE)]));
-    let (ticket, _) = group.ticket(group.ask(&key, CHAT_STREAM)).await;
-    let first = group.lane(&ticket, CHAT_STREAM).await.unwrap();
-
-    let second = group.fetch(&key, CHAT_STREAM).await.unwrap();
-    assert_eq!(second.head.cache, (Outcome::Miss, Reason::InFlight));
-    assert!(second.has_end);
-    assert!(!group.is_cached(&key, CHAT_STREAM).await, "only the leader stores");
-    assert_eq!(group.metric("kt_not_stored_total{reason=\"in-flight\"}"), "1");
-
-    assert!(read(first).await.has_end);
-    assert!(group.is_cached(&key, CHAT_STREAM).await);
-    assert_eq!(group.provider.count(), 2);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_flight_that_ended_meanwhile_is_not_flown_again() {
     let group = group().await;
     let key = group.key().await;
@@ -342,10 +324,10 @@ async fn a_client_that_leaves_cancels_its_call_and_frees_the_flight() {
         let slow = Act::Wait(Duration::from_secs(20));
         answers_sse(vec![bytes(CHUNKS), slow, bytes(USAGE_CHUNK), bytes(DONE)])
     };
-    for (what, scripted, reason) in [
-        ("recorded", stream(), "client-left"),
-        ("passed on", Scripted { status: 500, ..stream() }, "status"),
-    ] {
+    let html = || Scripted { content_type: "text/html", ..stream() };
+    for (what, scripted, reason) in
+        [("recorded", stream(), "client-left"), ("passed on", html(), "incomplete")]
+    {
         let group = group().await;
         let key = group.key().await;
         group.provider.next(scripted);
@@ -374,6 +356,7 @@ async fn a_client_that_leaves_before_the_head_cancels_its_call() {
     let (ticket, _) = group.ticket(group.ask(&key, CHAT)).await;
     let patience = Duration::from_secs(1);
     assert!(tokio::time::timeout(patience, group.lane(&ticket, CHAT)).await.is_err());
+    settle().await;
     assert_eq!(group.provider.cancelled(), 1);
     assert_eq!(group.metric("kt_flights"), "0");
     assert!(group.fetch(&key, CHAT).await.unwrap().has_end, "the next one leads");
@@ -381,7 +364,7 @@ async fn a_client_that_leaves_before_the_head_cancels_its_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_reads_slowly_keeps_the_provider_waiting_and_the_lease() {
+async fn a_client_that_reads_slowly_holds_up_nobody_and_gets_all() {
     let group = group().await;
     let key = group.key().await;
     let comment = format!(": {}\n\n", "x".repeat(1_000));
@@ -393,11 +376,10 @@ async fn a_client_that_reads_slowly_keeps_the_provider_waiting_and_the_lease() {
         panic!("not a stream");
     };
     tokio::time::sleep(Duration::from_secs(25)).await;
-    assert_eq!(pieces.len(), 8, "no more than that waits in memory");
+    assert!(group.is_cached(&key, CHAT_STREAM).await);
     let mut body = Vec::new();
     assert!(read_on(&mut pieces, &mut body).await);
     assert_eq!(body.len(), 100 * comment.len() + sse_without_usage().len());
-    assert!(group.is_cached(&key, CHAT_STREAM).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,8 @@ mod entry_stores;
 #[cfg(test)]
 mod feed;
 #[cfg(test)]
+mod flights;
+#[cfg(test)]
 mod freshness;
 #[cfg(test)]
 mod generation_stores;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::support::*;
 use kt_contract::outcome::{Outcome, Reason};
-use sidecar_cache::service::lane::{Piece, Reply};
+use sidecar_cache::service::lane::Reply;
+use sidecar_cache::service::reader::Piece;
 
 fn wait(seconds: u64) -> Act {
     Act::Wait(Duration::from_secs(seconds))
@@ -42,7 +43,7 @@ async fn a_steady_answer_keeps_its_lease_for_as_long_as_it_takes() {
         };
         let (first, second) = tokio::join!(group.fetch(&key, body), second);
         assert!(first.unwrap().has_end, "{what}");
-        let nobody_else_leads = (Outcome::Miss, Reason::InFlight);
+        let nobody_else_leads = (Outcome::Coalesced, Reason::InFlight);
         assert_eq!(second.unwrap().head.cache, nobody_else_leads, "{what}");
         assert!(group.is_cached(&key, body).await, "{what}");
     }
@@ -75,11 +76,14 @@ async fn what_follows_the_last_event_holds_nobody_up_and_is_not_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_counts_as_gone() {
-    for (what, status, reason) in [("recorded", 200, "client-left"), ("passed on", 500, "status")] {
+    for (what, content_type, reason) in
+        [("recorded", "text/event-stream", "client-left"), ("passed on", "text/html", "incomplete")]
+    {
         let group = group().await;
         let key = group.key().await;
-        let acts = (0..100).map(|_| more(1_000)).collect();
-        group.provider.next(Scripted { status, ..answers_sse(acts) });
+        // More than is kept, so that the provider waits.
+        let acts = (0..2_000).map(|_| more(1_000)).collect();
+        group.provider.next(Scripted { content_type, ..answers_sse(acts) });
         let (ticket, _) = group.ticket(group.ask(&key, CHAT_STREAM)).await;
         let unread = group.lane(&ticket, CHAT_STREAM).await.unwrap();
         let began = tokio::time::Instant::now();
@@ -117,7 +121,7 @@ async fn a_large_answer_makes_progress_in_small_pieces() {
 async fn an_error_event_is_an_event_of_its_own_whatever_it_follows() {
     for (what, start, is_passed) in [
         ("a short start, which is held back", "data: {\"x\":1".to_owned(), false),
-        ("a long start, which has passed", format!("data: {}", "x".repeat(200 << 10)), true),
+        ("a long start, which has passed", format!("data: {}", "x".repeat(2 << 20)), true),
     ] {
         for body in [CHAT_STREAM, CHAT_STREAM_USAGE] {
             let group = group().await;

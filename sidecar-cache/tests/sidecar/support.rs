@@ -21,7 +21,8 @@ use kt_contract::wire::feed::{FeedRequest, GatewayIdentity, Role};
 use kt_providers::Dialect;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::service::generations::Generations;
-use sidecar_cache::service::lane::{Head, Piece, Refusal, Reply};
+use sidecar_cache::service::lane::{Head, Refusal, Reply};
+use sidecar_cache::service::reader::{Piece, Reader};
 use sidecar_cache::service::settings::Settings;
 use sidecar_cache::service::upstream::{
     Answered, Broken, Call, CallFailed, Coming, Pieces, Timeouts, Upstream,
@@ -34,7 +35,6 @@ use sidecar_cache::store::{
 };
 use sidecar_cache::ticket::{Holder, Peer};
 use tokio::sync::Notify;
-use tokio::sync::mpsc::Receiver;
 
 pub(crate) const CHAT: &str =
     r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}"#;
@@ -271,6 +271,11 @@ pub(crate) fn holder() -> Holder {
     Holder { request_id: REQUEST_ID.to_owned(), peer: PEER }
 }
 
+/// Lets every task do what it can do at this moment.
+pub(crate) async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
 /// Reads an answer to its end.
 pub(crate) async fn read(reply: Reply) -> Seen {
     match reply {
@@ -284,7 +289,7 @@ pub(crate) async fn read(reply: Reply) -> Seen {
 }
 
 /// Reads on to the end, and says whether there is one.
-pub(crate) async fn read_on(pieces: &mut Receiver<Piece>, body: &mut Vec<u8>) -> bool {
+pub(crate) async fn read_on(pieces: &mut Reader, body: &mut Vec<u8>) -> bool {
     while let Some(piece) = pieces.recv().await {
         match piece {
             Piece::Bytes(bytes) => body.extend_from_slice(&bytes),
@@ -500,6 +505,11 @@ impl Shelved {
         let done = work.await;
         self.released.notify_one();
         done
+    }
+
+    /// Whether anything was ever filled.
+    pub(crate) fn is_filled(&self) -> bool {
+        !self.filled.lock().unwrap().is_empty()
     }
 
     /// The last entry that was filled.

@@ -157,11 +157,6 @@ providers:
 fn what_a_file_does_not_do_its_owner_is_told() {
     for (more, expected) in [
         (
-            "workflow_cache: {enabled: true, single_flight_enabled: true}",
-            "workflow_cache.single_flight_enabled: coalescing is not built yet: a request identical \
-             to one in flight makes its own call",
-        ),
-        (
             "workflow_cache: {org_shared_enabled: true}",
             "workflow_cache.org_shared_enabled: nothing is shared: default_tier is \
              private_edge_cache",

@@ -33,8 +33,6 @@ fn without_its_rule_it_runs_and_says_what_is_missing() {
         [
             "f.yaml:5: providers.targets[0].secret_key_ref: missing: requests go to \
              https://api.openai.com without a credential",
-            "f.yaml:13: workflow_cache.single_flight_enabled: coalescing is not built yet: a \
-             request identical to one in flight makes its own call",
             "f.yaml:16: fabric.enabled: fabric is not built yet: no context is attached, and every \
              answer says X-Fabric-Attached: false",
         ]

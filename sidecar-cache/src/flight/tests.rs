@@ -1,0 +1,478 @@
+use kt_contract::hex::Digest;
+use proptest::prelude::*;
+
+use super::*;
+
+const KEY: CacheKey = CacheKey(Digest([1; 32]));
+const OTHER: CacheKey = CacheKey(Digest([2; 32]));
+const T0: MonoMillis = MonoMillis(100);
+const ONE_WAITS: Failed = Failed { waiting: 1, retry_after: None };
+
+fn flights() -> Flights {
+    Flights::new(Epoch(7))
+}
+
+fn lead(flights: &mut Flights, key: CacheKey, now: MonoMillis) -> (Token, FlightId) {
+    match flights.acquire(key, now) {
+        Acquired::Lead(token, id) => (token, id),
+        other @ (Acquired::Follow(_) | Acquired::HitForMiss | Acquired::Full) => {
+            panic!("nobody leads: {other:?}")
+        }
+    }
+}
+
+/// The states in which a key can be, as seen by the holder of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Leased,
+    RunOut,
+    LedAnew,
+    Filled,
+    Abandoned,
+    Voided,
+    BackingOff,
+    BackoffOver,
+    BackoffDead,
+    TakenOver,
+    HitForMiss,
+    HitForMissOver,
+    OtherEpoch,
+}
+
+struct Rig {
+    flights: Flights,
+    token: Token,
+    id: FlightId,
+    now: MonoMillis,
+}
+
+/// Flights in that state, the holder's token, and the moment at which the next operation comes.
+fn in_state(known: Known) -> Rig {
+    let mut flights = flights();
+    let (token, id) = lead(&mut flights, KEY, T0);
+    let end = T0.after(LEASE_TTL);
+    let due = T0.after(BACKOFF);
+    let backs_off = |flights: &mut Flights| {
+        assert_eq!(flights.fail(&KEY, token, T0, ONE_WAITS), AfterFailure::TakeOver { at: due });
+    };
+    let now = match known {
+        Known::Leased => MonoMillis(end.0 - 1),
+        Known::RunOut => end,
+        Known::LedAnew => {
+            assert_ne!(lead(&mut flights, KEY, end).0, token);
+            end
+        }
+        Known::Filled => {
+            assert_eq!(flights.fill(&KEY, token, T0), Held::Current);
+            T0
+        }
+        Known::Abandoned => {
+            assert_eq!(flights.abandon(&KEY, token), Held::Current);
+            T0
+        }
+        Known::Voided => {
+            assert!(flights.void(&KEY));
+            T0
+        }
+        Known::BackingOff => {
+            backs_off(&mut flights);
+            MonoMillis(due.0 - 1)
+        }
+        Known::BackoffOver => {
+            backs_off(&mut flights);
+            due
+        }
+        Known::BackoffDead => {
+            backs_off(&mut flights);
+            due.after(LEASE_TTL)
+        }
+        Known::TakenOver => {
+            backs_off(&mut flights);
+            assert!(flights.take_over(&KEY, id, due).is_some());
+            due
+        }
+        Known::HitForMiss | Known::HitForMissOver => {
+            assert_eq!(flights.end_uncacheable(KEY, token, T0), Held::Current);
+            let over = T0.after(HIT_FOR_MISS).0;
+            MonoMillis(if known == Known::HitForMiss { over - 1 } else { over })
+        }
+        Known::OtherEpoch => {
+            let mut restarted = Flights::new(Epoch(8));
+            let (same_counter, _) = lead(&mut restarted, KEY, T0);
+            assert_eq!(same_counter.counter, token.counter);
+            flights = restarted;
+            T0
+        }
+    };
+    Rig { flights, token, id, now }
+}
+
+/// What each operation says, in one letter: what a reader of the table below needs to see at once.
+fn answers(known: Known) -> String {
+    let rig = || in_state(known);
+    let held = |held: Held| if held == Held::Current { 'C' } else { '-' };
+    let acquired = {
+        let Rig { mut flights, now, .. } = rig();
+        match flights.acquire(KEY, now) {
+            Acquired::Lead(..) => 'L',
+            Acquired::Follow(_) => 'F',
+            Acquired::HitForMiss => 'H',
+            Acquired::Full => 'X',
+        }
+    };
+    let alone = {
+        let Rig { mut flights, now, .. } = rig();
+        if flights.acquire_alone(KEY, now).is_some() { 'L' } else { '-' }
+    };
+    let with_token = |work: fn(&mut Flights, Token, MonoMillis) -> Held| {
+        let Rig { mut flights, token, now, .. } = rig();
+        held(work(&mut flights, token, now))
+    };
+    let failed = {
+        let Rig { mut flights, token, now, .. } = rig();
+        match flights.fail(&KEY, token, now, ONE_WAITS) {
+            AfterFailure::TakeOver { .. } => 'T',
+            AfterFailure::Over => '-',
+        }
+    };
+    let taken_over = {
+        let Rig { mut flights, id, now, .. } = rig();
+        if flights.take_over(&KEY, id, now).is_some() { 'L' } else { '-' }
+    };
+    let given_up = {
+        let Rig { mut flights, id, .. } = rig();
+        if flights.give_up(&KEY, id) { 'C' } else { '-' }
+    };
+    let overflowed = {
+        let Rig { mut flights, id, .. } = rig();
+        if flights.overflow(&KEY, id, Some(1)) == Overflow::Go { 'G' } else { '-' }
+    };
+    let voided = {
+        let Rig { mut flights, .. } = rig();
+        if flights.void(&KEY) { 'C' } else { '-' }
+    };
+    [
+        acquired,
+        alone,
+        with_token(|flights, token, now| flights.renew(&KEY, token, now)),
+        with_token(|flights, token, now| flights.fill(&KEY, token, now)),
+        with_token(|flights, token, _| flights.abandon(&KEY, token)),
+        with_token(|flights, token, now| flights.end_uncacheable(KEY, token, now)),
+        failed,
+        taken_over,
+        given_up,
+        overflowed,
+        voided,
+    ]
+    .iter()
+    .collect()
+}
+
+#[test]
+fn every_operation_in_every_state() {
+    for (known, expected) in [
+        // acquire, alone | renew, fill, abandon, uncacheable, fail | take over, give up, overflow | void
+        (Known::Leased, "F-CCCCT--GC"),
+        (Known::RunOut, "LL--CCT--GC"),
+        (Known::LedAnew, "F---------C"),
+        (Known::Filled, "LL---------"),
+        (Known::Abandoned, "LL---------"),
+        (Known::Voided, "LL---------"),
+        (Known::BackingOff, "F-------CGC"),
+        (Known::BackoffOver, "F------LCGC"),
+        (Known::BackoffDead, "LL------CGC"),
+        (Known::TakenOver, "F--------GC"),
+        (Known::HitForMiss, "H----------"),
+        (Known::HitForMissOver, "LL---------"),
+        (Known::OtherEpoch, "F--------GC"),
+    ] {
+        assert_eq!(answers(known), expected, "{known:?}");
+    }
+}
+
+#[test]
+fn keys_do_not_know_each_other() {
+    let mut flights = flights();
+    let (token, _) = lead(&mut flights, KEY, T0);
+    let (other, _) = lead(&mut flights, OTHER, T0);
+    assert_ne!(token, other);
+    assert_eq!(flights.fill(&OTHER, token, T0), Held::Superseded);
+    assert_eq!(flights.count(), 2);
+}
+
+#[test]
+fn a_flight_is_taken_over_twice_with_growing_patience() {
+    let mut flights = flights();
+    let (mut token, id) = lead(&mut flights, KEY, T0);
+    let mut now = T0;
+    for backoff in [BACKOFF, Millis(2 * BACKOFF.0)] {
+        let at = now.after(backoff);
+        assert_eq!(flights.fail(&KEY, token, now, ONE_WAITS), AfterFailure::TakeOver { at });
+        assert_eq!(flights.acquire(KEY, now), Acquired::Follow(id), "who comes now waits too");
+        assert_eq!(flights.take_over(&KEY, id, MonoMillis(at.0 - 1)), None, "too early");
+        let next = flights.take_over(&KEY, id, at).unwrap();
+        assert_ne!(next, token);
+        (token, now) = (next, at);
+    }
+    assert_eq!(flights.fail(&KEY, token, now, ONE_WAITS), AfterFailure::Over);
+    let (_, next) = lead(&mut flights, KEY, now);
+    assert_ne!(next, id, "the next who asks begins anew");
+}
+
+#[test]
+fn nobody_takes_over_where_nobody_waits_or_the_provider_asks_for_patience() {
+    let wait = |millis| Some(Millis(millis));
+    for (waiting, retry_after, expected) in [
+        (0, None, None),
+        (1, None, Some(200)),
+        (1, wait(0), Some(200)),
+        (1, wait(2_000), Some(2_000)),
+        (1, wait(2_001), None),
+        (1, wait(u64::MAX), None),
+    ] {
+        let mut flights = flights();
+        let (token, _) = lead(&mut flights, KEY, T0);
+        let after = flights.fail(&KEY, token, T0, Failed { waiting, retry_after });
+        let expected = expected.map_or(AfterFailure::Over, |after| AfterFailure::TakeOver {
+            at: T0.after(Millis(after)),
+        });
+        assert_eq!(after, expected, "{waiting} wait, {retry_after:?}");
+    }
+}
+
+#[test]
+fn a_limited_number_of_a_flight_overflow() {
+    for (limit, expected) in [(Some(0), 0), (Some(1), 1), (Some(3), 3), (None, 10)] {
+        let mut flights = flights();
+        let (token, id) = lead(&mut flights, KEY, T0);
+        let mut gone = 0;
+        for turn in 0..10 {
+            if turn == 5 {
+                // The limit is a flight's, not an attempt's.
+                assert_ne!(flights.fail(&KEY, token, T0, ONE_WAITS), AfterFailure::Over);
+                assert!(flights.take_over(&KEY, id, T0.after(BACKOFF)).is_some());
+            }
+            gone += u32::from(flights.overflow(&KEY, id, limit) == Overflow::Go);
+        }
+        assert_eq!(gone, expected, "{limit:?}");
+    }
+}
+
+#[test]
+fn followers_are_bounded_by_flight_and_in_all() {
+    let mut flights = flights();
+    let (_, id) = lead(&mut flights, KEY, T0);
+    for _ in 0..FOLLOWERS_MAX {
+        assert_eq!(flights.acquire(KEY, T0), Acquired::Follow(id));
+    }
+    assert_eq!(flights.acquire(KEY, T0), Acquired::Full);
+    flights.leave(&KEY, id);
+    assert_eq!(flights.acquire(KEY, T0), Acquired::Follow(id));
+
+    let key = |number: usize| {
+        let mut bytes = [9; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        CacheKey(Digest(bytes))
+    };
+    let mut number = 0;
+    while flights.followers() < FOLLOWERS_IN_ALL_MAX {
+        number += 1;
+        lead(&mut flights, key(number), T0);
+        for _ in 0..FOLLOWERS_MAX.min(100) {
+            assert!(matches!(flights.acquire(key(number), T0), Acquired::Follow(_)));
+        }
+    }
+    lead(&mut flights, OTHER, T0);
+    assert_eq!(flights.acquire(OTHER, T0), Acquired::Full);
+    // A place that was taken in a flight that is over counts until it is given back.
+    flights.void(&KEY);
+    assert_eq!(flights.acquire(OTHER, T0), Acquired::Full);
+    flights.leave(&KEY, id);
+    assert!(matches!(flights.acquire(OTHER, T0), Acquired::Follow(_)));
+}
+
+#[test]
+fn keys_that_cannot_be_stored_are_remembered_within_a_bound() {
+    let mut flights = flights();
+    let key = |number: u64| {
+        let mut bytes = [9; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        CacheKey(Digest(bytes))
+    };
+    let most = HIT_FOR_MISS_KEYS_MAX as u64;
+    for number in 0..=most {
+        let (token, _) = lead(&mut flights, key(number), T0);
+        assert_eq!(flights.end_uncacheable(key(number), token, T0), Held::Current);
+    }
+    assert_eq!(flights.states.len(), HIT_FOR_MISS_KEYS_MAX);
+    assert!(matches!(flights.acquire(key(0), T0), Acquired::Lead(..)), "the oldest is forgotten");
+    assert_eq!(flights.acquire(key(most), T0), Acquired::HitForMiss);
+    let later = T0.after(HIT_FOR_MISS);
+    let (token, _) = lead(&mut flights, OTHER, later);
+    assert_eq!(flights.end_uncacheable(OTHER, token, later), Held::Current);
+    assert_eq!(flights.states.len(), 2, "what is over, and what was led in the meantime");
+}
+
+/// An operation of the property test: at which key, by whom, after how long.
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Acquire,
+    AcquireAlone,
+    Renew,
+    Fill,
+    Abandon,
+    Uncacheable,
+    Fail { waiting: usize },
+    TakeOver,
+    Overflow,
+    Void,
+}
+
+/// What the test itself remembers of a key.
+#[derive(Default)]
+struct Model {
+    /// The last token that was given, when its lease runs out, and whether its holder has ended it.
+    last: Option<(Token, u64, bool)>,
+    voided: bool,
+    /// The flight, and its calls: of leaders, and of those who waited too long.
+    flight: Option<(FlightId, u32, u32)>,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => Just(Op::Acquire),
+        1 => Just(Op::AcquireAlone),
+        3 => Just(Op::Renew),
+        1 => Just(Op::Fill),
+        1 => Just(Op::Abandon),
+        1 => Just(Op::Uncacheable),
+        4 => (0_usize..3).prop_map(|waiting| Op::Fail { waiting }),
+        4 => Just(Op::TakeOver),
+        2 => Just(Op::Overflow),
+        1 => Just(Op::Void),
+    ]
+}
+
+// === impl Model ===
+
+impl Model {
+    /// G1, G2: a new token only after the last one ran out, was ended, or was voided.
+    fn given(&mut self, token: Token, id: Option<FlightId>, now: u64) {
+        if let Some((last, until, is_ended)) = self.last {
+            assert!(token.counter > last.counter);
+            assert!(is_ended || self.voided || now >= until, "{last:?} is current at {now}");
+        }
+        self.last = Some((token, now + LEASE_TTL.0, false));
+        self.voided = false;
+        self.flight = match (id, self.flight) {
+            (Some(id), Some((known, calls, overflows))) if id == known => {
+                Some((id, calls + 1, overflows))
+            }
+            (Some(id), Some(_) | None) => Some((id, 1, 0)),
+            (None, _) => None,
+        };
+        // G3, but for those who overflow.
+        assert!(self.flight.is_none_or(|(_, calls, _)| calls <= 1 + TAKEOVERS_MAX));
+    }
+
+    fn is_current(&self, token: Token, now: u64) -> bool {
+        let is_last = self
+            .last
+            .is_some_and(|(last, until, is_ended)| last == token && !is_ended && now < until);
+        is_last && !self.voided
+    }
+
+    fn ended(&mut self) {
+        if let Some((_, _, is_ended)) = &mut self.last {
+            *is_ended = true;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    /// Whatever happens in whatever order: at most one current token, a stale one changes nothing, and a
+    /// flight has a bound on its calls.
+    #[test]
+    fn the_guarantees_hold(
+        script in prop::collection::vec((op(), 0_usize..2, 0_usize..6, 0_u64..2_000), 1..200),
+    ) {
+        let mut flights = flights();
+        let mut models = [Model::default(), Model::default()];
+        let mut tokens: [Vec<(Token, FlightId)>; 2] = Default::default();
+        let mut now = T0;
+        for (op, at, back, pause) in script {
+            now = now.after(Millis(pause));
+            let (key, model) = ([KEY, OTHER][at], &mut models[at]);
+            // Someone who holds a token, the newest or an older one.
+            let held = tokens[at].iter().rev().nth(back).copied();
+            match (op, held) {
+                (Op::Acquire, _) => if let Acquired::Lead(token, id) = flights.acquire(key, now) {
+                    model.given(token, Some(id), now.0);
+                    tokens[at].push((token, id));
+                },
+                (Op::AcquireAlone, _) => if let Some(token) = flights.acquire_alone(key, now) {
+                    model.given(token, None, now.0);
+                },
+                (Op::Void, _) => {
+                    flights.void(&key);
+                    model.voided = true;
+                }
+                (Op::Renew, Some((token, _))) => {
+                    let is_current = model.is_current(token, now.0);
+                    prop_assert_eq!(flights.renew(&key, token, now) == Held::Current, is_current);
+                    if is_current {
+                        model.last = Some((token, now.after(LEASE_TTL).0, false));
+                    }
+                }
+                (Op::Fill, Some((token, _))) => {
+                    let is_current = model.is_current(token, now.0);
+                    prop_assert_eq!(flights.fill(&key, token, now) == Held::Current, is_current);
+                    if is_current {
+                        model.ended();
+                    }
+                }
+                (Op::Abandon, Some((token, _))) => {
+                    if flights.abandon(&key, token) == Held::Current {
+                        prop_assert!(model.last.is_some_and(|(last, _, ended)| last == token && !ended));
+                        model.ended();
+                    }
+                }
+                (Op::Uncacheable, Some((token, _))) => {
+                    if flights.end_uncacheable(key, token, now) == Held::Current {
+                        prop_assert!(model.last.is_some_and(|(last, _, ended)| last == token && !ended));
+                        model.ended();
+                    }
+                }
+                (Op::Fail { waiting }, Some((token, _))) => {
+                    let failed = Failed { waiting, retry_after: None };
+                    let is_last = model.last.is_some_and(|(last, _, ended)| last == token && !ended);
+                    let after = flights.fail(&key, token, now, failed);
+                    prop_assert!(is_last || after == AfterFailure::Over);
+                    if is_last {
+                        model.ended();
+                    }
+                }
+                (Op::TakeOver, Some((_, id))) => if let Some(token) = flights.take_over(&key, id, now) {
+                    model.given(token, Some(id), now.0);
+                    tokens[at].push((token, id));
+                },
+                (Op::Overflow, Some((_, id))) => {
+                    if flights.overflow(&key, id, Some(1)) == Overflow::Go
+                        && let Some((known, _, overflows)) = &mut model.flight
+                        && *known == id
+                    {
+                        *overflows += 1;
+                        prop_assert!(*overflows <= 1);
+                    }
+                }
+                (
+                    Op::Renew | Op::Fill | Op::Abandon | Op::Uncacheable | Op::Fail { .. }
+                    | Op::TakeOver | Op::Overflow,
+                    None,
+                ) => {}
+            }
+        }
+    }
+}

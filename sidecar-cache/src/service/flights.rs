@@ -1,0 +1,300 @@
+//! The flights of this sidecar: the state machine of [`crate::flight`] and the logs of those that others may
+//! join, under one lock, so that whoever joins finds both or neither.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use kt_contract::key::CacheKey;
+use kt_providers::Recorded;
+
+use super::lease::Lease;
+use super::lock;
+use super::log::{Log, ReaderId};
+use super::seat::{End, Opened, Seat};
+use crate::clock::Clock;
+use crate::flight::{self, Acquired, AfterFailure, Ending, Epoch, Held, Means, Overflow, Token};
+use crate::generation::Vector;
+use crate::metrics::Metrics;
+
+/// One answer that is being made, and those who read it.
+pub(super) struct Flight {
+    pub(super) log: Log<Arc<Seat>, Arc<Opened>, End>,
+    /// What is sent upstream, as long as it may be sent again.
+    sent: Mutex<Option<Arc<Sent>>>,
+    /// The shape in which the leader's request asks for the answer.
+    pub(super) asked: Recorded,
+    /// What the entry belongs to, as it was when the attempt began.
+    generations: Mutex<Vector>,
+    progress: Mutex<Progress>,
+}
+
+/// A request as it goes upstream: the leader's.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// The headers that its dialect names.
+    pub(super) headers: Vec<(String, Vec<u8>)>,
+    pub(super) body: Bytes,
+}
+
+/// Whether the provider has begun to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Silent,
+    Answering,
+}
+
+/// All flights of the sidecar.
+pub(super) struct Flights {
+    board: Mutex<Board>,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) means: Mutex<Means>,
+}
+
+struct Board {
+    machine: flight::Flights,
+    /// Those that may be joined.
+    joinable: HashMap<CacheKey, Arc<Flight>>,
+}
+
+/// The answer to [`Flights::join`].
+pub(super) enum Joined {
+    /// Nobody else flies: the caller starts the flight.
+    Lead(Arc<Flight>, ReaderId, Lease),
+    /// Somebody does: the caller reads.
+    Follow(Arc<Flight>, ReaderId),
+    /// The caller makes its own call.
+    HitForMiss,
+    /// As many follow as may.
+    Full,
+    /// Somebody flies alone: the caller makes its own call.
+    Alone,
+}
+
+/// A follower's place in the count, given back when dropped.
+pub(super) struct Following {
+    flights: Arc<Flights>,
+    key: CacheKey,
+    id: flight::FlightId,
+}
+
+// === impl Flight ===
+
+impl Flight {
+    pub(super) fn new(generations: Vector, asked: Recorded, sent: Arc<Sent>) -> Self {
+        Self {
+            log: Log::new(),
+            sent: Mutex::new(Some(sent)),
+            asked,
+            generations: Mutex::new(generations),
+            progress: Mutex::new(Progress::Silent),
+        }
+    }
+
+    /// What is sent upstream; `None` once nothing will be sent any more.
+    pub(super) fn sent(&self) -> Option<Arc<Sent>> {
+        lock(&self.sent).clone()
+    }
+
+    /// Nothing will be sent any more: those who still read need not hold it.
+    pub(super) fn sent_for_good(&self) {
+        *lock(&self.sent) = None;
+    }
+
+    /// What the entry belongs to.
+    pub(super) fn generations(&self) -> Vector {
+        lock(&self.generations).clone()
+    }
+
+    /// Another attempt begins: what was invalidated before it may be stored.
+    pub(super) fn begins_under(&self, generations: Vector) {
+        *lock(&self.generations) = generations;
+    }
+
+    /// The provider has begun to answer, or another attempt begins.
+    pub(super) fn answers(&self, is_answering: bool) {
+        *lock(&self.progress) = if is_answering { Progress::Answering } else { Progress::Silent };
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        *lock(&self.progress) == Progress::Silent
+    }
+}
+
+// === impl Flights ===
+
+impl Flights {
+    pub(super) fn new(epoch: Epoch, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let board = Board { machine: flight::Flights::new(epoch), joinable: HashMap::new() };
+        Self { board: Mutex::new(board), clock, metrics, means: Mutex::default() }
+    }
+
+    /// Joins the flight of a key, or leads one; the seat is attached in the same step. A flight that began
+    /// before something was invalidated is for those who are attached: it is voided, and nobody joins it.
+    pub(super) fn join(
+        self: &Arc<Self>,
+        seat: &Arc<Seat>,
+        generations: Vector,
+        sent: &Arc<Sent>,
+    ) -> Joined {
+        let key = seat.grant.at.key;
+        let now = self.clock.mono();
+        let mut board = self.board();
+        if board.joinable.get(&key).is_some_and(|flight| flight.generations() != generations) {
+            board.machine.void(&key);
+            board.joinable.remove(&key);
+        }
+        match board.machine.acquire(key, now) {
+            Acquired::Lead(token, id) => {
+                let flight = Arc::new(Flight::new(generations, seat.asked(), Arc::clone(sent)));
+                let reader = flight.log.attach(Arc::clone(seat), now.0);
+                board.joinable.insert(key, Arc::clone(&flight));
+                self.metrics.led();
+                Joined::Lead(flight, reader, Lease::new(self, key, token, Some(id)))
+            }
+            Acquired::Follow(id) => {
+                let Some(flight) = board.joinable.get(&key).cloned() else {
+                    board.machine.leave(&key, id);
+                    return Joined::Alone;
+                };
+                let reader = flight.log.attach(Arc::clone(seat), now.0);
+                drop(board);
+                seat.follows(Following { flights: Arc::clone(self), key, id });
+                self.metrics.followed();
+                Joined::Follow(flight, reader)
+            }
+            Acquired::HitForMiss => {
+                self.metrics.hit_for_miss();
+                Joined::HitForMiss
+            }
+            Acquired::Full => Joined::Full,
+        }
+    }
+
+    /// The lease of a key whose flight nobody may join.
+    pub(super) fn lead_alone(self: &Arc<Self>, key: CacheKey) -> Option<Lease> {
+        let token = self.board().machine.acquire_alone(key, self.clock.mono())?;
+        self.metrics.led();
+        Some(Lease::new(self, key, token, None))
+    }
+
+    /// How many keys are in flight, and how many follow.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let board = self.board();
+        (board.machine.count(), board.machine.followers())
+    }
+
+    pub(super) fn renew(&self, key: &CacheKey, token: Token) -> Held {
+        self.board().machine.renew(key, token, self.clock.mono())
+    }
+
+    /// Ends a lease in one of the ways in which nobody else leads this flight.
+    pub(super) fn end(&self, key: &CacheKey, token: Token, how: Ending) -> Held {
+        let now = self.clock.mono();
+        let mut board = self.board();
+        let held = match how {
+            Ending::Filled => board.machine.fill(key, token, now),
+            Ending::Uncacheable => board.machine.end_uncacheable(*key, token, now),
+            Ending::Found
+            | Ending::Refused
+            | Ending::Failed
+            | Ending::NotStored
+            | Ending::Cancelled => board.machine.abandon(key, token),
+        };
+        // One that has run out, and that nobody else has taken, is cleared too.
+        if held == Held::Current || board.machine.abandon(key, token) == Held::Current {
+            board.joinable.remove(key);
+        }
+        held
+    }
+
+    /// An attempt has failed; `tell` says so in the log, and how many wait. Nobody joins in between.
+    pub(super) fn fail(
+        &self,
+        key: &CacheKey,
+        token: Token,
+        retry_after: Option<kt_contract::time::Millis>,
+        tell: impl FnOnce() -> usize,
+    ) -> AfterFailure {
+        let mut board = self.board();
+        let failed = flight::Failed { waiting: tell(), retry_after };
+        let is_held = board.machine.holds(key, token);
+        let after = board.machine.fail(key, token, self.clock.mono(), failed);
+        if is_held && after == AfterFailure::Over {
+            board.joinable.remove(key);
+        }
+        after
+    }
+
+    /// One of those who wait takes over. `None`: nobody waits any more, or the flight was voided.
+    pub(super) fn take_over(
+        &self,
+        key: &CacheKey,
+        id: flight::FlightId,
+        flight: &Flight,
+    ) -> Option<(Token, ReaderId, Arc<Seat>)> {
+        let mut board = self.board();
+        let promoted = flight.log.promote();
+        let token = promoted.as_ref().and_then(|_| {
+            let now = self.clock.mono();
+            board.machine.take_over(key, id, now)
+        });
+        if let (Some(token), Some((reader, seat))) = (token, promoted) {
+            return Some((token, reader, seat));
+        }
+        if board.machine.give_up(key, id) {
+            board.joinable.remove(key);
+        }
+        None
+    }
+
+    /// Ends a flight between two attempts, whoever waits.
+    pub(super) fn give_up(&self, key: &CacheKey, id: flight::FlightId) {
+        let mut board = self.board();
+        if board.machine.give_up(key, id) {
+            board.joinable.remove(key);
+        }
+    }
+
+    /// Ends a flight that nobody reads; `false` where somebody does.
+    pub(super) fn cancel(
+        &self,
+        key: &CacheKey,
+        held: (Option<Token>, Option<flight::FlightId>),
+        flight: &Flight,
+    ) -> bool {
+        let mut board = self.board();
+        if flight.log.readers() > 0 {
+            return false;
+        }
+        let is_ended = match held {
+            (Some(token), _) => board.machine.abandon(key, token) == Held::Current,
+            (None, Some(id)) => board.machine.give_up(key, id),
+            (None, None) => false,
+        };
+        if is_ended {
+            board.joinable.remove(key);
+        }
+        true
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        lock(&self.board)
+    }
+}
+
+// === impl Following ===
+
+impl Following {
+    /// Whether the follower may make its own call after waiting too long.
+    pub(super) fn overflow(&self, limit: Option<u64>) -> Overflow {
+        self.flights.board().machine.overflow(&self.key, self.id, limit)
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.flights.board().machine.leave(&self.key, self.id);
+    }
+}

@@ -1,0 +1,336 @@
+//! The task of a flight. It belongs to the sidecar and to no client: it makes the call, makes it again for
+//! those who wait where it fails, and ends when it has filled the log, or when nobody wants it any more.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::problem::Problem;
+use kt_contract::time::{Millis, MonoMillis};
+use tokio::time::{Instant, sleep_until};
+
+use super::drain::Served;
+use super::flights::{Flight, Sent};
+use super::lease::Lease;
+use super::log::{Failing, Piece, ReaderId};
+use super::seat::{End, Failure, Seat};
+use super::{Sidecar, lock};
+use crate::flight::{
+    AfterFailure, Ending, Held, Outlives, Produced, RENEW_EVERY, Rule, outlives, token_limit,
+};
+
+const RENEW: Duration = Duration::from_millis(RENEW_EVERY.0);
+
+/// A flight in the hands of its task.
+pub(super) struct Pilot {
+    pub(super) sidecar: Arc<Sidecar>,
+    pub(super) flight: Arc<Flight>,
+    /// `None` where nothing will be stored.
+    pub(super) lease: Option<Lease>,
+    /// Whose request is sent, and in whose name.
+    pub(super) seat: Arc<Seat>,
+    /// The leader's place; it may have left.
+    reader: Option<ReaderId>,
+    /// Bytes of an answer that nobody reads before it is whole.
+    pub(super) collected: u64,
+    interest: Interest,
+    renew_at: Instant,
+    sweep_at: MonoMillis,
+    is_finished: bool,
+}
+
+/// Whether anybody wants the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interest {
+    /// Somebody reads, or waits.
+    Attached,
+    /// Nobody does; it goes on until then.
+    Detached { until: Instant },
+}
+
+/// Why an attempt did not end well.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// Nobody wanted it any more.
+    Cancelled,
+    /// It failed.
+    Attempt(Box<Fault>),
+}
+
+/// A failed attempt: what becomes of whom.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// For those who get nothing else.
+    pub(super) failure: Arc<Failure>,
+    /// For those who have begun to read; `None`: the failure.
+    pub(super) begun: Option<End>,
+    /// For the leader, if it has not; `None`: it reads what there is.
+    pub(super) leader: Option<End>,
+    pub(super) retry_after: Option<Millis>,
+}
+
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// Starts a flight. `reader` is its leader's place.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        flight: &Arc<Flight>,
+        lease: Option<Lease>,
+        seat: &Arc<Seat>,
+        reader: Option<ReaderId>,
+    ) {
+        let served = self.drain.enter();
+        let idle = idle(self);
+        let pilot = Pilot {
+            sidecar: Arc::clone(self),
+            flight: Arc::clone(flight),
+            lease,
+            seat: Arc::clone(seat),
+            reader,
+            collected: 0,
+            interest: Interest::Attached,
+            renew_at: Instant::now() + RENEW,
+            sweep_at: self.clock.mono().after(idle),
+            is_finished: false,
+        };
+        let (sidecar, flight) = (Arc::clone(self), Arc::clone(flight));
+        tokio::spawn(async move {
+            // Boxed, so that those who read slowly keep only the rest of this task.
+            Box::pin(pilot.fly(served)).await;
+            sidecar.see_off(&flight).await;
+        });
+    }
+
+    /// Waits for the last reader. One that does not read counts as gone.
+    async fn see_off(&self, flight: &Flight) {
+        loop {
+            let now = self.clock.mono();
+            let (gone, again) = flight.log.sweep(idle(self).0, now.0);
+            gone.iter().for_each(|seat| seat.close(|_| {}));
+            let deserted = poll_fn(|context| flight.log.poll_deserted(context));
+            let patience = Duration::from_millis(MonoMillis(again).since(now).0);
+            if tokio::time::timeout(patience, deserted).await.is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+// === impl Pilot ===
+
+impl Pilot {
+    async fn fly(mut self, _served: Served) {
+        loop {
+            match self.attempt().await {
+                Ok(()) => return self.land(),
+                Err(Failed::Cancelled) => return self.land(),
+                Err(Failed::Attempt(fault)) => {
+                    if !self.passes_on(*fault).await {
+                        return self.land();
+                    }
+                }
+            }
+        }
+    }
+
+    /// An attempt has failed: tells whom it concerns, and hands the lease to one of those who wait, if
+    /// there is to be another. `false`: there is not, and everybody knows.
+    async fn passes_on(&mut self, fault: Fault) -> bool {
+        let Fault { failure, begun, leader, retry_after } = fault;
+        let now = self.now();
+        let begun = begun.unwrap_or_else(|| End::Failed(Arc::clone(&failure)));
+        let tell = || self.flight.log.fail(self.reader, Failing { begun, leader }, now.0);
+        let after = match &mut self.lease {
+            Some(lease) => lease.fail(retry_after, tell),
+            None => {
+                tell();
+                AfterFailure::Over
+            }
+        };
+        let is_led = match after {
+            AfterFailure::Over => false,
+            AfterFailure::TakeOver { at } => {
+                let at = Instant::now() + Duration::from_millis(at.since(now).0);
+                self.reader = None;
+                self.over(sleep_until(at)).await.is_ok() && self.takes_over()
+            }
+        };
+        if !is_led {
+            self.finish(End::Failed(failure));
+        }
+        is_led
+    }
+
+    fn takes_over(&mut self) -> bool {
+        let Some(lease) = &mut self.lease else { return false };
+        let Some((reader, seat)) = lease.take_over(&self.flight) else { return false };
+        seat.follows_no_more(Outcome::Miss, Reason::Takeover);
+        (self.reader, self.seat) = (Some(reader), seat);
+        self.renew_at = Instant::now() + RENEW;
+        self.collected = 0;
+        true
+    }
+
+    /// Waits for `work`, as long as anybody wants it. The lease is renewed in the meantime, and readers that
+    /// do not read are sent away.
+    pub(super) async fn over<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failed> {
+        let mut work = pin!(work);
+        let flight = Arc::clone(&self.flight);
+        loop {
+            // Asked first, so that work which is always ready cannot put it off.
+            self.tend()?;
+            let sweep_in = Duration::from_millis(self.sweep_at.since(self.now()).0);
+            let mut wake_at = self.renew_at.min(Instant::now() + sweep_in);
+            if let Interest::Detached { until } = self.interest {
+                wake_at = wake_at.min(until);
+            }
+            let deserted = poll_fn(|context| flight.log.poll_deserted(context));
+            tokio::select! {
+                biased;
+                () = deserted, if self.interest == Interest::Attached => self.deserted()?,
+                done = &mut work => return Ok(done),
+                () = sleep_until(wake_at) => {}
+            }
+        }
+    }
+
+    /// What is due.
+    fn tend(&mut self) -> Result<(), Failed> {
+        let now = Instant::now();
+        if now >= self.renew_at {
+            // A lease that is lost is noticed at the fill; the clients get their answer all the same.
+            if let Some(lease) = &self.lease {
+                let _: Held = lease.renew();
+            }
+            self.renew_at = now + RENEW;
+        }
+        if self.now() >= self.sweep_at {
+            let idle = idle(&self.sidecar);
+            let (gone, again) = self.flight.log.sweep(idle.0, self.now().0);
+            gone.iter().for_each(|seat| seat.close(|_| {}));
+            self.sweep_at = MonoMillis(again);
+        }
+        match self.interest {
+            Interest::Detached { .. } if self.flight.log.readers() > 0 => {
+                self.interest = Interest::Attached;
+                Ok(())
+            }
+            Interest::Detached { until } if now >= until => self.cancel(),
+            Interest::Detached { .. } | Interest::Attached => Ok(()),
+        }
+    }
+
+    /// The last reader has left.
+    fn deserted(&mut self) -> Result<(), Failed> {
+        match outlives(self.rule()) {
+            Outlives::Yes => {
+                let until = Instant::now() + self.sidecar.timeouts.detached;
+                self.interest = Interest::Detached { until };
+                Ok(())
+            }
+            Outlives::No => self.cancel(),
+        }
+    }
+
+    fn rule(&self) -> Rule {
+        let may_fill = self.lease.as_ref().is_some_and(|lease| lease.token().is_some());
+        let so_far = self.flight.log.whole().unwrap_or_default();
+        let events = so_far.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"data:"));
+        let produced =
+            Produced { bytes: self.collected + so_far.len() as u64, events: events.count() as u64 };
+        let served_model = &self.seat.grant.gates.model.served_model;
+        let is_stream = produced.events > 0;
+        Rule {
+            configured: self.sidecar.feed.settings().single_flight.on_disconnect,
+            may_fill,
+            produced,
+            token_limit: self.flight.sent().and_then(|sent| token_limit(&sent.body)),
+            mean_bytes: lock(&self.sidecar.flights.means).of(served_model, is_stream),
+        }
+    }
+
+    /// Ends the call, unless somebody has come in the meantime.
+    fn cancel(&mut self) -> Result<(), Failed> {
+        if self.lease.as_mut().is_none_or(|lease| lease.cancel(&self.flight)) {
+            self.not_stored(Reason::ClientLeft.as_str());
+            return Err(Failed::Cancelled);
+        }
+        self.interest = Interest::Attached;
+        Ok(())
+    }
+
+    /// The end, for everybody who still reads.
+    pub(super) fn finish(&mut self, end: End) {
+        self.finish_with(std::iter::empty(), end);
+    }
+
+    /// The last pieces and the end, for everybody who still reads.
+    pub(super) fn finish_with(&mut self, last: impl Iterator<Item = Piece>, end: End) {
+        self.is_finished = true;
+        self.flight.log.finish(last, end, self.now().0);
+    }
+
+    /// Why an answer was not stored.
+    pub(super) fn not_stored(&self, reason: &'static str) {
+        self.sidecar.metrics.not_stored(reason);
+        self.seat.note(|exchange| exchange.not_stored(reason));
+    }
+
+    /// Ends the lease, where there is one.
+    pub(super) fn end(&mut self, how: Ending) -> Held {
+        self.lease.as_mut().map_or(Held::Superseded, |lease| lease.end(how))
+    }
+
+    pub(super) fn now(&self) -> MonoMillis {
+        self.sidecar.clock.mono()
+    }
+
+    /// The request as it is sent; empty once nothing will be sent any more.
+    pub(super) fn sent(&self) -> Arc<Sent> {
+        let nothing = || Arc::new(Sent { headers: Vec::new(), body: bytes::Bytes::new() });
+        self.flight.sent().unwrap_or_else(nothing)
+    }
+
+    fn land(mut self) {
+        self.is_finished = true;
+    }
+}
+
+impl Drop for Pilot {
+    fn drop(&mut self) {
+        self.flight.sent_for_good();
+        if !self.is_finished {
+            // The task was stopped, or has a fault: nobody must wait for it.
+            let failure = Arc::new(Failure::Problem(Problem::Internal));
+            let end = End::Failed(failure);
+            let failing = Failing { begun: end.clone(), leader: Some(end.clone()) };
+            self.flight.log.fail(self.reader, failing, self.now().0);
+            self.flight.log.finish(std::iter::empty(), end, self.now().0);
+        }
+    }
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// Everybody is told the same.
+    pub(super) fn of(failure: Failure) -> Self {
+        let failure = Arc::new(failure);
+        let leader = Some(End::Failed(Arc::clone(&failure)));
+        Self { failure, begun: None, leader, retry_after: None }
+    }
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self::Attempt(Box::new(fault))
+    }
+}
+
+fn idle(sidecar: &Sidecar) -> Millis {
+    let idle = sidecar.timeouts.download_idle.as_millis();
+    Millis(u64::try_from(idle).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,221 @@
+//! A client's side of a flight: it waits for the answer to begin, then reads at its own pace. Whoever carries
+//! its bytes polls it; there is no task behind it.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use kt_contract::problem::Problem;
+use kt_contract::wire::admit::ReplyShape;
+use kt_providers::Recorded;
+
+use super::cache::Hit;
+use super::flights::{Flight, Sent};
+use super::lane::{Head, Refusal};
+use super::log::{Begun, Next, ReaderId, View};
+use super::seat::{End, Failure, Opened, Seat};
+use crate::clock::Clock;
+
+/// A piece of a streamed answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Bytes.
+    Bytes(Bytes),
+    /// The end. A stream without it has broken off.
+    End,
+}
+
+/// A client's place at a flight. Dropped before the end, the client has left.
+pub struct Reader {
+    flight: Arc<Flight>,
+    id: ReaderId,
+    seat: Arc<Seat>,
+    clock: Clock,
+    phase: Phase,
+    /// Whether what it reads is an event stream, and can have an error event.
+    has_events: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Reading,
+    /// All has been read; the end has not been told.
+    Read,
+    /// There is no more.
+    Over,
+}
+
+/// How an answer begins for its client.
+pub(super) enum Start {
+    /// It can be read.
+    Stream(Head),
+    /// It is there.
+    Whole(Head, Bytes),
+    /// It is a refusal.
+    Refused(Refusal),
+    /// It was there before.
+    Found(Arc<Hit>),
+    /// This client cannot have it as it is: it needs its own call.
+    Apart,
+}
+
+// === impl Reader ===
+
+impl Reader {
+    pub(super) fn new(flight: Arc<Flight>, id: ReaderId, seat: Arc<Seat>, clock: Clock) -> Self {
+        Self { flight, id, seat, clock, phase: Phase::Reading, has_events: false }
+    }
+
+    /// The next piece; `None` after the end, or where the answer breaks off.
+    pub async fn recv(&mut self) -> Option<Piece> {
+        poll_fn(|context| self.poll_piece(context)).await
+    }
+
+    /// The next piece; `None` after the end, or where the answer breaks off.
+    pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Piece>> {
+        match self.phase {
+            Phase::Reading => {}
+            Phase::Read => {
+                self.phase = Phase::Over;
+                return Poll::Ready(Some(Piece::End));
+            }
+            Phase::Over => return Poll::Ready(None),
+        }
+        let now = self.clock.mono().0;
+        Poll::Ready(match ready!(self.flight.log.poll_next(self.id, now, context)) {
+            Next::Piece(bytes, end) => {
+                // Before the client can see the end: what it asks next finds this request accounted for.
+                if let Some(End::Clean | End::Whole(_)) = end {
+                    self.seat.close(super::exchange::Exchange::whole);
+                    self.phase = Phase::Read;
+                }
+                Some(Piece::Bytes(bytes))
+            }
+            Next::End(End::Clean | End::Whole(_) | End::Found(_)) => {
+                self.seat.close(super::exchange::Exchange::whole);
+                self.phase = Phase::Over;
+                Some(Piece::End)
+            }
+            Next::End(End::Cut) => {
+                self.fail(&cut_short(&self.seat));
+                None
+            }
+            Next::End(End::Failed(failure)) => self.break_off(failure.problem()),
+            Next::Behind => self.break_off(&cut_short(&self.seat)),
+        })
+    }
+
+    /// The request that the flight sends, as long as it may be sent.
+    pub(super) fn sent(&self) -> Option<Arc<Sent>> {
+        self.flight.sent()
+    }
+
+    /// Whether the provider has not begun to answer.
+    pub(super) fn waits_in_silence(&self) -> bool {
+        self.flight.is_silent()
+    }
+
+    /// Waits for the answer to begin.
+    pub(super) async fn begin(&mut self) -> Start {
+        let begun = poll_fn(|context| {
+            let view = |opened: &Arc<Opened>| self.view(opened);
+            self.flight.log.poll_begin(self.id, view, self.clock.mono().0, context)
+        });
+        match begun.await {
+            Begun::Live(opened) => {
+                self.has_events = opened.recorded == Some(Recorded::Sse);
+                self.seat.note(|exchange| exchange.answering(opened.status));
+                Start::Stream(self.seat.head(&opened))
+            }
+            Begun::Apart => Start::Apart,
+            Begun::Behind => Start::Refused(self.refuse(&cut_short(&self.seat))),
+            Begun::Ended(End::Whole(whole)) => {
+                let opened = &whole.opened;
+                if self.reads_as_asked() {
+                    return self.whole(self.seat.head(opened), whole.body.clone());
+                }
+                let grant = &self.seat.grant;
+                let Some(told) = whole.told(grant.dialect, grant.reply) else {
+                    return Start::Apart;
+                };
+                let content_type = Some(told.content_type.to_owned());
+                self.whole(Head { content_type, ..self.seat.head(opened) }, told.body)
+            }
+            Begun::Ended(End::Failed(failure)) => match failure.as_ref() {
+                Failure::Problem(problem) => Start::Refused(self.refuse(problem)),
+                Failure::Answer(opened, body, _) => {
+                    self.whole(self.seat.head(opened), body.clone())
+                }
+            },
+            Begun::Ended(End::Found(hit)) => Start::Found(hit),
+            // It came and was not kept.
+            Begun::Ended(End::Clean | End::Cut) => Start::Apart,
+        }
+    }
+
+    fn whole(&self, head: Head, body: Bytes) -> Start {
+        self.seat.close(|exchange| {
+            exchange.answering(head.status);
+            exchange.whole();
+        });
+        Start::Whole(head, body)
+    }
+
+    fn refuse(&self, problem: &Problem) -> Refusal {
+        let refusal = Refusal {
+            dialect: Some(self.seat.grant.dialect),
+            problem: problem.clone(),
+            request_id: self.seat.grant.request_id.clone(),
+            cache: Some(self.seat.cache()),
+        };
+        self.seat.close(|exchange| exchange.failed(problem));
+        refusal
+    }
+
+    /// Whether the answer is asked for in the shape in which this client wants it. Then it gets what comes,
+    /// whatever that is.
+    fn reads_as_asked(&self) -> bool {
+        self.seat.asked() == self.flight.asked
+    }
+
+    /// How an answer can be read while it comes.
+    fn view(&self, opened: &Opened) -> Option<View> {
+        let is_stream = opened.recorded == Some(Recorded::Sse);
+        let hides = self.seat.grant.reply == ReplyShape::Sse { include_usage: false };
+        let fits = opened.recorded.is_none_or(|recorded| recorded == self.seat.asked());
+        let view = if is_stream && hides { View::Shown } else { View::All };
+        (fits || self.reads_as_asked()).then_some(view)
+    }
+
+    /// The dialect's error event, and no end behind it.
+    fn break_off(&mut self, problem: &Problem) -> Option<Piece> {
+        self.fail(problem);
+        let event = || self.seat.grant.dialect.error_event(problem).into();
+        self.has_events.then(|| Piece::Bytes(event()))
+    }
+
+    fn fail(&mut self, problem: &Problem) {
+        self.seat.close(|exchange| exchange.failed(problem));
+        self.phase = Phase::Over;
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("id", &self.id).field("phase", &self.phase).finish()
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.flight.log.detach(self.id);
+        // Still open, it says that the client has left.
+        self.seat.close(|_| {});
+    }
+}
+
+/// The answer to this request broke off.
+pub(super) fn cut_short(seat: &Seat) -> Problem {
+    Problem::UpstreamCutShort { target: seat.grant.target.clone() }
+}
