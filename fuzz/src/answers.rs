@@ -19,6 +19,8 @@ const SHAPES: [ReplyShape; 3] = [
     ReplyShape::Sse { include_usage: true },
 ];
 
+/// How many splits of one answer are tried, beside the one at every byte.
+const SPLITS: usize = 3;
 /// How many of the cuts of one answer are tried.
 const CUTS_MAX: usize = 64;
 
@@ -129,7 +131,8 @@ impl<'a> Answer<'a> {
         };
         let Some(whole) = hidden(&[self.body]) else { return };
         let single: Vec<_> = self.body.chunks(1).collect();
-        for pieces in [single, choices.pieces(self.body)] {
+        let splits = (0..SPLITS).map(|_| choices.pieces(self.body));
+        for pieces in std::iter::once(single).chain(splits) {
             assert!(hidden(&pieces).as_ref() == Some(&whole), "a split changes what is hidden");
         }
         let mut left = whole.as_slice();

@@ -9,6 +9,7 @@
 mod play;
 mod script;
 
+use kt_contract::wire::PATH_ADMIT;
 use kt_filter_core::action::{Action, Flow};
 
 use self::play::Player;
@@ -57,7 +58,11 @@ impl Seen {
                     self.forwards += 1;
                     assert!(self.was_read, "forwarded unread");
                 }
-                Action::Callout(_) => self.pending += 1,
+                Action::Callout(callout) => {
+                    self.pending += 1;
+                    let is_decided = callout.path != PATH_ADMIT || self.was_read;
+                    assert!(is_decided, "asked about half a body");
+                }
                 Action::ClearTrailers
                 | Action::SetResponseHeader(..)
                 | Action::RemoveResponseHeader(_)

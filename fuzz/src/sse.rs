@@ -6,11 +6,11 @@ use kt_providers::sse::{Data, Reader};
 
 use crate::choices::Choices;
 
-/// One line and one event, and what vectors keep beside what they hold.
+/// A line, a name and the data of an event, each in a vector that may be twice as large.
 const HELD_BYTES_MAX: usize = 8 * SSE_LINE_BYTES_MAX;
-/// How many short inputs become one endless one.
-const ENDLESS_ONE_IN: usize = 2_048;
-const ENDLESS_BYTES: usize = 6 * SSE_LINE_BYTES_MAX;
+/// One input of so many becomes an endless one.
+const ENDLESS_ONE_IN: usize = 4_096;
+const ENDLESS_BYTES: usize = 3 * HELD_BYTES_MAX;
 
 /// An event that outlives its reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
