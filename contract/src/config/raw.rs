@@ -142,7 +142,7 @@ pub(super) struct WorkflowCache {
     pub(super) ttl_seconds: Option<u64>,
     /// The largest answer that is stored, in tokens. Default: 32000.
     pub(super) max_entry_tokens: Option<u64>,
-    /// One upstream call for identical concurrent requests. Not built yet. Default: true.
+    /// One upstream call for identical concurrent requests. Default: true.
     pub(super) single_flight_enabled: Option<bool>,
     /// How long a waiting request waits before it makes its own call. Default: 30000.
     pub(super) single_flight_timeout_ms: Option<u64>,

@@ -1,3 +1,5 @@
+//! Every operation in every state, the bounds, and the guarantees under whatever comes in whatever order.
+
 use kt_contract::hex::Digest;
 use proptest::prelude::*;
 
