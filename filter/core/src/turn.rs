@@ -142,6 +142,7 @@ const fn why(problem: &Problem) -> Counter {
         | Problem::SidecarUnavailable
         | Problem::Draining
         | Problem::TicketRefused
+        | Problem::FlightFull
         | Problem::UpstreamUnreachable { .. }
         | Problem::UpstreamCutShort { .. }
         | Problem::UpstreamUnauthorized { .. } => Counter::RefusedUnavailable,
