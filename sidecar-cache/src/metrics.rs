@@ -373,15 +373,16 @@ impl Metrics {
 
 impl Flown {
     fn register(&self, r: &mut Registry) {
-        for (name, help, counter) in [
-            ("kt_flight_leads", "Flights begun", &self.leads),
-            ("kt_flight_follows", "Requests that joined another one's flight", &self.follows),
-            ("kt_flight_takeovers", "Failed flights led anew", &self.takeovers),
-            ("kt_flight_overflows", "Followers that waited too long", &self.overflows),
-            ("kt_flight_hit_for_misses", "Calls for keys not stored", &self.hit_for_misses),
-        ] {
-            r.register(name, help, counter.clone());
-        }
+        let own = Counter::clone;
+        r.register("kt_flight_leads", "Flights begun", own(&self.leads));
+        r.register("kt_flight_follows", "Requests that joined a flight", own(&self.follows));
+        r.register("kt_flight_takeovers", "Failed flights led anew", own(&self.takeovers));
+        r.register("kt_flight_overflows", "Followers that waited too long", own(&self.overflows));
+        r.register(
+            "kt_flight_hit_for_misses",
+            "Calls for keys that cannot be stored",
+            own(&self.hit_for_misses),
+        );
         r.register("kt_flight_endings", "How leases ended", self.endings.clone());
     }
 }
