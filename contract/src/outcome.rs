@@ -73,6 +73,10 @@ closed_set! {
         Generation = "generation",
         /// The entry is older than the client's `Cache-Control: max-age` allows.
         MaxAge = "max-age",
+        /// The entry is past its time; it is served while a new answer is fetched.
+        Revalidating = "revalidating",
+        /// The entry is past its time; it is served because the provider failed.
+        UpstreamError = "upstream-error",
         /// What was stored could not be verified; it has been deleted.
         Corrupt = "corrupt",
         /// The stored answer cannot be told in the shape that was asked for.
@@ -136,11 +140,13 @@ impl Reason {
 
 /// The value of `Cache-Status` (RFC 9211) for an outcome: cache name, what it did, and why.
 ///
-/// `ttl_s` is the remaining freshness of what was served, in seconds.
+/// `ttl_s` is the remaining freshness of what was served, in seconds; of what is stale, how long it has been.
 #[must_use]
 pub fn cache_status(outcome: Outcome, reason: Reason, ttl_s: Option<u64>) -> String {
     let detail = reason.for_client().as_str();
     match (outcome, ttl_s) {
+        // Negative, as RFC 9211 has it.
+        (Outcome::Stale, Some(over @ 1..)) => format!("kt; hit; ttl=-{over}; detail={detail}"),
         (Outcome::Hit | Outcome::Stale, Some(ttl)) => {
             format!("kt; hit; ttl={ttl}; detail={detail}")
         }
@@ -167,6 +173,16 @@ mod tests {
     fn a_client_never_learns_of_another_organization() {
         assert_eq!(cache_status(Outcome::Miss, Reason::Org, None), "kt; fwd=miss; detail=request");
         assert_eq!(not_cached_status(Reason::Org), "kt; detail=request");
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_is_stale_has_no_time_left() {
+        for (over, ttl) in [(0, "0"), (5, "-5")] {
+            assert_eq!(
+                cache_status(Outcome::Stale, Reason::Revalidating, Some(over)),
+                format!("kt; hit; ttl={ttl}; detail=revalidating")
+            );
+        }
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -58,6 +58,8 @@ pub struct Finished<'a> {
     pub terms: Terms,
     /// `max_entry_tokens`.
     pub entry_tokens_max: u64,
+    /// `workflow_cache.max_entry_bytes`.
+    pub entry_bytes_max: u64,
 }
 
 /// What to do with a recorded answer.
@@ -108,7 +110,8 @@ pub fn start(head: Head<'_>) -> Start {
 /// Judges a recorded answer by the write rule.
 #[must_use]
 pub fn verdict(finished: Finished<'_>) -> Verdict {
-    let Finished { dialect, recorded, body, transport, terms, entry_tokens_max } = finished;
+    let Finished { dialect, recorded, body, transport, terms, entry_tokens_max, entry_bytes_max } =
+        finished;
     if transport == Transport::Broken {
         return Verdict::CutShort;
     }
@@ -120,7 +123,7 @@ pub fn verdict(finished: Finished<'_>) -> Verdict {
         Err(incomplete) => Verdict::Serve { reason: incomplete.reason(), usage: None },
         Ok(complete) => {
             let usage = complete.usage;
-            if tokens(usage, body) > entry_tokens_max {
+            if tokens(usage, body) > entry_tokens_max || body.len() as u64 > entry_bytes_max {
                 Verdict::Serve { reason: Reason::EntryTooLarge, usage }
             } else {
                 Verdict::Fill { usage }
@@ -156,6 +159,7 @@ mod tests {
             transport: Transport::Clean,
             terms: Terms::default(),
             entry_tokens_max: 100,
+            entry_bytes_max: u64::MAX,
         }
     }
 
@@ -236,6 +240,16 @@ mod tests {
             let verdict = verdict(Finished { entry_tokens_max: bound, ..finished(recorded, body) });
             assert_eq!(verdict, expected, "{recorded:?} within {bound}");
         }
+    }
+
+    #[test]
+    fn bytes_are_bounded_beside_tokens() {
+        let bytes = JSON.len() as u64;
+        let within = Finished { entry_bytes_max: bytes, ..finished(Recorded::Json, JSON) };
+        assert!(matches!(verdict(within), Verdict::Fill { .. }));
+        let beyond = Finished { entry_bytes_max: bytes - 1, ..finished(Recorded::Json, JSON) };
+        let reason = Reason::EntryTooLarge;
+        assert!(matches!(verdict(beyond), Verdict::Serve { reason: why, .. } if why == reason));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! How long an entry stays fresh. Decided once, when it is filled; a hit never refreshes it.
+//! How long an entry stays fresh, which is decided once, when it is filled, and whom an older one may serve. A
+//! hit never refreshes it.
 
 use kt_contract::key::CacheKey;
 use kt_contract::time::Millis;
@@ -13,6 +14,39 @@ pub fn lifetime(ttl: Millis, key: &CacheKey) -> Millis {
     let share = u128::from(u16::from_be_bytes([high, low]));
     let cut = u128::from(ttl.0) * share / (u128::from(u16::MAX) * 10);
     Millis(ttl.0.saturating_sub(u64::try_from(cut).unwrap_or(u64::MAX)))
+}
+
+/// How long after its time an entry may serve: `workflow_cache.stale_while_revalidate_seconds` and
+/// `stale_if_error_seconds`. Zero: not at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stale {
+    /// At once, while a new answer is fetched.
+    pub while_revalidate: Millis,
+    /// Where no new answer can be had.
+    pub if_error: Millis,
+}
+
+// === impl Stale ===
+
+impl Stale {
+    /// How long an entry is kept after its time.
+    #[must_use]
+    pub fn kept(self) -> Millis {
+        self.while_revalidate.max(self.if_error)
+    }
+
+    /// Whether an entry whose time has been over for `stale` serves at once. A client that says how old an
+    /// answer may be has not said that it takes one whose time is over (RFC 9111, 5.2.1.1).
+    #[must_use]
+    pub fn serves_at_once(self, stale: Millis, max_age_s: Option<u64>) -> bool {
+        max_age_s.is_none() && stale < self.while_revalidate
+    }
+
+    /// Whether it serves where the provider fails.
+    #[must_use]
+    pub fn serves_on_error(self, stale: Millis, max_age_s: Option<u64>) -> bool {
+        max_age_s.is_none() && stale < self.if_error
+    }
 }
 
 /// Whether an entry of this age may serve a request with this `max-age`. Nothing is younger than 0 seconds: who
@@ -60,6 +94,26 @@ mod tests {
         ] {
             assert_eq!(is_young_enough(Millis(age), max_age_s), expected, "{age} {max_age_s:?}");
         }
+    }
+
+    #[test]
+    fn a_stale_entry_serves_for_its_time_and_nobody_who_says_how_old() {
+        let stale = Stale { while_revalidate: Millis(10), if_error: Millis(20) };
+        assert_eq!(stale.kept(), Millis(20));
+        for (length, at_once, on_error) in [
+            (0, true, true),
+            (9, true, true),
+            (10, false, true),
+            (19, false, true),
+            (20, false, false),
+        ] {
+            assert_eq!(stale.serves_at_once(Millis(length), None), at_once, "{length}");
+            assert_eq!(stale.serves_on_error(Millis(length), None), on_error, "{length}");
+            assert!(!stale.serves_at_once(Millis(length), Some(u64::MAX)));
+            assert!(!stale.serves_on_error(Millis(length), Some(u64::MAX)));
+        }
+        let off = Stale::default();
+        assert!(!off.serves_at_once(Millis(0), None) && !off.serves_on_error(Millis(0), None));
     }
 
     #[test]

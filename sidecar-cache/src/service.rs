@@ -99,6 +99,8 @@ impl Sidecar {
         let Parts { clock, settings, entries, generations, keys, upstream, timeouts } = parts;
         let metrics = Arc::new(Metrics::default());
         let epoch = Epoch(u64::from_be_bytes(random::bytes()?));
+        let cache = Cache::new(entries, generations, Arc::clone(&metrics));
+        cache.keep_stale(settings.stale.kept());
         Ok(Arc::new(Self {
             clock,
             metrics: Arc::clone(&metrics),
@@ -106,7 +108,7 @@ impl Sidecar {
             gateways: Gateways::default(),
             callers: Callers::new(Arc::clone(&keys)),
             keys,
-            cache: Cache::new(entries, generations, Arc::clone(&metrics)),
+            cache,
             flights: Arc::new(Flights::new(epoch, clock, metrics)),
             reports: Reports::default(),
             tickets: Mutex::new(Tickets::new(TICKETS_MAX)),

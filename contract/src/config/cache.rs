@@ -16,6 +16,9 @@ const TTL_SECONDS: Bounds<u64> = Bounds { min: 1, max: 31_536_000, default: 86_4
 /// The largest is what the bound in bytes allows, at four bytes a token.
 const ENTRY_TOKENS: Bounds<u64> =
     Bounds { min: 1, max: (limits::ENTRY_BYTES_MAX / 4) as u64, default: 32_000 };
+const ENTRY_BYTES: Bounds<u64> =
+    Bounds { min: 1, max: limits::ENTRY_BYTES_MAX as u64, default: limits::ENTRY_BYTES_MAX as u64 };
+const STALE_SECONDS: Bounds<u64> = Bounds { min: 0, max: 31_536_000, default: 0 };
 const SINGLE_FLIGHT_TIMEOUT_MS: Bounds<u64> = Bounds { min: 1, max: 600_000, default: 30_000 };
 /// More than may wait for one flight is all of them.
 const SINGLE_FLIGHT_OVERFLOW: Bounds<u64> = Bounds { min: 0, max: 1_000, default: 1 };
@@ -36,6 +39,12 @@ pub struct WorkflowCache {
     pub ttl: Duration,
     /// `max_entry_tokens`.
     pub max_entry_tokens: u64,
+    /// `max_entry_bytes`.
+    pub max_entry_bytes: u64,
+    /// `stale_while_revalidate_seconds`.
+    pub stale_while_revalidate: Duration,
+    /// `stale_if_error_seconds`.
+    pub stale_if_error: Duration,
     /// `single_flight_enabled`.
     pub single_flight_enabled: bool,
     /// `single_flight_timeout_ms`.
@@ -96,6 +105,9 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
         physical_gateway_private_cache_only: _,
         ttl_seconds,
         max_entry_tokens,
+        max_entry_bytes,
+        stale_while_revalidate_seconds,
+        stale_if_error_seconds,
         single_flight_enabled,
         single_flight_timeout_ms,
         single_flight_overflow,
@@ -114,6 +126,17 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
         tier,
         ttl: Duration::from_secs(report.within(&at("ttl_seconds"), ttl_seconds, TTL_SECONDS)),
         max_entry_tokens: report.within(&at("max_entry_tokens"), max_entry_tokens, ENTRY_TOKENS),
+        max_entry_bytes: report.within(&at("max_entry_bytes"), max_entry_bytes, ENTRY_BYTES),
+        stale_while_revalidate: Duration::from_secs(report.within(
+            &at("stale_while_revalidate_seconds"),
+            stale_while_revalidate_seconds,
+            STALE_SECONDS,
+        )),
+        stale_if_error: Duration::from_secs(report.within(
+            &at("stale_if_error_seconds"),
+            stale_if_error_seconds,
+            STALE_SECONDS,
+        )),
         single_flight_enabled: single_flight_enabled.unwrap_or(true),
         single_flight_timeout: Duration::from_millis(report.within(
             &at("single_flight_timeout_ms"),

@@ -142,6 +142,12 @@ pub(super) struct WorkflowCache {
     pub(super) ttl_seconds: Option<u64>,
     /// The largest answer that is stored, in tokens. Default: 32000.
     pub(super) max_entry_tokens: Option<u64>,
+    /// The largest answer that is stored, in bytes. Default: 8388608.
+    pub(super) max_entry_bytes: Option<u64>,
+    /// How long after its time an answer may be served while a new one is fetched. Default: 0.
+    pub(super) stale_while_revalidate_seconds: Option<u64>,
+    /// How long after its time an answer may be served where no new one can be had. Default: 0.
+    pub(super) stale_if_error_seconds: Option<u64>,
     /// One upstream call for identical concurrent requests. Default: true.
     pub(super) single_flight_enabled: Option<bool>,
     /// How long a waiting request waits before it makes its own call. Default: 30000.

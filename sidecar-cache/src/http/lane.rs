@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
-use kt_contract::outcome::{Outcome, cache_status};
+use kt_contract::outcome::cache_status;
 use kt_contract::wire::headers;
 use kt_providers::Dialect;
 
@@ -77,7 +77,7 @@ fn with_head(head: &Head, body: ReplyBody) -> Answer {
     put(map, headers::CACHE_STATUS, &cache_status(outcome, reason, ttl_s));
     put(map, headers::FABRIC_ATTACHED, "false");
     put(map, headers::REQUEST_ID, &head.request_id);
-    if let (Outcome::Hit, Some((age_s, _))) = (outcome, head.age_and_ttl_s) {
+    if let Some((age_s, _)) = head.age_and_ttl_s {
         map.insert(header::AGE, HeaderValue::from(age_s));
     }
     answer

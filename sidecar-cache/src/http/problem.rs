@@ -1,7 +1,7 @@
 //! From refusals to answers. The only file of the sidecar that knows statuses.
 
 use http::{HeaderValue, StatusCode, header};
-use kt_contract::outcome::cache_status;
+use kt_contract::outcome::{cache_status, not_cached_status};
 use kt_contract::problem::Problem;
 use kt_contract::wire::admin::{ErrorBody, ErrorReply};
 use kt_contract::wire::headers;
@@ -30,6 +30,9 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
             map.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         None => put(map, headers::SHOULD_RETRY, "false"),
+    }
+    if let Problem::NotCached { reason } = problem {
+        put(map, headers::CACHE_STATUS, &not_cached_status(*reason));
     }
     if let Some((outcome, reason)) = cache {
         put(map, headers::CACHE_STATUS_SHORT, outcome.as_str());

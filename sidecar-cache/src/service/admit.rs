@@ -62,6 +62,18 @@ pub enum AtAdmit {
     Miss(Reason),
     /// An entry that is too large to be told inline.
     Hit,
+    /// An entry past its time that serves while a new answer is fetched.
+    Stale,
+}
+
+/// What the cache has for a request.
+pub(super) enum Found {
+    /// An entry that answers it.
+    Fresh(Box<Hit>, Told),
+    /// One past its time. Whether it serves is the configuration's to say.
+    Stale(Box<Hit>, Told),
+    /// None that could be told.
+    Nothing(Reason),
 }
 
 /// The answer to an admit callout.
@@ -103,17 +115,20 @@ impl Sidecar {
         let body = request.body;
         let mut grant = self.grant(request, caller)?;
         if !matches!(grant.found, AtAdmit::Bypass(_)) {
-            grant.found = match self.entry(&grant).await {
-                Ok((hit, told)) if told.body.len() <= INLINE_BYTES_MAX => {
+            grant.found = match self.look(&grant).await {
+                Found::Fresh(hit, told) if told.body.len() <= INLINE_BYTES_MAX => {
                     return Ok(self.inline(&grant.gates, &hit, told));
                 }
-                Ok(_) => AtAdmit::Hit,
-                Err(reason) => AtAdmit::Miss(reason),
+                Found::Fresh(..) => AtAdmit::Hit,
+                Found::Stale(hit, _) if self.serves_at_once(&grant, &hit) => AtAdmit::Stale,
+                Found::Stale(..) => AtAdmit::Miss(Reason::Expired),
+                Found::Nothing(reason) => AtAdmit::Miss(reason),
             };
         }
         let (outcome, reason) = grant.found.outcome();
         self.metrics.looked_up(outcome, reason);
-        if grant.control.only_if_cached && grant.found != AtAdmit::Hit {
+        let is_there = matches!(grant.found, AtAdmit::Hit | AtAdmit::Stale);
+        if grant.control.only_if_cached && !is_there {
             return Ok(Admitted::NotCached { reason: reason.for_client() }.into());
         }
         Ok(self.lane(grant, body, peer)?.into())
@@ -162,19 +177,35 @@ impl Sidecar {
         })
     }
 
-    /// The entry that answers a request, in the shape that is wanted; or why there is none.
+    /// The fresh entry that answers a request, in the shape that is wanted; or why there is none.
     pub(super) async fn entry(&self, grant: &Grant) -> Result<(Box<Hit>, Told), Reason> {
-        match self.cache.lookup(grant.wanted()).await {
-            Looked::Miss(reason) => Err(reason),
-            Looked::Stale(_) => Err(Reason::Expired),
-            Looked::Hit(hit) => {
-                if !freshness::is_young_enough(hit.age, grant.control.max_age_s) {
-                    return Err(Reason::MaxAge);
-                }
-                let told = told(grant.dialect, &hit, grant.reply).ok_or(Reason::Shape)?;
-                Ok((hit, told))
-            }
+        match self.look(grant).await {
+            Found::Fresh(hit, told) => Ok((hit, told)),
+            Found::Stale(..) => Err(Reason::Expired),
+            Found::Nothing(reason) => Err(reason),
         }
+    }
+
+    /// What the cache has for a request, in the shape that is wanted.
+    pub(super) async fn look(&self, grant: &Grant) -> Found {
+        let (hit, is_fresh) = match self.cache.lookup(grant.wanted()).await {
+            Looked::Miss(reason) => return Found::Nothing(reason),
+            Looked::Hit(hit) => (hit, true),
+            Looked::Stale(hit) => (hit, false),
+        };
+        if !freshness::is_young_enough(hit.age, grant.control.max_age_s) {
+            return Found::Nothing(Reason::MaxAge);
+        }
+        match told(grant.dialect, &hit, grant.reply) {
+            None => Found::Nothing(Reason::Shape),
+            Some(told) if is_fresh => Found::Fresh(hit, told),
+            Some(told) => Found::Stale(hit, told),
+        }
+    }
+
+    /// Whether an entry past its time serves at once.
+    pub(super) fn serves_at_once(&self, grant: &Grant, hit: &Hit) -> bool {
+        self.feed.settings().stale.serves_at_once(hit.stale, grant.control.max_age_s)
     }
 
     /// A small hit: told at once.
@@ -235,6 +266,7 @@ impl AtAdmit {
             Self::Bypass(reason) => (Outcome::Bypass, reason),
             Self::Miss(reason) => (Outcome::Miss, reason),
             Self::Hit => (Outcome::Hit, Reason::Shared),
+            Self::Stale => (Outcome::Stale, Reason::Revalidating),
         }
     }
 }

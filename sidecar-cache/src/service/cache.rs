@@ -2,6 +2,7 @@
 //! believed is a miss, removed and counted.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,8 @@ const _: () = assert!(FILL_TIMEOUT.as_millis() < LEASE_TTL.0 as u128);
 pub struct Cache {
     entries: Arc<dyn EntryStore>,
     generations: Generations,
+    /// How long entries are kept after their time, in milliseconds.
+    kept_ms: AtomicU64,
     metrics: Arc<Metrics>,
 }
 
@@ -151,7 +154,7 @@ impl Cache {
         generations: Generations,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { entries, generations, metrics }
+        Self { entries, generations, kept_ms: AtomicU64::new(0), metrics }
     }
 
     /// Looks an entry up and verifies all of it: MAC, gates in full, check hash, generations. What cannot be
@@ -283,12 +286,17 @@ impl Cache {
         let fresh_until = UnixMillis(header.created.0.saturating_add(fresh.0));
         let org = header.gates.org.clone();
         let bytes = Entry::encode(&Header { fresh_until, ..header }, body, keys);
-        let lifetime = Lifetime { fresh, stale: Millis(0) };
+        let lifetime = Lifetime { fresh, stale: Millis(self.kept_ms.load(Ordering::Relaxed)) };
         let entry = NewEntry { at, org, bytes, lifetime };
         tokio::time::timeout(FILL_TIMEOUT, self.entries.fill(entry))
             .await
             .map_err(|_| StoreError::Transient("took too long".to_owned()))??;
         Ok(Filled::Stored)
+    }
+
+    /// Changes how long entries are kept after their time: those that are filled from now on.
+    pub fn keep_stale(&self, length: Millis) {
+        self.kept_ms.store(length.0, Ordering::Relaxed);
     }
 
     /// Changes the bounds of the store.

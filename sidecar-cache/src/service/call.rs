@@ -209,6 +209,7 @@ impl Pilot {
         transport: Transport,
     ) -> Concluded {
         let grant = &self.seat.grant;
+        let settings = self.sidecar.feed.settings();
         let verdict = attempt::verdict(Finished {
             dialect: grant.dialect,
             recorded,
@@ -218,7 +219,8 @@ impl Pilot {
                 client_limited: grant.client_limited,
                 answers: grant.dialect.answers_asked(&self.sent().body),
             },
-            entry_tokens_max: self.sidecar.feed.settings().entry_tokens_max,
+            entry_tokens_max: settings.entry_tokens_max,
+            entry_bytes_max: settings.entry_bytes_max,
         });
         match verdict {
             Verdict::CutShort => {

@@ -144,7 +144,7 @@ impl Exchange {
         self.metrics.lasted(seconds(latency_ms));
         // 499, as proxies have it: the client did not wait for a status.
         self.metrics.answered(model, provider, if *status == 0 { 499 } else { *status });
-        if matches!(cache, Some((Outcome::Hit, _))) && matches!(end, End::Whole) {
+        if matches!(cache, Some((Outcome::Hit | Outcome::Stale, _))) && matches!(end, End::Whole) {
             self.metrics.hit();
         }
         if !matches!(self.end(), "success" | "client_left") {
@@ -173,7 +173,7 @@ impl Drop for Exchange {
             output_tokens = usage.map(|usage| usage.output_tokens),
             latency_ms,
             first_byte_ms,
-            cache_hit = outcome == Some(Outcome::Hit),
+            cache_hit = matches!(outcome, Some(Outcome::Hit | Outcome::Stale)),
             outcome = outcome.map(Outcome::as_str),
             reason = cache.map(|(_, reason)| reason.as_str()),
             stored = is_stored,

@@ -141,10 +141,7 @@ impl Flights {
         let key = seat.grant.at.key;
         let now = self.clock.mono();
         let mut board = self.board();
-        if board.joinable.get(&key).is_some_and(|flight| flight.generations() != generations) {
-            board.machine.void(&key);
-            board.joinable.remove(&key);
-        }
+        board.void_old(&key, &generations);
         match board.machine.acquire(key, now) {
             Acquired::Lead(token, id) => {
                 let flight = Arc::new(Flight::new(generations, seat.asked(), Arc::clone(sent)));
@@ -169,6 +166,32 @@ impl Flights {
                 Joined::HitForMiss
             }
             Acquired::Full => Joined::Full,
+        }
+    }
+
+    /// Leads the flight of a key that nobody waits for yet; whoever comes may join. `None`: somebody makes the
+    /// call already, or what comes cannot be stored.
+    pub(super) fn lead_unattended(
+        self: &Arc<Self>,
+        seat: &Arc<Seat>,
+        generations: Vector,
+        sent: Arc<Sent>,
+    ) -> Option<(Arc<Flight>, Lease)> {
+        let key = seat.grant.at.key;
+        let mut board = self.board();
+        board.void_old(&key, &generations);
+        match board.machine.acquire(key, self.clock.mono()) {
+            Acquired::Lead(token, id) => {
+                let flight = Arc::new(Flight::new(generations, seat.asked(), sent));
+                board.joinable.insert(key, Arc::clone(&flight));
+                self.metrics.led();
+                Some((flight, Lease::new(self, key, token, Some(id))))
+            }
+            Acquired::Follow(id) => {
+                board.machine.leave(&key, id);
+                None
+            }
+            Acquired::HitForMiss | Acquired::Full => None,
         }
     }
 
@@ -281,6 +304,18 @@ impl Flights {
 
     fn board(&self) -> MutexGuard<'_, Board> {
         lock(&self.board)
+    }
+}
+
+// === impl Board ===
+
+impl Board {
+    /// Voids a flight that began before something was invalidated: it is for those who are attached.
+    fn void_old(&mut self, key: &CacheKey, generations: &Vector) {
+        if self.joinable.get(key).is_some_and(|flight| flight.generations() != *generations) {
+            self.machine.void(key);
+            self.joinable.remove(key);
+        }
     }
 }
 

@@ -12,14 +12,14 @@ use kt_providers::Dialect;
 use tokio::time::timeout;
 
 use super::Sidecar;
-use super::admit::{AtAdmit, Grant, Told, told};
+use super::admit::{AtAdmit, Found, Grant, Told, told};
 use super::cache::Hit;
 use super::drain::Served;
 use super::exchange::Exchange;
 use super::flights::{Flight, Joined, Sent};
 use super::lease::Lease;
 use super::reader::{Reader, Start, cut_short};
-use super::seat::Seat;
+use super::seat::{Fallback, Seat};
 use crate::flight;
 use crate::freshness::is_young_enough;
 use crate::ticket::{Holder, Refused, Ticket, TicketId};
@@ -54,7 +54,7 @@ pub struct Head {
     pub request_id: String,
     /// What the cache did, and why.
     pub cache: (Outcome, Reason),
-    /// Of a hit: its age and its remaining freshness, in seconds.
+    /// Of an entry: its age and its remaining freshness, or how long it has been stale, in seconds.
     pub age_and_ttl_s: Option<(u64, u64)>,
     /// `provider/model`.
     pub served_by: Option<String>,
@@ -135,15 +135,25 @@ impl Sidecar {
             let seat = Seat::new(grant, account, (Outcome::Bypass, reason));
             return self.alone(seat, sent, None).await;
         }
-        let reason = match (self.entry(&grant).await, grant.found) {
-            (Ok((hit, told)), _) => {
+        let (reason, fallback) = match self.look(&grant).await {
+            Found::Fresh(hit, told) => {
                 let seat = Seat::new(grant, account, (Outcome::Hit, Reason::Shared));
                 return Ok(hit_reply(&seat, &hit, told));
             }
-            (Err(_), AtAdmit::Miss(reason)) => reason,
-            (Err(reason), AtAdmit::Hit | AtAdmit::Bypass(_)) => reason,
+            Found::Stale(hit, told) if self.serves_at_once(&grant, &hit) => {
+                let seat = Seat::new(grant, account, (Outcome::Stale, Reason::Revalidating));
+                return Ok(self.while_revalidating(&seat, sent, &hit, told));
+            }
+            Found::Stale(hit, told) => (Reason::Expired, self.on_error(&grant, hit, told)),
+            Found::Nothing(reason) => (reason, None),
         };
-        let seat = Seat::new(grant, account, (Outcome::Miss, reason));
+        // What admit found wrong with an entry, it has removed.
+        let reason = if let AtAdmit::Miss(reason) = grant.found { reason } else { reason };
+        if grant.control.only_if_cached {
+            let seat = Seat::new(grant, account, (Outcome::Miss, reason));
+            return Err(not_cached(&seat, reason));
+        }
+        let seat = Seat::with_fallback(grant, account, (Outcome::Miss, reason), fallback);
         if seat.grant.control.only_if_cached {
             // Admit saw an entry, and it is gone.
             return Err(refused(&seat, Problem::NotCached { reason: reason.for_client() }));
@@ -157,6 +167,30 @@ impl Sidecar {
             }
             self.alone(seat, sent, lease).await
         }
+    }
+
+    /// An entry past its time, at once, and a call for its successor, unless one is being made.
+    fn while_revalidating(
+        self: &Arc<Self>,
+        seat: &Arc<Seat>,
+        sent: Arc<Sent>,
+        hit: &Hit,
+        told: Told,
+    ) -> Reply {
+        let reply = hit_reply(seat, hit, told);
+        if !seat.grant.control.only_if_cached {
+            let generations = self.cache.vector(seat.grant.wanted());
+            if let Some((flight, lease)) = self.flights.lead_unattended(seat, generations, sent) {
+                self.start(&flight, Some(lease), seat, None);
+            }
+        }
+        reply
+    }
+
+    /// An entry past its time, to be kept for the case that no new answer can be had.
+    fn on_error(&self, grant: &Grant, hit: Box<Hit>, told: Told) -> Option<Fallback> {
+        let stale = self.feed.settings().stale;
+        stale.serves_on_error(hit.stale, grant.control.max_age_s).then_some((hit, told))
     }
 
     /// Joins the flight of the request's key, or starts it.
@@ -180,7 +214,10 @@ impl Sidecar {
                 seat.is(Outcome::Miss, Reason::SingleFlightOff);
                 return self.alone(seat, sent, None).await;
             }
-            Joined::Full => return Err(refused(&seat, Problem::FlightFull)),
+            Joined::Full => {
+                let stale = seat.take_fallback().map(|fallback| stale_reply(&seat, fallback));
+                return stale.ok_or_else(|| refused(&seat, Problem::FlightFull));
+            }
         };
         // A follower's own request is the leader's, unless it asks for another shape.
         let own = (flight.asked != seat.asked()).then_some(sent);
@@ -264,6 +301,7 @@ fn begun(start: Start, reader: Reader, seat: &Seat) -> Option<Result<Reply, Refu
         Start::Stream(head) => Some(Ok(Reply::Stream(head, reader))),
         Start::Whole(head, body) => Some(Ok(Reply::Whole(head, body))),
         Start::Refused(refusal) => Some(Err(refusal)),
+        Start::Stale(fallback) => Some(Ok(stale_reply(seat, fallback))),
         Start::Found(hit) => {
             // It was young enough for the leader.
             if !is_young_enough(hit.age, seat.grant.control.max_age_s) {
@@ -287,6 +325,18 @@ fn refused(seat: &Seat, problem: Problem) -> Refusal {
     }
 }
 
+/// Only a stored answer was wanted, and admit's is gone.
+fn not_cached(seat: &Seat, reason: Reason) -> Refusal {
+    let refusal = refused(seat, Problem::NotCached { reason });
+    Refusal { cache: None, ..refusal }
+}
+
+/// The entry that was kept for the case that no new answer can be had.
+fn stale_reply(seat: &Seat, (hit, told): Fallback) -> Reply {
+    seat.follows_no_more(Outcome::Stale, Reason::UpstreamError);
+    hit_reply(seat, &hit, told)
+}
+
 fn hit_reply(seat: &Seat, hit: &Hit, told: Told) -> Reply {
     seat.close(|exchange| {
         exchange.answering(200);
@@ -298,11 +348,16 @@ fn hit_reply(seat: &Seat, hit: &Hit, told: Told) -> Reply {
         content_encoding: None,
         retry_after: None,
         request_id: seat.grant.request_id.clone(),
-        cache: (Outcome::Hit, Reason::Shared),
-        age_and_ttl_s: Some((hit.age.0 / 1_000, hit.fresh.0 / 1_000)),
+        cache: seat.cache(),
+        age_and_ttl_s: Some((hit.age.0 / 1_000, ttl_s(hit))),
         served_by: Some(hit.entry.header.served_by.clone()),
     };
     Reply::Whole(head, told.body)
+}
+
+/// How long an entry stays fresh, or how long it has been stale, in seconds.
+fn ttl_s(hit: &Hit) -> u64 {
+    hit.fresh.max(hit.stale).0 / 1_000
 }
 
 // === impl Entered ===

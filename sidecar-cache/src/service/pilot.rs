@@ -74,7 +74,7 @@ pub(super) struct Fault {
 // === impl Sidecar ===
 
 impl Sidecar {
-    /// Starts a flight. `reader` is its leader's place.
+    /// Starts a flight. `reader` is its leader's place; without one, nobody waits for it yet, and it goes on.
     pub(super) fn start(
         self: &Arc<Self>,
         flight: &Arc<Flight>,
@@ -84,6 +84,9 @@ impl Sidecar {
     ) {
         let served = self.drain.enter();
         let idle = idle(self);
+        let until = Instant::now() + self.timeouts.detached;
+        let interest =
+            if reader.is_some() { Interest::Attached } else { Interest::Detached { until } };
         let pilot = Pilot {
             sidecar: Arc::clone(self),
             flight: Arc::clone(flight),
@@ -91,7 +94,7 @@ impl Sidecar {
             seat: Arc::clone(seat),
             reader,
             collected: 0,
-            interest: Interest::Attached,
+            interest,
             renew_at: Instant::now() + RENEW,
             sweep_at: self.clock.mono().after(idle),
             is_finished: false,

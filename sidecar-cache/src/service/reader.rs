@@ -14,7 +14,7 @@ use super::cache::Hit;
 use super::flights::{Flight, Sent};
 use super::lane::{Head, Refusal};
 use super::log::{Begun, Next, ReaderId, View};
-use super::seat::{End, Failure, Opened, Seat};
+use super::seat::{End, Failure, Fallback, Opened, Seat};
 use crate::clock::Clock;
 
 /// A piece of a streamed answer.
@@ -54,6 +54,8 @@ pub(super) enum Start {
     Whole(Head, Bytes),
     /// It is a refusal.
     Refused(Refusal),
+    /// None can be had, and an older one may serve.
+    Stale(Fallback),
     /// It was there before.
     Found(Arc<Hit>),
     /// This client cannot have it as it is: it needs its own call.
@@ -141,6 +143,11 @@ impl Reader {
                 };
                 let content_type = Some(told.content_type.to_owned());
                 self.whole(Head { content_type, ..self.seat.head(opened) }, told.body)
+            }
+            Begun::Ended(End::Failed(failure))
+                if failure.is_outage() && self.seat.has_fallback() =>
+            {
+                self.seat.take_fallback().map_or(Start::Apart, Start::Stale)
             }
             Begun::Ended(End::Failed(failure)) => match failure.as_ref() {
                 Failure::Problem(problem) => Start::Refused(self.refuse(problem)),

@@ -92,6 +92,7 @@ impl Sidecar {
             Ok(settings) => {
                 tracing::info!(snapshot = settings.snapshot.version, "configuration in use");
                 self.cache.bound(settings.memory).await;
+                self.cache.keep_stale(settings.stale.kept());
                 self.feed.configure(settings);
             }
             Err(faults) => {

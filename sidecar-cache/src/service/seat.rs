@@ -26,8 +26,13 @@ struct State {
     /// `None` once it is closed.
     account: Option<Account>,
     following: Option<Following>,
+    /// What it gets where no new answer can be had.
+    fallback: Option<Fallback>,
     cache: (Outcome, Reason),
 }
+
+/// An entry past its time, as its reader wants it.
+pub(super) type Fallback = (Box<Hit>, Told);
 
 /// The head of an answer that several clients may get.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +84,16 @@ pub(super) enum Failure {
 
 impl Seat {
     pub(super) fn new(grant: Box<Grant>, account: Account, cache: (Outcome, Reason)) -> Arc<Self> {
-        let state = State { account: Some(account), following: None, cache };
+        Self::with_fallback(grant, account, cache, None)
+    }
+
+    pub(super) fn with_fallback(
+        grant: Box<Grant>,
+        account: Account,
+        cache: (Outcome, Reason),
+        fallback: Option<Fallback>,
+    ) -> Arc<Self> {
+        let state = State { account: Some(account), following: None, fallback, cache };
         let seat = Self { grant, state: Mutex::new(state) };
         seat.is(cache.0, cache.1);
         Arc::new(seat)
@@ -92,6 +106,16 @@ impl Seat {
         if let Some(account) = &mut state.account {
             account.exchange.cached(outcome, reason);
         }
+    }
+
+    /// Whether an older answer may serve where no new one can be had.
+    pub(super) fn has_fallback(&self) -> bool {
+        lock(&self.state).fallback.is_some()
+    }
+
+    /// What it gets where no new answer can be had; once.
+    pub(super) fn take_fallback(&self) -> Option<Fallback> {
+        lock(&self.state).fallback.take()
     }
 
     pub(super) fn cache(&self) -> (Outcome, Reason) {
@@ -185,6 +209,15 @@ impl Whole {
 // === impl Failure ===
 
 impl Failure {
+    /// Whether no answer could be had, so that an older one is better than none (RFC 5861: what would be
+    /// a status from 500 on; and a provider that has had enough).
+    pub(super) fn is_outage(&self) -> bool {
+        match self {
+            Self::Problem(problem) => problem.status() >= 500,
+            Self::Answer(opened, _, _) => opened.status >= 500 || opened.status == 429,
+        }
+    }
+
     /// In our words.
     pub(super) const fn problem(&self) -> &Problem {
         match self {

@@ -7,6 +7,7 @@ use kt_contract::config::{CompleteOnDisconnect, Config, Overflow};
 use kt_contract::snapshot::Snapshot;
 use kt_contract::time::Millis;
 
+use crate::freshness::Stale;
 use crate::store::Bounds;
 
 /// What one version of the configuration says to the sidecar. Replaced as a whole, never changed.
@@ -18,6 +19,10 @@ pub struct Settings {
     pub ttl: Millis,
     /// `workflow_cache.max_entry_tokens`.
     pub entry_tokens_max: u64,
+    /// `workflow_cache.max_entry_bytes`.
+    pub entry_bytes_max: u64,
+    /// How long an entry may be served after its time.
+    pub stale: Stale,
     /// `workflow_cache.memory`.
     pub memory: Bounds,
     /// How flights are shared.
@@ -46,8 +51,13 @@ impl Settings {
         let cache = &config.cache;
         Self {
             snapshot: Arc::new(config.snapshot(local)),
-            ttl: Millis(u64::try_from(cache.ttl.as_millis()).unwrap_or(u64::MAX)),
+            ttl: millis(cache.ttl),
             entry_tokens_max: cache.max_entry_tokens,
+            entry_bytes_max: cache.max_entry_bytes,
+            stale: Stale {
+                while_revalidate: millis(cache.stale_while_revalidate),
+                if_error: millis(cache.stale_if_error),
+            },
             memory: Bounds {
                 entries_max: cache.memory.max_entries,
                 bytes_max: cache.memory.max_bytes,
@@ -61,4 +71,8 @@ impl Settings {
             },
         }
     }
+}
+
+fn millis(length: Duration) -> Millis {
+    Millis(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
 }

@@ -26,6 +26,14 @@ fn numbers_have_bounds() {
             "workflow_cache.max_entry_tokens: 0 is not between 1 and 2097152",
         ),
         (
+            "workflow_cache: {max_entry_bytes: 8388609}",
+            "workflow_cache.max_entry_bytes: 8388609 is not between 1 and 8388608",
+        ),
+        (
+            "workflow_cache: {stale_if_error_seconds: 31536001}",
+            "workflow_cache.stale_if_error_seconds: 31536001 is not between 0 and 31536000",
+        ),
+        (
             "workflow_cache: {single_flight_timeout_ms: 0}",
             "workflow_cache.single_flight_timeout_ms: 0 is not between 1 and 600000",
         ),
