@@ -51,18 +51,17 @@ impl Stage {
     /// Where the connection shall be reset instead.
     pub(crate) async fn before_head(&self, before: &Before, open: &Open) -> Result<(), Cut> {
         sleep(before.wait).await;
+        for gate in &before.gates {
+            self.wait(gate.as_deref(), open).await;
+        }
         match before.never {
             Some(Never::Hang) => std::future::pending().await,
             Some(Never::Reset) => {
                 self.ending.reset();
-                return Err(Cut);
+                Err(Cut)
             }
-            None => {}
+            None => Ok(()),
         }
-        for gate in &before.gates {
-            self.wait(gate.as_deref(), open).await;
-        }
-        Ok(())
     }
 
     /// The body of `plan`, which is sent from now on; `open` ends with it under the name `outcome`.
