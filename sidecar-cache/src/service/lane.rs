@@ -265,6 +265,7 @@ impl Sidecar {
                 reader.waits_in_silence() && seat.overflow(limit) == Some(flight::Overflow::Go);
             if goes {
                 self.metrics.overflowed();
+                reader.step_aside();
                 return Waited::Apart(theirs, Reason::Overflow);
             }
             start = Some(reader.begin().await);
@@ -303,15 +304,20 @@ fn begun(start: Start, reader: Reader, seat: &Seat) -> Option<Result<Reply, Refu
         Start::Refused(refusal) => Some(Err(refusal)),
         Start::Stale(fallback) => Some(Ok(stale_reply(seat, fallback))),
         Start::Found(hit) => {
-            // It was young enough for the leader.
-            if !is_young_enough(hit.age, seat.grant.control.max_age_s) {
+            // It was young enough for the leader, and told in the leader's shape.
+            let is_young = is_young_enough(hit.age, seat.grant.control.max_age_s);
+            let told = told(seat.grant.dialect, &hit, seat.grant.reply).filter(|_| is_young);
+            let Some(told) = told else {
+                reader.step_aside();
                 return None;
-            }
-            let told = told(seat.grant.dialect, &hit, seat.grant.reply)?;
+            };
             seat.follows_no_more(Outcome::Hit, Reason::Shared);
             Some(Ok(hit_reply(seat, &hit, told)))
         }
-        Start::Apart => None,
+        Start::Apart => {
+            reader.step_aside();
+            None
+        }
     }
 }
 

@@ -44,6 +44,8 @@ enum Phase {
     Read,
     /// There is no more.
     Over,
+    /// The request goes its own way.
+    Aside,
 }
 
 /// How an answer begins for its client.
@@ -82,7 +84,7 @@ impl Reader {
                 self.phase = Phase::Over;
                 return Poll::Ready(Some(Piece::End));
             }
-            Phase::Over => return Poll::Ready(None),
+            Phase::Over | Phase::Aside => return Poll::Ready(None),
         }
         let now = self.clock.mono().0;
         Poll::Ready(match ready!(self.flight.log.poll_next(self.id, now, context)) {
@@ -111,6 +113,11 @@ impl Reader {
     /// The request that the flight sends, as long as it may be sent.
     pub(super) fn sent(&self) -> Option<Arc<Sent>> {
         self.flight.sent()
+    }
+
+    /// Leaves the flight, and the request's account open: it makes its own call.
+    pub(super) fn step_aside(mut self) {
+        self.phase = Phase::Aside;
     }
 
     /// Whether the provider has not begun to answer.
@@ -217,8 +224,10 @@ impl std::fmt::Debug for Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.flight.log.detach(self.id);
-        // Still open, it says that the client has left.
-        self.seat.close(|_| {});
+        if self.phase != Phase::Aside {
+            // Still open, it says that the client has left.
+            self.seat.close(|_| {});
+        }
     }
 }
 

@@ -343,6 +343,11 @@ async fn one_of_those_who_have_waited_too_long_makes_its_own_call() {
     assert_eq!(count(&seen, COALESCED), MANY - 2);
     assert!(seen.iter().all(|seen| seen.as_ref().is_ok_and(|seen| seen.body == JSON.as_bytes())));
     assert_eq!(group.metric("kt_flight_overflows_total"), "1");
+    let answered = |status| {
+        let labels = format!("model=\"gpt-4o-mini\",provider=\"openai\",status=\"{status}\"");
+        group.metric(&format!("llm_requests_total{{{labels}}}"))
+    };
+    assert_eq!((answered(200), answered(499)), (MANY.to_string(), "0".to_owned()));
     assert_eq!(group.metric("kt_not_stored_total{reason=\"overflow\"}"), "1");
 }
 
