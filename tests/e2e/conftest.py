@@ -5,7 +5,8 @@ import uuid
 
 import pytest
 
-from group import Group
+from crowd import Crowd
+from group import FOUR, Group
 from processes import binary_dir, envoy, filter_module
 
 pytest_plugins = ["played"]
@@ -71,3 +72,22 @@ def configurable(edited):
     """The changeable group, with its own configuration again after the test."""
     yield edited
     edited.configure({})
+
+
+@pytest.fixture
+def crowd():
+    """Clients that can be watched while they wait. After the test all have left."""
+    with Crowd() as crowd:
+        yield crowd
+
+
+@pytest.fixture(scope="session")
+def four():
+    """Four gateways on one sidecar, for the tests of flights: they use prompts of their own and never harm it."""
+    with Group(gateways=FOUR) as group:
+        yield group
+        for gateway in group.gateways:
+            assert gateway.vms_lost() == 0, gateway.id
+        for alarm in ("kt_corrupt", "kt_gate_mismatch", "kt_tickets_refused", "kt_reload_errors"):
+            assert group.sidecar.metric(alarm) == 0, alarm
+        assert group.sidecar.gauge("kt_flight_followers") == 0
