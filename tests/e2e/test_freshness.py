@@ -91,20 +91,22 @@ def test_an_answer_past_its_time_is_served_while_another_is_fetched(configurable
     group.configure(cache(ttl_seconds=1, stale_while_revalidate_seconds=3600))
     body = chat(prompt, stream=stream)
     paid = assert_miss(group.a.ask(key, body))
-    group.provider.script("gate=revalidating", 1, prompt)
+    # A gate that is opened stays open, so each case has its own.
+    gate = f"revalidating-{stream}"
+    group.provider.script(f"gate={gate}", 1, prompt)
 
     def past_its_time():
         answer = group.b.ask(key, body)
         return answer.cache_status == "stale" and answer
     stale = wait_until(past_its_time, "it is past its time")
     assert_stale(stale, "revalidating", of=paid)
-    group.provider.wait_at("revalidating")
+    group.provider.wait_at(gate)
     for gateway in group.gateways:
         assert_stale(gateway.ask(key, body), "revalidating", of=paid)
     # One call for all of them, and no client behind it.
     assert group.provider.calls_of(prompt)["total"] == 2
     group.configure(cache(ttl_seconds=3600, stale_while_revalidate_seconds=3600))
-    group.provider.release("revalidating")
+    group.provider.release(gate)
     newer = wait_until(lambda: (answer := group.a.ask(key, body)).cache_status == "hit" and answer,
                        "its successor is stored")
     assert newer.id != paid.id
