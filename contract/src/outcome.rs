@@ -113,7 +113,9 @@ closed_set! {
         FinishReason = "finish-reason",
         /// The answer is larger than `max_entry_tokens` or the bound in bytes.
         EntryTooLarge = "entry-too-large",
-        /// The leader's client left and nobody else waited.
+        /// The provider's answer says `Cache-Control: no-store`.
+        NoStore = "no-store",
+        /// The last client that wanted it left.
         ClientLeft = "client-left",
     }
 }

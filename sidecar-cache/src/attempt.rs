@@ -54,6 +54,8 @@ pub struct Finished<'a> {
     pub body: Option<&'a [u8]>,
     /// How the transport ended.
     pub transport: Transport,
+    /// Whether the provider allows to store it.
+    pub may_store: bool,
     /// What of the request decides whether its answer is complete.
     pub terms: Terms,
     /// `max_entry_tokens`.
@@ -107,11 +109,19 @@ pub fn start(head: Head<'_>) -> Start {
     }
 }
 
+/// Whether a provider's `Cache-Control` allows to store its answer. `no-cache`, which streams carry, says that
+/// a proxy must ask again; what this cache may do without asking is the operator's business.
+#[must_use]
+pub fn may_store(cache_control: Option<&str>) -> bool {
+    let mut directives = cache_control.unwrap_or_default().split(',');
+    !directives.any(|directive| directive.trim().eq_ignore_ascii_case("no-store"))
+}
+
 /// Judges a recorded answer by the write rule.
 #[must_use]
 pub fn verdict(finished: Finished<'_>) -> Verdict {
-    let Finished { dialect, recorded, body, transport, terms, entry_tokens_max, entry_bytes_max } =
-        finished;
+    let Finished { dialect, recorded, body, transport, may_store, terms, .. } = finished;
+    let Finished { entry_tokens_max, entry_bytes_max, .. } = finished;
     if transport == Transport::Broken {
         return Verdict::CutShort;
     }
@@ -125,6 +135,8 @@ pub fn verdict(finished: Finished<'_>) -> Verdict {
             let usage = complete.usage;
             if tokens(usage, body) > entry_tokens_max || body.len() as u64 > entry_bytes_max {
                 Verdict::Serve { reason: Reason::EntryTooLarge, usage }
+            } else if !may_store {
+                Verdict::Serve { reason: Reason::NoStore, usage }
             } else {
                 Verdict::Fill { usage }
             }
@@ -157,6 +169,7 @@ mod tests {
             recorded,
             body: Some(body),
             transport: Transport::Clean,
+            may_store: true,
             terms: Terms::default(),
             entry_tokens_max: 100,
             entry_bytes_max: u64::MAX,
@@ -211,6 +224,23 @@ mod tests {
             }),
             Verdict::Fill { usage: None }
         );
+    }
+
+    #[test]
+    fn a_provider_may_forbid_to_store_its_answer() {
+        for (value, expected) in [
+            (None, true),
+            (Some("no-cache"), true),
+            (Some("private, max-age=0"), true),
+            (Some("no-store"), false),
+            (Some("private,No-Store , max-age=0"), false),
+            (Some("no-stores"), true),
+        ] {
+            assert_eq!(may_store(value), expected, "{value:?}");
+        }
+        let usage = Some(Usage { input_tokens: 5, output_tokens: 7 });
+        let verdict = verdict(Finished { may_store: false, ..finished(Recorded::Json, JSON) });
+        assert_eq!(verdict, Verdict::Serve { reason: Reason::NoStore, usage });
     }
 
     #[test]

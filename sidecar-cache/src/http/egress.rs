@@ -110,6 +110,7 @@ fn answered(response: Response<Incoming>) -> Answered {
         content_type,
         content_encoding,
         retry_after,
+        cache_control: one(header::CACHE_CONTROL.as_str()),
         body: Box::pin(body),
     }
 }

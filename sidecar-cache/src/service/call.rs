@@ -55,6 +55,7 @@ impl Pilot {
         let answered = self.answered().await?;
         let opened = opened(&seat.grant, &answered.0);
         let (answered, first_by) = answered;
+        self.may_store = attempt::may_store(answered.cache_control.as_deref());
         let start = attempt::start(attempt::Head {
             status: answered.status,
             details: answered.details.as_deref(),
@@ -215,6 +216,7 @@ impl Pilot {
             recorded,
             body: body.map(AsRef::as_ref),
             transport,
+            may_store: self.may_store,
             terms: Terms {
                 client_limited: grant.client_limited,
                 answers: grant.dialect.answers_asked(&self.sent().body),

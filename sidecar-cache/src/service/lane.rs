@@ -154,10 +154,6 @@ impl Sidecar {
             return Err(not_cached(&seat, reason));
         }
         let seat = Seat::with_fallback(grant, account, (Outcome::Miss, reason), fallback);
-        if seat.grant.control.only_if_cached {
-            // Admit saw an entry, and it is gone.
-            return Err(refused(&seat, Problem::NotCached { reason: reason.for_client() }));
-        }
         if self.feed.settings().single_flight.is_enabled {
             self.together(seat, sent).await
         } else {

@@ -33,6 +33,8 @@ pub(super) struct Pilot {
     pub(super) seat: Arc<Seat>,
     /// The leader's place; it may have left.
     reader: Option<ReaderId>,
+    /// Whether the provider allows to store what comes.
+    pub(super) may_store: bool,
     /// Bytes of an answer that nobody reads before it is whole.
     pub(super) collected: u64,
     interest: Interest,
@@ -93,6 +95,7 @@ impl Sidecar {
             lease,
             seat: Arc::clone(seat),
             reader,
+            may_store: true,
             collected: 0,
             interest,
             renew_at: Instant::now() + RENEW,

@@ -35,6 +35,8 @@ pub struct Answered {
     pub content_encoding: Option<String>,
     /// `Retry-After`.
     pub retry_after: Option<String>,
+    /// `Cache-Control`.
+    pub cache_control: Option<String>,
     /// The body. Dropped before its end, the call is cancelled.
     pub body: Pin<Box<dyn Pieces>>,
 }

@@ -164,6 +164,7 @@ async fn what_cannot_be_stored_is_read_by_those_who_are_there_and_then_nobody_wa
         ("an ending that is not stored", answers_json(&filtered)),
         ("too large", answers_json(&large)),
         ("too many tokens", answers_json(&tokens)),
+        ("no-store", Scripted { cache_control: Some("no-store"), ..answers_json(JSON) }),
         ("no answer that can be judged", html),
     ] {
         let group = lasting_group().await;

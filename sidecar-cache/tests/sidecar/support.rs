@@ -317,6 +317,7 @@ pub(crate) struct Scripted {
     pub(crate) content_type: &'static str,
     pub(crate) content_encoding: Option<&'static str>,
     pub(crate) retry_after: Option<&'static str>,
+    pub(crate) cache_control: Option<&'static str>,
     pub(crate) acts: Vec<Act>,
 }
 
@@ -341,6 +342,7 @@ pub(crate) fn answers_json(body: &str) -> Scripted {
         content_type: "application/json",
         content_encoding: None,
         retry_after: None,
+        cache_control: None,
         acts: vec![bytes(body)],
     }
 }
@@ -390,6 +392,7 @@ impl Upstream for Provider {
                 content_type: own(Some(scripted.content_type)),
                 content_encoding: own(scripted.content_encoding),
                 retry_after: own(scripted.retry_after),
+                cache_control: own(scripted.cache_control),
                 body: Box::pin(Body { acts: scripted.acts.into(), is_over: false, cancelled }),
             })
         })
