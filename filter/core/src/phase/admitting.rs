@@ -85,8 +85,9 @@ impl Admitting {
                     content_type: content_type.into(),
                     served_by: served_by.into(),
                     age_s,
-                    came_at: turn.now,
-                    fresh_until: turn.now.after(Millis(fresh_ms)),
+                    // The sidecar looked at its clock after the question was sent, not when the answer came.
+                    came_at: self.asked_at,
+                    fresh_until: self.asked_at.after(Millis(fresh_ms)),
                 };
                 self.hit(entry, turn)
             }

@@ -153,3 +153,24 @@ fn a_sidecar_that_says_not_cached_unasked_is_not_understood() {
     assert!(rig.forward().is_some());
     assert_eq!(rig.counted(Counter::WireError), 1);
 }
+
+#[test]
+fn an_answer_that_was_slow_to_come_is_kept_no_longer_for_it() {
+    let mut rig = Rig::knowing();
+    // Twice, so that it is kept; each is fresh for a second from the moment of its question.
+    for _ in 0..2 {
+        rig.fresh();
+        assert_eq!(rig.chat(&[], BODY), Flow::Pause);
+        let _ = rig.admit();
+        rig.wait(250);
+        assert_eq!(rig.hit(1_000), Flow::Pause);
+    }
+    rig.wait(749);
+    rig.heartbeat();
+    assert_eq!(rig.chat(&[], BODY), Flow::Pause);
+    assert_eq!(rig.header("cache-status"), Some("kt; hit; ttl=0; detail=l1"));
+    rig.wait(1);
+    rig.heartbeat();
+    assert_eq!(rig.chat(&[], BODY), Flow::Pause);
+    assert!(!rig.replied(), "the sidecar's second is over");
+}
