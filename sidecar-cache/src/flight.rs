@@ -11,7 +11,7 @@ mod ending;
 mod outliving;
 
 pub use ending::{Ending, Failed, RETRY_AFTER_MAX, Sharing, retry_after, sharing};
-pub use outliving::{Means, Outlives, Produced, Rule, outlives, token_limit};
+pub use outliving::{Bounds, Means, Outlives, Produced, Rule, outlives, token_limit};
 
 use std::collections::{HashMap, VecDeque};
 

@@ -9,6 +9,9 @@ use serde::Deserialize;
 /// How many models are remembered.
 const MODELS_MAX: usize = 1_024;
 
+/// Events of a stream that hold no token, about.
+const EVENTS_BESIDE: u64 = 32;
+
 /// What has come of an answer so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Produced {
@@ -16,6 +19,15 @@ pub struct Produced {
     pub bytes: u64,
     /// Events of the stream, about one a token; zero where it is none.
     pub events: u64,
+}
+
+/// How much may be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// `max_entry_bytes`.
+    pub bytes: u64,
+    /// `max_entry_tokens`.
+    pub tokens: u64,
 }
 
 /// What is known when the last client leaves.
@@ -89,6 +101,15 @@ pub fn token_limit(body: &[u8]) -> Option<u64> {
 // === impl Produced ===
 
 impl Produced {
+    /// Whether it can still be stored once it is whole. Events are a rough measure of tokens, some are none at
+    /// all: only far beyond the bound they tell. What is no stream is measured at its end.
+    #[must_use]
+    pub const fn fits(self, bounds: Bounds) -> bool {
+        let Bounds { bytes, tokens } = bounds;
+        let events_max = tokens.saturating_add(tokens / 8).saturating_add(EVENTS_BESIDE);
+        self.bytes <= bytes && self.events <= events_max
+    }
+
     /// A token for every event, or for every four bytes of what is no stream.
     const fn tokens(self) -> u64 {
         if self.events > 0 { self.events } else { self.bytes / 4 }
@@ -164,6 +185,21 @@ mod tests {
         ] {
             assert_eq!(outlives(rule), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn an_answer_fits_until_it_is_certainly_too_long() {
+        let bounds = Bounds { bytes: 10_000, tokens: 800 };
+        for (bytes, events, expected) in [
+            (10_000, 0, true),
+            (10_001, 0, false),
+            (1, 800 + 100 + EVENTS_BESIDE, true),
+            (1, 801 + 100 + EVENTS_BESIDE, false),
+        ] {
+            assert_eq!(Produced { bytes, events }.fits(bounds), expected, "{bytes} {events}");
+        }
+        let unbounded = Bounds { bytes: u64::MAX, tokens: u64::MAX };
+        assert!(Produced { bytes: u64::MAX, events: u64::MAX }.fits(unbounded));
     }
 
     #[test]

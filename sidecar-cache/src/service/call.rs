@@ -14,14 +14,14 @@ use tokio::time::{Instant, timeout_at};
 use super::admit::Grant;
 use super::cache::{Filled, Filling};
 use super::lock;
-use super::pilot::{Failed, Fault, Pilot};
+use super::pilot::{Failed, Fault, Pilot, SUPERSEDED};
 use super::reader::cut_short;
 use super::relay::{Source, Step};
 use super::seat::{End, Failure, Opened, Whole};
 use super::upstream::{Answered, Call, CallFailed};
 use crate::attempt::{self, Finished, Start, Transport, Verdict};
 use crate::entry::Header;
-use crate::flight::{Ending, Held, Sharing, retry_after, sharing};
+use crate::flight::{Ending, Held, Produced, Sharing, retry_after, sharing};
 
 /// What an answer turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,7 @@ impl Pilot {
     pub(super) async fn attempt(&mut self) -> Result<(), Failed> {
         let sidecar = Arc::clone(&self.sidecar);
         let seat = Arc::clone(&self.seat);
+        (self.produced, self.may_store) = (Produced::default(), true);
         // What is invalidated from now on is not stored.
         self.flight.begins_under(sidecar.cache.vector(seat.grant.wanted()));
         if self.lease.is_some() {
@@ -164,14 +165,13 @@ impl Pilot {
                         self.first_byte();
                     }
                     body.extend_from_slice(&bytes);
-                    self.collected = body.len() as u64;
+                    self.produced.bytes = body.len() as u64;
                 }
                 Step::End => break,
                 Step::Broken => return Err(self.failed(cut_short(&self.seat))),
             }
             if body.len() > ENTRY_BYTES_MAX {
                 self.not_stored(Reason::EntryTooLarge.as_str());
-                self.collected = 0;
                 let opened = Opened { recorded: Some(Recorded::Json), ..opened };
                 return self.pass(Arc::new(opened), source, body).await;
             }
@@ -273,7 +273,6 @@ impl Pilot {
         body: &[u8],
         usage: Option<Usage>,
     ) -> Result<(), &'static str> {
-        const SUPERSEDED: &str = "superseded";
         let (_, reason) = self.seat.cache();
         let Some(lease) = &self.lease else { return Err(reason.as_str()) };
         // A whole lifetime from now on: nobody can take over while the store works.

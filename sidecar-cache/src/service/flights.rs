@@ -212,6 +212,10 @@ impl Flights {
         self.board().machine.renew(key, token, self.clock.mono())
     }
 
+    pub(super) fn holds(&self, key: &CacheKey, token: Token) -> bool {
+        self.board().machine.holds(key, token)
+    }
+
     /// Ends a lease in one of the ways in which nobody else leads this flight.
     pub(super) fn end(&self, key: &CacheKey, token: Token, how: Ending) -> Held {
         let now = self.clock.mono();

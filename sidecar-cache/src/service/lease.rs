@@ -40,6 +40,12 @@ impl Lease {
         self.token
     }
 
+    /// Whether it is still this flight that may store something: nobody has voided the lease or taken it. One
+    /// that has run out, and that nobody wants, still counts.
+    pub(super) fn is_current(&self) -> bool {
+        self.token.is_some_and(|token| self.flights.holds(&self.key, token))
+    }
+
     /// Extends the lease by a whole lifetime.
     pub(super) fn renew(&self) -> Held {
         self.token.map_or(Held::Superseded, |token| self.flights.renew(&self.key, token))

@@ -3,9 +3,10 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use kt_contract::config::CompleteOnDisconnect;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
 use kt_contract::time::{Millis, MonoMillis};
@@ -18,8 +19,12 @@ use super::log::{Failing, Piece, ReaderId};
 use super::seat::{End, Failure, Seat};
 use super::{Sidecar, lock};
 use crate::flight::{
-    AfterFailure, Ending, Held, Outlives, Produced, RENEW_EVERY, Rule, outlives, token_limit,
+    AfterFailure, Bounds, Ending, Held, Outlives, Produced, RENEW_EVERY, Rule, outlives,
+    token_limit,
 };
+
+/// The lease was lost, or what it would store was invalidated.
+pub(super) const SUPERSEDED: &str = "superseded";
 
 const RENEW: Duration = Duration::from_millis(RENEW_EVERY.0);
 
@@ -35,9 +40,13 @@ pub(super) struct Pilot {
     reader: Option<ReaderId>,
     /// Whether the provider allows to store what comes.
     pub(super) may_store: bool,
-    /// Bytes of an answer that nobody reads before it is whole.
-    pub(super) collected: u64,
+    /// What has come of the attempt's answer.
+    pub(super) produced: Produced,
+    /// The longest answer that the request asks for: read once, and only if somebody leaves.
+    token_limit: OnceLock<Option<u64>>,
     interest: Interest,
+    /// What becomes of it when nobody reads.
+    alone: Alone,
     renew_at: Instant,
     sweep_at: MonoMillis,
     is_finished: bool,
@@ -48,8 +57,19 @@ pub(super) struct Pilot {
 enum Interest {
     /// Somebody reads, or waits.
     Attached,
-    /// Nobody does; it goes on until then.
+    /// Nobody does any more; it goes on until then.
     Detached { until: Instant },
+    /// Nobody has to: the entry is what it is for. The call's own deadlines bound it.
+    Unattended,
+}
+
+/// What becomes of a flight that nobody reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alone {
+    /// What is configured for the case that the last client leaves.
+    AsConfigured,
+    /// It goes on: it was never meant for a client.
+    GoesOn,
 }
 
 /// Why an attempt did not end well.
@@ -86,9 +106,10 @@ impl Sidecar {
     ) {
         let served = self.drain.enter();
         let idle = idle(self);
-        let until = Instant::now() + self.timeouts.detached;
-        let interest =
-            if reader.is_some() { Interest::Attached } else { Interest::Detached { until } };
+        let (interest, alone) = match reader {
+            Some(_) => (Interest::Attached, Alone::AsConfigured),
+            None => (Interest::Unattended, Alone::GoesOn),
+        };
         let pilot = Pilot {
             sidecar: Arc::clone(self),
             flight: Arc::clone(flight),
@@ -96,8 +117,10 @@ impl Sidecar {
             seat: Arc::clone(seat),
             reader,
             may_store: true,
-            collected: 0,
+            produced: Produced::default(),
+            token_limit: OnceLock::new(),
             interest,
+            alone,
             renew_at: Instant::now() + RENEW,
             sweep_at: self.clock.mono().after(idle),
             is_finished: false,
@@ -148,6 +171,9 @@ impl Pilot {
         let Fault { failure, begun, leader, retry_after } = fault;
         let now = self.now();
         let begun = begun.unwrap_or_else(|| End::Failed(Arc::clone(&failure)));
+        // Who has taken over a call in another shape than its own cannot read what there is of it.
+        let is_foreign = self.seat.asked() != self.flight.asked;
+        let leader = leader.or_else(|| is_foreign.then(|| End::Failed(Arc::clone(&failure))));
         let tell = || self.flight.log.fail(self.reader, Failing { begun, leader }, now.0);
         let after = match &mut self.lease {
             Some(lease) => lease.fail(retry_after, tell),
@@ -156,18 +182,21 @@ impl Pilot {
                 AfterFailure::Over
             }
         };
-        let is_led = match after {
-            AfterFailure::Over => false,
+        let end = match after {
+            AfterFailure::Over => End::Failed(failure),
+            AfterFailure::Voided => End::Voided,
             AfterFailure::TakeOver { at } => {
                 let at = Instant::now() + Duration::from_millis(at.since(now).0);
                 self.reader = None;
-                self.over(sleep_until(at)).await.is_ok() && self.takes_over()
+                if self.over(sleep_until(at)).await.is_ok() && self.takes_over() {
+                    return true;
+                }
+                // Whoever still waits does so for a flight that was voided during the backoff.
+                End::Voided
             }
         };
-        if !is_led {
-            self.finish(End::Failed(failure));
-        }
-        is_led
+        self.finish(end);
+        false
     }
 
     fn takes_over(&mut self) -> bool {
@@ -176,7 +205,7 @@ impl Pilot {
         seat.follows_no_more(Outcome::Miss, Reason::Takeover);
         (self.reader, self.seat) = (Some(reader), seat);
         self.renew_at = Instant::now() + RENEW;
-        self.collected = 0;
+        self.alone = Alone::AsConfigured;
         true
     }
 
@@ -220,48 +249,89 @@ impl Pilot {
             self.sweep_at = MonoMillis(again);
         }
         match self.interest {
-            Interest::Detached { .. } if self.flight.log.readers() > 0 => {
+            Interest::Attached => Ok(()),
+            Interest::Detached { .. } | Interest::Unattended if self.flight.log.readers() > 0 => {
                 self.interest = Interest::Attached;
                 Ok(())
             }
-            Interest::Detached { until } if now >= until => self.cancel(),
-            Interest::Detached { .. } | Interest::Attached => Ok(()),
+            Interest::Detached { until } if now >= until => {
+                self.cancel(Reason::ClientLeft.as_str())
+            }
+            Interest::Detached { .. } | Interest::Unattended => self.goes_on_for_the_entry(),
         }
+    }
+
+    /// Nobody reads: ends the call as soon as what comes of it cannot be stored.
+    fn goes_on_for_the_entry(&mut self) -> Result<(), Failed> {
+        if self.is_storable() {
+            return Ok(());
+        }
+        let is_held = self.lease.as_ref().is_some_and(|lease| lease.token().is_some());
+        let is_current = self.lease.as_ref().is_some_and(Lease::is_current);
+        let reason = if !self.may_store {
+            Reason::NoStore.as_str()
+        } else if !self.produced.fits(self.bounds()) {
+            Reason::EntryTooLarge.as_str()
+        } else if is_held {
+            SUPERSEDED
+        } else {
+            Reason::ClientLeft.as_str()
+        };
+        if is_current {
+            // As if it had come to its end: for a while nobody waits for what cannot be stored.
+            let _: Held = self.end(Ending::Uncacheable);
+        }
+        self.cancel(reason)
     }
 
     /// The last reader has left.
     fn deserted(&mut self) -> Result<(), Failed> {
         match outlives(self.rule()) {
+            Outlives::Yes if self.alone == Alone::GoesOn => {
+                self.interest = Interest::Unattended;
+                Ok(())
+            }
             Outlives::Yes => {
                 let until = Instant::now() + self.sidecar.timeouts.detached;
                 self.interest = Interest::Detached { until };
                 Ok(())
             }
-            Outlives::No => self.cancel(),
+            Outlives::No => self.cancel(Reason::ClientLeft.as_str()),
         }
     }
 
     fn rule(&self) -> Rule {
-        let may_fill = self.lease.as_ref().is_some_and(|lease| lease.token().is_some());
-        let so_far = self.flight.log.whole().unwrap_or_default();
-        let events = so_far.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"data:"));
-        let produced =
-            Produced { bytes: self.collected + so_far.len() as u64, events: events.count() as u64 };
         let served_model = &self.seat.grant.gates.model.served_model;
-        let is_stream = produced.events > 0;
+        let is_stream = self.produced.events > 0;
+        let limit = || self.flight.sent().and_then(|sent| token_limit(&sent.body));
         Rule {
-            configured: self.sidecar.feed.settings().single_flight.on_disconnect,
-            may_fill,
-            produced,
-            token_limit: self.flight.sent().and_then(|sent| token_limit(&sent.body)),
+            configured: match self.alone {
+                Alone::AsConfigured => self.sidecar.feed.settings().single_flight.on_disconnect,
+                Alone::GoesOn => CompleteOnDisconnect::Always,
+            },
+            may_fill: self.is_storable(),
+            produced: self.produced,
+            token_limit: *self.token_limit.get_or_init(limit),
             mean_bytes: lock(&self.sidecar.flights.means).of(served_model, is_stream),
         }
     }
 
+    /// Whether what comes may be stored, as far as is known by now.
+    fn is_storable(&self) -> bool {
+        self.may_store
+            && self.produced.fits(self.bounds())
+            && self.lease.as_ref().is_some_and(Lease::is_current)
+    }
+
+    fn bounds(&self) -> Bounds {
+        let settings = self.sidecar.feed.settings();
+        Bounds { bytes: settings.entry_bytes_max, tokens: settings.entry_tokens_max }
+    }
+
     /// Ends the call, unless somebody has come in the meantime.
-    fn cancel(&mut self) -> Result<(), Failed> {
+    fn cancel(&mut self, reason: &'static str) -> Result<(), Failed> {
         if self.lease.as_mut().is_none_or(|lease| lease.cancel(&self.flight)) {
-            self.not_stored(Reason::ClientLeft.as_str());
+            self.not_stored(reason);
             return Err(Failed::Cancelled);
         }
         self.interest = Interest::Attached;

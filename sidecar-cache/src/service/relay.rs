@@ -122,7 +122,7 @@ impl Pilot {
         match self.over(source.next()).await? {
             Step::Bytes(first) => {
                 self.first_byte();
-                recording.push(&first);
+                self.record(&mut recording, &first);
             }
             Step::End | Step::Broken => return Err(self.failed(cut_short(&self.seat))),
         }
@@ -142,12 +142,18 @@ impl Pilot {
             }
             self.room().await?;
             match self.over(source.next()).await? {
-                Step::Bytes(bytes) => recording.push(&bytes),
+                Step::Bytes(bytes) => self.record(&mut recording, &bytes),
                 Step::End => break Transport::Clean,
                 Step::Broken => break Transport::Broken,
             }
         };
         self.conclude_stream(opened, recording, transport).await
+    }
+
+    fn record(&mut self, recording: &mut Recording, bytes: &[u8]) {
+        recording.push(bytes);
+        self.produced.bytes += bytes.len() as u64;
+        self.produced.events = recording.tail.events();
     }
 
     async fn conclude_stream(

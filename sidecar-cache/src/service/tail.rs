@@ -33,6 +33,8 @@ pub(super) struct Tail {
     /// The start of an event whose end has not come; once done, everything from the last event on.
     held: Vec<u8>,
     reached: Reached,
+    /// Events with data.
+    events: u64,
     /// Where in `held` the last event ends.
     behind_from: usize,
 }
@@ -42,12 +44,17 @@ pub(super) struct Tail {
 impl Tail {
     pub(super) fn new(dialect: Dialect) -> Self {
         let (reader, held) = (Reader::default(), Vec::new());
-        Self { dialect, reader, held, reached: Reached::Events, behind_from: 0 }
+        Self { dialect, reader, held, reached: Reached::Events, events: 0, behind_from: 0 }
     }
 
     /// How far it has come.
     pub(super) const fn reached(&self) -> Reached {
         self.reached
+    }
+
+    /// How many events with data have ended, however their lines end.
+    pub(super) const fn events(&self) -> u64 {
+        self.events
     }
 
     /// Takes the next bytes and appends to `out` what may go on.
@@ -62,8 +69,15 @@ impl Tail {
             let before = rest;
             let event = self.reader.next(&mut rest);
             let ended = event.map(|event| match event.data {
-                Data::Whole(data) => self.dialect.ends_stream(data),
-                Data::Absent | Data::TooLong => false,
+                Data::Whole(data) => {
+                    self.events += 1;
+                    self.dialect.ends_stream(data)
+                }
+                Data::TooLong => {
+                    self.events += 1;
+                    false
+                }
+                Data::Absent => false,
             });
             let taken = before.get(..before.len().saturating_sub(rest.len())).unwrap_or_default();
             self.held.extend_from_slice(taken);
@@ -114,6 +128,17 @@ mod tests {
     const STREAM: &[u8] =
         b": hello\n\ndata: {\"a\":1}\r\n\r\ndata: [DONE].\n\ndata: [DONE]\n\nmore";
     const BEFORE: &[u8] = b": hello\n\ndata: {\"a\":1}\r\n\r\ndata: [DONE].\n\n";
+
+    #[test]
+    fn events_count_however_their_lines_end() {
+        for line_end in ["\n", "\r\n", "\r"] {
+            let stream =
+                ": hello||data: 1||event: x|data: 2||id: 3||data: 4".replace('|', line_end);
+            let mut tail = Tail::new(Dialect::OpenAiChat);
+            tail.push(stream.as_bytes(), &mut Vec::new());
+            assert_eq!(tail.events(), 2, "{line_end:?}: the last has not ended");
+        }
+    }
 
     #[test]
     fn everything_before_the_last_event_passes_however_it_is_split() {

@@ -22,3 +22,5 @@ mod sockets;
 mod streams;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod unattended;

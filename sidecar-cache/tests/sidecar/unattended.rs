@@ -1,0 +1,119 @@
+//! Flights that no client reads: those that fetch a stale entry's successor, and those that their clients have
+//! left. Both go on for the entry, and only as long as there may be one.
+
+use std::time::Duration;
+
+use crate::support::*;
+use kt_contract::outcome::Reason;
+use kt_contract::time::Millis;
+use kt_contract::wire::admit::{AdmitRequest, Control};
+use sidecar_cache::freshness::Stale;
+use sidecar_cache::generation::Tag;
+use sidecar_cache::service::settings::Settings;
+use tokio::time::{Instant, sleep};
+
+/// A group with an entry that is past its time and may be served.
+async fn group_with_stale_entry() -> (&'static Group, Key) {
+    let group: &'static Group = Box::leak(Box::new(group().await));
+    let stale = Stale { while_revalidate: Millis(3_000_000), if_error: Millis(0) };
+    group.sidecar.reconfigure(Ok(Settings { stale, ..settings() })).await;
+    let key = group.key().await;
+    group.fetch(&key, CHAT).await.unwrap();
+    tokio::time::advance(Duration::from_secs(3_600)).await;
+    (group, key)
+}
+
+/// Says how old it may be: it waits for a new one.
+fn picky(ask: AdmitRequest) -> AdmitRequest {
+    AdmitRequest { control: Control { max_age_s: Some(86_400), only_if_cached: false }, ..ask }
+}
+
+fn slow(scripted: Scripted) -> Scripted {
+    Scripted { head_after: Duration::from_secs(200), ..scripted }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_entrys_successor_is_waited_for_as_long_as_any_answer() {
+    let (group, key) = group_with_stale_entry().await;
+    group.provider.next(slow(answers_json(&JSON.replace("hello", "newer"))));
+    for _ in 0..3 {
+        let (ticket, reason) = group.ticket(group.ask(&key, CHAT)).await;
+        assert_eq!(reason, Reason::Revalidating);
+        assert!(read(group.lane(&ticket, CHAT).await.unwrap()).await.has_end);
+        sleep(Duration::from_secs(70)).await;
+    }
+    assert_eq!((group.provider.count(), group.provider.cancelled()), (2, 0));
+    let told = group.hit(group.ask(&key, CHAT)).await;
+    assert!(String::from_utf8(told.to_vec()).unwrap().contains("newer"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_the_call_for_a_successor_and_leaves_does_not_end_it() {
+    let (group, key) = group_with_stale_entry().await;
+    group.provider.next(slow(answers_json(&JSON.replace("hello", "newer"))));
+    let (ticket, _) = group.ticket(group.ask(&key, CHAT)).await;
+    assert!(read(group.lane(&ticket, CHAT).await.unwrap()).await.has_end);
+    let (ticket, _) = group.ticket(picky(group.ask(&key, CHAT))).await;
+    let joiner = tokio::spawn(async move { group.lane(&ticket, CHAT).await.is_ok() });
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(group.metric("kt_flight_follows_total"), "1");
+    joiner.abort();
+    sleep(Duration::from_secs(200)).await;
+    assert_eq!((group.provider.count(), group.provider.cancelled()), (2, 0));
+    assert_eq!(group.metric("kt_fills_total"), "2");
+}
+
+/// Half of an answer at once, then something, then hardly anything for minutes.
+fn trickles(then: &str) -> Scripted {
+    let mut acts = vec![bytes(CHUNKS), Act::Wait(Duration::from_secs(2)), bytes(then)];
+    acts.extend(
+        (0..100).flat_map(|_| [Act::Wait(Duration::from_secs(5)), bytes(": still there\n\n")]),
+    );
+    answers_sse(acts)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_that_nobody_reads_ends_once_its_answer_cannot_be_stored() {
+    let event = CHUNKS.split_inclusive("\n\n").next().unwrap();
+    let large = ": 234567\n\n".repeat(900_000);
+    let no_store = Scripted { cache_control: Some("no-store"), ..trickles("") };
+    for (what, scripted, is_voided, reason) in [
+        ("too many tokens", trickles(&event.repeat(2_000)), false, "entry-too-large"),
+        ("too many bytes", trickles(&large), false, "entry-too-large"),
+        ("invalidated", trickles(""), true, "superseded"),
+        ("the provider forbids it", no_store, false, "client-left"),
+    ] {
+        let group = group().await;
+        let key = group.key().await;
+        let body = CHAT_STREAM.replacen('{', r#"{"max_tokens":1,"#, 1);
+        group.provider.next(scripted);
+        let (ticket, _) = group.ticket(group.ask(&key, &body)).await;
+        drop(group.lane(&ticket, &body).await.unwrap());
+        let start = Instant::now();
+        sleep(Duration::from_secs(1)).await;
+        if is_voided {
+            group.sidecar.bump("acme", Tag::Org).await.unwrap();
+            // It is somebody else's who asks now.
+            assert!(group.fetch(&key, &body).await.unwrap().has_end);
+        }
+        group.sidecar.drained().await;
+        assert!(start.elapsed() < Duration::from_secs(10), "{what}: {:?}", start.elapsed());
+        assert_eq!(group.provider.cancelled(), 1, "{what}");
+        let not_stored = group.metric(&format!("kt_not_stored_total{{reason=\"{reason}\"}}"));
+        assert_eq!(not_stored, "1", "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_that_cannot_be_stored_is_not_fetched_again_and_again() {
+    let (group, key) = group_with_stale_entry().await;
+    let forbidden = Scripted { cache_control: Some("no-store"), ..answers_json(JSON) };
+    group.provider.next(forbidden);
+    for _ in 0..3 {
+        let (ticket, _) = group.ticket(group.ask(&key, CHAT)).await;
+        assert!(read(group.lane(&ticket, CHAT).await.unwrap()).await.has_end);
+        sleep(Duration::from_secs(10)).await;
+    }
+    assert_eq!(group.provider.count(), 2, "for a while nobody asks again");
+    assert_eq!(group.metric("kt_flight_endings_total{ending=\"uncacheable\"}"), "1");
+}
