@@ -90,6 +90,8 @@ pub enum AfterFailure {
     },
     /// Everybody gets the error; the next who asks leads.
     Over,
+    /// The lease was voided, or is somebody else's: those who wait ask anew.
+    Voided,
 }
 
 /// The answer to [`Flights::overflow`].
@@ -225,9 +227,11 @@ impl Flights {
         now: MonoMillis,
         failed: Failed,
     ) -> AfterFailure {
-        let Some(flight) = self.held(key, token) else { return AfterFailure::Over };
         let Failed { waiting, retry_after } = failed;
         let is_hopeless = retry_after.is_some_and(|wait| wait > RETRY_AFTER_MAX);
+        let Some(flight) = self.held(key, token) else {
+            return if is_hopeless { AfterFailure::Over } else { AfterFailure::Voided };
+        };
         if waiting == 0 || is_hopeless || flight.takeovers >= TAKEOVERS_MAX {
             self.states.remove(key);
             return AfterFailure::Over;

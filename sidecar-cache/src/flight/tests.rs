@@ -135,6 +135,7 @@ fn answers(known: Known) -> String {
         match flights.fail(&KEY, token, now, ONE_WAITS) {
             AfterFailure::TakeOver { .. } => 'T',
             AfterFailure::Over => '-',
+            AfterFailure::Voided => 'V',
         }
     };
     let taken_over = {
@@ -176,17 +177,17 @@ fn every_operation_in_every_state() {
         // acquire, alone | renew, fill, abandon, uncacheable, fail | take over, give up, overflow | void
         (Known::Leased, "F-CCCCT--GC"),
         (Known::RunOut, "LL--CCT--GC"),
-        (Known::LedAnew, "F---------C"),
-        (Known::Filled, "LL---------"),
-        (Known::Abandoned, "LL---------"),
-        (Known::Voided, "LL---------"),
-        (Known::BackingOff, "F-------CGC"),
-        (Known::BackoffOver, "F------LCGC"),
-        (Known::BackoffDead, "LL------CGC"),
-        (Known::TakenOver, "F--------GC"),
-        (Known::HitForMiss, "H----------"),
-        (Known::HitForMissOver, "LL---------"),
-        (Known::OtherEpoch, "F--------GC"),
+        (Known::LedAnew, "F-----V---C"),
+        (Known::Filled, "LL----V----"),
+        (Known::Abandoned, "LL----V----"),
+        (Known::Voided, "LL----V----"),
+        (Known::BackingOff, "F-----V-CGC"),
+        (Known::BackoffOver, "F-----VLCGC"),
+        (Known::BackoffDead, "LL----V-CGC"),
+        (Known::TakenOver, "F-----V--GC"),
+        (Known::HitForMiss, "H-----V----"),
+        (Known::HitForMissOver, "LL----V----"),
+        (Known::OtherEpoch, "F-----V--GC"),
     ] {
         assert_eq!(answers(known), expected, "{known:?}");
     }
@@ -239,6 +240,13 @@ fn nobody_takes_over_where_nobody_waits_or_the_provider_asks_for_patience() {
             at: T0.after(Millis(after)),
         });
         assert_eq!(after, expected, "{waiting} wait, {retry_after:?}");
+
+        let (token, _) = lead(&mut flights, OTHER, T0);
+        assert!(flights.void(&OTHER));
+        let after = flights.fail(&OTHER, token, T0, Failed { waiting, retry_after });
+        let is_hopeless = retry_after > Some(RETRY_AFTER_MAX);
+        let expected = if is_hopeless { AfterFailure::Over } else { AfterFailure::Voided };
+        assert_eq!(after, expected, "voided: {retry_after:?}");
     }
 }
 
@@ -451,7 +459,7 @@ proptest! {
                     let failed = Failed { waiting, retry_after: None };
                     let is_last = model.last.is_some_and(|(last, _, ended)| last == token && !ended);
                     let after = flights.fail(&key, token, now, failed);
-                    prop_assert!(is_last || after == AfterFailure::Over);
+                    prop_assert!(is_last || after == AfterFailure::Voided);
                     if is_last {
                         model.ended();
                     }

@@ -189,44 +189,58 @@ impl Sidecar {
         stale.serves_on_error(hit.stale, grant.control.max_age_s).then_some((hit, told))
     }
 
-    /// Joins the flight of the request's key, or starts it.
+    /// Joins the flight of the request's key, or starts it. Where that brings nothing for this client, it asks
+    /// once more: of the many to whom that happens at the same time, one leads and the others follow.
     async fn together(
         self: &Arc<Self>,
         seat: Arc<Seat>,
         sent: Arc<Sent>,
     ) -> Result<Reply, Refusal> {
+        match self.joined(&seat, sent).await {
+            Waited::Begun(reply) => reply,
+            Waited::Own(sent) => self.alone(seat, sent, None).await,
+            Waited::Again(sent) => match self.joined(&seat, sent).await {
+                Waited::Begun(reply) => reply,
+                Waited::Own(sent) | Waited::Again(sent) => self.alone(seat, sent, None).await,
+            },
+        }
+    }
+
+    async fn joined(self: &Arc<Self>, seat: &Arc<Seat>, sent: Arc<Sent>) -> Waited {
         let generations = self.cache.vector(seat.grant.wanted());
-        let (flight, reader) = match self.flights.join(&seat, generations, &sent) {
+        let (flight, reader) = match self.flights.join(seat, generations, &sent) {
             Joined::Lead(flight, reader, lease) => {
-                self.start(&flight, Some(lease), &seat, Some(reader));
+                self.start(&flight, Some(lease), seat, Some(reader));
                 (flight, reader)
             }
             Joined::Follow(flight, reader) => (flight, reader),
             Joined::HitForMiss => {
                 seat.is(Outcome::Miss, Reason::HitForMiss);
-                return self.alone(seat, sent, None).await;
+                return Waited::Own(sent);
             }
             Joined::Alone => {
                 seat.is(Outcome::Miss, Reason::SingleFlightOff);
-                return self.alone(seat, sent, None).await;
+                return Waited::Own(sent);
             }
             Joined::Full => {
-                let stale = seat.take_fallback().map(|fallback| stale_reply(&seat, fallback));
-                return stale.ok_or_else(|| refused(&seat, Problem::FlightFull));
+                let stale = seat.take_fallback().map(|fallback| stale_reply(seat, fallback));
+                return Waited::Begun(stale.ok_or_else(|| refused(seat, Problem::FlightFull)));
             }
         };
         // A follower's own request is the leader's, unless it asks for another shape.
         let own = (flight.asked != seat.asked()).then_some(sent);
-        let reader = Reader::new(flight, reader, Arc::clone(&seat), self.clock);
-        match self.waited(reader, &seat).await {
-            Waited::Begun(reply) => reply,
-            Waited::Apart(theirs, reason) => {
-                seat.follows_no_more(Outcome::Miss, reason);
-                match own.or(theirs) {
-                    Some(sent) => self.alone(seat, sent, None).await,
-                    None => Err(refused(&seat, cut_short(&seat))),
-                }
-            }
+        let reader = Reader::new(flight, reader, Arc::clone(seat), self.clock);
+        // Kept by the flight only as long as it may be sent again.
+        let sent = own.or_else(|| reader.sent());
+        let reason = match self.waited(reader, seat).await {
+            Ok(reply) => return Waited::Begun(reply),
+            Err(reason) => reason,
+        };
+        seat.follows_no_more(Outcome::Miss, reason);
+        match sent {
+            Some(sent) if reason == Reason::Overflow => Waited::Own(sent),
+            Some(sent) => Waited::Again(sent),
+            None => Waited::Begun(Err(refused(seat, cut_short(seat)))),
         }
     }
 
@@ -243,18 +257,21 @@ impl Sidecar {
         self.start(&flight, lease, &seat, Some(reader));
         let mut reader = Reader::new(flight, reader, Arc::clone(&seat), self.clock);
         let start = reader.begin().await;
-        begun(start, reader, &seat).unwrap_or_else(|| Err(refused(&seat, cut_short(&seat))))
+        begun(start, reader, &seat).unwrap_or_else(|_| Err(refused(&seat, cut_short(&seat))))
     }
 
-    /// Waits for the answer to begin; a follower not for ever.
-    async fn waited(&self, mut reader: Reader, seat: &Seat) -> Waited {
-        let theirs = reader.sent();
+    /// Waits for the answer to begin; a follower not for ever. Or why there is none for this client.
+    async fn waited(
+        &self,
+        mut reader: Reader,
+        seat: &Seat,
+    ) -> Result<Result<Reply, Refusal>, Reason> {
         let settings = self.feed.settings().single_flight;
         let limit = match settings.overflow {
             Overflow::Count(count) => Some(count),
             Overflow::Unlimited => None,
         };
-        let mut start = timeout(settings.timeout, reader.begin()).await.ok();
+        let start = timeout(settings.timeout, reader.begin()).await.ok();
         if start.is_none() {
             // What has begun to come is worth waiting for, whatever shape it is wanted in.
             let goes =
@@ -262,14 +279,14 @@ impl Sidecar {
             if goes {
                 self.metrics.overflowed();
                 reader.step_aside();
-                return Waited::Apart(theirs, Reason::Overflow);
+                return Err(Reason::Overflow);
             }
-            start = Some(reader.begin().await);
         }
-        match start.and_then(|start| begun(start, reader, seat)) {
-            Some(reply) => Waited::Begun(reply),
-            None => Waited::Apart(theirs, Reason::Shape),
-        }
+        let start = match start {
+            Some(start) => start,
+            None => reader.begin().await,
+        };
+        begun(start, reader, seat)
     }
 
     fn ticket_refused(
@@ -288,33 +305,35 @@ impl Sidecar {
 enum Waited {
     /// With an answer, or the beginning of one.
     Begun(Result<Reply, Refusal>),
-    /// With the need for a call of its own; the flight's request, if it may still be sent.
-    Apart(Option<Arc<Sent>>, Reason),
+    /// With the need for a call of its own.
+    Own(Arc<Sent>),
+    /// With a flight that is over, and that had nothing for this client.
+    Again(Arc<Sent>),
 }
 
-/// The beginning of an answer as its client gets it; `None` where it needs a call of its own.
-fn begun(start: Start, reader: Reader, seat: &Seat) -> Option<Result<Reply, Refusal>> {
-    match start {
-        Start::Stream(head) => Some(Ok(Reply::Stream(head, reader))),
-        Start::Whole(head, body) => Some(Ok(Reply::Whole(head, body))),
-        Start::Refused(refusal) => Some(Err(refusal)),
-        Start::Stale(fallback) => Some(Ok(stale_reply(seat, fallback))),
-        Start::Found(hit) => {
-            // It was young enough for the leader, and told in the leader's shape.
-            let is_young = is_young_enough(hit.age, seat.grant.control.max_age_s);
-            let told = told(seat.grant.dialect, &hit, seat.grant.reply).filter(|_| is_young);
-            let Some(told) = told else {
-                reader.step_aside();
-                return None;
-            };
-            seat.follows_no_more(Outcome::Hit, Reason::Shared);
-            Some(Ok(hit_reply(seat, &hit, told)))
+/// The beginning of an answer as its client gets it, or why there is none for it.
+fn begun(start: Start, reader: Reader, seat: &Seat) -> Result<Result<Reply, Refusal>, Reason> {
+    let reason = match start {
+        Start::Stream(head) => return Ok(Ok(Reply::Stream(head, reader))),
+        Start::Whole(head, body) => return Ok(Ok(Reply::Whole(head, body))),
+        Start::Refused(refusal) => return Ok(Err(refusal)),
+        Start::Stale(fallback) => return Ok(Ok(stale_reply(seat, fallback))),
+        // It was young enough for the leader.
+        Start::Found(hit) if !is_young_enough(hit.age, seat.grant.control.max_age_s) => {
+            Reason::MaxAge
         }
-        Start::Apart => {
-            reader.step_aside();
-            None
-        }
-    }
+        Start::Found(hit) => match told(seat.grant.dialect, &hit, seat.grant.reply) {
+            Some(told) => {
+                seat.follows_no_more(Outcome::Hit, Reason::Shared);
+                return Ok(Ok(hit_reply(seat, &hit, told)));
+            }
+            // It can be told in the leader's shape.
+            None => Reason::Shape,
+        },
+        Start::Apart(reason) => reason,
+    };
+    reader.step_aside();
+    Err(reason)
 }
 
 fn refused(seat: &Seat, problem: Problem) -> Refusal {

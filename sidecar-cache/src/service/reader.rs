@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use kt_contract::outcome::Reason;
 use kt_contract::problem::Problem;
 use kt_contract::wire::admit::ReplyShape;
 use kt_providers::Recorded;
@@ -60,8 +61,8 @@ pub(super) enum Start {
     Stale(Fallback),
     /// It was there before.
     Found(Arc<Hit>),
-    /// This client cannot have it as it is: it needs its own call.
-    Apart,
+    /// This client cannot have it as it is, and why.
+    Apart(Reason),
 }
 
 // === impl Reader ===
@@ -101,7 +102,8 @@ impl Reader {
                 self.phase = Phase::Over;
                 Some(Piece::End)
             }
-            Next::End(End::Cut) => {
+            // Who has begun to read is told how its own attempt ended.
+            Next::End(End::Cut | End::Voided) => {
                 self.fail(&cut_short(&self.seat));
                 None
             }
@@ -137,7 +139,7 @@ impl Reader {
                 self.seat.note(|exchange| exchange.answering(opened.status));
                 Start::Stream(self.seat.head(&opened))
             }
-            Begun::Apart => Start::Apart,
+            Begun::Apart => Start::Apart(Reason::Shape),
             Begun::Behind => Start::Refused(self.refuse(&cut_short(&self.seat))),
             Begun::Ended(End::Whole(whole)) => {
                 let opened = &whole.opened;
@@ -146,7 +148,7 @@ impl Reader {
                 }
                 let grant = &self.seat.grant;
                 let Some(told) = whole.told(grant.dialect, grant.reply) else {
-                    return Start::Apart;
+                    return Start::Apart(Reason::Shape);
                 };
                 let content_type = Some(told.content_type.to_owned());
                 self.whole(Head { content_type, ..self.seat.head(opened) }, told.body)
@@ -154,7 +156,7 @@ impl Reader {
             Begun::Ended(End::Failed(failure))
                 if failure.is_outage() && self.seat.has_fallback() =>
             {
-                self.seat.take_fallback().map_or(Start::Apart, Start::Stale)
+                self.seat.take_fallback().map_or(Start::Apart(Reason::Expired), Start::Stale)
             }
             Begun::Ended(End::Failed(failure)) => match failure.as_ref() {
                 Failure::Problem(problem) => Start::Refused(self.refuse(problem)),
@@ -164,7 +166,8 @@ impl Reader {
             },
             Begun::Ended(End::Found(hit)) => Start::Found(hit),
             // It came and was not kept.
-            Begun::Ended(End::Clean | End::Cut) => Start::Apart,
+            Begun::Ended(End::Clean | End::Cut) => Start::Apart(Reason::Shape),
+            Begun::Ended(End::Voided) => Start::Apart(Reason::Generation),
         }
     }
 

@@ -59,6 +59,8 @@ pub(super) enum End {
     Failed(Arc<Failure>),
     /// It was there already.
     Found(Arc<Hit>),
+    /// It was invalidated while it was made, and failed: there is none for those who have nothing of it yet.
+    Voided,
 }
 
 /// A whole answer.

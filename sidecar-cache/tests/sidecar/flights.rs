@@ -555,3 +555,89 @@ async fn nobody_joins_a_flight_that_began_before_an_invalidation_and_it_stores_n
     assert_eq!(group.provider.count(), 2);
     assert_eq!(ending(group, "not-stored"), "1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_those_who_cannot_have_the_answer_in_their_shape_one_calls_for_all() {
+    let group = lasting_group().await;
+    let key = group.key().await;
+    // Without usage, which a JSON answer would have to have.
+    group.provider.next(slow(answers_sse(vec![bytes(CHUNKS), bytes(DONE)])));
+    group.provider.next(slow(answers_json(JSON)));
+    let leader = ask(group, &key, CHAT_STREAM, 1).await;
+    let followers = ask(group, &key, CHAT, MANY).await;
+    assert!(all(leader).await.remove(0).unwrap().has_end);
+    let seen = all(followers).await;
+    assert_eq!(group.provider.count(), 2);
+    assert_eq!(count(&seen, (Outcome::Miss, Reason::Shape)), 1);
+    assert_eq!(count(&seen, COALESCED), MANY - 1);
+    for seen in seen {
+        assert_eq!(seen.unwrap().body, JSON.as_bytes());
+    }
+    assert_eq!(group.metric("kt_flight_followers"), "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_taken_over_in_another_shape_makes_no_call_beyond_the_three() {
+    let group = lasting_group().await;
+    let key = group.key().await;
+    // It ends as it should, and without a reason for it.
+    let faulty = [&CHUNKS[..CHUNKS.find("\n\n").unwrap() + 2], DONE].concat();
+    for _ in 0..3 {
+        group.provider.next(slow(answers_sse(vec![bytes(&faulty)])));
+    }
+    let leader = ask(group, &key, CHAT_STREAM, 1).await;
+    let seen = all(ask(group, &key, CHAT, MANY).await).await;
+    assert!(all(leader).await.remove(0).unwrap().has_end);
+    assert_eq!(group.provider.count(), 3);
+    assert_eq!(count(&seen, TOOK_OVER), 2);
+    assert!(seen.iter().all(|seen| {
+        seen.as_ref().is_err_and(|refusal| refusal.problem.code() == "upstream_cut_short")
+    }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_flight_that_was_voided_and_fails_asks_anew() {
+    // Voided while the call is made, or between two of them.
+    for (what, bump_after) in [("call", 1_000), ("backoff", 3_100)] {
+        let group = lasting_group().await;
+        let key = group.key().await;
+        group.provider.next(slow(Scripted { status: 500, ..answers_json("{}") }));
+        group.provider.next(slow(answers_json(JSON)));
+        let mut attached = ask(group, &key, CHAT, MANY).await;
+        tokio::time::sleep(Duration::from_millis(bump_after)).await;
+        group.sidecar.bump("acme", sidecar_cache::generation::Tag::Org).await.unwrap();
+        let later = ask(group, &key, CHAT, 1).await;
+        let waiting = attached.split_off(1);
+        assert_eq!(all(attached).await.remove(0).unwrap().head.status, 500, "{what}");
+        for seen in all(waiting).await {
+            let seen = seen.unwrap();
+            assert_eq!((seen.head.cache, seen.body), (COALESCED, JSON.into()), "{what}");
+        }
+        assert_eq!(count(&all(later).await, LED), 1, "{what}");
+        assert_eq!(group.provider.count(), 2, "{what}");
+        settle().await;
+        assert_eq!(group.metric("kt_flight_followers"), "0", "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_sent_away_twice_is_not_sent_away_for_ever() {
+    let group = lasting_group().await;
+    let key = group.key().await;
+    for _ in 0..2 {
+        group.provider.next(slow(Scripted { status: 500, ..answers_json("{}") }));
+    }
+    group.provider.next(slow(answers_json(JSON)));
+    let mut clients = ask(group, &key, CHAT, 2).await;
+    let waiting = clients.split_off(1);
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        group.sidecar.bump("acme", sidecar_cache::generation::Tag::Org).await.unwrap();
+        clients.extend(ask(group, &key, CHAT, 1).await);
+        tokio::time::sleep(Duration::from_millis(2_100)).await;
+    }
+    let seen = all(waiting).await.remove(0).unwrap();
+    assert_eq!(seen.body, JSON.as_bytes());
+    all(clients).await;
+    assert!(group.provider.count() <= 4);
+}
