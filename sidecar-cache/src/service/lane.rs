@@ -144,7 +144,7 @@ impl Sidecar {
                 let seat = Seat::new(grant, account, (Outcome::Stale, Reason::Revalidating));
                 return Ok(self.while_revalidating(&seat, sent, &hit, told));
             }
-            Found::Stale(hit, told) => (Reason::Expired, self.on_error(&grant, hit, told)),
+            Found::Stale(hit, _) => (Reason::Expired, Some(self.fallback(hit))),
             Found::Nothing(reason) => (reason, None),
         };
         // What admit found wrong with an entry, it has removed.
@@ -183,10 +183,23 @@ impl Sidecar {
         reply
     }
 
-    /// An entry past its time, to be kept for the case that no new answer can be had.
-    fn on_error(&self, grant: &Grant, hit: Box<Hit>, told: Told) -> Option<Fallback> {
-        let stale = self.feed.settings().stale;
-        stale.serves_on_error(hit.stale, grant.control.max_age_s).then_some((hit, told))
+    /// An entry past its time, to be kept for the case that no new answer can be had. Whether it may be told is
+    /// asked then.
+    fn fallback(&self, hit: Box<Hit>) -> Fallback {
+        Fallback { hit, looked_at: self.clock.mono() }
+    }
+
+    /// The entry that was kept for the case that no new answer can be had, if it may be told by now: while the
+    /// request waited, it has become older, and may have been invalidated or switched off.
+    fn stale(&self, seat: &Seat) -> Option<Reply> {
+        let hit = seat.take_fallback()?.by(self.clock.mono());
+        let (grant, settings) = (&seat.grant, self.feed.settings());
+        let may_serve = settings.snapshot.cache.enabled
+            && settings.stale.serves_on_error(hit.stale, grant.control.max_age_s)
+            && hit.entry.header.generations == self.cache.vector(grant.wanted());
+        let told = told(grant.dialect, &hit, grant.reply).filter(|_| may_serve)?;
+        seat.follows_no_more(Outcome::Stale, Reason::UpstreamError);
+        Some(hit_reply(seat, &hit, told))
     }
 
     /// Joins the flight of the request's key, or starts it. Where that brings nothing for this client, it asks
@@ -223,7 +236,7 @@ impl Sidecar {
                 return Waited::Own(sent);
             }
             Joined::Full => {
-                let stale = seat.take_fallback().map(|fallback| stale_reply(seat, fallback));
+                let stale = self.stale(seat);
                 return Waited::Begun(stale.ok_or_else(|| refused(seat, Problem::FlightFull)));
             }
         };
@@ -256,7 +269,7 @@ impl Sidecar {
         let reader = flight.log.attach(Arc::clone(&seat), self.clock.mono().0);
         self.start(&flight, lease, &seat, Some(reader));
         let mut reader = Reader::new(flight, reader, Arc::clone(&seat), self.clock);
-        let start = reader.begin().await;
+        let start = reader.begin(|| self.stale(&seat)).await;
         begun(start, reader, &seat).unwrap_or_else(|_| Err(refused(&seat, cut_short(&seat))))
     }
 
@@ -271,7 +284,7 @@ impl Sidecar {
             Overflow::Count(count) => Some(count),
             Overflow::Unlimited => None,
         };
-        let start = timeout(settings.timeout, reader.begin()).await.ok();
+        let start = timeout(settings.timeout, reader.begin(|| self.stale(seat))).await.ok();
         if start.is_none() {
             // What has begun to come is worth waiting for, whatever shape it is wanted in.
             let goes =
@@ -284,7 +297,7 @@ impl Sidecar {
         }
         let start = match start {
             Some(start) => start,
-            None => reader.begin().await,
+            None => reader.begin(|| self.stale(seat)).await,
         };
         begun(start, reader, seat)
     }
@@ -317,7 +330,7 @@ fn begun(start: Start, reader: Reader, seat: &Seat) -> Result<Result<Reply, Refu
         Start::Stream(head) => return Ok(Ok(Reply::Stream(head, reader))),
         Start::Whole(head, body) => return Ok(Ok(Reply::Whole(head, body))),
         Start::Refused(refusal) => return Ok(Err(refusal)),
-        Start::Stale(fallback) => return Ok(Ok(stale_reply(seat, fallback))),
+        Start::Stale(reply) => return Ok(Ok(*reply)),
         // It was young enough for the leader.
         Start::Found(hit) if !is_young_enough(hit.age, seat.grant.control.max_age_s) => {
             Reason::MaxAge
@@ -350,12 +363,6 @@ fn refused(seat: &Seat, problem: Problem) -> Refusal {
 fn not_cached(seat: &Seat, reason: Reason) -> Refusal {
     let refusal = refused(seat, Problem::NotCached { reason });
     Refusal { cache: None, ..refusal }
-}
-
-/// The entry that was kept for the case that no new answer can be had.
-fn stale_reply(seat: &Seat, (hit, told): Fallback) -> Reply {
-    seat.follows_no_more(Outcome::Stale, Reason::UpstreamError);
-    hit_reply(seat, &hit, told)
 }
 
 fn hit_reply(seat: &Seat, hit: &Hit, told: Told) -> Reply {

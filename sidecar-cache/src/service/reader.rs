@@ -13,9 +13,9 @@ use kt_providers::Recorded;
 
 use super::cache::Hit;
 use super::flights::{Flight, Sent};
-use super::lane::{Head, Refusal};
+use super::lane::{Head, Refusal, Reply};
 use super::log::{Begun, Next, ReaderId, View};
-use super::seat::{End, Failure, Fallback, Opened, Seat};
+use super::seat::{End, Failure, Opened, Seat};
 use crate::clock::Clock;
 
 /// A piece of a streamed answer.
@@ -58,7 +58,7 @@ pub(super) enum Start {
     /// It is a refusal.
     Refused(Refusal),
     /// None can be had, and an older one may serve.
-    Stale(Fallback),
+    Stale(Box<Reply>),
     /// It was there before.
     Found(Arc<Hit>),
     /// This client cannot have it as it is, and why.
@@ -127,8 +127,9 @@ impl Reader {
         self.flight.is_silent()
     }
 
-    /// Waits for the answer to begin.
-    pub(super) async fn begin(&mut self) -> Start {
+    /// Waits for the answer to begin. `stale` is an older one, if there is one for the case that none can be
+    /// had, and if it may be told at that moment.
+    pub(super) async fn begin(&mut self, stale: impl FnOnce() -> Option<Reply>) -> Start {
         let begun = poll_fn(|context| {
             let view = |opened: &Arc<Opened>| self.view(opened);
             self.flight.log.poll_begin(self.id, view, self.clock.mono().0, context)
@@ -137,6 +138,8 @@ impl Reader {
             Begun::Live(opened) => {
                 self.has_events = opened.recorded == Some(Recorded::Sse);
                 self.seat.note(|exchange| exchange.answering(opened.status));
+                // It has begun, and is not held for as long as this one takes.
+                drop(self.seat.take_fallback());
                 Start::Stream(self.seat.head(&opened))
             }
             Begun::Apart => Start::Apart(Reason::Shape),
@@ -153,21 +156,25 @@ impl Reader {
                 let content_type = Some(told.content_type.to_owned());
                 self.whole(Head { content_type, ..self.seat.head(opened) }, told.body)
             }
-            Begun::Ended(End::Failed(failure))
-                if failure.is_outage() && self.seat.has_fallback() =>
-            {
-                self.seat.take_fallback().map_or(Start::Apart(Reason::Expired), Start::Stale)
-            }
-            Begun::Ended(End::Failed(failure)) => match failure.as_ref() {
-                Failure::Problem(problem) => Start::Refused(self.refuse(problem)),
-                Failure::Answer(opened, body, _) => {
-                    self.whole(self.seat.head(opened), body.clone())
+            Begun::Ended(End::Failed(failure)) => {
+                if failure.is_outage()
+                    && let Some(reply) = stale()
+                {
+                    return Start::Stale(Box::new(reply));
                 }
-            },
+                self.failed(&failure)
+            }
             Begun::Ended(End::Found(hit)) => Start::Found(hit),
             // It came and was not kept.
             Begun::Ended(End::Clean | End::Cut) => Start::Apart(Reason::Shape),
             Begun::Ended(End::Voided) => Start::Apart(Reason::Generation),
+        }
+    }
+
+    fn failed(&self, failure: &Failure) -> Start {
+        match failure {
+            Failure::Problem(problem) => Start::Refused(self.refuse(problem)),
+            Failure::Answer(opened, body, _) => self.whole(self.seat.head(opened), body.clone()),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use bytes::Bytes;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
+use kt_contract::time::MonoMillis;
 use kt_contract::wire::admit::ReplyShape;
 use kt_providers::{Dialect, Recorded};
 
@@ -31,8 +32,11 @@ struct State {
     cache: (Outcome, Reason),
 }
 
-/// An entry past its time, as its reader wants it.
-pub(super) type Fallback = (Box<Hit>, Told);
+/// An entry past its time, as it was when it was looked up.
+pub(super) struct Fallback {
+    pub(super) hit: Box<Hit>,
+    pub(super) looked_at: MonoMillis,
+}
 
 /// The head of an answer that several clients may get.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,11 +114,6 @@ impl Seat {
         }
     }
 
-    /// Whether an older answer may serve where no new one can be had.
-    pub(super) fn has_fallback(&self) -> bool {
-        lock(&self.state).fallback.is_some()
-    }
-
     /// What it gets where no new answer can be had; once.
     pub(super) fn take_fallback(&self) -> Option<Fallback> {
         lock(&self.state).fallback.take()
@@ -181,6 +180,19 @@ impl Seat {
             ReplyShape::Json => Recorded::Json,
             ReplyShape::Sse { .. } => Recorded::Sse,
         }
+    }
+}
+
+// === impl Fallback ===
+
+impl Fallback {
+    /// The entry as it is by now: older than it was.
+    pub(super) fn by(self, now: MonoMillis) -> Box<Hit> {
+        let Self { mut hit, looked_at } = self;
+        let since = now.since(looked_at).0;
+        hit.age.0 = hit.age.0.saturating_add(since);
+        hit.stale.0 = hit.stale.0.saturating_add(since);
+        hit
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a client asks of an entry's age, and what it gets of an old one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::*;
@@ -204,4 +205,48 @@ async fn only_if_cached_never_leads_to_a_call_not_even_on_the_lane() {
     assert_eq!(refusal.cache, None);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(group.provider.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_entry_serves_an_error_only_if_it_may_when_the_error_comes() {
+    let off = || {
+        let mut snapshot = settings().snapshot.as_ref().clone();
+        snapshot.cache.enabled = false;
+        Settings { snapshot: Arc::new(snapshot), ..settings() }
+    };
+    for what in ["", "invalidated", "too old", "not configured", "switched off"] {
+        let group = stale_group(0, if what == "too old" { 10 } else { 1_000 }).await;
+        let key = group.key().await;
+        group.fetch(&key, CHAT).await.unwrap();
+        let admission = group.sidecar.admit(group.ask(&key, CHAT), PEER).await.unwrap();
+        let Admitted::Hit { fresh_ms, .. } = admission.decision else { panic!("no hit") };
+        tokio::time::advance(Duration::from_millis(fresh_ms)).await;
+        let fails = |after| Scripted { head_after: Duration::from_secs(after), ..fails(500) };
+        group.provider.next(fails(20));
+        let change = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            match what {
+                "invalidated" => {
+                    group.sidecar.bump("acme", kt_tag()).await.unwrap();
+                }
+                "not configured" => group.sidecar.reconfigure(Ok(settings())).await,
+                "switched off" => {
+                    let stale = Stale { while_revalidate: Millis(0), if_error: Millis(1_000_000) };
+                    group.sidecar.reconfigure(Ok(Settings { stale, ..off() })).await;
+                }
+                _ => {}
+            }
+        };
+        let (seen, ()) = tokio::join!(group.fetch(&key, CHAT), change);
+        let seen = seen.unwrap();
+        let expected = if what.is_empty() {
+            (200, (Outcome::Stale, Reason::UpstreamError))
+        } else {
+            (500, (Outcome::Miss, Reason::Expired))
+        };
+        assert_eq!((seen.head.status, seen.head.cache), expected, "{what}");
+        if let Some((_, over_s)) = seen.head.age_and_ttl_s {
+            assert!((20..30).contains(&over_s), "as old as it is by now: {over_s}");
+        }
+    }
 }
