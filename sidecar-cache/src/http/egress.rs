@@ -30,6 +30,8 @@ const USER_AGENT: &str = concat!("kt/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 const IDLE_CONNECTIONS_MAX: usize = 256;
+/// How much is read at once. It would grow with what comes, and a thousand calls have a thousand of it.
+const READ_BYTES: usize = 8 << 10;
 
 /// Calls through egress listeners.
 #[derive(Clone, Debug)]
@@ -52,6 +54,7 @@ impl Default for Egress {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_CONNECTION)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .http1_read_buf_exact_size(READ_BYTES)
             .build(Connector);
         Self { client }
     }

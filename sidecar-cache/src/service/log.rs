@@ -4,13 +4,20 @@
 //!
 //! It knows nothing of what heads and ends mean, nor of clocks: milliseconds are arguments.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
 use super::sync::Mutex;
+use text::{Kept, Text};
+pub(crate) use text::{Piece, View};
+
+// By its path, for the model test reads this file from elsewhere.
+#[path = "log/text.rs"]
+mod text;
 
 /// How much is kept for those who read slowly once an answer has outgrown what is kept whole.
 pub(crate) const KEPT_BYTES_MAX: u64 = 8 << 20;
@@ -21,22 +28,6 @@ pub(crate) const WINDOW_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Log<S, H, E> {
     inner: Mutex<Inner<S, H, E>>,
-}
-
-/// A piece of an answer, in two views.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
-    /// As the provider sent it.
-    pub(crate) all: Bytes,
-    /// Without the usage that the client has not asked for; may be empty.
-    pub(crate) shown: Bytes,
-}
-
-/// Which view of the pieces a reader wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum View {
-    All,
-    Shown,
 }
 
 /// A reader's place.
@@ -84,25 +75,11 @@ struct Inner<S, H, E> {
     slots: BTreeMap<ReaderId, Slot<S, H, E>>,
     next_id: u64,
     writer: Option<Waker>,
-}
-
-/// An attempt's answer so far.
-#[derive(Debug)]
-struct Text<H, E> {
-    head: Option<H>,
-    pieces: VecDeque<Kept>,
-    /// The number of the first piece that is kept.
-    base: u64,
-    /// Of all pieces, those included that are not kept any more.
-    bytes: u64,
-    end: Option<E>,
-}
-
-#[derive(Debug)]
-struct Kept {
-    piece: Piece,
-    /// How many bytes are before it.
-    from: u64,
+    /// Whether the writer waits for the fastest reader.
+    awaits_room: bool,
+    /// Who was the slowest when that was last looked at. While it has not moved, nothing can be dropped, and
+    /// nobody looks at all the others.
+    slowest: Option<ReaderId>,
 }
 
 #[derive(Debug)]
@@ -137,6 +114,8 @@ impl<S: Clone, H: Clone, E: Clone> Log<S, H, E> {
             slots: BTreeMap::new(),
             next_id: 0,
             writer: None,
+            awaits_room: false,
+            slowest: None,
         };
         Self { inner: Mutex::new(inner) }
     }
@@ -213,11 +192,9 @@ impl<S: Clone, H: Clone, E: Clone> Log<S, H, E> {
     ) -> Poll<Next<E>> {
         let (next, writer) = self.with(|inner| {
             let next = inner.next(id, now, context);
-            let moves_on = inner.has_outgrown && next.is_ready();
-            if moves_on {
-                inner.forget();
-            }
-            (next, if moves_on { inner.writer.take() } else { None })
+            inner.forget();
+            let makes_room = inner.awaits_room && inner.is_near(id);
+            (next, if makes_room { inner.writer.take() } else { None })
         });
         writer.into_iter().for_each(Waker::wake);
         next
@@ -265,16 +242,20 @@ impl<S: Clone, H: Clone, E: Clone> Log<S, H, E> {
             inner.has_outgrown = false;
             let mut waiting = 0;
             for (id, slot) in &mut inner.slots {
-                let is_with = matches!(slot.fate, Fate::With);
-                if is_with && (slot.begun.is_some() || (Some(*id) == leader && to_leader.is_none()))
-                {
-                    slot.fate = Fate::Rest(Arc::clone(&rest));
-                } else if is_with && Some(*id) == leader {
-                    slot.fate = to_leader.clone().map_or(Fate::Rest(Arc::clone(&rest)), Fate::Over);
-                } else if is_with {
-                    slot.at = 0;
-                    waiting += 1;
+                if !matches!(slot.fate, Fate::With) {
+                    continue;
                 }
+                let is_leader = Some(*id) == leader;
+                slot.fate = match &to_leader {
+                    Some(end) if is_leader && slot.begun.is_none() => Fate::Over(end.clone()),
+                    Some(_) | None if is_leader || slot.begun.is_some() => {
+                        Fate::Rest(Arc::clone(&rest))
+                    }
+                    Some(_) | None => {
+                        waiting += 1;
+                        Fate::With
+                    }
+                };
             }
             waiting
         })
@@ -310,6 +291,7 @@ impl<S: Clone, H: Clone, E: Clone> Log<S, H, E> {
         self.with(|inner| {
             let ahead = inner.fastest().map_or(0, |read| inner.current.bytes.saturating_sub(read));
             let has_room = !inner.has_outgrown || ahead < WINDOW_BYTES;
+            inner.awaits_room = !has_room;
             if has_room { Poll::Ready(()) } else { inner.park_writer(context) }
         })
     }
@@ -335,6 +317,24 @@ impl<S: Clone, H: Clone, E: Clone> Log<S, H, E> {
             inner.forget();
             (gone, again)
         })
+    }
+
+    /// Removes all readers and what is kept for them. Returns them.
+    pub(crate) fn dismiss(&self) -> Vec<S> {
+        let gone = self.with(|inner| {
+            inner.current.drop_first(|_, _| true);
+            std::mem::take(&mut inner.slots)
+        });
+        // One that waits learns it, too.
+        let (seats, parked): (Vec<_>, Vec<_>) =
+            gone.into_values().map(|slot| (slot.seat, slot.parked)).unzip();
+        parked.into_iter().flatten().for_each(Waker::wake);
+        seats
+    }
+
+    /// How many bytes are kept.
+    pub(crate) fn kept(&self) -> u64 {
+        self.with(|inner| inner.current.kept())
     }
 
     /// All that has come, as long as it is kept whole.
@@ -395,86 +395,47 @@ impl<S, H, E: Clone> Inner<S, H, E> {
         with.map(|slot| self.current.bytes_before(slot.at)).max()
     }
 
+    /// Whether a reader is as near as the writer waits for.
+    fn is_near(&self, id: ReaderId) -> bool {
+        let with = self.slots.get(&id).filter(|slot| matches!(slot.fate, Fate::With));
+        let read = with.map(|slot| self.current.bytes_before(slot.at));
+        read.is_some_and(|read| self.current.bytes.saturating_sub(read) < WINDOW_BYTES)
+    }
+
     /// Drops what everybody has read.
     fn forget(&mut self) {
-        let with = self.slots.values().filter(|slot| matches!(slot.fate, Fate::With));
-        let slowest = with.map(|slot| slot.at).min().unwrap_or(u64::MAX);
-        if self.has_outgrown {
-            self.current.drop_first(|text, _| text.base < slowest);
+        let is_with = |slot: &&Slot<S, H, E>| matches!(slot.fate, Fate::With);
+        let known = self.slowest.and_then(|id| self.slots.get(&id)).filter(is_with);
+        if !self.has_outgrown || known.is_some_and(|slot| slot.at <= self.current.base) {
+            return;
         }
+        let with = self.slots.iter().filter(|(_, slot)| is_with(slot));
+        // Of several the last: where they read in turn, it is the last to move.
+        let slowest = with.min_by_key(|(id, slot)| (slot.at, Reverse(**id)));
+        self.slowest = slowest.map(|(id, _)| *id);
+        let at = slowest.map_or(u64::MAX, |(_, slot)| slot.at);
+        self.current.drop_first(|text, _| text.base < at);
     }
 
     /// Drops what nobody may be so far behind for, too. Only when there is more to come: whoever has just
     /// been woken gets a turn before others have read on.
     fn trim(&mut self) {
+        if !self.has_outgrown {
+            return;
+        }
         self.forget();
         let with = self.slots.values().filter(|slot| matches!(slot.fate, Fate::With));
         // What the fastest has not read is what the writer waits for.
         let fastest = with.map(|slot| slot.at).max().unwrap_or(u64::MAX);
-        if self.has_outgrown {
-            let is_behind = |text: &Text<H, E>, first: &Kept| {
-                text.base < fastest && text.bytes - first.from > KEPT_BYTES_MAX
-            };
-            self.current.drop_first(is_behind);
-        }
+        let is_behind = |text: &Text<H, E>, first: &Kept| {
+            text.base < fastest && text.bytes - first.from > KEPT_BYTES_MAX
+        };
+        self.current.drop_first(is_behind);
     }
 
     fn park_writer<T>(&mut self, context: &Context<'_>) -> Poll<T> {
         self.writer = Some(context.waker().clone());
         Poll::Pending
-    }
-}
-
-// === impl Text ===
-
-impl<H, E> Text<H, E> {
-    const fn new() -> Self {
-        Self { head: None, pieces: VecDeque::new(), base: 0, bytes: 0, end: None }
-    }
-
-    fn push(&mut self, piece: Piece) {
-        let from = self.bytes;
-        self.bytes += piece.all.len() as u64;
-        self.pieces.push_back(Kept { piece, from });
-    }
-
-    /// Drops pieces from the front, as long as they are meant.
-    fn drop_first(&mut self, is_meant: impl Fn(&Self, &Kept) -> bool) {
-        while self.pieces.front().is_some_and(|first| is_meant(self, first)) {
-            self.pieces.pop_front();
-            self.base += 1;
-        }
-    }
-
-    /// The number that the next piece will have.
-    fn next(&self) -> u64 {
-        self.base + self.pieces.len() as u64
-    }
-
-    /// The first piece from `at` on that has something in this view.
-    fn first(&self, at: u64, view: View) -> Option<(u64, Bytes)> {
-        let from = usize::try_from(at.saturating_sub(self.base)).ok()?;
-        let mut pieces = (at.max(self.base)..).zip(self.pieces.iter().skip(from));
-        pieces.find_map(|(at, kept)| {
-            let bytes = kept.piece.seen(view);
-            (!bytes.is_empty()).then(|| (at, bytes.clone()))
-        })
-    }
-
-    fn bytes_before(&self, at: u64) -> u64 {
-        let index = usize::try_from(at.saturating_sub(self.base)).ok();
-        index.and_then(|index| self.pieces.get(index)).map_or(self.bytes, |kept| kept.from)
-    }
-}
-
-// === impl Piece ===
-
-impl Piece {
-    const fn seen(&self, view: View) -> &Bytes {
-        match view {
-            View::All => &self.all,
-            View::Shown => &self.shown,
-        }
     }
 }
 
