@@ -60,6 +60,7 @@ struct Seen {
     tickets: Gauge,
     flights: Gauge,
     followers: Gauge,
+    log_bytes: Gauge,
     gateways: Gauge,
     degraded: Gauge,
 }
@@ -75,6 +76,8 @@ pub struct Sight {
     pub flights: usize,
     /// Requests attached to another one's flight.
     pub followers: usize,
+    /// Bytes that flights keep for their readers.
+    pub log_bytes: u64,
     /// Gateways whose feed polls are recent.
     pub gateways: usize,
     /// Whether the configuration file is not what is in force.
@@ -198,6 +201,11 @@ impl Metrics {
             "kt_flight_followers",
             "Requests attached to another one's flight",
             self.seen.followers.clone(),
+        );
+        r.register(
+            "kt_flight_log_bytes",
+            "Bytes of answers that flights keep for their readers",
+            self.seen.log_bytes.clone(),
         );
         self.flown.register(&mut r);
         r.register(
@@ -327,7 +335,8 @@ impl Metrics {
     /// The text of `/metrics`.
     #[must_use]
     pub fn render(&self, sight: &Sight) -> String {
-        let Sight { held, tickets, flights, followers, gateways, is_degraded, snapshot } = sight;
+        let Sight { held, tickets, flights, followers, log_bytes, .. } = sight;
+        let Sight { gateways, is_degraded, snapshot, .. } = sight;
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.seen.entries.set(number(held.entries));
         self.seen.bytes.set(number(held.bytes));
@@ -336,6 +345,7 @@ impl Metrics {
         self.seen.tickets.set(number(*tickets as u64));
         self.seen.flights.set(number(*flights as u64));
         self.seen.followers.set(number(*followers as u64));
+        self.seen.log_bytes.set(number(*log_bytes));
         self.seen.gateways.set(number(*gateways as u64));
         self.seen.degraded.set(i64::from(*is_degraded));
         self.snapshot.clear();

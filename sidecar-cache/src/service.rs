@@ -18,6 +18,7 @@ pub mod keys;
 pub mod lane;
 mod lease;
 mod log;
+mod logs;
 mod pilot;
 pub mod reader;
 mod relay;
@@ -50,6 +51,7 @@ use flights::Flights;
 use gateways::Gateways;
 use generations::Generations;
 use hits::Reports;
+use logs::Logs;
 use settings::Settings;
 use upstream::{Timeouts, Upstream};
 
@@ -64,6 +66,7 @@ pub struct Sidecar {
     pub(crate) cache: Cache,
     pub(crate) reports: Reports,
     flights: Arc<Flights>,
+    logs: Arc<Logs>,
     pub(crate) tickets: Mutex<Tickets<Box<Grant>>>,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) timeouts: Timeouts,
@@ -110,6 +113,7 @@ impl Sidecar {
             keys,
             cache,
             flights: Arc::new(Flights::new(epoch, clock, metrics)),
+            logs: Arc::default(),
             reports: Reports::default(),
             tickets: Mutex::new(Tickets::new(TICKETS_MAX)),
             upstream,
@@ -127,6 +131,7 @@ impl Sidecar {
             tickets: self.tickets().count(),
             flights,
             followers,
+            log_bytes: self.logs.kept(),
             gateways: self.gateways.live(self.clock.mono()),
             is_degraded: !self.feed.faults().is_empty(),
             snapshot: self.snapshot_version(),

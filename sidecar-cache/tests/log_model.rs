@@ -172,4 +172,66 @@ mod tests {
             assert_eq!(reader.join().unwrap(), "end");
         });
     }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Wakes(std::sync::atomic::AtomicUsize);
+
+    impl std::task::Wake for Wakes {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_reader_that_moves_wakes_the_writer_only_where_it_waits_for_room() {
+        model(|| {
+            let wakes = std::sync::Arc::new(Wakes::default());
+            let waker = std::sync::Arc::clone(&wakes).into();
+            let mut writer = std::task::Context::from_waker(&waker);
+            let woken = || wakes.0.load(std::sync::atomic::Ordering::SeqCst);
+            let log = Numbers::new();
+            let id = log.attach(0, 0);
+            log.open(());
+            log.outgrow(0);
+            (1..=3).for_each(|number| log.append(piece(number), 0));
+            let next = || {
+                block_on(async {
+                    let view = |(): &()| Some(View::All);
+                    let _ = poll_fn(|context| log.poll_begin(id, view, 0, context)).await;
+                    poll_fn(|context| log.poll_next(id, 0, context)).await
+                })
+            };
+            assert_eq!((log.poll_room(&mut writer), log.kept()), (Poll::Ready(()), 3));
+            // It waits for the provider, and for the case that everybody leaves.
+            assert_eq!(log.poll_deserted(&mut writer), Poll::Pending);
+            for left in [2, 1, 0] {
+                assert!(matches!(next(), Next::Piece(_, None)));
+                assert_eq!((woken(), log.kept()), (0, left), "what is read is dropped");
+            }
+            let large = Bytes::from(vec![0; 2 << 20]);
+            log.append(Piece { shown: large.clone(), all: large }, 0);
+            assert_eq!(log.poll_room(&mut writer), Poll::Pending);
+            assert!(matches!(next(), Next::Piece(_, None)));
+            assert_eq!(woken(), 1);
+        });
+    }
+
+    #[test]
+    fn who_is_dismissed_learns_it_and_nothing_is_kept() {
+        model(|| {
+            let log = Arc::new(Numbers::new());
+            let id = log.attach(7, 0);
+            log.open(());
+            log.append(piece(1), 0);
+            let reader = {
+                let log = Arc::clone(&log);
+                thread::spawn(move || read(&log, id))
+            };
+            assert_eq!(log.dismiss(), [7]);
+            assert_eq!((log.readers(), log.kept()), (0, 0));
+            let (read, end) = reader.join().unwrap();
+            assert!(matches!((read.as_slice(), end), ([], "lost") | ([] | [1], "behind")));
+        });
+    }
 }

@@ -81,9 +81,7 @@ impl Pilot {
                 Err(self.failed(Problem::UpstreamUnauthorized { target: target() }))
             }
             Start::Pass(reason) if opened.status == 200 => {
-                self.not_stored(reason.as_str());
-                let _: Held = self.end(Ending::Uncacheable);
-                self.pass(Arc::new(opened), source, Vec::new()).await
+                self.pass(Arc::new(opened), source, Vec::new(), reason).await
             }
             Start::Pass(reason) => self.refused(opened, source, reason).await,
             Start::Record(Recorded::Json) => self.collect(opened, source).await,
@@ -171,9 +169,8 @@ impl Pilot {
                 Step::Broken => return Err(self.failed(cut_short(&self.seat))),
             }
             if body.len() > ENTRY_BYTES_MAX {
-                self.not_stored(Reason::EntryTooLarge.as_str());
                 let opened = Opened { recorded: Some(Recorded::Json), ..opened };
-                return self.pass(Arc::new(opened), source, body).await;
+                return self.pass(Arc::new(opened), source, body, Reason::EntryTooLarge).await;
             }
         }
         // Exactly as long as it is: it may be kept for a while.

@@ -26,6 +26,9 @@ use crate::flight::{
 /// The lease was lost, or what it would store was invalidated.
 pub(super) const SUPERSEDED: &str = "superseded";
 
+/// How long an answer that is whole is kept for those who read slowly.
+const LINGER: Duration = Duration::from_secs(600);
+
 const RENEW: Duration = Duration::from_millis(RENEW_EVERY.0);
 
 /// A flight in the hands of its task.
@@ -125,22 +128,31 @@ impl Sidecar {
             sweep_at: self.clock.mono().after(idle),
             is_finished: false,
         };
+        let counted = self.logs.count(flight);
         let (sidecar, flight) = (Arc::clone(self), Arc::clone(flight));
         tokio::spawn(async move {
+            let _counted = counted;
             // Boxed, so that those who read slowly keep only the rest of this task.
             Box::pin(pilot.fly(served)).await;
             sidecar.see_off(&flight).await;
         });
     }
 
-    /// Waits for the last reader. One that does not read counts as gone.
+    /// Waits for the last reader. One that does not read counts as gone, and one that reads a little now and
+    /// then does in the end: what it has not read is kept for it.
     async fn see_off(&self, flight: &Flight) {
+        let until = Instant::now() + LINGER;
         loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                flight.log.dismiss().iter().for_each(|seat| seat.close(|_| {}));
+                return;
+            }
             let now = self.clock.mono();
             let (gone, again) = flight.log.sweep(idle(self).0, now.0);
             gone.iter().for_each(|seat| seat.close(|_| {}));
             let deserted = poll_fn(|context| flight.log.poll_deserted(context));
-            let patience = Duration::from_millis(MonoMillis(again).since(now).0);
+            let patience = Duration::from_millis(MonoMillis(again).since(now).0).min(left);
             if tokio::time::timeout(patience, deserted).await.is_ok() {
                 return;
             }

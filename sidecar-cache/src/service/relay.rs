@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kt_contract::limits::ENTRY_BYTES_MAX;
+use kt_contract::outcome::Reason;
 use kt_contract::wire::admit::ReplyShape;
 use kt_providers::{Recorded, UsageHider};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -201,30 +202,39 @@ impl Pilot {
         .into())
     }
 
-    /// Writes an answer into the log as it comes; `head` has come already. It is not stored.
+    /// Writes an answer into the log as it comes; `head` has come already. It is not stored, for this reason.
+    /// Until its first byte there is no answer: what breaks off before is for the leader alone.
     pub(super) async fn pass(
         &mut self,
         opened: Arc<Opened>,
         mut source: Source,
         head: Vec<u8>,
+        reason: Reason,
     ) -> Result<(), Failed> {
         let mut is_empty = head.is_empty();
         self.flight.log.open(Arc::clone(&opened));
-        self.append(plain(head));
-        self.outgrow();
+        if !is_empty {
+            self.append(plain(head));
+            self.not_stored(reason.as_str());
+            self.outgrow();
+        }
         loop {
             self.room().await?;
             match self.over(source.next()).await? {
                 Step::Bytes(bytes) => {
+                    self.append(plain(bytes));
                     if is_empty {
                         self.first_byte();
+                        self.not_stored(reason.as_str());
+                        self.outgrow();
                     }
                     is_empty = false;
-                    self.append(plain(bytes));
                 }
                 Step::End if is_empty => {
                     let opened = opened.as_ref().clone();
                     let empty = Failure::Answer(opened, Bytes::new(), cut_short(&self.seat));
+                    self.not_stored(reason.as_str());
+                    let _: Held = self.end(Ending::Uncacheable);
                     self.finish(End::Failed(Arc::new(empty)));
                     return Ok(());
                 }
@@ -232,7 +242,7 @@ impl Pilot {
                     self.finish(End::Clean);
                     return Ok(());
                 }
-                Step::Broken if is_empty => return Err(self.fault().into()),
+                Step::Broken if is_empty => return Err(self.failed(cut_short(&self.seat))),
                 Step::Broken => {
                     let begun = Some(End::Cut);
                     return Err(Fault { begun, leader: None, ..self.fault() }.into());

@@ -1,14 +1,16 @@
-//! Flights that no client reads: those that fetch a stale entry's successor, and those that their clients have
-//! left. Both go on for the entry, and only as long as there may be one.
+//! Flights that no client reads, or hardly one: those that fetch a stale entry's successor and those that their
+//! clients have left go on for the entry, and only as long as there may be one.
 
 use std::time::Duration;
 
 use crate::support::*;
-use kt_contract::outcome::Reason;
+use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::time::Millis;
 use kt_contract::wire::admit::{AdmitRequest, Control};
 use sidecar_cache::freshness::Stale;
 use sidecar_cache::generation::Tag;
+use sidecar_cache::service::lane::{Refusal, Reply};
+use sidecar_cache::service::reader::Piece;
 use sidecar_cache::service::settings::Settings;
 use tokio::time::{Instant, sleep};
 
@@ -116,4 +118,48 @@ async fn a_successor_that_cannot_be_stored_is_not_fetched_again_and_again() {
     }
     assert_eq!(group.provider.count(), 2, "for a while nobody asks again");
     assert_eq!(group.metric("kt_flight_endings_total{ending=\"uncacheable\"}"), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_a_little_now_and_then_does_not_keep_an_answer_for_ever() {
+    let group = group().await;
+    let key = group.key().await;
+    let mut acts: Vec<_> = (0..200).map(|_| bytes(": 234567\n\n")).collect();
+    acts.push(bytes(&sse()));
+    group.provider.next(answers_sse(acts));
+    let (ticket, _) = group.ticket(group.ask(&key, CHAT_STREAM)).await;
+    let reply = group.lane(&ticket, CHAT_STREAM).await.unwrap();
+    let Reply::Stream(_, mut pieces) = reply else { panic!("not a stream") };
+    let start = Instant::now();
+    let mut body = Vec::new();
+    while let Some(piece) = pieces.recv().await {
+        let Piece::Bytes(bytes) = piece else { panic!("the end, after {:?}", start.elapsed()) };
+        body.extend_from_slice(&bytes);
+        let is_kept = group.metric("kt_flight_log_bytes") != "0";
+        assert_eq!(is_kept, start.elapsed() < Duration::from_secs(600), "{:?}", start.elapsed());
+        sleep(Duration::from_secs(29)).await;
+    }
+    assert!(start.elapsed() < Duration::from_secs(660), "{:?}", start.elapsed());
+    assert!(String::from_utf8(body).unwrap().contains("upstream_cut_short"));
+    assert!(group.is_cached(&key, CHAT_STREAM).await, "its answer was stored long before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_breaks_off_before_its_first_byte_is_the_leaders_alone_whatever_type_it_has() {
+    let group: &'static Group = Box::leak(Box::new(group().await));
+    let key = group.key().await;
+    let broken = Scripted { content_type: "text/html", acts: vec![Act::Break], ..answers_json("") };
+    group.provider.next(Scripted { head_after: Duration::from_secs(1), ..broken });
+    let ask = async || {
+        let (ticket, _) = group.ticket(group.ask(&key, CHAT)).await;
+        tokio::spawn(async move { Ok(read(group.lane(&ticket, CHAT).await?).await) })
+    };
+    let (leader, follower) = (ask().await, ask().await);
+    let refused: Result<Seen, Refusal> = leader.await.unwrap();
+    assert_eq!(refused.unwrap_err().problem.code(), "upstream_cut_short");
+    let seen = follower.await.unwrap().unwrap();
+    assert_eq!(seen.head.cache, (Outcome::Miss, Reason::Takeover));
+    assert_eq!(seen.body, JSON.as_bytes());
+    assert!(group.is_cached(&key, CHAT).await, "one that failed says nothing of those to come");
+    assert_eq!(group.metric("kt_flight_endings_total{ending=\"uncacheable\"}"), "0");
 }
