@@ -144,7 +144,7 @@ pub trait EntryStore: Send + Sync {
     fn purge_org(&self, org: String) -> Answer<'_, u64>;
 
     /// Fresh entries of the same request behind whatever gates, newest first, at most `count`. May name
-    /// entries of another request; never omits the only one.
+    /// entries of another request; omits none but those behind hundreds that have expired.
     fn near(&self, request: Digest, count: usize) -> Answer<'_, Vec<Bytes>>;
 
     /// Changes the bounds; what is beyond them goes.

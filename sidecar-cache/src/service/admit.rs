@@ -115,7 +115,8 @@ impl Sidecar {
         let body = request.body;
         let mut grant = self.grant(request, caller)?;
         if !matches!(grant.found, AtAdmit::Bypass(_)) {
-            grant.found = match self.look(&grant).await {
+            let looked = self.cache.lookup(grant.wanted()).await;
+            grant.found = match in_shape(&grant, looked) {
                 Found::Fresh(hit, told) if told.body.len() <= INLINE_BYTES_MAX => {
                     return Ok(self.inline(&grant.gates, &hit, told));
                 }
@@ -186,21 +187,10 @@ impl Sidecar {
         }
     }
 
-    /// What the cache has for a request, in the shape that is wanted.
+    /// What the cache has by now for a request that admit had nothing for, in the shape that is wanted. Why
+    /// there is nothing, admit has said.
     pub(super) async fn look(&self, grant: &Grant) -> Found {
-        let (hit, is_fresh) = match self.cache.lookup(grant.wanted()).await {
-            Looked::Miss(reason) => return Found::Nothing(reason),
-            Looked::Hit(hit) => (hit, true),
-            Looked::Stale(hit) => (hit, false),
-        };
-        if !freshness::is_young_enough(hit.age, grant.control.max_age_s) {
-            return Found::Nothing(Reason::MaxAge);
-        }
-        match told(grant.dialect, &hit, grant.reply) {
-            None => Found::Nothing(Reason::Shape),
-            Some(told) if is_fresh => Found::Fresh(hit, told),
-            Some(told) => Found::Stale(hit, told),
-        }
+        in_shape(grant, self.cache.find(grant.wanted()).await)
     }
 
     /// Whether an entry past its time serves at once.
@@ -276,6 +266,23 @@ impl AtAdmit {
 impl From<Admitted> for Admission {
     fn from(decision: Admitted) -> Self {
         Self { decision, body: Bytes::new() }
+    }
+}
+
+/// What was found for a request, in the shape that is wanted.
+fn in_shape(grant: &Grant, looked: Looked) -> Found {
+    let (hit, is_fresh) = match looked {
+        Looked::Miss(reason) => return Found::Nothing(reason),
+        Looked::Hit(hit) => (hit, true),
+        Looked::Stale(hit) => (hit, false),
+    };
+    if !freshness::is_young_enough(hit.age, grant.control.max_age_s) {
+        return Found::Nothing(Reason::MaxAge);
+    }
+    match told(grant.dialect, &hit, grant.reply) {
+        None => Found::Nothing(Reason::Shape),
+        Some(told) if is_fresh => Found::Fresh(hit, told),
+        Some(told) => Found::Stale(hit, told),
     }
 }
 

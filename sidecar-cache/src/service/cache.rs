@@ -158,18 +158,39 @@ impl Cache {
     }
 
     /// Looks an entry up and verifies all of it: MAC, gates in full, check hash, generations. What cannot be
-    /// verified is removed.
+    /// verified is removed. A miss names the gate in which the nearest entry differs, for which several are
+    /// read whole.
     pub async fn lookup(&self, wanted: Wanted<'_>) -> Looked {
-        match self.entries.lookup(wanted.at).await {
-            Ok(Lookup::Found(found)) => match self.verified(wanted, &found) {
-                Ok(hit) => Looked::of(hit),
-                Err(flaw) => {
-                    self.dropped(wanted, flaw, found.bytes).await;
-                    Looked::Miss(flaw.reason())
-                }
-            },
-            answer => self.without_entry(wanted, answer).await,
+        match self.found(wanted).await {
+            Ok(looked) => looked,
+            Err(answer) => self.without_entry(wanted, answer).await,
         }
+    }
+
+    /// Looks an entry up for somebody who has been told already why there was none: one that is not there is a
+    /// miss for the request.
+    pub async fn find(&self, wanted: Wanted<'_>) -> Looked {
+        match self.found(wanted).await {
+            Ok(looked) => looked,
+            Err(Ok(Lookup::Expired)) => Looked::Miss(Reason::Expired),
+            Err(Ok(Lookup::Absent | Lookup::Found(_))) => Looked::Miss(Reason::Request),
+            Err(Err(error)) => Looked::Miss(unreadable(&error)),
+        }
+    }
+
+    /// What is found under a key; else the store's answer.
+    async fn found(&self, wanted: Wanted<'_>) -> Result<Looked, Result<Lookup, StoreError>> {
+        let found = match self.entries.lookup(wanted.at).await {
+            Ok(Lookup::Found(found)) => found,
+            answer => return Err(answer),
+        };
+        Ok(match self.verified(wanted, &found) {
+            Ok(hit) => Looked::of(hit),
+            Err(flaw) => {
+                self.dropped(wanted, flaw, found.bytes).await;
+                Looked::Miss(flaw.reason())
+            }
+        })
     }
 
     /// What a lookup would say. Changes nothing: neither what is held nor in which order it goes.
@@ -191,11 +212,7 @@ impl Cache {
         Looked::Miss(match answer {
             Ok(Lookup::Expired) => Reason::Expired,
             Ok(Lookup::Absent | Lookup::Found(_)) => self.nearest(wanted).await.0,
-            Err(error) => {
-                // A cache that cannot be read is a cache without entries.
-                tracing::warn!(%error, "lookup failed");
-                Reason::Request
-            }
+            Err(error) => unreadable(&error),
         })
     }
 
@@ -368,4 +385,10 @@ impl Cache {
             .map(|entry| entry.header.gates)
             .collect()
     }
+}
+
+/// A cache that cannot be read is a cache without entries.
+fn unreadable(error: &StoreError) -> Reason {
+    tracing::warn!(%error, "lookup failed");
+    Reason::Request
 }

@@ -1,5 +1,5 @@
-//! Entries in the memory of this process, lost with it, and generations for tests. One short lock around a pure table: an operation
-//! under it is two table look-ups and a few links, and never a copy of an entry's bytes.
+//! Entries in the memory of this process, lost with it, and generations for tests. One short lock around a pure
+//! table: an operation under it is two table look-ups and a few links, and never a copy of an entry's bytes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

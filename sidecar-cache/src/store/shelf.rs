@@ -22,6 +22,10 @@ use super::{Address, Bounds, Held, Lifetime, OrgHeld};
 use orgs::Orgs;
 use table::{Heads, NONE};
 
+/// How many entries of a chain are passed over for those of one request: what has expired is in it until it is
+/// swept.
+const NEAR_PASSED_MAX: usize = 256;
+
 /// Entries, by organization in the order of their last use.
 #[derive(Debug)]
 pub(super) struct Shelf {
@@ -187,17 +191,20 @@ impl Shelf {
         count
     }
 
-    /// Fresh entries of a request, newest first.
+    /// Fresh entries of a request, newest first. Those far behind others that have expired are not found.
     pub(super) fn near(&self, request: &Digest, count: usize, now: MonoMillis) -> Vec<Arc<[u8]>> {
         let request = prefix(request);
         let mut found = Vec::new();
         let mut number = self.by_request.head(request);
+        let mut passed = 0;
         while let Some(slot) = self.slots.get(number as usize) {
-            if found.len() >= count {
+            if found.len() >= count || passed >= NEAR_PASSED_MAX {
                 break;
             }
             if slot.request == request && now < slot.fresh_until {
                 found.push(Arc::clone(&slot.bytes));
+            } else {
+                passed += 1;
             }
             number = slot.near_older;
         }

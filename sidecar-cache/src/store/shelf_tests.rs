@@ -364,3 +364,19 @@ fn an_entry_costs_less_than_200_bytes_beside_its_own() {
         assert!(each <= 170, "{each} bytes at {entries}");
     }
 }
+
+#[test]
+fn neighbours_behind_many_that_have_expired_are_not_looked_for() {
+    for (expired, expected) in [(NEAR_PASSED_MAX - 1, 1), (NEAR_PASSED_MAX, 0)] {
+        let mut shelf = Shelf::new(bounds(1_000_000, 1_000_000));
+        shelf.fill(new(at(1, 7), "acme", bytes(1), LONG), T0);
+        for number in 0..expired {
+            let mut key = [9; 32];
+            key[..8].copy_from_slice(&number.to_be_bytes());
+            let at = Address { key: CacheKey(Digest(key)), ..at(0, 7) };
+            shelf.fill(new(at, "acme", bytes(2), fresh(10)), T0);
+        }
+        let now = MonoMillis(T0.0 + 10);
+        assert_eq!(shelf.near(&at(1, 7).request, 8, now).len(), expected, "{expired}");
+    }
+}

@@ -6,7 +6,7 @@ use crate::support::*;
 use kt_contract::hex::Digest;
 use kt_contract::json::{self, Bounds};
 use kt_contract::key::{CacheKey, CheckHash, OrgKeys};
-use kt_contract::outcome::Reason;
+use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::principal::KeyHash;
 use kt_contract::problem::Problem;
 use kt_contract::wire::admit::{AdmitRequest, Admitted};
@@ -262,4 +262,16 @@ async fn explain_says_what_admit_would_and_names_the_other_organization() {
     ] {
         assert!(group.sidecar.explain(&bad).await.is_err(), "{what}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_a_request_misses_is_looked_for_once() {
+    let group = group().await;
+    let key = group.key().await;
+    group.fetch(&key, CHAT).await.unwrap();
+    assert_eq!(group.entries.nears(), 1, "by admit, and by nobody behind it");
+    let other = group.key_with(|key| key.entitlements = vec!["us".to_owned()]).await;
+    let seen = group.fetch(&other, CHAT).await.unwrap();
+    assert_eq!(seen.head.cache, (Outcome::Miss, Reason::Entitlement));
+    assert_eq!(group.entries.nears(), 2);
 }

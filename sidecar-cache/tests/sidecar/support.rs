@@ -482,6 +482,7 @@ pub(crate) struct Shelved {
     inner: MemoryEntries,
     filled: Mutex<Vec<(Address, Vec<u8>)>>,
     holds_next: AtomicBool,
+    nears: AtomicUsize,
     held: Notify,
     released: Notify,
 }
@@ -492,6 +493,7 @@ impl Shelved {
             inner: MemoryEntries::new(clock, bounds),
             filled: Mutex::default(),
             holds_next: AtomicBool::new(false),
+            nears: AtomicUsize::new(0),
             held: Notify::new(),
             released: Notify::new(),
         }
@@ -508,6 +510,11 @@ impl Shelved {
         let done = work.await;
         self.released.notify_one();
         done
+    }
+
+    /// How often somebody asked for the neighbours of an entry that is not there.
+    pub(crate) fn nears(&self) -> usize {
+        self.nears.load(Ordering::SeqCst)
     }
 
     /// Whether anything was ever filled.
@@ -558,6 +565,7 @@ impl EntryStore for Shelved {
     }
 
     fn near(&self, request: Digest, count: usize) -> Answer<'_, Vec<Bytes>> {
+        self.nears.fetch_add(1, Ordering::SeqCst);
         self.inner.near(request, count)
     }
 
