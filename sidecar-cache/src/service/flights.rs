@@ -62,8 +62,8 @@ struct Board {
 pub(super) enum Joined {
     /// Nobody else flies: the caller starts the flight.
     Lead(Arc<Flight>, ReaderId, Lease),
-    /// Somebody does: the caller reads.
-    Follow(Arc<Flight>, ReaderId),
+    /// Somebody does: the caller reads. What is sent for it, which the flight itself lets go of.
+    Follow(Arc<Flight>, ReaderId, Option<Arc<Sent>>),
     /// The caller makes its own call.
     HitForMiss,
     /// As many follow as may.
@@ -132,16 +132,17 @@ impl Flights {
 
     /// Joins the flight of a key, or leads one; the seat is attached in the same step. A flight that began
     /// before something was invalidated is for those who are attached: it is voided, and nobody joins it.
+    /// `generations` says what the entry belongs to at that moment.
     pub(super) fn join(
         self: &Arc<Self>,
         seat: &Arc<Seat>,
-        generations: Vector,
+        generations: impl FnOnce() -> Vector,
         sent: &Arc<Sent>,
     ) -> Joined {
         let key = seat.grant.at.key;
         let now = self.clock.mono();
         let mut board = self.board();
-        board.void_old(&key, &generations);
+        let generations = board.void_old(&key, generations);
         match board.machine.acquire(key, now) {
             Acquired::Lead(token, id) => {
                 let flight = Arc::new(Flight::new(generations, seat.asked(), Arc::clone(sent)));
@@ -156,10 +157,11 @@ impl Flights {
                     return Joined::Alone;
                 };
                 let reader = flight.log.attach(Arc::clone(seat), now.0);
+                let sent = flight.sent();
                 drop(board);
                 seat.follows(Following { flights: Arc::clone(self), key, id });
                 self.metrics.followed();
-                Joined::Follow(flight, reader)
+                Joined::Follow(flight, reader, sent)
             }
             Acquired::HitForMiss => {
                 self.metrics.hit_for_miss();
@@ -174,12 +176,12 @@ impl Flights {
     pub(super) fn lead_unattended(
         self: &Arc<Self>,
         seat: &Arc<Seat>,
-        generations: Vector,
+        generations: impl FnOnce() -> Vector,
         sent: Arc<Sent>,
     ) -> Option<(Arc<Flight>, Lease)> {
         let key = seat.grant.at.key;
         let mut board = self.board();
-        board.void_old(&key, &generations);
+        let generations = board.void_old(&key, generations);
         match board.machine.acquire(key, self.clock.mono()) {
             Acquired::Lead(token, id) => {
                 let flight = Arc::new(Flight::new(generations, seat.asked(), sent));
@@ -314,12 +316,17 @@ impl Flights {
 // === impl Board ===
 
 impl Board {
-    /// Voids a flight that began before something was invalidated: it is for those who are attached.
-    fn void_old(&mut self, key: &CacheKey, generations: &Vector) {
-        if self.joinable.get(key).is_some_and(|flight| flight.generations() != *generations) {
+    /// Voids a flight that began before something was invalidated: it is for those who are attached. Returns
+    /// what the entry belongs to now. Asked after the flight's own, and generations only grow: what differs is
+    /// older.
+    fn void_old(&mut self, key: &CacheKey, generations: impl FnOnce() -> Vector) -> Vector {
+        let begun = self.joinable.get(key).map(|flight| flight.generations());
+        let now = generations();
+        if begun.is_some_and(|begun| begun != now) {
             self.machine.void(key);
             self.joinable.remove(key);
         }
+        now
     }
 }
 
@@ -335,5 +342,50 @@ impl Following {
 impl Drop for Following {
     fn drop(&mut self) {
         self.flights.board().machine.leave(&self.key, self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kt_contract::hex::Digest;
+    use kt_contract::time::MonoMillis;
+
+    use super::*;
+    use crate::generation::Generation;
+
+    const KEY: CacheKey = CacheKey(Digest([7; 32]));
+
+    fn vector(generation: u64) -> Vector {
+        Vector::from_numbers(vec![Generation(generation)])
+    }
+
+    /// With one flight, under generation 1.
+    fn board() -> (Board, Arc<Flight>) {
+        let sent = Arc::new(Sent { headers: Vec::new(), body: Bytes::new() });
+        let mut machine = flight::Flights::new(Epoch(1));
+        let _ = machine.acquire(KEY, MonoMillis(0));
+        let flight = Arc::new(Flight::new(vector(1), Recorded::Json, sent));
+        let joinable = HashMap::from([(KEY, Arc::clone(&flight))]);
+        (Board { machine, joinable }, flight)
+    }
+
+    #[test]
+    fn only_a_flight_that_began_before_an_invalidation_is_voided() {
+        for (now, is_voided) in [(1, false), (2, true)] {
+            let (mut board, _) = board();
+            assert_eq!(board.void_old(&KEY, || vector(now)), vector(now));
+            assert_eq!(board.machine.count(), usize::from(!is_voided));
+        }
+    }
+
+    #[test]
+    fn a_flight_that_begins_anew_while_somebody_asks_is_not_voided_by_what_is_older() {
+        let (mut board, flight) = board();
+        let asks = || {
+            flight.begins_under(vector(2));
+            vector(1)
+        };
+        assert_eq!(board.void_old(&KEY, asks), vector(1));
+        assert_eq!(board.machine.count(), 1);
     }
 }

@@ -175,7 +175,7 @@ impl Sidecar {
     ) -> Reply {
         let reply = hit_reply(seat, hit, told);
         if !seat.grant.control.only_if_cached {
-            let generations = self.cache.vector(seat.grant.wanted());
+            let generations = || self.cache.vector(seat.grant.wanted());
             if let Some((flight, lease)) = self.flights.lead_unattended(seat, generations, sent) {
                 self.start(&flight, Some(lease), seat, None);
             }
@@ -220,13 +220,13 @@ impl Sidecar {
     }
 
     async fn joined(self: &Arc<Self>, seat: &Arc<Seat>, sent: Arc<Sent>) -> Waited {
-        let generations = self.cache.vector(seat.grant.wanted());
-        let (flight, reader) = match self.flights.join(seat, generations, &sent) {
+        let generations = || self.cache.vector(seat.grant.wanted());
+        let (flight, reader, theirs) = match self.flights.join(seat, generations, &sent) {
             Joined::Lead(flight, reader, lease) => {
                 self.start(&flight, Some(lease), seat, Some(reader));
-                (flight, reader)
+                (flight, reader, None)
             }
-            Joined::Follow(flight, reader) => (flight, reader),
+            Joined::Follow(flight, reader, theirs) => (flight, reader, theirs),
             Joined::HitForMiss => {
                 seat.is(Outcome::Miss, Reason::HitForMiss);
                 return Waited::Own(sent);
@@ -243,14 +243,12 @@ impl Sidecar {
         // A follower's own request is the leader's, unless it asks for another shape.
         let own = (flight.asked != seat.asked()).then_some(sent);
         let reader = Reader::new(flight, reader, Arc::clone(seat), self.clock);
-        // Kept by the flight only as long as it may be sent again.
-        let sent = own.or_else(|| reader.sent());
         let reason = match self.waited(reader, seat).await {
             Ok(reply) => return Waited::Begun(reply),
             Err(reason) => reason,
         };
         seat.follows_no_more(Outcome::Miss, reason);
-        match sent {
+        match own.or(theirs) {
             Some(sent) if reason == Reason::Overflow => Waited::Own(sent),
             Some(sent) => Waited::Again(sent),
             None => Waited::Begun(Err(refused(seat, cut_short(seat)))),

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kt_contract::config::CompleteOnDisconnect;
-use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::outcome::Reason;
 use kt_contract::problem::Problem;
 use kt_contract::time::{Millis, MonoMillis};
 use tokio::time::{Instant, sleep_until};
@@ -214,7 +214,7 @@ impl Pilot {
     fn takes_over(&mut self) -> bool {
         let Some(lease) = &mut self.lease else { return false };
         let Some((reader, seat)) = lease.take_over(&self.flight) else { return false };
-        seat.follows_no_more(Outcome::Miss, Reason::Takeover);
+        seat.takes_over();
         (self.reader, self.seat) = (Some(reader), seat);
         self.renew_at = Instant::now() + RENEW;
         self.alone = Alone::AsConfigured;
@@ -369,7 +369,10 @@ impl Pilot {
 
     /// Ends the lease, where there is one.
     pub(super) fn end(&mut self, how: Ending) -> Held {
-        self.lease.as_mut().map_or(Held::Superseded, |lease| lease.end(how))
+        let held = self.lease.as_mut().map_or(Held::Superseded, |lease| lease.end(how));
+        // Nobody takes over any more.
+        self.flight.sent_for_good();
+        held
     }
 
     pub(super) fn now(&self) -> MonoMillis {

@@ -12,7 +12,7 @@ use kt_contract::wire::admit::ReplyShape;
 use kt_providers::Recorded;
 
 use super::cache::Hit;
-use super::flights::{Flight, Sent};
+use super::flights::Flight;
 use super::lane::{Head, Refusal, Reply};
 use super::log::{Begun, Next, ReaderId, View};
 use super::seat::{End, Failure, Opened, Seat};
@@ -36,6 +36,8 @@ pub struct Reader {
     phase: Phase,
     /// Whether what it reads is an event stream, and can have an error event.
     has_events: bool,
+    /// The last bytes that it has read.
+    last: [u8; 3],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +71,7 @@ pub(super) enum Start {
 
 impl Reader {
     pub(super) fn new(flight: Arc<Flight>, id: ReaderId, seat: Arc<Seat>, clock: Clock) -> Self {
-        Self { flight, id, seat, clock, phase: Phase::Reading, has_events: false }
+        Self { flight, id, seat, clock, phase: Phase::Reading, has_events: false, last: *b"\n\n\n" }
     }
 
     /// The next piece; `None` after the end, or where the answer breaks off.
@@ -95,6 +97,7 @@ impl Reader {
                     self.seat.close(super::exchange::Exchange::whole);
                     self.phase = Phase::Read;
                 }
+                self.last = last_of(self.last, &bytes);
                 Some(Piece::Bytes(bytes))
             }
             Next::End(End::Clean | End::Whole(_) | End::Found(_)) => {
@@ -110,11 +113,6 @@ impl Reader {
             Next::End(End::Failed(failure)) => self.break_off(failure.problem()),
             Next::Behind => self.break_off(&cut_short(&self.seat)),
         })
-    }
-
-    /// The request that the flight sends, as long as it may be sent.
-    pub(super) fn sent(&self) -> Option<Arc<Sent>> {
-        self.flight.sent()
     }
 
     /// Leaves the flight, and the request's account open: it makes its own call.
@@ -174,6 +172,12 @@ impl Reader {
     fn failed(&self, failure: &Failure) -> Start {
         match failure {
             Failure::Problem(problem) => Start::Refused(self.refuse(problem)),
+            // A success that is no answer, in a shape that this client has not asked for.
+            Failure::Answer(opened, _, problem)
+                if opened.status == 200 && !self.reads_as_asked() =>
+            {
+                Start::Refused(self.refuse(problem))
+            }
             Failure::Answer(opened, body, _) => self.whole(self.seat.head(opened), body.clone()),
         }
     }
@@ -215,8 +219,10 @@ impl Reader {
     /// The dialect's error event, and no end behind it.
     fn break_off(&mut self, problem: &Problem) -> Option<Piece> {
         self.fail(problem);
-        let event = || self.seat.grant.dialect.error_event(problem).into();
-        self.has_events.then(|| Piece::Bytes(event()))
+        // Ends the event whose start has been read: the error is none of its lines.
+        let start = if ends_event(self.last) { "" } else { "\n\n" };
+        let event = || [start.as_bytes(), &self.seat.grant.dialect.error_event(problem)].concat();
+        self.has_events.then(|| Piece::Bytes(event().into()))
     }
 
     fn fail(&mut self, problem: &Problem) {
@@ -244,4 +250,40 @@ impl Drop for Reader {
 /// The answer to this request broke off.
 pub(super) fn cut_short(seat: &Seat) -> Problem {
     Problem::UpstreamCutShort { target: seat.grant.target.clone() }
+}
+
+/// The last bytes, after more of them.
+fn last_of(last: [u8; 3], bytes: &[u8]) -> [u8; 3] {
+    bytes.iter().skip(bytes.len().saturating_sub(3)).fold(last, |[_, a, b], next| [a, b, *next])
+}
+
+/// Whether an event stream that ends so is between two events.
+const fn ends_event(last: [u8; 3]) -> bool {
+    matches!(last, [_, b'\n', b'\n' | b'\r'] | [_, b'\r', b'\r'] | [b'\n', b'\r', b'\n'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_ends_with_a_blank_line_however_it_is_cut() {
+        for (text, expected) in [
+            ("", true),
+            ("data: x", false),
+            ("data: x\n", false),
+            ("data: x\r\n", false),
+            ("data: x\r", false),
+            ("data: x\n\n", true),
+            ("data: x\r\n\r\n", true),
+            ("data: x\r\r", true),
+            ("data: x\n\ndata: y", false),
+        ] {
+            for at in 0..=text.len() {
+                let (first, second) = text.as_bytes().split_at(at);
+                let last = last_of(last_of(*b"\n\n\n", first), second);
+                assert_eq!(ends_event(last), expected, "{text:?} cut at {at}");
+            }
+        }
+    }
 }

@@ -26,10 +26,20 @@ pub(super) struct Seat {
 struct State {
     /// `None` once it is closed.
     account: Option<Account>,
-    following: Option<Following>,
+    place: Place<Following>,
     /// What it gets where no new answer can be had.
     fallback: Option<Fallback>,
     cache: (Outcome, Reason),
+}
+
+/// Whose call a request waits for. `F` is its place in the count of those who follow.
+enum Place<F> {
+    /// Its own, or none.
+    Own,
+    /// Another's.
+    Follows(F),
+    /// What was another's and has become its own.
+    TookOver,
 }
 
 /// An entry past its time, as it was when it was looked up.
@@ -99,7 +109,7 @@ impl Seat {
         cache: (Outcome, Reason),
         fallback: Option<Fallback>,
     ) -> Arc<Self> {
-        let state = State { account: Some(account), following: None, fallback, cache };
+        let state = State { account: Some(account), place: Place::Own, fallback, cache };
         let seat = Self { grant, state: Mutex::new(state) };
         seat.is(cache.0, cache.1);
         Arc::new(seat)
@@ -107,11 +117,7 @@ impl Seat {
 
     /// What the cache does for it.
     pub(super) fn is(&self, outcome: Outcome, reason: Reason) {
-        let mut state = lock(&self.state);
-        state.cache = (outcome, reason);
-        if let Some(account) = &mut state.account {
-            account.exchange.cached(outcome, reason);
-        }
+        lock(&self.state).is(outcome, reason);
     }
 
     /// What it gets where no new answer can be had; once.
@@ -123,23 +129,40 @@ impl Seat {
         lock(&self.state).cache
     }
 
-    /// It waits for another request's call.
+    /// It waits for another request's call. Said after it has joined: it may have taken over by now.
     pub(super) fn follows(&self, following: Following) {
-        lock(&self.state).following = Some(following);
-        self.is(Outcome::Coalesced, Reason::InFlight);
+        let mut state = lock(&self.state);
+        let refused = state.place.follow(following);
+        if refused.is_none() {
+            state.is(Outcome::Coalesced, Reason::InFlight);
+        }
+        // Given back without the lock.
+        drop(state);
+    }
+
+    /// The call that it waits for becomes its own.
+    pub(super) fn takes_over(&self) {
+        let mut state = lock(&self.state);
+        let following = state.place.take_over();
+        state.is(Outcome::Miss, Reason::Takeover);
+        drop(state);
+        drop(following);
     }
 
     /// It does not wait for another request's call any more.
     pub(super) fn follows_no_more(&self, outcome: Outcome, reason: Reason) {
         // Given back without the lock: the board's comes first.
-        let following = lock(&self.state).following.take();
+        let following = lock(&self.state).place.leave();
         drop(following);
         self.is(outcome, reason);
     }
 
     /// Whether it may make its own call after waiting too long. `None`: it does not wait for another's.
     pub(super) fn overflow(&self, limit: Option<u64>) -> Option<Overflow> {
-        lock(&self.state).following.as_ref().map(|following| following.overflow(limit))
+        match &lock(&self.state).place {
+            Place::Follows(following) => Some(following.overflow(limit)),
+            Place::Own | Place::TookOver => None,
+        }
     }
 
     /// Writes something into its log line, as long as it is open.
@@ -152,7 +175,7 @@ impl Seat {
     /// Closes the account. Whoever is first says how it ended.
     pub(super) fn close(&self, last: impl FnOnce(&mut Exchange)) {
         let mut state = lock(&self.state);
-        let (account, following) = (state.account.take(), state.following.take());
+        let (account, following) = (state.account.take(), state.place.leave());
         drop(state);
         if let Some(mut account) = account {
             last(&mut account.exchange);
@@ -179,6 +202,45 @@ impl Seat {
         match self.grant.reply {
             ReplyShape::Json => Recorded::Json,
             ReplyShape::Sse { .. } => Recorded::Sse,
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn is(&mut self, outcome: Outcome, reason: Reason) {
+        self.cache = (outcome, reason);
+        if let Some(account) = &mut self.account {
+            account.exchange.cached(outcome, reason);
+        }
+    }
+}
+
+// === impl Place ===
+
+impl<F> Place<F> {
+    /// It waits for another's call; given back where that has become its own.
+    fn follow(&mut self, following: F) -> Option<F> {
+        match self {
+            Self::TookOver => Some(following),
+            Self::Own | Self::Follows(_) => self.becomes(Self::Follows(following)),
+        }
+    }
+
+    fn take_over(&mut self) -> Option<F> {
+        self.becomes(Self::TookOver)
+    }
+
+    /// It waits for no call, and may follow another.
+    fn leave(&mut self) -> Option<F> {
+        self.becomes(Self::Own)
+    }
+
+    fn becomes(&mut self, next: Self) -> Option<F> {
+        match std::mem::replace(self, next) {
+            Self::Follows(following) => Some(following),
+            Self::Own | Self::TookOver => None,
         }
     }
 }
@@ -237,5 +299,23 @@ impl Failure {
         match self {
             Self::Problem(problem) | Self::Answer(_, _, problem) => problem,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_taken_over_follows_only_after_it_has_left() {
+        let mut place = Place::Own;
+        assert_eq!(place.take_over(), None, "before it was told that it follows");
+        assert_eq!(place.follow(1), Some(1));
+        assert!(matches!(place, Place::TookOver));
+        assert_eq!(place.leave(), None);
+        assert_eq!(place.follow(2), None, "another flight");
+        assert_eq!(place.take_over(), Some(2), "its place is given back");
+        assert_eq!(place.leave(), None);
+        assert_eq!((place.follow(3), place.leave()), (None, Some(3)));
     }
 }

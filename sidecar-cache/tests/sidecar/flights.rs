@@ -1,6 +1,7 @@
 //! Many clients, one upstream call: who shares what, live or at the end, and how each ending of a flight
 //! looks to those who lead, read and wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::*;
@@ -640,4 +641,68 @@ async fn who_was_sent_away_twice_is_not_sent_away_for_ever() {
     assert_eq!(seen.body, JSON.as_bytes());
     all(clients).await;
     assert!(group.provider.count() <= 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_is_none_is_told_only_in_the_shape_in_which_it_came() {
+    let group = lasting_group().await;
+    let key = group.key().await;
+    for _ in 0..3 {
+        group.provider.next(slow(answers_json(r#"{"error":{"message":"no"}}"#)));
+    }
+    let leader = ask(group, &key, CHAT, 1).await;
+    let followers = ask(group, &key, CHAT_STREAM, MANY).await;
+    assert_eq!(all(leader).await.remove(0).unwrap().head.status, 200, "what the provider said");
+    for seen in all(followers).await {
+        assert_eq!(seen.unwrap_err().problem.code(), "upstream_cut_short");
+    }
+    assert_eq!(group.provider.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_event_is_none_of_the_lines_that_came_before_it() {
+    let group = lasting_group().await;
+    let key = group.key().await;
+    // Longer than a piece, and far more than is kept.
+    let mut acts: Vec<_> = (0..20).map(|_| bytes(&": 234567\n\n".repeat(100_000))).collect();
+    acts.push(bytes(&sse()));
+    group.provider.next(slow(answers_sse(acts)));
+    let (ticket, _) = group.ticket(group.ask(&key, CHAT_STREAM)).await;
+    let idle = tokio::spawn(async move { group.lane(&ticket, CHAT_STREAM).await });
+    settle().await;
+    let (ticket, _) = group.ticket(group.ask(&key, CHAT_STREAM)).await;
+    let other = tokio::spawn(async move { group.lane(&ticket, CHAT_STREAM).await });
+    let Ok(Reply::Stream(_, mut idle)) = idle.await.unwrap() else { panic!("not a stream") };
+    let Some(Piece::Bytes(first)) = idle.recv().await else { panic!("no piece") };
+    assert!(!first.ends_with(b"\n"), "it is cut within a line");
+    assert!(read(other.await.unwrap().unwrap()).await.has_end);
+    let mut rest = Vec::new();
+    assert!(!read_on(&mut idle, &mut rest).await);
+    let rest = String::from_utf8(rest).unwrap();
+    assert!(rest.starts_with("\n\ndata: {") && rest.contains("upstream_cut_short"), "{rest}");
+}
+
+/// A request's bytes, which say when nobody has them any more.
+struct Tracked(Arc<str>);
+
+impl AsRef<[u8]> for Tracked {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_let_go_of_once_it_will_not_be_sent_again() {
+    let group = lasting_group().await;
+    let key = group.key().await;
+    let acts = vec![bytes("<html>"), wait(20), bytes("</html>")];
+    group.provider.next(Scripted { content_type: "text/html", acts, ..answers_json("") });
+    let (ticket, _) = group.ticket(group.ask(&key, CHAT_STREAM)).await;
+    let entered = group.sidecar.enter(Some(&ticket), &holder()).unwrap();
+    let held: Arc<str> = Arc::from(CHAT_STREAM);
+    let body = bytes::Bytes::from_owner(Tracked(Arc::clone(&held)));
+    let reply = group.sidecar.serve(entered, Vec::new(), body).await.unwrap();
+    assert!(matches!(reply, Reply::Stream(..)));
+    assert_eq!(Arc::strong_count(&held), 1, "nobody takes over what is not stored");
+    assert!(read(reply).await.has_end);
 }
