@@ -9,7 +9,7 @@ use kt_contract::time::Millis;
 use kt_contract::wire::admit::{AdmitRequest, Control};
 use sidecar_cache::freshness::Stale;
 use sidecar_cache::generation::Tag;
-use sidecar_cache::service::lane::{Refusal, Reply};
+use sidecar_cache::service::lane::Reply;
 use sidecar_cache::service::reader::Piece;
 use sidecar_cache::service::settings::Settings;
 use tokio::time::{Instant, sleep};
@@ -146,18 +146,15 @@ async fn who_reads_a_little_now_and_then_does_not_keep_an_answer_for_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn what_breaks_off_before_its_first_byte_is_the_leaders_alone_whatever_type_it_has() {
-    let group: &'static Group = Box::leak(Box::new(group().await));
+    let group = group().await;
     let key = group.key().await;
     let broken = Scripted { content_type: "text/html", acts: vec![Act::Break], ..answers_json("") };
     group.provider.next(Scripted { head_after: Duration::from_secs(1), ..broken });
-    let ask = async || {
-        let (ticket, _) = group.ticket(group.ask(&key, CHAT)).await;
-        tokio::spawn(async move { Ok(read(group.lane(&ticket, CHAT).await?).await) })
-    };
-    let (leader, follower) = (ask().await, ask().await);
-    let refused: Result<Seen, Refusal> = leader.await.unwrap();
+    let (leader, _) = group.ticket(group.ask(&key, CHAT)).await;
+    let (follower, _) = group.ticket(group.ask(&key, CHAT)).await;
+    let (refused, seen) = tokio::join!(group.lane(&leader, CHAT), group.lane(&follower, CHAT));
     assert_eq!(refused.unwrap_err().problem.code(), "upstream_cut_short");
-    let seen = follower.await.unwrap().unwrap();
+    let seen = read(seen.unwrap()).await;
     assert_eq!(seen.head.cache, (Outcome::Miss, Reason::Takeover));
     assert_eq!(seen.body, JSON.as_bytes());
     assert!(group.is_cached(&key, CHAT).await, "one that failed says nothing of those to come");
