@@ -69,7 +69,7 @@ def assert_calls_again(episode):
 
 
 @pytest.mark.parametrize("uncacheable, stream", [
-    ("finish=content_filter", False), ("finish=content_filter", True),
+    ("no_store", False), ("no_store", True), ("finish=content_filter", False), ("finish=content_filter", True),
     ("words=33000", False),  # more than max_entry_tokens
 ])
 def test_what_may_not_be_kept_is_shared_once_and_then_everyone_calls_in_parallel(

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from answers import assert_hit, assert_miss, assert_refused
+from answers import assert_coalesced, assert_hit, assert_miss, assert_refused
 from group import UPSTREAM_KEY, Group, chat
 from processes import wait_until
 
@@ -94,32 +94,33 @@ def test_of_many_identical_requests_one_leads_and_only_its_answer_is_kept(group,
     fills = group.sidecar.metric("kt_fills")
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
         asked = [pool.submit(group.gateways[number % 2].ask, key, body) for number in range(count)]
-        group.provider.wait_held(count)
+        group.provider.wait_held()
+        group.sidecar.wait_followers(count - 1)
         group.provider.release()
-        answers = [assert_miss(done.result()) for done in asked]
-    assert len({answer.id for answer in answers}) == count
-    [leader] = [answer for answer in answers if answer.detail != "in-flight"]
+        answers = [done.result() for done in asked]
+    [leader] = [assert_miss(answer) for answer in answers if answer.cache_status == "miss"]
+    for answer in answers:
+        if answer is not leader:
+            assert_coalesced(answer, of=leader)
     assert group.sidecar.metric("kt_fills") == fills + 1
     for gateway in group.gateways:
         assert_hit(gateway.ask(key, body), of=leader)
 
 
-def test_a_leader_leads_for_as_long_as_its_call_takes(group, key, prompt):
-    group.provider.script("hold=body", 1)
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        leading = pool.submit(group.a.ask, key, prompt)
-        group.provider.wait_held()
-        begin = time.monotonic()
-
-        def is_beyond_a_lease():
-            assert_miss(group.b.ask(key, prompt), "in-flight")
-            return time.monotonic() > begin + BEYOND_A_LEASE_S
-        try:
-            wait_until(is_beyond_a_lease, "the lease has run out if nobody renews it")
-        finally:
-            group.provider.release()
-        leader = leading.result()
-    assert_hit(group.b.ask(key, prompt), of=assert_miss(leader))
+def test_a_leader_leads_for_as_long_as_its_call_takes(group, crowd, key, prompt):
+    group.provider.script("hold=body", 1, prompt=prompt)
+    lives = [crowd.one(group.a, key, chat(prompt))]
+    group.provider.wait_held()
+    begin = time.monotonic()
+    wait_until(lambda: time.monotonic() > begin + BEYOND_A_LEASE_S, "a lease would have run out")
+    # Whoever comes now still follows.
+    lives.append(crowd.one(group.b, key, chat(prompt)))
+    group.sidecar.wait_followers(1)
+    group.provider.release()
+    paid = assert_miss(lives[0].whole())
+    assert_coalesced(lives[1].whole(), of=paid)
+    assert group.provider.calls_of(prompt)["total"] == 1
+    assert_hit(group.b.ask(key, prompt), of=paid)
 
 
 # 6. Losing a part costs a miss or a 503, and no correctness.

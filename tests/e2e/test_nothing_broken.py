@@ -1,7 +1,5 @@
 """Nothing cut short, failed or in error is ever stored, nor looks whole to a client."""
 
-import concurrent.futures
-
 import httpx
 import pytest
 
@@ -149,19 +147,3 @@ def test_a_usage_that_nobody_should_believe_breaks_nothing(group, key, prompt, u
     live = assert_miss(group.a.ask(key, asked, **fields))
     again = assert_hit(group.b.ask(key, asked, **fields), of=live)
     assert again.body == live.body
-
-
-def test_an_identical_request_beside_one_in_flight_makes_its_own_call(group, key, prompt):
-    body = chat(f"{prompt} [[fake: hold=body]]")
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        first = pool.submit(group.a.ask, key, body)
-        group.provider.wait_held(1)
-        second = pool.submit(group.b.ask, key, body)
-        group.provider.wait_held(2)
-        group.provider.release()
-        first, second = first.result(), second.result()
-    assert_miss(first, "request")
-    assert_miss(second, "in-flight")
-    assert first.id != second.id
-    # Only the first one had the right to store.
-    assert_hit(group.b.ask(key, body), of=first)
