@@ -91,7 +91,7 @@ impl Pilot {
 
     /// Makes the call, until its head is there.
     async fn answered(&mut self) -> Result<(Answered, Instant), Failed> {
-        self.flight.answers(false);
+        self.flight.is_asked();
         let (sidecar, seat) = (Arc::clone(&self.sidecar), Arc::clone(&self.seat));
         let first_by = Instant::now() + sidecar.timeouts.first_byte;
         let wait = sidecar.timeouts.gateway;
@@ -195,7 +195,7 @@ impl Pilot {
     }
 
     pub(super) fn first_byte(&self) {
-        self.flight.answers(true);
+        self.flight.is_answered();
         self.seat.note(super::exchange::Exchange::first_byte);
     }
 

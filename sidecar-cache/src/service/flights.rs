@@ -22,6 +22,8 @@ pub(super) struct Flight {
     pub(super) log: Log<Arc<Seat>, Arc<Opened>, End>,
     /// What is sent upstream, as long as it may be sent again.
     sent: Mutex<Option<Arc<Sent>>>,
+    /// The same request as those send it who ask for the other shape: the first of them, for all.
+    other: Mutex<Option<Arc<Sent>>>,
     /// The shape in which the leader's request asks for the answer.
     pub(super) asked: Recorded,
     /// What the entry belongs to, as it was when the attempt began.
@@ -63,7 +65,7 @@ pub(super) enum Joined {
     /// Nobody else flies: the caller starts the flight.
     Lead(Arc<Flight>, ReaderId, Lease),
     /// Somebody does: the caller reads. What is sent for it, which the flight itself lets go of.
-    Follow(Arc<Flight>, ReaderId, Option<Arc<Sent>>),
+    Follow(Arc<Flight>, ReaderId, Arc<Sent>),
     /// The caller makes its own call.
     HitForMiss,
     /// As many follow as may.
@@ -86,6 +88,7 @@ impl Flight {
         Self {
             log: Log::new(),
             sent: Mutex::new(Some(sent)),
+            other: Mutex::default(),
             asked,
             generations: Mutex::new(generations),
             progress: Mutex::new(Progress::Silent),
@@ -97,9 +100,19 @@ impl Flight {
         lock(&self.sent).clone()
     }
 
+    /// What is sent for a follower, should it need its own call. It need not keep its own request: behind the
+    /// same key those that ask for the same shape say the same.
+    fn sent_for(&self, asked: Recorded, own: &Arc<Sent>) -> Arc<Sent> {
+        if asked == self.asked {
+            return self.sent().unwrap_or_else(|| Arc::clone(own));
+        }
+        Arc::clone(lock(&self.other).get_or_insert_with(|| Arc::clone(own)))
+    }
+
     /// Nothing will be sent any more: those who still read need not hold it.
     pub(super) fn sent_for_good(&self) {
         *lock(&self.sent) = None;
+        *lock(&self.other) = None;
     }
 
     /// What the entry belongs to.
@@ -112,9 +125,14 @@ impl Flight {
         *lock(&self.generations) = generations;
     }
 
-    /// The provider has begun to answer, or another attempt begins.
-    pub(super) fn answers(&self, is_answering: bool) {
-        *lock(&self.progress) = if is_answering { Progress::Answering } else { Progress::Silent };
+    /// The provider has begun to answer.
+    pub(super) fn is_answered(&self) {
+        *lock(&self.progress) = Progress::Answering;
+    }
+
+    /// The provider is asked, perhaps again.
+    pub(super) fn is_asked(&self) {
+        *lock(&self.progress) = Progress::Silent;
     }
 
     pub(super) fn is_silent(&self) -> bool {
@@ -157,7 +175,7 @@ impl Flights {
                     return Joined::Alone;
                 };
                 let reader = flight.log.attach(Arc::clone(seat), now.0);
-                let sent = flight.sent();
+                let sent = flight.sent_for(seat.asked(), sent);
                 drop(board);
                 seat.follows(Following { flights: Arc::clone(self), key, id });
                 self.metrics.followed();

@@ -226,7 +226,7 @@ impl Sidecar {
                 self.start(&flight, Some(lease), seat, Some(reader));
                 (flight, reader, None)
             }
-            Joined::Follow(flight, reader, theirs) => (flight, reader, theirs),
+            Joined::Follow(flight, reader, theirs) => (flight, reader, Some(theirs)),
             Joined::HitForMiss => {
                 seat.is(Outcome::Miss, Reason::HitForMiss);
                 return Waited::Own(sent);
@@ -240,15 +240,15 @@ impl Sidecar {
                 return Waited::Begun(stale.ok_or_else(|| refused(seat, Problem::FlightFull)));
             }
         };
-        // A follower's own request is the leader's, unless it asks for another shape.
-        let own = (flight.asked != seat.asked()).then_some(sent);
+        // One for all who ask for the same shape: it may be long, and they may be many.
+        drop(sent);
         let reader = Reader::new(flight, reader, Arc::clone(seat), self.clock);
         let reason = match self.waited(reader, seat).await {
             Ok(reply) => return Waited::Begun(reply),
             Err(reason) => reason,
         };
         seat.follows_no_more(Outcome::Miss, reason);
-        match own.or(theirs) {
+        match theirs {
             Some(sent) if reason == Reason::Overflow => Waited::Own(sent),
             Some(sent) => Waited::Again(sent),
             None => Waited::Begun(Err(refused(seat, cut_short(seat)))),

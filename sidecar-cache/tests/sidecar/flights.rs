@@ -706,3 +706,50 @@ async fn a_request_is_let_go_of_once_it_will_not_be_sent_again() {
     assert_eq!(Arc::strong_count(&held), 1, "nobody takes over what is not stored");
     assert!(read(reply).await.has_end);
 }
+
+#[tokio::test(start_paused = true)]
+async fn followers_of_another_shape_keep_one_request_for_all_of_them() {
+    let group = lasting_group().await;
+    let key = group.key().await;
+    group.provider.next(slow(answers_json(JSON)));
+    let leader = ask(group, &key, CHAT, 1).await;
+    let requests: Vec<Arc<str>> = (0..20).map(|_| Arc::from(CHAT_STREAM)).collect();
+    let mut followers: Vec<Fetching> = Vec::new();
+    for request in &requests {
+        let (ticket, _) = group.ticket(group.ask(&key, request)).await;
+        let entered = group.sidecar.enter(Some(&ticket), &holder()).unwrap();
+        let body = bytes::Bytes::from_owner(Tracked(Arc::clone(request)));
+        followers.push(tokio::spawn(async move {
+            Ok(read(group.sidecar.serve(entered, Vec::new(), body).await?).await)
+        }));
+        tokio::task::yield_now().await;
+    }
+    settle().await;
+    let kept = requests.iter().filter(|request| Arc::strong_count(request) > 1).count();
+    assert_eq!(kept, 1);
+    assert!(all(leader).await[0].is_ok());
+    assert_eq!(count(&all(followers).await, COALESCED), 20);
+    settle().await;
+    assert!(requests.iter().all(|request| Arc::strong_count(request) == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_request_of_another_shape_is_sent_for_those_who_need_their_own() {
+    let group = lasting_group().await;
+    let key = group.key().await;
+    // Without usage it cannot be told as a stream.
+    let without =
+        JSON.replace(r#""usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12},"#, "");
+    assert_ne!(without, JSON);
+    group.provider.next(slow(answers_json(&without)));
+    let leader = ask(group, &key, CHAT, 1).await;
+    let followers = ask(group, &key, CHAT_STREAM_USAGE, 5).await;
+    assert!(all(leader).await[0].is_ok());
+    for seen in all(followers).await {
+        let seen = seen.unwrap();
+        assert_eq!((String::from_utf8(seen.body).unwrap(), seen.has_end), (sse(), true));
+    }
+    let calls = group.provider.calls();
+    assert!(calls.len() >= 2 && calls.len() <= 3, "{}", calls.len());
+    assert!(calls.last().unwrap().body.starts_with(b"{\"model\":\"gpt-4o-mini\",\"stream\":true"));
+}
