@@ -111,7 +111,7 @@ def assert_the_next_one_pays(group, key, body):
     assert_hit(group.a.ask(key, body), of=paid)
 
 
-@pytest.mark.parametrize("fake", ["status=500", "cut_after=3", "error_event", "html", "finish=content_filter"])
+@pytest.mark.parametrize("fake", ["status=500", "cut_after=3", "error_event"])
 @SHAPES
 def test_after_a_failure_the_next_good_answer_is_stored(group, key, prompt, fake, stream):
     body = chat(prompt, stream=stream)
