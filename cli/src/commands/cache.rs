@@ -61,7 +61,12 @@ pub(crate) struct Purge {
 #[derive(Debug, Args)]
 pub(crate) struct Get {
     /// The entry's key as `kt explain` shows it; its organization is needed too.
-    #[arg(value_name = "KEY", requires = "org", conflicts_with = "request", required_unless_present = "request")]
+    #[arg(
+        value_name = "KEY",
+        requires = "org",
+        conflicts_with = "request",
+        required_unless_present = "request"
+    )]
     entry: Option<String>,
     /// The organization whose entry it is.
     #[arg(long, requires = "entry")]

@@ -104,7 +104,6 @@ impl Args {
         });
         Ok(())
     }
-
 }
 
 // === impl Asking ===
