@@ -51,6 +51,8 @@ NOT_STORED = {
 NEVER_ENDED = "openai-chat-sse-no-done"
 # The provider's own error event stands in the stream: a client is told it as it came.
 ERROR_IN_BAND = ("openai-chat-sse-error-in-band", "anthropic-messages-sse-error-in-band")
+# Of these and of a response that ends as failed, a reader who has been told nothing yet waits for another call.
+FAULTY = (*ERROR_IN_BAND, "openai-responses-sse-failed")
 
 
 @dataclass

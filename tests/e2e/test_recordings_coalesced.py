@@ -1,6 +1,6 @@
 """Whoever follows another's flight sees what a provider said to the one who leads, through the official SDKs."""
 
-from exchanges import ERROR_IN_BAND, every
+from exchanges import FAULTY, every
 
 
 @every(lambda exchange: exchange.is_told)
@@ -24,7 +24,7 @@ def test_a_follower_sees_what_its_leader_sees(played, python, node, directly, re
         assert (led.cache_status, led.answer) == ("miss", expected[leader.name])
         assert followed.answer == expected[follower.name]
         # After another failure, and after one within a stream that had told it nothing yet, a follower leads itself.
-        if exchange.status in (200, 400, 404, 413, 422) and exchange.name not in ERROR_IN_BAND:
+        if exchange.status in (200, 400, 404, 413, 422) and exchange.name not in FAULTY:
             assert followed.cache_status == "coalesced"
 
 
