@@ -15,6 +15,7 @@ mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
 mod openai_responses;
+mod outline;
 mod recognize;
 pub mod sse;
 

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::outline::{self, Event, Message};
+use super::outline::{Event, Message};
 use super::usage::Told;
 use crate::answer::{Complete, Incomplete, Recorded, Terms};
 use crate::openai::judge::{ends_within_line_end, shortened};
+use crate::outline;
 use crate::sse::{Data, Reader};
 
 /// See [`crate::Dialect::judge`].

@@ -2,6 +2,7 @@
 //! passes byte for byte, comments included; an event is held only until its blank line.
 
 use super::outline::Outline;
+use crate::outline;
 use crate::sse::{Data, Reader};
 
 /// What is held back at most. A usage chunk has a few hundred bytes; a longer event is let through while it
@@ -97,7 +98,7 @@ impl UsageHider {
 }
 
 pub(crate) fn is_usage(data: &[u8]) -> bool {
-    has_empty_array(data) && Outline::read(data).is_ok_and(|outline| outline.is_usage_only())
+    has_empty_array(data) && outline::read(data).is_ok_and(|chunk: Outline| chunk.is_usage_only())
 }
 
 /// Whether an array without members can be in there, as a usage chunk's `choices` are. Most chunks have none,

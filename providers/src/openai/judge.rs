@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::outline::{Ending, Outline};
 use super::usage::Told;
 use crate::answer::{Complete, Incomplete, Recorded, Terms};
+use crate::outline;
 use crate::sse::{Data, Reader};
 
 /// How much of a provider's word is repeated.
@@ -50,7 +51,7 @@ pub(crate) fn shortened(word: &str) -> String {
 }
 
 fn judge_json(rule: Rule, body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
-    let outline = Outline::read(body)?;
+    let outline: Outline = outline::read(body)?;
     let has_content = outline.choices.iter().flatten().all(rule.has_content);
     let mut verdict = Verdict::new(rule, terms);
     verdict.take(outline)?;
@@ -72,7 +73,7 @@ fn judge_sse(rule: Rule, body: &[u8], terms: Terms) -> Result<Complete, Incomple
             (Data::Whole(data), _) if is_done(data) => done = true,
             // Within an event whose end has come, half a text is no cut: it came that way.
             (Data::Whole(data), _) => {
-                let outline = Outline::read(data).map_err(|_| Incomplete::Malformed)?;
+                let outline: Outline = outline::read(data).map_err(|_| Incomplete::Malformed)?;
                 verdict.take(outline)?;
             }
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::outline::Outline;
 use crate::answer::{Complete, Incomplete, Recorded, Terms};
 use crate::openai::usage;
+use crate::outline;
 
 /// See [`crate::Dialect::judge`].
 pub(crate) fn judge(recorded: Recorded, body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
@@ -15,7 +16,7 @@ pub(crate) fn judge(recorded: Recorded, body: &[u8], terms: Terms) -> Result<Com
 }
 
 fn judge_json(body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
-    let Outline { model, data, usage, error } = Outline::read(body)?;
+    let Outline { model, data, usage, error } = outline::read(body)?;
     if error.is_some() {
         return Err(Incomplete::ErrorInBand);
     }

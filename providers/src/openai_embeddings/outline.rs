@@ -6,25 +6,18 @@ use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::answer::Incomplete;
-
-/// The outline of an answer. A field that occurs twice is refused: readers would disagree on it.
+/// The outline of an answer.
 #[derive(Debug, Deserialize)]
 pub(super) struct Outline {
-    #[serde(default)]
     pub(super) model: Option<String>,
-    #[serde(default)]
     pub(super) data: Option<Vec<Embedding>>,
-    #[serde(default)]
     pub(super) usage: Option<Value>,
-    #[serde(default)]
     pub(super) error: Option<IgnoredAny>,
 }
 
 /// One embedding.
 #[derive(Debug, Deserialize)]
 pub(super) struct Embedding {
-    #[serde(default)]
     pub(super) index: Option<u64>,
     #[serde(rename = "embedding")]
     _vector: Vector,
@@ -33,23 +26,6 @@ pub(super) struct Embedding {
 /// Numbers, or bytes in base64; at least one of either.
 #[derive(Debug)]
 struct Vector;
-
-// === impl Outline ===
-
-impl Outline {
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, Incomplete> {
-        // serde_json does not look into strings that it skips; a client's reader will.
-        let text = std::str::from_utf8(bytes).map_err(|_| Incomplete::Malformed)?;
-        // serde would fill a struct from an array just as well.
-        if text.trim_ascii_start().starts_with('[') {
-            return Err(Incomplete::Malformed);
-        }
-        serde_json::from_str(text).map_err(|error| match error.is_eof() {
-            true => Incomplete::CutShort,
-            false => Incomplete::Malformed,
-        })
-    }
-}
 
 // === impl Vector ===
 

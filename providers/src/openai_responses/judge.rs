@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use super::outline::{self, Kind, Response, Told};
+use super::outline::{Kind, Response, Told};
 use crate::answer::{Complete, Incomplete, Recorded, Terms};
 use crate::openai::judge::{ends_within_line_end, is_done, shortened};
 use crate::openai::usage;
+use crate::outline;
 use crate::sse::{Data, Reader};
 
 /// The events of which one ends a stream, each with a whole response.

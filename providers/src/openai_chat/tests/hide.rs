@@ -102,10 +102,11 @@ mod against_the_slow_way {
 
     use crate::openai::hide::is_usage;
     use crate::openai::outline::Outline;
+    use crate::outline;
 
     /// What is said of a chunk that is read whole, whatever it looks like.
     fn slow(data: &[u8]) -> bool {
-        Outline::read(data).is_ok_and(|outline| outline.is_usage_only())
+        outline::read(data).is_ok_and(|chunk: Outline| chunk.is_usage_only())
     }
 
     /// White space, JSON's and other.
