@@ -124,7 +124,13 @@ impl<'a> Lines<'a> {
             recorded: if self.next() == b"sse" { Recorded::Sse } else { Recorded::Json },
             usage: match self.next() {
                 b"-" => None,
-                _ => Some(Usage { input_tokens: self.number(), output_tokens: self.number() }),
+                _ => Some(Usage {
+                    uncached_input_tokens: self.number(),
+                    cache_read_tokens: self.number(),
+                    cache_write_tokens: self.number(),
+                    cache_write_long_tokens: self.number(),
+                    output_tokens: self.number(),
+                }),
             },
             served_by: self.text(),
         }

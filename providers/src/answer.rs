@@ -32,11 +32,20 @@ pub struct Complete {
     pub model: Option<String>,
 }
 
-/// Tokens of one answer: integers that a provider told and that were checked, at most 2^53−1 each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Tokens of one answer, as its provider told them and as they could be believed. Each token is in one count
+/// only: what an answer costs is the sum of the counts, each times its own price. In sum at most 2^53−1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Tokens of the prompt.
-    pub input_tokens: u64,
+    /// Tokens of the prompt at the full price of input: the provider's prompt cache neither had nor took them.
+    pub uncached_input_tokens: u64,
+    /// Tokens of the prompt that the provider's prompt cache had.
+    pub cache_read_tokens: u64,
+    /// Tokens of the prompt that it took, to keep them for as long as it does by default: 5 minutes at
+    /// Anthropic, 30 at OpenAI.
+    pub cache_write_tokens: u64,
+    /// Tokens of the prompt that it took for the longer time that a request may ask for: an hour at Anthropic,
+    /// 12 at OpenAI.
+    pub cache_write_long_tokens: u64,
     /// Tokens of the answer, hidden reasoning included.
     pub output_tokens: u64,
 }
@@ -136,6 +145,24 @@ pub enum CannotReplay {
     /// The recording is not a complete answer. An entry never is that; it is refused all the same.
     #[error("the recorded answer is not complete")]
     Incomplete(#[from] Incomplete),
+}
+
+// === impl Usage ===
+
+impl Usage {
+    /// All tokens of the prompt, whatever the provider's prompt cache did with them.
+    #[must_use]
+    pub const fn input_tokens(self) -> u64 {
+        self.uncached_input_tokens
+            .saturating_add(self.cache_read_tokens)
+            .saturating_add(self.written_tokens())
+    }
+
+    /// All tokens that the provider's prompt cache took, for however long.
+    #[must_use]
+    pub const fn written_tokens(self) -> u64 {
+        self.cache_write_tokens.saturating_add(self.cache_write_long_tokens)
+    }
 }
 
 // === impl Terms ===

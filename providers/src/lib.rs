@@ -18,6 +18,7 @@ mod openai_responses;
 mod outline;
 mod recognize;
 pub mod sse;
+mod usage;
 
 pub use answer::{CannotReplay, Complete, Incomplete, Recorded, Replay, Terms, Usage};
 pub use dialect::{Asked, Dialect};

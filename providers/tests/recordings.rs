@@ -236,7 +236,7 @@ fn recorded_embeddings_are_complete_and_no_cut_of_them_is() {
         let one = Terms { client_limited: false, answers: Some(1) };
         let complete = EMBEDDINGS.judge(Recorded::Json, &body, one);
         let usage = complete.unwrap_or_else(|why| panic!("{name}: {why}")).usage.unwrap();
-        assert!(usage.input_tokens > 0 && usage.output_tokens == 0, "{name}");
+        assert!(usage.input_tokens() > 0 && usage.output_tokens == 0, "{name}");
         for cut in (0..body.trim_ascii_end().len()).step_by(101) {
             assert!(EMBEDDINGS.judge(Recorded::Json, &body[..cut], one).is_err(), "{name} {cut}");
         }

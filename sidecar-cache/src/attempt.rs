@@ -160,6 +160,13 @@ mod tests {
         content_encoding: None,
     };
 
+    const USAGE: Usage = Usage {
+        uncached_input_tokens: 5,
+        cache_read_tokens: 0,
+        cache_write_tokens: 0,
+        cache_write_long_tokens: 0,
+        output_tokens: 7,
+    };
     const JSON: &[u8] = br#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}"#;
     const SSE: &[u8] = b"data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"hi\"},\"finish_reason\":null}]}\n\ndata: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
@@ -215,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_complete_answer_is_filled() {
-        let usage = Some(Usage { input_tokens: 5, output_tokens: 7 });
+        let usage = Some(USAGE);
         assert_eq!(verdict(finished(Recorded::Json, JSON)), Verdict::Fill { usage });
         assert_eq!(
             verdict(Finished {
@@ -238,7 +245,7 @@ mod tests {
         ] {
             assert_eq!(may_store(value), expected, "{value:?}");
         }
-        let usage = Some(Usage { input_tokens: 5, output_tokens: 7 });
+        let usage = Some(USAGE);
         let verdict = verdict(Finished { may_store: false, ..finished(Recorded::Json, JSON) });
         assert_eq!(verdict, Verdict::Serve { reason: Reason::NoStore, usage });
     }
@@ -259,7 +266,7 @@ mod tests {
     #[test]
     fn tokens_are_the_providers_or_a_quarter_of_the_bytes() {
         let too_large = |usage| Verdict::Serve { reason: Reason::EntryTooLarge, usage };
-        let usage = Some(Usage { input_tokens: 5, output_tokens: 7 });
+        let usage = Some(USAGE);
         let quarter = SSE.len() as u64 / 4;
         for (recorded, body, bound, expected) in [
             (Recorded::Json, JSON, 7, Verdict::Fill { usage }),

@@ -25,7 +25,7 @@ use crate::generation::Vector;
 use codec::{Reader, Writer};
 
 const MAGIC: [u8; 4] = *b"kte1";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 const MAC_BYTES: usize = 32;
 /// Magic, version, header length.
 const PREFIX_BYTES: usize = 10;

@@ -26,6 +26,7 @@ pub struct Metrics {
     duration: Histogram,
     first_token: Histogram,
     tokens: Family<Direction, Counter>,
+    cached_tokens: Family<Operation, Counter>,
     errors: Family<ErrorOf, Counter>,
     lookups: Family<Lookup, Counter>,
     fills: Counter,
@@ -99,6 +100,11 @@ struct Direction {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Operation {
+    operation: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ErrorOf {
     error_type: &'static str,
     provider: String,
@@ -138,6 +144,7 @@ impl Default for Metrics {
             duration: Histogram::new(exponential_buckets(0.001, 2.0, 20)),
             first_token: Histogram::new(exponential_buckets(0.001, 2.0, 20)),
             tokens: Family::default(),
+            cached_tokens: Family::default(),
             errors: Family::default(),
             lookups: Family::default(),
             fills: Counter::default(),
@@ -171,6 +178,11 @@ impl Metrics {
             self.first_token.clone(),
         );
         r.register("llm_tokens", "Tokens that providers told", self.tokens.clone());
+        r.register(
+            "kt_prompt_cache_tokens",
+            "Input tokens that the provider's prompt cache had or took",
+            self.cached_tokens.clone(),
+        );
         r.register("llm_errors", "Failed answers", self.errors.clone());
         r.register("kt_lookups", "What admit found, and why", self.lookups.clone());
         r.register("kt_fills", "Entries stored", self.fills.clone());
@@ -261,9 +273,12 @@ impl Metrics {
 
     /// A provider told its usage.
     pub fn used(&self, usage: Usage) {
-        let Usage { input_tokens, output_tokens } = usage;
-        self.tokens.get_or_create(&Direction { direction: "input" }).inc_by(input_tokens);
-        self.tokens.get_or_create(&Direction { direction: "output" }).inc_by(output_tokens);
+        let tokens = |direction| self.tokens.get_or_create(&Direction { direction });
+        tokens("input").inc_by(usage.input_tokens());
+        tokens("output").inc_by(usage.output_tokens);
+        let cached = |operation| self.cached_tokens.get_or_create(&Operation { operation });
+        cached("read").inc_by(usage.cache_read_tokens);
+        cached("write").inc_by(usage.written_tokens());
     }
 
     /// An answer failed.
@@ -418,14 +433,22 @@ mod tests {
     fn the_names_are_the_seeds() {
         let metrics = Metrics::default();
         metrics.answered("m", "p", 200);
-        metrics.used(Usage { input_tokens: 3, output_tokens: 4 });
+        metrics.used(Usage {
+            uncached_input_tokens: 3,
+            cache_read_tokens: 10,
+            cache_write_tokens: 200,
+            cache_write_long_tokens: 1_000,
+            output_tokens: 4,
+        });
         metrics.failed("upstream_cut_short", "p");
         metrics.hit();
         let text = metrics.render(&Sight { snapshot: "v1".to_owned(), ..Sight::default() });
         for line in [
             "llm_requests_total{model=\"m\",provider=\"p\",status=\"200\"} 1",
-            "llm_tokens_total{direction=\"input\"} 3",
+            "llm_tokens_total{direction=\"input\"} 1213",
             "llm_tokens_total{direction=\"output\"} 4",
+            "kt_prompt_cache_tokens_total{operation=\"read\"} 10",
+            "kt_prompt_cache_tokens_total{operation=\"write\"} 1200",
             "llm_errors_total{error_type=\"upstream_cut_short\",provider=\"p\"} 1",
             "llm_cache_hits_total 1",
             "kt_snapshot_info{version=\"v1\"} 1",

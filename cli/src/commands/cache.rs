@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use kt_contract::wire::admin::{
     CacheStatsReply, EntryReply, EntryRequest, InvalidateReply, InvalidateRequest, PATH_ENTRY,
-    PATH_INVALIDATE, PATH_STATS, StoredShape,
+    PATH_INVALIDATE, PATH_STATS, StoredShape, StoredUsage,
 };
 
 use crate::commands::config::print;
@@ -211,7 +211,14 @@ fn rows(entry: &EntryReply) -> [[String; 2]; 7] {
     };
     let usage = entry.usage.map_or_else(
         || "not told".to_owned(),
-        |usage| format!("{} in, {} out", usage.input_tokens, usage.output_tokens),
+        |usage| {
+            let StoredUsage { input_tokens, cache_read_tokens, cache_write_tokens, output_tokens } =
+                usage;
+            format!(
+                "{input_tokens} in ({cache_read_tokens} read from and {cache_write_tokens} written to \
+                 the provider's prompt cache), {output_tokens} out"
+            )
+        },
     );
     let generations: Vec<_> = entry.generations.iter().map(u64::to_string).collect();
     [

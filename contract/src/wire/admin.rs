@@ -290,6 +290,10 @@ pub enum StoredShape {
 pub struct StoredUsage {
     /// Tokens of the request.
     pub input_tokens: u64,
+    /// Of those, the ones that the provider's prompt cache had.
+    pub cache_read_tokens: u64,
+    /// Of those, the ones that the provider's prompt cache took.
+    pub cache_write_tokens: u64,
     /// Tokens of the answer.
     pub output_tokens: u64,
 }

@@ -43,7 +43,7 @@ fn judge_json(body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
     let reason = message.stop_reason.ok_or(Incomplete::NoStopReason)?;
     storable(&reason, terms)?;
     let mut usage = Told::default();
-    usage.tell(message.usage.as_ref());
+    usage.tell(message.usage.as_deref());
     Ok(Complete { usage: usage.usage(), model: message.model })
 }
 
@@ -140,7 +140,7 @@ impl Verdict {
             return Err(Incomplete::Malformed);
         }
         self.has_started = true;
-        self.usage.tell(message.usage.as_ref());
+        self.usage.tell(message.usage.as_deref());
         self.model = message.model;
         Ok(())
     }
@@ -153,7 +153,7 @@ impl Verdict {
 
     fn end(&mut self, event: Event) -> Result<(), Incomplete> {
         let delta = event.delta.ok_or(Incomplete::Malformed)?;
-        self.usage.tell(event.usage.as_ref());
+        self.usage.tell(event.usage.as_deref());
         if let Some(reason) = delta.stop_reason {
             storable(&reason, self.terms)?;
             self.has_ended = true;

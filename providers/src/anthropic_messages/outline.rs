@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 /// The outline of a whole JSON answer, or of the message that begins a stream.
@@ -12,7 +13,7 @@ pub(super) struct Message {
     pub(super) model: Option<String>,
     pub(super) content: Option<Vec<Block>>,
     pub(super) stop_reason: Option<String>,
-    pub(super) usage: Option<Value>,
+    pub(super) usage: Option<Box<RawValue>>,
 }
 
 /// The outline of a content block.
@@ -29,7 +30,7 @@ pub(super) struct Event {
     pub(super) message: Option<Message>,
     pub(super) content_block: Option<Block>,
     pub(super) delta: Option<Delta>,
-    pub(super) usage: Option<Value>,
+    pub(super) usage: Option<Box<RawValue>>,
     pub(super) error: Option<IgnoredAny>,
 }
 

@@ -105,7 +105,7 @@ impl Verdict {
         if outline.error.is_some() {
             return Err(Incomplete::ErrorInBand);
         }
-        self.usage.tell(outline.usage.as_ref());
+        self.usage.tell(outline.usage.as_deref());
         // Azure's first chunk carries an empty model. Should chunks differ, the last counts, as in a replay.
         let model = outline.model.filter(|model| !model.is_empty());
         self.model = model.or_else(|| self.model.take());

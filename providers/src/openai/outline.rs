@@ -2,14 +2,14 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The outline of a whole JSON answer, or of one chunk of a stream.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Outline {
     pub(crate) model: Option<String>,
     pub(crate) choices: Option<Vec<Ending>>,
-    pub(crate) usage: Option<Value>,
+    pub(crate) usage: Option<Box<RawValue>>,
     pub(crate) error: Option<IgnoredAny>,
 }
 
@@ -29,6 +29,7 @@ impl Outline {
     /// Whether this is the chunk that `include_usage` adds: no choices, and usage.
     pub(crate) fn is_usage_only(&self) -> bool {
         let has_no_choices = self.choices.as_ref().is_some_and(Vec::is_empty);
-        has_no_choices && matches!(self.usage, Some(Value::Object(_)))
+        // A raw value begins with its own first byte, whatever blanks were before it.
+        has_no_choices && self.usage.as_ref().is_some_and(|usage| usage.get().starts_with('{'))
     }
 }

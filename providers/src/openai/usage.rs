@@ -1,11 +1,12 @@
-//! Usage as providers tell it: checked before anybody counts money with it.
+//! Usage as OpenAI's dialects tell it. All tokens of the prompt come in one number; of those, the details say
+//! which the prompt cache had and which it took.
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::answer::Usage;
-
-/// The largest integer that every JSON reader can hold exactly.
-const TOKENS_MAX: u64 = (1 << 53) - 1;
+use crate::outline::Object;
+use crate::usage::{Count, Written, read, within_bounds};
 
 /// What the chunks of one answer have told so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,13 +20,51 @@ pub(crate) enum Told {
     Unbelievable,
 }
 
+/// Of a chat or a completion.
+#[derive(Deserialize)]
+struct Choices {
+    prompt_tokens: Count,
+    prompt_tokens_details: Option<Object<Details>>,
+    completion_tokens: Count,
+}
+
+/// Of embeddings, which have no tokens of an answer; some servers say so.
+#[derive(Deserialize)]
+struct Embeddings {
+    prompt_tokens: Count,
+    completion_tokens: Option<Count>,
+}
+
+/// Of a response.
+#[derive(Deserialize)]
+struct Response {
+    input_tokens: Count,
+    input_tokens_details: Option<Object<Details>>,
+    output_tokens: Count,
+}
+
+/// What the prompt cache did with the prompt.
+#[derive(Default, Deserialize)]
+struct Details {
+    cached_tokens: Option<Count>,
+    cache_write_tokens: Option<Count>,
+    cache_write_tokens_details: Option<Object<Times>>,
+}
+
+/// For how long it keeps what it took.
+#[derive(Default, Deserialize)]
+struct Times {
+    ttl_30m_tokens: Option<Count>,
+    ttl_12h_tokens: Option<Count>,
+}
+
 // === impl Told ===
 
 impl Told {
     /// Takes the next `usage` field. Some providers tell it on every chunk, growing: the last one counts.
-    pub(crate) fn tell(&mut self, usage: Option<&Value>) {
-        let Some(value) = usage else { return };
-        *self = match (*self, read(value)) {
+    pub(crate) fn tell(&mut self, usage: Option<&RawValue>) {
+        let Some(told) = usage else { return };
+        *self = match (*self, of_choices(told)) {
             (Self::Unbelievable, _) | (_, None) => Self::Unbelievable,
             (Self::Nothing, Some(next)) => Self::Believed(next),
             (Self::Believed(before), Some(next)) if may_follow(before, next) => {
@@ -43,78 +82,115 @@ impl Told {
     }
 }
 
+/// The prompt is what it was; what is known of it and of the answer grows.
 const fn may_follow(before: Usage, next: Usage) -> bool {
-    before.input_tokens == next.input_tokens && before.output_tokens <= next.output_tokens
+    before.input_tokens() == next.input_tokens()
+        && before.cache_read_tokens <= next.cache_read_tokens
+        && before.cache_write_tokens <= next.cache_write_tokens
+        && before.cache_write_long_tokens <= next.cache_write_long_tokens
+        && before.output_tokens <= next.output_tokens
 }
 
-fn read(value: &Value) -> Option<Usage> {
-    Some(Usage {
-        input_tokens: tokens(value.get("prompt_tokens"))?,
-        output_tokens: tokens(value.get("completion_tokens"))?,
-    })
+fn of_choices(told: &RawValue) -> Option<Usage> {
+    let Choices { prompt_tokens, prompt_tokens_details, completion_tokens } = read(told)?;
+    usage(prompt_tokens, prompt_tokens_details, completion_tokens)
 }
 
-/// The usage of embeddings, which have no tokens of an answer; some servers say so.
-pub(crate) fn of_embeddings(value: &Value) -> Option<Usage> {
-    let input_tokens = tokens(value.get("prompt_tokens"))?;
-    let output_tokens =
-        value.get("completion_tokens").map_or(Some(0), |count| tokens(Some(count)))?;
-    Some(Usage { input_tokens, output_tokens })
+/// The usage of embeddings.
+pub(crate) fn of_embeddings(told: &RawValue) -> Option<Usage> {
+    let Embeddings { prompt_tokens, completion_tokens } = read(told)?;
+    usage(prompt_tokens, None, completion_tokens.unwrap_or_default())
 }
 
 /// The usage of a response.
-pub(crate) fn of_response(value: &Value) -> Option<Usage> {
-    Some(Usage {
-        input_tokens: tokens(value.get("input_tokens"))?,
-        output_tokens: tokens(value.get("output_tokens"))?,
-    })
+pub(crate) fn of_response(told: &RawValue) -> Option<Usage> {
+    let Response { input_tokens, input_tokens_details, output_tokens } = read(told)?;
+    usage(input_tokens, input_tokens_details, output_tokens)
 }
 
-/// Integers only: `as_u64` refuses floats, strings and what is negative.
-fn tokens(value: Option<&Value>) -> Option<u64> {
-    value?.as_u64().filter(|count| *count <= TOKENS_MAX)
+/// `input` are all tokens of the prompt; details that are more than it are not believed.
+fn usage(input: Count, details: Option<Object<Details>>, output: Count) -> Option<Usage> {
+    let Object(details) = details.unwrap_or_default();
+    let Object(times) = details.cache_write_tokens_details.unwrap_or_default();
+    let written =
+        Written::of(details.cache_write_tokens, times.ttl_30m_tokens, times.ttl_12h_tokens)?;
+    let cached = Count::or_zero(details.cached_tokens);
+    let uncached = input.0.checked_sub(cached)?.checked_sub(written.short)?;
+    within_bounds(Usage {
+        uncached_input_tokens: uncached.checked_sub(written.long)?,
+        cache_read_tokens: cached,
+        cache_write_tokens: written.short,
+        cache_write_long_tokens: written.long,
+        output_tokens: output.0,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
     use wasm_bindgen_test::wasm_bindgen_test;
 
     use super::*;
 
-    fn told(usages: &[Value]) -> Option<(u64, u64)> {
+    fn raw(value: &Value) -> Box<RawValue> {
+        RawValue::from_string(value.to_string()).unwrap()
+    }
+
+    fn told(usages: &[Value]) -> Option<Usage> {
         let mut told = Told::default();
         for usage in usages {
-            told.tell(Some(usage));
+            told.tell(Some(&raw(usage)));
         }
-        told.usage().map(|usage| (usage.input_tokens, usage.output_tokens))
+        told.usage()
     }
 
     fn usage(input: u64, output: u64) -> Value {
         json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output})
     }
 
+    fn cached(input: u64, details: Value) -> Value {
+        let mut usage = usage(input, 5);
+        usage["prompt_tokens_details"] = details;
+        usage
+    }
+
+    fn plain(uncached_input_tokens: u64, output_tokens: u64) -> Option<Usage> {
+        Some(Usage { uncached_input_tokens, output_tokens, ..Usage::default() })
+    }
+
     #[wasm_bindgen_test(unsupported = test)]
-    fn tokens_are_integers_that_every_reader_holds_exactly() {
+    fn one_odd_count_spoils_the_whole() {
+        for odd in [json!(-1), json!(1.0), json!(1e30), json!("7"), json!(1_u64 << 53), json!([7])]
+        {
+            for of in ["prompt_tokens", "completion_tokens"] {
+                let mut usage = usage(3, 5);
+                usage[of] = odd.clone();
+                assert_eq!(told(&[usage]), None, "{of}: {odd}");
+            }
+            for of in ["cached_tokens", "cache_write_tokens"] {
+                assert_eq!(told(&[cached(9, json!({of: odd}))]), None, "{of}: {odd}");
+            }
+            let times = json!({"cache_write_tokens": 9,
+                "cache_write_tokens_details": {"ttl_12h_tokens": odd}});
+            assert_eq!(told(&[cached(9, times)]), None, "{odd}");
+        }
+        for odd in [json!(7), json!([7]), json!("7")] {
+            assert_eq!(told(&[cached(9, odd.clone())]), None, "details: {odd}");
+        }
         let max = (1_u64 << 53) - 1;
-        for (tokens, expected) in [
-            (json!(0), Some(0)),
-            (json!(7), Some(7)),
-            (json!(max), Some(max)),
-            (json!(max + 1), None),
-            (json!(u64::MAX), None),
-            (json!(-1), None),
-            (json!(1.0), None),
-            (json!(1e30), None),
-            (json!("7"), None),
-            (json!(null), None),
-            (json!(true), None),
-            (json!([7]), None),
+        assert_eq!(told(&[json!({"prompt_tokens": max, "completion_tokens": 1})]), None, "in sum");
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_count_told_twice_is_not_believed() {
+        for twice in [
+            r#"{"prompt_tokens":3,"prompt_tokens":3,"completion_tokens":5}"#,
+            r#"{"prompt_tokens":3,"completion_tokens":5,"completion_tokens":1}"#,
+            r#"{"prompt_tokens":3,"prompt_tokens_details":{"cached_tokens":1,"cached_tokens":2},"completion_tokens":5}"#,
         ] {
-            let other_way = json!({"prompt_tokens": 1, "completion_tokens": tokens});
-            assert_eq!(told(&[other_way]), expected.map(|count| (1, count)), "output {tokens}");
-            let one_way = json!({"prompt_tokens": tokens, "completion_tokens": 1});
-            assert_eq!(told(&[one_way]), expected.map(|count| (count, 1)), "input {tokens}");
+            let mut told = Told::default();
+            told.tell(Some(&RawValue::from_string(twice.to_owned()).unwrap()));
+            assert_eq!(told.usage(), None, "{twice}");
         }
     }
 
@@ -128,13 +204,62 @@ mod tests {
     }
 
     #[wasm_bindgen_test(unsupported = test)]
+    fn what_the_prompt_cache_had_and_took_is_part_of_the_prompt() {
+        for (details, expected) in [
+            (json!(null), (100, 0, 0, 0)),
+            (json!({}), (100, 0, 0, 0)),
+            (json!({"cached_tokens": null, "audio_tokens": 7}), (100, 0, 0, 0)),
+            (json!({"cached_tokens": 64}), (36, 64, 0, 0)),
+            (json!({"cached_tokens": 100}), (0, 100, 0, 0)),
+            (json!({"cached_tokens": 64, "cache_write_tokens": 30}), (6, 64, 30, 0)),
+            (
+                json!({"cached_tokens": 1, "cache_write_tokens": 30,
+                    "cache_write_tokens_details": {"ttl_30m_tokens": 10, "ttl_12h_tokens": 20}}),
+                (69, 1, 10, 20),
+            ),
+        ] {
+            let (uncached, cache_read_tokens, cache_write_tokens, cache_write_long_tokens) =
+                expected;
+            let expected = Usage {
+                uncached_input_tokens: uncached,
+                cache_read_tokens,
+                cache_write_tokens,
+                cache_write_long_tokens,
+                output_tokens: 5,
+            };
+            let chat = cached(100, details.clone());
+            assert_eq!(told(&[chat]), Some(expected), "{details}");
+            assert_eq!(expected.input_tokens(), 100);
+            let response =
+                json!({"input_tokens": 100, "input_tokens_details": details, "output_tokens": 5});
+            assert_eq!(of_response(&raw(&response)), Some(expected), "{response}");
+        }
+        for absurd in [
+            json!({"cached_tokens": 101}),
+            json!({"cached_tokens": 64, "cache_write_tokens": 37}),
+            json!({"cache_write_tokens": 3, "cache_write_tokens_details": {"ttl_12h_tokens": 4}}),
+        ] {
+            assert_eq!(told(&[cached(100, absurd.clone())]), None, "{absurd}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
     fn usage_told_again_counts_once() {
-        assert_eq!(told(&[usage(3, 5), usage(3, 5)]), Some((3, 5)));
+        assert_eq!(told(&[usage(3, 5), usage(3, 5)]), plain(3, 5));
+        let details = json!({"cached_tokens": 2});
+        let all = Usage {
+            uncached_input_tokens: 1,
+            cache_read_tokens: 2,
+            output_tokens: 5,
+            ..Usage::default()
+        };
+        assert_eq!(told(&[usage(3, 1), cached(3, details.clone())]), Some(all), "details at last");
+        assert_eq!(told(&[cached(3, details), usage(3, 5)]), None, "details are gone");
     }
 
     #[wasm_bindgen_test(unsupported = test)]
     fn usage_that_grows_counts_as_it_ends() {
-        assert_eq!(told(&[usage(3, 0), usage(3, 2), usage(3, 5)]), Some((3, 5)));
+        assert_eq!(told(&[usage(3, 0), usage(3, 2), usage(3, 5)]), plain(3, 5));
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -32,5 +32,5 @@ fn judge_json(body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
     }
     terms.check(told)?;
     let model = model.filter(|model| !model.is_empty());
-    Ok(Complete { usage: usage.as_ref().and_then(usage::of_embeddings), model })
+    Ok(Complete { usage: usage.as_deref().and_then(usage::of_embeddings), model })
 }

@@ -4,14 +4,14 @@ use std::fmt;
 
 use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The outline of an answer.
 #[derive(Debug, Deserialize)]
 pub(super) struct Outline {
     pub(super) model: Option<String>,
     pub(super) data: Option<Vec<Embedding>>,
-    pub(super) usage: Option<Value>,
+    pub(super) usage: Option<Box<RawValue>>,
     pub(super) error: Option<IgnoredAny>,
 }
 

@@ -64,9 +64,10 @@ fn the_encoding_is_in_the_key_and_the_user_is_not() {
 
 #[wasm_bindgen_test(unsupported = test)]
 fn complete_answers_have_the_providers_usage_and_model() {
-    for (body, answers, input_tokens) in [(FLOAT, 2, 9), (BASE64, 1, 8)] {
+    for (body, answers, uncached_input_tokens) in [(FLOAT, 2, 9), (BASE64, 1, 8)] {
         let complete = judged(body, Some(answers)).unwrap();
-        assert_eq!(complete.usage, Some(Usage { input_tokens, output_tokens: 0 }));
+        let usage = Usage { uncached_input_tokens, ..Usage::default() };
+        assert_eq!(complete.usage, Some(usage));
         assert_eq!(complete.model.as_deref(), Some("text-embedding-3-small"));
     }
 }

@@ -55,7 +55,7 @@ fn judge_response(response: &Response, terms: Terms) -> Result<Complete, Incompl
         }
     }
     let model = response.model.clone().filter(|model| !model.is_empty());
-    Ok(Complete { usage: response.usage.as_ref().and_then(usage::of_response), model })
+    Ok(Complete { usage: response.usage.as_deref().and_then(usage::of_response), model })
 }
 
 /// Whether a response that may be stored ended by the client's own limit, and not by itself.

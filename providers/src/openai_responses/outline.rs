@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The outline of a response.
 #[derive(Debug, Deserialize)]
@@ -12,7 +12,7 @@ pub(super) struct Response {
     pub(super) status: Option<String>,
     pub(super) model: Option<String>,
     pub(super) output: Option<Vec<Item>>,
-    pub(super) usage: Option<Value>,
+    pub(super) usage: Option<Box<RawValue>>,
     pub(super) error: Option<IgnoredAny>,
     pub(super) incomplete_details: Option<Details>,
 }

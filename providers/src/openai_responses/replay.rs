@@ -52,6 +52,6 @@ fn to_json(body: &[u8]) -> Result<Vec<u8>, CannotReplay> {
 }
 
 fn to_sse(body: &[u8]) -> Result<Vec<u8>, CannotReplay> {
-    judge(Recorded::Json, body, Terms::STORED)?;
-    stream::stream(body)
+    let complete = judge(Recorded::Json, body, Terms::STORED)?;
+    stream::stream(body, complete.usage.is_some())
 }

@@ -1,19 +1,25 @@
 //! JSON → SSE: tells a complete response as the stream that the provider would have sent, in few events: the
 //! response as it was when it began, each item from its start to its end, and the response whole.
 
+use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
 use super::items::Item;
-use crate::answer::CannotReplay;
+use crate::answer::{CannotReplay, Usage};
 use crate::openai::merge::{Fields, ambiguous};
+use crate::openai::usage::of_response;
 
-/// Tells a response that [`super::judge()`] has found complete.
-pub(super) fn stream(body: &[u8]) -> Result<Vec<u8>, CannotReplay> {
+/// Tells a response that [`super::judge()`] has found complete, and whose usage it believes or not.
+pub(super) fn stream(body: &[u8], is_usage_believed: bool) -> Result<Vec<u8>, CannotReplay> {
     let response: Value = serde_json::from_slice(body).map_err(|_| ambiguous("response"))?;
     let Value::Object(response) = response else { return Err(ambiguous("response")) };
     let Some(Value::Array(items)) = response.get("output") else {
         return Err(ambiguous("output"));
     };
+    // A count that was told twice would be told once, and be believed.
+    if !is_usage_believed && usage(&response).is_some() {
+        return Err(CannotReplay::NoUsage);
+    }
     let mut teller = Teller::default();
     let begun = begun(&response);
     for kind in ["response.created", "response.in_progress"] {
@@ -29,6 +35,11 @@ pub(super) fn stream(body: &[u8]) -> Result<Vec<u8>, CannotReplay> {
     };
     teller.tell(last, [("response", Value::Object(response))]);
     Ok(teller.told)
+}
+
+/// The usage as it would be told.
+fn usage(response: &Fields) -> Option<Usage> {
+    to_raw_value(response.get("usage")?).ok().and_then(|usage| of_response(&usage))
 }
 
 /// The response as it was before it had any output.

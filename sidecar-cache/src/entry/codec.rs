@@ -45,9 +45,8 @@ impl Header {
             Recorded::Sse => 1,
         });
         out.u8(u8::from(usage.is_some()));
-        if let Some(Usage { input_tokens, output_tokens }) = usage {
-            out.u64(*input_tokens);
-            out.u64(*output_tokens);
+        if let Some(usage) = usage {
+            write_usage(*usage, out);
         }
         out.text(served_by);
     }
@@ -67,12 +66,37 @@ impl Header {
             },
             usage: match from.u8()? {
                 0 => None,
-                1 => Some(Usage { input_tokens: from.u64()?, output_tokens: from.u64()? }),
+                1 => Some(read_usage(from)?),
                 _ => return None,
             },
             served_by: from.text()?,
         })
     }
+}
+
+fn write_usage(usage: Usage, out: &mut Writer) {
+    let Usage {
+        uncached_input_tokens,
+        cache_read_tokens,
+        cache_write_tokens,
+        cache_write_long_tokens,
+        output_tokens,
+    } = usage;
+    out.u64(uncached_input_tokens);
+    out.u64(cache_read_tokens);
+    out.u64(cache_write_tokens);
+    out.u64(cache_write_long_tokens);
+    out.u64(output_tokens);
+}
+
+fn read_usage(from: &mut Reader<'_>) -> Option<Usage> {
+    Some(Usage {
+        uncached_input_tokens: from.u64()?,
+        cache_read_tokens: from.u64()?,
+        cache_write_tokens: from.u64()?,
+        cache_write_long_tokens: from.u64()?,
+        output_tokens: from.u64()?,
+    })
 }
 
 fn write_gates(gates: &Gates, out: &mut Writer) {

@@ -37,7 +37,13 @@ fn header() -> Header {
         created: UnixMillis(9),
         fresh_until: UnixMillis(10),
         recorded: Recorded::Sse,
-        usage: Some(Usage { input_tokens: 11, output_tokens: 12 }),
+        usage: Some(Usage {
+            uncached_input_tokens: 11,
+            cache_read_tokens: 12,
+            cache_write_tokens: 13,
+            cache_write_long_tokens: 14,
+            output_tokens: 15,
+        }),
         served_by: "openai/gpt-4o-mini".to_owned(),
     }
 }
@@ -84,6 +90,20 @@ fn no_cut_or_lengthened_entry_is_read() {
     let mut long = good.to_vec();
     long.push(0);
     assert_eq!(Entry::decode(&long.into(), &keys), Err(Corrupt::Mac));
+}
+
+/// What it was before, or will be: an upgrade finds a miss, not an answer with other numbers.
+#[test]
+fn an_entry_of_another_version_is_not_read() {
+    let keys = OrgKeys::derive("acme");
+    let good = encoded();
+    for version in [VERSION - 1, VERSION + 1] {
+        let mut other = good[..good.len() - MAC_BYTES].to_vec();
+        other[4..6].copy_from_slice(&version.to_be_bytes());
+        let mac = keys.entry_mac(&other);
+        other.extend_from_slice(&mac.0);
+        assert_eq!(Entry::decode(&other.into(), &keys), Err(Corrupt::Format), "{version}");
+    }
 }
 
 #[test]

@@ -99,7 +99,9 @@ impl Sidecar {
                 Recorded::Sse => StoredShape::Sse,
             },
             usage: header.usage.map(|usage| StoredUsage {
-                input_tokens: usage.input_tokens,
+                input_tokens: usage.input_tokens(),
+                cache_read_tokens: usage.cache_read_tokens,
+                cache_write_tokens: usage.written_tokens(),
                 output_tokens: usage.output_tokens,
             }),
             served_by: header.served_by,

@@ -170,7 +170,12 @@ fn entries() {
         fresh_ms: 0,
         stale_ms: 5_000,
         shape: StoredShape::Sse,
-        usage: Some(StoredUsage { input_tokens: 11, output_tokens: 5 }),
+        usage: Some(StoredUsage {
+            input_tokens: 11,
+            cache_read_tokens: 4,
+            cache_write_tokens: 3,
+            output_tokens: 5,
+        }),
         body: Some("{}".into()),
         ..least.clone()
     };

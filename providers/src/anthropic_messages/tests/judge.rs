@@ -36,9 +36,15 @@ fn every_complete_fixture_is_complete_in_both_shapes_with_the_same_usage_and_mod
 }
 
 #[wasm_bindgen_test(unsupported = test)]
-fn usage_counts_what_the_prompt_cache_wrote_and_read_as_input() {
+fn usage_tells_what_the_prompt_cache_wrote_and_read() {
     let (_, citations, _) = PAIRS[3];
-    let expected = Usage { input_tokens: 2_104, output_tokens: 31 };
+    let expected = Usage {
+        uncached_input_tokens: 4,
+        cache_read_tokens: 2_000,
+        cache_write_tokens: 100,
+        cache_write_long_tokens: 0,
+        output_tokens: 31,
+    };
     assert_eq!(sse(citations).unwrap().usage, Some(expected));
     assert_eq!(sse(PLAIN).unwrap().model.as_deref(), Some("claude-sonnet-4-5-20250929"));
 }

@@ -47,7 +47,8 @@ fn every_complete_fixture_is_complete_in_both_shapes_with_the_same_usage_and_mod
 #[wasm_bindgen_test(unsupported = test)]
 fn usage_and_model_are_the_providers() {
     let complete = sse(PLAIN).unwrap();
-    assert_eq!(complete.usage, Some(Usage { input_tokens: 12, output_tokens: 4 }));
+    let usage = Usage { uncached_input_tokens: 12, output_tokens: 4, ..Usage::default() };
+    assert_eq!(complete.usage, Some(usage));
     assert_eq!(complete.model.as_deref(), Some("gpt-4o-2024-08-06"));
 }
 

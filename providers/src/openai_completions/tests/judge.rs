@@ -35,7 +35,7 @@ fn every_fixture_is_complete_in_both_shapes_with_the_same_usage_and_model() {
         assert_eq!(Ok(&of_stream), sse(fixture.told).as_ref(), "{}", fixture.name);
         assert!(of_stream.usage.is_some() && of_stream.model.is_some(), "{}", fixture.name);
     }
-    let usage = Usage { input_tokens: 5, output_tokens: 6 };
+    let usage = Usage { uncached_input_tokens: 5, output_tokens: 6, ..Usage::default() };
     assert_eq!(sse(FIXTURES[0].stream).unwrap().usage, Some(usage));
 }
 

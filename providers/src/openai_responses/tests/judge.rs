@@ -47,7 +47,7 @@ fn every_fixture_is_complete_in_all_shapes_with_the_same_usage_and_model() {
         assert!(complete.usage.is_some() && complete.model.is_some(), "{}", fixture.name);
         assert_eq!(json(fixture.answer).is_ok(), fixture.name != "limited", "{}", fixture.name);
     }
-    let usage = Usage { input_tokens: 12, output_tokens: 9 };
+    let usage = Usage { uncached_input_tokens: 12, output_tokens: 9, ..Usage::default() };
     assert_eq!(json(TEXT.answer).unwrap().usage, Some(usage));
 }
 

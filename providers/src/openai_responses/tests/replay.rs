@@ -197,3 +197,17 @@ fn what_cannot_be_told_is_not_guessed() {
     assert_eq!(told(Recorded::Sse, "", ReplyShape::Json), Err(cut.clone()));
     assert_eq!(told(Recorded::Json, "{", SSE), Err(cut));
 }
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_usage_with_a_count_told_twice_is_not_told_as_a_stream() {
+    let usage = value(TEXT.answer)["usage"].to_string();
+    let compact = value(TEXT.answer).to_string();
+    for (other, expected) in [
+        ("null".to_owned(), Ok(())),
+        (usage.replacen('{', "{\"input_tokens\":1,", 1), Err(CannotReplay::NoUsage)),
+        (r#"{"input_tokens":"12"}"#.to_owned(), Ok(())),
+    ] {
+        let body = compact.replace(&usage, &other);
+        assert_eq!(told(Recorded::Json, &body, SSE).map(|_| ()), expected, "{other}");
+    }
+}
