@@ -4,6 +4,11 @@
 use std::borrow::Cow;
 
 use kt_contract::outcome::Reason;
+use kt_contract::wire::admit::ReplyShape;
+
+/// The content type of an answer that is told in this shape.
+pub(crate) const CONTENT_TYPE_JSON: &str = "application/json";
+pub(crate) const CONTENT_TYPE_SSE: &str = "text/event-stream; charset=utf-8";
 
 /// The shape in which the provider answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -162,6 +167,31 @@ impl Usage {
     #[must_use]
     pub const fn written_tokens(self) -> u64 {
         self.cache_write_tokens.saturating_add(self.cache_write_long_tokens)
+    }
+}
+
+// === impl Replay ===
+
+impl<'a> Replay<'a> {
+    /// The recorded bytes where recording and wish have one shape; otherwise what is made of them.
+    pub(crate) fn of(
+        (recorded, body): (Recorded, &'a [u8]),
+        want: ReplyShape,
+        to_json: impl FnOnce(&[u8]) -> Result<Vec<u8>, CannotReplay>,
+        to_sse: impl FnOnce(&[u8]) -> Result<Vec<u8>, CannotReplay>,
+    ) -> Result<Self, CannotReplay> {
+        let content_type = match want {
+            ReplyShape::Json => CONTENT_TYPE_JSON,
+            ReplyShape::Sse { .. } => CONTENT_TYPE_SSE,
+        };
+        let body = match (recorded, want) {
+            (Recorded::Json, ReplyShape::Json) | (Recorded::Sse, ReplyShape::Sse { .. }) => {
+                Cow::Borrowed(body)
+            }
+            (Recorded::Sse, ReplyShape::Json) => Cow::Owned(to_json(body)?),
+            (Recorded::Json, ReplyShape::Sse { .. }) => Cow::Owned(to_sse(body)?),
+        };
+        Ok(Self { content_type, body })
     }
 }
 

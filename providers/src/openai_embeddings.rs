@@ -8,8 +8,7 @@ use std::borrow::Cow;
 
 use kt_contract::wire::admit::ReplyShape;
 
-use crate::answer::{CannotReplay, Recorded, Replay};
-use crate::openai::replay::CONTENT_TYPE_JSON;
+use crate::answer::{CONTENT_TYPE_JSON, CannotReplay, Recorded, Replay};
 
 pub(crate) use judge::judge;
 pub(crate) use request::read;

@@ -13,21 +13,14 @@ use serde_json::value::RawValue;
 use super::block::Block;
 use crate::answer::CannotReplay;
 use crate::openai::merge::{Fields, ambiguous};
-use crate::sse::{Data, Reader};
+use crate::outline::each_event;
 
 /// Puts a stream together that [`super::judge()`] has found complete.
 pub(super) fn assemble(body: &[u8]) -> Result<Vec<u8>, CannotReplay> {
     let mut answer = Answer::default();
-    let mut reader = Reader::default();
-    let mut rest = body;
-    while let Some(event) = reader.next(&mut rest) {
-        match (event.data, event.name) {
-            (Data::Whole(data), name) if name != b"ping" => {
-                answer.take(serde_json::from_slice(data).map_err(|_| ambiguous("event"))?)?;
-            }
-            (Data::Whole(_) | Data::Absent | Data::TooLong, _) => {}
-        }
-    }
+    each_event(body, |_, data| {
+        answer.take(serde_json::from_slice(data).map_err(|_| ambiguous("event"))?)
+    })?;
     answer.finish()
 }
 

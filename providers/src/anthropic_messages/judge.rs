@@ -8,9 +8,8 @@ use serde::Deserialize;
 use super::outline::{Event, Message};
 use super::usage::Told;
 use crate::answer::{Complete, Incomplete, Recorded, Terms};
-use crate::openai::judge::{ends_within_line_end, shortened};
-use crate::outline;
-use crate::sse::{Data, Reader};
+use crate::openai::judge::shortened;
+use crate::outline::{each_event, read, read_event};
 
 /// See [`crate::Dialect::judge`].
 pub(crate) fn judge(recorded: Recorded, body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
@@ -31,7 +30,7 @@ pub(crate) fn ends_stream(data: &[u8]) -> bool {
 }
 
 fn judge_json(body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
-    let message: Message = outline::read(body)?;
+    let message: Message = read(body)?;
     match message.kind.as_deref() {
         Some("message") => {}
         Some("error") => return Err(Incomplete::ErrorInBand),
@@ -49,32 +48,21 @@ fn judge_json(body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
 
 fn judge_sse(body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
     let mut verdict = Verdict::new(terms);
-    let mut reader = Reader::default();
-    let mut rest = body;
-    while let Some(event) = reader.next(&mut rest) {
-        match (event.data, event.name) {
-            (Data::TooLong, _) => return Err(Incomplete::EventTooLong),
-            (Data::Whole(_), b"error") => return Err(Incomplete::ErrorInBand),
-            (Data::Absent, _) | (Data::Whole(_), b"ping") => {}
-            (Data::Whole(_), _) if verdict.is_done => return Err(Incomplete::AfterDone),
-            (Data::Whole(data), name) => {
-                // Within an event whose end has come, half a text is no cut: it came that way.
-                let outline: Event = outline::read(data).map_err(|_| Incomplete::Malformed)?;
-                // SDKs go by the name, other readers by the type: they must mean the same.
-                if outline.kind.as_deref().map(str::as_bytes) != Some(name) {
-                    return Err(match outline.kind.as_deref() {
-                        Some("error") => Incomplete::ErrorInBand,
-                        Some(_) | None => Incomplete::Malformed,
-                    });
-                }
-                verdict.take(outline)?;
-            }
+    each_event(body, |name, data| {
+        if verdict.is_done {
+            return Err(Incomplete::AfterDone);
         }
-    }
-    if !verdict.is_done || !reader.is_between_events() || ends_within_line_end(body) {
-        return Err(Incomplete::CutShort);
-    }
-    verdict.complete()
+        let event: Event = read_event(data)?;
+        // SDKs go by the name, other readers by the type: they must mean the same.
+        if event.kind.as_deref().map(str::as_bytes) != Some(name) {
+            return Err(match event.kind.as_deref() {
+                Some("error") => Incomplete::ErrorInBand,
+                Some(_) | None => Incomplete::Malformed,
+            });
+        }
+        verdict.take(event)
+    })?;
+    if verdict.is_done { verdict.complete() } else { Err(Incomplete::CutShort) }
 }
 
 /// What is known of an answer while its events go by.

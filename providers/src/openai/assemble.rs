@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::judge::is_done;
 use super::merge::{Fields, ambiguous, settle};
 use crate::answer::CannotReplay;
-use crate::sse::{Data, Reader};
+use crate::outline::each_event;
 
 /// A choice that grows.
 pub(crate) trait Growing: Default {
@@ -29,17 +29,12 @@ pub(crate) trait Growing: Default {
 /// Puts a stream together that was found complete.
 pub(crate) fn assemble<C: Growing>(body: &[u8]) -> Result<Value, CannotReplay> {
     let mut answer = Answer::<C>::default();
-    let mut reader = Reader::default();
-    let mut rest = body;
-    while let Some(event) = reader.next(&mut rest) {
-        match (event.data, event.name) {
-            (Data::Whole(data), name) if name != b"ping" && !is_done(data) => {
-                let chunk = serde_json::from_slice(data).map_err(|_| ambiguous("chunk"))?;
-                answer.take(chunk)?;
-            }
-            (Data::Whole(_) | Data::Absent | Data::TooLong, _) => {}
+    each_event(body, |_, data| {
+        if is_done(data) {
+            return Ok(());
         }
-    }
+        answer.take(serde_json::from_slice(data).map_err(|_| ambiguous("chunk"))?)
+    })?;
     answer.finish()
 }
 

@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use super::outline::{Ending, Outline};
 use super::usage::Told;
 use crate::answer::{Complete, Incomplete, Recorded, Terms};
-use crate::outline;
-use crate::sse::{Data, Reader};
+use crate::outline::{each_event, read, read_event};
 
 /// How much of a provider's word is repeated.
 const WORD_CHARS_MAX: usize = 40;
@@ -39,19 +38,13 @@ pub(crate) fn is_done(data: &[u8]) -> bool {
     data.trim_ascii() == b"[DONE]"
 }
 
-/// A stream of CRLF lines that ends in a CR lacks its last byte. Readers would not mind; but an entry is all
-/// that the provider sent, or it is none.
-pub(crate) fn ends_within_line_end(body: &[u8]) -> bool {
-    body.ends_with(b"\r") && body.windows(2).any(|pair| pair == b"\r\n")
-}
-
 /// A provider's word, as far as it is repeated.
 pub(crate) fn shortened(word: &str) -> String {
     word.chars().take(WORD_CHARS_MAX).collect()
 }
 
 fn judge_json(rule: Rule, body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
-    let outline: Outline = outline::read(body)?;
+    let outline: Outline = read(body)?;
     let has_content = outline.choices.iter().flatten().all(rule.has_content);
     let mut verdict = Verdict::new(rule, terms);
     verdict.take(outline)?;
@@ -61,27 +54,15 @@ fn judge_json(rule: Rule, body: &[u8], terms: Terms) -> Result<Complete, Incompl
 
 fn judge_sse(rule: Rule, body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
     let mut verdict = Verdict::new(rule, terms);
-    let mut reader = Reader::default();
-    let mut rest = body;
     let mut done = false;
-    while let Some(event) = reader.next(&mut rest) {
-        match (event.data, event.name) {
-            (Data::TooLong, _) => return Err(Incomplete::EventTooLong),
-            (Data::Whole(_), b"error") => return Err(Incomplete::ErrorInBand),
-            (Data::Absent, _) | (Data::Whole(_), b"ping") => {}
-            (Data::Whole(_), _) if done => return Err(Incomplete::AfterDone),
-            (Data::Whole(data), _) if is_done(data) => done = true,
-            // Within an event whose end has come, half a text is no cut: it came that way.
-            (Data::Whole(data), _) => {
-                let outline: Outline = outline::read(data).map_err(|_| Incomplete::Malformed)?;
-                verdict.take(outline)?;
-            }
+    each_event(body, |_, data| {
+        if done {
+            return Err(Incomplete::AfterDone);
         }
-    }
-    if !done || !reader.is_between_events() || ends_within_line_end(body) {
-        return Err(Incomplete::CutShort);
-    }
-    verdict.complete()
+        done = is_done(data);
+        if done { Ok(()) } else { verdict.take(read_event(data)?) }
+    })?;
+    if done { verdict.complete() } else { Err(Incomplete::CutShort) }
 }
 
 /// What is known of an answer while its chunks go by.

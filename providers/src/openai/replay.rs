@@ -9,9 +9,6 @@ use serde_json::Value;
 use super::hide::UsageHider;
 use crate::answer::{CannotReplay, Complete, Incomplete, Recorded, Replay, Terms};
 
-pub(crate) const CONTENT_TYPE_JSON: &str = "application/json";
-pub(crate) const CONTENT_TYPE_SSE: &str = "text/event-stream; charset=utf-8";
-
 /// What a dialect can do with its answers.
 #[derive(Clone, Copy)]
 pub(crate) struct Tongue {
@@ -27,21 +24,14 @@ pub(crate) fn replay(
     body: &[u8],
     want: ReplyShape,
 ) -> Result<Replay<'_>, CannotReplay> {
-    let (content_type, body) = match (recorded, want) {
-        (Recorded::Json, ReplyShape::Json) => (CONTENT_TYPE_JSON, Cow::Borrowed(body)),
-        // Streams are recorded with usage asked for: where none came, a live answer has none either.
-        (Recorded::Sse, ReplyShape::Sse { include_usage: true }) => {
-            (CONTENT_TYPE_SSE, Cow::Borrowed(body))
-        }
-        (Recorded::Sse, ReplyShape::Sse { include_usage: false }) => {
-            (CONTENT_TYPE_SSE, without_usage(body))
-        }
-        (Recorded::Sse, ReplyShape::Json) => (CONTENT_TYPE_JSON, Cow::Owned(tongue.to_json(body)?)),
-        (Recorded::Json, ReplyShape::Sse { include_usage }) => {
-            (CONTENT_TYPE_SSE, Cow::Owned(tongue.to_sse(body, include_usage)?))
-        }
-    };
-    Ok(Replay { content_type, body })
+    // Streams are recorded with usage asked for: where none came, a live answer has none either.
+    let include_usage = want == ReplyShape::Sse { include_usage: true };
+    let to_sse = |body: &[u8]| tongue.to_sse(body, include_usage);
+    let mut replay = Replay::of((recorded, body), want, |body| tongue.to_json(body), to_sse)?;
+    if recorded == Recorded::Sse && want == (ReplyShape::Sse { include_usage: false }) {
+        replay.body = without_usage(body);
+    }
+    Ok(replay)
 }
 
 fn without_usage(body: &[u8]) -> Cow<'_, [u8]> {

@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 
 use super::outline::{Kind, Response, Told};
 use crate::answer::{Complete, Incomplete, Recorded, Terms};
-use crate::openai::judge::{ends_within_line_end, is_done, shortened};
+use crate::openai::judge::{is_done, shortened};
 use crate::openai::usage;
-use crate::outline;
-use crate::sse::{Data, Reader};
+use crate::outline::{each_event, read, read_event};
 
 /// The events of which one ends a stream, each with a whole response.
 const LAST: &[&str] = &["response.completed", "response.incomplete", "response.failed"];
@@ -17,7 +16,7 @@ const LAST: &[&str] = &["response.completed", "response.incomplete", "response.f
 /// See [`crate::Dialect::judge`].
 pub(crate) fn judge(recorded: Recorded, body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
     match recorded {
-        Recorded::Json => judge_response(&outline::read(body)?, terms),
+        Recorded::Json => judge_response(&read(body)?, terms),
         Recorded::Sse => judge_sse(body, terms),
     }
 }
@@ -75,29 +74,21 @@ fn is_limited(response: &Response, terms: Terms) -> Result<bool, Incomplete> {
 
 fn judge_sse(body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
     let mut telling = Telling::default();
-    let mut reader = Reader::default();
-    let mut rest = body;
     let mut done = false;
-    while let Some(event) = reader.next(&mut rest) {
-        match (event.data, event.name) {
-            (Data::TooLong, _) => return Err(Incomplete::EventTooLong),
-            (Data::Whole(_), b"error") => return Err(Incomplete::ErrorInBand),
-            (Data::Absent, _) | (Data::Whole(_), b"ping" | b"keepalive") => {}
-            // Not OpenAI's; some gateways end every stream so.
-            (Data::Whole(data), _) if is_done(data) && !done => done = true,
-            (Data::Whole(_), _) if done || telling.last.is_some() => {
-                return Err(Incomplete::AfterDone);
-            }
-            (Data::Whole(data), name) => {
-                // Within an event whose end has come, half a text is no cut: it came that way.
-                let told: Told = outline::read(data).map_err(|_| Incomplete::Malformed)?;
-                telling.take(name, told)?;
-            }
+    each_event(body, |name, data| {
+        if name == b"keepalive" {
+            return Ok(());
         }
-    }
-    if !reader.is_between_events() || ends_within_line_end(body) {
-        return Err(Incomplete::CutShort);
-    }
+        // Not OpenAI's; some gateways end every stream so.
+        if is_done(data) && !done {
+            done = true;
+            return Ok(());
+        }
+        if done || telling.last.is_some() {
+            return Err(Incomplete::AfterDone);
+        }
+        telling.take(name, read_event(data)?)
+    })?;
     telling.complete(terms)
 }
 

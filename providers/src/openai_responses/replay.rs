@@ -1,8 +1,6 @@
 //! Tells a stored answer in the shape that a client wants. A stream ends with the whole response, so that the way
 //! to JSON is to take it from there, byte for byte; the way back is in [`super::stream`].
 
-use std::borrow::Cow;
-
 use kt_contract::wire::admit::ReplyShape;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,7 +9,6 @@ use super::judge::{ends_stream, judge};
 use super::stream;
 use crate::answer::{CannotReplay, Recorded, Replay, Terms};
 use crate::openai::merge::ambiguous;
-use crate::openai::replay::{CONTENT_TYPE_JSON, CONTENT_TYPE_SSE};
 use crate::sse::{Data, Reader};
 
 /// The last event of a stream.
@@ -27,13 +24,7 @@ pub(crate) fn replay(
     body: &[u8],
     want: ReplyShape,
 ) -> Result<Replay<'_>, CannotReplay> {
-    let (content_type, body) = match (recorded, want) {
-        (Recorded::Json, ReplyShape::Json) => (CONTENT_TYPE_JSON, Cow::Borrowed(body)),
-        (Recorded::Sse, ReplyShape::Sse { .. }) => (CONTENT_TYPE_SSE, Cow::Borrowed(body)),
-        (Recorded::Sse, ReplyShape::Json) => (CONTENT_TYPE_JSON, Cow::Owned(to_json(body)?)),
-        (Recorded::Json, ReplyShape::Sse { .. }) => (CONTENT_TYPE_SSE, Cow::Owned(to_sse(body)?)),
-    };
-    Ok(Replay { content_type, body })
+    Replay::of((recorded, body), want, to_json, to_sse)
 }
 
 fn to_json(body: &[u8]) -> Result<Vec<u8>, CannotReplay> {
