@@ -155,3 +155,13 @@ def test_the_sdks_raise_where_a_stream_was_cut(played, python, node, directly, t
             seen = through(played.a, sdks, exchange, body)
             assert seen.error and "broke off" in seen.error["message"], seen
             assert seen.events == whole[sdks.name][:len(seen.events)]
+
+
+@every(lambda exchange: exchange.is_stored and exchange.resource == "embeddings")
+def test_the_sdks_raise_where_embeddings_were_cut(played, python, node, through, exchange, prompt):
+    half = len(exchange.body) // 2
+    for cut in (f"cut_after_bytes={half}", f"truncate_chunked={half}"):
+        body = exchange.asked(prompt, cut)
+        for sdks in (python, node):
+            seen = through(played.a, sdks, exchange, body)
+            assert seen.error and seen.value is None, seen

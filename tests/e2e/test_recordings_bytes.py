@@ -166,6 +166,34 @@ def test_no_cut_of_a_stream_at_an_event_is_stored_or_ends_cleanly(played, reader
     assert played.sidecar.metric("kt_fills") == stored
 
 
+@pytest.mark.parametrize("cut", ["cut_after_bytes", "truncate_chunked"], ids=["reset", "clean-end"])
+def test_no_cut_of_an_object_is_stored_or_taken_for_the_whole(played, reader, prompt, cut):
+    """As streams, at several bytes of every object; of embeddings, numbers and base64."""
+    gateways = itertools.cycle(played.gateways)
+
+    async def asked_twice(exchange, length):
+        body = exchange.asked(prompt, f"{cut}={length}")
+        first = await fetch(next(gateways), reader, exchange, body)
+        second = await fetch(next(gateways), reader, exchange, body, **{"cache-control": "only-if-cached"})
+        return exchange, length, first, second
+
+    stored = played.sidecar.metric("kt_fills")
+    objects = [exchange for exchange in EXCHANGES.values() if not exchange.is_stream and exchange.status == 200]
+    assert {"float", "base64"} <= {exchange.request.get("encoding_format") for exchange in objects}
+    cuts = [(exchange, length) for exchange in objects for length in lengths(exchange.body)]
+    answers = asyncio.run(gathered(asked_twice(*cut) for cut in cuts))
+    wrong = [(exchange.name, length, first, second) for exchange, length, first, second in answers
+             if not is_told(first) or second.cache_status == "hit"]
+    assert not wrong, f"{len(wrong)} of {len(answers)}; the first: {wrong[0]}"
+    assert played.sidecar.metric("kt_fills") == stored
+
+
+def lengths(body):
+    """How much of an object comes; what follows its last bracket is not missed."""
+    whole = len(body.rstrip())
+    return sorted({0, 1, *(whole * part // 8 for part in range(1, 8)), whole - 1})
+
+
 def is_told(answer):
     """Whether the client can tell that this is not the whole answer."""
     return answer.status >= 500 if answer.broke is None else answer.status == 200
