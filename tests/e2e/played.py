@@ -6,7 +6,7 @@ import pytest
 
 from exchanges import EXCHANGES, FOLDERS, RECORDED
 from group import UPSTREAM_KEY, Group
-from sdks import NodeSdks, PythonSdks
+from sdks import AsyncPythonSdks, NodeSdks, PythonSdks
 
 
 class PlayedGroup(Group):
@@ -50,6 +50,13 @@ def reader(played):
 @pytest.fixture(scope="session")
 def python():
     sdks = PythonSdks()
+    yield sdks
+    sdks.close()
+
+
+@pytest.fixture(scope="session")
+def python_async():
+    sdks = AsyncPythonSdks()
     yield sdks
     sdks.close()
 

@@ -9,6 +9,7 @@
 Their own retries are off: they would hide what they repair.
 """
 
+import asyncio
 import itertools
 import json
 import os
@@ -60,6 +61,9 @@ class Seen:
     events: list = field(default_factory=list)
     error: dict | None = None
 
+    def note(self, response):
+        self.status, self.headers = response.status_code, dict(response.headers)
+
     @property
     def cache_status(self):
         return self.headers.get("x-cache-status")
@@ -89,15 +93,33 @@ class PythonSdks:
         return perform(ask)
 
 
+class AsyncPythonSdks:
+    """The asynchronous clients of the Python SDKs, each call with one of its own, in one event loop."""
+
+    name = "python-async"
+
+    def __init__(self):
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def send(self, ask):
+        """Starts a call; the future has what was seen."""
+        return asyncio.run_coroutine_threadsafe(perform_async(ask), self._loop)
+
+    def ask(self, ask):
+        return self.send(ask).result(DEADLINE_S)
+
+
 def perform(ask):
     seen = Seen()
-
-    def note(response):
-        seen.status, seen.headers = response.status_code, dict(response.headers)
-
-    with client_of(ask, note) as client:
-        path, _, method = ask.call.rpartition(".")
-        call = getattr(attrgetter(path)(client), method)
+    with client_of(ask, seen.note) as client:
+        call = attrgetter(ask.call)(client)
         try:
             if ask.call in FINAL:
                 with call(**ask.body) as stream:
@@ -112,21 +134,48 @@ def perform(ask):
     return seen
 
 
-def client_of(ask, note):
-    """A client that tells `note` of each answer's head."""
+async def perform_async(ask):
+    """As `perform`, with the words that an asynchronous client wants."""
+    seen = Seen()
+
+    async def note(response):
+        seen.note(response)
+
+    async with client_of(ask, note, "Async") as client:
+        call = attrgetter(ask.call)(client)
+        try:
+            if ask.call in FINAL:
+                async with call(**ask.body) as stream:
+                    seen.value = plain(await getattr(stream, FINAL[ask.call])())
+            elif ask.body.get("stream"):
+                async for event in await call(**ask.body):
+                    seen.events.append(plain(event))
+            else:
+                seen.value = plain(await call(**ask.body))
+        except Exception as error:  # noqa: BLE001 (as above)
+            seen.error = failed(error)
+    return seen
+
+
+def client_of(ask, note, kind=""):
+    """A client that tells `note` of each answer's head; of the asynchronous ones where `kind` says so."""
     module = anthropic if ask.sdk == "anthropic" else openai
+
+    def client(name):
+        return getattr(module, kind + name)
+
     common = {
         "api_key": ask.key, "max_retries": 0, "timeout": DEADLINE_S, "default_headers": ask.headers,
         # Nothing here speaks TLS, and loading certificates for each client takes longer than all calls.
-        "http_client": module.DefaultHttpxClient(event_hooks={"response": [note]}, verify=False),
+        "http_client": getattr(module, f"Default{kind}HttpxClient")(event_hooks={"response": [note]}, verify=False),
     }
     match ask.sdk:
         case "openai":
-            return openai.OpenAI(base_url=f"{ask.base_url}/v1", **common)
+            return client("OpenAI")(base_url=f"{ask.base_url}/v1", **common)
         case "azure":
-            return openai.AzureOpenAI(azure_endpoint=ask.base_url, api_version=ask.api_version, **common)
+            return client("AzureOpenAI")(azure_endpoint=ask.base_url, api_version=ask.api_version, **common)
         case "anthropic":
-            return anthropic.Anthropic(base_url=ask.base_url, **common)
+            return client("Anthropic")(base_url=ask.base_url, **common)
 
 
 def plain(value):

@@ -70,6 +70,26 @@ def test_what_one_sdk_paid_for_the_other_reads(played, python, node, reader, pro
         assert bool(read.value) == bool(paid.value) and len(read.events) == len(paid.events)
 
 
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_an_asynchronous_client_pays_follows_and_reads(played, python, python_async, reader, prompt, call):
+    sdk, method, body = call
+    gate = prompt.split()[-1].rstrip("?")
+    told = filled(body, f"{prompt} [[fake: gate={gate}]]")
+    by_a, by_b = (Ask(sdk, method, gateway.url, reader.secret, told) for gateway in (played.a, played.b))
+    leader = python_async.send(by_a)
+    played.provider.wait_at(gate)
+    follower = python_async.send(by_b)
+    played.sidecar.wait_followers(1)
+    played.provider.release(gate)
+    paid, followed = leader.result(), follower.result()
+    seen = [paid, followed, python_async.ask(by_b)]
+    assert [(one.error, one.cache_status) for one in seen] == [(None, "miss"), (None, "coalesced"), (None, "hit")]
+    assert paid.value or len(paid.events) > 3
+    # And what the other client of the same SDK is told of it.
+    for other in (*seen[1:], python.ask(by_a)):
+        assert other.answer == paid.answer
+
+
 # What users catch: the class that each SDK has for it.
 REFUSED = {
     "an unknown key": ({"key": "kt_gk_nobody"}, {}, "AuthenticationError"),
