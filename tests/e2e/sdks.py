@@ -174,6 +174,8 @@ def client_of(ask, note, kind=""):
             return client("OpenAI")(base_url=f"{ask.base_url}/v1", **common)
         case "azure":
             return client("AzureOpenAI")(azure_endpoint=ask.base_url, api_version=ask.api_version, **common)
+        case "azure-v1":
+            return client("OpenAI")(base_url=f"{ask.base_url}/openai/v1/", **common)
         case "anthropic":
             return client("Anthropic")(base_url=ask.base_url, **common)
 

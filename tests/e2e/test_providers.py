@@ -51,7 +51,8 @@ def sdk(gateway, key):
     ("/v1/chat/completions", lambda prompt: said("gpt-4o", prompt), "authorization", f"Bearer {UPSTREAM_KEY}"),
     ("/v1/messages", message, "x-api-key", UPSTREAM_KEY),
     (DEPLOYMENT, lambda prompt: said("mine", prompt), "api-key", UPSTREAM_KEY),
-], ids=["openai", "anthropic", "azure"])
+    ("/openai/v1/chat/completions", lambda prompt: said("mine", prompt), "api-key", UPSTREAM_KEY),
+], ids=["openai", "anthropic", "azure", "azure v1"])
 def test_each_provider_gets_its_own_credential_and_none_of_the_clients(
         everyone, caller, prompt, path, body, header, value):
     content = json.dumps(body(prompt)).encode()

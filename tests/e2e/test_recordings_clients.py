@@ -41,6 +41,11 @@ CALLS = {
     "azure chat": ("azure", "chat.completions.create", CHAT | AZURE),
     "azure chat, streamed": ("azure", "chat.completions.create", CHAT | AZURE | STREAM),
     "azure embedding": ("azure", "embeddings.create", EMBEDDING | AZURE),
+    "azure v1 chat": ("azure-v1", "chat.completions.create", CHAT | AZURE),
+    "azure v1 chat, streamed": ("azure-v1", "chat.completions.create", CHAT | AZURE | STREAM),
+    "azure v1 response": ("azure-v1", "responses.create", RESPONSE | AZURE),
+    "azure v1 response, streamed": ("azure-v1", "responses.create", RESPONSE | AZURE | STREAM),
+    "azure v1 embedding": ("azure-v1", "embeddings.create", EMBEDDING | AZURE),
 }
 
 
@@ -102,6 +107,7 @@ ASKS = {
     "completions": ("openai", "completions.create", COMPLETION),
     "embeddings": ("openai", "embeddings.create", EMBEDDING),
     "messages": ("anthropic", "messages.create", MESSAGE),
+    "azure v1": ("azure-v1", "chat.completions.create", CHAT | AZURE),
 }
 
 

@@ -15,6 +15,7 @@ const CLIENTS = {
   openai: ({ base_url, key }, rest) => new OpenAI({ baseURL: `${base_url}/v1`, apiKey: key, ...rest }),
   azure: ({ base_url, key, api_version }, rest) =>
     new AzureOpenAI({ endpoint: base_url, apiKey: key, apiVersion: api_version, ...rest }),
+  "azure-v1": ({ base_url, key }, rest) => new OpenAI({ baseURL: `${base_url}/openai/v1/`, apiKey: key, ...rest }),
   anthropic: ({ base_url, key }, rest) => new Anthropic({ baseURL: base_url, apiKey: key, ...rest }),
 };
 
