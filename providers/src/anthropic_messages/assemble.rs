@@ -24,6 +24,11 @@ pub(super) fn assemble(body: &[u8]) -> Result<Vec<u8>, CannotReplay> {
     answer.finish()
 }
 
+/// What a message begins as: nothing that follows says otherwise.
+const BEGUN: [&str; 5] = ["content", "id", "model", "role", "type"];
+/// What the delta of a message alone may say.
+const ENDED: [&str; 2] = ["stop_reason", "stop_sequence"];
+
 #[derive(Default)]
 struct Answer {
     message: Fields,
@@ -88,8 +93,10 @@ impl Answer {
         for (key, value) in event {
             match (key.as_str(), value) {
                 ("delta", Value::Object(delta)) => {
-                    if delta.contains_key("content") {
-                        return Err(ambiguous("content"));
+                    let odd =
+                        BEGUN.into_iter().chain(["usage"]).find(|key| delta.contains_key(*key));
+                    if let Some(key) = odd {
+                        return Err(ambiguous(key));
                     }
                     overlay(&mut self.message, delta);
                 }
@@ -99,7 +106,10 @@ impl Answer {
                         self.message.insert(key, Value::Object(more));
                     }
                 },
-                ("delta" | "usage" | "content", _) => return Err(ambiguous(&key)),
+                ("delta" | "usage", _) => return Err(ambiguous(&key)),
+                (odd, _) if BEGUN.contains(&odd) || ENDED.contains(&odd) => {
+                    return Err(ambiguous(odd));
+                }
                 (_, value) => overlay(&mut self.message, Fields::from_iter([(key, value)])),
             }
         }

@@ -7,7 +7,7 @@ use kt_contract::wire::admit::ReplyShape;
 use serde_json::{Value, json};
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use super::{PAIRS, block, event, said, stream};
+use super::{PAIRS, block, event, said, start, stream};
 use crate::answer::{CannotReplay, Incomplete, Recorded, Terms};
 use crate::anthropic_messages::{judge, replay};
 
@@ -183,6 +183,27 @@ fn what_nobody_knows_how_to_put_together_is_not_guessed() {
         assert_eq!(refused, ambiguous(what), "{between}");
         assert_eq!(refused.reason(), Reason::Shape);
     }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn what_a_message_begins_as_its_end_does_not_change() {
+    let delta = |inside: &str, beside: &str| {
+        let end = format!(",\"delta\":{{\"stop_reason\":\"end_turn\"{inside}}}{beside}");
+        let stream = start() + &event("message_delta", &end) + &event("message_stop", "");
+        told(Recorded::Sse, &stream, ReplyShape::Json)
+    };
+    for field in ["content", "id", "model", "role", "type", "usage"] {
+        let more = format!(",\"{field}\":\"x\"");
+        assert_eq!(delta(&more, ""), Err(ambiguous(field)), "in the delta: {field}");
+    }
+    for field in ["content", "id", "model", "role", "stop_reason", "stop_sequence"] {
+        for said in ["{}", "\"x\""] {
+            let more = format!(",\"{field}\":{said}");
+            assert_eq!(delta("", &more), Err(ambiguous(field)), "beside the delta: {more}");
+        }
+    }
+    let told = value(&delta(",\"stop_details\":1", ",\"context_management\":2").unwrap());
+    assert_eq!((&told["stop_details"], &told["context_management"]), (&json!(1), &json!(2)));
 }
 
 #[wasm_bindgen_test(unsupported = test)]
