@@ -279,6 +279,11 @@ fn pieces(piece: Piece) -> impl Iterator<Item = Piece> {
     })
 }
 
+/// Bytes without room for more.
+fn fitted(bytes: Vec<u8>) -> Bytes {
+    Bytes::from(bytes.into_boxed_slice())
+}
+
 /// A piece that everybody sees.
 fn plain(bytes: impl Into<Bytes>) -> Piece {
     let all = bytes.into();
@@ -305,6 +310,7 @@ impl Recording {
 
     fn push(&mut self, bytes: &[u8]) {
         let from = self.out.len();
+        self.out.reserve(self.tail.held().len() + bytes.len());
         self.tail.push(bytes, &mut self.out);
         self.show(from);
     }
@@ -321,18 +327,19 @@ impl Recording {
 
     fn show(&mut self, from: usize) {
         if let Some(hider) = &mut self.hider {
-            hider.push(self.out.get(from..).unwrap_or_default(), &mut self.shown);
+            let passed = self.out.get(from..).unwrap_or_default();
+            self.shown.reserve(passed.len());
+            hider.push(passed, &mut self.shown);
         }
     }
 
-    /// What may go into the log. Copied, so that a piece is no longer than it is: it is kept for as long as
-    /// the flight.
+    /// What may go into the log, no longer than it is: it is kept for as long as the flight. Nothing stays
+    /// here: a flight that stands still keeps one copy of what has come.
     fn take(&mut self) -> Piece {
-        let all = Bytes::copy_from_slice(&self.out);
-        let is_same = self.hider.is_none() || self.out == self.shown;
-        let shown = if is_same { all.clone() } else { Bytes::copy_from_slice(&self.shown) };
-        self.out.clear();
-        self.shown.clear();
+        let (all, shown) = (std::mem::take(&mut self.out), std::mem::take(&mut self.shown));
+        let is_same = self.hider.is_none() || all == shown;
+        let all = fitted(all);
+        let shown = if is_same { all.clone() } else { fitted(shown) };
         Piece { all, shown }
     }
 
