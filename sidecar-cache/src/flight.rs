@@ -9,9 +9,11 @@
 
 mod ending;
 mod outliving;
+mod relief;
 
 pub use ending::{Ending, Failed, RETRY_AFTER_MAX, Sharing, retry_after, sharing};
 pub use outliving::{Bounds, Means, Outlives, Produced, Rule, outlives, token_limit};
+pub use relief::{GRACE, Load, Relief, relief};
 
 use std::collections::{HashMap, VecDeque};
 

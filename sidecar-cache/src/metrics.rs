@@ -48,6 +48,7 @@ struct Flown {
     takeovers: Counter,
     overflows: Counter,
     hit_for_misses: Counter,
+    sent_away: Counter,
     endings: Family<EndingOf, Counter>,
 }
 
@@ -342,6 +343,11 @@ impl Metrics {
         self.flown.hit_for_misses.inc();
     }
 
+    /// So many readers lost what they had not read, for want of room.
+    pub fn sent_away(&self, readers: u64) {
+        self.flown.sent_away.inc_by(readers);
+    }
+
     /// A lease ended.
     pub fn flight_ended(&self, ending: Ending) {
         self.flown.endings.get_or_create(&EndingOf { ending: ending.as_str() }).inc();
@@ -407,6 +413,11 @@ impl Flown {
             "kt_flight_hit_for_misses",
             "Calls for keys that cannot be stored",
             own(&self.hit_for_misses),
+        );
+        r.register(
+            "kt_flight_sent_away",
+            "Readers whose answer broke off for want of room",
+            own(&self.sent_away),
         );
         r.register("kt_flight_endings", "How leases ended", self.endings.clone());
     }

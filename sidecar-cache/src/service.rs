@@ -104,6 +104,8 @@ impl Sidecar {
         let epoch = Epoch(u64::from_be_bytes(random::bytes()?));
         let cache = Cache::new(entries, generations, Arc::clone(&metrics));
         cache.keep_stale(settings.stale.kept());
+        let logs = Logs::new(settings.flight_bytes_max, clock, Arc::clone(&metrics));
+        let logs = Arc::new(logs);
         Ok(Arc::new(Self {
             clock,
             metrics: Arc::clone(&metrics),
@@ -112,8 +114,8 @@ impl Sidecar {
             callers: Callers::new(Arc::clone(&keys)),
             keys,
             cache,
-            flights: Arc::new(Flights::new(epoch, clock, metrics)),
-            logs: Arc::default(),
+            flights: Arc::new(Flights::new(epoch, clock, metrics, Arc::clone(&logs))),
+            logs,
             reports: Reports::default(),
             tickets: Mutex::new(Tickets::new(TICKETS_MAX)),
             upstream,

@@ -21,7 +21,7 @@ mod tests {
     use loom::sync::Arc;
     use loom::thread;
 
-    use super::log::{Begun, Failing, Log, Next, Piece, ReaderId, View};
+    use super::log::{Begun, Charge, Failing, Log, Next, Piece, ReaderId, Total, View};
 
     type Numbers = Log<u8, (), &'static str>;
 
@@ -30,6 +30,16 @@ mod tests {
         // Every bug that was ever planted here shows within two; three take a minute.
         builder.preemption_bound = Some(2);
         builder.check(check);
+    }
+
+    fn numbers() -> Numbers {
+        counted().0
+    }
+
+    /// A log, and what it keeps.
+    fn counted() -> (Numbers, std::sync::Arc<Total>) {
+        let total = std::sync::Arc::new(Total::new(u64::MAX));
+        (Numbers::new(Charge::new(std::sync::Arc::clone(&total))), total)
     }
 
     fn piece(number: u8) -> Piece {
@@ -65,7 +75,7 @@ mod tests {
     #[test]
     fn two_readers_read_everything_once_and_then_the_end() {
         model(|| {
-            let log = Arc::new(Numbers::new());
+            let log = Arc::new(numbers());
             let readers: Vec<_> = (0..2)
                 .map(|number| {
                     let (log, id) = (Arc::clone(&log), log.attach(number, 0));
@@ -89,7 +99,7 @@ mod tests {
     #[test]
     fn who_joins_late_reads_from_the_start() {
         model(|| {
-            let log = Arc::new(Numbers::new());
+            let log = Arc::new(numbers());
             log.open(());
             let late = {
                 let log = Arc::clone(&log);
@@ -108,7 +118,7 @@ mod tests {
     #[test]
     fn the_writer_learns_that_the_last_reader_has_left() {
         model(|| {
-            let log = Arc::new(Numbers::new());
+            let log = Arc::new(numbers());
             let leaving: Vec<_> = (0..2)
                 .map(|number| {
                     let (log, id) = (Arc::clone(&log), log.attach(number, 0));
@@ -136,7 +146,7 @@ mod tests {
     #[test]
     fn a_failed_attempt_is_read_to_its_error_or_not_at_all() {
         model(|| {
-            let log = Arc::new(Numbers::new());
+            let log = Arc::new(numbers());
             let id = log.attach(0, 0);
             let reader = {
                 let log = Arc::clone(&log);
@@ -157,7 +167,7 @@ mod tests {
     #[test]
     fn the_writer_waits_for_the_fastest_reader_and_is_woken() {
         model(|| {
-            let log = Arc::new(Numbers::new());
+            let log = Arc::new(numbers());
             let id = log.attach(0, 0);
             log.open(());
             log.outgrow(0);
@@ -190,7 +200,7 @@ mod tests {
             let waker = std::sync::Arc::clone(&wakes).into();
             let mut writer = std::task::Context::from_waker(&waker);
             let woken = || wakes.0.load(std::sync::atomic::Ordering::SeqCst);
-            let log = Numbers::new();
+            let (log, total) = counted();
             let id = log.attach(0, 0);
             log.open(());
             log.outgrow(0);
@@ -202,12 +212,12 @@ mod tests {
                     poll_fn(|context| log.poll_next(id, 0, context)).await
                 })
             };
-            assert_eq!((log.poll_room(&mut writer), log.kept()), (Poll::Ready(()), 3));
+            assert_eq!((log.poll_room(&mut writer), total.kept()), (Poll::Ready(()), 3));
             // It waits for the provider, and for the case that everybody leaves.
             assert_eq!(log.poll_deserted(&mut writer), Poll::Pending);
             for left in [2, 1, 0] {
                 assert!(matches!(next(), Next::Piece(_, None)));
-                assert_eq!((woken(), log.kept()), (0, left), "what is read is dropped");
+                assert_eq!((woken(), total.kept()), (0, left), "what is read is dropped");
             }
             let large = Bytes::from(vec![0; 2 << 20]);
             log.append(Piece { shown: large.clone(), all: large }, 0);
@@ -220,7 +230,8 @@ mod tests {
     #[test]
     fn who_is_dismissed_learns_it_and_nothing_is_kept() {
         model(|| {
-            let log = Arc::new(Numbers::new());
+            let (log, total) = counted();
+            let log = Arc::new(log);
             let id = log.attach(7, 0);
             log.open(());
             log.append(piece(1), 0);
@@ -229,7 +240,7 @@ mod tests {
                 thread::spawn(move || read(&log, id))
             };
             assert_eq!(log.dismiss(), [7]);
-            assert_eq!((log.readers(), log.kept()), (0, 0));
+            assert_eq!((log.readers(), total.kept()), (0, 0));
             let (read, end) = reader.join().unwrap();
             assert!(matches!((read.as_slice(), end), ([], "lost") | ([] | [1], "behind")));
         });

@@ -18,6 +18,9 @@ const ENTRY_TOKENS: Bounds<u64> =
     Bounds { min: 1, max: (limits::ENTRY_BYTES_MAX / 4) as u64, default: 32_000 };
 const ENTRY_BYTES: Bounds<u64> =
     Bounds { min: 1, max: limits::ENTRY_BYTES_MAX as u64, default: limits::ENTRY_BYTES_MAX as u64 };
+/// Room for one answer of the largest kind at least.
+const FLIGHT_BYTES: Bounds<u64> =
+    Bounds { min: limits::ENTRY_BYTES_MAX as u64, max: 1 << 40, default: 256 << 20 };
 const STALE_SECONDS: Bounds<u64> = Bounds { min: 0, max: 31_536_000, default: 0 };
 const SINGLE_FLIGHT_TIMEOUT_MS: Bounds<u64> = Bounds { min: 1, max: 600_000, default: 30_000 };
 /// More than may wait for one flight is all of them.
@@ -41,6 +44,8 @@ pub struct WorkflowCache {
     pub max_entry_tokens: u64,
     /// `max_entry_bytes`.
     pub max_entry_bytes: u64,
+    /// `max_flight_bytes`.
+    pub max_flight_bytes: u64,
     /// `stale_while_revalidate_seconds`.
     pub stale_while_revalidate: Duration,
     /// `stale_if_error_seconds`.
@@ -106,6 +111,7 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
         ttl_seconds,
         max_entry_tokens,
         max_entry_bytes,
+        max_flight_bytes,
         stale_while_revalidate_seconds,
         stale_if_error_seconds,
         single_flight_enabled,
@@ -127,6 +133,7 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
         ttl: Duration::from_secs(report.within(&at("ttl_seconds"), ttl_seconds, TTL_SECONDS)),
         max_entry_tokens: report.within(&at("max_entry_tokens"), max_entry_tokens, ENTRY_TOKENS),
         max_entry_bytes: report.within(&at("max_entry_bytes"), max_entry_bytes, ENTRY_BYTES),
+        max_flight_bytes: report.within(&at("max_flight_bytes"), max_flight_bytes, FLIGHT_BYTES),
         stale_while_revalidate: Duration::from_secs(report.within(
             &at("stale_while_revalidate_seconds"),
             stale_while_revalidate_seconds,

@@ -144,6 +144,9 @@ pub(super) struct WorkflowCache {
     pub(super) max_entry_tokens: Option<u64>,
     /// The largest answer that is stored, in bytes. Default: 8388608.
     pub(super) max_entry_bytes: Option<u64>,
+    /// How many bytes of answers the sidecar keeps for those who are still being answered, in all. Default:
+    /// 268435456.
+    pub(super) max_flight_bytes: Option<u64>,
     /// How long after its time an answer may be served while a new one is fetched. Default: 0.
     pub(super) stale_while_revalidate_seconds: Option<u64>,
     /// How long after its time an answer may be served where no new one can be had. Default: 0.

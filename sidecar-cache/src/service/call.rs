@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::admit::Grant;
 use super::cache::{Filled, Filling};
 use super::lock;
-use super::pilot::{Failed, Fault, Pilot, SUPERSEDED};
+use super::pilot::{Failed, Fault, Pilot, SUPERSEDED, Unkept};
 use super::reader::cut_short;
 use super::relay::{Source, Step};
 use super::seat::{End, Failure, Opened, Whole};
@@ -42,7 +42,7 @@ impl Pilot {
     pub(super) async fn attempt(&mut self) -> Result<(), Failed> {
         let sidecar = Arc::clone(&self.sidecar);
         let seat = Arc::clone(&self.seat);
-        (self.produced, self.may_store) = (Produced::default(), true);
+        (self.produced, self.may_store, self.unkept) = (Produced::default(), true, None);
         // What is invalidated from now on is not stored.
         self.flight.begins_under(sidecar.cache.vector(seat.grant.wanted()));
         if self.lease.is_some() {
@@ -81,7 +81,8 @@ impl Pilot {
                 Err(self.failed(Problem::UpstreamUnauthorized { target: target() }))
             }
             Start::Pass(reason) if opened.status == 200 => {
-                self.pass(Arc::new(opened), source, Vec::new(), reason).await
+                let why = Unkept::Unstorable(reason);
+                self.pass(Arc::new(opened), source, Vec::new(), why).await
             }
             Start::Pass(reason) => self.refused(opened, source, reason).await,
             Start::Record(Recorded::Json) => self.collect(opened, source).await,
@@ -155,7 +156,7 @@ impl Pilot {
 
     /// Collects one JSON object, so that a cut one is a clean error for its clients.
     async fn collect(&mut self, opened: Opened, mut source: Source) -> Result<(), Failed> {
-        let mut body = Vec::new();
+        let (mut body, mut charge) = (Vec::new(), self.sidecar.logs.charge());
         loop {
             match self.over(source.next()).await? {
                 Step::Bytes(bytes) => {
@@ -163,14 +164,17 @@ impl Pilot {
                         self.first_byte();
                     }
                     body.extend_from_slice(&bytes);
+                    charge.grow(bytes.len() as u64);
                     self.produced.bytes = body.len() as u64;
                 }
                 Step::End => break,
                 Step::Broken => return Err(self.failed(cut_short(&self.seat))),
             }
-            if body.len() > ENTRY_BYTES_MAX {
+            if let Some(why) = self.outgrows(body.len()) {
                 let opened = Opened { recorded: Some(Recorded::Json), ..opened };
-                return self.pass(Arc::new(opened), source, body, Reason::EntryTooLarge).await;
+                // From here on the log has it.
+                drop(charge);
+                return self.pass(Arc::new(opened), source, body, why).await;
             }
         }
         // Exactly as long as it is: it may be kept for a while.
@@ -178,7 +182,8 @@ impl Pilot {
         let body = Bytes::from(body);
         match self.conclude(Recorded::Json, Some(&body), Transport::Clean).await {
             Concluded::Served => {
-                self.finish(End::Whole(Whole::new(Arc::new(opened), Recorded::Json, body)));
+                let whole = Whole::new(Arc::new(opened), Recorded::Json, body, charge);
+                self.finish(End::Whole(whole));
                 Ok(())
             }
             Concluded::CutShort => Err(self.fault().into()),
@@ -228,7 +233,7 @@ impl Pilot {
             }
             Verdict::Serve { reason, usage } => {
                 self.used(usage);
-                self.not_stored(reason.as_str());
+                self.not_stored(self.unkept.map_or(reason.as_str(), Unkept::as_str));
                 if reason == Reason::Incomplete {
                     return Concluded::Faulty;
                 }

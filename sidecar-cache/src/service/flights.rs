@@ -10,7 +10,8 @@ use kt_providers::Recorded;
 
 use super::lease::Lease;
 use super::lock;
-use super::log::{Log, ReaderId};
+use super::log::{Charge, Log, ReaderId};
+use super::logs::Logs;
 use super::seat::{End, Opened, Seat};
 use crate::clock::Clock;
 use crate::flight::{self, Acquired, AfterFailure, Ending, Epoch, Held, Means, Overflow, Token};
@@ -52,6 +53,7 @@ pub(super) struct Flights {
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) means: Mutex<Means>,
+    logs: Arc<Logs>,
 }
 
 struct Board {
@@ -84,9 +86,14 @@ pub(super) struct Following {
 // === impl Flight ===
 
 impl Flight {
-    pub(super) fn new(generations: Vector, asked: Recorded, sent: Arc<Sent>) -> Self {
+    pub(super) fn new(
+        generations: Vector,
+        asked: Recorded,
+        sent: Arc<Sent>,
+        charge: Charge,
+    ) -> Self {
         Self {
-            log: Log::new(),
+            log: Log::new(charge),
             sent: Mutex::new(Some(sent)),
             other: Mutex::default(),
             asked,
@@ -143,9 +150,9 @@ impl Flight {
 // === impl Flights ===
 
 impl Flights {
-    pub(super) fn new(epoch: Epoch, clock: Clock, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(epoch: Epoch, clock: Clock, metrics: Arc<Metrics>, logs: Arc<Logs>) -> Self {
         let board = Board { machine: flight::Flights::new(epoch), joinable: HashMap::new() };
-        Self { board: Mutex::new(board), clock, metrics, means: Mutex::default() }
+        Self { board: Mutex::new(board), clock, metrics, means: Mutex::default(), logs }
     }
 
     /// Joins the flight of a key, or leads one; the seat is attached in the same step. A flight that began
@@ -163,7 +170,9 @@ impl Flights {
         let generations = board.void_old(&key, generations);
         match board.machine.acquire(key, now) {
             Acquired::Lead(token, id) => {
-                let flight = Arc::new(Flight::new(generations, seat.asked(), Arc::clone(sent)));
+                let charge = self.logs.charge();
+                let flight = Flight::new(generations, seat.asked(), Arc::clone(sent), charge);
+                let flight = Arc::new(flight);
                 let reader = flight.log.attach(Arc::clone(seat), now.0);
                 board.joinable.insert(key, Arc::clone(&flight));
                 self.metrics.led();
@@ -202,7 +211,8 @@ impl Flights {
         let generations = board.void_old(&key, generations);
         match board.machine.acquire(key, self.clock.mono()) {
             Acquired::Lead(token, id) => {
-                let flight = Arc::new(Flight::new(generations, seat.asked(), sent));
+                let charge = self.logs.charge();
+                let flight = Arc::new(Flight::new(generations, seat.asked(), sent, charge));
                 board.joinable.insert(key, Arc::clone(&flight));
                 self.metrics.led();
                 Some((flight, Lease::new(self, key, token, Some(id))))
@@ -370,6 +380,7 @@ mod tests {
 
     use super::*;
     use crate::generation::Generation;
+    use crate::service::log::Total;
 
     const KEY: CacheKey = CacheKey(Digest([7; 32]));
 
@@ -382,7 +393,8 @@ mod tests {
         let sent = Arc::new(Sent { headers: Vec::new(), body: Bytes::new() });
         let mut machine = flight::Flights::new(Epoch(1));
         let _ = machine.acquire(KEY, MonoMillis(0));
-        let flight = Arc::new(Flight::new(vector(1), Recorded::Json, sent));
+        let charge = Charge::new(Arc::new(Total::new(u64::MAX)));
+        let flight = Arc::new(Flight::new(vector(1), Recorded::Json, sent, charge));
         let joinable = HashMap::from([(KEY, Arc::clone(&flight))]);
         (Board { machine, joinable }, flight)
     }

@@ -263,7 +263,8 @@ impl Sidecar {
         lease: Option<Lease>,
     ) -> Result<Reply, Refusal> {
         let generations = self.cache.vector(seat.grant.wanted());
-        let flight = Arc::new(Flight::new(generations, seat.asked(), sent));
+        let charge = self.logs.charge();
+        let flight = Arc::new(Flight::new(generations, seat.asked(), sent, charge));
         let reader = flight.log.attach(Arc::clone(&seat), self.clock.mono().0);
         self.start(&flight, lease, &seat, Some(reader));
         let mut reader = Reader::new(flight, reader, Arc::clone(&seat), self.clock);

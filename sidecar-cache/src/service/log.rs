@@ -12,10 +12,13 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use super::sync::Mutex;
+pub(crate) use charge::{Charge, Total};
 use text::{Kept, Text};
 pub(crate) use text::{Piece, View};
 
-// By its path, for the model test reads this file from elsewhere.
+// By their paths, for the model test reads this file from elsewhere.
+#[path = "log/charge.rs"]
+mod charge;
 #[path = "log/text.rs"]
 mod text;
 
@@ -23,6 +26,8 @@ mod text;
 pub(crate) const KEPT_BYTES_MAX: u64 = 8 << 20;
 /// How far the writer may be ahead of the fastest reader by then.
 pub(crate) const WINDOW_BYTES: u64 = 1 << 20;
+/// Both of it where all logs together keep more than they may: a piece or two.
+pub(crate) const CROWDED_BYTES: u64 = 64 << 10;
 
 /// What has come of one answer, with its readers. `S` is who reads, `H` how the answer begins, `E` how it ends.
 #[derive(Debug)]
@@ -107,9 +112,9 @@ enum Fate<H, E> {
 // === impl Log ===
 
 impl<S: Clone, H: Clone, E: Clone> Log<S, H, E> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(charge: Charge) -> Self {
         let inner = Inner {
-            current: Text::new(),
+            current: Text::new(charge),
             has_outgrown: false,
             slots: BTreeMap::new(),
             next_id: 0,
@@ -236,7 +241,7 @@ impl<S: Clone, H: Clone, E: Clone> Log<S, H, E> {
     pub(crate) fn fail(&self, leader: Option<ReaderId>, failing: Failing<E>, now: u64) -> usize {
         self.waking(now, |inner| {
             let Failing { begun, leader: to_leader } = failing;
-            let mut rest = std::mem::replace(&mut inner.current, Text::new());
+            let mut rest = inner.current.begin_anew();
             rest.end = Some(begun);
             let rest = Arc::new(rest);
             inner.has_outgrown = false;
@@ -290,7 +295,7 @@ impl<S: Clone, H: Clone, E: Clone> Log<S, H, E> {
     pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
         self.with(|inner| {
             let ahead = inner.fastest().map_or(0, |read| inner.current.bytes.saturating_sub(read));
-            let has_room = !inner.has_outgrown || ahead < WINDOW_BYTES;
+            let has_room = !inner.has_outgrown || ahead < inner.window();
             inner.awaits_room = !has_room;
             if has_room { Poll::Ready(()) } else { inner.park_writer(context) }
         })
@@ -322,19 +327,18 @@ impl<S: Clone, H: Clone, E: Clone> Log<S, H, E> {
     /// Removes all readers and what is kept for them. Returns them.
     pub(crate) fn dismiss(&self) -> Vec<S> {
         let gone = self.with(|inner| {
-            inner.current.drop_first(|_, _| true);
-            std::mem::take(&mut inner.slots)
+            let (kept, slots) = (inner.current.begin_anew(), std::mem::take(&mut inner.slots));
+            (kept, slots, inner.writer.take())
         });
+        let (kept, gone, writer) = gone;
+        // Without the lock: an end may be the last to hold an answer.
+        drop(kept);
+        writer.into_iter().for_each(Waker::wake);
         // One that waits learns it, too.
         let (seats, parked): (Vec<_>, Vec<_>) =
             gone.into_values().map(|slot| (slot.seat, slot.parked)).unzip();
         parked.into_iter().flatten().for_each(Waker::wake);
         seats
-    }
-
-    /// How many bytes are kept.
-    pub(crate) fn kept(&self) -> u64 {
-        self.with(|inner| inner.current.kept())
     }
 
     /// All that has come, as long as it is kept whole.
@@ -399,7 +403,12 @@ impl<S, H, E: Clone> Inner<S, H, E> {
     fn is_near(&self, id: ReaderId) -> bool {
         let with = self.slots.get(&id).filter(|slot| matches!(slot.fate, Fate::With));
         let read = with.map(|slot| self.current.bytes_before(slot.at));
-        read.is_some_and(|read| self.current.bytes.saturating_sub(read) < WINDOW_BYTES)
+        read.is_some_and(|read| self.current.bytes.saturating_sub(read) < self.window())
+    }
+
+    /// How far the writer may be ahead.
+    fn window(&self) -> u64 {
+        if self.current.is_crowded() { CROWDED_BYTES } else { WINDOW_BYTES }
     }
 
     /// Drops what everybody has read.
@@ -427,8 +436,9 @@ impl<S, H, E: Clone> Inner<S, H, E> {
         let with = self.slots.values().filter(|slot| matches!(slot.fate, Fate::With));
         // What the fastest has not read is what the writer waits for.
         let fastest = with.map(|slot| slot.at).max().unwrap_or(u64::MAX);
+        let kept_max = if self.current.is_crowded() { CROWDED_BYTES } else { KEPT_BYTES_MAX };
         let is_behind = |text: &Text<H, E>, first: &Kept| {
-            text.base < fastest && text.bytes - first.from > KEPT_BYTES_MAX
+            text.base < fastest && text.bytes - first.from > kept_max
         };
         self.current.drop_first(is_behind);
     }

@@ -1,55 +1,114 @@
-//! All logs that somebody writes or reads, those included that nobody may join: how much memory they take.
+//! All logs that somebody writes or reads, those included that nobody may join: how much memory they take, and
+//! what gives way when it is too much.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use kt_contract::time::MonoMillis;
+
 use super::flights::Flight;
 use super::lock;
+use super::log::{Charge, Total};
+use super::reader::cut_short;
+use crate::clock::Clock;
+use crate::flight::{Load, Relief, relief};
+use crate::metrics::Metrics;
 
 /// The logs of all flights.
-#[derive(Default)]
 pub(crate) struct Logs {
-    state: Mutex<State>,
+    total: Arc<Total>,
+    lingering: Mutex<Queue>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
 }
 
+/// Those that have their end and are kept for those who read slowly, and since when; the oldest first.
 #[derive(Default)]
-struct State {
+struct Queue {
     next: u64,
-    flights: BTreeMap<u64, Arc<Flight>>,
+    waiting: BTreeMap<u64, (MonoMillis, Arc<Flight>)>,
 }
 
-/// Counts a log until it is dropped.
-pub(super) struct Counted {
-    logs: Arc<Logs>,
+/// A log that is kept for those who read slowly, until this is dropped.
+pub(super) struct Lingering<'a> {
+    logs: &'a Logs,
     number: u64,
 }
 
 // === impl Logs ===
 
 impl Logs {
-    /// Counts the log of a flight.
-    pub(super) fn count(self: &Arc<Self>, flight: &Arc<Flight>) -> Counted {
-        let mut state = lock(&self.state);
-        let number = state.next;
-        state.next += 1;
-        state.flights.insert(number, Arc::clone(flight));
-        Counted { logs: Arc::clone(self), number }
+    pub(super) fn new(kept_max: u64, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self { total: Arc::new(Total::new(kept_max)), lingering: Mutex::default(), clock, metrics }
+    }
+
+    /// For what comes of one answer.
+    pub(super) fn charge(&self) -> Charge {
+        Charge::new(Arc::clone(&self.total))
+    }
+
+    /// From now on they may keep so much.
+    pub(super) fn bound(&self, kept_max: u64) {
+        self.total.bound(kept_max);
+        let _ = self.have_room();
     }
 
     /// How many bytes they keep.
     pub(super) fn kept(&self) -> u64 {
-        // Without the lock: a log has its own.
-        let flights: Vec<_> = lock(&self.state).flights.values().map(Arc::clone).collect();
-        flights.iter().map(|flight| flight.log.kept()).sum()
+        self.total.kept()
+    }
+
+    /// A log that has its end.
+    pub(super) fn linger(&self, flight: &Arc<Flight>) -> Lingering<'_> {
+        let mut lingering = lock(&self.lingering);
+        let number = lingering.next;
+        lingering.next += 1;
+        lingering.waiting.insert(number, (self.clock.mono(), Arc::clone(flight)));
+        drop(lingering);
+        let _ = self.have_room();
+        Lingering { logs: self, number }
+    }
+
+    /// Whether what grows may be kept whole. Makes room, where somebody lingers.
+    pub(super) fn have_room(&self) -> bool {
+        // Most often, and without the lock.
+        while self.total.is_exceeded() {
+            let now = self.clock.mono();
+            let mut lingering = lock(&self.lingering);
+            let oldest = lingering.waiting.first_key_value();
+            let load = Load {
+                kept: self.total.kept(),
+                kept_max: self.total.kept_max(),
+                lingered: oldest.map(|(_, (since, _))| now.since(*since)),
+            };
+            let oldest = match relief(load) {
+                Relief::None => return true,
+                Relief::Stream => return false,
+                Relief::SendAway => lingering.waiting.pop_first(),
+            };
+            // Without the lock: a log has its own.
+            drop(lingering);
+            let Some((_, (_, flight))) = oldest else { return false };
+            self.send_away(&flight);
+        }
+        true
+    }
+
+    fn send_away(&self, flight: &Flight) {
+        let seats = flight.log.dismiss();
+        self.metrics.sent_away(seats.len() as u64);
+        for seat in seats {
+            seat.close(|exchange| exchange.failed(&cut_short(&seat)));
+        }
     }
 }
 
-// === impl Counted ===
+// === impl Lingering ===
 
-impl Drop for Counted {
+impl Drop for Lingering<'_> {
     fn drop(&mut self) {
-        let flight = lock(&self.logs.state).flights.remove(&self.number);
+        let gone = lock(&self.logs.lingering).waiting.remove(&self.number);
         // Without the lock: it may be the last.
-        drop(flight);
+        drop(gone);
     }
 }

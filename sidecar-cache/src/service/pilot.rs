@@ -43,6 +43,8 @@ pub(super) struct Pilot {
     reader: Option<ReaderId>,
     /// Whether the provider allows to store what comes.
     pub(super) may_store: bool,
+    /// Why what comes is not kept whole; `None` while it is.
+    pub(super) unkept: Option<Unkept>,
     /// What has come of the attempt's answer.
     pub(super) produced: Produced,
     /// The longest answer that the request asks for: read once, and only if somebody leaves.
@@ -73,6 +75,15 @@ enum Alone {
     AsConfigured,
     /// It goes on: it was never meant for a client.
     GoesOn,
+}
+
+/// Why an answer is not kept whole, and so not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unkept {
+    /// It cannot be stored, for this reason, and the next one for its key could not either.
+    Unstorable(Reason),
+    /// All logs together keep more than they may.
+    NoRoom,
 }
 
 /// Why an attempt did not end well.
@@ -120,6 +131,7 @@ impl Sidecar {
             seat: Arc::clone(seat),
             reader,
             may_store: true,
+            unkept: None,
             produced: Produced::default(),
             token_limit: OnceLock::new(),
             interest,
@@ -128,10 +140,8 @@ impl Sidecar {
             sweep_at: self.clock.mono().after(idle),
             is_finished: false,
         };
-        let counted = self.logs.count(flight);
         let (sidecar, flight) = (Arc::clone(self), Arc::clone(flight));
         tokio::spawn(async move {
-            let _counted = counted;
             // Boxed, so that those who read slowly keep only the rest of this task.
             Box::pin(pilot.fly(served)).await;
             sidecar.see_off(&flight).await;
@@ -140,7 +150,11 @@ impl Sidecar {
 
     /// Waits for the last reader. One that does not read counts as gone, and one that reads a little now and
     /// then does in the end: what it has not read is kept for it.
-    async fn see_off(&self, flight: &Flight) {
+    async fn see_off(&self, flight: &Arc<Flight>) {
+        if flight.log.readers() == 0 {
+            return;
+        }
+        let _lingering = self.logs.linger(flight);
         let until = Instant::now() + LINGER;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -400,6 +414,26 @@ impl Drop for Pilot {
             let failing = Failing { begun: end.clone(), leader: Some(end.clone()) };
             self.flight.log.fail(self.reader, failing, self.now().0);
             self.flight.log.finish(std::iter::empty(), end, self.now().0);
+        }
+    }
+}
+
+// === impl Unkept ===
+
+impl Unkept {
+    /// The word in logs and metric labels.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unstorable(reason) => reason.as_str(),
+            Self::NoRoom => "no-room",
+        }
+    }
+
+    /// What it means for those who ask for the same.
+    pub(super) const fn ending(self) -> Ending {
+        match self {
+            Self::Unstorable(_) => Ending::Uncacheable,
+            Self::NoRoom => Ending::NotStored,
         }
     }
 }

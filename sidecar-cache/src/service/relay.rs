@@ -14,13 +14,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::call::Concluded;
 use super::log::Piece;
-use super::pilot::{Failed, Fault, Pilot};
+use super::pilot::{Failed, Fault, Pilot, Unkept};
 use super::reader::cut_short;
 use super::seat::{End, Failure, Opened, Whole};
 use super::tail::{Reached, Tail};
 use super::upstream::{Broken, Pieces, Timeouts};
 use crate::attempt::Transport;
-use crate::flight::{Ending, Held};
+use crate::flight::Held;
 
 /// How large a piece may be. Whoever takes one has made progress.
 const PIECE_BYTES_MAX: usize = 64 << 10;
@@ -133,8 +133,8 @@ impl Pilot {
         let transport = loop {
             bytes += recording.out.len();
             self.append(recording.take());
-            if bytes > ENTRY_BYTES_MAX {
-                self.outgrow();
+            if let Some(why) = self.outgrows(bytes) {
+                self.outgrow(why);
             }
             match recording.tail.reached() {
                 Reached::Overrun => break Transport::Broken,
@@ -184,8 +184,12 @@ impl Pilot {
         if let (Concluded::Served, BegunEnd::Clean) = (concluded, ending) {
             // Kept for those who wait for it in another shape. Nobody joins any more.
             let whole = body.filter(|_| self.flight.log.promote().is_some());
-            let end = whole
-                .map_or(End::Clean, |body| End::Whole(Whole::new(opened, Recorded::Sse, body)));
+            let whole = whole.map(|body| {
+                let mut charge = self.sidecar.logs.charge();
+                charge.grow(body.len() as u64);
+                Whole::new(opened, Recorded::Sse, body, charge)
+            });
+            let end = whole.map_or(End::Clean, End::Whole);
             // In one step: whoever sees the last event knows that it is the last.
             self.finish_with(pieces(last), end);
             return Ok(());
@@ -209,14 +213,14 @@ impl Pilot {
         opened: Arc<Opened>,
         mut source: Source,
         head: Vec<u8>,
-        reason: Reason,
+        why: Unkept,
     ) -> Result<(), Failed> {
         let mut is_empty = head.is_empty();
         self.flight.log.open(Arc::clone(&opened));
         if !is_empty {
             self.append(plain(head));
-            self.not_stored(reason.as_str());
-            self.outgrow();
+            self.not_stored(why.as_str());
+            self.outgrow(why);
         }
         loop {
             self.room().await?;
@@ -225,16 +229,16 @@ impl Pilot {
                     self.append(plain(bytes));
                     if is_empty {
                         self.first_byte();
-                        self.not_stored(reason.as_str());
-                        self.outgrow();
+                        self.not_stored(why.as_str());
+                        self.outgrow(why);
                     }
                     is_empty = false;
                 }
                 Step::End if is_empty => {
                     let opened = opened.as_ref().clone();
                     let empty = Failure::Answer(opened, Bytes::new(), cut_short(&self.seat));
-                    self.not_stored(reason.as_str());
-                    let _: Held = self.end(Ending::Uncacheable);
+                    self.not_stored(why.as_str());
+                    let _: Held = self.end(why.ending());
                     self.finish(End::Failed(Arc::new(empty)));
                     return Ok(());
                 }
@@ -251,9 +255,21 @@ impl Pilot {
         }
     }
 
+    /// Why so many bytes of an answer cannot be kept whole, if that is so.
+    pub(super) fn outgrows(&self, bytes: usize) -> Option<Unkept> {
+        if self.unkept.is_some() {
+            None
+        } else if bytes > ENTRY_BYTES_MAX {
+            Some(Unkept::Unstorable(Reason::EntryTooLarge))
+        } else {
+            (!self.sidecar.logs.have_room()).then_some(Unkept::NoRoom)
+        }
+    }
+
     /// Whatever comes will not be stored, and is not kept for those who are far behind.
-    fn outgrow(&mut self) {
-        let _: Held = self.end(Ending::Uncacheable);
+    fn outgrow(&mut self, why: Unkept) {
+        self.unkept = Some(why);
+        let _: Held = self.end(why.ending());
         self.flight.log.outgrow(self.now().0);
     }
 

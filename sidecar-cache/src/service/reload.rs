@@ -93,6 +93,7 @@ impl Sidecar {
                 tracing::info!(snapshot = settings.snapshot.version, "configuration in use");
                 self.cache.bound(settings.memory).await;
                 self.cache.keep_stale(settings.stale.kept());
+                self.logs.bound(settings.flight_bytes_max);
                 self.feed.configure(settings);
             }
             Err(faults) => {

@@ -15,6 +15,7 @@ use super::exchange::Exchange;
 use super::flights::Following;
 use super::lane::{Account, Head};
 use super::lock;
+use super::log::Charge;
 use crate::flight::Overflow;
 
 /// A request on the lane: whose it is, and its account, which is closed once, by whoever ends it.
@@ -85,6 +86,8 @@ pub(super) struct Whole {
     pub(super) body: Bytes,
     /// Told in each other shape at most once, however many want it.
     told: [OnceLock<Option<Told>>; 3],
+    /// For the body.
+    _charge: Charge,
 }
 
 /// An answer that is none.
@@ -261,8 +264,13 @@ impl Fallback {
 // === impl Whole ===
 
 impl Whole {
-    pub(super) fn new(opened: Arc<Opened>, recorded: Recorded, body: Bytes) -> Arc<Self> {
-        Arc::new(Self { opened, recorded, body, told: Default::default() })
+    pub(super) fn new(
+        opened: Arc<Opened>,
+        recorded: Recorded,
+        body: Bytes,
+        charge: Charge,
+    ) -> Arc<Self> {
+        Arc::new(Self { opened, recorded, body, told: Default::default(), _charge: charge })
     }
 
     /// The answer in another shape than the one that came. `None` where it cannot be told so.

@@ -21,6 +21,8 @@ pub struct Settings {
     pub entry_tokens_max: u64,
     /// `workflow_cache.max_entry_bytes`.
     pub entry_bytes_max: u64,
+    /// `workflow_cache.max_flight_bytes`.
+    pub flight_bytes_max: u64,
     /// How long an entry may be served after its time.
     pub stale: Stale,
     /// `workflow_cache.memory`.
@@ -54,6 +56,7 @@ impl Settings {
             ttl: millis(cache.ttl),
             entry_tokens_max: cache.max_entry_tokens,
             entry_bytes_max: cache.max_entry_bytes,
+            flight_bytes_max: cache.max_flight_bytes,
             stale: Stale {
                 while_revalidate: millis(cache.stale_while_revalidate),
                 if_error: millis(cache.stale_if_error),

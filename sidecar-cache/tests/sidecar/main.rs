@@ -17,6 +17,8 @@ mod invalidation;
 #[cfg(test)]
 mod lane;
 #[cfg(test)]
+mod room;
+#[cfg(test)]
 mod sockets;
 #[cfg(test)]
 mod streams;

@@ -30,6 +30,10 @@ fn numbers_have_bounds() {
             "workflow_cache.max_entry_bytes: 8388609 is not between 1 and 8388608",
         ),
         (
+            "workflow_cache: {max_flight_bytes: 8388607}",
+            "workflow_cache.max_flight_bytes: 8388607 is not between 8388608 and 1099511627776",
+        ),
+        (
             "workflow_cache: {stale_if_error_seconds: 31536001}",
             "workflow_cache.stale_if_error_seconds: 31536001 is not between 0 and 31536000",
         ),

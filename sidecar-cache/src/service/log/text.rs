@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::charge::Charge;
+
 /// A piece of an answer, in two views.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
@@ -30,6 +32,8 @@ pub(super) struct Text<H, E> {
     /// Of all pieces, those included that are not kept any more.
     pub(super) bytes: u64,
     pub(super) end: Option<E>,
+    /// For what is kept of the pieces.
+    charge: Charge,
 }
 
 #[derive(Debug)]
@@ -42,20 +46,28 @@ pub(super) struct Kept {
 // === impl Text ===
 
 impl<H, E> Text<H, E> {
-    pub(super) const fn new() -> Self {
-        Self { head: None, pieces: VecDeque::new(), base: 0, bytes: 0, end: None }
+    pub(super) const fn new(charge: Charge) -> Self {
+        Self { head: None, pieces: VecDeque::new(), base: 0, bytes: 0, end: None, charge }
+    }
+
+    /// What has come is another's; what comes from now on is kept here.
+    pub(super) fn begin_anew(&mut self) -> Self {
+        let anew = Self::new(self.charge.beside());
+        std::mem::replace(self, anew)
     }
 
     pub(super) fn push(&mut self, piece: Piece) {
         let from = self.bytes;
         self.bytes += piece.all.len() as u64;
+        self.charge.grow(piece.kept());
         self.pieces.push_back(Kept { piece, from });
     }
 
     /// Drops pieces from the front, as long as they are meant.
     pub(super) fn drop_first(&mut self, is_meant: impl Fn(&Self, &Kept) -> bool) {
         while self.pieces.front().is_some_and(|first| is_meant(self, first)) {
-            self.pieces.pop_front();
+            let first = self.pieces.pop_front();
+            self.charge.shrink(first.map_or(0, |first| first.piece.kept()));
             self.base += 1;
         }
     }
@@ -75,9 +87,9 @@ impl<H, E> Text<H, E> {
         })
     }
 
-    /// How many bytes are kept.
-    pub(super) fn kept(&self) -> u64 {
-        self.pieces.front().map_or(0, |first| self.bytes - first.from)
+    /// Whether all logs together keep more than they may.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.charge.total().is_exceeded()
     }
 
     pub(super) fn bytes_before(&self, at: u64) -> u64 {
@@ -94,5 +106,12 @@ impl Piece {
             View::All => &self.all,
             View::Shown => &self.shown,
         }
+    }
+
+    /// How many bytes are kept of it: most often both views are the same ones.
+    fn kept(&self) -> u64 {
+        let is_same = self.all.as_ptr() == self.shown.as_ptr();
+        let shown = if is_same { 0 } else { self.shown.len() };
+        (self.all.len() + shown) as u64
     }
 }
