@@ -13,7 +13,7 @@ mod tools;
 mod usage;
 
 pub(crate) use error::{error_body, error_event};
-pub(crate) use judge::{ends_stream, judge};
+pub(crate) use judge::{ends_stream, fails_stream, judge};
 pub(crate) use replay::replay;
 pub(crate) use request::read;
 

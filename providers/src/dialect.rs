@@ -149,6 +149,18 @@ impl Dialect {
         }
     }
 
+    /// Whether an event says that the stream has failed: there is no answer, whatever else comes.
+    #[must_use]
+    pub fn fails_stream(self, name: &[u8], data: &[u8]) -> bool {
+        match self {
+            Self::OpenAiChat | Self::OpenAiCompletions => openai::judge::is_error(name, data),
+            Self::OpenAiResponses => openai_responses::fails_stream(name, data),
+            // There is no stream that could fail.
+            Self::OpenAiEmbeddings => false,
+            Self::AnthropicMessages => anthropic_messages::fails_stream(name, data),
+        }
+    }
+
     /// How many answers a request asks for, read from its bytes; `None` where that cannot be said.
     #[must_use]
     pub fn answers_asked(self, request: &[u8]) -> Option<u64> {

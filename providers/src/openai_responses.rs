@@ -12,7 +12,7 @@ mod stream;
 mod tools;
 
 pub(crate) use error::error_event;
-pub(crate) use judge::{ends_stream, judge};
+pub(crate) use judge::{ends_stream, fails_stream, judge};
 pub(crate) use replay::replay;
 pub(crate) use request::read;
 

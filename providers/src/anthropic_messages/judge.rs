@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::outline::{Event, Message};
 use super::usage::Told;
 use crate::answer::{Complete, Incomplete, Recorded, Terms};
-use crate::openai::judge::shortened;
+use crate::openai::judge::{is_error, may_be_error, shortened};
 use crate::outline::{each_event, read, read_event};
 
 /// See [`crate::Dialect::judge`].
@@ -21,12 +21,21 @@ pub(crate) fn judge(recorded: Recorded, body: &[u8], terms: Terms) -> Result<Com
 
 /// Whether data is the stream's last word, `message_stop`.
 pub(crate) fn ends_stream(data: &[u8]) -> bool {
+    is_kind("message_stop", data)
+}
+
+/// Whether an event is an error: by its name, by its type, or by an `error` among its outermost fields.
+pub(crate) fn fails_stream(name: &[u8], data: &[u8]) -> bool {
+    is_error(name, data) || may_be_error(data) && is_kind("error", data)
+}
+
+fn is_kind(expected: &str, data: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Kind<'a> {
         #[serde(rename = "type", borrow)]
         kind: &'a str,
     }
-    serde_json::from_slice(data).is_ok_and(|Kind { kind }| kind == "message_stop")
+    serde_json::from_slice(data).is_ok_and(|Kind { kind }| kind == expected)
 }
 
 fn judge_json(body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {

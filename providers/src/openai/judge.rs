@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
+use serde_json::Value;
+
 use super::outline::{Ending, Outline};
 use super::usage::Told;
 use crate::answer::{Complete, Incomplete, Recorded, Terms};
@@ -36,6 +39,46 @@ pub(crate) fn judge(
 /// Whether data is the stream's last word.
 pub(crate) fn is_done(data: &[u8]) -> bool {
     data.trim_ascii() == b"[DONE]"
+}
+
+/// Whether an event is an error: by its name, or by what it or one of its choices has as `error`.
+pub(crate) fn is_error(name: &[u8], data: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Failure {
+        #[serde(default)]
+        error: Value,
+        #[serde(default)]
+        choices: Option<Vec<Choice>>,
+    }
+    #[derive(Deserialize)]
+    struct Choice {
+        #[serde(default)]
+        error: Value,
+    }
+    let fails = |Failure { error, choices }: Failure| {
+        says_something(&error)
+            || choices.into_iter().flatten().any(|choice| says_something(&choice.error))
+    };
+    name == b"error" || may_be_error(data) && read_event::<Failure>(data).is_ok_and(fails)
+}
+
+/// Whether data may have a field or a type `error`. Within a text its quotes are escaped: hardly any event is
+/// read for it in vain.
+pub(crate) fn may_be_error(data: &[u8]) -> bool {
+    const WORD: &[u8] = br#""error""#;
+    data.windows(WORD.len()).any(|word| word == WORD)
+}
+
+/// Some servers write an empty error where others write none; SDKs raise neither.
+fn says_something(error: &Value) -> bool {
+    match error {
+        Value::Null => false,
+        Value::Bool(is_error) => *is_error,
+        Value::Number(code) => code.as_u64() != Some(0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+    }
 }
 
 /// A provider's word, as far as it is repeated.

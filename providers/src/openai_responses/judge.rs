@@ -6,12 +6,15 @@ use std::collections::BTreeMap;
 
 use super::outline::{Kind, Response, Told};
 use crate::answer::{Complete, Incomplete, Recorded, Terms};
-use crate::openai::judge::{is_done, shortened};
+use crate::openai::judge::{is_done, is_error, shortened};
 use crate::openai::usage;
 use crate::outline::{each_event, read, read_event};
 
 /// The events of which one ends a stream, each with a whole response.
 const LAST: &[&str] = &["response.completed", "response.incomplete", "response.failed"];
+
+/// The events that say that there is no answer.
+const FAILED: &[&str] = &["error", "response.failed"];
 
 /// See [`crate::Dialect::judge`].
 pub(crate) fn judge(recorded: Recorded, body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {
@@ -23,13 +26,22 @@ pub(crate) fn judge(recorded: Recorded, body: &[u8], terms: Terms) -> Result<Com
 
 /// Whether an event's data is the last word of a stream.
 pub(crate) fn ends_stream(data: &[u8]) -> bool {
+    is_one_of(LAST, data)
+}
+
+/// Whether an event says that the stream has failed.
+pub(crate) fn fails_stream(name: &[u8], data: &[u8]) -> bool {
+    is_error(name, data) || is_one_of(FAILED, data)
+}
+
+fn is_one_of(kinds: &[&str], data: &[u8]) -> bool {
     // Providers write the type first; reading every event as JSON would cost more than all else that is done
     // with it.
     let first = data.strip_prefix(br#"{"type":""#);
     match first.and_then(|rest| rest.split(|byte| *byte == b'"').next()) {
-        Some(kind) if !kind.contains(&b'\\') => LAST.iter().any(|last| last.as_bytes() == kind),
+        Some(kind) if !kind.contains(&b'\\') => kinds.iter().any(|known| known.as_bytes() == kind),
         Some(_) | None => serde_json::from_slice::<Kind<'_>>(data)
-            .is_ok_and(|event| LAST.contains(&event.kind.as_ref())),
+            .is_ok_and(|event| kinds.contains(&event.kind.as_ref())),
     }
 }
 

@@ -68,7 +68,7 @@ enum BegunEnd {
     Clean,
     /// With the dialect's error event, and without an end.
     Error,
-    /// Without an end.
+    /// Without an end: it has all of the answer, or the provider's own error event.
     Cut,
 }
 
@@ -138,7 +138,7 @@ impl Pilot {
             }
             match recording.tail.reached() {
                 Reached::Overrun => break Transport::Broken,
-                Reached::Done => source.ends_soon(),
+                Reached::Done | Reached::Failed => source.ends_soon(),
                 Reached::Events | Reached::LongEvent => {}
             }
             self.room().await?;
@@ -168,8 +168,9 @@ impl Pilot {
             body.extend_from_slice(recording.tail.held());
             Bytes::from(body)
         });
-        // Too large to be judged whole, and without its end: that much is known.
-        let is_cut = body.is_none() && !is_done;
+        // The provider says that there is no answer, or it is too large to be judged whole and has no end: that
+        // much is known.
+        let is_cut = reached == Reached::Failed || body.is_none() && !is_done;
         let transport = if is_cut { Transport::Broken } else { transport };
         let concluded = self.conclude(Recorded::Sse, body.as_ref(), transport).await;
         if is_done {
@@ -180,7 +181,7 @@ impl Pilot {
             recording.shown.extend_from_slice(b"\n\n");
         }
         let last = recording.take();
-        let ending = ending(concluded, is_done);
+        let ending = ending(concluded, reached);
         if let (Concluded::Served, BegunEnd::Clean) = (concluded, ending) {
             // Kept for those who wait for it in another shape. Nobody joins any more.
             let whole = body.filter(|_| self.flight.log.promote().is_some());
@@ -306,12 +307,20 @@ fn plain(bytes: impl Into<Bytes>) -> Piece {
     Piece { shown: all.clone(), all }
 }
 
-/// A client that has all that its dialect promises is not told of an error.
-const fn ending(concluded: Concluded, is_done: bool) -> BegunEnd {
-    match (concluded, is_done) {
-        (Concluded::Served | Concluded::Faulty, true) => BegunEnd::Clean,
-        (Concluded::CutShort, true) => BegunEnd::Cut,
-        (Concluded::Served | Concluded::Faulty | Concluded::CutShort, false) => BegunEnd::Error,
+/// A client that has all that its dialect promises is not told of an error, and none is told of two.
+const fn ending(concluded: Concluded, reached: Reached) -> BegunEnd {
+    match (reached, concluded) {
+        (Reached::Done | Reached::Overrun, Concluded::Served | Concluded::Faulty) => {
+            BegunEnd::Clean
+        }
+        (Reached::Done | Reached::Overrun, Concluded::CutShort) => BegunEnd::Cut,
+        (Reached::Failed, Concluded::Served | Concluded::Faulty | Concluded::CutShort) => {
+            BegunEnd::Cut
+        }
+        (
+            Reached::Events | Reached::LongEvent,
+            Concluded::Served | Concluded::Faulty | Concluded::CutShort,
+        ) => BegunEnd::Error,
     }
 }
 
@@ -361,7 +370,7 @@ impl Recording {
 
     fn is_done(&self) -> bool {
         match self.tail.reached() {
-            Reached::Events | Reached::LongEvent => false,
+            Reached::Events | Reached::LongEvent | Reached::Failed => false,
             Reached::Done | Reached::Overrun => true,
         }
     }
@@ -374,15 +383,20 @@ mod tests {
     #[test]
     fn every_ending() {
         use Concluded::{CutShort, Faulty, Served};
-        for (concluded, is_done, expected) in [
-            (Served, true, BegunEnd::Clean),
-            (Faulty, true, BegunEnd::Clean),
-            (CutShort, true, BegunEnd::Cut),
-            (CutShort, false, BegunEnd::Error),
-            (Faulty, false, BegunEnd::Error),
-            (Served, false, BegunEnd::Error),
+        use Reached::{Done, Events, Failed, LongEvent, Overrun};
+        for (concluded, reached, expected) in [
+            (Served, Done, BegunEnd::Clean),
+            (Faulty, Done, BegunEnd::Clean),
+            (CutShort, Done, BegunEnd::Cut),
+            (CutShort, Overrun, BegunEnd::Cut),
+            (CutShort, Events, BegunEnd::Error),
+            (CutShort, LongEvent, BegunEnd::Error),
+            (Faulty, Events, BegunEnd::Error),
+            (Served, Events, BegunEnd::Error),
+            (CutShort, Failed, BegunEnd::Cut),
+            (Faulty, Failed, BegunEnd::Cut),
         ] {
-            assert_eq!(ending(concluded, is_done), expected, "{concluded:?} done: {is_done}");
+            assert_eq!(ending(concluded, reached), expected, "{concluded:?} at {reached:?}");
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use kt_contract::limits::SSE_LINE_BYTES_MAX;
 use kt_providers::Dialect;
-use kt_providers::sse::{Data, Reader};
+use kt_providers::sse::{Data, Event, Reader};
 
 /// An event longer than this passes while it is still coming. The last one of a response holds the whole answer;
 /// a line beyond what readers take is not stored anyhow.
@@ -23,6 +23,16 @@ pub(super) enum Reached {
     Done,
     /// The last event has come, and more behind it than anybody keeps.
     Overrun,
+    /// The provider has said that it failed. That has passed, and nothing behind it will.
+    Failed,
+}
+
+/// What an event does to its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    More,
+    Done,
+    Failed,
 }
 
 /// The end of one stream.
@@ -64,29 +74,25 @@ impl Tail {
             match self.reached {
                 Reached::Events | Reached::LongEvent => {}
                 Reached::Done => return self.keep_behind(rest),
-                Reached::Overrun => return,
+                Reached::Overrun | Reached::Failed => return,
             }
             let before = rest;
             let event = self.reader.next(&mut rest);
-            let ended = event.map(|event| match event.data {
-                Data::Whole(data) => {
-                    self.events += 1;
-                    self.dialect.ends_stream(data)
-                }
-                Data::TooLong => {
-                    self.events += 1;
-                    false
-                }
-                Data::Absent => false,
-            });
+            let told = event.map(|event| told(self.dialect, event));
+            let has_data = event.is_some_and(|event| event.data != Data::Absent);
+            self.events += u64::from(has_data);
             let taken = before.get(..before.len().saturating_sub(rest.len())).unwrap_or_default();
             self.held.extend_from_slice(taken);
-            match ended {
-                Some(true) => {
+            match told {
+                Some(Told::Done) => {
                     self.reached = Reached::Done;
                     self.behind_from = self.held.len();
                 }
-                Some(false) => {
+                Some(Told::Failed) => {
+                    self.reached = Reached::Failed;
+                    return out.append(&mut self.held);
+                }
+                Some(Told::More) => {
                     self.reached = Reached::Events;
                     out.append(&mut self.held);
                 }
@@ -118,6 +124,14 @@ impl Tail {
     /// What was held back.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
         out.append(&mut self.held);
+    }
+}
+
+fn told(dialect: Dialect, event: Event<'_>) -> Told {
+    match event.data {
+        Data::Whole(data) if dialect.fails_stream(event.name, data) => Told::Failed,
+        Data::Whole(data) if dialect.ends_stream(data) => Told::Done,
+        Data::Whole(_) | Data::TooLong | Data::Absent => Told::More,
     }
 }
 
@@ -167,6 +181,41 @@ mod tests {
         tail.push(b"data: {}\n\ndata: [DONE]\n", &mut out);
         assert_eq!(tail.reached(), Reached::Events);
         assert_eq!(out, b"data: {}\n\n");
+    }
+
+    #[test]
+    fn a_providers_error_is_the_last_that_passes_however_it_is_split() {
+        let chat: &[&str] =
+            &["data: {}\n\n", "data: {\"error\":{\"code\":1}}\n\n", "data: [DONE]\n\n"];
+        let messages: &[&str] = &[
+            "event: ping\ndata: {}\n\n",
+            "event: error\ndata: {}\n\n",
+            "data: {\"type\":\"message_stop\"}\n\n",
+        ];
+        let responses: &[&str] = &[
+            "data: {}\r\n\r\n",
+            "data: {\"type\":\"response.failed\"}\r\n\r\n",
+            "data: [DONE]\r\n\r\n",
+        ];
+        for (dialect, events) in [
+            (Dialect::OpenAiChat, chat),
+            (Dialect::AnthropicMessages, messages),
+            (Dialect::OpenAiResponses, responses),
+        ] {
+            let (stream, shown) = (events.concat(), events[..2].concat());
+            for split in 0..=stream.len() {
+                let mut tail = Tail::new(dialect);
+                let mut out = Vec::new();
+                let (head, rest) = stream.as_bytes().split_at(split);
+                tail.push(head, &mut out);
+                tail.push(rest, &mut out);
+                assert_eq!(tail.reached(), Reached::Failed, "{dialect:?} split at {split}");
+                tail.finish(&mut out);
+                // The LF behind a CR may be missing: the event has ended all the same.
+                assert!(shown.as_bytes().starts_with(&out), "{dialect:?} split at {split}");
+                assert!(out.len() + 1 >= shown.len(), "{dialect:?} split at {split}");
+            }
+        }
     }
 
     #[test]

@@ -137,3 +137,44 @@ async fn an_error_event_is_an_event_of_its_own_whatever_it_follows() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_providers_own_error_is_the_last_that_is_shown_and_has_no_end() {
+    let error = "data: {\"error\":{\"message\":\"overloaded\"}}\n\n";
+    let said = format!("{CHUNKS}{error}");
+    let more = || bytes(&format!("{CHUNKS}data: [DONE]\n\n"));
+    for (what, behind) in [
+        ("a last word", vec![more()]),
+        ("a clean end", vec![]),
+        ("a cut", vec![Act::Break]),
+        ("silence", vec![wait(60)]),
+        ("more without an end", (0..200).flat_map(|_| [wait(1), more()]).collect()),
+    ] {
+        for body in [CHAT_STREAM, CHAT_STREAM_USAGE] {
+            let group = group().await;
+            let key = group.key().await;
+            group.provider.next(answers_sse([vec![bytes(&said)], behind.clone()].concat()));
+            let began = tokio::time::Instant::now();
+            let seen = group.fetch(&key, body).await.unwrap();
+            assert!(began.elapsed() < Duration::from_secs(2), "{what}: {:?}", began.elapsed());
+            assert_eq!(String::from_utf8(seen.body).unwrap(), said, "{what}");
+            assert!(!seen.has_end, "{what}");
+            assert!(!group.is_cached(&key, body).await, "{what}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sloppy_stream_is_served_as_it_came_and_not_stored() {
+    let unfinished = sse().replace(r#""stop""#, "null");
+    let empty_error = format!("data: {{\"error\":\"\",\"choices\":[]}}\n\n{}", sse());
+    for (what, said) in [("no finish_reason", unfinished), ("an empty error", empty_error)] {
+        let group = group().await;
+        let key = group.key().await;
+        group.provider.next(answers_sse(vec![bytes(&said)]));
+        let seen = group.fetch(&key, CHAT_STREAM_USAGE).await.unwrap();
+        assert_eq!(String::from_utf8(seen.body).unwrap(), said, "{what}");
+        assert!(seen.has_end, "{what}");
+        assert!(!group.is_cached(&key, CHAT_STREAM_USAGE).await, "{what}");
+    }
+}

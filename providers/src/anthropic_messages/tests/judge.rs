@@ -5,7 +5,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::{PAIRS, PLAIN, TOOLS, block, end, event, said, start, stream};
 use crate::answer::{Complete, Incomplete, Recorded, Terms, Usage};
-use crate::anthropic_messages::{ends_stream, judge};
+use crate::anthropic_messages::{ends_stream, fails_stream, judge};
 
 const ERROR_IN_BAND: &str =
     include_str!("../../../tests/fixtures/anthropic_messages/error_in_band.sse");
@@ -193,6 +193,21 @@ fn message_stop_is_the_last_word() {
         ("", false),
     ] {
         assert_eq!(ends_stream(data.as_bytes()), is_last, "{data}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_stream_fails_with_an_error_by_name_or_by_type() {
+    for (name, data, fails) in [
+        ("error", r#"{"type":"error","error":{"type":"overloaded_error","message":""}}"#, true),
+        ("", r#"{"type":"error"}"#, true),
+        ("message_delta", r#"{"type":"message_delta","error":{"message":"no"}}"#, true),
+        ("error", "no JSON", true),
+        ("ping", r#"{"type":"ping","error":null}"#, false),
+        ("content_block_delta", r#"{"type":"content_block_delta","delta":"error"}"#, false),
+        ("message_stop", r#"{"type":"message_stop"}"#, false),
+    ] {
+        assert_eq!(fails_stream(name.as_bytes(), data.as_bytes()), fails, "{name}: {data}");
     }
 }
 

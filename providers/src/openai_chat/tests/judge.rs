@@ -5,6 +5,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::{PAIRS, PLAIN, TOOLS};
 use crate::answer::{Complete, Incomplete, Recorded, Terms, Usage};
+use crate::openai::judge::is_error;
 use crate::openai_chat::judge;
 
 const ERROR_IN_BAND: &str = include_str!("../../../tests/fixtures/openai_chat/error_in_band.sse");
@@ -173,6 +174,28 @@ fn an_error_in_band_is_never_complete() {
     let named = format!("event: error\ndata: {{}}\n\n{}", stream(&[&end]));
     assert_eq!(sse(&named), Err(Incomplete::ErrorInBand));
     assert!(sse(&stream(&[r#"{"error":null}"#, &end])).is_ok(), "null is no error");
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_stream_fails_with_an_error_that_says_something() {
+    for (name, data, fails) in [
+        ("", r#"{"error":{"message":"overloaded"}}"#, true),
+        ("", r#"{"error":"overloaded","choices":[]}"#, true),
+        ("", r#"{ "choices" : [{"index":0}, {"index":1,"error":{"code":502}}] }"#, true),
+        ("error", "{}", true),
+        ("", r#"{"error":null,"choices":[{"index":0,"error":null}]}"#, false),
+        ("", r#"{"error":"","choices":null}"#, false),
+        ("", r#"{"error":{}}"#, false),
+        ("", r#"{"error":false}"#, false),
+        ("", r#"{"error":0}"#, false),
+        ("", r#"{"choices":[{"delta":{"content":"\"error\""}}]}"#, false),
+        ("", r#"{"choices":[{"delta":{"content":"error"},"finish_reason":"error"}]}"#, false),
+        ("", r#"{"error":{"message":"ov"#, false),
+        ("", "[DONE]", false),
+        ("", "", false),
+    ] {
+        assert_eq!(is_error(name.as_bytes(), data.as_bytes()), fails, "{name}: {data}");
+    }
 }
 
 #[wasm_bindgen_test(unsupported = test)]

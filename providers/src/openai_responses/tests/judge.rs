@@ -6,7 +6,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::{FIXTURES, LIMITED, TEXT, TOOLS};
 use crate::answer::{Complete, Incomplete, Recorded, Terms, Usage};
-use crate::openai_responses::{ends_stream, judge};
+use crate::openai_responses::{ends_stream, fails_stream, judge};
 
 /// The terms of a client that set the length limit.
 const BY_LIMIT: Terms = Terms { client_limited: true, answers: None };
@@ -236,6 +236,24 @@ fn data_that_is_no_event_spoils_the_stream() {
         let mut all = events(TEXT.stream);
         all.insert(3, format!("data: {odd}"));
         assert_eq!(sse(&stream_of(&all)), Err(Incomplete::Malformed), "{odd}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_stream_fails_with_an_error_or_a_failed_response_and_with_nothing_else() {
+    for (name, data, fails) in [
+        ("error", r#"{"type":"error","code":"c","message":"m","param":null}"#, true),
+        ("", r#"{"type":"error"}"#, true),
+        ("", r#"{"error":{"message":"no"}}"#, true),
+        ("response.failed", r#"{"type":"response.failed","response":{}}"#, true),
+        ("", r#"{ "sequence_number": 9, "type": "response.failed" }"#, true),
+        // It has ended, and says why.
+        ("response.incomplete", r#"{"type":"response.incomplete","response":{}}"#, false),
+        ("", r#"{"type":"response.created","response":{"error":null}}"#, false),
+        ("", r#"{"type":"response.output_text.delta","delta":"error"}"#, false),
+        ("", "[DONE]", false),
+    ] {
+        assert_eq!(fails_stream(name.as_bytes(), data.as_bytes()), fails, "{name}: {data}");
     }
 }
 
