@@ -20,6 +20,8 @@ use std::collections::{HashMap, VecDeque};
 use kt_contract::key::CacheKey;
 use kt_contract::time::{Millis, MonoMillis};
 
+use crate::generation::Generation;
+
 /// How long a lease lives without being renewed: a dead leader is noticed after this, not after the call.
 pub const LEASE_TTL: Millis = Millis(5_000);
 /// How often a leader renews.
@@ -119,9 +121,20 @@ pub struct Flights {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    Leased { token: Token, until: MonoMillis, flight: Flight },
-    BackingOff { until: MonoMillis, flight: Flight },
-    HitForMiss { until: MonoMillis },
+    Leased {
+        token: Token,
+        until: MonoMillis,
+        flight: Flight,
+    },
+    BackingOff {
+        until: MonoMillis,
+        flight: Flight,
+    },
+    /// What was found under this generation.
+    HitForMiss {
+        until: MonoMillis,
+        under: Generation,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -209,13 +222,20 @@ impl Flights {
         Held::Current
     }
 
-    /// Ends the lease because what comes cannot be stored: for a while nobody waits for anybody.
-    pub fn end_uncacheable(&mut self, key: CacheKey, token: Token, now: MonoMillis) -> Held {
+    /// Ends the lease because what comes cannot be stored: for a while nobody waits for anybody, unless what
+    /// came `under` this generation is invalidated.
+    pub fn end_uncacheable(
+        &mut self,
+        key: CacheKey,
+        token: Token,
+        now: MonoMillis,
+        under: Generation,
+    ) -> Held {
         if !self.holds(&key, token) {
             return Held::Superseded;
         }
         let until = now.after(HIT_FOR_MISS);
-        self.states.insert(key, State::HitForMiss { until });
+        self.states.insert(key, State::HitForMiss { until, under });
         self.hit_for_miss.push_back((until, key));
         self.forget(now);
         Held::Current
@@ -287,6 +307,15 @@ impl Flights {
         }
     }
 
+    /// What belongs to a key has this generation by now. Where it was an older one when the answer was found
+    /// to be one that cannot be stored, nobody knows that of the next.
+    pub fn renewed(&mut self, key: &CacheKey, newest: Generation) {
+        let is_older = matches!(self.states.get(key), Some(State::HitForMiss { under, .. }) if *under < newest);
+        if is_older {
+            self.states.remove(key);
+        }
+    }
+
     /// How many keys are in flight.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -349,7 +378,7 @@ impl Flights {
         {
             self.hit_for_miss.pop_front();
             // It may have been voided, and be something else by now.
-            if matches!(self.states.get(&key), Some(State::HitForMiss { until: known }) if *known == until)
+            if matches!(self.states.get(&key), Some(State::HitForMiss { until: known, .. }) if *known == until)
             {
                 self.states.remove(&key);
             }
@@ -362,7 +391,7 @@ impl Flights {
 impl State {
     fn is_live(&self, now: MonoMillis) -> bool {
         match self {
-            Self::Leased { until, .. } | Self::HitForMiss { until } => now < *until,
+            Self::Leased { until, .. } | Self::HitForMiss { until, .. } => now < *until,
             // Whoever should take over has a lease's time for it; then it counts as dead.
             Self::BackingOff { until, .. } => now < until.after(LEASE_TTL),
         }

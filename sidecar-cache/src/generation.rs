@@ -79,6 +79,12 @@ impl Vector {
         Self(numbers)
     }
 
+    /// The newest of its generations: it grows with every invalidation of what has it.
+    #[must_use]
+    pub fn newest(&self) -> Generation {
+        self.0.iter().copied().max().unwrap_or_default()
+    }
+
     /// The numbers, in order.
     #[must_use]
     pub fn numbers(&self) -> &[Generation] {

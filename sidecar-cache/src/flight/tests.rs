@@ -8,6 +8,8 @@ use super::*;
 const KEY: CacheKey = CacheKey(Digest([1; 32]));
 const OTHER: CacheKey = CacheKey(Digest([2; 32]));
 const T0: MonoMillis = MonoMillis(100);
+const UNDER: Generation = Generation(5);
+const NEWER: Generation = Generation(6);
 const ONE_WAITS: Failed = Failed { waiting: 1, retry_after: None };
 
 fn flights() -> Flights {
@@ -94,7 +96,7 @@ fn in_state(known: Known) -> Rig {
             due
         }
         Known::HitForMiss | Known::HitForMissOver => {
-            assert_eq!(flights.end_uncacheable(KEY, token, T0), Held::Current);
+            assert_eq!(flights.end_uncacheable(KEY, token, T0, UNDER), Held::Current);
             let over = T0.after(HIT_FOR_MISS).0;
             MonoMillis(if known == Known::HitForMiss { over - 1 } else { over })
         }
@@ -107,6 +109,16 @@ fn in_state(known: Known) -> Rig {
         }
     };
     Rig { flights, token, id, now }
+}
+
+/// Whether the next who asks leads because something was invalidated, and would not have.
+fn renewed(known: Known, newest: Generation) -> char {
+    let leads =
+        |flights: &mut Flights, now| matches!(flights.acquire(KEY, now), Acquired::Lead(..));
+    let Rig { flights: mut before, now, .. } = in_state(known);
+    let Rig { flights: mut after, .. } = in_state(known);
+    after.renewed(&KEY, newest);
+    if leads(&mut after, now) && !leads(&mut before, now) { 'L' } else { '-' }
 }
 
 /// What each operation says, in one letter: what a reader of the table below needs to see at once.
@@ -160,12 +172,14 @@ fn answers(known: Known) -> String {
         with_token(|flights, token, now| flights.renew(&KEY, token, now)),
         with_token(|flights, token, now| flights.fill(&KEY, token, now)),
         with_token(|flights, token, _| flights.abandon(&KEY, token)),
-        with_token(|flights, token, now| flights.end_uncacheable(KEY, token, now)),
+        with_token(|flights, token, now| flights.end_uncacheable(KEY, token, now, UNDER)),
         failed,
         taken_over,
         given_up,
         overflowed,
         voided,
+        renewed(known, UNDER),
+        renewed(known, NEWER),
     ]
     .iter()
     .collect()
@@ -174,20 +188,21 @@ fn answers(known: Known) -> String {
 #[test]
 fn every_operation_in_every_state() {
     for (known, expected) in [
-        // acquire, alone | renew, fill, abandon, uncacheable, fail | take over, give up, overflow | void
-        (Known::Leased, "F-CCCCT--GC"),
-        (Known::RunOut, "LL--CCT--GC"),
-        (Known::LedAnew, "F-----V---C"),
-        (Known::Filled, "LL----V----"),
-        (Known::Abandoned, "LL----V----"),
-        (Known::Voided, "LL----V----"),
-        (Known::BackingOff, "F-----V-CGC"),
-        (Known::BackoffOver, "F-----VLCGC"),
-        (Known::BackoffDead, "LL----V-CGC"),
-        (Known::TakenOver, "F-----V--GC"),
-        (Known::HitForMiss, "H-----V----"),
-        (Known::HitForMissOver, "LL----V----"),
-        (Known::OtherEpoch, "F-----V--GC"),
+        // acquire, alone | renew, fill, abandon, uncacheable, fail | take over, give up, overflow | void |
+        // renewed: nothing was invalidated, something was
+        (Known::Leased, "F-CCCCT--GC--"),
+        (Known::RunOut, "LL--CCT--GC--"),
+        (Known::LedAnew, "F-----V---C--"),
+        (Known::Filled, "LL----V------"),
+        (Known::Abandoned, "LL----V------"),
+        (Known::Voided, "LL----V------"),
+        (Known::BackingOff, "F-----V-CGC--"),
+        (Known::BackoffOver, "F-----VLCGC--"),
+        (Known::BackoffDead, "LL----V-CGC--"),
+        (Known::TakenOver, "F-----V--GC--"),
+        (Known::HitForMiss, "H-----V-----L"),
+        (Known::HitForMissOver, "LL----V------"),
+        (Known::OtherEpoch, "F-----V--GC--"),
     ] {
         assert_eq!(answers(known), expected, "{known:?}");
     }
@@ -312,14 +327,14 @@ fn keys_that_cannot_be_stored_are_remembered_within_a_bound() {
     let most = HIT_FOR_MISS_KEYS_MAX as u64;
     for number in 0..=most {
         let (token, _) = lead(&mut flights, key(number), T0);
-        assert_eq!(flights.end_uncacheable(key(number), token, T0), Held::Current);
+        assert_eq!(flights.end_uncacheable(key(number), token, T0, UNDER), Held::Current);
     }
     assert_eq!(flights.states.len(), HIT_FOR_MISS_KEYS_MAX);
     assert!(matches!(flights.acquire(key(0), T0), Acquired::Lead(..)), "the oldest is forgotten");
     assert_eq!(flights.acquire(key(most), T0), Acquired::HitForMiss);
     let later = T0.after(HIT_FOR_MISS);
     let (token, _) = lead(&mut flights, OTHER, later);
-    assert_eq!(flights.end_uncacheable(OTHER, token, later), Held::Current);
+    assert_eq!(flights.end_uncacheable(OTHER, token, later, UNDER), Held::Current);
     assert_eq!(flights.states.len(), 2, "what is over, and what was led in the meantime");
 }
 
@@ -455,7 +470,7 @@ proptest! {
                     }
                 }
                 (Op::Uncacheable, Some((token, _))) => {
-                    if flights.end_uncacheable(key, token, now) == Held::Current {
+                    if flights.end_uncacheable(key, token, now, UNDER) == Held::Current {
                         prop_assert!(model.last.is_some_and(|(last, _, ended)| last == token && !ended));
                         model.ended();
                     }

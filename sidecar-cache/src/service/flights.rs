@@ -15,7 +15,7 @@ use super::logs::Logs;
 use super::seat::{End, Opened, Seat};
 use crate::clock::Clock;
 use crate::flight::{self, Acquired, AfterFailure, Ending, Epoch, Held, Means, Overflow, Token};
-use crate::generation::Vector;
+use crate::generation::{Generation, Vector};
 use crate::metrics::Metrics;
 
 /// One answer that is being made, and those who read it.
@@ -226,8 +226,15 @@ impl Flights {
     }
 
     /// The lease of a key whose flight nobody may join.
-    pub(super) fn lead_alone(self: &Arc<Self>, key: CacheKey) -> Option<Lease> {
-        let token = self.board().machine.acquire_alone(key, self.clock.mono())?;
+    pub(super) fn lead_alone(
+        self: &Arc<Self>,
+        key: CacheKey,
+        generations: impl FnOnce() -> Vector,
+    ) -> Option<Lease> {
+        let mut board = self.board();
+        let _: Vector = board.void_old(&key, generations);
+        let token = board.machine.acquire_alone(key, self.clock.mono())?;
+        drop(board);
         self.metrics.led();
         Some(Lease::new(self, key, token, None))
     }
@@ -246,13 +253,14 @@ impl Flights {
         self.board().machine.holds(key, token)
     }
 
-    /// Ends a lease in one of the ways in which nobody else leads this flight.
-    pub(super) fn end(&self, key: &CacheKey, token: Token, how: Ending) -> Held {
+    /// Ends a lease in one of the ways in which nobody else leads this flight. Its last attempt began `under`
+    /// this generation.
+    pub(super) fn end(&self, key: &CacheKey, token: Token, how: Ending, under: Generation) -> Held {
         let now = self.clock.mono();
         let mut board = self.board();
         let held = match how {
             Ending::Filled => board.machine.fill(key, token, now),
-            Ending::Uncacheable => board.machine.end_uncacheable(*key, token, now),
+            Ending::Uncacheable => board.machine.end_uncacheable(*key, token, now, under),
             Ending::Found
             | Ending::Refused
             | Ending::Failed
@@ -344,8 +352,8 @@ impl Flights {
 // === impl Board ===
 
 impl Board {
-    /// Voids a flight that began before something was invalidated: it is for those who are attached. Returns
-    /// what the entry belongs to now. Asked after the flight's own, and generations only grow: what differs is
+    /// Voids a flight that began before something was invalidated: it is for those who are attached; and forgets
+    /// what was found of the key's answers before. Returns what the entry belongs to now. Asked after the flight's own, and generations only grow: what differs is
     /// older.
     fn void_old(&mut self, key: &CacheKey, generations: impl FnOnce() -> Vector) -> Vector {
         let begun = self.joinable.get(key).map(|flight| flight.generations());
@@ -354,6 +362,7 @@ impl Board {
             self.machine.void(key);
             self.joinable.remove(key);
         }
+        self.machine.renewed(key, now.newest());
         now
     }
 }
@@ -379,7 +388,6 @@ mod tests {
     use kt_contract::time::MonoMillis;
 
     use super::*;
-    use crate::generation::Generation;
     use crate::service::log::Total;
 
     const KEY: CacheKey = CacheKey(Digest([7; 32]));

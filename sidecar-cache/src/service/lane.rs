@@ -157,7 +157,8 @@ impl Sidecar {
         if self.feed.settings().single_flight.is_enabled {
             self.together(seat, sent).await
         } else {
-            let lease = self.flights.lead_alone(seat.grant.at.key);
+            let generations = || self.cache.vector(seat.grant.wanted());
+            let lease = self.flights.lead_alone(seat.grant.at.key, generations);
             if lease.is_none() {
                 seat.is(Outcome::Miss, Reason::SingleFlightOff);
             }

@@ -10,6 +10,7 @@ use super::flights::{Flight, Flights};
 use super::log::ReaderId;
 use super::seat::Seat;
 use crate::flight::{AfterFailure, Ending, FlightId, Held, Token};
+use crate::generation::Generation;
 
 /// The right, and the duty, to end one flight. Dropped before that, it abandons: whatever made the task
 /// stop, the next who asks leads.
@@ -51,10 +52,10 @@ impl Lease {
         self.token.map_or(Held::Superseded, |token| self.flights.renew(&self.key, token))
     }
 
-    /// Ends the flight.
-    pub(super) fn end(&mut self, how: Ending) -> Held {
+    /// Ends the flight, whose last attempt began `under` this generation.
+    pub(super) fn end(&mut self, how: Ending, under: Generation) -> Held {
         let Some(token) = self.token.take() else { return Held::Superseded };
-        let held = self.flights.end(&self.key, token, how);
+        let held = self.flights.end(&self.key, token, how, under);
         let lost = how == Ending::Filled && held == Held::Superseded;
         self.flights.metrics.flight_ended(if lost { Ending::NotStored } else { how });
         held
@@ -96,7 +97,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         // After an end there is nothing left to abandon.
         if self.token.is_some() {
-            let _ = self.end(Ending::Failed);
+            let _ = self.end(Ending::Failed, Generation::default());
         } else if let Some(id) = self.id {
             self.flights.give_up(&self.key, id);
         }

@@ -383,7 +383,8 @@ impl Pilot {
 
     /// Ends the lease, where there is one.
     pub(super) fn end(&mut self, how: Ending) -> Held {
-        let held = self.lease.as_mut().map_or(Held::Superseded, |lease| lease.end(how));
+        let under = self.flight.generations().newest();
+        let held = self.lease.as_mut().map_or(Held::Superseded, |lease| lease.end(how, under));
         // Nobody takes over any more.
         self.flight.sent_for_good();
         held

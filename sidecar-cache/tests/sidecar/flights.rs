@@ -558,6 +558,29 @@ async fn nobody_joins_a_flight_that_began_before_an_invalidation_and_it_stores_n
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_an_invalidation_those_who_ask_wait_for_each_other_again() {
+    let group = lasting_group().await;
+    let key = group.key().await;
+    let uncacheable = || {
+        group
+            .provider
+            .next(slow(Scripted { cache_control: Some("no-store"), ..answers_json(JSON) }));
+    };
+    uncacheable();
+    group.fetch(&key, CHAT).await.unwrap();
+    uncacheable();
+    let seen = group.fetch(&key, CHAT).await.unwrap();
+    assert_eq!(seen.head.cache, (Outcome::Miss, Reason::HitForMiss));
+    group.sidecar.bump("acme", sidecar_cache::generation::Tag::Org).await.unwrap();
+    let before = group.provider.count();
+    group.provider.next(slow(answers_json(JSON)));
+    let seen = all(ask(group, &key, CHAT, MANY).await).await;
+    assert_eq!((count(&seen, LED), count(&seen, COALESCED)), (1, MANY - 1));
+    assert_eq!(group.provider.count(), before + 1);
+    assert!(group.is_cached(&key, CHAT).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_those_who_cannot_have_the_answer_in_their_shape_one_calls_for_all() {
     let group = lasting_group().await;
     let key = group.key().await;
