@@ -29,6 +29,10 @@ pub const TICKET_TTL: Millis = Millis(2_000);
 /// The budget of the admit and principal callouts (pure reads).
 pub const ADMIT_TIMEOUT: Millis = Millis(300);
 
+/// How long a provider may take until the first byte of an answer, by default and at most;
+/// `providers.targets[].first_byte_timeout_ms`. Envoy's own patience is longer.
+pub const FIRST_BYTE_MS_MAX: u64 = 600_000;
+
 /// How long the sidecar holds a feed poll when there is nothing new.
 pub const FEED_HOLD: Millis = Millis(400);
 

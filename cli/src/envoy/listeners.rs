@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::bootstrap::{Plan, path, values};
 use super::local_replies;
-use super::routes::{self, IDLE_TIMEOUT};
+use super::routes;
 use super::template::{Template, TemplateError};
 
 const INGRESS: Template =
@@ -62,7 +62,7 @@ fn ingress(plan: &Plan) -> Result<Value, TemplateError> {
         ("filter_constants", json!(json!(constants).to_string())),
         ("request_body_buffer_limit", json!(body_bytes)),
         ("connection_buffer_bytes", json!(connection_bytes)),
-        ("lane_idle_timeout", json!(IDLE_TIMEOUT)),
+        ("lane_idle_timeout", routes::lane_idle_timeout()),
         ("direct_routes", routes::direct(&plan.targets)?),
     ]))
 }
@@ -71,7 +71,7 @@ fn egress(plan: &Plan) -> Result<Value, TemplateError> {
     EGRESS.fill(&values([
         ("egress_socket", json!(plan.gateway.egress)),
         ("access_logs", access_logs(plan, EGRESS_FIELDS, None)?),
-        ("idle_timeout", json!(IDLE_TIMEOUT)),
+        ("idle_timeout", routes::idle_timeout()),
         ("target_routes", routes::egress(&plan.targets)?),
     ]))
 }

@@ -2,6 +2,7 @@
 
 use kt_contract::config::Target;
 use kt_contract::constants::CLUSTER_PROVIDER_PREFIX;
+use kt_contract::limits::FIRST_BYTE_MS_MAX;
 use kt_contract::wire::headers;
 use serde_json::{Value, json};
 
@@ -11,9 +12,25 @@ use super::template::{Template, TemplateError};
 const TARGET_ROUTE: Template =
     Template::new("target-route.yaml", include_str!("../../../envoy/target-route.yaml"));
 
-/// How long nothing may happen on a request. Above the 600 s that a first byte may take, so that the sidecar,
-/// which knows what it waits for, is the one to give up.
-pub(super) const IDLE_TIMEOUT: &str = "660s";
+/// How long a first byte may take, in seconds.
+const FIRST_BYTE_S: u64 = FIRST_BYTE_MS_MAX / 1_000;
+/// Beyond what the sidecar waits for: it knows what that is, and is the one to give up.
+const SLACK_S: u64 = 60;
+/// How long nothing may happen on a call to a provider.
+const IDLE_S: u64 = FIRST_BYTE_S + SLACK_S;
+/// How long nothing may happen on a request that waits for a flight: for its call and two takeovers, with a backoff
+/// before each; where the flight was voided, for another one; and for a call of its own.
+const LANE_IDLE_S: u64 = 7 * FIRST_BYTE_S + SLACK_S;
+
+/// The patience with a provider, as Envoy writes it.
+pub(super) fn idle_timeout() -> Value {
+    json!(format!("{IDLE_S}s"))
+}
+
+/// The patience with the sidecar, as Envoy writes it.
+pub(super) fn lane_idle_timeout() -> Value {
+    json!(format!("{LANE_IDLE_S}s"))
+}
 
 /// What never reaches a provider: our own headers, and every place where a client's credential could stand.
 const REMOVED: &[&str] = &[
@@ -68,7 +85,7 @@ fn each(
             ("cluster", json!(cluster(target))),
             ("authority", json!(target.base_url.authority())),
             ("path_prefix", path_prefix(target)),
-            ("idle_timeout", json!(IDLE_TIMEOUT)),
+            ("idle_timeout", idle_timeout()),
         ]))
     };
     targets.iter().map(route).collect::<Result<Vec<_>, _>>().map(Value::Array)

@@ -112,6 +112,8 @@ pub(super) struct Target {
     pub(super) secret_key_ref: Option<SecretKeyRef>,
     /// How many requests may be at it at once, per gateway. Default: 1024.
     pub(super) max_concurrent_requests: Option<u32>,
+    /// How long it may take until the first byte of an answer. Default: 600000.
+    pub(super) first_byte_timeout_ms: Option<u64>,
 }
 
 /// Where a credential is: exactly one of the fields.

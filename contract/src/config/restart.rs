@@ -52,7 +52,7 @@ fn of_targets(targets: &[Target], started: &[Target]) -> Vec<NeedsRestart> {
 }
 
 /// The fields of a target that are rendered into Envoy and differ. Which models it serves, and in which version,
-/// only routes and keys say, and those come from the snapshot.
+/// only routes and keys say, and those come from the snapshot; how long it may take, only the sidecar knows.
 fn in_envoy(target: &Target, before: &Target) -> Vec<&'static str> {
     let Target {
         id: _,
@@ -62,6 +62,7 @@ fn in_envoy(target: &Target, before: &Target) -> Vec<&'static str> {
         base_url,
         secret,
         max_concurrent_requests,
+        first_byte_timeout: _,
     } = target;
     [
         ("provider", *provider == before.provider),

@@ -3,15 +3,19 @@
 mod base_url;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 pub use base_url::{BaseUrl, Scheme};
 
 use super::models;
 use super::raw;
 use super::report::{Bounds, Report, suggestion};
+use crate::limits::FIRST_BYTE_MS_MAX;
 use crate::provider::Provider;
 
 const CONCURRENT: Bounds<u32> = Bounds { min: 1, max: 1_000_000, default: 1_024 };
+const FIRST_BYTE_MS: Bounds<u64> =
+    Bounds { min: 1_000, max: FIRST_BYTE_MS_MAX, default: FIRST_BYTE_MS_MAX };
 const NOT_BUILT: [&str; 2] = ["google", "local"];
 const BUILT: &str = "'openai', 'azure' and 'anthropic' are";
 
@@ -33,6 +37,8 @@ pub struct Target {
     pub secret: Option<SecretRef>,
     /// `max_concurrent_requests`.
     pub max_concurrent_requests: u32,
+    /// `first_byte_timeout_ms`.
+    pub first_byte_timeout: Duration,
 }
 
 /// Where a credential is.
@@ -106,6 +112,7 @@ fn check_target(
         base_url,
         secret_key_ref,
         max_concurrent_requests,
+        first_byte_timeout_ms,
     } = raw;
     match &id {
         Some(id) => report.name(&at.field("id"), id),
@@ -120,6 +127,8 @@ fn check_target(
     let secret = secret_key_ref.and_then(|secret| check_secret(at, secret, report));
     let max_concurrent_requests =
         report.within(&at.field("max_concurrent_requests"), max_concurrent_requests, CONCURRENT);
+    let first_byte_timeout =
+        report.within(&at.field("first_byte_timeout_ms"), first_byte_timeout_ms, FIRST_BYTE_MS);
     let (Some(id), Some(provider), Some(base_url)) = (id, provider, base_url) else {
         return (models, None);
     };
@@ -131,6 +140,7 @@ fn check_target(
         base_url,
         secret,
         max_concurrent_requests,
+        first_byte_timeout: Duration::from_millis(first_byte_timeout),
     };
     warn_of_credential(at, &target, report);
     (models, Some(target))

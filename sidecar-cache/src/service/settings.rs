@@ -1,9 +1,11 @@
 //! The sidecar's own view of a checked configuration.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kt_contract::config::{CompleteOnDisconnect, Config, Overflow};
+use kt_contract::limits::FIRST_BYTE_MS_MAX;
 use kt_contract::snapshot::Snapshot;
 use kt_contract::time::Millis;
 
@@ -29,6 +31,8 @@ pub struct Settings {
     pub memory: Bounds,
     /// How flights are shared.
     pub single_flight: SingleFlight,
+    /// `first_byte_timeout_ms`, by target.
+    pub first_byte: BTreeMap<String, Duration>,
 }
 
 /// What `workflow_cache` says of flights.
@@ -72,7 +76,19 @@ impl Settings {
                 overflow: cache.single_flight_overflow,
                 on_disconnect: cache.complete_on_disconnect,
             },
+            first_byte: config
+                .targets
+                .iter()
+                .map(|target| (target.id.clone(), target.first_byte_timeout))
+                .collect(),
         }
+    }
+
+    /// How long a target may take until the first byte of an answer: a slow provider is not a dead one.
+    #[must_use]
+    pub fn first_byte_of(&self, target: &str) -> Duration {
+        let most = Duration::from_millis(FIRST_BYTE_MS_MAX);
+        self.first_byte.get(target).copied().unwrap_or(most)
     }
 }
 

@@ -74,9 +74,7 @@ pub trait Upstream: Send + Sync {
 pub struct Timeouts {
     /// For some gateway to be there.
     pub gateway: Duration,
-    /// Until the first byte of an answer's body: a slow provider is not a dead one.
-    pub first_byte: Duration,
-    /// Between two bytes afterwards.
+    /// Between two bytes of an answer's body. How long the first may take is a target's own.
     pub idle: Duration,
     /// For the end of the transport, once the dialect has said that it is over.
     pub ending: Duration,
@@ -92,7 +90,6 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             gateway: Duration::from_secs(2),
-            first_byte: Duration::from_secs(600),
             idle: Duration::from_secs(30),
             ending: Duration::from_secs(1),
             upload_idle: Duration::from_secs(30),

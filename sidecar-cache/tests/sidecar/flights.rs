@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::*;
+use kt_contract::config::Overflow;
 use kt_contract::outcome::{Outcome, Reason};
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::reader::Piece;
+use sidecar_cache::service::settings::{Settings, SingleFlight};
 use tokio::task::JoinHandle;
 
 const MANY: usize = 200;
@@ -275,6 +277,38 @@ async fn after_two_takeovers_everybody_gets_the_error_at_once() {
         settle().await;
         assert_eq!(group.metric("kt_flights"), "0", "{what}");
         assert!(group.fetch(&key, CHAT).await.unwrap().has_end, "{what}: the next who asks leads");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_says_nothing_is_waited_for_as_long_as_its_target_says() {
+    for (patience, calls_took) in [(5, 15), (600, 1_800)] {
+        for silent in [
+            Scripted { head_after: Duration::from_secs(601), ..answers_json(JSON) },
+            Scripted { acts: vec![wait(601)], ..answers_json("") },
+            answers_sse(vec![wait(601)]),
+        ] {
+            let group = lasting_group().await;
+            let key = group.key().await;
+            let patience = Duration::from_secs(patience);
+            let of_target = settings().first_byte.into_keys().map(|target| (target, patience));
+            let first_byte = of_target.collect();
+            let single_flight =
+                SingleFlight { overflow: Overflow::Count(0), ..settings().single_flight };
+            let changed = Settings { first_byte, single_flight, ..settings() };
+            group.sidecar.reconfigure(Ok(changed)).await;
+            for _ in 0..3 {
+                group.provider.next(silent.clone());
+            }
+            let began = tokio::time::Instant::now();
+            let seen = all(ask(group, &key, CHAT, MANY).await).await;
+            assert_eq!(began.elapsed().as_secs(), calls_took, "but for two backoffs");
+            assert_eq!(group.provider.count(), 3);
+            assert_eq!((count(&seen, LED), count(&seen, TOOK_OVER)), (1, 2));
+            for seen in seen {
+                assert_eq!(seen.unwrap_err().problem.code(), "upstream_cut_short");
+            }
+        }
     }
 }
 

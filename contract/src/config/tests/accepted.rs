@@ -50,6 +50,7 @@ providers:
       base_url: http://127.0.0.1:41900/prefix/
       secret_key_ref: {file: /run/secret}
       max_concurrent_requests: 3
+      first_byte_timeout_ms: 4000
     - {id: t_2, provider: openai, models: [k, l], base_url: 'http://localhost'}
 workflow_cache:
   enabled: true
@@ -91,17 +92,23 @@ policy:
             on_sidecar_loss: OnSidecarLoss::Direct,
         }
     );
-    let [first, second] = &targets[..] else { panic!("{targets:?}") };
-    assert_eq!((first.id.as_str(), &first.version), ("t.1", &text("2")));
+    the_targets_are_as_written(&targets);
+    the_cache_is_as_written(&cache);
+    assert_eq!(policy.block_status, 403);
+    assert_eq!(policy.model_allowlist, Some(["k", "m"].map(str::to_owned).into()));
+}
+
+fn the_targets_are_as_written(targets: &[Target]) {
+    let [first, second] = targets else { panic!("{targets:?}") };
+    assert_eq!((first.id.as_str(), &first.version), ("t.1", &Some("2".to_owned())));
     assert_eq!(first.models.iter().collect::<Vec<_>>(), ["m"]);
     assert_eq!(first.base_url.to_string(), "http://127.0.0.1:41900/prefix");
     assert_eq!(first.secret, Some(SecretRef::File("/run/secret".to_owned())));
     assert_eq!((first.max_concurrent_requests, second.max_concurrent_requests), (3, 1_024));
+    let patience = |target: &Target| target.first_byte_timeout.as_secs();
+    assert_eq!((patience(first), patience(second)), (4, 600));
     assert_eq!(second.models.iter().collect::<Vec<_>>(), ["k", "l"]);
     assert_eq!((second.secret.clone(), second.version.clone()), (None, None));
-    the_cache_is_as_written(&cache);
-    assert_eq!(policy.block_status, 403);
-    assert_eq!(policy.model_allowlist, Some(["k", "m"].map(str::to_owned).into()));
 }
 
 fn the_cache_is_as_written(cache: &WorkflowCache) {

@@ -89,7 +89,7 @@ fn a_file_without_targets_is_refused() {
 fn a_target_says_all_that_is_wrong_with_it_at_once() {
     let errors = target_errors(
         "provider: opnai, model: '', models: [], model_version: '1', base_url: x, secret_key_ref: {}, \
-         max_concurrent_requests: 0",
+         max_concurrent_requests: 0, first_byte_timeout_ms: 999",
     );
     let fields: Vec<_> = errors
         .iter()
@@ -108,6 +108,7 @@ fn a_target_says_all_that_is_wrong_with_it_at_once() {
             ("base_url", "must begin with http:// or https://"),
             ("secret_key_ref", "is empty; it needs 'env' or 'file'"),
             ("max_concurrent_requests", "0 is not between 1 and 1000000"),
+            ("first_byte_timeout_ms", "999 is not between 1000 and 600000"),
         ]
     );
 }

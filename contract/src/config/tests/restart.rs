@@ -29,6 +29,7 @@ fn what_envoy_does_not_know_changes_live() {
         ("nothing", "one", "one"),
         ("other models", "model: gpt-4o,", "models: [gpt-4o, gpt-4.1],"),
         ("another version", "model: gpt-4o,", "model: gpt-4o, model_version: '2',"),
+        ("patience", "model: gpt-4o,", "model: gpt-4o, first_byte_timeout_ms: 9000,"),
         ("a smaller body", "8192", "4096"),
         ("the loss", "8192", "8192, on_sidecar_loss: direct"),
         ("the cache", "providers:", "workflow_cache: {enabled: true, ttl_seconds: 9}\nproviders:"),

@@ -28,7 +28,8 @@ gateway: {port: 0, role: 3}
             "f.yaml:1: providrs: unknown field; did you mean 'providers'?",
             "f.yaml:4: providers.targets[0].model: expected a text, found a number; put it in quotes",
             "f.yaml:4: providers.targets[0].colour: unknown field; known here: id, provider, model, \
-             models, model_version, base_url, secret_key_ref, max_concurrent_requests",
+             models, model_version, base_url, secret_key_ref, max_concurrent_requests, \
+             first_byte_timeout_ms",
             "f.yaml:4: providers.targets[0].provider: 'opnai' is no provider that is known here; did \
              you mean 'openai'?",
             "f.yaml:5: providers.targets[1]: expected a map, found a number",
