@@ -32,8 +32,9 @@ pub const FABRIC_ATTACHED: &str = "x-fabric-attached";
 pub const SERVED_BY: &str = "x-kt-served-by";
 /// What of a provider's answer a client may see, whichever way the answer came: everything else in its head
 /// is about the account behind the gateway. Who adds one here is told by the sidecar's compiler errors.
-pub const FROM_PROVIDER: [&str; 3] = ["content-type", "content-encoding", "retry-after"];
-/// `false` on refusals that a retry cannot help.
+pub const FROM_PROVIDER: [&str; 5] =
+    ["content-type", "content-encoding", "retry-after", "retry-after-ms", SHOULD_RETRY];
+/// `false` on refusals that a retry cannot help; on a provider's own, what the provider says.
 pub const SHOULD_RETRY: &str = "x-should-retry";
 
 /// The lane value that leads to the sidecar.

@@ -82,12 +82,13 @@ pub const fn sharing(status: u16) -> Sharing {
     }
 }
 
-/// The length of a `Retry-After`. A date is far away: who writes one does not mean a second.
+/// The length of a `Retry-After`; `Retry-After-Ms` is finer, and counts where it is a number. A date is far away:
+/// who writes one does not mean a second.
 #[must_use]
-pub fn retry_after(value: Option<&str>) -> Option<Millis> {
-    let value = value?.trim();
-    let seconds = value.parse::<u64>().unwrap_or(u64::MAX);
-    Some(Millis(seconds.saturating_mul(1_000)))
+pub fn retry_after(value: Option<&str>, in_ms: Option<&str>) -> Option<Millis> {
+    let number = |value: &str| value.trim().parse::<u64>().ok();
+    let seconds = |value| number(value).unwrap_or(u64::MAX).saturating_mul(1_000);
+    in_ms.and_then(number).or_else(|| value.map(seconds)).map(Millis)
 }
 
 #[cfg(test)]
@@ -115,7 +116,9 @@ mod tests {
             (Some("-1"), Some(u64::MAX)),
             (Some("99999999999999999999"), Some(u64::MAX)),
         ] {
-            assert_eq!(retry_after(value), expected.map(Millis), "{value:?}");
+            assert_eq!(retry_after(value, None), expected.map(Millis), "{value:?}");
+            assert_eq!(retry_after(value, Some("soon")), expected.map(Millis), "{value:?}");
+            assert_eq!(retry_after(value, Some(" 70")), Some(Millis(70)), "{value:?}");
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,7 +22,9 @@ use tokio::net::UnixStream;
 
 use super::text;
 use crate::random::to_hex;
-use crate::service::upstream::{Answered, Broken, Call, CallFailed, Coming, Pieces, Upstream};
+use crate::service::upstream::{
+    Advice, Answered, Broken, Call, CallFailed, Coming, Pieces, Upstream,
+};
 
 /// The header in which the egress listener says whether the provider spoke.
 const DETAILS: &str = "x-kt-details";
@@ -106,13 +109,13 @@ fn request(socket: &str, call: &Call) -> Option<Request<Full<Bytes>>> {
 fn answered(response: Response<Incoming>) -> Answered {
     let (head, body) = response.into_parts();
     let one = |name: &str| text(&head.headers, name).map(str::to_owned);
-    let [content_type, content_encoding, retry_after] = headers::FROM_PROVIDER.map(one);
+    let [content_type, content_encoding, after, after_ms, should] = headers::FROM_PROVIDER.map(one);
     Answered {
         status: head.status.as_u16(),
         details: one(DETAILS),
         content_type,
         content_encoding,
-        retry_after,
+        advice: Arc::new(Advice { after, after_ms, should }),
         cache_control: one(header::CACHE_CONTROL.as_str()),
         body: Box::pin(body),
     }

@@ -58,11 +58,13 @@ fn with_head(head: &Head, body: ReplyBody) -> Answer {
     let mut answer = Answer::new(body);
     *answer.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
     let map = answer.headers_mut();
-    let [content_type, content_encoding, retry_after] = headers::FROM_PROVIDER;
+    let [content_type, content_encoding, after, after_ms, should] = headers::FROM_PROVIDER;
     for (name, value) in [
         (content_type, &head.content_type),
         (content_encoding, &head.content_encoding),
-        (retry_after, &head.retry_after),
+        (after, &head.advice.after),
+        (after_ms, &head.advice.after_ms),
+        (should, &head.advice.should),
         (headers::SERVED_BY, &head.served_by),
     ] {
         if let Some(value) = value

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kt_contract::limits::ENTRY_BYTES_MAX;
 use kt_contract::outcome::Reason;
 use kt_contract::problem::Problem;
-use kt_contract::time::UnixMillis;
+use kt_contract::time::{Millis, UnixMillis};
 use kt_providers::{Recorded, Terms, Usage};
 use tokio::time::{Instant, timeout_at};
 
@@ -18,7 +18,7 @@ use super::pilot::{Failed, Fault, Pilot, SUPERSEDED, Unkept};
 use super::reader::cut_short;
 use super::relay::{Source, Step};
 use super::seat::{End, Failure, Opened, Whole};
-use super::upstream::{Answered, Call, CallFailed};
+use super::upstream::{Advice, Answered, Call, CallFailed};
 use crate::attempt::{self, Finished, Start, Transport, Verdict};
 use crate::entry::Header;
 use crate::flight::{Ending, Held, Produced, Sharing, retry_after, sharing};
@@ -141,7 +141,7 @@ impl Pilot {
             }
         }
         self.not_stored(reason.as_str());
-        let (status, wait) = (opened.status, retry_after(opened.retry_after.as_deref()));
+        let (status, wait) = (opened.status, patience(&opened.advice));
         let failure = Failure::Answer(opened, body.into(), cut_short(&self.seat));
         match sharing(status) {
             Sharing::Leader => Err(Fault { retry_after: wait, ..Fault::of(failure) }.into()),
@@ -330,12 +330,17 @@ fn not_reached(failed: CallFailed, target: &str) -> Problem {
     }
 }
 
+/// How long the provider asks to wait.
+fn patience(advice: &Advice) -> Option<Millis> {
+    retry_after(advice.after.as_deref(), advice.after_ms.as_deref())
+}
+
 fn opened(grant: &Grant, answered: &Answered) -> Opened {
     Opened {
         status: answered.status,
         content_type: answered.content_type.clone(),
         content_encoding: answered.content_encoding.clone(),
-        retry_after: answered.retry_after.clone(),
+        advice: Arc::clone(&answered.advice),
         served_by: grant.gates.model.served_by(),
         recorded: None,
     }

@@ -20,6 +20,7 @@ use super::flights::{Flight, Joined, Sent};
 use super::lease::Lease;
 use super::reader::{Reader, Start, cut_short};
 use super::seat::{Fallback, Seat};
+use super::upstream::Advice;
 use crate::flight;
 use crate::freshness::is_young_enough;
 use crate::ticket::{Holder, Refused, Ticket, TicketId};
@@ -48,8 +49,8 @@ pub struct Head {
     pub content_type: Option<String>,
     /// The content encoding, where a provider insists on one.
     pub content_encoding: Option<String>,
-    /// `Retry-After`.
-    pub retry_after: Option<String>,
+    /// What the provider says of retries.
+    pub advice: Arc<Advice>,
     /// The request's id.
     pub request_id: String,
     /// What the cache did, and why.
@@ -374,7 +375,7 @@ fn hit_reply(seat: &Seat, hit: &Hit, told: Told) -> Reply {
         status: 200,
         content_type: Some(told.content_type.to_owned()),
         content_encoding: None,
-        retry_after: None,
+        advice: Arc::default(),
         request_id: seat.grant.request_id.clone(),
         cache: seat.cache(),
         age_and_ttl_s: Some((hit.age.0 / 1_000, ttl_s(hit))),

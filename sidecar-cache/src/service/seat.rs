@@ -16,6 +16,7 @@ use super::flights::Following;
 use super::lane::{Account, Head};
 use super::lock;
 use super::log::Charge;
+use super::upstream::Advice;
 use crate::flight::Overflow;
 
 /// A request on the lane: whose it is, and its account, which is closed once, by whoever ends it.
@@ -55,7 +56,7 @@ pub(super) struct Opened {
     pub(super) status: u16,
     pub(super) content_type: Option<String>,
     pub(super) content_encoding: Option<String>,
-    pub(super) retry_after: Option<String>,
+    pub(super) advice: Arc<Advice>,
     pub(super) served_by: String,
     /// `None`: what it is cannot be said, and everybody may read it as it comes.
     pub(super) recorded: Option<Recorded>,
@@ -192,7 +193,7 @@ impl Seat {
             status: opened.status,
             content_type: opened.content_type.clone(),
             content_encoding: opened.content_encoding.clone(),
-            retry_after: opened.retry_after.clone(),
+            advice: Arc::clone(&opened.advice),
             request_id: self.grant.request_id.clone(),
             cache: self.cache(),
             age_and_ttl_s: None,

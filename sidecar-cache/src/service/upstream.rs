@@ -2,6 +2,7 @@
 //! the business of [`crate::http`].
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,12 +34,23 @@ pub struct Answered {
     pub content_type: Option<String>,
     /// The content encoding.
     pub content_encoding: Option<String>,
-    /// `Retry-After`.
-    pub retry_after: Option<String>,
+    /// What it says of retries.
+    pub advice: Arc<Advice>,
     /// `Cache-Control`.
     pub cache_control: Option<String>,
     /// The body. Dropped before its end, the call is cancelled.
     pub body: Pin<Box<dyn Pieces>>,
+}
+
+/// What a provider says of retries, as its SDKs read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Advice {
+    /// `Retry-After`.
+    pub after: Option<String>,
+    /// `Retry-After-Ms`, which is finer.
+    pub after_ms: Option<String>,
+    /// `X-Should-Retry`.
+    pub should: Option<String>,
 }
 
 /// A body as it comes.

@@ -320,7 +320,7 @@ async fn a_provider_that_asks_for_patience_is_not_asked_again() {
     group.provider.next(slow(busy));
     for seen in all(ask(group, &key, CHAT, MANY).await).await {
         let seen = seen.unwrap();
-        assert_eq!((seen.head.status, seen.head.retry_after.as_deref()), (429, Some("30")));
+        assert_eq!((seen.head.status, seen.head.advice.after.as_deref()), (429, Some("30")));
     }
     assert_eq!(group.provider.count(), 1);
 }

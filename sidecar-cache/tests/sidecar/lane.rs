@@ -180,7 +180,7 @@ async fn what_must_not_be_stored_is_served_and_not_stored() {
         assert!(seen.has_end, "{what}");
         assert!(seen.body == *body, "{what}: the client gets the provider's bytes");
         assert_eq!(seen.head.status, sent.status, "{what}");
-        assert_eq!(seen.head.retry_after.as_deref(), sent.retry_after, "{what}");
+        assert_eq!(seen.head.advice.after.as_deref(), sent.retry_after, "{what}");
         assert_eq!(seen.head.content_encoding.as_deref(), sent.content_encoding, "{what}");
         assert!(!group.is_cached(&key, CHAT).await, "{what}");
         let metric = format!("kt_not_stored_total{{reason=\"{reason}\"}}");

@@ -382,20 +382,28 @@ async fn a_cut_json_answer_is_a_clean_error_in_the_dialect() {
 }
 
 #[tokio::test]
-async fn an_errors_status_body_and_retry_after_are_the_providers() {
+async fn an_errors_status_body_and_advice_are_the_providers() {
     let mut wired = wired().await;
     let key = wired.group.key().await;
     let ticket = wired.ticket(&wired.group.ask(&key, CHAT)).await;
     let error =
         r#"{"error":{"message":"Rate limit","type":"requests","code":"rate_limit_exceeded"}}"#;
     let provider = async {
-        let head = provider_head("application/json").status(429).header("retry-after", "20");
+        let head = provider_head("application/json")
+            .status(429)
+            .header("retry-after", "20")
+            .header("retry-after-ms", "19500")
+            .header("x-should-retry", "false");
         wired.egress.0.recv().await.unwrap().answer_whole(head, error);
     };
     let (response, ()) =
         tokio::join!(send(&wired.data, Wired::lane_request(&ticket, CHAT)), provider);
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(header(&response, "retry-after"), Some("20"));
+    for (name, said) in
+        [("retry-after", "20"), ("retry-after-ms", "19500"), ("x-should-retry", "false")]
+    {
+        assert_eq!(header(&response, name), Some(said));
+    }
     assert_eq!(header(&response, "set-cookie"), None);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), error);
 }

@@ -25,7 +25,7 @@ use sidecar_cache::service::lane::{Head, Refusal, Reply};
 use sidecar_cache::service::reader::{Piece, Reader};
 use sidecar_cache::service::settings::Settings;
 use sidecar_cache::service::upstream::{
-    Answered, Broken, Call, CallFailed, Coming, Pieces, Timeouts, Upstream,
+    Advice, Answered, Broken, Call, CallFailed, Coming, Pieces, Timeouts, Upstream,
 };
 use sidecar_cache::service::{Parts, Sidecar};
 use sidecar_cache::store::memory::MemoryEntries;
@@ -391,7 +391,7 @@ impl Upstream for Provider {
                 details: own(scripted.details),
                 content_type: own(Some(scripted.content_type)),
                 content_encoding: own(scripted.content_encoding),
-                retry_after: own(scripted.retry_after),
+                advice: Advice { after: own(scripted.retry_after), ..Advice::default() }.into(),
                 cache_control: own(scripted.cache_control),
                 body: Box::pin(Body { acts: scripted.acts.into(), is_over: false, cancelled }),
             })

@@ -3,8 +3,6 @@
 //!
 //! In the prompt and not in a header, because a gateway strips headers. `README.md` has the table.
 
-use std::num::ParseIntError;
-
 use crate::point::{Point, percent};
 
 /// How the answer deviates from a good one. The default deviates in nothing.
@@ -16,8 +14,8 @@ pub(crate) struct Directive {
     pub(crate) gates: Vec<Gate>,
     /// The recorded exchange to play instead of an answer of our own.
     pub(crate) recording: Option<String>,
-    /// The value of `Retry-After` on an error.
-    pub(crate) retry_after_s: Option<u64>,
+    /// Headers that say when, and whether, to ask again.
+    pub(crate) advice: Vec<(&'static str, String)>,
     /// The `finish_reason` of every choice.
     pub(crate) finish: Option<String>,
     /// Another content type.
@@ -168,7 +166,9 @@ impl Directive {
             "hold" => self.gates.push(Gate { name: None, point: Point::read(value)? }),
             "gate" => self.gates.push(gate(value)?),
             "recording" => self.recording = Some(value.to_owned()),
-            "retry_after" => self.retry_after_s = Some(number(value)?),
+            "retry_after" => self.advise("retry-after", number::<u64>(value)?),
+            "retry_after_ms" => self.advise("retry-after-ms", number::<u64>(value)?),
+            "should_retry" => self.advise("x-should-retry", number::<bool>(value)?),
             "finish" => self.finish = Some(value.to_owned()),
             "content_type" => self.content_type = Some(value.to_owned()),
             "size" => self.size = Some(number(value)?),
@@ -188,6 +188,10 @@ impl Directive {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    fn advise(&mut self, name: &'static str, value: impl ToString) {
+        self.advice.push((name, value.to_string()));
     }
 
     /// The word under which the call is counted, if its answer ends as planned.
@@ -229,7 +233,7 @@ pub(crate) fn plain(prompt: &str) -> String {
 
 fn number<T>(value: &str) -> Result<T, BadDirective>
 where
-    T: std::str::FromStr<Err = ParseIntError>,
+    T: std::str::FromStr<Err: std::fmt::Display>,
 {
     value.parse().map_err(|problem| BadDirective(format!("'{value}': {problem}")))
 }

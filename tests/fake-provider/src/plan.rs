@@ -182,8 +182,8 @@ impl Plan {
         let mut put = |name: &str, value: &str| {
             self.headers.push((name.to_owned(), value.to_owned()));
         };
-        if let Some(seconds) = directive.retry_after_s {
-            put("retry-after", &seconds.to_string());
+        for (name, value) in &directive.advice {
+            put(name, value);
         }
         if directive.no_store {
             put("cache-control", "no-store");

@@ -116,7 +116,6 @@ fn of_a_provider_that_is_called_directly_only_what_is_listed_passes() {
             "x-request-id",
             "openai-organization",
             "x-ratelimit-remaining-tokens",
-            "x-should-retry",
         ]
     );
     let expected = [

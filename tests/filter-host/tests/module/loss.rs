@@ -69,6 +69,8 @@ fn assert_direct(stream: &Stream, reason: &str) {
         .header("openai-organization", "org-1")
         .header("x-ratelimit-limit-requests", "9")
         .header("retry-after", "7")
+        .header("retry-after-ms", "6900")
+        .header("x-should-retry", "true")
         .body("{}");
     stream.upstream_answers(provider);
     let answer = stream.answer().unwrap();
@@ -76,7 +78,11 @@ fn assert_direct(stream: &Stream, reason: &str) {
     for gone in ["set-cookie", "openai-organization", "x-ratelimit-limit-requests"] {
         assert!(answer.header(gone).is_none(), "{gone}");
     }
-    assert_eq!(answer.header("retry-after").as_deref(), Some("7"));
+    for (name, said) in
+        [("retry-after", "7"), ("retry-after-ms", "6900"), ("x-should-retry", "true")]
+    {
+        assert_eq!(answer.header(name).as_deref(), Some(said));
+    }
     assert_eq!(answer.header("x-kt-served-by").as_deref(), Some("openai/gpt-4o"));
     assert_eq!(answer.header("x-request-id"), sent.header("x-request-id"));
     assert_eq!(answer.text(), "{}");
