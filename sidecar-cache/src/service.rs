@@ -4,6 +4,7 @@
 pub mod admit;
 pub mod cache;
 mod call;
+mod call_account;
 pub mod callers;
 pub mod drain;
 pub mod exchange;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::admit::Grant;
 use super::cache::{Filled, Filling};
+use super::call_account::CallAccount;
 use super::lock;
 use super::pilot::{Failed, Fault, Pilot, SUPERSEDED, Unkept};
 use super::reader::cut_short;
@@ -99,6 +100,8 @@ impl Pilot {
         let wait = sidecar.timeouts.gateway;
         let gateways = sidecar.gateways.egress_within(&seat.grant.gateway, sidecar.clock, wait);
         let egress = self.over(gateways).await?;
+        self.calls += 1;
+        self.call = Some(CallAccount::begin(sidecar.clock, &seat.grant, self.calls));
         let sent = self.sent();
         let call = sidecar.upstream.call(Call {
             egress,
@@ -110,14 +113,17 @@ impl Pilot {
         });
         drop(sent);
         match self.over(timeout_at(first_by, call)).await? {
-            Ok(Ok(answered)) => Ok((answered, first_by)),
+            Ok(Ok(answered)) => {
+                self.account(|call| call.answering(answered.status));
+                Ok((answered, first_by))
+            }
             Ok(Err(failed)) => Err(self.failed(not_reached(failed, &seat.grant.target))),
             Err(_too_late) => Err(self.failed(cut_short(&seat))),
         }
     }
 
     /// The attempt has no answer, for a reason of ours.
-    pub(super) fn failed(&self, problem: Problem) -> Failed {
+    pub(super) fn failed(&mut self, problem: Problem) -> Failed {
         self.not_stored(problem.code());
         Fault::of(Failure::Problem(problem)).into()
     }
@@ -200,8 +206,9 @@ impl Pilot {
         Fault::of(Failure::Problem(cut_short(&self.seat)))
     }
 
-    pub(super) fn first_byte(&self) {
+    pub(super) fn first_byte(&mut self) {
         self.flight.is_answered();
+        self.account(CallAccount::first_byte);
         self.seat.note(super::exchange::Exchange::first_byte);
     }
 
@@ -251,6 +258,7 @@ impl Pilot {
                     Ok(()) => {
                         self.sidecar.metrics.filled();
                         self.seat.note(super::exchange::Exchange::stored);
+                        self.account(CallAccount::stored);
                     }
                     Err(reason) => {
                         self.not_stored(reason);
@@ -262,7 +270,15 @@ impl Pilot {
         }
     }
 
-    fn used(&self, usage: Option<Usage>) {
+    /// Writes something into the account of the call.
+    pub(super) fn account(&mut self, write: impl FnOnce(&mut CallAccount)) {
+        if let Some(call) = &mut self.call {
+            write(call);
+        }
+    }
+
+    fn used(&mut self, usage: Option<Usage>) {
+        self.account(|call| call.used(usage));
         if let Some(usage) = usage {
             self.sidecar.metrics.used(usage);
         }

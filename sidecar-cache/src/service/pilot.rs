@@ -12,6 +12,7 @@ use kt_contract::problem::Problem;
 use kt_contract::time::{Millis, MonoMillis};
 use tokio::time::{Instant, sleep_until};
 
+use super::call_account::{CallAccount, CallEnd};
 use super::drain::Served;
 use super::flights::{Flight, Sent};
 use super::lease::Lease;
@@ -47,6 +48,10 @@ pub(super) struct Pilot {
     pub(super) unkept: Option<Unkept>,
     /// What has come of the attempt's answer.
     pub(super) produced: Produced,
+    /// How often the provider was asked.
+    pub(super) calls: u32,
+    /// The account of the call that is under way.
+    pub(super) call: Option<CallAccount>,
     /// The longest answer that the request asks for: read once, and only if somebody leaves.
     token_limit: OnceLock<Option<u64>>,
     interest: Interest,
@@ -133,6 +138,8 @@ impl Sidecar {
             may_store: true,
             unkept: None,
             produced: Produced::default(),
+            calls: 0,
+            call: None,
             token_limit: OnceLock::new(),
             interest,
             alone,
@@ -179,7 +186,9 @@ impl Sidecar {
 impl Pilot {
     async fn fly(mut self, _served: Served) {
         loop {
-            match self.attempt().await {
+            let ended = self.attempt().await;
+            self.called(&ended);
+            match ended {
                 Ok(()) => return self.land(),
                 Err(Failed::Cancelled) => return self.land(),
                 Err(Failed::Attempt(fault)) => {
@@ -189,6 +198,17 @@ impl Pilot {
                 }
             }
         }
+    }
+
+    /// The call is over, if one was made.
+    fn called(&mut self, ended: &Result<(), Failed>) {
+        let Some(call) = self.call.take() else { return };
+        let end = match ended {
+            Ok(()) => CallEnd::Served,
+            Err(Failed::Cancelled) => CallEnd::Cancelled,
+            Err(Failed::Attempt(_)) => CallEnd::Failed,
+        };
+        call.ended(end, self.produced.bytes, self.flight.log.readers());
     }
 
     /// An attempt has failed: tells whom it concerns, and hands the lease to one of those who wait, if
@@ -376,8 +396,9 @@ impl Pilot {
     }
 
     /// Why an answer was not stored.
-    pub(super) fn not_stored(&self, reason: &'static str) {
+    pub(super) fn not_stored(&mut self, reason: &'static str) {
         self.sidecar.metrics.not_stored(reason);
+        self.account(|call| call.not_stored(reason));
         self.seat.note(|exchange| exchange.not_stored(reason));
     }
 

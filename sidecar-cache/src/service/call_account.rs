@@ -1,0 +1,160 @@
+//! The account of one upstream call: its log line, written once, when the call ends, however it ends. A client's
+//! line ends with the client; what was paid for may end later, or be nobody's. Never a prompt, an answer or a key.
+
+use kt_contract::time::MonoMillis;
+use kt_providers::Usage;
+
+use super::admit::Grant;
+use crate::clock::Clock;
+
+/// What becomes of one upstream call. Dropped, it is written down.
+#[derive(Debug)]
+pub(super) struct CallAccount {
+    clock: Clock,
+    started: MonoMillis,
+    who: Who,
+    what: What,
+}
+
+/// In whose name it is made.
+#[derive(Debug)]
+struct Who {
+    request_id: String,
+    attempt: u32,
+    gateway: String,
+    org: String,
+    user: Option<String>,
+    key_id: String,
+    target: String,
+    model: String,
+    provider: String,
+}
+
+/// What is known so far.
+#[derive(Debug, Default)]
+struct What {
+    status: Option<u16>,
+    first_byte_ms: Option<u64>,
+    usage: Option<Usage>,
+    answer_bytes: u64,
+    is_stored: bool,
+    not_stored: Option<&'static str>,
+    readers: usize,
+    end: CallEnd,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum CallEnd {
+    /// Its task was stopped.
+    #[default]
+    Stopped,
+    /// Its answer came to its end.
+    Served,
+    /// There was none, or one that is none.
+    Failed,
+    /// Nobody wanted it any more.
+    Cancelled,
+}
+
+// === impl CallAccount ===
+
+impl CallAccount {
+    /// The call is made for the request of `grant`, as the flight's `attempt`, counted from 1.
+    pub(super) fn begin(clock: Clock, grant: &Grant, attempt: u32) -> Self {
+        let (principal, model) = (&grant.caller.principal, &grant.gates.model);
+        Self {
+            clock,
+            started: clock.mono(),
+            who: Who {
+                request_id: grant.request_id.clone(),
+                attempt,
+                gateway: grant.gateway.clone(),
+                org: principal.org.clone(),
+                user: principal.user.clone(),
+                key_id: principal.key_id.clone(),
+                target: grant.target.clone(),
+                model: model.served_model.clone(),
+                provider: model.provider.clone(),
+            },
+            what: What::default(),
+        }
+    }
+
+    /// The head has come.
+    pub(super) const fn answering(&mut self, status: u16) {
+        self.what.status = Some(status);
+    }
+
+    /// The first byte of the answer has come.
+    pub(super) fn first_byte(&mut self) {
+        self.what.first_byte_ms = Some(self.clock.mono().since(self.started).0);
+    }
+
+    /// The provider told its usage.
+    pub(super) const fn used(&mut self, usage: Option<Usage>) {
+        self.what.usage = usage;
+    }
+
+    /// The answer was stored.
+    pub(super) const fn stored(&mut self) {
+        self.what.is_stored = true;
+    }
+
+    /// The answer was not stored.
+    pub(super) const fn not_stored(&mut self, reason: &'static str) {
+        self.what.not_stored = Some(reason);
+    }
+
+    /// It is over; so many bytes of an answer have come, and so many clients were there.
+    pub(super) fn ended(mut self, end: CallEnd, answer_bytes: u64, readers: usize) {
+        (self.what.end, self.what.answer_bytes, self.what.readers) = (end, answer_bytes, readers);
+    }
+}
+
+impl Drop for CallAccount {
+    fn drop(&mut self) {
+        let Who { request_id, attempt, gateway, org, user, key_id, target, model, provider } =
+            &self.who;
+        let What { status, first_byte_ms, usage, answer_bytes, .. } = &self.what;
+        let What { is_stored, not_stored, readers, end, .. } = &self.what;
+        tracing::info!(
+            target: "kt::call",
+            request_id,
+            attempt,
+            gateway,
+            org,
+            user_id = user,
+            key_id,
+            target_id = target,
+            model,
+            provider,
+            http_status = status,
+            first_byte_ms,
+            latency_ms = self.clock.mono().since(self.started).0,
+            input_tokens = usage.map(Usage::input_tokens),
+            cache_read_tokens = usage.map(|usage| usage.cache_read_tokens),
+            cache_write_tokens = usage.map(Usage::written_tokens),
+            output_tokens = usage.map(|usage| usage.output_tokens),
+            answer_bytes,
+            stored = is_stored,
+            not_stored,
+            readers,
+            end = end.as_str(),
+            "upstream call"
+        );
+    }
+}
+
+// === impl CallEnd ===
+
+impl CallEnd {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Served => "served",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
