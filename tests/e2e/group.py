@@ -161,6 +161,11 @@ class Sidecar:
         """How often it has taken a changed file into use."""
         return self.process.log.read_text().count('"configuration in use"')
 
+    def calls_for(self, key):
+        """The log lines of the upstream calls that were made in a key's name."""
+        lines = (json.loads(line) for line in self.process.log.read_text().splitlines() if '"upstream call"' in line)
+        return [line for line in lines if line["key_id"] == key.key_id]
+
     def metric(self, name):
         """The sum of a counter over all its labels; one with labels is absent until it has counted."""
         samples = [line for line in self.metrics().splitlines() if re.match(rf"{name}_total[{{ ]", line)]
@@ -266,6 +271,11 @@ class Gateway:
         with httpx.Client(transport=transport, base_url="http://envoy", timeout=10) as admin:
             stats = admin.get("/stats", params={"format": "json", "usedonly": ""}).json()["stats"]
         return {stat["name"]: stat["value"] for stat in stats if "value" in stat}
+
+    def sent(self, request_id):
+        """Whether a call for this request has gone out through its egress, by the access log."""
+        lines = self.process.log.read_text().splitlines()
+        return any('"log":"egress"' in line and request_id in line for line in lines)
 
     def vms_lost(self):
         """How often a VM of the filter was lost, by Envoy's own count."""

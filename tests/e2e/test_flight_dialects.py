@@ -7,6 +7,7 @@ import pytest
 from answers import assert_coalesced, assert_hit, assert_miss
 from group import Group, chat
 from processes import wait_until
+from sdks import Ask
 
 CLAUDE = "claude-sonnet-4-5"
 CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS, MESSAGES = (
@@ -18,6 +19,10 @@ BODIES = {
     RESPONSES: lambda prompt, **fields: {"model": "gpt-4o", "input": prompt, **fields},
     EMBEDDINGS: lambda prompt, **fields: {"model": "gpt-4o", "input": prompt},
     MESSAGES: lambda prompt, **fields: {**chat(prompt, max_tokens=400, **fields), "model": CLAUDE},
+}
+SDK_CALLS = {
+    CHAT: ("openai", "chat.completions.create"), COMPLETIONS: ("openai", "completions.create"),
+    RESPONSES: ("openai", "responses.create"), MESSAGES: ("anthropic", "messages.create"),
 }
 STREAMED = pytest.mark.parametrize("path", [path for path in BODIES if path != EMBEDDINGS])
 
@@ -124,6 +129,64 @@ def test_a_stream_that_breaks_tells_each_reader_so_in_its_dialect(spoken, speak,
     paid = assert_miss(waits.whole(), "takeover")
     assert assert_hit(speak(path, prompt, spoken.b).whole()).body == paid.body
     assert spoken.provider.calls_of(prompt)["total"] == 2
+
+
+# How the provider says within a stream that it has failed; and behind it, as if all were well, its last word.
+FAILS = pytest.mark.parametrize("path, fails", [
+    *((path, "error_event") for path in BODIES if path != EMBEDDINGS), (RESPONSES, "finish=failed")])
+
+
+def is_failure(event):
+    event = {} if event == "[DONE]" else json.loads(event)
+    return bool(event.get("error")) or event.get("type") in ("error", "response.failed")
+
+
+@FAILS
+def test_a_stream_that_fails_in_the_providers_words_ends_with_them_for_each_reader(
+        spoken, speak, prompt, path, fails):
+    gate = prompt[8:16]
+    spoken.provider.script(f"gate={gate}@event:4, {fails}", 1, prompt=prompt)
+    lead = speak(path, prompt, stream=True)
+    spoken.provider.wait_at(gate)
+    streams, waits = speak(path, prompt, spoken.b, stream=True), speak(path, prompt, spoken.b)
+    spoken.sidecar.wait_followers(2)
+    for live in (lead, streams):
+        live.wait_events(4)
+    spoken.provider.release(gate)
+    for live in (lead, streams):
+        answer = live.whole()
+        assert answer.broke is not None, answer
+        # Told once, and nothing behind it: no error of ours, no `[DONE]`, no `message_stop`.
+        assert [is_failure(event) for event in answer.events()].index(True) == len(answer.events()) - 1, answer
+    assert lead.body == streams.body
+    paid = assert_miss(waits.whole(), "takeover")
+    assert assert_hit(speak(path, prompt, spoken.b).whole()).body == paid.body
+    assert spoken.provider.calls_of(prompt)["total"] == 2
+
+
+@FAILS
+def test_users_of_an_sdk_catch_a_failure_within_a_stream(spoken, python, node, prompt, path, fails):
+    key = spoken.key(org="acme")
+    for sdks in (python, node):
+        body = BODIES[path](f"{prompt} by {sdks.name} [[fake: {fails}]]", stream=True)
+        seen = sdks.ask(Ask(*SDK_CALLS[path], spoken.a.url, key.secret, body))
+        assert seen.error and seen.status == 200, seen
+        assert seen.events, "what came before it has been read"
+
+
+def test_a_response_that_says_it_is_incomplete_has_ended_and_is_served_whole(spoken, speak, prompt):
+    gate = prompt[8:16]
+    asked = f"{prompt} [[fake: gate={gate}@event:4, finish=content_filter]]"
+    lead = speak(RESPONSES, asked, stream=True)
+    spoken.provider.wait_at(gate)
+    follows = speak(RESPONSES, asked, spoken.b, stream=True)
+    spoken.sidecar.wait_followers(1)
+    spoken.provider.release(gate)
+    paid = assert_miss(lead.whole())
+    assert assert_coalesced(follows.whole()).body == paid.body
+    assert paid.chunks()[-1]["type"] == "response.incomplete"
+    # It is nobody's wish, and not kept.
+    assert_miss(speak(RESPONSES, asked).whole(), "hit-for-miss")
 
 
 @pytest.mark.parametrize("path", BODIES)

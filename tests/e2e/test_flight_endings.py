@@ -6,6 +6,7 @@ import pytest
 
 from answers import assert_coalesced, assert_cut_off, assert_hit, assert_miss
 from group import chat
+from processes import wait_until
 
 WAITERS = 200
 SHAPES = pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
@@ -162,26 +163,34 @@ def test_a_stream_that_ends_badly_is_whole_for_nobody(four, episode, fake):
     assert_hit(begun.ask(), of=paid)
 
 
-def test_an_error_inside_a_stream_is_told_to_its_readers_as_it_came_and_not_stored(four, episode):
+def test_an_error_inside_a_stream_is_told_to_its_readers_as_it_came_and_once_and_has_no_end(four, episode):
     begun = episode("error_event", point="event:2", stream=True)
+    for live in (begun.lead, *begun.waiting):
+        live.wait_events(2)
     begun.join(4, stream=False)
     four.sidecar.wait_followers(WAITERS + 4)
     lead, others = begun.end()
-    assert {answer.body for answer in others[:WAITERS]} == {lead.body}
-    assert any("error" in chunk for chunk in lead.chunks()), lead
+    for answer in (lead, *others[:WAITERS]):
+        assert_cut_off(answer)
+        assert answer.body == lead.body
+    assert ["error" in chunk for chunk in lead.chunks()].count(True) == 1, lead
+    assert "told to fail" in lead.chunks()[-1]["error"]["message"], lead
     paid = assert_taken_over(others[WAITERS:])
-    assert begun.calls()["total"] == 2
+    assert begun.calls() == {"total": 2, "open": 0, "by_outcome": {"error_event": 1, "ok": 1}}
     assert_hit(begun.ask(), of=paid)
 
 
 @SHAPES
-def test_a_connection_cut_at_any_part_of_the_body_is_whole_for_nobody(four, crowd, prompt, stream):
+@pytest.mark.parametrize("first", range(0, 100, 25))
+def test_a_connection_cut_at_any_part_of_the_body_is_whole_for_nobody(four, crowd, prompt, first, stream):
     parts = {}
-    for part in range(0, 100, 5):
-        cut = f"cut_at={part}%"
-        parts[part] = Episode(crowd, four, f"{prompt} part {part:02}.", cut, point=f"{part}%", stream=stream, waiters=6)
-        parts[part].join(4, stream=not stream)
-    four.sidecar.wait_followers(10 * len(parts))
+    # Every 5 %; a few at a time, for all have their two hundred.
+    for part in range(first, first + 25, 5):
+        cut, other_shape = f"cut_at={part}%", WAITERS // 4
+        parts[part] = Episode(crowd, four, f"{prompt} part {part:02}.", cut, point=f"{part}%", stream=stream,
+                              waiters=WAITERS - other_shape)
+        parts[part].join(other_shape, stream=not stream)
+    four.sidecar.wait_followers(WAITERS * len(parts))
     for part, begun in parts.items():
         lead, others = begun.end()
         begun_before = [answer for answer in (lead, *others) if answer.status == 200 and answer.broke]
@@ -194,3 +203,26 @@ def test_a_connection_cut_at_any_part_of_the_body_is_whole_for_nobody(four, crow
         paid = assert_taken_over([answer for answer in others if answer not in begun_before])
         assert begun.calls() == {"total": 2, "open": 0, "by_outcome": {"cut": 1, "ok": 1}}, part
         assert_hit(begun.ask(), of=paid)
+
+
+def test_a_call_that_is_taken_over_runs_in_the_name_and_through_the_gateway_of_the_one_that_takes_over(
+        four, crowd, prompt):
+    first, second = four.key(org="acme", user="ada"), four.key(org="acme", user="bob")
+    body = chat(prompt)
+    gate = prompt[8:16]
+    four.provider.script(f"gate={gate}, status=500", 1, prompt=prompt)
+    lead = crowd.one(four.a, first, body)
+    four.provider.wait_at(gate)
+    waits = crowd.one(four.c, second, body)
+    four.sidecar.wait_followers(1)
+    four.provider.release(gate)
+    assert lead.whole().status == 500
+    paid = assert_miss(waits.whole(), "takeover")
+    ids = [answer.headers["x-request-id"] for answer in (lead.whole(), paid)]
+    # What the provider saw of each, what the sidecar wrote down of each, and whose egress has it in its log.
+    seen = [dict(request["headers"])["x-request-id"] for request in four.provider.requests()]
+    assert [one for one in seen if one in ids] == ids
+    for key, request_id, attempt, gateway in ((first, ids[0], 1, four.a), (second, ids[1], 2, four.c)):
+        call, = wait_until(lambda: four.sidecar.calls_for(key), "the call has its line")
+        assert (call["request_id"], call["attempt"], call["gateway"]) == (request_id, attempt, gateway.id), call
+        wait_until(lambda: gateway.sent(request_id), f"{gateway.id} has sent the call")

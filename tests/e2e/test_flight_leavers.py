@@ -103,9 +103,16 @@ def test_when_nobody_is_left_the_call_ends_as_the_configuration_says(edited, cro
             edited.provider.release(gate)
             wait_until(lambda: edited.provider.calls_of(prompt)["by_outcome"] == {"ok": 1}, "the call has ended")
             assert_hit(edited.b.ask(key, body))
+            # Nobody's request any more; what it was, and that it was paid for, is written down all the same.
+            call, = wait_until(lambda: edited.sidecar.calls_for(key), "the call has its line")
+            assert (call["end"], call["stored"], call["readers"], call["http_status"]) == ("served", True, 0, 200)
+            assert call["output_tokens"] == 40 and call["answer_bytes"] > 1000, call
         else:
+            # At once: a provider that says nothing would be given up after half a minute anyhow.
             wait_until(lambda: edited.provider.calls_of(prompt)["by_outcome"] == {"client_left": 1},
-                       "the call is cancelled")
+                       "the call is cancelled", 10)
+            call, = wait_until(lambda: edited.sidecar.calls_for(key), "the call has its line")
+            assert (call["end"], call["stored"], call["not_stored"]) == ("cancelled", False, "client-left")
             edited.provider.release(gate)
             assert_miss(edited.b.ask(key, body), "request")
     finally:

@@ -108,26 +108,61 @@ class Slow:
 
 
 def test_a_slow_provider_is_paid_once_and_a_silent_stream_is_given_up(crowd, prompt):
-    """All at once, since each takes its 30 or 40 seconds."""
+    """All at once, since each takes its minute."""
     with Group({"workflow_cache": {"single_flight_timeout_ms": 120_000}}, gateways=FOUR) as group:
         silence = f"{prompt[8:16]}-silence"
-        to_first_byte = Slow(crowd, group, f"{prompt} first byte", "ttfb_ms=40000")
+        to_first_byte = Slow(crowd, group, f"{prompt} first byte", "ttfb_ms=60000")
         streaming = Slow(crowd, group, f"{prompt} streaming", "words=40, delta_ms=1000", stream=True)
         # A stream that has not begun is a slow provider too.
         not_begun = Slow(crowd, group, f"{prompt} not begun", f"gate={silence}@start", stream=True)
-        silent = Slow(crowd, group, f"{prompt} silent", "hang=event:3", stream=True)
+        # Silent for a minute behind its first event, and then it would go on.
+        silent = Slow(crowd, group, f"{prompt} silent", "delta_ms=60000", stream=True)
         for live in (silent.lead, *silent.waiting):
-            live.wait_events(3)
+            live.wait_events(1)
+        silent_since = time.monotonic()
         without_a_byte = crowd.ask(group.gateways, silent.key, chat(silent.prompt), count=8)
 
         for live in (silent.lead, *silent.waiting):
             assert_cut_off(live.whole())
+            # Not before half a minute of silence, and long before the provider would have gone on.
+            assert 25 < live.ended_at - silent_since < 50, live
         paid = {live.whole().id for live in without_a_byte}
         assert len(paid) == 1
-        assert silent.calls() == {"total": 2, "open": 0, "by_outcome": {"client_left": 1, "ok": 1}}
+        assert silent.calls()["total"] == 2
         assert {group.b.ask(silent.key, silent.body).id} == paid
 
         streaming.assert_paid_once()
         to_first_byte.assert_paid_once()
         group.provider.release(silence)
         not_begun.assert_paid_once()
+        # The provider goes on after its minute, and finds that nobody is there.
+        told = {"total": 2, "open": 0, "by_outcome": {"client_left": 1, "ok": 1}}
+        wait_until(lambda: silent.calls() == told, "the silent call has ended")
+
+
+PATIENCE_MS = 4000
+
+
+def test_a_provider_that_never_answers_is_asked_three_times_and_then_everybody_is_told_at_once(edited, crowd, prompt):
+    """In every shape at once, since each takes three times the target's patience; which is put in force live."""
+    targets = [{**target, "first_byte_timeout_ms": PATIENCE_MS} for target in edited.targets()]
+    edited.configure({"providers": {"targets": targets}})
+    try:
+        key, asked = edited.key(org="acme"), {}
+        for hang, stream in ((hang, stream) for hang in ("hang", "hang=start") for stream in (False, True)):
+            body = chat(f"{prompt} {hang} {stream} [[fake: {hang}]]", stream=stream)
+            asked[f"{prompt} {hang} {stream}"] = crowd.ask(edited.gateways, key, body, count=201)
+        edited.sidecar.wait_followers(4 * 200)
+        for asked_for, lives in asked.items():
+            answers = [live.whole() for live in lives]
+            assert {answer.status for answer in answers} == {502}, asked_for
+            assert {answer.error["code"] for answer in answers} == {"upstream_cut_short"}
+            outcomes = [answer.outcome for answer in answers]
+            assert outcomes.count(("miss", "request")) == 1 and outcomes.count(("miss", "takeover")) == 2
+            assert outcomes.count(("coalesced", "in-flight")) == 198
+            ended = [live.ended_at for live, answer in zip(lives, answers) if answer.cache_status == "coalesced"]
+            assert max(ended) - min(ended) < PATIENCE_MS / 1000, "nobody has waited for a fourth call"
+            told = {"total": 3, "open": 0, "by_outcome": {"client_left": 3}}
+            wait_until(lambda: edited.provider.calls_of(asked_for) == told, "the provider was asked three times")
+    finally:
+        edited.configure({})

@@ -95,6 +95,23 @@ def test_an_answer_under_way_is_served_and_kept_for_nobody(configurable, prompt,
     assert_hit(group.b.ask(key, body), of=after)
 
 
+def test_after_a_purge_requests_wait_for_each_other_again(configurable, crowd, prompt):
+    group = configurable
+    key, gate = group.key(org="acme"), prompt[8:16]
+    body = chat(f"{prompt} [[fake: gate={gate}]]")
+    group.provider.script("no_store", 2, prompt=prompt)
+    assert_miss(group.a.ask(key, body), "request")
+    assert_miss(group.b.ask(key, body), "hit-for-miss")
+    purge(group, "--model", "gpt-4o")
+    lives = crowd.ask(group.gateways, key, body, count=20)
+    group.sidecar.wait_followers(19)
+    group.provider.release(gate)
+    answers = [live.whole() for live in lives]
+    assert len({answer.id for answer in answers}) == 1
+    assert group.provider.calls_of(prompt)["total"] == 3
+    assert_hit(group.a.ask(key, body), of=answers[0])
+
+
 def test_a_purge_that_was_acknowledged_holds_after_a_crash(prompt):
     with Group() as group:
         key = group.key(org="acme")

@@ -1,6 +1,7 @@
 """Nothing cut short, failed or in error is ever stored, nor looks whole to a client."""
 
 import httpx
+import openai
 import pytest
 
 from answers import assert_hit, assert_miss
@@ -43,6 +44,20 @@ def test_an_error_of_the_provider_is_told_and_not_stored(group, key, prompt, sta
     assert answer.error["message"], answer
     assert answer.headers["retry-after"] == "7"
     assert_never_stored(group, key, prompt, fake, stream)
+
+
+@pytest.mark.parametrize("advice, calls", [
+    ("should_retry=false", 1), ("should_retry=true, retry_after_ms=1", 3), ("retry_after_ms=1, retry_after=0", 3)])
+def test_an_sdk_retries_a_refusal_as_the_provider_says(group, key, prompt, advice, calls):
+    asked = f"{prompt} [[fake: status=409, {advice}]]"
+    client = group.a.sdk(key).with_options(max_retries=2)
+    with pytest.raises(openai.ConflictError) as raised:
+        client.chat.completions.create(**chat(asked))
+    assert group.provider.calls_of(prompt)["total"] == calls
+    told = raised.value.response.headers
+    for setting in advice.split(", "):
+        name, _, value = setting.partition("=")
+        assert told[{"should_retry": "x-should-retry"}.get(name, name.replace("_", "-"))] == value
 
 
 @SHAPES

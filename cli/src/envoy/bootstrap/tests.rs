@@ -2,6 +2,7 @@
 
 use kt_contract::config;
 use kt_contract::constants::FilterConstants;
+use kt_contract::limits::FIRST_BYTE_MS_MAX;
 use kt_contract::wire::feed::Role;
 use kt_contract::wire::headers;
 
@@ -154,6 +155,30 @@ fn a_route_to_a_provider_takes_nothing_of_ours_along() {
             );
         }
     }
+}
+
+#[test]
+fn envoy_is_never_the_one_to_give_up() {
+    let idle_s = |at: &Value| {
+        let text = at.as_str().unwrap().strip_suffix('s').unwrap();
+        text.parse::<u64>().unwrap()
+    };
+    let first_byte_s = FIRST_BYTE_MS_MAX / 1_000;
+    for listener in [0, 1] {
+        let manager = manager(listener);
+        for route in
+            manager.pointer("/route_config/virtual_hosts/0/routes").unwrap().as_array().unwrap()
+        {
+            let (cluster, idle) = (&route["route"]["cluster"], &route["route"]["idle_timeout"]);
+            match cluster.as_str() {
+                Some(name) if name.starts_with("provider_") => assert!(idle_s(idle) > first_byte_s),
+                // A call and two takeovers, twice, and a call of its own.
+                Some("kt_lane") => assert!(idle_s(idle) > 7 * first_byte_s),
+                Some(_) | None => {}
+            }
+        }
+    }
+    assert!(idle_s(&manager(1)["stream_idle_timeout"]) > first_byte_s);
 }
 
 #[test]
