@@ -1,8 +1,9 @@
 //! One database file and the thread that owns its connection: WAL, every commit on disk before it is answered,
 //! the file readable by its owner only. Callers wait for the thread without blocking theirs.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -73,9 +74,9 @@ impl Database {
 
 fn prepare(folder: &Path, schema: Schema) -> Result<Connection, StoreError> {
     let path = folder.join(schema.file);
-    let failed =
-        |error: std::io::Error| StoreError::Permanent(format!("{}: {error}", path.display()));
+    let failed = |error: io::Error| StoreError::Permanent(format!("{}: {error}", path.display()));
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    sync_names(folder).map_err(failed)?;
     // Made by us and not by SQLite, so that it is never readable for others; -wal and -shm follow its mode.
     let file = OpenOptions::new()
         .create(true)
@@ -90,6 +91,23 @@ fn prepare(folder: &Path, schema: Schema) -> Result<Connection, StoreError> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     migrate(&connection, schema)?;
     Ok(connection)
+}
+
+/// Puts the folder's name on the disk, and those of the folders above it up to the file system's root. Any of them
+/// may just have been made, and what is synced in a folder that is not is lost with the folder. The names in it
+/// are SQLite's business. A folder that we may not read is none that we have made.
+fn sync_names(folder: &Path) -> io::Result<()> {
+    let folder = folder.canonicalize()?;
+    let device = folder.metadata()?.dev();
+    for above in folder.ancestors().skip(1) {
+        match File::open(above) {
+            Ok(holder) if holder.metadata()?.dev() == device => holder.sync_all()?,
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn migrate(connection: &Connection, schema: Schema) -> Result<(), StoreError> {
