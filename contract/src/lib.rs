@@ -1,6 +1,7 @@
 //! What the filter and the sidecar agree on: who asks ([`principal`]), what an answer is filed under
 //! ([`gates`], [`key`]), what they say to each other ([`wire`]), what came of a request
-//! ([`outcome`], [`problem`]), and, behind the feature `config`, the configuration file.
+//! ([`outcome`], [`problem`]), what it costs ([`money`]), and, behind the feature `config`, the
+//! configuration file.
 //!
 //! A pure crate: no I/O, no clock, no randomness. It knows nothing of HTTP servers, Envoy or stores.
 
@@ -18,6 +19,7 @@ pub mod identify;
 pub mod json;
 pub mod key;
 pub mod limits;
+pub mod money;
 pub mod outcome;
 pub mod principal;
 pub mod problem;
