@@ -21,6 +21,7 @@ pub mod key;
 pub mod limits;
 pub mod money;
 pub mod outcome;
+pub mod pricing;
 pub mod principal;
 pub mod problem;
 #[cfg(test)]

@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 
+use kt_contract::money::Tokens;
 use kt_contract::outcome::Reason;
+use kt_contract::pricing::Billable;
 use kt_contract::wire::admit::ReplyShape;
 
 /// The content type of an answer that is told in this shape.
@@ -167,6 +169,25 @@ impl Usage {
     #[must_use]
     pub const fn written_tokens(self) -> u64 {
         self.cache_write_tokens.saturating_add(self.cache_write_long_tokens)
+    }
+}
+
+impl From<Usage> for Billable {
+    fn from(usage: Usage) -> Self {
+        let Usage {
+            uncached_input_tokens,
+            cache_read_tokens,
+            cache_write_tokens,
+            cache_write_long_tokens,
+            output_tokens,
+        } = usage;
+        Self {
+            input: Tokens(uncached_input_tokens),
+            cached_input: Tokens(cache_read_tokens),
+            cache_write: Tokens(cache_write_tokens),
+            cache_write_long: Tokens(cache_write_long_tokens),
+            output: Tokens(output_tokens),
+        }
     }
 }
 
