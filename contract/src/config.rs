@@ -5,25 +5,32 @@
 //! checked values or says, with line and field, what is wrong. What is configured and not built yet is an
 //! error: nothing in this file is ever silently ignored. Nothing here reads a file or the environment.
 
+mod budgets;
 mod cache;
 mod fabric;
 mod gateway;
 mod models;
 mod policy;
+mod pricing;
 mod raw;
 mod report;
 mod restart;
 mod snapshot;
 mod targets;
 mod tree;
+mod usd;
+mod wallet;
 
+pub use budgets::{Budgets, Limits, Share};
 pub use cache::{CompleteOnDisconnect, Memory, Overflow, WorkflowCache};
 pub use gateway::Gateway;
 pub use models::{ANTHROPIC_MODELS, OPENAI_MODELS};
 pub use policy::Policy;
+pub use pricing::Pricing;
 pub use report::{ConfigError, Warning};
 pub use restart::NeedsRestart;
 pub use targets::{BaseUrl, Scheme, SecretRef, Target};
+pub use wallet::{TimeZone, Wallet};
 
 use raw::Raw;
 use report::Report;
@@ -42,6 +49,12 @@ pub struct Config {
     pub cache: WorkflowCache,
     /// `policies`: the chain that is enforced.
     pub policy: Policy,
+    /// `wallet`, or the one that a rule about it implies; without one no balance is kept.
+    pub wallet: Option<Wallet>,
+    /// `budgets`.
+    pub budgets: Budgets,
+    /// `pricing`, over the published list.
+    pub pricing: Pricing,
 }
 
 /// `pack`: what a configuration calls itself. Names no file and decides nothing.
@@ -73,13 +86,22 @@ pub struct Loaded {
 /// Everything that is wrong, in the order of the file: unknown fields, wrong types, values that make no sense,
 /// features that are not built yet. Only what is no YAML, or says a thing twice, is said alone.
 pub fn load(file_name: &str, text: &str) -> Result<Loaded, Vec<ConfigError>> {
+    let (config, mut report) = read(file_name, text)?;
+    // Nothing accounts for calls yet: money that is believed to be watched and is not would be worse than none.
+    report.refuse_unenforced();
+    report.loaded(config)
+}
+
+/// A checked configuration with what its check has found, wherever it can be made at all.
+fn read(file_name: &str, text: &str) -> Result<(Config, Report), Vec<ConfigError>> {
     let tree = tree::read(file_name, text).map_err(|error| vec![error])?;
     let mut report = Report::new(file_name.to_owned(), tree.lines);
-    let Some(raw) = raw::read::<Raw>(tree.value, "", &mut report) else {
-        return Err(report.into_errors());
-    };
-    let config = check(raw, &mut report);
-    report.loaded(config)
+    let config =
+        raw::read::<Raw>(tree.value, "", &mut report).and_then(|raw| check(raw, &mut report));
+    match config {
+        Some(config) => Ok((config, report)),
+        None => Err(report.into_errors()),
+    }
 }
 
 /// The JSON Schema of the file, for editors. It describes names and types; [`load`] knows the rest.
@@ -89,7 +111,7 @@ pub fn schema() -> serde_json::Value {
 }
 
 /// Checks every section, whatever the others say, so that one run finds all there is to mend.
-fn check(raw: Raw, report: &mut Report) -> Config {
+fn check(raw: Raw, report: &mut Report) -> Option<Config> {
     let Raw {
         pack,
         gateway,
@@ -100,25 +122,58 @@ fn check(raw: Raw, report: &mut Report) -> Config {
         policy,
         budgets,
         wallet,
+        pricing,
         routes,
         fallback,
     } = raw;
-    for (field, section) in
-        [("budgets", budgets), ("wallet", wallet), ("routes", routes), ("fallback", fallback)]
-    {
+    let problem = "is configured but not built yet; nothing would enforce it";
+    for (field, is_there) in [
+        ("budgets", budgets.is_some()),
+        ("wallet", wallet.is_some()),
+        ("pricing", pricing.is_some()),
+    ] {
+        if is_there {
+            report.unenforced(field, problem);
+        }
+    }
+    for (field, section) in [("routes", routes), ("fallback", fallback)] {
         if section.is_some() {
-            report.error(field, "is configured but not built yet; nothing would enforce it");
+            report.error(field, problem);
         }
     }
     fabric::check(&fabric.unwrap_or_default(), report);
     let targets = targets::check(providers, report);
-    Config {
-        pack: check_pack(pack.unwrap_or_default(), report),
-        gateway: gateway::check(gateway.unwrap_or_default(), report),
-        cache: cache::check(workflow_cache.unwrap_or_default(), report),
-        policy: policy::check(policies, policy, &targets, report),
-        targets,
+    let pack = check_pack(pack.unwrap_or_default(), report);
+    let gateway = gateway::check(gateway.unwrap_or_default(), report);
+    let cache = cache::check(workflow_cache.unwrap_or_default(), report);
+    let policy = policy::check(policies, policy, &targets, report);
+    let wallet = wallet
+        .map(|wallet| wallet::check(wallet, report))
+        .or_else(|| policy.needs_wallet_balance.then(Wallet::implied));
+    let budgets = budgets::check(budgets.unwrap_or_default(), report);
+    let pricing = pricing::check(pricing.unwrap_or_default(), report)?;
+    let config = Config { pack, gateway, targets, cache, policy, wallet, budgets, pricing };
+    check_money(&config, report);
+    Some(config)
+}
+
+/// What the sections that are about money ask of the others.
+fn check_money(config: &Config, report: &mut Report) {
+    let Config { pack, gateway, targets, policy, wallet, budgets, pricing, .. } = config;
+    if policy.spend_limit_daily.is_some() && pack.name.is_none() && report.is_whole("pack") {
+        report.error("pack.name", "missing: spend-limit counts what the pack of this name spends");
     }
+    let Some(accounts_for) = [
+        ("wallet", wallet.is_some()),
+        ("budgets", budgets.limit_anything()),
+        ("spend-limit", policy.spend_limit_daily.is_some()),
+    ]
+    .into_iter()
+    .find_map(|(name, is_there)| is_there.then_some(name)) else {
+        return;
+    };
+    wallet::check_loss(accounts_for, gateway.on_sidecar_loss, report);
+    pricing.warn_of_unpriced(targets, report);
 }
 
 fn check_pack(raw: raw::Pack, report: &mut Report) -> Pack {

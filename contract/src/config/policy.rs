@@ -1,17 +1,26 @@
-//! `policies`: which policies are enforced. Only `model-allowlist` is built; whatever else is configured is
-//! an error, because a policy that is believed to be enforced and is not is worse than none.
+//! `policies`: which policies are enforced. `model-allowlist` is; `spend-limit` and the rule of the wallet are
+//! known, and told to the report as not enforced. Whatever else is configured is an error, because a policy
+//! that is believed to be enforced and is not is worse than none.
+
+mod rules;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::raw::{self, Chain, NamedPolicy, Policies, Rule};
+use super::budgets;
+use super::raw::{self, Chain, Decimal, Policies};
 use super::report::{Bounds, Report, suggestion};
 use super::targets::Target;
+use crate::money::MicroUsd;
 
-/// The one policy that is built.
+/// Which models may be asked for.
 const MODEL_ALLOWLIST: &str = "model-allowlist";
+/// How much may be spent.
+const SPEND_LIMIT: &str = "spend-limit";
+/// The policies that a chain may have.
+const KNOWN: [&str; 2] = [MODEL_ALLOWLIST, SPEND_LIMIT];
 /// 409 as the seeds have it.
 const BLOCK_STATUS: Bounds<u16> = Bounds { min: 400, max: 499, default: 409 };
 
@@ -23,6 +32,10 @@ pub struct Policy {
     pub block_status: u16,
     /// `model-allowlist`: the only models that may be asked for, where the chain has this policy.
     pub model_allowlist: Option<BTreeSet<String>>,
+    /// `wallet_balance: sufficient`: calls are made only while the wallet has the money for them.
+    pub needs_wallet_balance: bool,
+    /// `spend-limit.max_daily_usd`: what the pack may spend in a day, on all of its gateways together.
+    pub spend_limit_daily: Option<MicroUsd>,
 }
 
 pub(super) fn check(
@@ -31,13 +44,10 @@ pub(super) fn check(
     targets: &[Target],
     report: &mut Report,
 ) -> Policy {
-    let chain = match policies {
-        None => Chain::default(),
-        Some(Policies::Chain(chain)) => chain,
-        Some(Policies::Rules(policies)) => {
-            check_rules(&policies, report);
-            Chain::default()
-        }
+    let (chain, needs_wallet_balance) = match policies {
+        None => (Chain::default(), false),
+        Some(Policies::Chain(chain)) => (chain, false),
+        Some(Policies::Rules(policies)) => (Chain::default(), rules::check(policies, report)),
     };
     let Chain { chain, policy, block_status } = chain;
     let names = check_chain(chain.unwrap_or_default(), report);
@@ -59,48 +69,25 @@ pub(super) fn check(
     let model_allowlist = names
         .contains(MODEL_ALLOWLIST)
         .then(|| check_allowlist(settings.remove(MODEL_ALLOWLIST), targets, report));
+    let spend_limit_daily = names
+        .contains(SPEND_LIMIT)
+        .then(|| check_spend_limit(settings.remove(SPEND_LIMIT), report))
+        .flatten();
     let block_status = report.within("policies.block_status", block_status, BLOCK_STATUS);
-    Policy { block_status, model_allowlist }
-}
-
-/// The list spelling: every rule of it is for later.
-fn check_rules(policies: &[NamedPolicy], report: &mut Report) {
-    for (at, NamedPolicy { name, rules }) in policies.iter().enumerate() {
-        let name = name.as_deref().unwrap_or("(without a name)");
-        let conditions: Vec<String> = rules
-            .iter()
-            .flatten()
-            .enumerate()
-            .flat_map(|(rule, Rule { conditions, .. })| {
-                conditions.iter().flat_map(|conditions| conditions.keys()).map(move |condition| {
-                    format!("policies[{at}].rules[{rule}].conditions.{condition}")
-                })
-            })
-            .collect();
-        for field in &conditions {
-            let condition = field.rsplit('.').next().unwrap_or_default();
-            report.error(
-                field.as_str(),
-                format!(
-                    "the rule '{condition}' of policy '{name}' is configured but not enforced yet"
-                ),
-            );
-        }
-        if conditions.is_empty() {
-            let problem = format!("policy '{name}' is configured but not enforced yet");
-            report.error(format!("policies[{at}]"), problem);
-        }
-    }
+    Policy { block_status, model_allowlist, needs_wallet_balance, spend_limit_daily }
 }
 
 fn check_chain(chain: Vec<String>, report: &mut Report) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (at, name) in chain.into_iter().enumerate() {
         let field = format!("policies.chain[{at}]");
-        if name != MODEL_ALLOWLIST {
-            let near = suggestion(&name, [MODEL_ALLOWLIST])
+        let problem = format!("'{name}' is configured but not enforced yet");
+        if name == SPEND_LIMIT {
+            report.unenforced(&field, problem);
+        } else if name != MODEL_ALLOWLIST {
+            let near = suggestion(&name, KNOWN)
                 .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
-            report.error(&field, format!("'{name}' is configured but not enforced yet{near}"));
+            report.error(&field, format!("{problem}{near}"));
         }
         if names.contains(&name) {
             report.error(field, format!("'{name}' stands twice"));
@@ -143,4 +130,29 @@ fn check_allowlist(
         report.warning(&field, format!("no target serves '{model}'"));
     }
     models
+}
+
+fn check_spend_limit(settings: Option<(String, Value)>, report: &mut Report) -> Option<MicroUsd> {
+    /// The settings of the policy.
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Settings {
+        max_daily_usd: Option<Decimal>,
+    }
+
+    let Some((field, value)) = settings else {
+        if report.is_whole("policies.policy") && report.is_whole("policy") {
+            report.error(
+                "policies.chain",
+                "spend-limit needs its settings: policies.policy.spend-limit.max_daily_usd",
+            );
+        }
+        return None;
+    };
+    let Settings { max_daily_usd } = raw::read(value, &field, report)?;
+    let field = format!("{field}.max_daily_usd");
+    if max_daily_usd.is_none() && report.is_whole(&field) {
+        report.error(&field, "missing: how much may be spent in a day?");
+    }
+    budgets::limit(&field, max_daily_usd, report)
 }

@@ -1,6 +1,8 @@
 //! The file's sections as they stand there: every field optional, nothing believed. The documentation of the
 //! fields is what editors show (JSON Schema); `docs/reference/config.md` has the tables.
 
+mod decimal;
+mod money;
 mod overflow;
 mod policies;
 mod read;
@@ -17,6 +19,11 @@ use super::cache::CompleteOnDisconnect;
 use crate::snapshot::OnSidecarLoss;
 use crate::wire::feed::Role;
 
+pub(super) use decimal::Decimal;
+pub(super) use money::{
+    Budgets, LongInputs, ModelPrice, OrganizationBudget, Pricing, TeamBudget, UnknownModel, Wallet,
+    WalletBackend,
+};
 pub(super) use overflow::Overflow;
 pub(super) use policies::{Chain, NamedPolicy, Policies, Rule};
 pub(super) use read::read;
@@ -40,10 +47,12 @@ pub(super) struct Raw {
     pub(super) policies: Option<Policies>,
     /// Settings of the policies in the chain, where they do not stand inside `policies`.
     pub(super) policy: Option<BTreeMap<String, Value>>,
-    /// Not built yet.
-    pub(super) budgets: Option<Value>,
-    /// Not built yet.
-    pub(super) wallet: Option<Value>,
+    /// The organization's prepaid balance. Not enforced yet.
+    pub(super) wallet: Option<Wallet>,
+    /// How much may be spent, by whom, in a day and in a month. Not enforced yet.
+    pub(super) budgets: Option<Budgets>,
+    /// What calls cost, where it is not what the published list says. Not enforced yet.
+    pub(super) pricing: Option<Pricing>,
     /// Not built yet.
     pub(super) routes: Option<Value>,
     /// Not built yet.

@@ -43,6 +43,8 @@ pub(super) struct Report {
     /// The items that were left out of lists because of their form, by the list's path.
     left_out: BTreeMap<String, BTreeSet<usize>>,
     errors: Vec<ConfigError>,
+    /// What is well configured and held by nobody yet: field and problem.
+    unenforced: Vec<(String, String)>,
     warnings: Vec<Warning>,
     local_notes: Vec<Warning>,
 }
@@ -73,6 +75,7 @@ impl Report {
             broken: Vec::new(),
             left_out: BTreeMap::new(),
             errors: Vec::new(),
+            unenforced: Vec::new(),
             warnings: Vec::new(),
             local_notes: Vec::new(),
         }
@@ -83,6 +86,18 @@ impl Report {
         // Whatever its meaning seems to lack, its form is what is to be mended.
         if !self.broken.iter().any(|broken| is_within(&field, broken)) {
             self.push(&field, &field, problem.into());
+        }
+    }
+
+    /// `field` is well configured, and nobody holds what it says: [`Self::refuse_unenforced`] makes it an error.
+    pub(super) fn unenforced(&mut self, field: impl Into<String>, problem: impl Into<String>) {
+        self.unenforced.push((field.into(), problem.into()));
+    }
+
+    /// Refuses what would be believed to hold and does not.
+    pub(super) fn refuse_unenforced(&mut self) {
+        for (field, problem) in std::mem::take(&mut self.unenforced) {
+            self.error(field, problem);
         }
     }
 
@@ -174,6 +189,11 @@ impl Report {
                 default
             }
         }
+    }
+
+    /// How the number in `field` is written, if it is no integer.
+    pub(super) fn fraction(&self, field: &str) -> Option<&str> {
+        self.lines.fraction(&self.in_file(field))
     }
 
     /// A name that goes into headers, file names and Envoy's cluster names.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{Config, Gateway, Target};
+use super::{Config, Gateway, Target, Wallet};
 
 /// A change that nothing but a restart puts in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,9 +23,11 @@ impl Config {
     #[must_use]
     pub fn needs_restart(&self, started: &Self) -> Vec<NeedsRestart> {
         // Destructured, here and below, so that a new field does not compile until somebody decides.
-        let Self { pack: _, gateway, targets, cache: _, policy: _ } = self;
+        let Self { pack: _, gateway, targets, cache: _, policy: _, wallet, budgets: _, pricing: _ } =
+            self;
         let mut found = of_targets(targets, &started.targets);
         found.extend(of_gateway(gateway, &started.gateway));
+        found.extend(of_wallet(wallet.as_ref(), started.wallet.as_ref()));
         found
     }
 }
@@ -100,6 +102,25 @@ fn of_gateway(gateway: &Gateway, started: &Gateway) -> Vec<NeedsRestart> {
         changed("gateway.request_bytes_max", &started.request_bytes_max, request_bytes_max);
     }
     found
+}
+
+/// A ledger is opened, and its days are counted, from the start on.
+fn of_wallet(wallet: Option<&Wallet>, started: Option<&Wallet>) -> Option<NeedsRestart> {
+    let changed = |what: &str| Some(NeedsRestart { field: "wallet", what: what.to_owned() });
+    match (wallet, started) {
+        (None, None) => None,
+        (Some(_), None) => changed("it is new"),
+        (None, Some(_)) => changed("it is gone"),
+        (Some(wallet), Some(started)) => {
+            let Wallet { path, time_zone, default_max_output_tokens: _ } = wallet;
+            let fields: Vec<&str> =
+                [("path", *path == started.path), ("time_zone", *time_zone == started.time_zone)]
+                    .into_iter()
+                    .filter_map(|(field, is_same)| (!is_same).then_some(field))
+                    .collect();
+            if fields.is_empty() { None } else { changed(&fields.join(", ")) }
+        }
+    }
 }
 
 fn or_none(name: &Option<String>) -> &str {

@@ -81,11 +81,16 @@ fn version(snapshot: &Snapshot) -> String {
 
 impl Policy {
     /// The policy gate: everything that can change an answer, and nothing else. The status of a block is not
-    /// in it: no answer is stored with it.
+    /// in it: no answer is stored with it. Nor is money: it decides whether a call is made, not what it says.
     #[must_use]
     pub fn digest(&self) -> Digest {
         // Destructured, so that a new policy does not compile until somebody decides.
-        let Self { block_status: _, model_allowlist } = self;
+        let Self {
+            block_status: _,
+            model_allowlist,
+            needs_wallet_balance: _,
+            spend_limit_daily: _,
+        } = self;
         let mut fields = Fields::keyed(&blake3::derive_key(POLICY_CONTEXT, b""));
         if let Some(models) = model_allowlist {
             fields.field(b"model-allowlist");

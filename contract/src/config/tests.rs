@@ -4,6 +4,7 @@ mod accepted;
 mod documented;
 mod form;
 mod meaning;
+mod money;
 mod restart;
 mod secrets;
 mod seeds;

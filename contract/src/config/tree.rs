@@ -20,13 +20,20 @@ pub(super) struct Tree {
     pub(super) lines: Lines,
 }
 
-/// The lines of a file's fields, by path: `providers.targets[0].id`.
+/// Where the fields of a file stand, by path: `providers.targets[0].id`.
 #[derive(Debug, Default)]
-pub(super) struct Lines(BTreeMap<String, usize>);
+pub(super) struct Lines {
+    lines: BTreeMap<String, usize>,
+    /// How the numbers are written that are no integers: a value of theirs is only near what was meant.
+    fractions: BTreeMap<String, String>,
+}
 
 struct Reader<'a> {
     file: &'a str,
+    text: &'a str,
     lines: Lines,
+    /// How the fractions with an anchor are written, by the anchor's name.
+    anchored: BTreeMap<String, String>,
 }
 
 /// Reads one YAML document.
@@ -35,7 +42,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<Tree, ConfigError> {
     let last_line = 1 + text.matches(['\n', '\r']).count();
     let within = |error: ConfigError| ConfigError { line: error.line.min(last_line), ..error };
     documents(file, text).map_err(within).map(|mut tree| {
-        tree.lines.0.values_mut().for_each(|line| *line = last_line.min(*line));
+        tree.lines.lines.values_mut().for_each(|line| *line = last_line.min(*line));
         tree
     })
 }
@@ -43,7 +50,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<Tree, ConfigError> {
 fn documents(file: &str, text: &str) -> Result<Tree, ConfigError> {
     let documents =
         MarkedYaml::load_from_str(text).map_err(|error| not_yaml(file, text, &error))?;
-    let mut reader = Reader { file, lines: Lines::default() };
+    let mut reader = Reader { file, text, lines: Lines::default(), anchored: BTreeMap::new() };
     let value = match documents.as_slice() {
         [] => Value::Object(Map::new()),
         [document] => reader.root(document)?,
@@ -97,9 +104,12 @@ impl Reader<'_> {
         let Some(depth_left) = depth_left.checked_sub(1) else {
             return Err(self.error(node, path, "nested too deep"));
         };
-        self.lines.0.entry(path.to_owned()).or_insert_with(|| node.span.start.line());
+        self.lines.lines.entry(path.to_owned()).or_insert_with(|| node.span.start.line());
         match &node.data {
             YamlData::Value(scalar) => {
+                if let Scalar::FloatingPoint(number) = scalar {
+                    self.keep_fraction(node, path, number.into_inner());
+                }
                 self.scalar(scalar).ok_or_else(|| self.error(node, path, "not a finite number"))
             }
             YamlData::Sequence(items) => {
@@ -118,7 +128,7 @@ impl Reader<'_> {
                     let dot = if path.is_empty() { "" } else { "." };
                     let path = format!("{path}{dot}{name}");
                     // The line of a field is the line of its name: the value may begin below.
-                    self.lines.0.insert(path.clone(), key.span.start.line());
+                    self.lines.lines.insert(path.clone(), key.span.start.line());
                     values.insert(name.to_string(), self.value(value, &path, depth_left)?);
                 }
                 Ok(Value::Object(values))
@@ -130,6 +140,25 @@ impl Reader<'_> {
                 Err(self.error(node, path, "not a value"))
             }
         }
+    }
+
+    /// Keeps how a number is written, there or at its anchor, unless what stands there is not it.
+    fn keep_fraction(&mut self, node: &MarkedYaml<'_>, path: &str, number: f64) {
+        let (start, end) = (node.span.start, node.span.end);
+        let line = self.text.lines().nth(start.line().saturating_sub(1)).unwrap_or_default();
+        let written = line.chars().skip(start.col()).take(end.col().saturating_sub(start.col()));
+        let written: String = written.collect();
+        let words: Vec<&str> = written.split_whitespace().collect();
+        let (Some(first), Some(last)) = (words.first(), words.last()) else { return };
+        let lexeme = match last.strip_prefix('*') {
+            Some(anchor) => self.anchored.get(anchor).cloned(),
+            None => Some((*last).to_owned()),
+        };
+        let Some(lexeme) = lexeme.filter(|lexeme| lexeme.parse() == Ok(number)) else { return };
+        if let Some(anchor) = first.strip_prefix('&') {
+            self.anchored.insert(anchor.to_owned(), lexeme.clone());
+        }
+        self.lines.fractions.insert(path.to_owned(), lexeme);
     }
 
     fn scalar(&self, scalar: &Scalar<'_>) -> Option<Value> {
@@ -152,17 +181,22 @@ impl Lines {
     pub(super) fn of(&self, field: &str) -> usize {
         let mut field = field;
         loop {
-            if let Some(line) = self.0.get(field) {
+            if let Some(line) = self.lines.get(field) {
                 return *line;
             }
             let Some((around, _)) = field.rsplit_once(['.', '[']) else {
-                return self.0.get("").copied().unwrap_or(1);
+                return self.lines.get("").copied().unwrap_or(1);
             };
             field = around;
         }
     }
 
     pub(super) fn has(&self, field: &str) -> bool {
-        self.0.contains_key(field)
+        self.lines.contains_key(field)
+    }
+
+    /// How the number in `field` is written, if it is no integer.
+    pub(super) fn fraction(&self, field: &str) -> Option<&str> {
+        self.fractions.get(field).map(String::as_str)
     }
 }

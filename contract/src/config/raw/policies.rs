@@ -15,7 +15,7 @@ use serde_json::Value;
 pub(in super::super) enum Policies {
     /// A chain, and the settings of its members.
     Chain(Chain),
-    /// Named lists of rules. None is built yet.
+    /// Named lists of rules. None is enforced yet.
     Rules(Vec<NamedPolicy>),
 }
 
@@ -23,15 +23,16 @@ pub(in super::super) enum Policies {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Chain {
-    /// The policies' names, in the order in which they are applied. `model-allowlist` is built.
+    /// The policies' names, in the order in which they are applied. `model-allowlist` is built; `spend-limit` is
+    /// known and not enforced yet.
     pub(in super::super) chain: Option<Vec<String>>,
-    /// Settings by policy name. `model-allowlist` has `models`, a list.
+    /// Settings by policy name. `model-allowlist` has `models`, a list; `spend-limit` has `max_daily_usd`.
     pub(in super::super) policy: Option<BTreeMap<String, Value>>,
     /// The HTTP status of a block. Default: 409.
     pub(in super::super) block_status: Option<u16>,
 }
 
-/// A named list of rules. Not built yet.
+/// A named list of rules.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct NamedPolicy {
@@ -41,14 +42,13 @@ pub(in super::super) struct NamedPolicy {
     pub(in super::super) rules: Option<Vec<Rule>>,
 }
 
-/// A rule. Not built yet.
+/// A rule.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Rule {
-    /// What to do where all conditions hold.
-    #[expect(dead_code, reason = "its type is checked; rules are not built yet")]
+    /// What to do where all conditions hold: `allow`.
     pub(in super::super) action: Option<String>,
-    /// What must hold, e.g. `wallet_balance: sufficient`.
+    /// What must hold. `wallet_balance: sufficient` is known and not enforced yet.
     pub(in super::super) conditions: Option<BTreeMap<String, Value>>,
 }
 

@@ -58,7 +58,9 @@ fn of_value(message: &str) -> String {
     };
     match (expected, found) {
         ("a text", "a number") => format!("expected {expected}, found a number; put it in quotes"),
-        (expected, "a number") if expected.starts_with("a whole number") => {
+        (expected, "a number")
+            if ["a whole number", "a number"].iter().any(|it| expected.starts_with(it)) =>
+        {
             format!("expected {expected}, found another number")
         }
         (expected, found) => format!("expected {expected}, found {found}"),

@@ -78,7 +78,7 @@ policy:
 ";
     let loaded = load("f.yaml", text).unwrap();
     assert_eq!(warnings(&loaded), Vec::<String>::new());
-    let Config { pack, gateway, targets, cache, policy } = loaded.config;
+    let Config { pack, gateway, targets, cache, policy, .. } = loaded.config;
     let text = |text: &str| Some(text.to_owned());
     assert_eq!((pack.name, pack.version, pack.description), (text("p"), text("0.1.0"), text("d")));
     assert_eq!(

