@@ -1,6 +1,6 @@
 //! Requests, in every dialect. The first line says which; the rest is the body. No body makes the
 //! reading panic; asking for usage changes nothing else, least of all the key; refusals are worded so that
-//! clients can read them.
+//! clients can read them; what is counted of a body is no more than there is in it.
 
 use kt_contract::json::{self, Bounds};
 use kt_contract::key::OrgKeys;
@@ -20,6 +20,7 @@ pub fn check(input: &[u8]) {
     let _ = recognize(b"POST", name);
     let Some(dialect) = dialect(name) else { return };
     let _ = dialect.answers_asked(body);
+    check_length(dialect, body);
     let asked = read(dialect, body);
     if let Err(problem) = &asked {
         check_wording(dialect, problem);
@@ -33,6 +34,17 @@ fn read(dialect: Dialect, body: &[u8]) -> Result<Asked, Problem> {
     let node = json::parse(body, BOUNDS)
         .map_err(|refused| Problem::InvalidBody { what: refused.to_string() })?;
     dialect.read(&node)
+}
+
+/// Whatever is looked for in a body is no longer than it, or a bound that starts from its length would not hold.
+fn check_length(dialect: Dialect, body: &[u8]) {
+    let Ok(node) = json::parse(body, BOUNDS) else { return };
+    let countable = dialect.countable(&node);
+    let length = countable.pieces.iter().map(String::len).sum::<usize>() as u64;
+    assert!(length + countable.tokens <= body.len() as u64, "more text than there is");
+    let demand = dialect.demand(&node);
+    assert!(demand.picture_bytes + length <= body.len() as u64, "a picture is counted as text");
+    assert!(demand.answers > 0);
 }
 
 fn check_splice(dialect: Dialect, body: &[u8], spliced: &[u8], asked: Result<Asked, Problem>) {

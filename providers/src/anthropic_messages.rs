@@ -3,6 +3,7 @@
 
 mod assemble;
 mod block;
+mod delivered;
 mod error;
 mod judge;
 mod outline;
@@ -12,6 +13,11 @@ mod stream;
 mod tools;
 mod usage;
 
+use kt_contract::pricing::CacheWrites;
+
+use crate::demand::Manner;
+
+pub(crate) use delivered::Message;
 pub(crate) use error::{error_body, error_event};
 pub(crate) use judge::{ends_stream, fails_stream, judge};
 pub(crate) use replay::replay;
@@ -27,6 +33,13 @@ pub(crate) const LEFT_OUT: &[&str] = &["model", "stream", "metadata"];
 /// Headers that can change the answer. A request without `anthropic-version` goes on without it: the provider
 /// refuses that, and says how to mend it.
 pub(crate) const SEMANTIC_HEADERS: &[&str] = &["anthropic-version", "anthropic-beta"];
+
+/// Where [`crate::demand::Demand`] looks.
+pub(crate) const MANNER: Manner = Manner {
+    content: &["system", "messages"],
+    limits: &["max_tokens"],
+    cache_writes: CacheWrites::None,
+};
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,16 @@
 //! The dialects, as one closed set: each question of the crate's users, dispatched to the dialect's file.
 
 use kt_contract::json::Node;
+use kt_contract::money::Tokens;
 use kt_contract::outcome::Reason;
 use kt_contract::problem::Problem;
 use kt_contract::wire::admit::ReplyShape;
 
 use crate::answer::{CannotReplay, Complete, Incomplete, Recorded, Replay, Terms};
 use crate::anthropic_messages;
+use crate::countable::{self, Countable};
+use crate::delivered::{self, Delivered};
+use crate::demand::{self, Demand};
 use crate::openai::{self, UsageHider};
 use crate::{openai_chat, openai_completions, openai_embeddings, openai_responses};
 
@@ -170,6 +174,58 @@ impl Dialect {
             Self::OpenAiEmbeddings => openai::count::embeddings(request),
             // Always one.
             Self::OpenAiResponses | Self::AnthropicMessages => None,
+        }
+    }
+
+    /// What a request demands that costs.
+    #[must_use]
+    pub fn demand(self, body: &Node<'_>) -> Demand {
+        let (manner, answers) = match self {
+            Self::OpenAiChat => (openai_chat::MANNER, demand::count(body, "n")),
+            Self::OpenAiCompletions => {
+                (openai_completions::MANNER, openai_completions::answers_made(body))
+            }
+            Self::OpenAiResponses => (openai_responses::MANNER, 1),
+            Self::OpenAiEmbeddings => {
+                let none = Some(Tokens(0));
+                return Demand {
+                    output_max: none,
+                    ..demand::read(&openai_embeddings::MANNER, 1, body)
+                };
+            }
+            Self::AnthropicMessages => (anthropic_messages::MANNER, 1),
+        };
+        demand::read(&manner, answers, body)
+    }
+
+    /// The text of a request that a tokenizer counts.
+    #[must_use]
+    pub fn countable(self, body: &Node<'_>) -> Countable {
+        match self {
+            Self::OpenAiChat => countable::of_request(openai_chat::MANNER.content, body),
+            Self::OpenAiCompletions => countable::of_prompt(body.field("prompt")),
+            Self::OpenAiResponses => countable::of_request(openai_responses::MANNER.content, body),
+            Self::OpenAiEmbeddings => countable::of_prompt(body.field("input")),
+            Self::AnthropicMessages => {
+                countable::of_request(anthropic_messages::MANNER.content, body)
+            }
+        }
+    }
+
+    /// What has come of an answer, whole or cut.
+    #[must_use]
+    pub fn delivered(self, recorded: Recorded, body: &[u8]) -> Delivered {
+        match self {
+            Self::OpenAiChat | Self::OpenAiCompletions => {
+                delivered::read::<openai::delivered::Choices>(recorded, body)
+            }
+            Self::OpenAiResponses => delivered::read::<openai_responses::Response>(recorded, body),
+            Self::OpenAiEmbeddings => {
+                delivered::read::<openai::delivered::Embeddings>(recorded, body)
+            }
+            Self::AnthropicMessages => {
+                delivered::read::<anthropic_messages::Message>(recorded, body)
+            }
         }
     }
 

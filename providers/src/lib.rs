@@ -6,6 +6,9 @@
 
 mod answer;
 mod anthropic_messages;
+mod countable;
+mod delivered;
+mod demand;
 mod dialect;
 mod endpoint;
 #[cfg(test)]
@@ -21,6 +24,9 @@ pub mod sse;
 mod usage;
 
 pub use answer::{CannotReplay, Complete, Incomplete, Recorded, Replay, Terms, Usage};
+pub use countable::Countable;
+pub use delivered::Delivered;
+pub use demand::Demand;
 pub use dialect::{Asked, Dialect};
 pub use endpoint::Endpoint;
 pub use openai::UsageHider;

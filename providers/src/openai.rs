@@ -2,6 +2,7 @@
 
 pub(crate) mod assemble;
 pub(crate) mod count;
+pub(crate) mod delivered;
 mod error;
 pub(crate) mod hide;
 pub(crate) mod judge;

@@ -7,6 +7,10 @@ mod replay;
 mod request;
 mod stream;
 
+use kt_contract::pricing::CacheWrites;
+
+use crate::demand::Manner;
+
 pub(crate) use judge::judge;
 pub(crate) use replay::replay;
 pub(crate) use request::read;
@@ -26,6 +30,13 @@ pub(crate) const LEFT_OUT: &[&str] = &[
     "safety_identifier",
     "prompt_cache_key",
 ];
+
+/// Where [`crate::demand::Demand`] looks.
+pub(crate) const MANNER: Manner = Manner {
+    content: &["messages"],
+    limits: &["max_tokens", "max_completion_tokens"],
+    cache_writes: CacheWrites::Short,
+};
 
 #[cfg(test)]
 mod tests;

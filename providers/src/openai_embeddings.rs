@@ -6,9 +6,11 @@ mod request;
 
 use std::borrow::Cow;
 
+use kt_contract::pricing::CacheWrites;
 use kt_contract::wire::admit::ReplyShape;
 
 use crate::answer::{CONTENT_TYPE_JSON, CannotReplay, Recorded, Replay};
+use crate::demand::Manner;
 
 pub(crate) use judge::judge;
 pub(crate) use request::read;
@@ -34,6 +36,10 @@ pub(crate) const fn replay(
         }
     }
 }
+
+/// Where [`crate::demand::Demand`] looks.
+pub(crate) const MANNER: Manner =
+    Manner { content: &[], limits: &[], cache_writes: CacheWrites::None };
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use kt_contract::json::Node;
 use kt_contract::problem::Problem;
 
+use crate::demand;
 use crate::dialect::Asked;
 use crate::openai::request::{has_number, invalid, model, reply_shape};
 
@@ -19,6 +20,16 @@ pub(crate) fn read(body: &Node<'_>) -> Result<Asked, Problem> {
     }
     let client_limited = has_number(body, &["max_tokens"]);
     Ok(Asked { model, reply: reply_shape(body)?, client_limited, bypass: None })
+}
+
+/// How many texts are made: of `best_of` for each prompt all but `n` are thrown away, and cost as well.
+pub(crate) fn answers_made(body: &Node<'_>) -> u64 {
+    let prompts = match body.field("prompt").and_then(Node::as_array) {
+        // Tokens are one prompt.
+        Some([Node::Number(_), ..] | []) | None => 1,
+        Some(prompts) => prompts.len() as u64,
+    };
+    demand::count(body, "n").max(demand::count(body, "best_of")).saturating_mul(prompts)
 }
 
 #[cfg(test)]
