@@ -5,7 +5,8 @@
 //! [`store`] keeps things. Beside them stand pure modules, where time and randomness are arguments: which
 //! request leads ([`flight`]), who may take the lane ([`ticket`]), what an entry is ([`entry`]) and how long
 //! it lives ([`freshness`]), what an
-//! invalidation voids ([`generation`]), what an upstream answer means ([`attempt`]).
+//! invalidation voids ([`generation`]), what an upstream answer means ([`attempt`]), and what a call may cost
+//! ([`reserve`]).
 
 pub mod attempt;
 #[cfg(feature = "server")]
@@ -20,6 +21,7 @@ pub mod http;
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod random;
+pub mod reserve;
 #[cfg(feature = "server")]
 pub mod service;
 #[cfg(feature = "server")]
