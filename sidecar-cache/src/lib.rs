@@ -27,3 +27,5 @@ pub mod service;
 #[cfg(feature = "server")]
 pub mod store;
 pub mod ticket;
+#[cfg(feature = "server")]
+pub mod tokens;
