@@ -132,20 +132,15 @@ def test_a_stream_that_breaks_tells_each_reader_so_in_its_dialect(spoken, speak,
 
 
 # How the provider says within a stream that it has failed; and behind it, as if all were well, its last word.
-FAILS = pytest.mark.parametrize("path, fails", [
-    *((path, "error_event") for path in BODIES if path != EMBEDDINGS), (RESPONSES, "finish=failed")])
-
-
 def is_failure(event):
     event = {} if event == "[DONE]" else json.loads(event)
-    return bool(event.get("error")) or event.get("type") in ("error", "response.failed")
+    return bool(event.get("error")) or event.get("type") == "error"
 
 
-@FAILS
-def test_a_stream_that_fails_in_the_providers_words_ends_with_them_for_each_reader(
-        spoken, speak, prompt, path, fails):
+@STREAMED
+def test_a_stream_that_fails_in_the_providers_words_ends_with_them_for_each_reader(spoken, speak, prompt, path):
     gate = prompt[8:16]
-    spoken.provider.script(f"gate={gate}@event:4, {fails}", 1, prompt=prompt)
+    spoken.provider.script(f"gate={gate}@event:4, error_event", 1, prompt=prompt)
     lead = speak(path, prompt, stream=True)
     spoken.provider.wait_at(gate)
     streams, waits = speak(path, prompt, spoken.b, stream=True), speak(path, prompt, spoken.b)
@@ -164,14 +159,32 @@ def test_a_stream_that_fails_in_the_providers_words_ends_with_them_for_each_read
     assert spoken.provider.calls_of(prompt)["total"] == 2
 
 
-@FAILS
-def test_users_of_an_sdk_catch_a_failure_within_a_stream(spoken, python, node, prompt, path, fails):
+@STREAMED
+def test_users_of_an_sdk_catch_a_failure_within_a_stream(spoken, python, node, prompt, path):
     key = spoken.key(org="acme")
     for sdks in (python, node):
-        body = BODIES[path](f"{prompt} by {sdks.name} [[fake: {fails}]]", stream=True)
+        body = BODIES[path](f"{prompt} by {sdks.name} [[fake: error_event]]", stream=True)
         seen = sdks.ask(Ask(*SDK_CALLS[path], spoken.a.url, key.secret, body))
         assert seen.error and seen.status == 200, seen
         assert seen.events, "what came before it has been read"
+
+
+def test_a_response_that_says_it_has_failed_has_ended_for_who_reads_it_and_for_nobody_else(spoken, speak, prompt):
+    gate = prompt[8:16]
+    spoken.provider.script(f"gate={gate}@event:4, finish=failed", 1, prompt=prompt)
+    lead = speak(RESPONSES, prompt, stream=True)
+    spoken.provider.wait_at(gate)
+    streams, waits = speak(RESPONSES, prompt, spoken.b, stream=True), speak(RESPONSES, prompt, spoken.b)
+    spoken.sidecar.wait_followers(2)
+    for live in (lead, streams):
+        live.wait_events(4)
+    spoken.provider.release(gate)
+    told = assert_miss(lead.whole())
+    assert assert_coalesced(streams.whole()).body == told.body
+    assert told.chunks()[-1]["type"] == "response.failed"
+    paid = assert_miss(waits.whole(), "takeover")
+    assert assert_hit(speak(RESPONSES, prompt, spoken.b).whole()).body == paid.body
+    assert spoken.provider.calls_of(prompt)["total"] == 2
 
 
 def test_a_response_that_says_it_is_incomplete_has_ended_and_is_served_whole(spoken, speak, prompt):

@@ -162,3 +162,11 @@ def test_a_usage_that_nobody_should_believe_breaks_nothing(group, key, prompt, u
     live = assert_miss(group.a.ask(key, asked, **fields))
     again = assert_hit(group.b.ask(key, asked, **fields), of=live)
     assert again.body == live.body
+
+
+@SHAPES
+def test_a_providers_long_cookies_lose_nothing(group, key, prompt, stream):
+    asked = f"{prompt} [[fake: cookie_bytes=20000]]"
+    live = assert_miss(group.a.ask(key, asked, stream=stream))
+    assert "set-cookie" not in live.headers
+    assert_hit(group.b.ask(key, asked, stream=stream), of=live)

@@ -13,8 +13,8 @@ use crate::outline::{each_event, read, read_event};
 /// The events of which one ends a stream, each with a whole response.
 const LAST: &[&str] = &["response.completed", "response.incomplete", "response.failed"];
 
-/// The events that say that there is no answer.
-const FAILED: &[&str] = &["error", "response.failed"];
+/// The event that breaks a stream off. A response that has failed has ended, and says so itself.
+const FAILED: &[&str] = &["error"];
 
 /// See [`crate::Dialect::judge`].
 pub(crate) fn judge(recorded: Recorded, body: &[u8], terms: Terms) -> Result<Complete, Incomplete> {

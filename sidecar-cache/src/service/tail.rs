@@ -194,7 +194,7 @@ mod tests {
         ];
         let responses: &[&str] = &[
             "data: {}\r\n\r\n",
-            "data: {\"type\":\"response.failed\"}\r\n\r\n",
+            "data: {\"type\":\"error\"}\r\n\r\n",
             "data: [DONE]\r\n\r\n",
         ];
         for (dialect, events) in [

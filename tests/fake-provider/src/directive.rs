@@ -168,6 +168,7 @@ impl Directive {
             "recording" => self.recording = Some(value.to_owned()),
             "retry_after" => self.advise("retry-after", number::<u64>(value)?),
             "retry_after_ms" => self.advise("retry-after-ms", number::<u64>(value)?),
+            "cookie_bytes" => self.advise("set-cookie", "c".repeat(number(value)?)),
             "should_retry" => self.advise("x-should-retry", number::<bool>(value)?),
             "finish" => self.finish = Some(value.to_owned()),
             "content_type" => self.content_type = Some(value.to_owned()),
