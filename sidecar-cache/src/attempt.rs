@@ -130,7 +130,12 @@ pub fn verdict(finished: Finished<'_>) -> Verdict {
     };
     match dialect.judge(recorded, body, terms) {
         Err(Incomplete::CutShort) => Verdict::CutShort,
-        Err(incomplete) => Verdict::Serve { reason: incomplete.reason(), usage: None },
+        Err(incomplete) => {
+            // It has been paid for, whatever it is worth to others.
+            let delivered = dialect.delivered(recorded, body);
+            let usage = delivered.usage.filter(|_| delivered.is_final);
+            Verdict::Serve { reason: incomplete.reason(), usage }
+        }
         Ok(complete) => {
             let usage = complete.usage;
             if tokens(usage, body) > entry_tokens_max || body.len() as u64 > entry_bytes_max {
@@ -300,7 +305,8 @@ mod tests {
         let length = JSON.to_vec();
         let length = String::from_utf8(length).unwrap().replace("\"stop\"", "\"length\"");
         let filtered = length.replace("\"length\"", "\"content_filter\"");
-        let not_stored = Verdict::Serve { reason: Reason::FinishReason, usage: None };
+        // What was paid for is known all the same.
+        let not_stored = Verdict::Serve { reason: Reason::FinishReason, usage: Some(USAGE) };
         assert_eq!(verdict(finished(Recorded::Json, length.as_bytes())), not_stored);
         assert_eq!(verdict(finished(Recorded::Json, filtered.as_bytes())), not_stored);
         let terms = Terms { client_limited: true, answers: None };

@@ -95,11 +95,12 @@ impl Pilot {
     async fn answered(&mut self) -> Result<(Answered, Instant), Failed> {
         self.flight.is_asked();
         let (sidecar, seat) = (Arc::clone(&self.sidecar), Arc::clone(&self.seat));
-        let patience = sidecar.feed.settings().first_byte_of(&seat.grant.target);
-        let first_by = Instant::now() + patience;
         let wait = sidecar.timeouts.gateway;
         let gateways = sidecar.gateways.egress_within(&seat.grant.gateway, sidecar.clock, wait);
         let egress = self.over(gateways).await?;
+        // From here on: no provider is slow because a gateway is.
+        let patience = sidecar.feed.settings().first_byte_of(&seat.grant.target);
+        let first_by = Instant::now() + patience;
         self.calls += 1;
         self.call = Some(CallAccount::begin(sidecar.clock, &seat.grant, self.calls));
         let sent = self.sent();

@@ -101,14 +101,19 @@ impl CallAccount {
         self.what.is_stored = true;
     }
 
-    /// The answer was not stored.
-    pub(super) const fn not_stored(&mut self, reason: &'static str) {
-        self.what.not_stored = Some(reason);
+    /// The answer was not stored. The first reason is the one that decided it.
+    pub(super) fn not_stored(&mut self, reason: &'static str) {
+        self.what.not_stored.get_or_insert(reason);
     }
 
-    /// It is over; so many bytes of an answer have come, and so many clients were there.
-    pub(super) fn ended(mut self, end: CallEnd, answer_bytes: u64, readers: usize) {
-        (self.what.end, self.what.answer_bytes, self.what.readers) = (end, answer_bytes, readers);
+    /// So many clients are there at its end.
+    pub(super) const fn read_by(&mut self, readers: usize) {
+        self.what.readers = readers;
+    }
+
+    /// It is over; so many bytes of an answer have come.
+    pub(super) fn ended(mut self, end: CallEnd, answer_bytes: u64) {
+        (self.what.end, self.what.answer_bytes) = (end, answer_bytes);
     }
 }
 
@@ -134,7 +139,8 @@ impl Drop for CallAccount {
             latency_ms = self.clock.mono().since(self.started).0,
             input_tokens = usage.map(Usage::input_tokens),
             cache_read_tokens = usage.map(|usage| usage.cache_read_tokens),
-            cache_write_tokens = usage.map(Usage::written_tokens),
+            cache_write_tokens = usage.map(|usage| usage.cache_write_tokens),
+            cache_write_long_tokens = usage.map(|usage| usage.cache_write_long_tokens),
             output_tokens = usage.map(|usage| usage.output_tokens),
             answer_bytes,
             stored = is_stored,

@@ -352,9 +352,9 @@ impl Flights {
 // === impl Board ===
 
 impl Board {
-    /// Voids a flight that began before something was invalidated: it is for those who are attached; and forgets
-    /// what was found of the key's answers before. Returns what the entry belongs to now. Asked after the flight's own, and generations only grow: what differs is
-    /// older.
+    /// Voids a flight that began before something was invalidated, which is for those who are attached, and
+    /// forgets what was found of the key's answers before. Returns what the entry belongs to now. It is asked
+    /// after the flight's own, and generations only grow: what differs is older.
     fn void_old(&mut self, key: &CacheKey, generations: impl FnOnce() -> Vector) -> Vector {
         let begun = self.joinable.get(key).map(|flight| flight.generations());
         let now = generations();

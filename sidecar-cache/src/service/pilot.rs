@@ -208,7 +208,14 @@ impl Pilot {
             Err(Failed::Cancelled) => CallEnd::Cancelled,
             Err(Failed::Attempt(_)) => CallEnd::Failed,
         };
-        call.ended(end, self.produced.bytes, self.flight.log.readers());
+        self.account_ends(call, end);
+    }
+
+    fn account_ends(&self, mut call: CallAccount, end: CallEnd) {
+        if !self.is_finished {
+            call.read_by(self.flight.log.readers());
+        }
+        call.ended(end, self.produced.bytes);
     }
 
     /// An attempt has failed: tells whom it concerns, and hands the lease to one of those who wait, if
@@ -314,7 +321,9 @@ impl Pilot {
         }
         let is_held = self.lease.as_ref().is_some_and(|lease| lease.token().is_some());
         let is_current = self.lease.as_ref().is_some_and(Lease::is_current);
-        let reason = if !self.may_store {
+        let reason = if let Some(why) = self.unkept {
+            why.as_str()
+        } else if !self.may_store {
             Reason::NoStore.as_str()
         } else if !self.produced.fits(self.bounds()) {
             Reason::EntryTooLarge.as_str()
@@ -392,6 +401,9 @@ impl Pilot {
     /// The last pieces and the end, for everybody who still reads.
     pub(super) fn finish_with(&mut self, last: impl Iterator<Item = Piece>, end: End) {
         self.is_finished = true;
+        // Before anybody learns that it is over, and leaves.
+        let readers = self.flight.log.readers();
+        self.account(|call| call.read_by(readers));
         self.flight.log.finish(last, end, self.now().0);
     }
 
@@ -428,6 +440,9 @@ impl Pilot {
 
 impl Drop for Pilot {
     fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            self.account_ends(call, CallEnd::Stopped);
+        }
         self.flight.sent_for_good();
         if !self.is_finished {
             // The task was stopped, or has a fault: nobody must wait for it.

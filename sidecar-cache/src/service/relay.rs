@@ -138,7 +138,13 @@ impl Pilot {
             }
             match recording.tail.reached() {
                 Reached::Overrun => break Transport::Broken,
-                Reached::Done | Reached::Failed => source.ends_soon(),
+                Reached::Done => source.ends_soon(),
+                Reached::Failed => {
+                    // Whoever has read that it failed may leave at once: it is no less a failure.
+                    source.ends_soon();
+                    while let Step::Bytes(_) = source.next().await {}
+                    break Transport::Clean;
+                }
                 Reached::Events | Reached::LongEvent => {}
             }
             self.room().await?;

@@ -192,11 +192,8 @@ mod tests {
             "event: error\ndata: {}\n\n",
             "data: {\"type\":\"message_stop\"}\n\n",
         ];
-        let responses: &[&str] = &[
-            "data: {}\r\n\r\n",
-            "data: {\"type\":\"error\"}\r\n\r\n",
-            "data: [DONE]\r\n\r\n",
-        ];
+        let responses: &[&str] =
+            &["data: {}\r\n\r\n", "data: {\"type\":\"error\"}\r\n\r\n", "data: [DONE]\r\n\r\n"];
         for (dialect, events) in [
             (Dialect::OpenAiChat, chat),
             (Dialect::AnthropicMessages, messages),
