@@ -282,8 +282,8 @@ async fn after_two_takeovers_everybody_gets_the_error_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_says_nothing_is_waited_for_as_long_as_its_target_says() {
-    // Three calls, each after two seconds in which no gateway was found.
-    for (patience, calls_took) in [(5, 21), (600, 1_806)] {
+    // Three calls; before two of them no gateway is found, for two seconds each.
+    for (patience, calls_took) in [(5, 19), (600, 1_804)] {
         for silent in [
             Scripted { head_after: Duration::from_secs(601), ..answers_json(JSON) },
             Scripted { acts: vec![wait(601)], ..answers_json("") },
