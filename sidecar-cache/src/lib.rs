@@ -17,6 +17,7 @@ pub mod freshness;
 pub mod generation;
 #[cfg(feature = "server")]
 pub mod http;
+pub mod ledger;
 #[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]

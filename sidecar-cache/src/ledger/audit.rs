@@ -1,0 +1,479 @@
+//! Counts everything again from the raw rows, with code of its own: what the rules and the postings compute must
+//! come out here as well, and a mistake in them must not be repeated.
+//!
+//! Rows come in their order, then the accounts and the list of holds that are open or in suspense. What a call
+//! costs twice or not at all is found by whoever knows the calls (I6), not here.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+
+use serde_json::Value;
+
+/// How long a hold may lie in suspense: a day, and an hour for whoever has to return it.
+const SUSPENSE_MS_MAX: i64 = 25 * 60 * 60 * 1_000;
+
+/// A transfer as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawTransfer {
+    /// Its id.
+    pub id: [u8; 32],
+    /// Whose book it stands in.
+    pub org: String,
+    /// The word for what it is.
+    pub kind: String,
+    /// The hold that it refers to.
+    pub hold: Option<[u8; 32]>,
+    /// How much.
+    pub amount: i64,
+    /// When.
+    pub at: i64,
+    /// The JSON of a hold's terms.
+    pub terms: Option<String>,
+}
+
+/// An account as it is stored. Each side is what was set aside, what was cleared, and what was posted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawAccount {
+    /// Whose book it stands in.
+    pub org: String,
+    /// Its name.
+    pub name: String,
+    /// What it gave.
+    pub debits: [i64; 3],
+    /// What it took.
+    pub credits: [i64; 3],
+}
+
+/// An entry of the list of holds that are open or in suspense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawLive {
+    /// The hold.
+    pub hold: [u8; 32],
+    /// Whether it lies in suspense.
+    pub is_suspended: bool,
+}
+
+/// What must hold of a book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// What was given is what was taken.
+    DebitsEqualCredits,
+    /// A balance is what its transfers come to.
+    BalancesFollow,
+    /// What is pending is what open holds hold.
+    PendingIsOpen,
+    /// A hold ends once.
+    OneEnd,
+    /// Nothing was reserved that was not there.
+    NeverOverdrawn,
+    /// What lies in suspense leaves it in time.
+    SuspenseDrains,
+}
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breach {
+    /// Which.
+    pub invariant: Invariant,
+    /// Whose book.
+    pub org: String,
+    /// Which account, or hold.
+    pub account: String,
+    /// What there should be.
+    pub expected: String,
+    /// What there is.
+    pub found: String,
+}
+
+/// What an audit found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// How many transfers it counted.
+    pub transfers: u64,
+    /// What does not hold.
+    pub breaches: Vec<Breach>,
+}
+
+/// An audit that goes on.
+#[derive(Debug, Default)]
+pub struct Auditor {
+    accounts: BTreeMap<(String, String), Tally>,
+    stored: BTreeSet<(String, String)>,
+    sums: BTreeMap<String, [i128; 2]>,
+    holds: HashMap<[u8; 32], Pledge>,
+    just_ended: Option<([u8; 32], Pledge)>,
+    listed: HashMap<[u8; 32], bool>,
+    findings: Findings,
+}
+
+/// Both sides of an account, as [`RawAccount`] has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    debits: [i128; 3],
+    credits: [i128; 3],
+}
+
+/// A hold that has not ended for good.
+#[derive(Debug)]
+struct Pledge {
+    org: String,
+    held: i128,
+    payee: String,
+    budgets: Vec<(String, i128)>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
+    Suspended { since: i64 },
+    Returned,
+}
+
+/// A number of a side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Pended,
+    Cleared,
+    Posted,
+}
+
+// === impl Invariant ===
+
+impl Invariant {
+    /// Its number and name, as in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DebitsEqualCredits => "I1 debits equal credits",
+            Self::BalancesFollow => "I2 balances follow from transfers",
+            Self::PendingIsOpen => "I3 pending is what open holds hold",
+            Self::OneEnd => "I4 a hold ends once",
+            Self::NeverOverdrawn => "I5 nothing is reserved that is not there",
+            Self::SuspenseDrains => "I7 suspense drains",
+        }
+    }
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { invariant, org, account, expected, found } = self;
+        let name = invariant.as_str();
+        write!(f, "{name}: {account} of {org}: expected {expected}, found {found}")
+    }
+}
+
+// === impl Auditor ===
+
+impl Auditor {
+    /// Counts the next transfer.
+    pub fn transfer(&mut self, row: &RawTransfer) {
+        self.findings.transfers = self.findings.transfers.saturating_add(1);
+        let amount = i128::from(row.amount);
+        match (row.kind.as_str(), row.hold) {
+            ("fund" | "adjust_credit", None) => self.moved(&row.org, "bank", "wallet", amount),
+            ("adjust_debit", None) => {
+                self.moved(&row.org, "wallet", "bank", amount);
+                self.must_cover(&row.org, &[]);
+            }
+            ("pending", None) => self.pledge(row),
+            ("refund", Some(_)) => match read_terms(row) {
+                Some(terms) => self.gave_back(&row.org, &terms.payee, &terms.budgets, amount),
+                None => self.unreadable(row),
+            },
+            (kind, Some(hold)) => self.follow(row, kind, hold),
+            (_, None) => self.unreadable(row),
+        }
+    }
+
+    /// Compares an account with what its transfers came to.
+    pub fn account(&mut self, stored: &RawAccount) {
+        let at = (stored.org.clone(), stored.name.clone());
+        let counted = self.accounts.get(&at).copied().unwrap_or_default();
+        let [debits, credits] = [stored.debits, stored.credits].map(|side| side.map(i128::from));
+        if (counted.debits, counted.credits) != (debits, credits) {
+            self.breach(
+                Invariant::BalancesFollow,
+                (&stored.org, &stored.name),
+                format!("debits {:?}, credits {:?}", counted.debits, counted.credits),
+                format!("debits {debits:?}, credits {credits:?}"),
+            );
+        }
+        let sums = self.sums.entry(stored.org.clone()).or_default();
+        let [given, taken] = sums;
+        *given = debits.iter().fold(*given, |sum, part| sum.saturating_add(*part));
+        *taken = credits.iter().fold(*taken, |sum, part| sum.saturating_add(*part));
+        let [pended, cleared, _] = debits;
+        if stored.name == "wallet" {
+            let open = self.open_of(&stored.org);
+            let pending = pended.saturating_sub(cleared);
+            if pending != open {
+                let at = (stored.org.as_str(), stored.name.as_str());
+                self.breach(Invariant::PendingIsOpen, at, open.to_string(), pending.to_string());
+            }
+        }
+        self.stored.insert(at);
+    }
+
+    /// Takes note of a hold that is listed as open or in suspense.
+    pub fn live(&mut self, live: &RawLive) {
+        self.listed.insert(live.hold, live.is_suspended);
+    }
+
+    /// What was found, given what time it is.
+    #[must_use]
+    pub fn finish(mut self, now: i64) -> Findings {
+        self.compare_sums();
+        self.compare_lists(now);
+        let missing: Vec<_> = self
+            .accounts
+            .iter()
+            .filter(|(at, tally)| **tally != Tally::default() && !self.stored.contains(*at))
+            .map(|(at, _)| at.clone())
+            .collect();
+        for (org, name) in missing {
+            let (expected, found) = ("a balance".to_owned(), "no account".to_owned());
+            self.breach(Invariant::BalancesFollow, (&org, &name), expected, found);
+        }
+        self.findings
+    }
+
+    fn compare_sums(&mut self) {
+        for (org, [given, taken]) in std::mem::take(&mut self.sums) {
+            if given != taken {
+                let at = (org.as_str(), "all accounts");
+                let (expected, found) = (given.to_string(), taken.to_string());
+                self.breach(Invariant::DebitsEqualCredits, at, expected, found);
+            }
+        }
+    }
+
+    fn compare_lists(&mut self, now: i64) {
+        let mut listed = std::mem::take(&mut self.listed);
+        let holds = std::mem::take(&mut self.holds);
+        for (id, pledge) in &holds {
+            let expected = match pledge.stage {
+                Stage::Open => Some(false),
+                Stage::Suspended { .. } => Some(true),
+                Stage::Returned => None,
+            };
+            let found = listed.remove(id);
+            if expected != found {
+                let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
+                self.breach(Invariant::PendingIsOpen, (&pledge.org, &hex(id)), expected, found);
+            }
+            if let Stage::Suspended { since } = pledge.stage
+                && since.saturating_add(SUSPENSE_MS_MAX) < now
+            {
+                let (expected, found) = ("a day".to_owned(), format!("since {since}"));
+                self.breach(Invariant::SuspenseDrains, (&pledge.org, &hex(id)), expected, found);
+            }
+        }
+        for id in listed.into_keys() {
+            let (expected, found) = ("ended".to_owned(), "listed".to_owned());
+            self.breach(Invariant::PendingIsOpen, ("", &hex(&id)), expected, found);
+        }
+    }
+
+    fn pledge(&mut self, row: &RawTransfer) {
+        let Some(mut pledge) = read_terms(row) else { return self.unreadable(row) };
+        pledge.held = i128::from(row.amount);
+        self.paid(&pledge, &pledge.payee, Part::Pended, pledge.held);
+        self.must_cover(&row.org, &pledge.budgets);
+        if self.holds.insert(row.id, pledge).is_some() {
+            self.not_once(row, "one hold of this id", "two");
+        }
+    }
+
+    /// A row that does something to a hold.
+    fn follow(&mut self, row: &RawTransfer, kind: &str, hold: [u8; 32]) {
+        let amount = i128::from(row.amount);
+        let just_ended = self.just_ended.take().filter(|(ended, _)| *ended == hold);
+        if let ("overage", Some((_, pledge))) = (kind, just_ended) {
+            return self.paid(&pledge, &pledge.payee, Part::Posted, amount);
+        }
+        // Only what has not ended for good is kept.
+        let Some(mut pledge) = self.holds.remove(&hold) else {
+            return self.not_once(row, "a hold that has not ended", kind);
+        };
+        let held = pledge.held;
+        if ["void", "expire", "late_void", "return"].contains(&kind) && amount != held {
+            let (expected, found) = (held.to_string(), amount.to_string());
+            self.breach(Invariant::BalancesFollow, (&row.org, &hex(&row.id)), expected, found);
+        }
+        let stage = match (kind, pledge.stage) {
+            ("extend", Stage::Open) => {
+                pledge.held = held.saturating_add(amount);
+                self.paid(&pledge, &pledge.payee, Part::Pended, amount);
+                self.must_cover(&row.org, &pledge.budgets);
+                Some(Stage::Open)
+            }
+            ("post", Stage::Open) => {
+                self.paid(&pledge, &pledge.payee, Part::Cleared, held);
+                self.paid(&pledge, &pledge.payee, Part::Posted, amount);
+                None
+            }
+            ("void", Stage::Open) => {
+                self.paid(&pledge, &pledge.payee, Part::Cleared, held);
+                None
+            }
+            ("expire", Stage::Open) => {
+                self.paid(&pledge, &pledge.payee, Part::Cleared, held);
+                self.paid(&pledge, "suspense", Part::Posted, held);
+                Some(Stage::Suspended { since: row.at })
+            }
+            ("late_post", Stage::Suspended { .. }) => {
+                self.moved(&pledge.org, "suspense", &pledge.payee, amount);
+                let rest = held.saturating_sub(amount);
+                self.gave_back(&pledge.org, "suspense", &pledge.budgets, rest);
+                None
+            }
+            ("late_post", Stage::Returned) => {
+                self.paid(&pledge, &pledge.payee, Part::Posted, amount);
+                None
+            }
+            ("late_void", Stage::Suspended { .. }) => {
+                self.gave_back(&pledge.org, "suspense", &pledge.budgets, held);
+                None
+            }
+            ("return", Stage::Suspended { .. }) => {
+                self.gave_back(&pledge.org, "suspense", &pledge.budgets, held);
+                Some(Stage::Returned)
+            }
+            (_, stage) => {
+                self.not_once(row, "a row that fits the hold", kind);
+                Some(stage)
+            }
+        };
+        match stage {
+            Some(stage) => _ = self.holds.insert(hold, Pledge { stage, ..pledge }),
+            None => self.just_ended = Some((hold, pledge)),
+        }
+    }
+
+    /// What the wallet gives to somebody, counted in every budget.
+    fn paid(&mut self, pledge: &Pledge, to: &str, part: Part, amount: i128) {
+        self.count(&pledge.org, ("wallet", to), part, amount);
+        for (budget, _) in &pledge.budgets {
+            self.count(&pledge.org, (budget, "control"), part, amount);
+        }
+    }
+
+    /// What comes back to the wallet and into every budget.
+    fn gave_back(&mut self, org: &str, from: &str, budgets: &[(String, i128)], amount: i128) {
+        self.count(org, (from, "wallet"), Part::Posted, amount);
+        for (budget, _) in budgets {
+            self.count(org, ("control", budget), Part::Posted, amount);
+        }
+    }
+
+    fn moved(&mut self, org: &str, from: &str, to: &str, amount: i128) {
+        self.count(org, (from, to), Part::Posted, amount);
+    }
+
+    fn count(&mut self, org: &str, (from, to): (&str, &str), part: Part, amount: i128) {
+        bump(&mut self.tally(org, from).debits, part, amount);
+        bump(&mut self.tally(org, to).credits, part, amount);
+    }
+
+    fn tally(&mut self, org: &str, name: &str) -> &mut Tally {
+        self.accounts.entry((org.to_owned(), name.to_owned())).or_default()
+    }
+
+    /// After something was set aside, nobody has less than nothing.
+    fn must_cover(&mut self, org: &str, budgets: &[(String, i128)]) {
+        let wallet = ("wallet".to_owned(), 0);
+        for (name, limit) in std::iter::once(&wallet).chain(budgets) {
+            let left = self.tally(org, name).left().saturating_add(*limit);
+            if left < 0 {
+                let expected = "nothing or more".to_owned();
+                self.breach(Invariant::NeverOverdrawn, (org, name), expected, left.to_string());
+            }
+        }
+    }
+
+    fn open_of(&self, org: &str) -> i128 {
+        self.holds
+            .values()
+            .filter(|pledge| pledge.org == org && pledge.stage == Stage::Open)
+            .fold(0, |sum: i128, pledge| sum.saturating_add(pledge.held))
+    }
+
+    fn not_once(&mut self, row: &RawTransfer, expected: &str, found: &str) {
+        let hold = hex(&row.hold.unwrap_or(row.id));
+        let (expected, found) = (expected.to_owned(), found.to_owned());
+        self.breach(Invariant::OneEnd, (&row.org, &hold), expected, found);
+    }
+
+    fn unreadable(&mut self, row: &RawTransfer) {
+        let (expected, found) = ("a transfer".to_owned(), format!("{} without sense", row.kind));
+        self.breach(Invariant::BalancesFollow, (&row.org, &hex(&row.id)), expected, found);
+    }
+
+    fn breach(
+        &mut self,
+        invariant: Invariant,
+        (org, account): (&str, &str),
+        expected: String,
+        found: String,
+    ) {
+        let (org, account) = (org.to_owned(), account.to_owned());
+        self.findings.breaches.push(Breach { invariant, org, account, expected, found });
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    fn left(&self) -> i128 {
+        let [pended, cleared, posted] = self.debits;
+        let [_, _, taken] = self.credits;
+        taken.saturating_sub(posted).saturating_sub(pended).saturating_add(cleared)
+    }
+}
+
+fn bump(side: &mut [i128; 3], part: Part, amount: i128) {
+    let [pended, cleared, posted] = side;
+    let number = match part {
+        Part::Pended => pended,
+        Part::Cleared => cleared,
+        Part::Posted => posted,
+    };
+    *number = number.saturating_add(amount);
+}
+
+/// Reads the JSON of terms without the types that wrote it.
+fn read_terms(row: &RawTransfer) -> Option<Pledge> {
+    let terms: Value = serde_json::from_str(row.terms.as_deref()?).ok()?;
+    let purpose = terms.get("purpose")?;
+    let payee = match (purpose.get("call"), purpose.get("allotment")) {
+        (Some(provider), _) => {
+            format!("spend:{}:{}", provider.as_str()?, terms.get("shard")?.as_u64()?)
+        }
+        (None, holder) => format!("allotment:{}", holder?.as_str()?),
+    };
+    let mut budgets = Vec::new();
+    for charge in terms.get("charges")?.as_array()? {
+        let scope = charge.get("scope")?;
+        let scope = match (scope.as_str(), scope.as_object().and_then(|scope| scope.iter().next()))
+        {
+            (Some(word), _) => word.to_owned(),
+            (None, named) => {
+                let (kind, name) = named?;
+                format!("{kind}:{}", name.as_str()?)
+            }
+        };
+        let (period, window) = (charge.get("period")?.as_str()?, charge.get("window")?.as_str()?);
+        let limit = i128::from(charge.get("limit")?.as_u64()?);
+        budgets.push((format!("budget:{scope}:{period}:{window}"), limit));
+    }
+    Some(Pledge { org: row.org.clone(), held: 0, payee, budgets, stage: Stage::Open })
+}
+
+fn hex(id: &[u8; 32]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+#[path = "audit_tests.rs"]
+mod tests;

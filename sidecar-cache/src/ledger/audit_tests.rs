@@ -1,0 +1,253 @@
+//! An audit of a right book finds nothing, and of each wrong one what is wrong with it, where, and how much.
+
+use super::*;
+
+const TERMS: &str = r#"{"purpose":{"call":"openai"},"shard":0,"cost_max":0,"prices":"p","charges":
+    [{"scope":{"user":"ada"},"period":"daily","window":"2026-11-28","until":0,"limit":60}]}"#;
+const BUDGET: &str = "budget:user:ada:daily:2026-11-28";
+
+/// A book as it is stored.
+#[derive(Clone)]
+struct Stored {
+    transfers: Vec<RawTransfer>,
+    accounts: Vec<RawAccount>,
+    live: Vec<RawLive>,
+}
+
+fn row(number: u8, kind: &str, hold: u8, amount: i64) -> RawTransfer {
+    let has_terms = kind == "pending" || kind == "refund";
+    RawTransfer {
+        id: [number; 32],
+        org: "acme".to_owned(),
+        kind: kind.to_owned(),
+        hold: (hold > 0).then_some([hold; 32]),
+        amount,
+        at: 1_000,
+        terms: has_terms.then(|| TERMS.to_owned()),
+    }
+}
+
+fn account(name: &str, debits: [i64; 3], credits: [i64; 3]) -> RawAccount {
+    RawAccount { org: "acme".to_owned(), name: name.to_owned(), debits, credits }
+}
+
+/// 100 funded; a call of 10 that cost 13, of which 2 came back; one of 20 that is open and has grown to 25; one
+/// of 5 in suspense; and one of 5 that was there and cost 4 after all.
+fn right() -> Stored {
+    Stored {
+        transfers: vec![
+            row(1, "fund", 0, 100),
+            row(2, "pending", 0, 10),
+            row(3, "post", 2, 10),
+            row(4, "overage", 2, 3),
+            row(5, "refund", 2, 2),
+            row(6, "pending", 0, 20),
+            row(7, "extend", 6, 5),
+            row(8, "pending", 0, 5),
+            row(9, "expire", 8, 5),
+            row(10, "pending", 0, 5),
+            row(11, "expire", 10, 5),
+            row(12, "late_post", 10, 4),
+            row(13, "adjust_debit", 0, 7),
+            row(14, "adjust_credit", 0, 1),
+            row(15, "pending", 0, 9),
+            row(16, "void", 15, 9),
+        ],
+        accounts: vec![
+            account("bank", [0, 0, 101], [0, 0, 7]),
+            account("wallet", [54, 29, 30], [0, 0, 104]),
+            account(BUDGET, [54, 29, 23], [0, 0, 3]),
+            account("control", [0, 0, 3], [54, 29, 23]),
+            account("spend:openai:0", [0, 0, 2], [54, 29, 17]),
+            account("suspense", [0, 0, 5], [0, 0, 10]),
+        ],
+        live: vec![
+            RawLive { hold: [6; 32], is_suspended: false },
+            RawLive { hold: [8; 32], is_suspended: true },
+        ],
+    }
+}
+
+fn audit(stored: &Stored, now: i64) -> Vec<(Invariant, String)> {
+    let mut auditor = Auditor::default();
+    stored.transfers.iter().for_each(|row| auditor.transfer(row));
+    stored.accounts.iter().for_each(|account| auditor.account(account));
+    stored.live.iter().for_each(|live| auditor.live(live));
+    let findings = auditor.finish(now);
+    assert_eq!(findings.transfers, u64::try_from(stored.transfers.len()).unwrap());
+    let mut found: Vec<_> =
+        findings.breaches.into_iter().map(|breach| (breach.invariant, breach.account)).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn broken(how: impl FnOnce(&mut Stored)) -> Vec<(Invariant, String)> {
+    let mut stored = right();
+    how(&mut stored);
+    audit(&stored, 2_000)
+}
+
+#[test]
+fn a_right_book_is_right() {
+    assert_eq!(audit(&right(), 2_000), []);
+}
+
+#[test]
+fn every_counter_of_every_account_is_compared() {
+    for at in 0..6 {
+        for part in 0..3 {
+            for is_debit in [true, false] {
+                let found = broken(|stored| {
+                    let account = &mut stored.accounts[at];
+                    let side = if is_debit { &mut account.debits } else { &mut account.credits };
+                    side[part] += 1;
+                });
+                let name = right().accounts[at].name.clone();
+                assert!(found.contains(&(Invariant::BalancesFollow, name.clone())), "{name}");
+                let sums = (Invariant::DebitsEqualCredits, "all accounts".to_owned());
+                assert!(found.contains(&sums), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_account_that_is_gone_is_missed() {
+    let found = broken(|stored| _ = stored.accounts.remove(5));
+    assert!(found.contains(&(Invariant::BalancesFollow, "suspense".to_owned())), "{found:?}");
+}
+
+#[test]
+fn a_transfer_that_is_gone_or_another_amount_is_found() {
+    for at in 0..right().transfers.len() {
+        let gone = broken(|stored| _ = stored.transfers.remove(at));
+        assert!(!gone.is_empty(), "without {:?}", right().transfers[at]);
+        let other = broken(|stored| stored.transfers[at].amount += 1);
+        assert!(!other.is_empty(), "one more in {:?}", right().transfers[at]);
+    }
+}
+
+#[test]
+fn a_pending_amount_without_an_open_hold_is_found() {
+    let found = broken(|stored| {
+        // Both sides are wrong alike, so that the sums agree.
+        stored.accounts[1].debits[0] += 9;
+        stored.accounts[4].credits[0] += 9;
+    });
+    assert!(found.contains(&(Invariant::PendingIsOpen, "wallet".to_owned())), "{found:?}");
+    assert!(!found.iter().any(|(invariant, _)| *invariant == Invariant::DebitsEqualCredits));
+}
+
+#[test]
+fn the_list_of_live_holds_is_that_of_the_transfers() {
+    let hold = |number: u8| (Invariant::PendingIsOpen, hex(&[number; 32]));
+    assert_eq!(broken(|stored| _ = stored.live.remove(0)), [hold(6)]);
+    assert_eq!(broken(|stored| stored.live[0].is_suspended = true), [hold(6)]);
+    assert_eq!(broken(|stored| stored.live[1].is_suspended = false), [hold(8)]);
+    let ended = RawLive { hold: [2; 32], is_suspended: false };
+    assert_eq!(broken(|stored| stored.live.push(ended)), [hold(2)]);
+}
+
+#[test]
+fn a_hold_that_ends_twice_is_found() {
+    for (kind, hold) in [
+        ("post", 2),
+        ("void", 2),
+        ("expire", 2),
+        ("late_post", 2),
+        ("late_post", 10),
+        ("late_void", 10),
+        ("return", 10),
+        ("post", 8),
+        ("void", 8),
+        ("expire", 8),
+        ("late_post", 6),
+        ("late_void", 6),
+        ("return", 6),
+        ("extend", 8),
+        ("post", 99),
+        ("overage", 2),
+    ] {
+        let found = broken(|stored| stored.transfers.push(row(20, kind, hold, 5)));
+        let expected = (Invariant::OneEnd, hex(&[hold; 32]));
+        assert!(found.contains(&expected), "{kind} of {hold}: {found:?}");
+    }
+    let found = broken(|stored| stored.transfers.push(row(6, "pending", 0, 0)));
+    assert!(found.contains(&(Invariant::OneEnd, hex(&[6; 32]))), "{found:?}");
+}
+
+#[test]
+fn what_was_not_there_was_not_reserved() {
+    for (number, kind, hold, amount, account) in [
+        (20, "pending", 0, 1_000, "wallet"),
+        (20, "extend", 6, 1_000, "wallet"),
+        (20, "adjust_debit", 0, 1_000, "wallet"),
+        // The budget of 60 has 15 left, the wallet 49.
+        (20, "pending", 0, 16, BUDGET),
+        (20, "extend", 6, 16, BUDGET),
+    ] {
+        let found = broken(|stored| stored.transfers.push(row(number, kind, hold, amount)));
+        let expected = (Invariant::NeverOverdrawn, account.to_owned());
+        assert!(found.contains(&expected), "{kind} {amount}: {found:?}");
+    }
+    let found = broken(|stored| stored.transfers.push(row(20, "pending", 0, 15)));
+    assert!(!found.iter().any(|(invariant, _)| *invariant == Invariant::NeverOverdrawn));
+}
+
+#[test]
+fn suspense_drains_within_a_day_and_an_hour() {
+    let last = 1_000 + SUSPENSE_MS_MAX;
+    assert_eq!(audit(&right(), last), []);
+    assert_eq!(audit(&right(), last + 1), [(Invariant::SuspenseDrains, hex(&[8; 32]))]);
+}
+
+#[test]
+fn what_comes_after_a_return_is_paid_by_the_wallet() {
+    let found = broken(|stored| {
+        stored.transfers.push(row(20, "return", 8, 5));
+        stored.transfers.push(row(21, "late_post", 8, 5));
+        stored.accounts[1] = account("wallet", [54, 29, 35], [0, 0, 109]);
+        stored.accounts[2] = account(BUDGET, [54, 29, 28], [0, 0, 8]);
+        stored.accounts[3] = account("control", [0, 0, 8], [54, 29, 28]);
+        stored.accounts[4] = account("spend:openai:0", [0, 0, 2], [54, 29, 22]);
+        stored.accounts[5] = account("suspense", [0, 0, 10], [0, 0, 10]);
+        stored.live.pop();
+    });
+    assert_eq!(found, []);
+}
+
+#[test]
+fn a_row_without_sense_is_a_breach() {
+    for (kind, hold, terms) in [
+        ("pending", 0, None),
+        ("pending", 0, Some("{}")),
+        ("pending", 0, Some("no json")),
+        ("refund", 2, None),
+        ("windfall", 0, None),
+        ("post", 0, None),
+    ] {
+        let terms = terms.map(str::to_owned);
+        let found = broken(|stored| {
+            stored.transfers.push(RawTransfer { terms, ..row(20, kind, hold, 0) });
+        });
+        assert_eq!(found, [(Invariant::BalancesFollow, hex(&[20; 32]))], "{kind}");
+    }
+}
+
+#[test]
+fn a_breach_says_what_should_be_and_what_is() {
+    let mut auditor = Auditor::default();
+    auditor.transfer(&row(1, "fund", 0, 100));
+    auditor.account(&account("wallet", [0, 0, 0], [0, 0, 90]));
+    auditor.account(&account("bank", [0, 0, 100], [0, 0, 0]));
+    let told: Vec<_> = auditor.finish(0).breaches.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "I2 balances follow from transfers: wallet of acme: expected debits [0, 0, 0], credits \
+             [0, 0, 100], found debits [0, 0, 0], credits [0, 0, 90]",
+            "I1 debits equal credits: all accounts of acme: expected 100, found 90",
+        ]
+    );
+}

@@ -1,0 +1,180 @@
+//! What can be asked of the ledger. Every operation says by an id what it is, so that asking again is harmless.
+
+use kt_contract::money::MicroUsd;
+use kt_contract::time::Millis;
+use serde::{Deserialize, Serialize};
+
+use super::account::Scope;
+use super::id::TransferId;
+use super::window::{Period, Zone};
+
+/// One step of the ledger: all of it happens, or nothing.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// Puts money into a wallet.
+    Fund(Fund),
+    /// Sets money aside for an upstream call, or for another sidecar.
+    Reserve(Reserve),
+    /// Lets a hold grow, or live longer.
+    Extend(Extend),
+    /// Ends a hold at what its call has cost.
+    Settle {
+        /// The hold.
+        hold: TransferId,
+        /// The cost.
+        actual: MicroUsd,
+    },
+    /// Ends a hold whose call has cost nothing.
+    Release {
+        /// The hold.
+        hold: TransferId,
+    },
+    /// Ends a hold whose time is over: what it held goes to suspense.
+    Expire {
+        /// The hold.
+        hold: TransferId,
+    },
+    /// Takes from suspense what an expired hold's call has cost after all.
+    LateSettle {
+        /// The hold.
+        hold: TransferId,
+        /// The cost.
+        actual: MicroUsd,
+    },
+    /// Gives back what lies in suspense, where no evidence has come for a day.
+    Return {
+        /// The hold.
+        hold: TransferId,
+    },
+    /// Gives back something of what a call was charged.
+    Refund(Refund),
+    /// Corrects a wallet by hand.
+    Adjust(Adjust),
+}
+
+/// Money for a wallet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fund {
+    /// The transfer's id.
+    pub id: TransferId,
+    /// Whose wallet.
+    pub org: String,
+    /// How much; more than nothing.
+    pub amount: MicroUsd,
+    /// Why, for people.
+    pub note: String,
+}
+
+/// Money to be set aside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reserve {
+    /// The hold's id.
+    pub id: TransferId,
+    /// Whose wallet.
+    pub org: String,
+    /// What for.
+    pub purpose: Purpose,
+    /// How much.
+    pub amount: MicroUsd,
+    /// The most that the call can cost, for the bound of what a wallet may fall short of.
+    pub cost_max: MicroUsd,
+    /// How long it lives unless it is extended.
+    pub ttl: Millis,
+    /// The budgets that it falls under.
+    pub budgets: Vec<Budget>,
+    /// Where a day begins.
+    pub zone: Zone,
+    /// The version of the prices that it was computed with, and that it settles by.
+    pub prices: String,
+}
+
+/// What money is set aside for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// A call of a provider, by its name.
+    Call(String),
+    /// An allotment, by its holder's name.
+    Allotment(String),
+}
+
+/// What one scope may spend in one window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Whose spending.
+    pub scope: Scope,
+    /// For how long.
+    pub period: Period,
+    /// How much.
+    pub limit: MicroUsd,
+}
+
+/// More for a hold: more money, more time, or both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extend {
+    /// The hold.
+    pub hold: TransferId,
+    /// What it shall hold in all. A hold that holds as much already stays as it is.
+    pub total: MicroUsd,
+    /// How long it lives from now on, if that is longer than it does anyway.
+    pub ttl: Millis,
+}
+
+/// Something of a charge, to be given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refund {
+    /// The transfer's id.
+    pub id: TransferId,
+    /// The hold whose call was charged.
+    pub hold: TransferId,
+    /// How much; all refunds together give back no more than was charged.
+    pub amount: MicroUsd,
+    /// Why, for people.
+    pub note: String,
+}
+
+/// A correction by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adjust {
+    /// The transfer's id.
+    pub id: TransferId,
+    /// Whose wallet.
+    pub org: String,
+    /// How much; more than nothing.
+    pub amount: MicroUsd,
+    /// To the wallet, or from it.
+    pub direction: Direction,
+    /// Why, for people.
+    pub note: String,
+}
+
+/// Which way a correction goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Into the wallet.
+    Credit,
+    /// Out of it.
+    Debit,
+}
+
+// === impl Operation ===
+
+impl Operation {
+    /// Whether it is part of a call that already runs or gives money back: what has to work while the disk has
+    /// little room left.
+    #[must_use]
+    pub const fn is_ending(&self) -> bool {
+        match self {
+            Self::Settle { .. }
+            | Self::Release { .. }
+            | Self::Expire { .. }
+            | Self::LateSettle { .. }
+            | Self::Return { .. } => true,
+            Self::Fund(_)
+            | Self::Reserve(_)
+            | Self::Extend(_)
+            | Self::Refund(_)
+            | Self::Adjust(_) => false,
+        }
+    }
+}
