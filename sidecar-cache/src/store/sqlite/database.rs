@@ -41,17 +41,24 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) fn open(folder: &Path, schema: Schema) -> Result<Self, StoreError> {
-        let mut connection = prepare(folder, schema)?;
+        Self::serve(schema.file, prepare(folder, schema)?)
+    }
+
+    /// A thread for a connection that is ready.
+    pub(super) fn serve(
+        file: &'static str,
+        mut connection: Connection,
+    ) -> Result<Self, StoreError> {
         let (ask, mut questions) = mpsc::channel::<Question>(WAITING_MAX);
         thread::Builder::new()
-            .name(schema.file.to_owned())
+            .name(file.to_owned())
             .spawn(move || {
                 while let Some(question) = questions.blocking_recv() {
                     question(&mut connection);
                 }
             })
             .map_err(|error| StoreError::Permanent(error.to_string()))?;
-        Ok(Self { file: schema.file, ask })
+        Ok(Self { file, ask })
     }
 
     pub(super) fn ask<T, F>(&self, question: F) -> Answer<'_, T>
@@ -74,9 +81,20 @@ impl Database {
 
 fn prepare(folder: &Path, schema: Schema) -> Result<Connection, StoreError> {
     let path = folder.join(schema.file);
+    make_private(&path)?;
+    let connection = Connection::open(&path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    migrate(&connection, schema)?;
+    Ok(connection)
+}
+
+/// Makes a file, and the folder that it is in, for their owner only.
+pub(super) fn make_private(path: &Path) -> Result<(), StoreError> {
     let failed = |error: io::Error| StoreError::Permanent(format!("{}: {error}", path.display()));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    sync_names(folder).map_err(failed)?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        sync_names(folder).map_err(failed)?;
+    }
     // Made by us and not by SQLite, so that it is never readable for others; -wal and -shm follow its mode.
     let file = OpenOptions::new()
         .create(true)
@@ -84,13 +102,9 @@ fn prepare(folder: &Path, schema: Schema) -> Result<Connection, StoreError> {
         .read(true)
         .write(true)
         .mode(0o600)
-        .open(&path)
+        .open(path)
         .map_err(failed)?;
-    file.set_permissions(PermissionsExt::from_mode(0o600)).map_err(failed)?;
-    let connection = Connection::open(&path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    migrate(&connection, schema)?;
-    Ok(connection)
+    file.set_permissions(PermissionsExt::from_mode(0o600)).map_err(failed)
 }
 
 /// Puts the folder's name on the disk, and those of the folders above it up to the file system's root. Any of them
