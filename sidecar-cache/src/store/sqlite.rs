@@ -3,6 +3,7 @@
 
 mod database;
 mod generations;
+pub mod ledger;
 mod rows;
 
 use std::path::Path;

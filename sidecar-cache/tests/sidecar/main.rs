@@ -17,6 +17,12 @@ mod invalidation;
 #[cfg(test)]
 mod lane;
 #[cfg(test)]
+mod ledger_model;
+#[cfg(test)]
+mod ledger_stores;
+#[cfg(test)]
+mod ledger_support;
+#[cfg(test)]
 mod room;
 #[cfg(test)]
 mod sockets;

@@ -1,0 +1,91 @@
+//! Where the ledger is kept. What an operation does is decided by [`crate::ledger::book`]; a store has to do all
+//! of it or nothing, in one order for everybody, and to have it on disk before it answers.
+
+pub(super) mod live;
+pub mod memory;
+
+use kt_contract::time::UnixMillis;
+
+use super::Answer;
+use crate::ledger::account::Account;
+use crate::ledger::audit::Findings;
+use crate::ledger::{Hold, Operation, Receipt, Refused, Transfer, TransferId};
+
+/// What the ledger says to an operation.
+pub type Verdict = Result<Receipt, Refused>;
+
+/// A ledger. Asking for the same operation again answers the same, whatever has happened since; time is the
+/// store's own.
+pub trait LedgerStore: Send + Sync {
+    /// Does an operation, or says which rule refuses it. Durable when answered. After an error nobody knows
+    /// whether it was done, and asking again finds out.
+    fn operate(&self, operation: Operation) -> Answer<'_, Verdict>;
+
+    /// Expires what is due and returns what has lain in suspense for its time: at most `count_max` holds. Says
+    /// how many; as many as that, and there may be more.
+    fn expire_due(&self, count_max: usize) -> Answer<'_, usize>;
+
+    /// How an organization stands.
+    fn balance(&self, org: String) -> Answer<'_, Balance>;
+
+    /// The accounts of an organization, by name: budgets, spending, what else there is.
+    fn accounts(&self, org: String) -> Answer<'_, Vec<(String, Account)>>;
+
+    /// A hold, whatever has become of it.
+    fn hold(&self, id: TransferId) -> Answer<'_, Option<Hold>>;
+
+    /// The holds of an organization that are open or lie in suspense, the next to expire first.
+    fn holds(&self, org: String) -> Answer<'_, Vec<Hold>>;
+
+    /// Transfers of an organization, newest first, at most `count_max`, older than the one numbered `before`.
+    fn history(
+        &self,
+        org: String,
+        before: Option<u64>,
+        count_max: usize,
+    ) -> Answer<'_, Vec<(u64, Transfer)>>;
+
+    /// Freezes a wallet: nothing more is reserved from it; what runs still ends. A frozen one keeps its reason.
+    fn freeze(&self, org: String, reason: String) -> Answer<'_, ()>;
+
+    /// Lets a wallet go on.
+    fn unfreeze(&self, org: String) -> Answer<'_, ()>;
+
+    /// Counts everything again, on the state of one moment.
+    fn audit(&self) -> Answer<'_, Findings>;
+}
+
+/// How an organization stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Its wallet.
+    pub wallet: Account,
+    /// What lies in suspense.
+    pub suspense: Account,
+    /// How far open calls can take the wallet below what is available, if each costs the most that it can.
+    pub shortfall_max: u128,
+    /// Since when it is frozen, and why.
+    pub frozen: Option<Frozen>,
+}
+
+/// That a wallet is frozen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    /// Since when.
+    pub since: UnixMillis,
+    /// Why.
+    pub reason: String,
+}
+
+// === impl Balance ===
+
+impl Balance {
+    /// What open holds can cost beyond what they hold.
+    #[must_use]
+    pub fn shortfall_of<'a>(holds: impl IntoIterator<Item = &'a Hold>) -> u128 {
+        holds
+            .into_iter()
+            .map(|hold| u128::from(hold.terms.cost_max.less(hold.held).micros()))
+            .fold(0, u128::saturating_add)
+    }
+}

@@ -1,0 +1,188 @@
+//! The ledger in SQLite: one thread writes, in groups, and answers when a group is on disk; readers have a
+//! connection of their own and see the last group that is.
+
+mod headroom;
+mod read;
+mod rows;
+mod schema;
+mod writer;
+
+use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::database::{Database, make_private};
+use crate::ledger::account::Account;
+use crate::ledger::audit::Findings;
+use crate::ledger::clock::Reading;
+use crate::ledger::{Hold, Operation, Transfer, TransferId};
+use crate::store::ledger::memory::Timepiece;
+use crate::store::ledger::{Balance, LedgerStore, Verdict};
+use crate::store::{Answer, StoreError};
+use writer::{Job, Writer};
+
+/// How many operations may wait. Beyond it callers wait to ask.
+const WAITING_MAX: usize = 4_096;
+
+/// A ledger in one file. Dropped, it waits for what is being written, and lets go of the file.
+pub struct SqliteLedger {
+    /// None while it is dropped: the thread ends when nobody can ask any more.
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    reader: Database,
+    now: Arc<dyn Fn() -> Reading + Send + Sync>,
+    // Held for as long as the file is ours.
+    _lock: File,
+}
+
+/// How a ledger is opened.
+pub struct Options {
+    /// The file; those beside it begin with its name.
+    pub path: PathBuf,
+    /// Where the time comes from.
+    pub timepiece: Timepiece,
+    /// How many pages the file may have, headroom apart. Without a limit, as many as the disk has room for.
+    pub pages_max: Option<u32>,
+}
+
+// === impl SqliteLedger ===
+
+impl SqliteLedger {
+    /// Opens or makes the file, brings it to the current schema, and checks it.
+    ///
+    /// # Errors
+    /// Where another process has it, it cannot be made or read, is damaged, or is of a newer version.
+    pub fn open(options: Options) -> Result<Self, StoreError> {
+        let Options { path, timepiece, pages_max } = options;
+        let lock = lock(&path)?;
+        make_private(&path)?;
+        let connection = Connection::open(&path)?;
+        schema::prepare(&connection)?;
+        let reader = Connection::open(&path)?;
+        schema::prepare_reader(&reader)?;
+        let now: Arc<dyn Fn() -> Reading + Send + Sync> = Arc::from(timepiece);
+        let mut writer = Writer::open(connection, &path, Arc::clone(&now), pages_max)?;
+        let (jobs, mut waiting) = mpsc::channel(WAITING_MAX);
+        let thread = thread::Builder::new()
+            .name("wallet.db".to_owned())
+            .spawn(move || writer.run(&mut waiting))
+            .map_err(|error| StoreError::Permanent(error.to_string()))?;
+        Ok(Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+            reader: Database::serve("wallet.db", reader)?,
+            now,
+            _lock: lock,
+        })
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job + Send + 'static,
+    ) -> Answer<'_, T> {
+        Box::pin(async move {
+            let gone = || StoreError::Permanent("the thread of the ledger has ended".to_owned());
+            let (reply, answer) = oneshot::channel();
+            let jobs = self.jobs.as_ref().ok_or_else(gone)?;
+            jobs.send(job(reply)).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?
+        })
+    }
+}
+
+impl Drop for SqliteLedger {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that has panicked has written nothing since.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for SqliteLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteLedger").finish_non_exhaustive()
+    }
+}
+
+impl LedgerStore for SqliteLedger {
+    fn operate(&self, operation: Operation) -> Answer<'_, Verdict> {
+        self.ask(|reply| Job::Operate(operation, reply))
+    }
+
+    fn expire_due(&self, count_max: usize) -> Answer<'_, usize> {
+        self.ask(move |reply| Job::ExpireDue(count_max, reply))
+    }
+
+    fn balance(&self, org: String) -> Answer<'_, Balance> {
+        self.reader.ask(move |connection| read::balance(connection, &org))
+    }
+
+    fn accounts(&self, org: String) -> Answer<'_, Vec<(String, Account)>> {
+        self.reader.ask(move |connection| read::accounts(connection, &org))
+    }
+
+    fn hold(&self, id: TransferId) -> Answer<'_, Option<Hold>> {
+        self.reader.ask(move |connection| read::one_hold(connection, id))
+    }
+
+    fn holds(&self, org: String) -> Answer<'_, Vec<Hold>> {
+        self.reader.ask(move |connection| read::holds(connection, &org))
+    }
+
+    fn history(
+        &self,
+        org: String,
+        before: Option<u64>,
+        count_max: usize,
+    ) -> Answer<'_, Vec<(u64, Transfer)>> {
+        self.reader.ask(move |connection| read::history(connection, &org, before, count_max))
+    }
+
+    fn freeze(&self, org: String, reason: String) -> Answer<'_, ()> {
+        self.ask(|reply| Job::Freeze(org, reason, reply))
+    }
+
+    fn unfreeze(&self, org: String) -> Answer<'_, ()> {
+        self.ask(|reply| Job::Unfreeze(org, reply))
+    }
+
+    fn audit(&self) -> Answer<'_, Findings> {
+        let reading = (self.now)();
+        self.reader.ask(move |connection| read::audit(connection, reading.wall))
+    }
+}
+
+/// Claims the file for this process; the system lets go of a dead one's claim.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let beside = beside(path, ".lock");
+    make_private(&beside)?;
+    let failed = |error| StoreError::Permanent(format!("{}: {error}", beside.display()));
+    let file = OpenOptions::new().write(true).mode(0o600).open(&beside).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Permanent(format!(
+            "another sidecar has the wallet in {}; one file has one sidecar",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// `path` with something behind its last name.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut text = path.as_os_str().to_owned();
+    text.push(ending);
+    text.into()
+}
+
+#[cfg(test)]
+#[path = "ledger/ledger_tests.rs"]
+mod tests;

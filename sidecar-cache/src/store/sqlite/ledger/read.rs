@@ -1,0 +1,132 @@
+//! What readers ask. Each question sees one state of the file: the last that was committed.
+
+use kt_contract::time::UnixMillis;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::rows;
+use crate::ledger::account::Account;
+use crate::ledger::audit::{Auditor, Findings, RawAccount, RawLive, RawTransfer};
+use crate::ledger::{Hold, Kind, Transfer, TransferId};
+use crate::store::StoreError;
+use crate::store::ledger::memory::open;
+use crate::store::ledger::{Balance, Frozen};
+
+pub(super) fn balance(connection: &mut Connection, org: &str) -> Result<Balance, StoreError> {
+    let view = connection.transaction()?;
+    let frozen = view
+        .prepare_cached("SELECT since, reason FROM frozen WHERE org = ?1")?
+        .query_row([org], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(Balance {
+        wallet: rows::find_account(&view, org, "wallet")?,
+        suspense: rows::find_account(&view, org, "suspense")?,
+        shortfall_max: Balance::shortfall_of(&open(of_org(&view, org)?)),
+        frozen: frozen.map(|(since, reason)| Frozen {
+            since: UnixMillis(u64::try_from(since).unwrap_or_default()),
+            reason,
+        }),
+    })
+}
+
+pub(super) fn accounts(
+    connection: &Connection,
+    org: &str,
+) -> Result<Vec<(String, Account)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT name, debits_pended, debits_cleared, debits_posted,
+                credits_pended, credits_cleared, credits_posted
+         FROM accounts WHERE org = ?1 ORDER BY name",
+    )?;
+    let mut found = statement.query([org])?;
+    let mut accounts = Vec::new();
+    while let Some(row) = found.next()? {
+        accounts.push((row.get(0)?, rows::account(row, 1)?));
+    }
+    Ok(accounts)
+}
+
+pub(super) fn one_hold(
+    connection: &mut Connection,
+    id: TransferId,
+) -> Result<Option<Hold>, StoreError> {
+    let view = connection.transaction()?;
+    let found = rows::find_transfer(&view, id)?;
+    let pending = found.filter(|transfer| transfer.kind == Kind::Pending);
+    pending.map(|pending| rows::hold(&view, pending)).transpose()
+}
+
+pub(super) fn holds(connection: &mut Connection, org: &str) -> Result<Vec<Hold>, StoreError> {
+    of_org(&*connection.transaction()?, org)
+}
+
+fn of_org(view: &Connection, org: &str) -> Result<Vec<Hold>, StoreError> {
+    let holds = rows::live_holds(view)?;
+    Ok(holds.into_iter().filter(|hold| hold.org == org).collect())
+}
+
+pub(super) fn history(
+    connection: &Connection,
+    org: &str,
+    before: Option<u64>,
+    count_max: usize,
+) -> Result<Vec<(u64, Transfer)>, StoreError> {
+    let before = rows::stored(before.unwrap_or(u64::MAX));
+    let count_max = i64::try_from(count_max).unwrap_or(i64::MAX);
+    let condition = "org = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
+    rows::transfers(connection, condition, (org, before, count_max))
+}
+
+/// Reads every row, as it is, in one view of the file.
+pub(super) fn audit(connection: &mut Connection, wall: UnixMillis) -> Result<Findings, StoreError> {
+    let view = connection.transaction()?;
+    let now = rows::marks(&view)?.at.max(wall);
+    let mut auditor = Auditor::default();
+    each(
+        &view,
+        "SELECT id, org, kind, hold, amount, at, terms FROM transfers ORDER BY seq",
+        |row| {
+            auditor.transfer(&RawTransfer {
+                id: row.get(0)?,
+                org: row.get(1)?,
+                kind: row.get(2)?,
+                hold: row.get(3)?,
+                amount: row.get(4)?,
+                at: row.get(5)?,
+                terms: row.get(6)?,
+            });
+            Ok(())
+        },
+    )?;
+    each(
+        &view,
+        "SELECT org, name, debits_pended, debits_cleared, debits_posted,
+                credits_pended, credits_cleared, credits_posted FROM accounts",
+        |row| {
+            auditor.account(&RawAccount {
+                org: row.get(0)?,
+                name: row.get(1)?,
+                debits: [row.get(2)?, row.get(3)?, row.get(4)?],
+                credits: [row.get(5)?, row.get(6)?, row.get(7)?],
+            });
+            Ok(())
+        },
+    )?;
+    each(&view, "SELECT id, is_suspended FROM live_holds", |row| {
+        auditor.live(&RawLive { hold: row.get(0)?, is_suspended: row.get(1)? });
+        Ok(())
+    })?;
+    Ok(auditor.finish(rows::stored(now.0)))
+}
+
+fn each(
+    view: &Connection,
+    sql: &str,
+    mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+) -> Result<(), StoreError> {
+    let mut statement = view.prepare(sql)?;
+    let mut found = statement.query([])?;
+    while let Some(row) = found.next()? {
+        take(row)?;
+    }
+    Ok(())
+}

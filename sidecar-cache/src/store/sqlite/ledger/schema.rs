@@ -1,0 +1,114 @@
+//! The tables of the ledger. Transfers never change and never go; what a hold ends with, it ends with once: the
+//! file itself says so, whatever writes to it.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::store::StoreError;
+
+/// Nobody else writes, but for a person with a shell.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What each version adds to the one before.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE transfers (
+        seq    INTEGER PRIMARY KEY,
+        id     BLOB NOT NULL UNIQUE CHECK (length(id) = 32),
+        org    TEXT NOT NULL,
+        kind   TEXT NOT NULL CHECK (kind IN ('fund', 'pending', 'extend', 'post', 'overage', 'void',
+                   'expire', 'late_post', 'late_void', 'return', 'refund', 'adjust_credit',
+                   'adjust_debit')),
+        hold   BLOB REFERENCES transfers (id),
+        amount INTEGER NOT NULL CHECK (amount BETWEEN 0 AND 9007199254740991),
+        at     INTEGER NOT NULL,
+        note   TEXT NOT NULL,
+        terms  TEXT CHECK (terms IS NOT NULL OR kind NOT IN ('pending', 'refund'))
+    ) STRICT;
+    CREATE UNIQUE INDEX one_end ON transfers (hold) WHERE kind IN ('post', 'void', 'expire');
+    CREATE UNIQUE INDEX one_late_end ON transfers (hold) WHERE kind IN ('late_post', 'late_void');
+    CREATE UNIQUE INDEX one_return ON transfers (hold) WHERE kind = 'return';
+    CREATE INDEX of_hold ON transfers (hold) WHERE kind IN ('extend', 'overage', 'refund');
+    CREATE TRIGGER transfers_stay BEFORE DELETE ON transfers
+        BEGIN SELECT RAISE(ABORT, 'transfers are never removed'); END;
+    CREATE TRIGGER transfers_are_immutable BEFORE UPDATE ON transfers
+        BEGIN SELECT RAISE(ABORT, 'transfers are immutable'); END;
+
+    CREATE TABLE accounts (
+        org              TEXT NOT NULL,
+        name             TEXT NOT NULL,
+        debits_pended    INTEGER NOT NULL CHECK (debits_pended >= 0),
+        debits_cleared   INTEGER NOT NULL CHECK (debits_cleared BETWEEN 0 AND debits_pended),
+        debits_posted    INTEGER NOT NULL CHECK (debits_posted >= 0),
+        credits_pended   INTEGER NOT NULL CHECK (credits_pended >= 0),
+        credits_cleared  INTEGER NOT NULL CHECK (credits_cleared BETWEEN 0 AND credits_pended),
+        credits_posted   INTEGER NOT NULL CHECK (credits_posted >= 0),
+        PRIMARY KEY (org, name)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE live_holds (
+        id           BLOB PRIMARY KEY REFERENCES transfers (id),
+        is_suspended INTEGER NOT NULL CHECK (is_suspended IN (0, 1)),
+        next_at      INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE frozen (
+        org    TEXT PRIMARY KEY,
+        since  INTEGER NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE marks (
+        only     INTEGER PRIMARY KEY CHECK (only = 1),
+        at       INTEGER NOT NULL,
+        calendar INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO marks (only, at, calendar) VALUES (1, 0, 0);
+"];
+
+/// Makes a connection ready to write: every commit waits for the disk.
+pub(super) fn prepare(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // Large enough that the indexes of a busy day are not read again and again: 64 MiB.
+    connection.pragma_update(None, "cache_size", -65_536)?;
+    // A checkpoint for every 16 MiB of log, in which a hot page is written once.
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    migrate(connection)?;
+    check(connection)
+}
+
+/// Makes a connection ready to read.
+pub(super) fn prepare_reader(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "cache_size", -8_192)?;
+    Ok(())
+}
+
+fn migrate(connection: &Connection) -> Result<(), StoreError> {
+    let found = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(StoreError::Permanent(format!(
+            "the wallet has schema version {found}; this sidecar knows {known}"
+        )));
+    }
+    for (version, migration) in (1_i64..).zip(MIGRATIONS) {
+        if version > found {
+            connection.execute_batch(&format!(
+                "BEGIN IMMEDIATE; {migration} PRAGMA user_version = {version}; COMMIT;"
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a damaged file: it is for a person to look at, not to be written to.
+fn check(connection: &Connection) -> Result<(), StoreError> {
+    let found: String = connection.pragma_query_value(None, "integrity_check", |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(StoreError::Corrupt("the wallet's file")) }
+}

@@ -1,0 +1,375 @@
+//! The thread that writes. It takes all that waits, does it in one transaction, and answers when that is on disk:
+//! the more callers wait, the more share one sync. Where something of a group cannot be written, nothing of it
+//! was, and each of its operations is done again alone; so a group needs no savepoints.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use kt_contract::time::UnixMillis;
+use rusqlite::{Connection, params};
+use tokio::sync::{mpsc, oneshot};
+
+use super::headroom::Headroom;
+use super::{beside, rows};
+use crate::ledger::account::{Account, AccountName};
+use crate::ledger::book::{Change, Rows, perform};
+use crate::ledger::clock::{LedgerClock, Now, Reading};
+use crate::ledger::rules::Known;
+use crate::ledger::{Hold, Kind, Operation, State, Transfer, TransferId};
+use crate::store::StoreError;
+use crate::store::ledger::Verdict;
+use crate::store::ledger::live::Live;
+
+/// How many jobs share a transaction at most: what one of them waits for is bounded.
+const GROUP_MAX: usize = 1_024;
+/// How many accounts are kept in memory between groups.
+const ACCOUNTS_MAX: usize = 16_384;
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the thread is asked to do.
+pub(super) enum Job {
+    Operate(Operation, Reply<Verdict>),
+    ExpireDue(usize, Reply<usize>),
+    Freeze(String, String, Reply<()>),
+    Unfreeze(String, Reply<()>),
+}
+
+/// What a job has come to, before it is on disk.
+enum Done {
+    Verdict(Verdict),
+    Count(usize),
+    Nothing,
+}
+
+/// The connection, and what is known of the file without reading it.
+pub(super) struct Writer {
+    now: Arc<dyn Fn() -> Reading + Send + Sync>,
+    clock: LedgerClock,
+    headroom: Headroom,
+    book: Book,
+}
+
+struct Book {
+    connection: Connection,
+    accounts: HashMap<String, HashMap<AccountName, Cached>>,
+    live: Live,
+    /// Holds whose row among the live ones is not what it was; none where it goes.
+    changed: HashMap<TransferId, Option<(bool, UnixMillis)>>,
+}
+
+#[derive(Clone, Copy)]
+struct Cached {
+    account: Account,
+    is_changed: bool,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    pub(super) fn open(
+        connection: Connection,
+        path: &Path,
+        now: Arc<dyn Fn() -> Reading + Send + Sync>,
+        pages_max: Option<u32>,
+    ) -> Result<Self, StoreError> {
+        let clock = LedgerClock::resume(rows::marks(&connection)?, now());
+        let headroom = Headroom::keep(&beside(path, ".headroom"), &connection, pages_max)?;
+        let mut book = Book {
+            connection,
+            accounts: HashMap::new(),
+            live: Live::default(),
+            changed: HashMap::new(),
+        };
+        book.forget()?;
+        Ok(Self { now, clock, headroom, book })
+    }
+
+    pub(super) fn run(&mut self, waiting: &mut mpsc::Receiver<Job>) {
+        let mut group = Vec::new();
+        while let Some(first) = waiting.blocking_recv() {
+            group.push(first);
+            while group.len() < GROUP_MAX
+                && let Ok(next) = waiting.try_recv()
+            {
+                group.push(next);
+            }
+            self.serve(&mut group);
+        }
+    }
+
+    /// Does a group, and answers.
+    fn serve(&mut self, group: &mut Vec<Job>) {
+        let now = self.clock.now((self.now)());
+        // Where the room cannot be taken again, it is asked for again with the next group.
+        let _ = self.headroom.recover(&self.book.connection);
+        let is_spent = self.headroom.is_spent();
+        if !is_spent && let Ok(done) = self.book.commit(&now, group) {
+            for (job, done) in group.drain(..).zip(done) {
+                job.answer(Ok(done));
+            }
+            return;
+        }
+        for job in group.drain(..) {
+            let done = self.alone(&now, &job);
+            job.answer(done);
+        }
+    }
+
+    /// Does a job in a transaction of its own, on the headroom if there is nothing else.
+    fn alone(&mut self, now: &Now, job: &Job) -> Result<Done, StoreError> {
+        if self.headroom.is_spent() && !job.is_ending() {
+            return Err(full());
+        }
+        let first = self.book.commit(now, std::slice::from_ref(job));
+        let is_full = matches!(&first, Err(StoreError::Transient(_)));
+        if is_full && !self.headroom.is_spent() {
+            self.headroom.spend(&self.book.connection)?;
+            return self.alone(now, job);
+        }
+        first?.pop().ok_or_else(|| StoreError::Permanent("a job without an answer".to_owned()))
+    }
+}
+
+fn full() -> StoreError {
+    StoreError::Transient(
+        "the disk is full: calls that run can settle, nothing new is reserved".to_owned(),
+    )
+}
+
+// === impl Job ===
+
+impl Job {
+    fn is_ending(&self) -> bool {
+        match self {
+            Self::Operate(operation, _) => operation.is_ending(),
+            Self::ExpireDue(..) | Self::Freeze(..) | Self::Unfreeze(..) => true,
+        }
+    }
+
+    fn answer(self, done: Result<Done, StoreError>) {
+        let other = || StoreError::Permanent("an answer to another question".to_owned());
+        // A caller that has left does not want the answer.
+        let _ = match self {
+            Self::Operate(_, reply) => reply
+                .send(done.and_then(|done| match done {
+                    Done::Verdict(verdict) => Ok(verdict),
+                    Done::Count(_) | Done::Nothing => Err(other()),
+                }))
+                .is_ok(),
+            Self::ExpireDue(_, reply) => reply
+                .send(done.and_then(|done| match done {
+                    Done::Count(count) => Ok(count),
+                    Done::Verdict(_) | Done::Nothing => Err(other()),
+                }))
+                .is_ok(),
+            Self::Freeze(_, _, reply) | Self::Unfreeze(_, reply) => {
+                reply.send(done.map(|_| ())).is_ok()
+            }
+        };
+    }
+}
+
+// === impl Book ===
+
+impl Book {
+    /// Does jobs in one transaction: all are on disk when this returns, or none was done.
+    fn commit(&mut self, now: &Now, jobs: &[Job]) -> Result<Vec<Done>, StoreError> {
+        let done = self.attempt(now, jobs);
+        if done.is_err() {
+            // What failed may have ended the transaction already.
+            let _ = self.connection.execute_batch("ROLLBACK");
+            self.forget()?;
+        }
+        done
+    }
+
+    fn attempt(&mut self, now: &Now, jobs: &[Job]) -> Result<Vec<Done>, StoreError> {
+        self.execute("BEGIN IMMEDIATE")?;
+        let done = jobs.iter().map(|job| self.job(now, job)).collect::<Result<Vec<_>, _>>()?;
+        self.flush(now)?;
+        self.execute("COMMIT")?;
+        Ok(done)
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), StoreError> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    fn job(&mut self, now: &Now, job: &Job) -> Result<Done, StoreError> {
+        match job {
+            Job::Operate(operation, _) => perform(self, now, operation).map(Done::Verdict),
+            Job::ExpireDue(count_max, _) => {
+                let due = self.live.due(now.at, *count_max);
+                for operation in &due {
+                    // A refusal would be one of the rules', and the hold stays where it is.
+                    let _ = perform(self, now, operation)?;
+                }
+                Ok(Done::Count(due.len()))
+            }
+            Job::Freeze(org, reason, _) => {
+                self.connection
+                    .prepare_cached(
+                        "INSERT INTO frozen (org, since, reason) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (org) DO NOTHING",
+                    )?
+                    .execute(params![org, rows::stored(now.at.0), reason])?;
+                Ok(Done::Nothing)
+            }
+            Job::Unfreeze(org, _) => {
+                self.connection
+                    .prepare_cached("DELETE FROM frozen WHERE org = ?1")?
+                    .execute([org])?;
+                Ok(Done::Nothing)
+            }
+        }
+    }
+
+    /// Lets go of all that was computed, and begins with what is on disk.
+    fn forget(&mut self) -> Result<(), StoreError> {
+        self.accounts.clear();
+        self.changed.clear();
+        self.live = Live::default();
+        for hold in rows::live_holds(&self.connection)? {
+            self.live.put(hold);
+        }
+        Ok(())
+    }
+
+    /// Writes what many operations of a group may have changed, once.
+    fn flush(&mut self, now: &Now) -> Result<(), StoreError> {
+        self.flush_accounts()?;
+        self.flush_holds()?;
+        let marks = now.marks();
+        self.connection
+            .prepare_cached("UPDATE marks SET at = max(at, ?1), calendar = max(calendar, ?2)")?
+            .execute([rows::stored(marks.at.0), rows::stored(marks.calendar.0)])?;
+        Ok(())
+    }
+
+    fn flush_accounts(&mut self) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "INSERT INTO accounts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (org, name) DO UPDATE SET
+                debits_pended = excluded.debits_pended,
+                debits_cleared = excluded.debits_cleared,
+                debits_posted = excluded.debits_posted,
+                credits_pended = excluded.credits_pended,
+                credits_cleared = excluded.credits_cleared,
+                credits_posted = excluded.credits_posted",
+        )?;
+        let mut count: usize = 0;
+        for (org, accounts) in &mut self.accounts {
+            for (name, cached) in accounts {
+                count = count.saturating_add(1);
+                if !std::mem::take(&mut cached.is_changed) {
+                    continue;
+                }
+                let Account { debits, credits } = cached.account;
+                let [given, taken] = [debits, credits]
+                    .map(|side| [side.pended, side.cleared, side.posted].map(rows::stored));
+                let ([a, b, c], [d, e, f]) = (given, taken);
+                statement.execute(params![org, name.to_string(), a, b, c, d, e, f])?;
+            }
+        }
+        drop(statement);
+        if count > ACCOUNTS_MAX {
+            self.accounts.clear();
+        }
+        Ok(())
+    }
+
+    fn flush_holds(&mut self) -> Result<(), StoreError> {
+        let mut put = self.connection.prepare_cached(
+            "INSERT INTO live_holds (id, is_suspended, next_at) VALUES (?1, ?2, ?3)
+             ON CONFLICT (id) DO UPDATE SET
+                is_suspended = excluded.is_suspended, next_at = excluded.next_at",
+        )?;
+        let mut remove = self.connection.prepare_cached("DELETE FROM live_holds WHERE id = ?1")?;
+        for (id, change) in self.changed.drain() {
+            match change {
+                Some((is_suspended, next_at)) => {
+                    put.execute(params![id.0.0, is_suspended, rows::stored(next_at.0)])?
+                }
+                None => remove.execute([id.0.0])?,
+            };
+        }
+        Ok(())
+    }
+
+    fn insert(&self, transfer: &Transfer) -> Result<(), StoreError> {
+        let terms = transfer.terms.as_ref().map(serde_json::to_string).transpose();
+        let terms = terms.map_err(|error| StoreError::Permanent(error.to_string()))?;
+        self.connection
+            .prepare_cached(
+                "INSERT INTO transfers (id, org, kind, hold, amount, at, note, terms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                transfer.id.0.0,
+                transfer.org,
+                transfer.kind.as_str(),
+                transfer.hold.map(|hold| hold.0.0),
+                rows::stored(transfer.amount.micros()),
+                rows::stored(transfer.at.0),
+                transfer.note,
+                terms,
+            ])?;
+        Ok(())
+    }
+
+    fn note(&mut self, hold: Hold) {
+        let is_suspended = matches!(hold.state, State::Expired { .. });
+        self.changed.insert(hold.id, hold.next_at().map(|at| (is_suspended, at)));
+        self.live.put(hold);
+    }
+}
+
+impl Rows for Book {
+    type Error = StoreError;
+
+    fn is_frozen(&mut self, org: &str) -> Result<bool, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT 1 FROM frozen WHERE org = ?1")?;
+        Ok(statement.exists([org])?)
+    }
+
+    fn account(&mut self, org: &str, name: &AccountName) -> Result<Account, StoreError> {
+        if let Some(cached) = self.accounts.get(org).and_then(|accounts| accounts.get(name)) {
+            return Ok(cached.account);
+        }
+        let account = rows::find_account(&self.connection, org, &name.to_string())?;
+        let cached = Cached { account, is_changed: false };
+        self.accounts.entry(org.to_owned()).or_default().insert(name.clone(), cached);
+        Ok(account)
+    }
+
+    fn known(&mut self, id: TransferId) -> Result<Option<Known>, StoreError> {
+        if let Some(hold) = self.live.find(id) {
+            return Ok(Some(Known::Hold(hold.clone())));
+        }
+        match rows::find_transfer(&self.connection, id)? {
+            Some(pending) if pending.kind == Kind::Pending => {
+                rows::hold(&self.connection, pending).map(Known::Hold).map(Some)
+            }
+            Some(transfer) => Ok(Some(Known::Transfer(transfer))),
+            None => Ok(None),
+        }
+    }
+
+    fn write(&mut self, change: Change) -> Result<(), StoreError> {
+        for transfer in &change.transfers {
+            self.insert(transfer)?;
+        }
+        let accounts = self.accounts.entry(change.org).or_default();
+        for (name, account) in change.accounts {
+            accounts.insert(name, Cached { account, is_changed: true });
+        }
+        if let Some(hold) = change.hold {
+            self.note(hold);
+        }
+        Ok(())
+    }
+}

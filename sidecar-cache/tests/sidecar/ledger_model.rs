@@ -1,0 +1,461 @@
+//! The ledger against a model of it that is as naive as can be: it keeps no counters, and finds every balance by
+//! asking each hold what it takes. Both stores have to give its answers and its balances after every step, and the
+//! durable one after a restart as well.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use sidecar_cache::ledger::Operation;
+use sidecar_cache::ledger::account::Scope;
+use sidecar_cache::ledger::request::Direction;
+use sidecar_cache::ledger::window::{Period, Zone};
+use sidecar_cache::store::ledger::LedgerStore;
+use sidecar_cache::store::ledger::memory::MemoryLedger;
+use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
+
+use crate::ledger_support::*;
+
+/// What happens next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Fund { id: u64, amount: u64 },
+    Adjust { id: u64, amount: u64, into: bool },
+    Reserve { id: u64, amount: u64, limit: Option<u64> },
+    Extend { hold: u64, total: u64 },
+    Settle { hold: u64, actual: u64 },
+    LateSettle { hold: u64, actual: u64 },
+    Release { hold: u64 },
+    Expire { hold: u64 },
+    Return { hold: u64 },
+    Refund { id: u64, hold: u64, amount: u64 },
+    ExpireDue,
+    Freeze(bool),
+    Pass(u64),
+    Restart,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Is {
+    Open(u64),
+    Settled(u64),
+    Released,
+    Expired(u64),
+    LateSettled(u64),
+    LateReleased,
+    Returned,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    first: u64,
+    held: u64,
+    refunded: u64,
+    /// The day that it was reserved on, and the limit of that day.
+    limit: Option<(u64, u64)>,
+    is: Is,
+}
+
+#[derive(Default)]
+struct Naive {
+    paid_in: i128,
+    others: BTreeMap<u64, String>,
+    holds: BTreeMap<u64, Held>,
+    is_frozen: bool,
+    now: u64,
+}
+
+impl Held {
+    /// What it takes, from the wallet and from its budget.
+    fn takes(&self) -> i128 {
+        match self.is {
+            Is::Open(_) | Is::Expired(_) => self.held.into(),
+            Is::Settled(actual) | Is::LateSettled(actual) => {
+                i128::from(actual) - i128::from(self.refunded)
+            }
+            Is::Released | Is::LateReleased | Is::Returned => 0,
+        }
+    }
+}
+
+impl Naive {
+    fn available(&self) -> i128 {
+        self.paid_in - self.holds.values().map(Held::takes).sum::<i128>()
+    }
+
+    fn spent_on(&self, day: u64) -> i128 {
+        let of_day = |held: &&Held| held.limit.is_some_and(|(of, _)| of == day);
+        self.holds.values().filter(of_day).map(Held::takes).sum()
+    }
+
+    fn suspense(&self) -> i128 {
+        let suspended = |held: &&Held| matches!(held.is, Is::Expired(_));
+        self.holds.values().filter(suspended).map(Held::takes).sum()
+    }
+
+    fn short(&self, amount: u64, limit: Option<(u64, u64)>) -> Option<String> {
+        if self.available() < amount.into() {
+            return Some("insufficient:wallet".to_owned());
+        }
+        let (day, limit) = limit?;
+        let left = i128::from(limit) - self.spent_on(day);
+        (left < amount.into()).then(|| "insufficient:org".to_owned())
+    }
+
+    fn known(&self, id: u64, answer: &str) -> Option<String> {
+        if self.holds.contains_key(&id) {
+            return Some("exists_different".to_owned());
+        }
+        let known = self.others.get(&id)?;
+        Some(if known == answer {
+            format!("exists {}", word_of(answer))
+        } else {
+            "exists_different".to_owned()
+        })
+    }
+
+    fn step(&mut self, step: Step) -> String {
+        match step {
+            Step::Fund { id, amount } => {
+                self.other(id, amount, &format!("fund {amount}"), i128::from(amount))
+            }
+            Step::Adjust { id, amount, into: true } => {
+                self.other(id, amount, &format!("adjust_credit {amount}"), i128::from(amount))
+            }
+            Step::Adjust { id, amount, into: false } => {
+                self.other(id, amount, &format!("adjust_debit {amount}"), -i128::from(amount))
+            }
+            Step::Reserve { id, amount, limit } => self.reserve(id, amount, limit),
+            Step::Extend { hold, total } => self.extend(hold, total),
+            Step::Settle { hold, actual } => self.settle(hold, actual, false),
+            Step::LateSettle { hold, actual } => self.settle(hold, actual, true),
+            Step::Release { hold } => self.release(hold),
+            Step::Expire { hold } => self.expire(hold),
+            Step::Return { hold } => self.give_back(hold),
+            Step::Refund { id, hold, amount } => self.refund(id, hold, amount),
+            Step::ExpireDue => {
+                let (before, now) = (self.holds.clone(), self.now);
+                let mut count = 0;
+                for (id, held) in before {
+                    if let Is::Open(at) = held.is
+                        && at <= now
+                    {
+                        self.expire(id);
+                        count += 1;
+                    }
+                    if let Is::Expired(at) = held.is
+                        && at <= now
+                    {
+                        self.give_back(id);
+                        count += 1;
+                    }
+                }
+                count.to_string()
+            }
+            Step::Freeze(is_frozen) => {
+                self.is_frozen = is_frozen;
+                String::new()
+            }
+            Step::Pass(millis) => {
+                self.now += millis;
+                String::new()
+            }
+            Step::Restart => String::new(),
+        }
+    }
+
+    fn other(&mut self, id: u64, amount: u64, answer: &str, paid_in: i128) -> String {
+        if let Some(known) = self.known(id, answer) {
+            return known;
+        }
+        if amount == 0 {
+            return "bad_amount".to_owned();
+        }
+        if paid_in < 0 && self.available() + paid_in < 0 {
+            return "insufficient:wallet".to_owned();
+        }
+        self.paid_in += paid_in;
+        self.others.insert(id, answer.to_owned());
+        format!("created {answer}")
+    }
+
+    fn reserve(&mut self, id: u64, amount: u64, limit: Option<u64>) -> String {
+        if let Some(held) = self.holds.get(&id) {
+            let is_same = held.first == amount && held.limit.is_some() == limit.is_some();
+            return if is_same {
+                format!("exists pending {amount}")
+            } else {
+                "exists_different".to_owned()
+            };
+        }
+        if self.others.contains_key(&id) {
+            return "exists_different".to_owned();
+        }
+        if self.is_frozen {
+            return "frozen".to_owned();
+        }
+        let limit = limit.map(|limit| (self.now / DAY, limit));
+        if let Some(short) = self.short(amount, limit) {
+            return short;
+        }
+        let is = Is::Open(self.now + TTL);
+        self.holds.insert(id, Held { first: amount, held: amount, refunded: 0, limit, is });
+        format!("created pending {amount}")
+    }
+
+    fn extend(&mut self, id: u64, total: u64) -> String {
+        let Some(held) = self.holds.get(&id).cloned() else { return "not_found".to_owned() };
+        let at = match held.is {
+            Is::Open(at) => at.max(self.now + TTL),
+            Is::Settled(_) | Is::LateSettled(_) => return "already_settled".to_owned(),
+            Is::Released | Is::LateReleased => return "already_released".to_owned(),
+            Is::Expired(_) | Is::Returned => return "expired".to_owned(),
+        };
+        let grown = total.max(held.held);
+        if grown > held.held {
+            if self.is_frozen {
+                return "frozen".to_owned();
+            }
+            if let Some(short) = self.short(grown - held.held, held.limit) {
+                return short;
+            }
+        }
+        let made = if grown > held.held { "created" } else { "exists" };
+        self.holds.insert(id, Held { held: grown, is: Is::Open(at), ..held });
+        format!("{made} extend {grown}")
+    }
+
+    fn settle(&mut self, id: u64, actual: u64, is_late: bool) -> String {
+        let Some(held) = self.holds.get_mut(&id) else { return "not_found".to_owned() };
+        let (is, answer) = match held.is {
+            Is::Open(_) if is_late => return "not_expired".to_owned(),
+            Is::Open(_) => (Is::Settled(actual), format!("created post {actual}")),
+            Is::Settled(before) if before == actual && !is_late => {
+                return format!("exists post {actual}");
+            }
+            Is::LateSettled(before) if before == actual => {
+                return format!("exists late_post {actual}");
+            }
+            Is::Settled(_) | Is::LateSettled(_) => return "already_settled".to_owned(),
+            Is::Released | Is::LateReleased => return "already_released".to_owned(),
+            Is::Expired(_) | Is::Returned => {
+                (Is::LateSettled(actual), format!("created late_post {actual}"))
+            }
+        };
+        held.is = is;
+        answer
+    }
+
+    fn release(&mut self, id: u64) -> String {
+        let Some(held) = self.holds.get_mut(&id) else { return "not_found".to_owned() };
+        let amount = held.held;
+        match held.is {
+            Is::Open(_) => {
+                held.is = Is::Released;
+                format!("created void {amount}")
+            }
+            Is::Expired(_) => {
+                held.is = Is::LateReleased;
+                format!("created late_void {amount}")
+            }
+            Is::Settled(_) | Is::LateSettled(_) => "already_settled".to_owned(),
+            Is::Released => format!("exists void {amount}"),
+            Is::LateReleased => format!("exists late_void {amount}"),
+            Is::Returned => format!("exists return {amount}"),
+        }
+    }
+
+    fn expire(&mut self, id: u64) -> String {
+        let now = self.now;
+        let Some(held) = self.holds.get_mut(&id) else { return "not_found".to_owned() };
+        match held.is {
+            Is::Open(at) if at > now => "not_due".to_owned(),
+            Is::Open(_) => {
+                held.is = Is::Expired(now + DAY);
+                format!("created expire {}", held.held)
+            }
+            Is::Settled(_) => "already_settled".to_owned(),
+            Is::Released => "already_released".to_owned(),
+            Is::Expired(_) | Is::LateSettled(_) | Is::LateReleased | Is::Returned => {
+                format!("exists expire {}", held.held)
+            }
+        }
+    }
+
+    fn give_back(&mut self, id: u64) -> String {
+        let now = self.now;
+        let Some(held) = self.holds.get_mut(&id) else { return "not_found".to_owned() };
+        match held.is {
+            Is::Open(_) => "not_expired".to_owned(),
+            Is::Settled(_) | Is::LateSettled(_) => "already_settled".to_owned(),
+            Is::Released | Is::LateReleased => "already_released".to_owned(),
+            Is::Expired(at) if at > now => "not_due".to_owned(),
+            Is::Expired(_) => {
+                held.is = Is::Returned;
+                format!("created return {}", held.held)
+            }
+            Is::Returned => format!("exists return {}", held.held),
+        }
+    }
+
+    fn refund(&mut self, id: u64, hold: u64, amount: u64) -> String {
+        let answer = format!("refund {amount} of {hold}");
+        if let Some(known) = self.known(id, &answer) {
+            return known;
+        }
+        if amount == 0 {
+            return "bad_amount".to_owned();
+        }
+        let Some(held) = self.holds.get_mut(&hold) else { return "not_found".to_owned() };
+        let (Is::Settled(actual) | Is::LateSettled(actual)) = held.is else {
+            return "not_settled".to_owned();
+        };
+        if held.refunded + amount > actual {
+            return "exceeds_charge".to_owned();
+        }
+        held.refunded += amount;
+        self.others.insert(id, answer);
+        format!("created refund {amount}")
+    }
+}
+
+/// The answer without what only the model notes.
+fn word_of(answer: &str) -> &str {
+    answer.split(" of ").next().unwrap_or_default()
+}
+
+fn operation(step: Step) -> Option<Operation> {
+    Some(match step {
+        Step::Fund { id, amount } => fund(id, amount),
+        Step::Adjust { id, amount, into } => {
+            adjust(id, amount, if into { Direction::Credit } else { Direction::Debit })
+        }
+        Step::Reserve { id, amount, limit } => {
+            let budgets = limit.map(|limit| budget(Scope::Org, Period::Daily, limit));
+            Operation::Reserve(reservation(id, amount, budgets.into_iter().collect()))
+        }
+        Step::Extend { hold, total } => extend(hold, total),
+        Step::Settle { hold, actual } => settle(hold, actual),
+        Step::LateSettle { hold, actual } => late_settle(hold, actual),
+        Step::Release { hold } => release(hold),
+        Step::Expire { hold } => expire(hold),
+        Step::Return { hold } => give_back(hold),
+        Step::Refund { id, hold, amount } => refund(id, hold, amount),
+        Step::ExpireDue | Step::Freeze(_) | Step::Pass(_) | Step::Restart => return None,
+    })
+}
+
+/// Few ids and small amounts, so that steps meet.
+fn step() -> impl Strategy<Value = Step> {
+    let id = || 0..8_u64;
+    let amount = || prop_oneof![1 => Just(0), 6 => 1..40_u64, 1 => Just(400)];
+    prop_oneof![
+        3 => (100..108_u64, amount()).prop_map(|(id, amount)| Step::Fund { id, amount: amount * 5 }),
+        1 => (prop_oneof![100..108_u64, id()], amount(), any::<bool>())
+            .prop_map(|(id, amount, into)| Step::Adjust { id, amount, into }),
+        8 => (id(), amount(), proptest::option::of(20..200_u64))
+            .prop_map(|(id, amount, limit)| Step::Reserve { id, amount, limit }),
+        2 => (id(), amount()).prop_map(|(hold, total)| Step::Extend { hold, total }),
+        4 => (id(), amount()).prop_map(|(hold, actual)| Step::Settle { hold, actual }),
+        2 => (id(), amount()).prop_map(|(hold, actual)| Step::LateSettle { hold, actual }),
+        2 => id().prop_map(|hold| Step::Release { hold }),
+        2 => id().prop_map(|hold| Step::Expire { hold }),
+        1 => id().prop_map(|hold| Step::Return { hold }),
+        2 => (100..116_u64, id(), amount())
+            .prop_map(|(id, hold, amount)| Step::Refund { id, hold, amount }),
+        1 => Just(Step::ExpireDue),
+        1 => prop_oneof![1 => Just(true), 3 => Just(false)].prop_map(Step::Freeze),
+        4 => prop_oneof![Just(1), Just(TTL / 2), Just(TTL), Just(DAY)].prop_map(Step::Pass),
+        1 => Just(Step::Restart),
+    ]
+}
+
+fn open(folder: &Path, hands: &Hands) -> SqliteLedger {
+    let path = folder.join("wallet.db");
+    SqliteLedger::open(Options { path, timepiece: hands.timepiece(), pages_max: None }).unwrap()
+}
+
+async fn done(store: &dyn LedgerStore, step: Step) -> String {
+    let org = "acme".to_owned();
+    match (operation(step), step) {
+        (Some(operation), _) => ask(store, operation).await,
+        (None, Step::ExpireDue) => store.expire_due(1_000).await.unwrap().to_string(),
+        (None, Step::Freeze(true)) => {
+            store.freeze(org, String::new()).await.unwrap();
+            String::new()
+        }
+        (None, Step::Freeze(false)) => {
+            store.unfreeze(org).await.unwrap();
+            String::new()
+        }
+        (None, _) => String::new(),
+    }
+}
+
+/// The wallet, suspense, and what was spent on each day that anything was reserved on.
+async fn stands(store: &dyn LedgerStore, days: &[u64]) -> (i128, i128, Vec<i128>) {
+    let balance = store.balance("acme".to_owned()).await.unwrap();
+    let accounts: BTreeMap<_, _> =
+        store.accounts("acme".to_owned()).await.unwrap().into_iter().collect();
+    let spent = days.iter().map(|day| {
+        let at = kt_contract::time::UnixMillis(day * DAY);
+        let name = Zone::utc().window(Period::Daily, at).name;
+        let account = accounts.get(&format!("budget:org:daily:{name}"));
+        account.map_or(0, |account| -account.available())
+    });
+    (balance.wallet.available(), balance.suspense.available(), spent.collect())
+}
+
+fn run(steps: Vec<Step>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let hands = Hands::at_noon();
+        let memory = MemoryLedger::new(hands.timepiece());
+        let mut sqlite = Arc::new(open(folder.path(), &hands));
+        let mut naive = Naive { now: NOON, ..Naive::default() };
+        for (at, step) in steps.iter().copied().enumerate() {
+            let said = naive.step(step);
+            if let Step::Pass(millis) = step {
+                hands.pass(millis);
+            }
+            if let Step::Restart = step {
+                drop(sqlite);
+                sqlite = Arc::new(open(folder.path(), &hands));
+            }
+            let days: Vec<_> =
+                naive.holds.values().filter_map(|held| Some(held.limit?.0)).collect();
+            let expected = (
+                naive.available(),
+                naive.suspense(),
+                days.iter().map(|day| naive.spent_on(*day)).collect(),
+            );
+            for store in [&memory as &dyn LedgerStore, &*sqlite] {
+                assert_eq!(done(store, step).await, said, "step {at}: {step:?}");
+                assert_eq!(stands(store, &days).await, expected, "after step {at}: {step:?}");
+            }
+        }
+        // Nobody has had to drain suspense in time here.
+        for store in [&memory as &dyn LedgerStore, &*sqlite] {
+            store.expire_due(1_000).await.unwrap();
+            store.expire_due(1_000).await.unwrap();
+            audited(store).await;
+        }
+        assert_eq!(
+            sqlite.history("acme".to_owned(), None, 1_000).await.unwrap(),
+            memory.history("acme".to_owned(), None, 1_000).await.unwrap(),
+        );
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn both_stores_say_what_the_naive_model_says(
+        steps in proptest::collection::vec(step(), 10..60)
+    ) {
+        run(steps);
+    }
+}
