@@ -51,7 +51,7 @@ pub(super) fn one_hold(
 ) -> Result<Option<Hold>, StoreError> {
     let view = connection.transaction()?;
     let found = rows::find_transfer(&view, id)?;
-    let pending = found.filter(|transfer| transfer.kind == Kind::Pending);
+    let pending = found.filter(|(_, transfer)| transfer.kind == Kind::Pending);
     pending.map(|pending| rows::hold(&view, pending)).transpose()
 }
 
@@ -61,7 +61,7 @@ pub(super) fn holds(connection: &mut Connection, org: &str) -> Result<Vec<Hold>,
 
 fn of_org(view: &Connection, org: &str) -> Result<Vec<Hold>, StoreError> {
     let holds = rows::live_holds(view)?;
-    Ok(holds.into_iter().filter(|hold| hold.org == org).collect())
+    Ok(holds.into_iter().map(|(_, hold)| hold).filter(|hold| hold.org == org).collect())
 }
 
 pub(super) fn history(
@@ -83,7 +83,8 @@ pub(super) fn audit(connection: &mut Connection, wall: UnixMillis) -> Result<Fin
     let mut auditor = Auditor::default();
     each(
         &view,
-        "SELECT id, org, kind, hold, amount, at, terms FROM transfers ORDER BY seq",
+        "SELECT id, org, kind, (SELECT id FROM transfers AS held WHERE held.seq = transfers.hold),
+                amount, at, terms FROM transfers ORDER BY seq",
         |row| {
             auditor.transfer(&RawTransfer {
                 id: row.get(0)?,
@@ -111,7 +112,7 @@ pub(super) fn audit(connection: &mut Connection, wall: UnixMillis) -> Result<Fin
             Ok(())
         },
     )?;
-    each(&view, "SELECT id, is_suspended FROM live_holds", |row| {
+    each(&view, "SELECT id, is_suspended FROM live_holds JOIN transfers USING (seq)", |row| {
         auditor.live(&RawLive { hold: row.get(0)?, is_suspended: row.get(1)? });
         Ok(())
     })?;

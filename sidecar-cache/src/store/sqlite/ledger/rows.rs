@@ -1,5 +1,7 @@
 //! The rows of the ledger and their types: every statement that more than one place needs.
 
+use std::collections::HashSet;
+
 use kt_contract::hex::Digest;
 use kt_contract::money::MicroUsd;
 use kt_contract::time::UnixMillis;
@@ -12,7 +14,12 @@ use crate::store::StoreError;
 
 const CORRUPT: StoreError = StoreError::Corrupt("a row of the wallet");
 
-const COLUMNS: &str = "seq, id, org, kind, hold, amount, at, note, terms";
+/// A transfer's columns; the hold that it refers to, by its id.
+const COLUMNS: &str = "seq, id, org, kind,
+    (SELECT id FROM transfers AS held WHERE held.seq = transfers.hold), amount, at, note, terms";
+
+/// The transfers whose ids are indexed.
+const CHOSEN: &str = "kind IN ('fund', 'pending', 'refund', 'adjust_credit', 'adjust_debit')";
 
 /// A number as SQLite keeps it.
 pub(super) fn stored(number: u64) -> i64 {
@@ -64,14 +71,15 @@ fn transfer(row: &Row<'_>) -> Result<(u64, Transfer), StoreError> {
     Ok((unsigned(row, 0)?, transfer))
 }
 
+/// The transfer of an id that somebody has chosen, and its number.
 pub(super) fn find_transfer(
     connection: &Connection,
     id: TransferId,
-) -> Result<Option<Transfer>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM transfers WHERE id = ?1");
+) -> Result<Option<(u64, Transfer)>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM transfers WHERE id = ?1 AND {CHOSEN}");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([id.0.0])?;
-    rows.next()?.map(|row| Ok(transfer(row)?.1)).transpose()
+    rows.next()?.map(transfer).transpose()
 }
 
 /// Transfers that a query finds by its parameters, in its order.
@@ -90,9 +98,12 @@ pub(super) fn transfers(
     Ok(found)
 }
 
-/// The hold of a pending transfer, from all rows that refer to it.
-pub(super) fn hold(connection: &Connection, pending: Transfer) -> Result<Hold, StoreError> {
-    let id = pending.id.0.0;
+/// The hold of a pending transfer with its number, from all rows that refer to it.
+pub(super) fn hold(
+    connection: &Connection,
+    (seq, pending): (u64, Transfer),
+) -> Result<Hold, StoreError> {
+    let seq = stored(seq);
     let mut rows = Vec::new();
     // Each condition is that of an index.
     for kinds in [
@@ -101,30 +112,33 @@ pub(super) fn hold(connection: &Connection, pending: Transfer) -> Result<Hold, S
         "kind = 'return'",
         "kind IN ('extend', 'overage', 'refund')",
     ] {
-        rows.extend(transfers(connection, &format!("hold = ?1 AND {kinds}"), [id])?);
+        rows.extend(transfers(connection, &format!("hold = ?1 AND {kinds}"), [seq])?);
     }
     rows.sort_by_key(|(seq, _)| *seq);
     let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
     let next_at: Option<i64> = connection
-        .prepare_cached("SELECT next_at FROM live_holds WHERE id = ?1")?
-        .query_row([id], |row| row.get(0))
+        .prepare_cached("SELECT next_at FROM live_holds WHERE seq = ?1")?
+        .query_row([seq], |row| row.get(0))
         .optional()?;
     let next_at = next_at.and_then(|at| u64::try_from(at).ok()).map(UnixMillis);
     Hold::from_rows(pending, &rows, next_at).ok_or(CORRUPT)
 }
 
-/// Every hold that is open or lies in suspense, the next to change first.
-pub(super) fn live_holds(connection: &Connection) -> Result<Vec<Hold>, StoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT id FROM live_holds ORDER BY next_at, id")?;
-    let ids =
-        statement.query_map([], |row| row.get::<_, [u8; 32]>(0))?.collect::<Result<Vec<_>, _>>()?;
-    ids.into_iter()
-        .map(|id| {
-            let pending = find_transfer(connection, TransferId(Digest(id)))?.ok_or(CORRUPT)?;
-            hold(connection, pending)
-        })
-        .collect()
+/// Every hold that is open or lies in suspense, with its number, the next to change first.
+pub(super) fn live_holds(connection: &Connection) -> Result<Vec<(u64, Hold)>, StoreError> {
+    let condition = "seq IN (SELECT seq FROM live_holds)";
+    let mut holds = Vec::new();
+    for (seq, pending) in transfers(connection, condition, [])? {
+        holds.push((seq, hold(connection, (seq, pending))?));
+    }
+    holds.sort_by_key(|(_, hold)| (hold.next_at(), hold.id));
+    Ok(holds)
+}
+
+pub(super) fn frozen(connection: &Connection) -> Result<HashSet<String>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT org FROM frozen")?;
+    let orgs = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(orgs)
 }
 
 pub(super) fn marks(connection: &Connection) -> Result<Marks, StoreError> {

@@ -2,7 +2,7 @@
 //! the more callers wait, the more share one sync. Where something of a group cannot be written, nothing of it
 //! was, and each of its operations is done again alone; so a group needs no savepoints.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -55,8 +55,11 @@ struct Book {
     connection: Connection,
     accounts: HashMap<String, HashMap<AccountName, Cached>>,
     live: Live,
-    /// Holds whose row among the live ones is not what it was; none where it goes.
-    changed: HashMap<TransferId, Option<(bool, UnixMillis)>>,
+    /// The numbers of live holds.
+    numbers: HashMap<TransferId, i64>,
+    /// Live holds, by number, whose row is not what it was; none where it goes.
+    changed: BTreeMap<i64, Option<(bool, UnixMillis)>>,
+    frozen: HashSet<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -80,7 +83,9 @@ impl Writer {
             connection,
             accounts: HashMap::new(),
             live: Live::default(),
-            changed: HashMap::new(),
+            numbers: HashMap::new(),
+            changed: BTreeMap::new(),
+            frozen: HashSet::new(),
         };
         book.forget()?;
         Ok(Self { now, clock, headroom, book })
@@ -123,7 +128,9 @@ impl Writer {
             return Err(full());
         }
         let first = self.book.commit(now, std::slice::from_ref(job));
-        let is_full = matches!(&first, Err(StoreError::Transient(_)));
+        // In SQLite's own words; that somebody else has a lock is transient too.
+        let is_full =
+            matches!(&first, Err(StoreError::Transient(why)) if why.contains("disk is full"));
         if is_full && !self.headroom.is_spent() {
             self.headroom.spend(&self.book.connection)?;
             return self.alone(now, job);
@@ -216,12 +223,14 @@ impl Book {
                      ON CONFLICT (org) DO NOTHING",
                     )?
                     .execute(params![org, rows::stored(now.at.0), reason])?;
+                self.frozen.insert(org.clone());
                 Ok(Done::Nothing)
             }
             Job::Unfreeze(org, _) => {
                 self.connection
                     .prepare_cached("DELETE FROM frozen WHERE org = ?1")?
                     .execute([org])?;
+                self.frozen.remove(org);
                 Ok(Done::Nothing)
             }
         }
@@ -231,8 +240,11 @@ impl Book {
     fn forget(&mut self) -> Result<(), StoreError> {
         self.accounts.clear();
         self.changed.clear();
+        self.frozen = rows::frozen(&self.connection)?;
+        self.numbers.clear();
         self.live = Live::default();
-        for hold in rows::live_holds(&self.connection)? {
+        for (number, hold) in rows::live_holds(&self.connection)? {
+            self.numbers.insert(hold.id, rows::stored(number));
             self.live.put(hold);
         }
         Ok(())
@@ -283,23 +295,24 @@ impl Book {
 
     fn flush_holds(&mut self) -> Result<(), StoreError> {
         let mut put = self.connection.prepare_cached(
-            "INSERT INTO live_holds (id, is_suspended, next_at) VALUES (?1, ?2, ?3)
-             ON CONFLICT (id) DO UPDATE SET
+            "INSERT INTO live_holds (seq, is_suspended, next_at) VALUES (?1, ?2, ?3)
+             ON CONFLICT (seq) DO UPDATE SET
                 is_suspended = excluded.is_suspended, next_at = excluded.next_at",
         )?;
-        let mut remove = self.connection.prepare_cached("DELETE FROM live_holds WHERE id = ?1")?;
-        for (id, change) in self.changed.drain() {
+        let mut remove = self.connection.prepare_cached("DELETE FROM live_holds WHERE seq = ?1")?;
+        for (number, change) in std::mem::take(&mut self.changed) {
             match change {
                 Some((is_suspended, next_at)) => {
-                    put.execute(params![id.0.0, is_suspended, rows::stored(next_at.0)])?
+                    put.execute(params![number, is_suspended, rows::stored(next_at.0)])?
                 }
-                None => remove.execute([id.0.0])?,
+                None => remove.execute([number])?,
             };
         }
         Ok(())
     }
 
-    fn insert(&self, transfer: &Transfer) -> Result<(), StoreError> {
+    fn insert(&mut self, transfer: &Transfer) -> Result<(), StoreError> {
+        let hold = transfer.hold.map(|hold| self.number(hold)).transpose()?;
         let terms = transfer.terms.as_ref().map(serde_json::to_string).transpose();
         let terms = terms.map_err(|error| StoreError::Permanent(error.to_string()))?;
         self.connection
@@ -311,19 +324,39 @@ impl Book {
                 transfer.id.0.0,
                 transfer.org,
                 transfer.kind.as_str(),
-                transfer.hold.map(|hold| hold.0.0),
+                hold,
                 rows::stored(transfer.amount.micros()),
                 rows::stored(transfer.at.0),
                 transfer.note,
                 terms,
             ])?;
+        if transfer.kind == Kind::Pending {
+            self.numbers.insert(transfer.id, self.connection.last_insert_rowid());
+        }
         Ok(())
     }
 
-    fn note(&mut self, hold: Hold) {
+    /// The number of a hold, live or not.
+    fn number(&self, hold: TransferId) -> Result<i64, StoreError> {
+        if let Some(number) = self.numbers.get(&hold) {
+            return Ok(*number);
+        }
+        let found = rows::find_transfer(&self.connection, hold)?;
+        let (number, _) = found.ok_or(StoreError::Corrupt("a hold without its transfer"))?;
+        Ok(rows::stored(number))
+    }
+
+    /// Takes in what a hold has become.
+    fn note(&mut self, hold: Hold) -> Result<(), StoreError> {
         let is_suspended = matches!(hold.state, State::Expired { .. });
-        self.changed.insert(hold.id, hold.next_at().map(|at| (is_suspended, at)));
+        let next_at = hold.next_at();
+        // What has ended for good was live before, or has no row among the live ones.
+        self.changed.insert(self.number(hold.id)?, next_at.map(|at| (is_suspended, at)));
+        if next_at.is_none() {
+            self.numbers.remove(&hold.id);
+        }
         self.live.put(hold);
+        Ok(())
     }
 }
 
@@ -331,9 +364,7 @@ impl Rows for Book {
     type Error = StoreError;
 
     fn is_frozen(&mut self, org: &str) -> Result<bool, StoreError> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT 1 FROM frozen WHERE org = ?1")?;
-        Ok(statement.exists([org])?)
+        Ok(self.frozen.contains(org))
     }
 
     fn account(&mut self, org: &str, name: &AccountName) -> Result<Account, StoreError> {
@@ -351,10 +382,10 @@ impl Rows for Book {
             return Ok(Some(Known::Hold(hold.clone())));
         }
         match rows::find_transfer(&self.connection, id)? {
-            Some(pending) if pending.kind == Kind::Pending => {
-                rows::hold(&self.connection, pending).map(Known::Hold).map(Some)
+            Some((number, pending)) if pending.kind == Kind::Pending => {
+                rows::hold(&self.connection, (number, pending)).map(Known::Hold).map(Some)
             }
-            Some(transfer) => Ok(Some(Known::Transfer(transfer))),
+            Some((_, transfer)) => Ok(Some(Known::Transfer(transfer))),
             None => Ok(None),
         }
     }
@@ -367,9 +398,6 @@ impl Rows for Book {
         for (name, account) in change.accounts {
             accounts.insert(name, Cached { account, is_changed: true });
         }
-        if let Some(hold) = change.hold {
-            self.note(hold);
-        }
-        Ok(())
+        change.hold.map_or(Ok(()), |hold| self.note(hold))
     }
 }
