@@ -1,5 +1,5 @@
-//! The ledger in SQLite: one thread writes, in groups, and answers when a group is on disk; readers have a
-//! connection of their own and see the last group that is.
+//! The ledger in SQLite: one thread writes, in groups, and answers when a group is on disk; readers have
+//! connections of their own and see the last group that is.
 
 mod headroom;
 mod read;
@@ -36,6 +36,8 @@ pub struct SqliteLedger {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     reader: Database,
+    /// Apart from the other reader, because an audit takes as long as the history is.
+    auditor: Database,
     now: Arc<dyn Fn() -> Reading + Send + Sync>,
     // Held for as long as the file is ours.
     _lock: File,
@@ -64,8 +66,7 @@ impl SqliteLedger {
         make_private(&path)?;
         let connection = Connection::open(&path)?;
         schema::prepare(&connection)?;
-        let reader = Connection::open(&path)?;
-        schema::prepare_reader(&reader)?;
+        let [reader, auditor] = [schema::open_reader(&path)?, schema::open_reader(&path)?];
         let now: Arc<dyn Fn() -> Reading + Send + Sync> = Arc::from(timepiece);
         let mut writer = Writer::open(connection, &path, Arc::clone(&now), pages_max)?;
         let (jobs, mut waiting) = mpsc::channel(WAITING_MAX);
@@ -77,6 +78,7 @@ impl SqliteLedger {
             jobs: Some(jobs),
             thread: Some(thread),
             reader: Database::serve("wallet.db", reader)?,
+            auditor: Database::serve("wallet.db", auditor)?,
             now,
             _lock: lock,
         })
@@ -156,7 +158,7 @@ impl LedgerStore for SqliteLedger {
 
     fn audit(&self) -> Answer<'_, Findings> {
         let reading = (self.now)();
-        self.reader.ask(move |connection| read::audit(connection, reading.wall))
+        self.auditor.ask(move |connection| read::audit(connection, reading.wall))
     }
 }
 

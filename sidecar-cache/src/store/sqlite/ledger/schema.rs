@@ -5,6 +5,7 @@
 //! is written to the log. Only ids that somebody chooses are indexed; what ends a hold has an id that follows from
 //! the hold's, refers to it by its number, and is found, and kept from coming twice, through that.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -87,12 +88,13 @@ pub(super) fn prepare(connection: &Connection) -> Result<(), StoreError> {
     check(connection)
 }
 
-/// Makes a connection ready to read.
-pub(super) fn prepare_reader(connection: &Connection) -> Result<(), StoreError> {
+/// A connection that only reads.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "cache_size", -8_192)?;
-    Ok(())
+    Ok(connection)
 }
 
 fn migrate(connection: &Connection) -> Result<(), StoreError> {
