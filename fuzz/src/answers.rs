@@ -3,7 +3,7 @@
 //!
 //! No answer makes the judge, the replay or the hider panic. No part of a complete answer is complete: a stream
 //! cut before the event that ends it, or JSON cut anywhere, is refused. What a complete answer is replayed as
-//! is complete again and used the same; its usage is told as final whatever it is read for. The hider gives the same bytes for every split, and takes whole events
+//! is complete again and used the same. The hider gives the same bytes for every split, and takes whole events
 //! out of a stream and nothing else.
 
 use kt_contract::wire::admit::ReplyShape;
@@ -38,10 +38,8 @@ pub fn check(input: &[u8]) {
     let Answer { dialect, recorded, terms: _, body } = answer;
     let mut choices = Choices::of(input);
     let judged = answer.judge(body);
-    let delivered = dialect.delivered(recorded, body);
+    let _ = dialect.delivered(recorded, body);
     if let Ok(complete) = &judged {
-        assert_eq!(delivered.usage, complete.usage, "told otherwise");
-        assert_eq!(delivered.is_final, complete.usage.is_some());
         answer.check_cuts(&mut choices);
         answer.check_replays(complete);
     } else {

@@ -83,6 +83,8 @@ struct Verdict {
     has_ended: bool,
     is_done: bool,
     usage: Told,
+    /// Whether the end has told usage. Until then its output is what there was at the start.
+    has_last_usage: bool,
     model: Option<String>,
 }
 
@@ -97,6 +99,7 @@ impl Verdict {
             has_ended: false,
             is_done: false,
             usage: Told::default(),
+            has_last_usage: false,
             model: None,
         }
     }
@@ -151,6 +154,7 @@ impl Verdict {
     fn end(&mut self, event: Event) -> Result<(), Incomplete> {
         let delta = event.delta.ok_or(Incomplete::Malformed)?;
         self.usage.tell(event.usage.as_deref());
+        self.has_last_usage |= event.usage.is_some();
         if let Some(reason) = delta.stop_reason {
             storable(&reason, self.terms)?;
             self.has_ended = true;
@@ -167,7 +171,8 @@ impl Verdict {
         if !self.has_ended {
             return Err(Incomplete::NoStopReason);
         }
-        Ok(Complete { usage: self.usage.usage(), model: self.model })
+        let usage = self.usage.usage().filter(|_| self.has_last_usage);
+        Ok(Complete { usage, model: self.model })
     }
 }
 

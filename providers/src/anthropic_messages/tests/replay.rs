@@ -186,9 +186,18 @@ fn what_nobody_knows_how_to_put_together_is_not_guessed() {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
+fn usage_of_a_stream_whose_end_tells_none_is_that_of_its_start_and_not_believed() {
+    let end = event("message_delta", r#","delta":{"stop_reason":"end_turn"}"#);
+    let silent = start() + &end + &event("message_stop", "");
+    assert_eq!(judge(Recorded::Sse, silent.as_bytes(), TERMS).unwrap().usage, None);
+    assert_eq!(told(Recorded::Sse, &silent, ReplyShape::Json), Err(CannotReplay::NoUsage));
+}
+
+#[wasm_bindgen_test(unsupported = test)]
 fn what_a_message_begins_as_its_end_does_not_change() {
     let delta = |inside: &str, beside: &str| {
-        let end = format!(",\"delta\":{{\"stop_reason\":\"end_turn\"{inside}}}{beside}");
+        let usage = r#","usage":{"output_tokens":3}"#;
+        let end = format!(",\"delta\":{{\"stop_reason\":\"end_turn\"{inside}}}{beside}{usage}");
         let stream = start() + &event("message_delta", &end) + &event("message_stop", "");
         told(Recorded::Sse, &stream, ReplyShape::Json)
     };
