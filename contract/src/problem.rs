@@ -1,7 +1,11 @@
 //! Refusals as values: a stable code, a status, and words for the reader. The dialects of `kt-providers`
 //! put them into the client's own error shape.
 
+mod unpaid;
+
 use crate::outcome::Reason;
+
+pub use unpaid::Unpaid;
 
 /// A refusal. One variant, one stable `code`; the reference page `docs/reference/errors.md` lists them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +74,8 @@ pub enum Problem {
         /// What was refused, in words.
         what: String,
     },
+    /// The call cannot be paid for.
+    Unpaid(Unpaid),
     /// No snapshot of the configuration has arrived: everything is refused.
     NotReady,
     /// The sidecar cannot be reached and the configuration says to refuse.
@@ -125,6 +131,7 @@ impl Problem {
             Self::UnsupportedMedia { .. } => 415,
             Self::TooLarge { .. } => 413,
             Self::PolicyBlocked { status, .. } => *status,
+            Self::Unpaid(unpaid) => unpaid.status(),
             Self::NotReady
             | Self::SidecarUnavailable
             | Self::Draining
@@ -155,6 +162,7 @@ impl Problem {
             Self::UnsupportedMedia { .. } => "unsupported_media_type",
             Self::TooLarge { .. } => "request_too_large",
             Self::PolicyBlocked { .. } => "policy_blocked",
+            Self::Unpaid(unpaid) => unpaid.code(),
             Self::NotReady => "not_ready",
             Self::SidecarUnavailable => "sidecar_unavailable",
             Self::Draining => "draining",
@@ -174,6 +182,7 @@ impl Problem {
         match self {
             Self::InvalidField { field, .. } => Some(field),
             Self::ModelNotFound { .. } | Self::OtherPath { .. } => Some("model"),
+            Self::Unpaid(unpaid) => unpaid.param(),
             Self::MissingKey
             | Self::InvalidKey
             | Self::RevokedKey
@@ -197,10 +206,9 @@ impl Problem {
         }
     }
 
-    /// Seconds after which the same request may succeed: the value of `Retry-After`. `None` where a
-    /// retry cannot help, which the client is told with `x-should-retry: false`.
+    /// Seconds after which the same request may succeed: the value of `Retry-After`.
     #[must_use]
-    pub const fn retry_after_s(&self) -> Option<u64> {
+    pub fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::NotReady
             | Self::SidecarUnavailable
@@ -210,6 +218,7 @@ impl Problem {
             Self::UpstreamUnreachable { .. } | Self::UpstreamCutShort { .. } | Self::Internal => {
                 Some(1)
             }
+            Self::Unpaid(unpaid) => unpaid.retry_after_s(),
             Self::MissingKey
             | Self::InvalidKey
             | Self::RevokedKey
@@ -226,6 +235,16 @@ impl Problem {
             | Self::NotCached { .. }
             | Self::UpstreamUnauthorized { .. } => None,
         }
+    }
+
+    /// Whether a client that tries again soon tries in vain, which it is told with `x-should-retry: false`. A
+    /// budget is spent until its next window, whatever `Retry-After` says beside it.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        if let Self::Unpaid(unpaid) = self {
+            return unpaid.is_final();
+        }
+        self.retry_after_s().is_none()
     }
 }
 
@@ -248,6 +267,7 @@ impl std::fmt::Display for Problem {
             Self::UnsupportedMedia { what } => write!(f, "{}", Short(what)),
             Self::TooLarge { bytes_max } => write!(f, "The request body is larger than this gateway takes ({bytes_max} bytes)."),
             Self::PolicyBlocked { policy, what, .. } => write!(f, "Refused by policy '{policy}': {}.", Short(what)),
+            Self::Unpaid(unpaid) => unpaid.fmt(f),
             Self::NotReady => f.write_str("The gateway has no configuration yet and refuses everything until it has. Try again in a moment."),
             Self::SidecarUnavailable => f.write_str("The gateway's sidecar cannot be reached. Try again in a moment."),
             Self::Draining => f.write_str("The gateway is restarting. Try again in a moment."),

@@ -27,10 +27,11 @@ pub(crate) fn problem(
 ) -> Reply {
     let mut fields = vec![("content-type", JSON)];
     fields.extend(request_id.map(id));
-    fields.push(match problem.retry_after_s() {
-        Some(seconds) => ("retry-after", seconds.to_string().into()),
-        None => (headers::SHOULD_RETRY, "false".into()),
-    });
+    let retry_after_s = problem.retry_after_s();
+    fields.extend(retry_after_s.map(|seconds| ("retry-after", seconds.to_string().into())));
+    if problem.is_final() {
+        fields.push((headers::SHOULD_RETRY, "false".into()));
+    }
     if let Problem::WrongMethod { allow } = problem {
         fields.push(("allow", Cow::Borrowed(allow)));
     }
@@ -148,4 +149,29 @@ fn json(status: u16, body: &impl Serialize, request_id: Option<&RequestId>) -> R
     fields.extend(request_id.map(id));
     // Structs of strings and numbers always have a JSON form.
     Reply { status, headers: fields, body: serde_json::to_vec(body).unwrap_or_default().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use kt_contract::problem::Unpaid;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_when_to_come_again_and_whether_trying_soon_is_in_vain() {
+        let (scope, window) = ("the organization".to_owned(), "daily".to_owned());
+        let spent = Unpaid::BudgetSpent { scope, window, resets_in_s: 5_400 };
+        for (refusal, status, retry_after, should_retry) in [
+            (Problem::Unpaid(Unpaid::WalletEmpty { team: None }), 402, None, Some("false")),
+            (Problem::Unpaid(spent), 429, Some("5400"), Some("false")),
+            (Problem::Unpaid(Unpaid::LedgerUnavailable), 503, Some("1"), None),
+            (Problem::MissingKey, 401, None, Some("false")),
+            (Problem::Draining, 503, Some("1"), None),
+        ] {
+            let reply = problem(Dialect::OpenAiChat, &refusal, None);
+            let field = |name| reply.headers.iter().find(|(it, _)| *it == name).map(|it| &*it.1);
+            let said = (reply.status, field("retry-after"), field("x-should-retry"));
+            assert_eq!(said, (status, retry_after, should_retry), "{refusal:?}");
+        }
+    }
 }

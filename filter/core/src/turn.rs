@@ -145,7 +145,8 @@ const fn why(problem: &Problem) -> Counter {
         | Problem::FlightFull
         | Problem::UpstreamUnreachable { .. }
         | Problem::UpstreamCutShort { .. }
-        | Problem::UpstreamUnauthorized { .. } => Counter::RefusedUnavailable,
+        | Problem::UpstreamUnauthorized { .. }
+        | Problem::Unpaid(_) => Counter::RefusedUnavailable,
         Problem::Internal => Counter::RefusedInternal,
     }
 }

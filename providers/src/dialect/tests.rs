@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use kt_contract::problem::{Problem, Unpaid};
+use serde_json::Value;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::Dialect;
@@ -44,5 +46,42 @@ fn names_and_paths_are_unique() {
 fn what_the_provider_serves_is_in_another_gate() {
     for dialect in Dialect::ALL {
         assert!(dialect.left_out().contains(&"model"), "{dialect:?}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_refusal_about_money_has_the_apis_word_for_it_as_a_body_and_in_a_stream() {
+    let text = || "x".to_owned();
+    let spent = Unpaid::BudgetSpent { scope: text(), window: text(), resets_in_s: 1 };
+    for (unpaid, openais, anthropics) in [
+        (Unpaid::WalletEmpty { team: None }, "insufficient_quota", "billing_error"),
+        (Unpaid::WalletFrozen, "insufficient_quota", "billing_error"),
+        (spent, "insufficient_quota", "rate_limit_error"),
+        (
+            Unpaid::NoPrice { provider: text(), model: text() },
+            "invalid_request_error",
+            "permission_error",
+        ),
+        (Unpaid::PricedApart { field: text() }, "invalid_request_error", "permission_error"),
+        (Unpaid::LedgerUnavailable, "server_error", "overloaded_error"),
+    ] {
+        let problem = Problem::Unpaid(unpaid);
+        for dialect in Dialect::ALL {
+            let kind = match dialect {
+                Dialect::OpenAiChat
+                | Dialect::OpenAiCompletions
+                | Dialect::OpenAiResponses
+                | Dialect::OpenAiEmbeddings => openais,
+                Dialect::AnthropicMessages => anthropics,
+            };
+            let event = String::from_utf8(dialect.error_event(&problem)).unwrap();
+            let (_, data) = event.trim_end().split_once("data: ").unwrap();
+            for words in [dialect.error_body(&problem).as_slice(), data.as_bytes()] {
+                let words: Value = serde_json::from_slice(words).unwrap();
+                assert_eq!(words["error"]["type"], kind, "{dialect:?} {problem:?}");
+                assert_eq!(words["error"]["code"], problem.code(), "{dialect:?}");
+                assert_eq!(words["error"]["message"], problem.to_string(), "{dialect:?}");
+            }
+        }
     }
 }

@@ -5,12 +5,10 @@ use serde_json::json;
 
 /// `{"error":{"message","type","param","code"}}`
 pub(crate) fn error_body(problem: &Problem) -> Vec<u8> {
-    // OpenAI's own word for everything that the request is at fault for, unknown keys included.
-    let kind = if problem.status() < 500 { "invalid_request_error" } else { "server_error" };
     let envelope = json!({
         "error": {
             "message": problem.to_string(),
-            "type": kind,
+            "type": kind(problem),
             "param": problem.param(),
             "code": problem.code(),
         }
@@ -24,6 +22,15 @@ pub(crate) fn error_event(problem: &Problem) -> Vec<u8> {
     event.extend_from_slice(&error_body(problem));
     event.extend_from_slice(b"\n\n");
     event
+}
+
+/// OpenAI's own words.
+fn kind(problem: &Problem) -> &'static str {
+    if matches!(problem, Problem::Unpaid(unpaid) if unpaid.is_out_of_funds()) {
+        return "insufficient_quota";
+    }
+    // For everything that the request is at fault for, unknown keys included.
+    if problem.status() < 500 { "invalid_request_error" } else { "server_error" }
 }
 
 #[cfg(test)]

@@ -25,11 +25,11 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
     );
     let map = answer.headers_mut();
     put(map, headers::REQUEST_ID, request_id);
-    match problem.retry_after_s() {
-        Some(seconds) => {
-            map.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        None => put(map, headers::SHOULD_RETRY, "false"),
+    if let Some(seconds) = problem.retry_after_s() {
+        map.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if problem.is_final() {
+        put(map, headers::SHOULD_RETRY, "false");
     }
     if let Problem::NotCached { reason } = problem {
         put(map, headers::CACHE_STATUS, &not_cached_status(*reason));
@@ -99,4 +99,35 @@ pub(super) fn wrong_method() -> Answer {
 
 fn error(status: StatusCode, code: &str, message: String) -> Answer {
     json(status, &ErrorReply { error: ErrorBody { code: code.to_owned(), message } })
+}
+
+#[cfg(test)]
+mod tests {
+    use kt_contract::outcome::Reason;
+    use kt_contract::problem::Unpaid;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_when_to_come_again_and_whether_trying_soon_is_in_vain() {
+        let (scope, window) = ("the organization".to_owned(), "daily".to_owned());
+        let spent = Unpaid::BudgetSpent { scope, window, resets_in_s: 5_400 };
+        for (problem, status, retry_after, should_retry) in [
+            (Problem::Unpaid(Unpaid::WalletEmpty { team: None }), 402, None, Some("false")),
+            (Problem::Unpaid(spent), 429, Some("5400"), Some("false")),
+            (Problem::Unpaid(Unpaid::LedgerUnavailable), 503, Some("1"), None),
+            (Problem::NotCached { reason: Reason::Generation }, 504, None, Some("false")),
+            (Problem::FlightFull, 503, Some("1"), None),
+        ] {
+            for dialect in [None, Some(Dialect::OpenAiChat), Some(Dialect::AnthropicMessages)] {
+                let (problem, request_id) = (problem.clone(), "r".to_owned());
+                let refusal = Refusal { dialect, problem, request_id, cache: None };
+                let answer = refused(&refusal);
+                let field = |name| answer.headers().get(name).and_then(|it| it.to_str().ok());
+                let said =
+                    (answer.status().as_u16(), field("retry-after"), field("x-should-retry"));
+                assert_eq!(said, (status, retry_after, should_retry), "{refusal:?}");
+            }
+        }
+    }
 }

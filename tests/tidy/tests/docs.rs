@@ -99,14 +99,19 @@ fn the_outcomes_page_lists_exactly_the_outcomes_and_reasons() {
 
 #[test]
 fn the_errors_page_lists_exactly_the_codes() {
-    let source = read("contract/src/problem.rs");
-    let codes = source
-        .split("fn code(")
-        .nth(1)
-        .and_then(|rest| rest.split("\n    }").next())
-        .unwrap_or_default();
-    let known: BTreeSet<String> = codes.split('"').skip(1).step_by(2).map(str::to_owned).collect();
-    assert!(known.contains("model_not_found"));
+    let parts = files().into_iter().filter(|path| path.starts_with("contract/src/problem"));
+    let mut known = BTreeSet::new();
+    for path in parts {
+        let source = read(&path);
+        let codes = source
+            .split("fn code(")
+            .nth(1)
+            .and_then(|rest| rest.split("\n    }").next())
+            .unwrap_or_default();
+        assert!(!codes.is_empty(), "{path} has no fn code(");
+        known.extend(codes.split('"').skip(1).step_by(2).map(str::to_owned));
+    }
+    assert!(known.contains("model_not_found") && known.contains("budget_exceeded"));
     assert_eq!(listed(&read("docs/reference/errors.md")), known);
 }
 
