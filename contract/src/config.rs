@@ -57,6 +57,23 @@ pub struct Config {
     pub pricing: Pricing,
 }
 
+// === impl Config ===
+
+impl Config {
+    /// Whether calls are made only while a wallet has the money for them.
+    #[must_use]
+    pub const fn is_prepaid(&self) -> bool {
+        self.wallet.is_some()
+    }
+
+    /// Where calls are accounted for, if anything in the file asks for it: budgets are counted in a ledger too.
+    #[must_use]
+    pub fn ledger(&self) -> Option<Wallet> {
+        let limits = self.budgets.limit_anything() || self.policy.spend_limit_daily.is_some();
+        self.wallet.clone().or_else(|| limits.then(Wallet::implied))
+    }
+}
+
 /// `pack`: what a configuration calls itself. Names no file and decides nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -86,20 +103,12 @@ pub struct Loaded {
 /// Everything that is wrong, in the order of the file: unknown fields, wrong types, values that make no sense,
 /// features that are not built yet. Only what is no YAML, or says a thing twice, is said alone.
 pub fn load(file_name: &str, text: &str) -> Result<Loaded, Vec<ConfigError>> {
-    let (config, mut report) = read(file_name, text)?;
-    // Nothing accounts for calls yet: money that is believed to be watched and is not would be worse than none.
-    report.refuse_unenforced();
-    report.loaded(config)
-}
-
-/// A checked configuration with what its check has found, wherever it can be made at all.
-fn read(file_name: &str, text: &str) -> Result<(Config, Report), Vec<ConfigError>> {
     let tree = tree::read(file_name, text).map_err(|error| vec![error])?;
     let mut report = Report::new(file_name.to_owned(), tree.lines);
     let config =
         raw::read::<Raw>(tree.value, "", &mut report).and_then(|raw| check(raw, &mut report));
     match config {
-        Some(config) => Ok((config, report)),
+        Some(config) => report.loaded(config),
         None => Err(report.into_errors()),
     }
 }
@@ -127,15 +136,6 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         fallback,
     } = raw;
     let problem = "is configured but not built yet; nothing would enforce it";
-    for (field, is_there) in [
-        ("budgets", budgets.is_some()),
-        ("wallet", wallet.is_some()),
-        ("pricing", pricing.is_some()),
-    ] {
-        if is_there {
-            report.unenforced(field, problem);
-        }
-    }
     for (field, section) in [("routes", routes), ("fallback", fallback)] {
         if section.is_some() {
             report.error(field, problem);

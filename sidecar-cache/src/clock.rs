@@ -5,6 +5,8 @@ use std::time::UNIX_EPOCH;
 use kt_contract::time::{MonoMillis, UnixMillis};
 use tokio::time::Instant;
 
+use crate::ledger::clock::Reading;
+
 /// Reads the time. Monotonic time is tokio's, so a test that pauses tokio's clock moves this one too.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -26,7 +28,13 @@ impl Clock {
         MonoMillis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The wall clock: for people, logs and rows. It decides nothing.
+    /// Both, for the ledger, which never lets either go back.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        Reading { mono: self.mono(), wall: self.wall() }
+    }
+
+    /// The wall clock: for people, logs and rows. It decides nothing else.
     #[must_use]
     pub fn wall(&self) -> UnixMillis {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]

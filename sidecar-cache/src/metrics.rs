@@ -1,8 +1,12 @@
 //! What the sidecar counts, under the names of `docs/reference/metrics.md`. Labels come from closed sets or
 //! from the configuration, never from a client.
 
+mod money;
+mod seen;
+
 use std::sync::atomic::AtomicU64;
 
+use kt_contract::money::MicroUsd;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_providers::Usage;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
@@ -13,8 +17,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::flight::Ending;
-use crate::store::Held;
 use crate::ticket::Refused;
+use money::Money;
+use seen::Seen;
+pub use seen::Sight;
 
 /// All counters of the process.
 #[derive(Debug)]
@@ -36,6 +42,7 @@ pub struct Metrics {
     tickets_refused: Family<Word, Counter>,
     reload_errors: Counter,
     flown: Flown,
+    money: Money,
     seen: Seen,
     snapshot: Family<Version, Gauge>,
 }
@@ -50,42 +57,6 @@ struct Flown {
     hit_for_misses: Counter,
     sent_away: Counter,
     endings: Family<EndingOf, Counter>,
-}
-
-/// What is read from elsewhere when somebody looks.
-#[derive(Debug, Default)]
-struct Seen {
-    entries: Gauge,
-    bytes: Gauge,
-    evictions: Gauge,
-    expirations: Gauge,
-    tickets: Gauge,
-    flights: Gauge,
-    followers: Gauge,
-    log_bytes: Gauge,
-    gateways: Gauge,
-    degraded: Gauge,
-}
-
-/// What [`Metrics::render`] needs to know of the rest of the process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sight {
-    /// What the entry store holds.
-    pub held: Held,
-    /// Open tickets.
-    pub tickets: usize,
-    /// Keys in flight.
-    pub flights: usize,
-    /// Requests attached to another one's flight.
-    pub followers: usize,
-    /// Bytes that flights keep for their readers.
-    pub log_bytes: u64,
-    /// Gateways whose feed polls are recent.
-    pub gateways: usize,
-    /// Whether the configuration file is not what is in force.
-    pub is_degraded: bool,
-    /// The version of the snapshot.
-    pub snapshot: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -155,6 +126,7 @@ impl Default for Metrics {
             tickets_refused: Family::default(),
             reload_errors: Counter::default(),
             flown: Flown::default(),
+            money: Money::default(),
             seen: Seen::default(),
             snapshot: Family::default(),
         };
@@ -204,33 +176,9 @@ impl Metrics {
             "Changes of the configuration file that were not put in force",
             self.reload_errors.clone(),
         );
-        r.register("kt_entries", "Entries held", self.seen.entries.clone());
-        r.register("kt_entry_bytes", "Bytes of entries held", self.seen.bytes.clone());
-        r.register("kt_evictions", "Entries evicted since the start", self.seen.evictions.clone());
-        r.register("kt_expirations", "Entries found expired", self.seen.expirations.clone());
-        r.register("kt_tickets", "Open tickets", self.seen.tickets.clone());
-        r.register("kt_flights", "Keys in flight", self.seen.flights.clone());
-        r.register(
-            "kt_flight_followers",
-            "Requests attached to another one's flight",
-            self.seen.followers.clone(),
-        );
-        r.register(
-            "kt_flight_log_bytes",
-            "Bytes of answers that flights keep for their readers",
-            self.seen.log_bytes.clone(),
-        );
+        self.seen.register(&mut r);
         self.flown.register(&mut r);
-        r.register(
-            "kt_gateways",
-            "Gateways that polled the change feed in the last 5 s",
-            self.seen.gateways.clone(),
-        );
-        r.register(
-            "kt_degraded",
-            "1 while the configuration file is not what is in force",
-            self.seen.degraded.clone(),
-        );
+        self.money.register(&mut r);
         r.register("kt_snapshot_info", "The version in use", self.snapshot.clone());
         self.registry = r;
         self
@@ -353,24 +301,27 @@ impl Metrics {
         self.flown.endings.get_or_create(&EndingOf { ending: ending.as_str() }).inc();
     }
 
+    /// An upstream call has cost something.
+    pub fn cost(&self, model: &str, provider: &str, cost: MicroUsd, is_estimated: bool) {
+        self.money.cost(model, provider, cost, is_estimated);
+    }
+
+    /// The ledger was asked for something, and has answered.
+    pub fn ledger_operated(&self, operation: &'static str, result: &'static str) {
+        self.money.operated(operation, result);
+    }
+
+    /// Holds were closed because their time was over.
+    pub fn holds_closed(&self, holds: usize) {
+        self.money.closed(holds);
+    }
+
     /// The text of `/metrics`.
     #[must_use]
     pub fn render(&self, sight: &Sight) -> String {
-        let Sight { held, tickets, flights, followers, log_bytes, .. } = sight;
-        let Sight { gateways, is_degraded, snapshot, .. } = sight;
-        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.seen.entries.set(number(held.entries));
-        self.seen.bytes.set(number(held.bytes));
-        self.seen.evictions.set(number(held.evicted));
-        self.seen.expirations.set(number(held.expired));
-        self.seen.tickets.set(number(*tickets as u64));
-        self.seen.flights.set(number(*flights as u64));
-        self.seen.followers.set(number(*followers as u64));
-        self.seen.log_bytes.set(number(*log_bytes));
-        self.seen.gateways.set(number(*gateways as u64));
-        self.seen.degraded.set(i64::from(*is_degraded));
+        self.seen.set(sight);
         self.snapshot.clear();
-        self.snapshot.get_or_create(&Version { version: snapshot.clone() }).set(1);
+        self.snapshot.get_or_create(&Version { version: sight.snapshot.clone() }).set(1);
         self.hit_ratio.set(self.ratio());
         let mut text = String::new();
         // Writing to a String does not fail.

@@ -1,8 +1,10 @@
 //! From flags to a running sidecar and back: claim, open, listen, serve, drain.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kt_contract::config::Wallet;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::http::closing::Closing;
 use sidecar_cache::http::egress::Egress;
@@ -12,7 +14,9 @@ use sidecar_cache::service::generations::Generations;
 use sidecar_cache::service::reload::Watched;
 use sidecar_cache::service::upstream::Timeouts;
 use sidecar_cache::service::{Parts, Sidecar};
+use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::memory::MemoryEntries;
+use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
 use sidecar_cache::store::sqlite::{SqliteGenerations, SqliteKeys};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,18 +48,20 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         vec![format!("another sidecar uses the data folder {}", args.data_dir.display())]
     })?;
     let (watched, settings) = Watched::load(args.policy_config.clone(), args.local)?;
+    let clock = Clock::start();
     if args.local {
         let tier = settings.snapshot.cache.tier;
         tracing::info!(?tier, "local: this sidecar belongs to one gateway and shares nothing");
     }
-    let clock = Clock::start();
     let generations = Arc::new(SqliteGenerations::open(&args.data_dir).map_err(one)?);
+    let ledger = open_ledger(watched.ledger(), &args.data_dir, clock).await?;
     let sidecar = Sidecar::new(Parts {
         clock,
         entries: Arc::new(MemoryEntries::new(clock, settings.memory)),
         settings,
         generations: Generations::load(generations).await.map_err(one)?,
         keys: Arc::new(SqliteKeys::open(&args.data_dir).map_err(one)?),
+        ledger,
         upstream: Arc::new(Egress::default()),
         timeouts: Timeouts::default(),
     })
@@ -73,6 +79,8 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     }
     let watching = Arc::clone(&sidecar);
     tokio::spawn(async move { watching.watch(watched).await });
+    let keeping = Arc::clone(&sidecar);
+    tokio::spawn(async move { keeping.keep_ledger().await });
     listeners.push(tokio::spawn(serve::data(Arc::clone(&sidecar), data, connections.open())));
     listeners.push(tokio::spawn(serve::admin(Arc::clone(&sidecar), admin, connections.open())));
     tracing::info!(socket = %args.socket.display(), "ready");
@@ -97,6 +105,23 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     let is_closed = tokio::time::timeout(CLOSE_MAX, connections.close()).await.is_ok();
     tracing::info!(is_drained, is_closed, "stopped");
     Ok(())
+}
+
+/// Opens the ledger, if the configuration asks for one. What it holds is checked before it is used.
+async fn open_ledger(
+    wallet: Option<Wallet>,
+    data_dir: &Path,
+    clock: Clock,
+) -> Result<Option<Arc<dyn LedgerStore>>, Faults> {
+    let Some(wallet) = wallet else { return Ok(None) };
+    let path = data_dir.join(&wallet.path);
+    let at = path.clone();
+    let options = Options { path, timepiece: Box::new(move || clock.reading()), pages_max: None };
+    // Every page of the file is read.
+    let opened = tokio::task::spawn_blocking(move || SqliteLedger::open(options));
+    let opened = opened.await.map_err(one)?;
+    let ledger = opened.map_err(|error| one(format!("the wallet in {}: {error}", at.display())))?;
+    Ok(Some(Arc::new(ledger)))
 }
 
 fn one(fault: impl std::fmt::Display) -> Faults {

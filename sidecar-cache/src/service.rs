@@ -29,6 +29,7 @@ pub mod settings;
 pub mod status;
 mod sync;
 mod tail;
+pub mod upkeep;
 pub mod upstream;
 
 use std::io;
@@ -41,6 +42,7 @@ use crate::clock::Clock;
 use crate::flight::Epoch;
 use crate::metrics::{Metrics, Sight};
 use crate::random;
+use crate::store::ledger::LedgerStore;
 use crate::store::{EntryStore, PrincipalStore, StoreError};
 use crate::ticket::{TICKETS_MAX, Tickets};
 use admit::Grant;
@@ -65,6 +67,8 @@ pub struct Sidecar {
     pub(crate) callers: Callers,
     pub(crate) keys: Arc<dyn PrincipalStore>,
     pub(crate) cache: Cache,
+    /// Where calls are accounted for; `None` where nobody asks for it.
+    pub(crate) ledger: Option<Arc<dyn LedgerStore>>,
     pub(crate) reports: Reports,
     flights: Arc<Flights>,
     logs: Arc<Logs>,
@@ -86,6 +90,8 @@ pub struct Parts {
     pub generations: Generations,
     /// Where keys are.
     pub keys: Arc<dyn PrincipalStore>,
+    /// Where calls are accounted for, where the configuration asks for that.
+    pub ledger: Option<Arc<dyn LedgerStore>>,
     /// The way to providers.
     pub upstream: Arc<dyn Upstream>,
     /// How long to wait for them.
@@ -100,7 +106,8 @@ impl Sidecar {
     /// # Errors
     /// Where there is no randomness for the epoch.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
-        let Parts { clock, settings, entries, generations, keys, upstream, timeouts } = parts;
+        let Parts { clock, settings, entries, generations, keys, ledger, upstream, timeouts } =
+            parts;
         let metrics = Arc::new(Metrics::default());
         let epoch = Epoch(u64::from_be_bytes(random::bytes()?));
         let cache = Cache::new(entries, generations, Arc::clone(&metrics));
@@ -115,6 +122,7 @@ impl Sidecar {
             callers: Callers::new(Arc::clone(&keys)),
             keys,
             cache,
+            ledger,
             flights: Arc::new(Flights::new(epoch, clock, metrics, Arc::clone(&logs))),
             logs,
             reports: Reports::default(),

@@ -1,6 +1,5 @@
-//! `policies`: which policies are enforced. `model-allowlist` is; `spend-limit` and the rule of the wallet are
-//! known, and told to the report as not enforced. Whatever else is configured is an error, because a policy
-//! that is believed to be enforced and is not is worse than none.
+//! `policies`: which policies are enforced. Whatever else is configured is an error, because a policy that is
+//! believed to be enforced and is not is worse than none.
 
 mod rules;
 
@@ -82,9 +81,7 @@ fn check_chain(chain: Vec<String>, report: &mut Report) -> BTreeSet<String> {
     for (at, name) in chain.into_iter().enumerate() {
         let field = format!("policies.chain[{at}]");
         let problem = format!("'{name}' is configured but not enforced yet");
-        if name == SPEND_LIMIT {
-            report.unenforced(&field, problem);
-        } else if name != MODEL_ALLOWLIST {
+        if !KNOWN.contains(&name.as_str()) {
             let near = suggestion(&name, KNOWN)
                 .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
             report.error(&field, format!("{problem}{near}"));

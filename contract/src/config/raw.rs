@@ -47,11 +47,11 @@ pub(super) struct Raw {
     pub(super) policies: Option<Policies>,
     /// Settings of the policies in the chain, where they do not stand inside `policies`.
     pub(super) policy: Option<BTreeMap<String, Value>>,
-    /// The organization's prepaid balance. Not enforced yet.
+    /// The organization's prepaid balance.
     pub(super) wallet: Option<Wallet>,
-    /// How much may be spent, by whom, in a day and in a month. Not enforced yet.
+    /// How much may be spent, by whom, in a day and in a month.
     pub(super) budgets: Option<Budgets>,
-    /// What calls cost, where it is not what the published list says. Not enforced yet.
+    /// What calls cost, where it is not what the published list says.
     pub(super) pricing: Option<Pricing>,
     /// Not built yet.
     pub(super) routes: Option<Value>,

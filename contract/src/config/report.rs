@@ -43,8 +43,6 @@ pub(super) struct Report {
     /// The items that were left out of lists because of their form, by the list's path.
     left_out: BTreeMap<String, BTreeSet<usize>>,
     errors: Vec<ConfigError>,
-    /// What is well configured and held by nobody yet: field and problem.
-    unenforced: Vec<(String, String)>,
     warnings: Vec<Warning>,
     local_notes: Vec<Warning>,
 }
@@ -75,7 +73,6 @@ impl Report {
             broken: Vec::new(),
             left_out: BTreeMap::new(),
             errors: Vec::new(),
-            unenforced: Vec::new(),
             warnings: Vec::new(),
             local_notes: Vec::new(),
         }
@@ -86,18 +83,6 @@ impl Report {
         // Whatever its meaning seems to lack, its form is what is to be mended.
         if !self.broken.iter().any(|broken| is_within(&field, broken)) {
             self.push(&field, &field, problem.into());
-        }
-    }
-
-    /// `field` is well configured, and nobody holds what it says: [`Self::refuse_unenforced`] makes it an error.
-    pub(super) fn unenforced(&mut self, field: impl Into<String>, problem: impl Into<String>) {
-        self.unenforced.push((field.into(), problem.into()));
-    }
-
-    /// Refuses what would be believed to hold and does not.
-    pub(super) fn refuse_unenforced(&mut self) {
-        for (field, problem) in std::mem::take(&mut self.unenforced) {
-            self.error(field, problem);
         }
     }
 

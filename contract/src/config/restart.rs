@@ -28,6 +28,10 @@ impl Config {
         let mut found = of_targets(targets, &started.targets);
         found.extend(of_gateway(gateway, &started.gateway));
         found.extend(of_wallet(wallet.as_ref(), started.wallet.as_ref()));
+        if wallet.is_none() && self.ledger().is_some() && started.ledger().is_none() {
+            let what = "it is new, and there is no ledger to count it in".to_owned();
+            found.push(NeedsRestart { field: "budgets", what });
+        }
         found
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kt_contract::config::{self, Config, Loaded, Warning};
+use kt_contract::config::{self, Config, Loaded, Wallet, Warning};
 
 use super::Sidecar;
 use super::settings::Settings;
@@ -42,6 +42,12 @@ impl Watched {
         let settings = Settings::of(&config, is_local);
         let seen = Some(blake3::hash(text.as_bytes()));
         Ok((Self { path, is_local, started: config, warned: warnings, seen }, settings))
+    }
+
+    /// Where calls are accounted for from the start on, if the file asks for that.
+    #[must_use]
+    pub fn ledger(&self) -> Option<Wallet> {
+        self.started.ledger()
     }
 
     /// Looks at the file again and says what follows, if it has changed.

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kt_contract::config::{CompleteOnDisconnect, Config, Overflow};
+use kt_contract::config::{Budgets, CompleteOnDisconnect, Config, Overflow, Pricing};
 use kt_contract::limits::FIRST_BYTE_MS_MAX;
+use kt_contract::money::{MicroUsd, Tokens};
 use kt_contract::snapshot::Snapshot;
 use kt_contract::time::Millis;
 
 use crate::freshness::Stale;
+use crate::ledger::window::Zone;
 use crate::store::Bounds;
 
 /// What one version of the configuration says to the sidecar. Replaced as a whole, never changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// What filters get.
     pub snapshot: Arc<Snapshot>,
@@ -33,6 +35,25 @@ pub struct Settings {
     pub single_flight: SingleFlight,
     /// `first_byte_timeout_ms`, by target.
     pub first_byte: BTreeMap<String, Duration>,
+    /// What calls cost, whether anybody counts it or not.
+    pub pricing: Arc<Pricing>,
+    /// How calls are accounted for; `None` where nobody does.
+    pub accounts: Option<Arc<Accounts>>,
+}
+
+/// What is enforced about money.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accounts {
+    /// Whether there is a wallet that must have the money for a call.
+    pub is_prepaid: bool,
+    /// In which days and months begin.
+    pub zone: Zone,
+    /// `wallet.default_max_output_tokens`.
+    pub default_output: Tokens,
+    /// `budgets`.
+    pub budgets: Budgets,
+    /// `spend-limit`: the pack's name, and what it may spend in a day.
+    pub pack_daily: Option<(String, MicroUsd)>,
 }
 
 /// What `workflow_cache` says of flights.
@@ -81,6 +102,8 @@ impl Settings {
                 .iter()
                 .map(|target| (target.id.clone(), target.first_byte_timeout))
                 .collect(),
+            pricing: Arc::new(config.pricing.clone()),
+            accounts: Accounts::of(config).map(Arc::new),
         }
     }
 
@@ -89,6 +112,23 @@ impl Settings {
     pub fn first_byte_of(&self, target: &str) -> Duration {
         let most = Duration::from_millis(FIRST_BYTE_MS_MAX);
         self.first_byte.get(target).copied().unwrap_or(most)
+    }
+}
+
+// === impl Accounts ===
+
+impl Accounts {
+    fn of(config: &Config) -> Option<Self> {
+        let wallet = config.ledger()?;
+        let limit = config.policy.spend_limit_daily;
+        Some(Self {
+            is_prepaid: config.is_prepaid(),
+            // The check of the file has asked the same list of zones.
+            zone: Zone::named(wallet.time_zone.name()).unwrap_or_else(|_| Zone::utc()),
+            default_output: wallet.default_max_output_tokens,
+            budgets: config.budgets.clone(),
+            pack_daily: config.pack.name.clone().zip(limit),
+        })
     }
 }
 

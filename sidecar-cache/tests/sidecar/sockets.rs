@@ -147,6 +147,7 @@ async fn wired() -> Wired {
         entries: Arc::new(MemoryEntries::new(clock, settings().memory)),
         generations: Generations::in_memory(),
         keys: Arc::new(SqliteKeys::open(&folder.path().join("data")).unwrap()),
+        ledger: None,
         upstream: Arc::new(Egress::default()),
         timeouts: Timeouts::default(),
     })

@@ -132,6 +132,7 @@ pub(crate) fn group_without_gateway() -> Group {
         entries: Arc::clone(&entries) as Arc<dyn EntryStore>,
         generations: Generations::in_memory(),
         keys: Arc::new(Keys::default()),
+        ledger: None,
         upstream: Arc::clone(&provider) as Arc<dyn Upstream>,
         timeouts: Timeouts::default(),
     });

@@ -41,13 +41,14 @@ pub(super) fn check(policies: Vec<NamedPolicy>, report: &mut Report) -> bool {
 
 fn check_condition(rule: &str, policy: &str, condition: &str, value: &Value, report: &mut Report) {
     let field = format!("{rule}.conditions.{condition}");
-    let problem =
-        format!("the rule '{condition}' of policy '{policy}' is configured but not enforced yet");
     if condition != WALLET_BALANCE {
-        report.error(field, problem);
-    } else if value.as_str() == Some(SUFFICIENT) {
-        report.unenforced(field, problem);
-    } else {
+        report.error(
+            field,
+            format!(
+                "the rule '{condition}' of policy '{policy}' is configured but not enforced yet"
+            ),
+        );
+    } else if value.as_str() != Some(SUFFICIENT) {
         report.error(field, format!("is not what belongs here: known is '{SUFFICIENT}'"));
     }
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 pub(in super::super) enum Policies {
     /// A chain, and the settings of its members.
     Chain(Chain),
-    /// Named lists of rules. None is enforced yet.
+    /// Named lists of rules.
     Rules(Vec<NamedPolicy>),
 }
 
@@ -23,8 +23,8 @@ pub(in super::super) enum Policies {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Chain {
-    /// The policies' names, in the order in which they are applied. `model-allowlist` is built; `spend-limit` is
-    /// known and not enforced yet.
+    /// The policies' names, in the order in which they are applied. `model-allowlist` and
+    /// `spend-limit` are built.
     pub(in super::super) chain: Option<Vec<String>>,
     /// Settings by policy name. `model-allowlist` has `models`, a list; `spend-limit` has `max_daily_usd`.
     pub(in super::super) policy: Option<BTreeMap<String, Value>>,
@@ -48,7 +48,7 @@ pub(in super::super) struct NamedPolicy {
 pub(in super::super) struct Rule {
     /// What to do where all conditions hold: `allow`.
     pub(in super::super) action: Option<String>,
-    /// What must hold. `wallet_balance: sufficient` is known and not enforced yet.
+    /// What must hold. `wallet_balance: sufficient` is built.
     pub(in super::super) conditions: Option<BTreeMap<String, Value>>,
 }
 

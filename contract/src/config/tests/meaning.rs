@@ -332,7 +332,7 @@ fn the_model_allowlist_has_its_settings_once_and_right() {
 fn errors_stand_in_the_order_of_the_file() {
     let lines: Vec<usize> = load(
         "f.yaml",
-        "workflow_cache:\n  ttl_seconds: 0\ngateway:\n  port: 0\nproviders:\n  targets: []\nwallet: {}\n",
+        "workflow_cache:\n  ttl_seconds: 0\ngateway:\n  port: 0\nproviders:\n  targets: []\nroutes: {}\n",
     )
     .unwrap_err()
     .into_iter()

@@ -1,5 +1,4 @@
-//! `wallet`, `budgets`, `pricing`, and the policies about them: what they become, and what is refused. Nothing
-//! enforces them yet, so that every file that has them is refused as well; the tests look past that.
+//! `wallet`, `budgets`, `pricing`, and the policies about them: what they become, and what is refused.
 
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -8,11 +7,9 @@ use crate::money::{MicroUsd, MicroUsdPerMillion, Tokens};
 use crate::pricing::{Price, Rates};
 use crate::provider::Provider;
 
-/// The shortest file and `more`, as it will load once all of it is enforced.
+/// The shortest file and `more`, loaded or not.
 fn checked_with(more: &str) -> Result<Loaded, Vec<String>> {
-    let text = format!("{LEAST}{more}");
-    read("f.yaml", &text)
-        .and_then(|(config, report)| report.loaded(config))
+    load("f.yaml", &format!("{LEAST}{more}"))
         .map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
@@ -33,30 +30,6 @@ fn usd(text: &str) -> MicroUsd {
 
 fn price_of(more: &str, model: &str) -> Option<Price> {
     config_with(more).pricing.price(Provider::OpenAi, model).copied()
-}
-
-#[wasm_bindgen_test(unsupported = test)]
-fn what_is_not_enforced_is_refused_by_its_name_however_well_it_is_configured() {
-    let nothing = "is configured but not built yet; nothing would enforce it";
-    for (more, expected) in [
-        ("wallet: {}", format!("wallet: {nothing}")),
-        ("budgets: {organization: {daily_limit_usd: 1}}", format!("budgets: {nothing}")),
-        ("pricing: {}", format!("pricing: {nothing}")),
-        (
-            "policies: [{name: n, rules: [{action: allow, conditions: {wallet_balance: sufficient}}]}]",
-            "policies[0].rules[0].conditions.wallet_balance: the rule 'wallet_balance' of policy \
-             'n' is configured but not enforced yet"
-                .to_owned(),
-        ),
-        (
-            "pack: {name: p}\npolicies: {chain: [spend-limit], policy: {spend-limit: {max_daily_usd: 1}}}",
-            "policies.chain[0]: 'spend-limit' is configured but not enforced yet".to_owned(),
-        ),
-    ] {
-        let line = 6 + more.matches('\n').count();
-        assert_eq!(errors_with(more), [format!("f.yaml:{line}: {expected}")], "{more}");
-        assert!(checked_with(more).is_ok(), "{more}");
-    }
 }
 
 #[wasm_bindgen_test(unsupported = test)]

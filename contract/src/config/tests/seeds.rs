@@ -16,28 +16,21 @@ macro_rules! seed {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
-fn the_whole_example_of_seed_001_loads_but_for_the_rule_that_is_not_enforced() {
-    assert_eq!(
-        errors(seed!("seed-001")),
-        ["f.yaml:36: policies[0].rules[0].conditions.wallet_balance: the rule 'wallet_balance' \
-          of policy 'cost-governance' is configured but not enforced yet"]
-    );
-}
-
-#[wasm_bindgen_test(unsupported = test)]
-fn without_its_rule_it_runs_and_says_what_is_missing() {
-    let (text, _) = seed!("seed-001").split_once("policies:").unwrap();
-    let loaded = load("f.yaml", text).unwrap();
+fn the_whole_example_of_seed_001_loads_and_says_what_is_missing() {
+    let loaded = load("f.yaml", seed!("seed-001")).unwrap();
     assert_eq!(
         warnings(&loaded),
         [
             "f.yaml:5: providers.targets[0].secret_key_ref: missing: requests go to \
              https://api.openai.com without a credential",
+            "f.yaml:5: providers.targets[0].models: no price is known for 'chatgpt-4o-latest' and \
+             7 more, so that they are refused; 'pricing' can have one",
             "f.yaml:16: fabric.enabled: fabric is not built yet: no context is attached, and every \
              answer says X-Fabric-Attached: false",
         ]
     );
     assert!(loaded.config.targets[0].serves("gpt-4o"));
+    assert!(loaded.config.is_prepaid(), "its rule asks for a wallet");
 }
 
 #[wasm_bindgen_test(unsupported = test)]
@@ -72,7 +65,6 @@ fn the_environment_example_of_seed_003_fails_for_its_policies_and_its_store() {
     assert_eq!(
         errors(seed!("seed-003-environment")),
         [
-            "f.yaml:7: policies.chain[0]: 'spend-limit' is configured but not enforced yet",
             "f.yaml:8: policies.chain[1]: 'audit-logger' is configured but not enforced yet",
             "f.yaml:21: providers.targets[0].secret_key_ref.store: config variables of the control \
              plane are not built yet; use 'env' or 'file'",
@@ -82,17 +74,14 @@ fn the_environment_example_of_seed_003_fails_for_its_policies_and_its_store() {
 
 #[wasm_bindgen_test(unsupported = test)]
 fn sections_of_seed_002_are_known_and_not_built() {
-    let more = "budgets: {organization: {daily_limit_usd: 1000}}
-routes: [{name: coding}]
+    let more = "routes: [{name: coding}]
 fallback: {primary: {provider: anthropic}}
-wallet: {}
 ";
     let expected = |line, name| {
         format!("f.yaml:{line}: {name}: is configured but not built yet; nothing would enforce it")
     };
     assert_eq!(
         errors_with(more),
-        [(6, "budgets"), (7, "routes"), (8, "fallback"), (9, "wallet")]
-            .map(|(line, name)| expected(line, name))
+        [(6, "routes"), (7, "fallback")].map(|(line, name)| expected(line, name))
     );
 }

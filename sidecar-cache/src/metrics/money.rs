@@ -1,0 +1,77 @@
+//! What is counted about money. For graphs: the ledger alone says what was spent.
+
+use std::sync::atomic::AtomicU64;
+
+use kt_contract::money::MicroUsd;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+/// What became of money.
+#[derive(Debug, Default)]
+pub(super) struct Money {
+    cost: Family<OfModel, Counter<f64, AtomicU64>>,
+    estimated: Counter,
+    operations: Family<Done, Counter>,
+    closed: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfModel {
+    model: String,
+    provider: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Done {
+    operation: &'static str,
+    result: &'static str,
+}
+
+// === impl Money ===
+
+impl Money {
+    pub(super) fn register(&self, r: &mut Registry) {
+        r.register("llm_cost_usd", "What upstream calls cost", self.cost.clone());
+        r.register(
+            "kt_estimated_costs",
+            "Costs that rest on counted tokens, not on told ones",
+            self.estimated.clone(),
+        );
+        r.register(
+            "kt_wallet_operations",
+            "What was asked of the ledger for calls, and what it said",
+            self.operations.clone(),
+        );
+        r.register(
+            "kt_wallet_holds_closed",
+            "Holds that time closed: calls of which nobody knows the end",
+            self.closed.clone(),
+        );
+    }
+
+    /// A call has cost something.
+    pub(super) fn cost(&self, model: &str, provider: &str, cost: MicroUsd, is_estimated: bool) {
+        let (model, provider) = (model.to_owned(), provider.to_owned());
+        self.cost.get_or_create(&OfModel { model, provider }).inc_by(dollars(cost));
+        if is_estimated {
+            self.estimated.inc();
+        }
+    }
+
+    /// The ledger has answered.
+    pub(super) fn operated(&self, operation: &'static str, result: &'static str) {
+        self.operations.get_or_create(&Done { operation, result }).inc();
+    }
+
+    /// Holds were closed because their time was over.
+    pub(super) fn closed(&self, holds: usize) {
+        self.closed.inc_by(holds as u64);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a graph; the ledger has the number")]
+fn dollars(amount: MicroUsd) -> f64 {
+    amount.micros() as f64 / 1e6
+}

@@ -1,0 +1,91 @@
+//! What is read from elsewhere when somebody looks: entries, tickets, flights, gateways.
+
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::store::Held;
+
+/// What [`super::Metrics::render`] needs to know of the rest of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// What the entry store holds.
+    pub held: Held,
+    /// Open tickets.
+    pub tickets: usize,
+    /// Keys in flight.
+    pub flights: usize,
+    /// Requests attached to another one's flight.
+    pub followers: usize,
+    /// Bytes that flights keep for their readers.
+    pub log_bytes: u64,
+    /// Gateways whose feed polls are recent.
+    pub gateways: usize,
+    /// Whether the configuration file is not what is in force.
+    pub is_degraded: bool,
+    /// The version of the snapshot.
+    pub snapshot: String,
+}
+
+/// What is read from elsewhere when somebody looks.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    entries: Gauge,
+    bytes: Gauge,
+    evictions: Gauge,
+    expirations: Gauge,
+    tickets: Gauge,
+    flights: Gauge,
+    followers: Gauge,
+    log_bytes: Gauge,
+    gateways: Gauge,
+    degraded: Gauge,
+}
+
+// === impl Seen ===
+
+impl Seen {
+    pub(super) fn register(&self, r: &mut Registry) {
+        r.register("kt_entries", "Entries held", self.entries.clone());
+        r.register("kt_entry_bytes", "Bytes of entries held", self.bytes.clone());
+        r.register("kt_evictions", "Entries evicted since the start", self.evictions.clone());
+        r.register("kt_expirations", "Entries found expired", self.expirations.clone());
+        r.register("kt_tickets", "Open tickets", self.tickets.clone());
+        r.register("kt_flights", "Keys in flight", self.flights.clone());
+        r.register(
+            "kt_flight_followers",
+            "Requests attached to another one's flight",
+            self.followers.clone(),
+        );
+        r.register(
+            "kt_flight_log_bytes",
+            "Bytes of answers that flights keep for their readers",
+            self.log_bytes.clone(),
+        );
+        r.register(
+            "kt_gateways",
+            "Gateways that polled the change feed in the last 5 s",
+            self.gateways.clone(),
+        );
+        r.register(
+            "kt_degraded",
+            "1 while the configuration file is not what is in force",
+            self.degraded.clone(),
+        );
+    }
+
+    pub(super) fn set(&self, sight: &Sight) {
+        let Sight { held, tickets, flights, followers, log_bytes, .. } = sight;
+        let Sight { gateways, is_degraded, .. } = sight;
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.entries.set(number(held.entries));
+        self.bytes.set(number(held.bytes));
+        self.evictions.set(number(held.evicted));
+        self.expirations.set(number(held.expired));
+        self.tickets.set(number(*tickets as u64));
+        self.flights.set(number(*flights as u64));
+        self.followers.set(number(*followers as u64));
+        self.log_bytes.set(number(*log_bytes));
+        self.gateways.set(number(*gateways as u64));
+        self.degraded.set(i64::from(*is_degraded));
+    }
+}

@@ -1,0 +1,43 @@
+//! What the ledger needs from time to time, whoever asks for what: holds whose time is over are closed.
+
+use std::time::Duration;
+
+use super::Sidecar;
+
+/// How often due holds are looked for. What is due later than it could be is spendable later.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How many are closed in one step, so that reserves need not wait for all of them.
+const AT_ONCE: usize = 256;
+
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// Looks after the ledger for as long as it is polled.
+    pub async fn keep_ledger(&self) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            self.close_due().await;
+        }
+    }
+
+    /// Expires holds that are due, and returns what has lain in suspense for its time.
+    pub async fn close_due(&self) {
+        let Some(ledger) = &self.ledger else { return };
+        loop {
+            match ledger.expire_due(AT_ONCE).await {
+                Ok(closed) => {
+                    self.metrics.holds_closed(closed);
+                    if closed < AT_ONCE {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "due holds cannot be closed");
+                    return;
+                }
+            }
+        }
+    }
+}
