@@ -156,7 +156,9 @@ fn every_example_configuration_loads() {
 
 #[test]
 fn the_metrics_page_lists_exactly_the_metrics() {
-    let registered = read("sidecar-cache/src/metrics.rs");
+    let registered = ["", "/money", "/seen"]
+        .map(|part| read(&format!("sidecar-cache/src/metrics{part}.rs")))
+        .concat();
     // Counters get their `_total` when they are written out; the page has the names that a scrape shows.
     let sidecar = registered.split("r.register(").skip(1).filter_map(|rest| rest.split('"').nth(1));
     let counted = read("filter/core/src/counter.rs");
