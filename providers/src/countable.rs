@@ -55,9 +55,18 @@ const NO_TEXT: &[&str] = &[
 const WRITTEN_OUT: &[&str] =
     &["instructions", "tools", "functions", "response_format", "text", "output_config"];
 
+/// How much text of an answer is kept to be counted: more than any model says. Of what comes beyond it four bytes
+/// count as a token.
+const GROWING_BYTES_MAX: u64 = 4 << 20;
+
 /// The texts of an answer while its pieces come, by their place.
 #[derive(Debug, Default)]
-pub(crate) struct Growing(BTreeMap<String, String>);
+pub(crate) struct Growing {
+    texts: BTreeMap<String, String>,
+    bytes: u64,
+    /// Bytes beyond those that are kept.
+    beyond: u64,
+}
 
 /// The text of a request whose content is in these fields.
 pub(crate) fn of_request(content: &[&str], body: &Node<'_>) -> Countable {
@@ -176,7 +185,7 @@ impl Growing {
     pub(crate) fn take(&mut self, place: &str, value: &Value) {
         match value {
             Value::String(text) if !text.is_empty() => {
-                self.0.entry(place.to_owned()).or_default().push_str(text);
+                self.push(place, text);
             }
             Value::Array(items) => {
                 for (at, item) in items.iter().enumerate() {
@@ -186,7 +195,7 @@ impl Growing {
                 }
             }
             Value::Object(_) if place.ends_with(".input") => {
-                self.0.entry(place.to_owned()).or_default().push_str(&value.to_string());
+                self.push(place, &value.to_string());
             }
             Value::Object(fields) => {
                 for (name, value) in fields {
@@ -199,13 +208,34 @@ impl Growing {
         }
     }
 
+    fn push(&mut self, place: &str, text: &str) {
+        let length = text.len() as u64;
+        if self.bytes.saturating_add(length) > GROWING_BYTES_MAX {
+            self.beyond = self.beyond.saturating_add(length);
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(length);
+        match self.texts.get_mut(place) {
+            Some(texts) => texts.push_str(text),
+            None => {
+                self.texts.insert(place.to_owned(), text.to_owned());
+            }
+        }
+    }
+
+    /// How many bytes of text have come.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes.saturating_add(self.beyond)
+    }
+
     pub(crate) fn finish(self) -> Countable {
+        let Self { texts, bytes: _, beyond } = self;
         let parts: BTreeSet<&str> =
-            self.0.keys().filter_map(|place| place.split('.').next()).collect();
-        let calls = self.0.keys().filter(|place| place.ends_with(".name")).count();
+            texts.keys().filter_map(|place| place.split('.').next()).collect();
+        let calls = texts.keys().filter(|place| place.ends_with(".name")).count();
         let (parts, calls) = (parts.len() as u64, calls as u64);
-        let pieces = self.0.into_values().collect();
-        Countable { pieces, parts, calls, ..Countable::default() }
+        let pieces = texts.into_values().collect();
+        Countable { pieces, parts, calls, tokens: beyond.div_ceil(4), ..Countable::default() }
     }
 }
 

@@ -9,7 +9,7 @@ use kt_contract::wire::admit::ReplyShape;
 use crate::answer::{CannotReplay, Complete, Incomplete, Recorded, Replay, Terms};
 use crate::anthropic_messages;
 use crate::countable::{self, Countable};
-use crate::delivered::{self, Delivered};
+use crate::delivered::{self, Delivered, Meter};
 use crate::demand::{self, Demand};
 use crate::openai::{self, UsageHider};
 use crate::{openai_chat, openai_completions, openai_embeddings, openai_responses};
@@ -226,6 +226,17 @@ impl Dialect {
             Self::AnthropicMessages => {
                 delivered::read::<anthropic_messages::Message>(recorded, body)
             }
+        }
+    }
+
+    /// Reads a stream as it comes.
+    #[must_use]
+    pub fn meter(self) -> Meter {
+        match self {
+            Self::OpenAiChat | Self::OpenAiCompletions => Meter::of::<openai::delivered::Choices>(),
+            Self::OpenAiResponses => Meter::of::<openai_responses::Response>(),
+            Self::OpenAiEmbeddings => Meter::of::<openai::delivered::Embeddings>(),
+            Self::AnthropicMessages => Meter::of::<anthropic_messages::Message>(),
         }
     }
 

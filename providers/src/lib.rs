@@ -25,7 +25,7 @@ mod usage;
 
 pub use answer::{CannotReplay, Complete, Incomplete, Recorded, Replay, Terms, Usage};
 pub use countable::Countable;
-pub use delivered::Delivered;
+pub use delivered::{Delivered, Meter};
 pub use demand::Demand;
 pub use dialect::{Asked, Dialect};
 pub use endpoint::Endpoint;

@@ -126,3 +126,33 @@ fn what_is_no_answer_has_delivered_nothing_and_harms_nobody() {
         }
     }
 }
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_meter_says_the_same_however_its_stream_is_split() {
+    let body = stream(&[
+        r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":"Hé"}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"content":"llo"}}]}"#,
+        r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":9}}"#,
+        "[DONE]",
+    ]);
+    let whole = CHAT.delivered(Recorded::Sse, &body);
+    for length in 1..body.len() {
+        let mut meter = CHAT.meter();
+        body.chunks(length).for_each(|piece| meter.push(piece));
+        assert_eq!(meter.text_bytes(), 6);
+        assert_eq!(meter.finish(), whole, "in pieces of {length}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn text_beyond_what_any_model_says_is_counted_and_not_kept() {
+    let mut meter = CHAT.meter();
+    let event = format!(
+        "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n",
+        "a".repeat(1 << 19)
+    );
+    (0..10).for_each(|_| meter.push(event.as_bytes()));
+    assert_eq!(meter.text_bytes(), 10 << 19);
+    let text = meter.finish().text;
+    assert_eq!((text.pieces[0].len(), text.tokens), (8 << 19, (2 << 19) / 4));
+}
