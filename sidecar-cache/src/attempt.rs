@@ -83,6 +83,68 @@ pub enum Verdict {
     CutShort,
 }
 
+/// What became of a call, as far as the money for it is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing has been sent.
+    Unsent,
+    /// It was sent; the provider has not answered.
+    Sent,
+    /// It was sent, or may have been, and what became of it cannot be known.
+    Lost,
+    /// The provider was not reached, or has refused.
+    Refused,
+    /// The provider has answered.
+    Answered,
+}
+
+/// What becomes of the money that was set aside for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing was spent.
+    Release,
+    /// What was told, or counted, is spent.
+    Settle,
+    /// It stays set aside until its time is over, and then lies in suspense for evidence.
+    Leave,
+}
+
+/// What becomes of the money of a call that has ended so. Once the provider has answered, nothing that is decided
+/// here gives it back; a call that was sent and was not waited for has cost its input at least.
+#[must_use]
+pub const fn due(fate: Fate) -> Due {
+    match fate {
+        Fate::Unsent | Fate::Refused => Due::Release,
+        Fate::Sent | Fate::Answered => Due::Settle,
+        Fate::Lost => Due::Leave,
+    }
+}
+
+/// The fate of a call that Envoy answered by itself, by what it writes into `%RESPONSE_CODE_DETAILS%`: refused only
+/// where nothing of the request can have reached the provider (the reset reasons of Envoy's
+/// `Http::Utility::resetReasonToString`).
+#[must_use]
+pub fn fate_without_provider(details: Option<&str>) -> Fate {
+    const NEVER_SENT: [&str; 4] =
+        ["no_healthy_upstream", "cluster_not_found", "no_cluster", "route_not_found"];
+    const RESET: &str = "upstream_reset_before_response_started{";
+    const NEVER_CONNECTED: [&str; 8] = [
+        "local_connection_failure",
+        "remote_connection_failure",
+        "connection_timeout",
+        "connect_error",
+        "overflow",
+        "overload_manager",
+        "local_refused_stream_reset",
+        "remote_refused_stream_reset",
+    ];
+    let details = details.unwrap_or_default();
+    let reason = details.strip_prefix(RESET).unwrap_or_default();
+    let is_unsent = NEVER_SENT.iter().any(|word| details.starts_with(word))
+        || NEVER_CONNECTED.iter().any(|word| reason.starts_with(word));
+    if is_unsent { Fate::Refused } else { Fate::Lost }
+}
+
 /// Reads the head of an answer.
 #[must_use]
 pub fn start(head: Head<'_>) -> Start {
@@ -164,6 +226,45 @@ mod tests {
         content_type: Some("application/json"),
         content_encoding: None,
     };
+
+    #[test]
+    fn once_the_provider_has_answered_nothing_gives_the_money_back() {
+        for (fate, expected) in [
+            (Fate::Unsent, Due::Release),
+            (Fate::Refused, Due::Release),
+            (Fate::Sent, Due::Settle),
+            (Fate::Answered, Due::Settle),
+            (Fate::Lost, Due::Leave),
+        ] {
+            assert_eq!(due(fate), expected, "{fate:?}");
+        }
+    }
+
+    #[test]
+    fn money_comes_back_only_where_nothing_can_have_been_sent() {
+        let reset = |reason: &str| format!("upstream_reset_before_response_started{{{reason}}}");
+        for details in [
+            "no_healthy_upstream".to_owned(),
+            "cluster_not_found".to_owned(),
+            reset("remote_connection_failure|delayed_connect_error:_Connection_refused"),
+            reset("connection_timeout"),
+            reset("overflow"),
+            reset("remote_refused_stream_reset"),
+        ] {
+            assert_eq!(fate_without_provider(Some(&details)), Fate::Refused, "{details}");
+        }
+        for details in [
+            reset("connection_termination"),
+            reset("remote_reset"),
+            reset("protocol_error"),
+            "response_timeout".to_owned(),
+            "upstream_response_timeout".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(fate_without_provider(Some(&details)), Fate::Lost, "{details}");
+        }
+        assert_eq!(fate_without_provider(None), Fate::Lost);
+    }
 
     const USAGE: Usage = Usage {
         uncached_input_tokens: 5,

@@ -11,7 +11,7 @@ mod ending;
 mod outliving;
 mod relief;
 
-pub use ending::{Ending, Failed, RETRY_AFTER_MAX, Sharing, retry_after, sharing};
+pub use ending::{Cause, Ending, Failed, RETRY_AFTER_MAX, Sharing, retry_after, sharing};
 pub use outliving::{Bounds, Means, Outlives, Produced, Rule, outlives, token_limit};
 pub use relief::{GRACE, Load, Relief, relief};
 
@@ -249,17 +249,23 @@ impl Flights {
         now: MonoMillis,
         failed: Failed,
     ) -> AfterFailure {
-        let Failed { waiting, retry_after } = failed;
+        let Failed { waiting, retry_after, cause } = failed;
         let is_hopeless = retry_after.is_some_and(|wait| wait > RETRY_AFTER_MAX);
         let Some(flight) = self.held(key, token) else {
             return if is_hopeless { AfterFailure::Over } else { AfterFailure::Voided };
         };
-        if waiting == 0 || is_hopeless || flight.takeovers >= TAKEOVERS_MAX {
+        let (takeovers, backoff) = match cause {
+            Cause::Call => {
+                (flight.takeovers.saturating_add(1), Millis(BACKOFF.0 << flight.takeovers))
+            }
+            Cause::Unpaid => (flight.takeovers, Millis(0)),
+        };
+        if waiting == 0 || is_hopeless || takeovers > TAKEOVERS_MAX {
             self.states.remove(key);
             return AfterFailure::Over;
         }
-        let backoff = Millis(BACKOFF.0 << flight.takeovers);
         let until = now.after(backoff.max(retry_after.unwrap_or_default()));
+        let flight = Flight { takeovers, ..flight };
         self.states.insert(*key, State::BackingOff { until, flight });
         AfterFailure::TakeOver { at: until }
     }
@@ -273,7 +279,6 @@ impl Flights {
             Some(State::Leased { .. } | State::BackingOff { .. } | State::HitForMiss { .. })
             | None => return None,
         };
-        let flight = Flight { takeovers: flight.takeovers + 1, ..flight };
         Some(self.lease(*key, flight, now))
     }
 

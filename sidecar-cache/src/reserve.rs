@@ -110,6 +110,15 @@ impl Hold {
         Ok(Self { amount, input, output, output_max, writes })
     }
 
+    /// The most that the call can cost, where its answer has a limit; else what is held.
+    #[must_use]
+    pub fn cost_max(&self, price: &Price) -> MicroUsd {
+        let most = self.output_max.map(|longest| {
+            cost_at_most(self.input, self.writes, longest, price).unwrap_or(self.amount)
+        });
+        most.map_or(self.amount, |most| most.max(self.amount))
+    }
+
     /// The next hold of a stream that has `produced` so many tokens: when three quarters of this one's output
     /// are there, half as much again. `None` while it suffices, and where the call cannot become longer. The
     /// same hold grows into the same one, whoever asks and how often.

@@ -2,6 +2,8 @@
 //! values; sockets, headers and statuses are the business of [`crate::http`], engines of [`crate::store`].
 
 pub mod admit;
+mod bill;
+mod books;
 pub mod cache;
 mod call;
 mod call_account;
@@ -20,6 +22,7 @@ pub mod lane;
 mod lease;
 mod log;
 mod logs;
+mod pay;
 mod pilot;
 pub mod reader;
 mod relay;
@@ -46,6 +49,7 @@ use crate::store::ledger::LedgerStore;
 use crate::store::{EntryStore, PrincipalStore, StoreError};
 use crate::ticket::{TICKETS_MAX, Tickets};
 use admit::Grant;
+use books::Books;
 use cache::Cache;
 use callers::Callers;
 use drain::Drain;
@@ -70,6 +74,7 @@ pub struct Sidecar {
     /// Where calls are accounted for; `None` where nobody asks for it.
     pub(crate) ledger: Option<Arc<dyn LedgerStore>>,
     pub(crate) reports: Reports,
+    books: Option<Arc<Books>>,
     flights: Arc<Flights>,
     logs: Arc<Logs>,
     pub(crate) tickets: Mutex<Tickets<Box<Grant>>>,
@@ -114,6 +119,7 @@ impl Sidecar {
         cache.keep_stale(settings.stale.kept());
         let logs = Logs::new(settings.flight_bytes_max, clock, Arc::clone(&metrics));
         let logs = Arc::new(logs);
+        let books = ledger.clone().map(|ledger| Books::new(ledger, Arc::clone(&metrics), clock));
         Ok(Arc::new(Self {
             clock,
             metrics: Arc::clone(&metrics),
@@ -123,6 +129,7 @@ impl Sidecar {
             keys,
             cache,
             ledger,
+            books: books.map(Arc::new),
             flights: Arc::new(Flights::new(epoch, clock, metrics, Arc::clone(&logs))),
             logs,
             reports: Reports::default(),

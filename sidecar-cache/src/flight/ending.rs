@@ -13,6 +13,18 @@ pub struct Failed {
     pub waiting: usize,
     /// How long the provider asks to wait.
     pub retry_after: Option<Millis>,
+    /// What failed.
+    pub cause: Cause,
+}
+
+/// What failed about an attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// The call, or what it brought. Another one is made after a pause, and not for ever.
+    #[default]
+    Call,
+    /// Who should have paid cannot. No call was made: the next may try at once, however many could not.
+    Unpaid,
 }
 
 /// Who may have a provider's answer.
@@ -41,13 +53,15 @@ pub enum Ending {
     NotStored,
     /// Nobody waited for it any more.
     Cancelled,
+    /// Who led could not pay for the call.
+    Unpaid,
 }
 
 // === impl Ending ===
 
 impl Ending {
     /// Every member.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Filled,
         Self::Found,
         Self::Uncacheable,
@@ -55,6 +69,7 @@ impl Ending {
         Self::Failed,
         Self::NotStored,
         Self::Cancelled,
+        Self::Unpaid,
     ];
 
     /// The word in logs and metric labels.
@@ -68,6 +83,7 @@ impl Ending {
             Self::Failed => "failed",
             Self::NotStored => "not-stored",
             Self::Cancelled => "cancelled",
+            Self::Unpaid => "unpaid",
         }
     }
 }

@@ -11,7 +11,7 @@ const OTHER: CacheKey = CacheKey(Digest([2; 32]));
 const T0: MonoMillis = MonoMillis(100);
 const UNDER: Generation = Generation(5);
 const NEWER: Generation = Generation(6);
-const ONE_WAITS: Failed = Failed { waiting: 1, retry_after: None };
+const ONE_WAITS: Failed = Failed { waiting: 1, retry_after: None, cause: Cause::Call };
 
 fn flights() -> Flights {
     Flights::new(Epoch(7))
@@ -251,7 +251,8 @@ fn nobody_takes_over_where_nobody_waits_or_the_provider_asks_for_patience() {
     ] {
         let mut flights = flights();
         let (token, _) = lead(&mut flights, KEY, T0);
-        let after = flights.fail(&KEY, token, T0, Failed { waiting, retry_after });
+        let after =
+            flights.fail(&KEY, token, T0, Failed { waiting, retry_after, cause: Cause::Call });
         let expected = expected.map_or(AfterFailure::Over, |after| AfterFailure::TakeOver {
             at: T0.after(Millis(after)),
         });
@@ -259,7 +260,8 @@ fn nobody_takes_over_where_nobody_waits_or_the_provider_asks_for_patience() {
 
         let (token, _) = lead(&mut flights, OTHER, T0);
         assert!(flights.void(&OTHER));
-        let after = flights.fail(&OTHER, token, T0, Failed { waiting, retry_after });
+        let after =
+            flights.fail(&OTHER, token, T0, Failed { waiting, retry_after, cause: Cause::Call });
         let is_hopeless = retry_after > Some(RETRY_AFTER_MAX);
         let expected = if is_hopeless { AfterFailure::Over } else { AfterFailure::Voided };
         assert_eq!(after, expected, "voided: {retry_after:?}");
@@ -337,4 +339,28 @@ fn keys_that_cannot_be_stored_are_remembered_within_a_bound() {
     let (token, _) = lead(&mut flights, OTHER, later);
     assert_eq!(flights.end_uncacheable(OTHER, token, later, UNDER), Held::Current);
     assert_eq!(flights.states.len(), 2, "what is over, and what was led in the meantime");
+}
+
+#[test]
+fn who_cannot_pay_hands_on_at_once_and_as_often_as_it_takes() {
+    let mut flights = Flights::new(Epoch(1));
+    let Acquired::Lead(mut token, id) = flights.acquire(KEY, T0) else { panic!() };
+    let unpaid = Failed { cause: Cause::Unpaid, ..ONE_WAITS };
+    for _ in 0..100 {
+        assert_eq!(flights.fail(&KEY, token, T0, unpaid), AfterFailure::TakeOver { at: T0 });
+        token = flights.take_over(&KEY, id, T0).unwrap();
+    }
+    // What it counts is calls: both takeovers are still to come.
+    let mut now = T0;
+    for _ in 0..TAKEOVERS_MAX {
+        let AfterFailure::TakeOver { at } = flights.fail(&KEY, token, now, ONE_WAITS) else {
+            panic!()
+        };
+        assert!(at > now);
+        now = at;
+        token = flights.take_over(&KEY, id, now).unwrap();
+    }
+    assert_eq!(flights.fail(&KEY, token, now, unpaid), AfterFailure::TakeOver { at: now });
+    token = flights.take_over(&KEY, id, now).unwrap();
+    assert_eq!(flights.fail(&KEY, token, now, ONE_WAITS), AfterFailure::Over);
 }

@@ -8,7 +8,7 @@ use kt_contract::limits::ENTRY_BYTES_MAX;
 use kt_contract::outcome::Reason;
 use kt_contract::problem::Problem;
 use kt_contract::time::{Millis, UnixMillis};
-use kt_providers::{Recorded, Terms, Usage};
+use kt_providers::{Delivered, Dialect, Recorded, Terms, Usage};
 use tokio::time::{Instant, timeout_at};
 
 use super::admit::Grant;
@@ -20,9 +20,12 @@ use super::reader::cut_short;
 use super::relay::{Source, Step};
 use super::seat::{End, Failure, Opened, Whole};
 use super::upstream::{Advice, Answered, Call, CallFailed};
-use crate::attempt::{self, Finished, Start, Transport, Verdict};
+use crate::attempt::{self, Fate, Finished, Start, Transport, Verdict};
 use crate::entry::Header;
 use crate::flight::{Ending, Held, Produced, Sharing, retry_after, sharing};
+
+/// The ledger has not said that the call is booked: what it brought is served, and not kept.
+const UNBOOKED: &str = "unbooked";
 
 /// What an answer turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +57,8 @@ impl Pilot {
                 return Ok(());
             }
         }
-        let answered = self.answered().await?;
-        let opened = opened(&seat.grant, &answered.0);
-        let (answered, first_by) = answered;
+        let Some((answered, first_by)) = self.answered().await? else { return Ok(()) };
+        let opened = opened(&seat.grant, &answered);
         self.may_store = attempt::may_store(answered.cache_control.as_deref());
         let start = attempt::start(attempt::Head {
             status: answered.status,
@@ -69,10 +71,12 @@ impl Pilot {
         match start {
             Start::NotReached => {
                 let details = answered.details;
+                self.fate(attempt::fate_without_provider(details.as_deref()));
                 tracing::warn!(target_id = target(), details, "provider not reached");
                 Err(self.failed(Problem::UpstreamUnreachable { target: target() }))
             }
             Start::Unauthorized => {
+                self.fate(Fate::Refused);
                 let status = opened.status;
                 tracing::error!(
                     target_id = target(),
@@ -91,13 +95,17 @@ impl Pilot {
         }
     }
 
-    /// Makes the call, until its head is there.
-    async fn answered(&mut self) -> Result<(Answered, Instant), Failed> {
+    /// Makes the call, until its head is there. `None`: it was not made, because nobody who waits for it can have it
+    /// paid; they know.
+    async fn answered(&mut self) -> Result<Option<(Answered, Instant)>, Failed> {
         self.flight.is_asked();
         let (sidecar, seat) = (Arc::clone(&self.sidecar), Arc::clone(&self.seat));
         let wait = sidecar.timeouts.gateway;
         let gateways = sidecar.gateways.egress_within(&seat.grant.gateway, sidecar.clock, wait);
         let egress = self.over(gateways).await?;
+        if !self.reserve().await? {
+            return Ok(None);
+        }
         // From here on: no provider is slow because a gateway is.
         let patience = sidecar.feed.settings().first_byte_of(&seat.grant.target);
         let first_by = Instant::now() + patience;
@@ -113,12 +121,20 @@ impl Pilot {
             body: with_usage(&seat.grant, &sent.body),
         });
         drop(sent);
+        self.fate(Fate::Sent);
         match self.over(timeout_at(first_by, call)).await? {
             Ok(Ok(answered)) => {
                 self.account(|call| call.answering(answered.status));
-                Ok((answered, first_by))
+                self.fate(if answered.status < 300 { Fate::Answered } else { Fate::Refused });
+                Ok(Some((answered, first_by)))
             }
-            Ok(Err(failed)) => Err(self.failed(not_reached(failed, &seat.grant.target))),
+            Ok(Err(failed)) => {
+                self.fate(match failed {
+                    CallFailed::NoEgress => Fate::Unsent,
+                    CallFailed::Broken => Fate::Lost,
+                });
+                Err(self.failed(not_reached(failed, &seat.grant.target)))
+            }
             Err(_too_late) => Err(self.failed(cut_short(&seat))),
         }
     }
@@ -148,6 +164,8 @@ impl Pilot {
             }
         }
         self.not_stored(reason.as_str());
+        self.produced.bytes = body.len() as u64;
+        self.pays(None).await;
         let (status, wait) = (opened.status, patience(&opened.advice));
         let failure = Failure::Answer(opened, body.into(), cut_short(&self.seat));
         match sharing(status) {
@@ -235,6 +253,13 @@ impl Pilot {
             entry_tokens_max: settings.entry_tokens_max,
             entry_bytes_max: settings.entry_bytes_max,
         });
+        let delivered = match (recorded, body) {
+            (Recorded::Json, Some(body)) => read(grant.dialect, body),
+            // The bill has read it as it came.
+            (Recorded::Json, None) | (Recorded::Sse, _) => None,
+        };
+        // Booked before it counts, and before anybody learns how it ended.
+        let is_booked = self.pays(delivered).await;
         match verdict {
             Verdict::CutShort => {
                 self.not_stored(Reason::Incomplete.as_str());
@@ -255,7 +280,12 @@ impl Pilot {
                 let model = &self.seat.grant.gates.model.served_model;
                 let is_stream = recorded == Recorded::Sse;
                 lock(&self.sidecar.flights.means).learn(model, is_stream, body.len() as u64);
-                match self.fill(recorded, &body, usage).await {
+                self.was_long(usage);
+                let filled = match is_booked {
+                    true => self.fill(recorded, &body, usage).await,
+                    false => Err(UNBOOKED),
+                };
+                match filled {
                     Ok(()) => {
                         self.sidecar.metrics.filled();
                         self.seat.note(super::exchange::Exchange::stored);
@@ -280,6 +310,7 @@ impl Pilot {
 
     fn used(&mut self, usage: Option<Usage>) {
         self.account(|call| call.used(usage));
+        self.has_told_cost(usage);
         if let Some(usage) = usage {
             self.sidecar.metrics.used(usage);
         }
@@ -331,6 +362,12 @@ impl Pilot {
             Held::Superseded => Err(SUPERSEDED),
         }
     }
+}
+
+/// What has come of a JSON answer, if it can be read at all.
+fn read(dialect: Dialect, body: &[u8]) -> Option<Delivered> {
+    let delivered = dialect.delivered(Recorded::Json, body);
+    (delivered != Delivered::default()).then_some(delivered)
 }
 
 fn with_usage(grant: &Grant, body: &Bytes) -> Bytes {

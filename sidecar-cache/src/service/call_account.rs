@@ -5,7 +5,9 @@ use kt_contract::time::MonoMillis;
 use kt_providers::Usage;
 
 use super::admit::Grant;
+use super::bill::Cost;
 use crate::clock::Clock;
+use crate::ledger::TransferId;
 
 /// What becomes of one upstream call. Dropped, it is written down.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ struct What {
     not_stored: Option<&'static str>,
     readers: usize,
     end: CallEnd,
+    hold: Option<String>,
+    cost: Option<Cost>,
 }
 
 /// How a call ended.
@@ -111,6 +115,17 @@ impl CallAccount {
         self.what.readers = readers;
     }
 
+    /// The money that was set aside for it has ended.
+    pub(super) fn paid(&mut self, hold: TransferId, cost: Option<Cost>) {
+        self.what.hold = Some(hold.0.to_hex());
+        self.what.cost = cost;
+    }
+
+    /// It has cost something, and nobody accounts for it.
+    pub(super) const fn cost(&mut self, cost: Cost) {
+        self.what.cost = Some(cost);
+    }
+
     /// It is over; so many bytes of an answer have come.
     pub(super) fn ended(mut self, end: CallEnd, answer_bytes: u64) {
         (self.what.end, self.what.answer_bytes) = (end, answer_bytes);
@@ -122,7 +137,7 @@ impl Drop for CallAccount {
         let Who { request_id, attempt, gateway, org, user, key_id, target, model, provider } =
             &self.who;
         let What { status, first_byte_ms, usage, answer_bytes, .. } = &self.what;
-        let What { is_stored, not_stored, readers, end, .. } = &self.what;
+        let What { is_stored, not_stored, readers, end, hold, cost, .. } = &self.what;
         tracing::info!(
             target: "kt::call",
             request_id,
@@ -142,6 +157,9 @@ impl Drop for CallAccount {
             cache_write_tokens = usage.map(|usage| usage.cache_write_tokens),
             cache_write_long_tokens = usage.map(|usage| usage.cache_write_long_tokens),
             output_tokens = usage.map(|usage| usage.output_tokens),
+            hold,
+            cost_micro_usd = cost.map(|cost| cost.amount.micros()),
+            cost_estimated = cost.map(|cost| cost.is_estimated),
             answer_bytes,
             stored = is_stored,
             not_stored,

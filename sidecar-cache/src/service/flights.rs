@@ -14,7 +14,9 @@ use super::log::{Charge, Log, ReaderId};
 use super::logs::Logs;
 use super::seat::{End, Opened, Seat};
 use crate::clock::Clock;
-use crate::flight::{self, Acquired, AfterFailure, Ending, Epoch, Held, Means, Overflow, Token};
+use crate::flight::{
+    self, Acquired, AfterFailure, Cause, Ending, Epoch, Held, Means, Overflow, Token,
+};
 use crate::generation::{Generation, Vector};
 use crate::metrics::Metrics;
 
@@ -265,7 +267,8 @@ impl Flights {
             | Ending::Refused
             | Ending::Failed
             | Ending::NotStored
-            | Ending::Cancelled => board.machine.abandon(key, token),
+            | Ending::Cancelled
+            | Ending::Unpaid => board.machine.abandon(key, token),
         };
         // One that has run out, and that nobody else has taken, is cleared too.
         if held == Held::Current || board.machine.abandon(key, token) == Held::Current {
@@ -279,11 +282,11 @@ impl Flights {
         &self,
         key: &CacheKey,
         token: Token,
-        retry_after: Option<kt_contract::time::Millis>,
+        (cause, retry_after): (Cause, Option<kt_contract::time::Millis>),
         tell: impl FnOnce() -> usize,
     ) -> AfterFailure {
         let mut board = self.board();
-        let failed = flight::Failed { waiting: tell(), retry_after };
+        let failed = flight::Failed { waiting: tell(), retry_after, cause };
         let is_held = board.machine.holds(key, token);
         let after = board.machine.fail(key, token, self.clock.mono(), failed);
         if is_held && after == AfterFailure::Over {

@@ -9,7 +9,7 @@ use kt_contract::time::Millis;
 use super::flights::{Flight, Flights};
 use super::log::ReaderId;
 use super::seat::Seat;
-use crate::flight::{AfterFailure, Ending, FlightId, Held, Token};
+use crate::flight::{AfterFailure, Cause, Ending, FlightId, Held, Token};
 use crate::generation::Generation;
 
 /// The right, and the duty, to end one flight. Dropped before that, it abandons: whatever made the task
@@ -64,6 +64,7 @@ impl Lease {
     /// The attempt has failed; `tell` says so to those it concerns, and how many wait for another one.
     pub(super) fn fail(
         &mut self,
+        cause: Cause,
         retry_after: Option<Millis>,
         tell: impl FnOnce() -> usize,
     ) -> AfterFailure {
@@ -71,15 +72,25 @@ impl Lease {
             tell();
             return AfterFailure::Over;
         };
-        self.flights.metrics.flight_ended(Ending::Failed);
-        self.flights.fail(&self.key, token, retry_after, tell)
+        self.flights.metrics.flight_ended(match cause {
+            Cause::Call => Ending::Failed,
+            Cause::Unpaid => Ending::Unpaid,
+        });
+        self.flights.fail(&self.key, token, (cause, retry_after), tell)
     }
 
     /// Hands the lease to the one that has waited longest.
-    pub(super) fn take_over(&mut self, flight: &Flight) -> Option<(ReaderId, Arc<Seat>)> {
+    pub(super) fn take_over(
+        &mut self,
+        cause: Cause,
+        flight: &Flight,
+    ) -> Option<(ReaderId, Arc<Seat>)> {
         let (token, reader, seat) = self.flights.take_over(&self.key, self.id?, flight)?;
         self.token = Some(token);
-        self.flights.metrics.taken_over();
+        match cause {
+            Cause::Call => self.flights.metrics.taken_over(),
+            Cause::Unpaid => {}
+        }
         Some((reader, seat))
     }
 

@@ -12,6 +12,7 @@ use kt_contract::problem::Problem;
 use kt_contract::time::{Millis, MonoMillis};
 use tokio::time::{Instant, sleep_until};
 
+use super::bill::Bill;
 use super::call_account::{CallAccount, CallEnd};
 use super::drain::Served;
 use super::flights::{Flight, Sent};
@@ -20,7 +21,7 @@ use super::log::{Failing, Piece, ReaderId};
 use super::seat::{End, Failure, Seat};
 use super::{Sidecar, lock};
 use crate::flight::{
-    AfterFailure, Bounds, Ending, Held, Outlives, Produced, RENEW_EVERY, Rule, outlives,
+    AfterFailure, Bounds, Cause, Ending, Held, Outlives, Produced, RENEW_EVERY, Rule, outlives,
     token_limit,
 };
 
@@ -52,6 +53,8 @@ pub(super) struct Pilot {
     pub(super) calls: u32,
     /// The account of the call that is under way.
     pub(super) call: Option<CallAccount>,
+    /// Its money, until that has ended.
+    pub(super) bill: Option<Bill>,
     /// The longest answer that the request asks for: read once, and only if somebody leaves.
     token_limit: OnceLock<Option<u64>>,
     interest: Interest,
@@ -110,6 +113,8 @@ pub(super) struct Fault {
     /// For the leader, if it has not; `None`: it reads what there is.
     pub(super) leader: Option<End>,
     pub(super) retry_after: Option<Millis>,
+    /// What failed about it.
+    pub(super) cause: Cause,
 }
 
 // === impl Sidecar ===
@@ -140,6 +145,7 @@ impl Sidecar {
             produced: Produced::default(),
             calls: 0,
             call: None,
+            bill: None,
             token_limit: OnceLock::new(),
             interest,
             alone,
@@ -187,6 +193,8 @@ impl Pilot {
     async fn fly(mut self, _served: Served) {
         loop {
             let ended = self.attempt().await;
+            // Before anybody learns how it ended.
+            self.pays(None).await;
             self.called(&ended);
             match ended {
                 Ok(()) => return self.land(),
@@ -221,7 +229,7 @@ impl Pilot {
     /// An attempt has failed: tells whom it concerns, and hands the lease to one of those who wait, if
     /// there is to be another. `false`: there is not, and everybody knows.
     async fn passes_on(&mut self, fault: Fault) -> bool {
-        let Fault { failure, begun, leader, retry_after } = fault;
+        let Fault { failure, begun, leader, retry_after, cause } = fault;
         let now = self.now();
         let begun = begun.unwrap_or_else(|| End::Failed(Arc::clone(&failure)));
         // Who has taken over a call in another shape than its own cannot read what there is of it.
@@ -229,7 +237,7 @@ impl Pilot {
         let leader = leader.or_else(|| is_foreign.then(|| End::Failed(Arc::clone(&failure))));
         let tell = || self.flight.log.fail(self.reader, Failing { begun, leader }, now.0);
         let after = match &mut self.lease {
-            Some(lease) => lease.fail(retry_after, tell),
+            Some(lease) => lease.fail(cause, retry_after, tell),
             None => {
                 tell();
                 AfterFailure::Over
@@ -241,7 +249,7 @@ impl Pilot {
             AfterFailure::TakeOver { at } => {
                 let at = Instant::now() + Duration::from_millis(at.since(now).0);
                 self.reader = None;
-                if self.over(sleep_until(at)).await.is_ok() && self.takes_over() {
+                if self.over(sleep_until(at)).await.is_ok() && self.takes_over(cause) {
                     return true;
                 }
                 // Whoever still waits does so for a flight that was voided during the backoff.
@@ -252,9 +260,9 @@ impl Pilot {
         false
     }
 
-    fn takes_over(&mut self) -> bool {
+    fn takes_over(&mut self, cause: Cause) -> bool {
         let Some(lease) = &mut self.lease else { return false };
-        let Some((reader, seat)) = lease.take_over(&self.flight) else { return false };
+        let Some((reader, seat)) = lease.take_over(cause, &self.flight) else { return false };
         seat.takes_over();
         (self.reader, self.seat) = (Some(reader), seat);
         self.renew_at = Instant::now() + RENEW;
@@ -271,7 +279,8 @@ impl Pilot {
             // Asked first, so that work which is always ready cannot put it off.
             self.tend()?;
             let sweep_in = Duration::from_millis(self.sweep_at.since(self.now()).0);
-            let mut wake_at = self.renew_at.min(Instant::now() + sweep_in);
+            let now = Instant::now();
+            let mut wake_at = self.renew_at.min(now + sweep_in).min(self.bill_due(now));
             if let Interest::Detached { until } = self.interest {
                 wake_at = wake_at.min(until);
             }
@@ -294,6 +303,9 @@ impl Pilot {
                 let _: Held = lease.renew();
             }
             self.renew_at = now + RENEW;
+        }
+        if let Some(bill) = self.bill.as_mut().filter(|bill| now >= bill.renew_at()) {
+            bill.renew();
         }
         if self.now() >= self.sweep_at {
             let idle = idle(&self.sidecar);
@@ -482,7 +494,7 @@ impl Fault {
     pub(super) fn of(failure: Failure) -> Self {
         let failure = Arc::new(failure);
         let leader = Some(End::Failed(Arc::clone(&failure)));
-        Self { failure, begun: None, leader, retry_after: None }
+        Self { failure, begun: None, leader, retry_after: None, cause: Cause::Call }
     }
 }
 

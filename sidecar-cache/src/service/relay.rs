@@ -159,6 +159,9 @@ impl Pilot {
 
     fn record(&mut self, recording: &mut Recording, bytes: &[u8]) {
         recording.push(bytes);
+        if let Some(bill) = &mut self.bill {
+            bill.streamed(bytes);
+        }
         self.produced.bytes += bytes.len() as u64;
         self.produced.events = recording.tail.events();
     }
@@ -233,6 +236,7 @@ impl Pilot {
             self.room().await?;
             match self.over(source.next()).await? {
                 Step::Bytes(bytes) => {
+                    self.produced.bytes += bytes.len() as u64;
                     self.append(plain(bytes));
                     if is_empty {
                         self.first_byte();
@@ -243,6 +247,7 @@ impl Pilot {
                 }
                 Step::End if is_empty => {
                     let opened = opened.as_ref().clone();
+                    self.pays(None).await;
                     let empty = Failure::Answer(opened, Bytes::new(), cut_short(&self.seat));
                     self.not_stored(why.as_str());
                     let _: Held = self.end(why.ending());
@@ -250,6 +255,7 @@ impl Pilot {
                     return Ok(());
                 }
                 Step::End => {
+                    self.pays(None).await;
                     self.finish(End::Clean);
                     return Ok(());
                 }

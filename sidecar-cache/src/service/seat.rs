@@ -1,5 +1,6 @@
 //! What a flight knows of those who read it, and what they are told.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ use crate::flight::Overflow;
 pub(super) struct Seat {
     pub(super) grant: Box<Grant>,
     state: Mutex<State>,
+    /// How many calls were to be made in its name.
+    calls: AtomicU32,
 }
 
 struct State {
@@ -114,7 +117,7 @@ impl Seat {
         fallback: Option<Fallback>,
     ) -> Arc<Self> {
         let state = State { account: Some(account), place: Place::Own, fallback, cache };
-        let seat = Self { grant, state: Mutex::new(state) };
+        let seat = Self { grant, state: Mutex::new(state), calls: AtomicU32::new(0) };
         seat.is(cache.0, cache.1);
         Arc::new(seat)
     }
@@ -122,6 +125,11 @@ impl Seat {
     /// What the cache does for it.
     pub(super) fn is(&self, outcome: Outcome, reason: Reason) {
         lock(&self.state).is(outcome, reason);
+    }
+
+    /// The number of the next call in its name, from 1: each has its own money, whichever flight it is made for.
+    pub(super) fn next_call(&self) -> u32 {
+        self.calls.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
     /// What it gets where no new answer can be had; once.

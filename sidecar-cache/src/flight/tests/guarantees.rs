@@ -142,7 +142,7 @@ proptest! {
                     }
                 }
                 (Op::Fail { waiting }, Some((token, _))) => {
-                    let failed = Failed { waiting, retry_after: None };
+                    let failed = Failed { waiting, retry_after: None, cause: Cause::Call };
                     let is_last = model.last.is_some_and(|(last, _, ended)| last == token && !ended);
                     let after = flights.fail(&key, token, now, failed);
                     prop_assert!(is_last || after == AfterFailure::Voided);

@@ -1,0 +1,174 @@
+//! The money of one upstream call: what is set aside before it is made grows with its answer, and ends once, at what
+//! the call has cost. Dropped before that, it is left to time: the hold expires, and what it held is visible in
+//! suspense.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kt_contract::json::{self, Bounds};
+use kt_contract::limits::{JSON_DEPTH_MAX, JSON_NODES_MAX};
+use kt_contract::money::{MicroUsd, Tokens};
+use kt_contract::pricing::{Price, cost};
+use kt_contract::provider::Provider;
+use kt_contract::time::Millis;
+use kt_providers::{Delivered, Dialect, Meter};
+use tokio::time::Instant;
+
+use super::books::Books;
+use crate::attempt::{Due, Fate, due};
+use crate::flight::LEASE_TTL;
+use crate::ledger::request::Extend;
+use crate::ledger::{Operation, TransferId};
+use crate::reserve::Hold;
+use crate::tokens::{self, Tokenizer, Used};
+
+/// How long money stays set aside without a sign of life from the call: as long as its lease, and a minute.
+pub(super) const HOLD_TTL: Millis = Millis(LEASE_TTL.0 + 60_000);
+/// How often a sign of life is given.
+const RENEW_EVERY: Duration = Duration::from_secs(20);
+/// Few tokens are shorter: from how much text has come, how far a hold must reach is guessed. What is settled is not.
+const BYTES_PER_TOKEN: u64 = 3;
+
+/// What a call holds, and what is known of its cost.
+pub(super) struct Bill {
+    books: Arc<Books>,
+    hold: TransferId,
+    covers: Hold,
+    price: Price,
+    fate: Fate,
+    /// The request, should its tokens have to be counted.
+    asked: Asked,
+    /// What comes, where it comes as a stream.
+    meter: Option<Meter>,
+    renew_at: Instant,
+}
+
+/// A request whose tokens may have to be counted.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) dialect: Dialect,
+    pub(super) provider: Provider,
+    pub(super) model: String,
+    pub(super) body: Bytes,
+}
+
+/// What a call has cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cost {
+    pub(super) amount: MicroUsd,
+    /// Whether something of it was counted here.
+    pub(super) is_estimated: bool,
+}
+
+/// How the money of a call has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// What it has cost, if anything is known of that.
+    pub(super) cost: Option<Cost>,
+    /// Whether the ledger has it.
+    pub(super) is_booked: bool,
+}
+
+// === impl Bill ===
+
+impl Bill {
+    /// Money has been set aside.
+    pub(super) fn new(
+        books: Arc<Books>,
+        hold: TransferId,
+        covers: Hold,
+        price: Price,
+        asked: Asked,
+    ) -> Self {
+        let renew_at = Instant::now() + RENEW_EVERY;
+        Self { books, hold, covers, price, fate: Fate::Unsent, asked, meter: None, renew_at }
+    }
+
+    /// What became of the call so far.
+    pub(super) const fn fate(&mut self, fate: Fate) {
+        self.fate = fate;
+    }
+
+    /// The id of what is set aside.
+    pub(super) const fn hold(&self) -> TransferId {
+        self.hold
+    }
+
+    /// When a sign of life is due.
+    pub(super) const fn renew_at(&self) -> Instant {
+        self.renew_at
+    }
+
+    /// The call goes on.
+    pub(super) fn renew(&mut self) {
+        self.renew_at = Instant::now() + RENEW_EVERY;
+        self.books.extend(Extend { hold: self.hold, total: self.covers.amount, ttl: HOLD_TTL });
+    }
+
+    /// More of a stream has come: the hold grows with it.
+    pub(super) fn streamed(&mut self, bytes: &[u8]) {
+        let dialect = self.asked.dialect;
+        let meter = self.meter.get_or_insert_with(|| dialect.meter());
+        meter.push(bytes);
+        let produced = Tokens(meter.text_bytes() / BYTES_PER_TOKEN);
+        if let Some(Ok(grown)) = self.covers.grown(produced, &self.price) {
+            self.covers = grown;
+            self.renew();
+        }
+    }
+
+    /// Ends it, at what has come of an answer in `bytes` of it: `delivered`, if that could be read, or what the
+    /// stream has told.
+    pub(super) async fn end(self, delivered: Option<Delivered>, bytes: u64) -> Ended {
+        let Self { books, hold, covers, price, fate, asked, meter, renew_at: _ } = self;
+        match due(fate) {
+            Due::Leave => {
+                let hold = hold.0.to_hex();
+                tracing::warn!(hold, "what became of a call is not known; its money waits");
+                Ended { cost: None, is_booked: true }
+            }
+            Due::Release => {
+                let is_booked = books.end(Operation::Release { hold }).await;
+                Ended { cost: None, is_booked }
+            }
+            Due::Settle => {
+                let delivered = delivered.or_else(|| meter.map(Meter::finish));
+                let used = used(asked, delivered.unwrap_or_else(|| unread(bytes))).await;
+                // What cannot be counted, or is more than any amount, costs what was set aside for it.
+                let counted = used
+                    .and_then(|used| Some((cost(used.tokens, &price).ok()?, used.is_estimated)));
+                let (amount, is_estimated) = counted.unwrap_or((covers.amount, true));
+                let is_booked = books.end(Operation::Settle { hold, actual: amount }).await;
+                Ended { cost: Some(Cost { amount, is_estimated }), is_booked }
+            }
+        }
+    }
+}
+
+/// What a call has used. Counting takes as long as the texts are, and others do not wait for it. `None`: it cannot
+/// be counted.
+async fn used(asked: Asked, delivered: Delivered) -> Option<Used> {
+    if delivered.is_final && delivered.usage.is_some() {
+        return Some(count(&asked, &delivered));
+    }
+    let counting = tokio::task::spawn_blocking(move || count(&asked, &delivered));
+    counting.await.ok()
+}
+
+fn count(asked: &Asked, delivered: &Delivered) -> Used {
+    let Asked { dialect, provider, model, body } = asked;
+    tokens::used(delivered, Tokenizer::of(*provider, model), |tokenizer| {
+        // It was read when it was admitted.
+        let bounds = Bounds { depth_max: JSON_DEPTH_MAX, nodes_max: JSON_NODES_MAX };
+        let body = json::parse(body, bounds);
+        body.map_or(Tokens(0), |body| tokenizer.count(&dialect.countable(&body)))
+    })
+}
+
+/// An answer that cannot be read, of which so many bytes have come: four of them are taken for a token.
+fn unread(bytes: u64) -> Delivered {
+    let mut delivered = Delivered::default();
+    delivered.text.tokens = bytes.div_ceil(4);
+    delivered
+}

@@ -1,0 +1,229 @@
+//! The ledger as calls use it: what is asked of it is asked until it answers, and what it says becomes a refusal
+//! for a client or a word for an operator.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kt_contract::problem::Unpaid;
+use kt_contract::time::UnixMillis;
+use tokio::time::{sleep, timeout};
+
+use crate::clock::Clock;
+use crate::ledger::account::Scope;
+use crate::ledger::request::{Extend, Reserve};
+use crate::ledger::{Made, Operation, Refused, Short};
+use crate::metrics::Metrics;
+use crate::reserve::lengths::Lengths;
+use crate::store::ledger::{LedgerStore, Verdict};
+
+/// How long a client's request waits for the ledger.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// How long is waited before it is asked again, at first and at last.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// The ledger, and what is learned for its sake.
+pub(super) struct Books {
+    ledger: Arc<dyn LedgerStore>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    /// How long answers are of late.
+    pub(super) lengths: Mutex<Lengths>,
+}
+
+/// Whom a refusal concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Concerns {
+    /// Everybody of the organization.
+    Everybody,
+    /// Who asked; another may be able to pay.
+    Asker,
+}
+
+// === impl Books ===
+
+impl Books {
+    pub(super) fn new(ledger: Arc<dyn LedgerStore>, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        Self { ledger, metrics, clock, lengths: Mutex::default() }
+    }
+
+    /// Sets money aside for a call.
+    pub(super) async fn reserve(
+        self: &Arc<Self>,
+        reserve: Reserve,
+    ) -> Result<(), (Unpaid, Concerns)> {
+        let hold = reserve.id;
+        match timeout(ANSWER_MAX, self.ask(Operation::Reserve(reserve))).await {
+            Ok(Some(Ok(_))) => Ok(()),
+            Ok(Some(Err(refused))) => Err(self.unpaid(&refused)),
+            Ok(None) | Err(_) => {
+                // It may have been set aside; nobody will make that call.
+                self.ask_until_answered(Operation::Release { hold });
+                Err((Unpaid::LedgerUnavailable, Concerns::Everybody))
+            }
+        }
+    }
+
+    /// Lets a hold grow or live longer, beside whatever goes on: a stream does not wait for it. A hold that cannot
+    /// grow is settled with an overage.
+    pub(super) fn extend(self: &Arc<Self>, extend: Extend) {
+        let books = Arc::clone(self);
+        tokio::spawn(async move {
+            let _ = timeout(ANSWER_MAX, books.ask(Operation::Extend(extend))).await;
+        });
+    }
+
+    /// Ends a hold. `false`: the ledger has not said so yet; it is asked on.
+    pub(super) async fn end(self: &Arc<Self>, operation: Operation) -> bool {
+        match timeout(ANSWER_MAX, self.ask(operation.clone())).await {
+            Ok(Some(verdict)) => {
+                log_refused(&operation, &verdict);
+                true
+            }
+            Ok(None) | Err(_) => {
+                self.ask_until_answered(operation);
+                false
+            }
+        }
+    }
+
+    /// Asks again, with the same ids, until the ledger has answered. Should the process end before that, time closes
+    /// the hold.
+    fn ask_until_answered(self: &Arc<Self>, operation: Operation) {
+        let books = Arc::clone(self);
+        tokio::spawn(async move {
+            let (mut pause, longest) = AGAIN;
+            loop {
+                sleep(pause).await;
+                if let Some(verdict) = books.ask(operation.clone()).await {
+                    log_refused(&operation, &verdict);
+                    return;
+                }
+                pause = pause.saturating_mul(2).min(longest);
+            }
+        });
+    }
+
+    /// Asks once. `None`: nobody knows whether it was done.
+    async fn ask(&self, operation: Operation) -> Option<Verdict> {
+        let word = word(&operation);
+        match self.ledger.operate(operation).await {
+            Ok(verdict) => {
+                self.metrics.ledger_operated(word, result(&verdict));
+                Some(verdict)
+            }
+            Err(error) => {
+                self.metrics.ledger_operated(word, "unavailable");
+                tracing::error!(%error, operation = word, "the ledger has no answer");
+                None
+            }
+        }
+    }
+
+    /// What a refused reserve is for its client.
+    fn unpaid(&self, refused: &Refused) -> (Unpaid, Concerns) {
+        match refused {
+            Refused::Insufficient(short) => self.short(short),
+            Refused::Frozen => (Unpaid::WalletFrozen, Concerns::Everybody),
+            // Nothing is reserved until the clock has caught up: it may, so that a retry can help.
+            Refused::ClockSetBack => (Unpaid::LedgerUnavailable, Concerns::Everybody),
+            Refused::ExistsDifferent
+            | Refused::BadAmount
+            | Refused::NotFound
+            | Refused::AlreadySettled
+            | Refused::AlreadyReleased
+            | Refused::NotDue
+            | Refused::NotExpired
+            | Refused::Expired
+            | Refused::NotSettled
+            | Refused::ExceedsCharge => {
+                tracing::error!(why = refused.code(), "a reserve was refused that never should be");
+                (Unpaid::LedgerUnavailable, Concerns::Asker)
+            }
+        }
+    }
+
+    fn short(&self, short: &Short) -> (Unpaid, Concerns) {
+        match short {
+            Short::Wallet => (Unpaid::WalletEmpty { team: None }, Concerns::Everybody),
+            Short::Budget { scope, until } => {
+                let concerns = match scope {
+                    Scope::Org | Scope::Pack(_) => Concerns::Everybody,
+                    Scope::Team(_) | Scope::User(_) | Scope::Agent(_) | Scope::Workflow(_) => {
+                        Concerns::Asker
+                    }
+                };
+                let unpaid = Unpaid::BudgetSpent {
+                    scope: in_words(scope),
+                    window: "daily".to_owned(),
+                    resets_in_s: seconds_until(*until, self.clock.wall()),
+                };
+                (unpaid, concerns)
+            }
+        }
+    }
+}
+
+/// Whole seconds, the last one begun included.
+const fn seconds_until(until: UnixMillis, now: UnixMillis) -> u64 {
+    until.0.saturating_sub(now.0).div_ceil(1_000)
+}
+
+fn in_words(scope: &Scope) -> String {
+    match scope {
+        Scope::Org => "the organization".to_owned(),
+        Scope::Team(name) => format!("team '{name}'"),
+        Scope::User(name) => format!("user '{name}'"),
+        Scope::Agent(name) => format!("agent '{name}'"),
+        Scope::Workflow(name) => format!("workflow '{name}'"),
+        Scope::Pack(name) => format!("policy pack '{name}'"),
+    }
+}
+
+/// What ends a hold is refused only where somebody has ended it otherwise.
+fn log_refused(operation: &Operation, verdict: &Verdict) {
+    if let Err(refused) = verdict {
+        tracing::error!(why = refused.code(), ?operation, "the ledger refuses the end of a hold");
+    }
+}
+
+/// The word of an operation in metrics.
+const fn word(operation: &Operation) -> &'static str {
+    match operation {
+        Operation::Fund(_) => "fund",
+        Operation::Reserve(_) => "reserve",
+        Operation::Extend(_) => "extend",
+        Operation::Settle { .. } => "settle",
+        Operation::Release { .. } => "release",
+        Operation::Expire { .. } => "expire",
+        Operation::LateSettle { .. } => "late_settle",
+        Operation::Return { .. } => "return",
+        Operation::Refund(_) => "refund",
+        Operation::Adjust(_) => "adjust",
+    }
+}
+
+/// The word of an answer in metrics: from a closed set, whoever is short.
+const fn result(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Ok(receipt) => match receipt.made {
+            Made::Created => "created",
+            Made::Exists => "exists",
+        },
+        Err(Refused::Insufficient(Short::Wallet)) => "insufficient_wallet",
+        Err(Refused::Insufficient(Short::Budget { .. })) => "insufficient_budget",
+        Err(Refused::Frozen) => "frozen",
+        Err(Refused::ClockSetBack) => "clock_set_back",
+        Err(Refused::AlreadySettled) => "already_settled",
+        Err(Refused::AlreadyReleased) => "already_released",
+        Err(Refused::Expired) => "expired",
+        Err(
+            Refused::ExistsDifferent
+            | Refused::BadAmount
+            | Refused::NotFound
+            | Refused::NotDue
+            | Refused::NotExpired
+            | Refused::NotSettled
+            | Refused::ExceedsCharge,
+        ) => "refused",
+    }
+}
