@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use crate::clock::Clock;
 use crate::ledger::account::Scope;
 use crate::ledger::request::{Extend, Reserve};
-use crate::ledger::{Made, Operation, Refused, Short};
+use crate::ledger::{Made, Operation, Receipt, Refused, Short};
 use crate::metrics::Metrics;
 use crate::reserve::lengths::Lengths;
 use crate::store::ledger::{LedgerStore, Verdict};
@@ -53,7 +53,12 @@ impl Books {
     ) -> Result<(), (Unpaid, Concerns)> {
         let hold = reserve.id;
         match timeout(ANSWER_MAX, self.ask(Operation::Reserve(reserve))).await {
-            Ok(Some(Ok(_))) => Ok(()),
+            Ok(Some(Ok(Receipt { made: Made::Created, .. }))) => Ok(()),
+            // Each call has an id of its own. What exists is another's, and may have ended.
+            Ok(Some(Ok(Receipt { made: Made::Exists, .. }))) => {
+                tracing::error!(hold = hold.0.to_hex(), "a call's money was set aside before");
+                Err((Unpaid::LedgerUnavailable, Concerns::Asker))
+            }
             Ok(Some(Err(refused))) => Err(self.unpaid(&refused)),
             Ok(None) | Err(_) => {
                 // It may have been set aside; nobody will make that call.

@@ -32,3 +32,5 @@ mod streams;
 mod support;
 #[cfg(test)]
 mod unattended;
+#[cfg(test)]
+mod wallet;

@@ -28,6 +28,7 @@ use sidecar_cache::service::upstream::{
     Advice, Answered, Broken, Call, CallFailed, Coming, Pieces, Timeouts, Upstream,
 };
 use sidecar_cache::service::{Parts, Sidecar};
+use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::{
     Address, Answer, Bounds, EntryStore, Held, KeyRecord, Lifetime, Lookup, NewEntry, OrgHeld,
@@ -87,7 +88,10 @@ pub(crate) fn settings() -> Settings {
     SETTINGS.clone()
 }
 
-static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
+static SETTINGS: LazyLock<Settings> = LazyLock::new(|| settings_with(""));
+
+/// The settings of the tests' file and `more`.
+pub(crate) fn settings_with(more: &str) -> Settings {
     let yaml = "
 pack: {name: test, version: 0.1.0}
 gateway: {id: gw-a}
@@ -101,9 +105,9 @@ workflow_cache:
   ttl_seconds: 3600
   max_entry_tokens: 1000
 ";
-    let loaded = kt_contract::config::load("test.yaml", yaml).unwrap();
+    let loaded = kt_contract::config::load("test.yaml", &format!("{yaml}{more}")).unwrap();
     Settings::of(&loaded.config, false)
-});
+}
 
 pub(crate) fn gateway() -> GatewayIdentity {
     GatewayIdentity {
@@ -122,8 +126,15 @@ pub(crate) async fn group() -> Group {
 }
 
 pub(crate) fn group_without_gateway() -> Group {
-    let clock = Clock::start();
-    let settings = settings();
+    group_of(settings(), Clock::start(), None)
+}
+
+/// A sidecar that accounts for its calls, without a gateway.
+pub(crate) fn group_of(
+    settings: Settings,
+    clock: Clock,
+    ledger: Option<Arc<dyn LedgerStore>>,
+) -> Group {
     let provider = Arc::new(Provider::default());
     let entries = Arc::new(Shelved::new(clock, settings.memory));
     let sidecar = Sidecar::new(Parts {
@@ -132,7 +143,7 @@ pub(crate) fn group_without_gateway() -> Group {
         entries: Arc::clone(&entries) as Arc<dyn EntryStore>,
         generations: Generations::in_memory(),
         keys: Arc::new(Keys::default()),
-        ledger: None,
+        ledger,
         upstream: Arc::clone(&provider) as Arc<dyn Upstream>,
         timeouts: Timeouts::default(),
     });
@@ -269,7 +280,11 @@ impl Group {
 }
 
 pub(crate) fn holder() -> Holder {
-    Holder { request_id: REQUEST_ID.to_owned(), peer: PEER }
+    holder_of(REQUEST_ID)
+}
+
+pub(crate) fn holder_of(request_id: &str) -> Holder {
+    Holder { request_id: request_id.to_owned(), peer: PEER }
 }
 
 /// Lets every task do what it can do at this moment.

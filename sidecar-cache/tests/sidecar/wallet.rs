@@ -1,0 +1,412 @@
+//! Who pays for what: the leader, once for each call, what it has cost; nobody for what was there already.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kt_contract::money::MicroUsd;
+use kt_contract::outcome::Outcome;
+use sidecar_cache::clock::Clock;
+use sidecar_cache::ledger::account::Account;
+use sidecar_cache::ledger::request::Fund;
+use sidecar_cache::ledger::{Kind, Operation, State, TransferId};
+use sidecar_cache::service::lane::{Refusal, Reply};
+use sidecar_cache::service::upstream::CallFailed;
+use sidecar_cache::store::ledger::LedgerStore;
+use sidecar_cache::store::ledger::memory::MemoryLedger;
+use tokio::task::JoinHandle;
+
+use crate::support::*;
+
+/// What [`JSON`] and [`sse`] cost: 5 tokens at 0.15 and 7 at 0.60 dollars a million, rounded up.
+const COST: u64 = 5;
+/// Enough for some calls: each sets aside its prompt and 4,096 tokens of output.
+const FUNDS: u64 = 100_000;
+
+/// A group with a ledger.
+struct Paying {
+    group: &'static Group,
+    ledger: Arc<dyn LedgerStore>,
+    requests: AtomicU64,
+}
+
+async fn paying(more: &str, funds: u64) -> &'static Paying {
+    let clock = Clock::start();
+    let ledger: Arc<dyn LedgerStore> =
+        Arc::new(MemoryLedger::new(Box::new(move || clock.reading())));
+    let group = group_of(settings_with(more), clock, Some(Arc::clone(&ledger)));
+    group.poll().await;
+    let group = Box::leak(Box::new(group));
+    let paying = Paying { group, ledger, requests: AtomicU64::new(0) };
+    if funds > 0 {
+        paying.fund(funds).await;
+    }
+    Box::leak(Box::new(paying))
+}
+
+/// With a wallet that has money.
+async fn funded() -> &'static Paying {
+    paying("wallet: {}\n", FUNDS).await
+}
+
+fn chat(prompt: &str) -> String {
+    CHAT.replace(r#""hi""#, &format!("\"{prompt}\""))
+}
+
+// === impl Paying ===
+
+impl Paying {
+    async fn fund(&self, amount: u64) {
+        let nth = self.requests.fetch_add(1, Ordering::Relaxed);
+        let mut id = [0xff; 16];
+        id[..8].copy_from_slice(&nth.to_be_bytes());
+        let fund = Fund {
+            id: TransferId::from_128(id),
+            org: "acme".to_owned(),
+            amount: MicroUsd::new(amount).unwrap(),
+            note: String::new(),
+        };
+        self.ledger.operate(Operation::Fund(fund)).await.unwrap().unwrap();
+    }
+
+    /// Asks, as a request of its own, until the head of the answer is there.
+    async fn ask(&self, key: &Key, body: &str) -> Result<Reply, Refusal> {
+        let id = format!("{:032x}", self.requests.fetch_add(1, Ordering::Relaxed));
+        let mut ask = self.group.ask(key, body);
+        ask.request_id.clone_from(&id);
+        let (ticket, _) = self.group.ticket(ask).await;
+        let entered = self.group.sidecar.enter(Some(&ticket), &holder_of(&id))?;
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        self.group.sidecar.serve(entered, Vec::new(), body).await
+    }
+
+    async fn fetch(&self, key: &Key, body: &str) -> Result<Seen, Refusal> {
+        Ok(read(self.ask(key, body).await?).await)
+    }
+
+    /// So many clients that ask the same, one after the other, and wait.
+    async fn crowd(
+        &'static self,
+        keys: &[&Key],
+        body: &str,
+    ) -> Vec<JoinHandle<Result<Seen, Refusal>>> {
+        let mut clients = Vec::new();
+        for key in keys {
+            let (key, body) = ((*key).clone(), body.to_owned());
+            clients.push(tokio::spawn(async move { self.fetch(&key, &body).await }));
+            settle().await;
+        }
+        clients
+    }
+
+    async fn wallet(&self) -> Account {
+        self.ledger.balance("acme".to_owned()).await.unwrap().wallet
+    }
+
+    async fn available(&self) -> i128 {
+        self.wallet().await.available()
+    }
+
+    /// How often each kind of row was written for calls.
+    async fn rows(&self) -> BTreeMap<&'static str, usize> {
+        let mut rows = BTreeMap::new();
+        let history = self.ledger.history("acme".to_owned(), None, 10_000).await.unwrap();
+        for (_, row) in history {
+            if row.kind != Kind::Fund {
+                *rows.entry(row.kind.as_str()).or_default() += 1;
+            }
+        }
+        rows
+    }
+
+    async fn is_clean(&self) -> bool {
+        self.ledger.audit().await.unwrap().breaches.is_empty()
+    }
+}
+
+fn rows<const N: usize>(rows: [(&'static str, usize); N]) -> BTreeMap<&'static str, usize> {
+    BTreeMap::from(rows)
+}
+
+fn outcome(seen: &Result<Seen, Refusal>) -> Option<Outcome> {
+    seen.as_ref().ok().map(|seen| seen.head.cache.0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_set_aside_before_it_is_made_and_settled_at_what_the_provider_told() {
+    for (body, scripted) in
+        [(CHAT, answers_json(JSON)), (CHAT_STREAM, answers_sse(vec![bytes(&sse())]))]
+    {
+        let paying = funded().await;
+        let key = paying.group.key().await;
+        let slow = Scripted { head_after: Duration::from_secs(3), ..scripted };
+        paying.group.provider.next(slow);
+        let asking = paying.crowd(&[&key], body).await;
+        assert_eq!(paying.group.provider.count(), 1);
+        let held = paying.wallet().await.debits.pending();
+        // The prompt in bytes and what stands around it, 4,096 tokens of output.
+        let bytes = body.len() as u64 + 64;
+        assert_eq!(held, (bytes * 150_000 + 4_096 * 600_000_u64).div_ceil(1_000_000));
+        for asked in asking {
+            assert!(asked.await.unwrap().unwrap().has_end);
+        }
+        assert_eq!(paying.available().await, i128::from(FUNDS - COST));
+        assert_eq!(paying.wallet().await.debits.pending(), 0);
+        assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]));
+        assert!(paying.is_clean().await && paying.group.is_cached(&key, body).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hits_and_followers_pay_nothing_even_at_a_balance_of_zero() {
+    let paying = paying("wallet: {}\n", 3_000).await;
+    let key = paying.group.key().await;
+    let slow = Scripted { head_after: Duration::from_secs(3), ..answers_json(JSON) };
+    paying.group.provider.next(slow);
+    let crowd = paying.crowd(&[&key; 20], CHAT).await;
+    assert!(paying.available().await < 600, "it holds for one call, and not for two");
+    for (nth, asked) in crowd.into_iter().enumerate() {
+        let expected = if nth == 0 { Outcome::Miss } else { Outcome::Coalesced };
+        assert_eq!(outcome(&asked.await.unwrap()), Some(expected));
+    }
+    assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]));
+    // The rest goes away, and the entry is still served.
+    paying.group.provider.next(answers_json(JSON));
+    let left = paying.available().await;
+    let other = paying.fetch(&key, &chat("a second question")).await;
+    assert_eq!(outcome(&other), Some(Outcome::Miss));
+    let before = paying.rows().await;
+    assert!(left - paying.available().await == i128::from(COST));
+    for _ in 0..5 {
+        assert!(paying.group.is_cached(&key, CHAT).await);
+    }
+    assert_eq!(paying.rows().await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_money_no_call_is_made_and_everybody_who_waits_is_told() {
+    let paying = paying("wallet: {}\n", 100).await;
+    let key = paying.group.key().await;
+    for asked in paying.crowd(&[&key; 20], CHAT).await {
+        let refusal = asked.await.unwrap().unwrap_err();
+        assert_eq!((refusal.problem.code(), refusal.problem.status()), ("insufficient_quota", 402));
+    }
+    assert_eq!(paying.group.provider.count(), 0);
+    assert_eq!(paying.rows().await, BTreeMap::new());
+    paying.fund(FUNDS).await;
+    assert_eq!(outcome(&paying.fetch(&key, CHAT).await), Some(Outcome::Miss));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_pay_lets_the_next_lead_and_whoever_leads_pays() {
+    let more = "budgets: {teams: {poor: {daily_limit_usd: 0.000001}}}\nwallet: {}\n";
+    let paying = paying(more, FUNDS).await;
+    let of_team =
+        |team: &'static str| paying.group.key_with(move |key| key.team = Some(team.to_owned()));
+    let (poor, rich) = (of_team("poor").await, of_team("rich").await);
+    // Held until all have come.
+    paying.group.entries.hold_next_lookup();
+    let keys = [&poor, &poor, &poor, &poor, &rich, &rich];
+    let crowd = paying.crowd(&keys[..1], CHAT);
+    let slow = Scripted { head_after: Duration::from_secs(3), ..answers_json(JSON) };
+    paying.group.provider.next(slow);
+    let (first, rest) = tokio::join!(
+        crowd,
+        paying.group.entries.while_held(async { paying.crowd(&keys[1..], CHAT).await })
+    );
+    let mut outcomes = Vec::new();
+    for asked in first.into_iter().chain(rest) {
+        outcomes.push(match asked.await.unwrap() {
+            Ok(seen) => seen.head.cache.0.as_str(),
+            Err(refusal) => refusal.problem.code(),
+        });
+    }
+    outcomes.sort_unstable();
+    assert_eq!(paying.group.provider.count(), 1, "{outcomes:?}");
+    assert!(outcomes.contains(&"miss") && outcomes.contains(&"coalesced"), "{outcomes:?}");
+    assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_provider_refuses_costs_nothing() {
+    let status = |status| Scripted { status, ..answers_json(r#"{"error":{"message":"no"}}"#) };
+    let not_reached = Scripted {
+        status: 503,
+        details: Some("upstream_reset_before_response_started{remote_connection_failure}"),
+        ..answers_json("")
+    };
+    for scripted in [status(400), status(401), status(404), status(429), status(500), not_reached] {
+        let paying = funded().await;
+        let key = paying.group.key().await;
+        paying.group.provider.next(scripted.clone());
+        let _ = paying.fetch(&key, CHAT).await;
+        settle().await;
+        assert_eq!(paying.rows().await, rows([("pending", 1), ("void", 1)]), "{}", scripted.status);
+        assert_eq!(paying.available().await, i128::from(FUNDS));
+        assert!(paying.is_clean().await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_which_nobody_knows_the_end_waits_in_suspense() {
+    let reset = "upstream_reset_before_response_started{connection_termination}";
+    let lost = Scripted { status: 503, details: Some(reset), ..answers_json("") };
+    let broken = Scripted { fails: Some(CallFailed::Broken), ..answers_json("") };
+    for scripted in [lost, broken] {
+        let paying = funded().await;
+        let key = paying.group.key().await;
+        paying.group.provider.next(scripted);
+        let _ = paying.fetch(&key, CHAT).await;
+        assert_eq!(paying.rows().await, rows([("pending", 1)]));
+        tokio::time::sleep(Duration::from_secs(70)).await;
+        paying.group.sidecar.close_due().await;
+        assert_eq!(paying.rows().await, rows([("pending", 1), ("expire", 1)]));
+        let suspended = paying.ledger.balance("acme".to_owned()).await.unwrap().suspense;
+        assert!(suspended.available() > 0 && paying.available().await < i128::from(FUNDS));
+        tokio::time::sleep(Duration::from_secs(24 * 3_600)).await;
+        paying.group.sidecar.close_due().await;
+        assert_eq!(paying.available().await, i128::from(FUNDS));
+        assert!(paying.is_clean().await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_breaks_off_costs_what_came_of_it() {
+    let (first, _) = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2);
+    for (body, acts) in [
+        (CHAT_STREAM, vec![bytes(first), Act::Break]),
+        (CHAT, vec![bytes(&JSON[..JSON.len() / 2]), Act::Break]),
+        (CHAT, vec![Act::Break]),
+    ] {
+        let paying = funded().await;
+        let key = paying.group.key().await;
+        let scripted = if body == CHAT { answers_json("") } else { answers_sse(vec![]) };
+        paying.group.provider.next(Scripted { acts, ..scripted });
+        let _ = paying.fetch(&key, body).await;
+        settle().await;
+        assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]), "{body}");
+        let spent = i128::from(FUNDS) - paying.available().await;
+        assert!((1..200).contains(&spent), "{spent}: neither nothing nor all that was held");
+        assert_eq!(paying.group.metric("kt_estimated_costs_total"), "1");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_lives_as_long_as_its_call_and_grows_with_it() {
+    let long: Vec<Act> = (0..40)
+        .flat_map(|_| {
+            let event = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2).0;
+            [
+                bytes(&event.replace("hello", &"word ".repeat(200))),
+                Act::Wait(Duration::from_secs(10)),
+            ]
+        })
+        .chain([bytes(&sse())])
+        .collect();
+    let paying = funded().await;
+    let key = paying.group.key().await;
+    paying.group.provider.next(answers_sse(long));
+    let asking = paying.crowd(&[&key], CHAT_STREAM).await;
+    let first = paying.wallet().await.debits.pending();
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        paying.group.sidecar.close_due().await;
+    }
+    assert!(paying.wallet().await.debits.pending() > first, "it has grown");
+    for asked in asking {
+        assert!(asked.await.unwrap().unwrap().has_end);
+    }
+    let rows = paying.rows().await;
+    assert_eq!((rows.get("post"), rows.get("expire")), (Some(&1), None), "{rows:?}");
+    assert!(rows.get("extend").is_some_and(|count| *count >= 1), "{rows:?}");
+    assert!(paying.is_clean().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_64_different_questions_as_many_are_asked_as_the_budget_has_money_for() {
+    let hold = {
+        let paying = funded().await;
+        let key = paying.group.key().await;
+        let slow = Scripted { head_after: Duration::from_secs(3), ..answers_json(JSON) };
+        paying.group.provider.next(slow);
+        let asking = paying.crowd(&[&key], &chat("question 00")).await;
+        let held = paying.wallet().await.debits.pending();
+        for asked in asking {
+            let _ = asked.await.unwrap().unwrap();
+        }
+        held
+    };
+    let limit = format!("{}.{:06}", hold * 10 / 1_000_000, hold * 10 % 1_000_000);
+    for more in [
+        format!("budgets: {{organization: {{daily_limit_usd: {limit}}}}}\nwallet: {{}}\n"),
+        format!("budgets: {{users: {{default_daily_usd: {limit}}}}}\nwallet: {{}}\n"),
+    ] {
+        let paying = paying(&more, 1_000_000_000).await;
+        let key = paying.group.key().await;
+        let mut asking = Vec::new();
+        for nth in 0..64 {
+            let slow = Scripted { head_after: Duration::from_secs(3), ..answers_json(JSON) };
+            paying.group.provider.next(slow);
+            let body = chat(&format!("question {nth:02}"));
+            let key = key.clone();
+            asking.push(tokio::spawn(async move { paying.fetch(&key, &body).await }));
+        }
+        let mut refused = 0;
+        for asked in asking {
+            if let Err(refusal) = asked.await.unwrap() {
+                assert_eq!(refusal.problem.code(), "budget_exceeded");
+                assert!(refusal.problem.retry_after_s().is_some_and(|wait| wait <= 86_400));
+                refused += 1;
+            }
+        }
+        assert_eq!((paying.group.provider.count(), refused), (10, 54));
+        assert!(paying.is_clean().await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_client_that_leaves_a_stream_has_it_settled_at_what_came() {
+    let piece = |text: &str| {
+        bytes(&CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2).0.replace("hello", text))
+    };
+    let mut costs = Vec::new();
+    for left_after in 1..=20 {
+        let paying = funded().await;
+        let key = paying.group.key().await;
+        let acts = (0..30)
+            .flat_map(|_| [piece("some more words of it "), Act::Wait(Duration::from_secs(1))])
+            .collect();
+        paying.group.provider.next(answers_sse(acts));
+        let Reply::Stream(_, mut reader) = paying.ask(&key, CHAT_STREAM).await.unwrap() else {
+            panic!("no stream")
+        };
+        for _ in 0..left_after {
+            let _ = reader.recv().await;
+        }
+        drop(reader);
+        settle().await;
+        let rows = paying.rows().await;
+        assert_eq!((rows.get("pending"), rows.get("post")), (Some(&1), Some(&1)), "{rows:?}");
+        costs.push(i128::from(FUNDS) - paying.available().await);
+        assert_eq!(paying.wallet().await.debits.pending(), 0);
+    }
+    assert!(costs.is_sorted() && costs[0] > 0 && costs[19] < 200, "{costs:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_for_its_price_or_without_one_is_told_so() {
+    let paying = funded().await;
+    let key = paying.group.key().await;
+    let body = CHAT.replace('{', r#"{"service_tier":"priority","#).replacen(
+        r#"{"service_tier":"priority","role"#,
+        r#"{"role"#,
+        1,
+    );
+    let refusal = paying.fetch(&key, &body).await.unwrap_err();
+    assert_eq!(refusal.problem.code(), "priced_apart");
+    assert_eq!(paying.group.provider.count(), 0);
+    let hold = paying.ledger.holds("acme".to_owned()).await.unwrap();
+    assert!(hold.iter().all(|hold| !matches!(hold.state, State::Open { .. })));
+}
