@@ -15,6 +15,8 @@ pub enum AccountName {
     Bank,
     /// What calls are paid from; may not be reserved below zero.
     Wallet,
+    /// A team's purse: part of the wallet's money, for its calls alone. Not below zero either.
+    Team(String),
     /// What one scope has spent in one window.
     Budget(Scope, Period, String),
     /// The other side of every budget: budgets count what the wallet pays once more, and hold no money.
@@ -25,6 +27,19 @@ pub enum AccountName {
     Allotment(String),
     /// What was set aside for calls of which nobody knows the end.
     Suspense,
+}
+
+/// Who pays for a hold, and is given what comes back of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Payer {
+    /// The organization's wallet.
+    #[default]
+    Wallet,
+    /// A team, from its purse.
+    Team(String),
+    /// The bank, where nobody has paid in advance. It always has enough.
+    Bank,
 }
 
 /// Whose spending a budget bounds.
@@ -91,6 +106,7 @@ impl fmt::Display for AccountName {
         match self {
             Self::Bank => f.write_str("bank"),
             Self::Wallet => f.write_str("wallet"),
+            Self::Team(name) => write!(f, "team:{name}"),
             // Unambiguous whatever a scope is called: kinds hold no colon, and a window is read from the right.
             Self::Budget(scope, period, window) => {
                 write!(f, "budget:{scope}:{}:{window}", period.as_str())
@@ -99,6 +115,20 @@ impl fmt::Display for AccountName {
             Self::Spend(provider, shard) => write!(f, "spend:{provider}:{shard}"),
             Self::Allotment(holder) => write!(f, "allotment:{holder}"),
             Self::Suspense => f.write_str("suspense"),
+        }
+    }
+}
+
+// === impl Payer ===
+
+impl Payer {
+    /// What is debited.
+    #[must_use]
+    pub fn account(&self) -> AccountName {
+        match self {
+            Self::Wallet => AccountName::Wallet,
+            Self::Team(name) => AccountName::Team(name.clone()),
+            Self::Bank => AccountName::Bank,
         }
     }
 }

@@ -3,7 +3,7 @@
 use kt_contract::money::MicroUsd;
 use kt_contract::time::UnixMillis;
 
-use super::account::Scope;
+use super::account::{Payer, Scope};
 use super::transfer::{Charge, Kind};
 
 /// What was done.
@@ -70,11 +70,13 @@ pub enum Refused {
     Insufficient(Short),
 }
 
-/// Who has not got as much. A wallet is asked before the budgets, and those in their order.
+/// Who has not got as much. Who pays is asked before the budgets, and those in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Short {
     /// The organization's wallet.
     Wallet,
+    /// The purse of a team.
+    Team(String),
     /// A budget.
     Budget {
         /// Whose spending.
@@ -112,6 +114,16 @@ impl Refused {
 // === impl Short ===
 
 impl Short {
+    /// Who is short where this one pays; nobody where it always has enough.
+    #[must_use]
+    pub fn of_payer(payer: &Payer) -> Option<Self> {
+        match payer {
+            Payer::Wallet => Some(Self::Wallet),
+            Payer::Team(name) => Some(Self::Team(name.clone())),
+            Payer::Bank => None,
+        }
+    }
+
     /// The budget of a charge.
     #[must_use]
     pub fn of_budget(charge: &Charge) -> Self {
@@ -123,6 +135,8 @@ impl std::fmt::Display for Short {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Wallet => f.write_str("wallet"),
+            // `team:` is the budget of a team.
+            Self::Team(name) => write!(f, "purse:{name}"),
             Self::Budget { scope, until: _ } => scope.fmt(f),
         }
     }

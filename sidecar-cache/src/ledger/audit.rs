@@ -23,6 +23,8 @@ pub struct RawTransfer {
     pub kind: String,
     /// The hold that it refers to.
     pub hold: Option<[u8; 32]>,
+    /// The team whose purse it fills or empties.
+    pub team: Option<String>,
     /// How much.
     pub amount: i64,
     /// When.
@@ -100,6 +102,8 @@ pub struct Auditor {
     accounts: BTreeMap<(String, String), Tally>,
     stored: BTreeSet<(String, String)>,
     sums: BTreeMap<String, [i128; 2]>,
+    /// What is set aside in each account that pays.
+    pending: BTreeMap<(String, String), i128>,
     holds: HashMap<[u8; 32], Pledge>,
     just_ended: Option<([u8; 32], Pledge)>,
     listed: HashMap<[u8; 32], bool>,
@@ -118,6 +122,7 @@ struct Tally {
 struct Pledge {
     org: String,
     held: i128,
+    payer: String,
     payee: String,
     budgets: Vec<(String, i128)>,
     stage: Stage,
@@ -174,11 +179,12 @@ impl Auditor {
             ("fund" | "adjust_credit", None) => self.moved(&row.org, "bank", "wallet", amount),
             ("adjust_debit", None) => {
                 self.moved(&row.org, "wallet", "bank", amount);
-                self.must_cover(&row.org, &[]);
+                self.must_cover(&row.org, "wallet", &[]);
             }
+            ("allocate" | "deallocate", None) => self.allocated(row),
             ("pending", None) => self.pledge(row),
             ("refund", Some(_)) => match read_terms(row) {
-                Some(terms) => self.gave_back(&row.org, &terms.payee, &terms.budgets, amount),
+                Some(terms) => self.gave_back(&terms, &terms.payee, amount),
                 None => self.unreadable(row),
             },
             (kind, Some(hold)) => self.follow(row, kind, hold),
@@ -204,13 +210,8 @@ impl Auditor {
         *given = debits.iter().fold(*given, |sum, part| sum.saturating_add(*part));
         *taken = credits.iter().fold(*taken, |sum, part| sum.saturating_add(*part));
         let [pended, cleared, _] = debits;
-        if stored.name == "wallet" {
-            let open = self.open_of(&stored.org);
-            let pending = pended.saturating_sub(cleared);
-            if pending != open {
-                let at = (stored.org.as_str(), stored.name.as_str());
-                self.breach(Invariant::PendingIsOpen, at, open.to_string(), pending.to_string());
-            }
+        if ["wallet", "bank"].contains(&&*stored.name) || stored.name.starts_with("team:") {
+            self.pending.insert(at.clone(), pended.saturating_sub(cleared));
         }
         self.stored.insert(at);
     }
@@ -224,6 +225,7 @@ impl Auditor {
     #[must_use]
     pub fn finish(mut self, now: i64) -> Findings {
         self.compare_sums();
+        self.compare_pending();
         self.compare_lists(now);
         let missing: Vec<_> = self
             .accounts
@@ -244,6 +246,22 @@ impl Auditor {
                 let at = (org.as_str(), "all accounts");
                 let (expected, found) = (given.to_string(), taken.to_string());
                 self.breach(Invariant::DebitsEqualCredits, at, expected, found);
+            }
+        }
+    }
+
+    fn compare_pending(&mut self) {
+        let mut open: BTreeMap<(String, String), i128> = BTreeMap::new();
+        for pledge in self.holds.values().filter(|pledge| pledge.stage == Stage::Open) {
+            let sum = open.entry((pledge.org.clone(), pledge.payer.clone())).or_default();
+            *sum = sum.saturating_add(pledge.held);
+        }
+        for ((org, name), pending) in std::mem::take(&mut self.pending) {
+            let at = (org, name);
+            let open = open.get(&at).copied().unwrap_or_default();
+            if pending != open {
+                let (expected, found) = (open.to_string(), pending.to_string());
+                self.breach(Invariant::PendingIsOpen, (&at.0, &at.1), expected, found);
             }
         }
     }
@@ -275,11 +293,20 @@ impl Auditor {
         }
     }
 
+    fn allocated(&mut self, row: &RawTransfer) {
+        let Some(team) = &row.team else { return self.unreadable(row) };
+        let purse = format!("team:{team}");
+        let (from, to) =
+            if row.kind == "allocate" { ("wallet", &*purse) } else { (&*purse, "wallet") };
+        self.moved(&row.org, from, to, i128::from(row.amount));
+        self.must_cover(&row.org, from, &[]);
+    }
+
     fn pledge(&mut self, row: &RawTransfer) {
         let Some(mut pledge) = read_terms(row) else { return self.unreadable(row) };
         pledge.held = i128::from(row.amount);
         self.paid(&pledge, &pledge.payee, Part::Pended, pledge.held);
-        self.must_cover(&row.org, &pledge.budgets);
+        self.must_cover(&row.org, &pledge.payer, &pledge.budgets);
         if self.holds.insert(row.id, pledge).is_some() {
             self.not_once(row, "one hold of this id", "two");
         }
@@ -305,7 +332,7 @@ impl Auditor {
             ("extend", Stage::Open) => {
                 pledge.held = held.saturating_add(amount);
                 self.paid(&pledge, &pledge.payee, Part::Pended, amount);
-                self.must_cover(&row.org, &pledge.budgets);
+                self.must_cover(&row.org, &pledge.payer, &pledge.budgets);
                 Some(Stage::Open)
             }
             ("post", Stage::Open) => {
@@ -325,7 +352,7 @@ impl Auditor {
             ("late_post", Stage::Suspended { .. }) => {
                 self.moved(&pledge.org, "suspense", &pledge.payee, amount);
                 let rest = held.saturating_sub(amount);
-                self.gave_back(&pledge.org, "suspense", &pledge.budgets, rest);
+                self.gave_back(&pledge, "suspense", rest);
                 None
             }
             ("late_post", Stage::Returned) => {
@@ -333,11 +360,11 @@ impl Auditor {
                 None
             }
             ("late_void", Stage::Suspended { .. }) => {
-                self.gave_back(&pledge.org, "suspense", &pledge.budgets, held);
+                self.gave_back(&pledge, "suspense", held);
                 None
             }
             ("return", Stage::Suspended { .. }) => {
-                self.gave_back(&pledge.org, "suspense", &pledge.budgets, held);
+                self.gave_back(&pledge, "suspense", held);
                 Some(Stage::Returned)
             }
             (_, stage) => {
@@ -351,19 +378,19 @@ impl Auditor {
         }
     }
 
-    /// What the wallet gives to somebody, counted in every budget.
+    /// What who pays gives to somebody, counted in every budget.
     fn paid(&mut self, pledge: &Pledge, to: &str, part: Part, amount: i128) {
-        self.count(&pledge.org, ("wallet", to), part, amount);
+        self.count(&pledge.org, (&pledge.payer, to), part, amount);
         for (budget, _) in &pledge.budgets {
             self.count(&pledge.org, (budget, "control"), part, amount);
         }
     }
 
-    /// What comes back to the wallet and into every budget.
-    fn gave_back(&mut self, org: &str, from: &str, budgets: &[(String, i128)], amount: i128) {
-        self.count(org, (from, "wallet"), Part::Posted, amount);
-        for (budget, _) in budgets {
-            self.count(org, ("control", budget), Part::Posted, amount);
+    /// What comes back to who has paid and into every budget.
+    fn gave_back(&mut self, pledge: &Pledge, from: &str, amount: i128) {
+        self.count(&pledge.org, (from, &pledge.payer), Part::Posted, amount);
+        for (budget, _) in &pledge.budgets {
+            self.count(&pledge.org, ("control", budget), Part::Posted, amount);
         }
     }
 
@@ -380,23 +407,16 @@ impl Auditor {
         self.accounts.entry((org.to_owned(), name.to_owned())).or_default()
     }
 
-    /// After something was set aside, nobody has less than nothing.
-    fn must_cover(&mut self, org: &str, budgets: &[(String, i128)]) {
-        let wallet = ("wallet".to_owned(), 0);
-        for (name, limit) in std::iter::once(&wallet).chain(budgets) {
+    /// After something was set aside, nobody has less than nothing, but for the bank.
+    fn must_cover(&mut self, org: &str, payer: &str, budgets: &[(String, i128)]) {
+        let payer = (payer != "bank").then(|| (payer.to_owned(), 0));
+        for (name, limit) in payer.iter().chain(budgets) {
             let left = self.tally(org, name).left().saturating_add(*limit);
             if left < 0 {
                 let expected = "nothing or more".to_owned();
                 self.breach(Invariant::NeverOverdrawn, (org, name), expected, left.to_string());
             }
         }
-    }
-
-    fn open_of(&self, org: &str) -> i128 {
-        self.holds
-            .values()
-            .filter(|pledge| pledge.org == org && pledge.stage == Stage::Open)
-            .fold(0, |sum: i128, pledge| sum.saturating_add(pledge.held))
     }
 
     fn not_once(&mut self, row: &RawTransfer, expected: &str, found: &str) {
@@ -452,22 +472,26 @@ fn read_terms(row: &RawTransfer) -> Option<Pledge> {
         }
         (None, holder) => format!("allotment:{}", holder?.as_str()?),
     };
+    let payer = terms.get("payer").map_or_else(|| Some("wallet".to_owned()), read_name)?;
     let mut budgets = Vec::new();
     for charge in terms.get("charges")?.as_array()? {
-        let scope = charge.get("scope")?;
-        let scope = match (scope.as_str(), scope.as_object().and_then(|scope| scope.iter().next()))
-        {
-            (Some(word), _) => word.to_owned(),
-            (None, named) => {
-                let (kind, name) = named?;
-                format!("{kind}:{}", name.as_str()?)
-            }
-        };
+        let scope = read_name(charge.get("scope")?)?;
         let (period, window) = (charge.get("period")?.as_str()?, charge.get("window")?.as_str()?);
         let limit = i128::from(charge.get("limit")?.as_u64()?);
         budgets.push((format!("budget:{scope}:{period}:{window}"), limit));
     }
-    Some(Pledge { org: row.org.clone(), held: 0, payee, budgets, stage: Stage::Open })
+    Some(Pledge { org: row.org.clone(), held: 0, payer, payee, budgets, stage: Stage::Open })
+}
+
+/// A word, or a kind and a name.
+fn read_name(value: &Value) -> Option<String> {
+    match (value.as_str(), value.as_object().and_then(|named| named.iter().next())) {
+        (Some(word), _) => Some(word.to_owned()),
+        (None, named) => {
+            let (kind, name) = named?;
+            Some(format!("{kind}:{}", name.as_str()?))
+        }
+    }
 }
 
 fn hex(id: &[u8; 32]) -> String {

@@ -21,6 +21,7 @@ fn row(number: u8, kind: &str, hold: u8, amount: i64) -> RawTransfer {
         org: "acme".to_owned(),
         kind: kind.to_owned(),
         hold: (hold > 0).then_some([hold; 32]),
+        team: kind.ends_with("allocate").then(|| "web".to_owned()),
         amount,
         at: 1_000,
         terms: has_terms.then(|| TERMS.to_owned()),
@@ -88,9 +89,98 @@ fn broken(how: impl FnOnce(&mut Stored)) -> Vec<(Invariant, String)> {
     audit(&stored, 2_000)
 }
 
+/// A pending or a refund of a hold that somebody else than the wallet pays for.
+fn paid_by(payer: &str, row: RawTransfer) -> RawTransfer {
+    let terms = TERMS.replacen('{', &format!(r#"{{"payer":{payer},"#), 1);
+    RawTransfer { terms: Some(terms), ..row }
+}
+
+const TEAM: &str = r#"{"team":"web"}"#;
+const BANK: &str = r#""bank""#;
+
+/// 100 funded, of which 40 went to a team and 3 came back. The team paid a call of 10 that cost 8, of which 2 came
+/// back, and one of 5 is open; nobody has paid in advance for one of 7, which is in suspense.
+fn of_other_payers() -> Stored {
+    Stored {
+        transfers: vec![
+            row(1, "fund", 0, 100),
+            row(2, "allocate", 0, 40),
+            paid_by(TEAM, row(3, "pending", 0, 10)),
+            row(4, "post", 3, 8),
+            paid_by(TEAM, row(5, "refund", 3, 2)),
+            paid_by(TEAM, row(6, "pending", 0, 5)),
+            paid_by(BANK, row(7, "pending", 0, 7)),
+            row(8, "expire", 7, 7),
+            row(9, "deallocate", 0, 3),
+        ],
+        accounts: vec![
+            account("bank", [7, 7, 107], [0, 0, 0]),
+            account("wallet", [0, 0, 40], [0, 0, 103]),
+            account("team:web", [15, 10, 11], [0, 0, 42]),
+            account(BUDGET, [22, 17, 15], [0, 0, 2]),
+            account("control", [0, 0, 2], [22, 17, 15]),
+            account("spend:openai:0", [0, 0, 2], [22, 17, 8]),
+            account("suspense", [0, 0, 0], [0, 0, 7]),
+        ],
+        live: vec![
+            RawLive { hold: [6; 32], is_suspended: false },
+            RawLive { hold: [7; 32], is_suspended: true },
+        ],
+    }
+}
+
 #[test]
 fn a_right_book_is_right() {
     assert_eq!(audit(&right(), 2_000), []);
+    assert_eq!(audit(&of_other_payers(), 2_000), []);
+}
+
+#[test]
+fn what_went_to_or_from_another_payer_is_found() {
+    let found = |how: fn(&mut Stored)| {
+        let mut stored = of_other_payers();
+        how(&mut stored);
+        audit(&stored, 2_000)
+    };
+    let at = |invariant, name: &str| (invariant, name.to_owned());
+    // A refund that the wallet was given.
+    let refunded = found(|stored| {
+        stored.accounts[1].credits[2] += 2;
+        stored.accounts[2].credits[2] -= 2;
+    });
+    let follow = Invariant::BalancesFollow;
+    assert_eq!(refunded, [at(follow, "team:web"), at(follow, "wallet")]);
+    // A hold that the wallet has set aside, or the bank.
+    for (from, to, names) in [(2, 1, ["team:web", "wallet"]), (0, 2, ["bank", "team:web"])] {
+        let mut stored = of_other_payers();
+        stored.accounts[from].debits[0] -= 5;
+        stored.accounts[to].debits[0] += 5;
+        let found = audit(&stored, 2_000);
+        for name in names {
+            assert!(found.contains(&at(Invariant::PendingIsOpen, name)), "{name}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_purse_is_not_overdrawn_and_the_bank_has_no_bounds() {
+    for (payer, kind, amount, account) in [
+        (TEAM, "pending", 27, Some("team:web")),
+        (TEAM, "pending", 26, None),
+        (BANK, "pending", 40, None),
+        ("", "allocate", 64, Some("wallet")),
+        ("", "allocate", 63, None),
+        ("", "deallocate", 27, Some("team:web")),
+        ("", "deallocate", 26, None),
+    ] {
+        let mut stored = of_other_payers();
+        let row = row(20, kind, 0, amount);
+        stored.transfers.push(if payer.is_empty() { row } else { paid_by(payer, row) });
+        let found = audit(&stored, 2_000).into_iter();
+        let overdrawn = found.filter(|(invariant, _)| *invariant == Invariant::NeverOverdrawn);
+        let names: Vec<_> = overdrawn.map(|(_, name)| name).collect();
+        assert_eq!(names.first().map(String::as_str), account, "{payer} {kind} {amount}");
+    }
 }
 
 #[test]
@@ -226,6 +316,7 @@ fn a_row_without_sense_is_a_breach() {
         ("refund", 2, None),
         ("windfall", 0, None),
         ("post", 0, None),
+        ("pending", 0, Some(r#"{"payer":7,"purpose":{"call":"openai"},"shard":0,"charges":[]}"#)),
     ] {
         let terms = terms.map(str::to_owned);
         let found = broken(|stored| {
@@ -233,6 +324,14 @@ fn a_row_without_sense_is_a_breach() {
         });
         assert_eq!(found, [(Invariant::BalancesFollow, hex(&[20; 32]))], "{kind}");
     }
+}
+
+#[test]
+fn an_allocation_to_nobody_is_a_breach() {
+    let found = broken(|stored| {
+        stored.transfers.push(RawTransfer { team: None, ..row(20, "allocate", 0, 1) });
+    });
+    assert_eq!(found, [(Invariant::BalancesFollow, hex(&[20; 32]))]);
 }
 
 #[test]

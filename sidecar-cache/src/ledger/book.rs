@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::account::{Account, AccountName};
+use super::account::{Account, AccountName, Payer};
 use super::answer::{Receipt, Refused, Short};
 use super::clock::Now;
 use super::id::TransferId;
@@ -17,7 +17,7 @@ pub trait Rows {
     /// Why it cannot be read or written.
     type Error;
 
-    /// Whether a wallet is frozen.
+    /// Whether an organization is frozen.
     ///
     /// # Errors
     /// Where it cannot be read.
@@ -71,16 +71,25 @@ pub fn perform<R: Rows>(
         }
         Operation::Adjust(asked) => {
             let known = rows.known(asked.id)?;
-            let standing = standing(rows, &asked.org, &[])?;
+            let standing = standing(rows, &asked.org, Payer::Wallet, &[])?;
             let decision = rules::adjust(asked, known.as_ref(), &standing);
             (Origin::new(&asked.org, &asked.note, None), decision)
+        }
+        Operation::Allocate(asked) => {
+            let known = rows.known(asked.id)?;
+            let standing = standing(rows, &asked.org, rules::giver(asked), &[])?;
+            let decision = rules::allocate(asked, known.as_ref(), &standing);
+            let origin = Origin::new(&asked.org, &asked.note, None);
+            (Origin { team: Some(asked.team.clone()), ..origin }, decision)
         }
         Operation::Reserve(asked) => return reserve(rows, now, asked),
         Operation::Extend(asked) => {
             let hold = hold(rows, asked.hold)?;
             let standing = match &hold {
-                Some(hold) => standing(rows, &hold.org, &hold.terms.charges)?,
-                None => Standing { is_frozen: false, free: Vec::new() },
+                Some(Hold { org, terms, .. }) => {
+                    standing(rows, org, terms.payer.clone(), &terms.charges)?
+                }
+                None => Standing { payer: Payer::Wallet, is_frozen: false, free: Vec::new() },
             };
             let decision = rules::extend(now, asked, hold.as_ref(), &standing);
             (Origin::of(hold, ""), decision)
@@ -124,6 +133,8 @@ pub fn perform<R: Rows>(
 struct Origin {
     org: String,
     note: String,
+    /// Whose purse is filled or emptied.
+    team: Option<String>,
     /// The hold as it was before.
     before: Option<Hold>,
 }
@@ -135,7 +146,11 @@ fn reserve<R: Rows>(
 ) -> Result<Result<Receipt, Refused>, R::Error> {
     let known = rows.known(asked.id)?;
     let charges = if known.is_none() { rules::charges(now, asked) } else { Vec::new() };
-    let standing = standing(rows, &asked.org, &charges)?;
+    let purse = match &asked.team {
+        Some(team) => rows.account(&asked.org, &AccountName::Team(team.clone()))?,
+        None => Account::default(),
+    };
+    let standing = standing(rows, &asked.org, rules::payer(asked, &purse), &charges)?;
     let decision = rules::reserve(now, asked, known.as_ref(), &standing);
     // A new hold is its own origin: nothing of it was there before.
     let before = match &decision {
@@ -174,6 +189,7 @@ fn transfer(now: &Now, origin: &Origin, entry: Entry) -> Transfer {
         org: origin.org.clone(),
         kind: entry.kind,
         hold: before.map(|hold| hold.id).filter(|hold| *hold != entry.id),
+        team: origin.team.clone(),
         amount: entry.amount,
         at: now.at,
         note: origin.note.clone(),
@@ -191,7 +207,7 @@ fn accounts<R: Rows>(
     for entry in &plan.entries {
         let legs = match &origin.before {
             Some(hold) => posting::legs_of_hold(hold, entry),
-            None => posting::legs(entry),
+            None => posting::legs(entry, origin.team.as_deref()),
         };
         for leg in legs {
             if leg.amount.is_zero() {
@@ -215,15 +231,23 @@ fn accounts<R: Rows>(
     Ok(Some(accounts))
 }
 
-fn standing<R: Rows>(rows: &mut R, org: &str, charges: &[Charge]) -> Result<Standing, R::Error> {
-    let mut free = vec![(Short::Wallet, rows.account(org, &AccountName::Wallet)?.available())];
+fn standing<R: Rows>(
+    rows: &mut R,
+    org: &str,
+    payer: Payer,
+    charges: &[Charge],
+) -> Result<Standing, R::Error> {
+    let mut free = Vec::new();
+    if let Some(short) = Short::of_payer(&payer) {
+        free.push((short, rows.account(org, &payer.account())?.available()));
+    }
     for charge in charges {
         // A budget's credits are what came back into it; what it may spend is the limit's to say.
         let available = rows.account(org, &charge.account())?.available();
         let limit = i128::from(charge.limit.micros());
         free.push((Short::of_budget(charge), available.saturating_add(limit)));
     }
-    Ok(Standing { is_frozen: rows.is_frozen(org)?, free })
+    Ok(Standing { payer, is_frozen: rows.is_frozen(org)?, free })
 }
 
 fn hold<R: Rows>(rows: &mut R, id: TransferId) -> Result<Option<Hold>, R::Error> {
@@ -237,11 +261,11 @@ fn hold<R: Rows>(rows: &mut R, id: TransferId) -> Result<Option<Hold>, R::Error>
 
 impl Origin {
     fn new(org: &str, note: &str, before: Option<Hold>) -> Self {
-        Self { org: org.to_owned(), note: note.to_owned(), before }
+        Self { org: org.to_owned(), note: note.to_owned(), team: None, before }
     }
 
     fn of(before: Option<Hold>, note: &str) -> Self {
         let org = before.as_ref().map_or_else(String::new, |hold| hold.org.clone());
-        Self { org, note: note.to_owned(), before }
+        Self::new(&org, note, before)
     }
 }

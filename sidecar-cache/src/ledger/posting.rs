@@ -19,23 +19,30 @@ pub struct Leg {
     pub amount: MicroUsd,
 }
 
-/// The movements of a row that refers to no hold.
+/// The movements of a row that refers to no hold, and of which some fill or empty a team's purse.
 #[must_use]
-pub fn legs(entry: &Entry) -> Vec<Leg> {
+pub fn legs(entry: &Entry, team: Option<&str>) -> Vec<Leg> {
     let leg = |debit, credit| vec![Leg { debit, credit, step: Step::Post, amount: entry.amount }];
-    match entry.kind {
-        Kind::Fund | Kind::AdjustCredit => leg(AccountName::Bank, AccountName::Wallet),
-        Kind::AdjustDebit => leg(AccountName::Wallet, AccountName::Bank),
-        Kind::Pending
-        | Kind::Extend
-        | Kind::Post
-        | Kind::Overage
-        | Kind::Void
-        | Kind::Expire
-        | Kind::LatePost
-        | Kind::LateVoid
-        | Kind::Return
-        | Kind::Refund => Vec::new(),
+    let purse = |team: &str| AccountName::Team(team.to_owned());
+    match (entry.kind, team) {
+        (Kind::Fund | Kind::AdjustCredit, _) => leg(AccountName::Bank, AccountName::Wallet),
+        (Kind::AdjustDebit, _) => leg(AccountName::Wallet, AccountName::Bank),
+        (Kind::Allocate, Some(team)) => leg(AccountName::Wallet, purse(team)),
+        (Kind::Deallocate, Some(team)) => leg(purse(team), AccountName::Wallet),
+        (
+            Kind::Pending
+            | Kind::Extend
+            | Kind::Post
+            | Kind::Overage
+            | Kind::Void
+            | Kind::Expire
+            | Kind::LatePost
+            | Kind::LateVoid
+            | Kind::Return
+            | Kind::Refund,
+            _,
+        )
+        | (Kind::Allocate | Kind::Deallocate, None) => Vec::new(),
     }
 }
 
@@ -57,7 +64,7 @@ pub fn legs_of_hold(hold: &Hold, entry: &Entry) -> Vec<Leg> {
             legs.extend(paid(hold, &AccountName::Suspense, Step::Post, held));
             legs
         }
-        // Returned already: the wallet pays, as for an overage.
+        // Returned already: it is paid anew, as an overage is.
         (Kind::Overage, _) | (Kind::LatePost, State::Returned) => {
             paid(hold, &payee(), Step::Post, amount)
         }
@@ -73,31 +80,36 @@ pub fn legs_of_hold(hold: &Hold, entry: &Entry) -> Vec<Leg> {
         }
         (Kind::LateVoid | Kind::Return, _) => back(hold, &AccountName::Suspense, held),
         (Kind::Refund, _) => back(hold, &payee(), amount),
-        (Kind::Fund | Kind::AdjustCredit | Kind::AdjustDebit, _) => Vec::new(),
+        (
+            Kind::Fund | Kind::AdjustCredit | Kind::AdjustDebit | Kind::Allocate | Kind::Deallocate,
+            _,
+        ) => Vec::new(),
     }
 }
 
-/// From the wallet to somebody, and counted in every budget.
+/// From who pays to somebody, and counted in every budget.
 fn paid(hold: &Hold, to: &AccountName, step: Step, amount: MicroUsd) -> Vec<Leg> {
-    let wallet = Leg { debit: AccountName::Wallet, credit: to.clone(), step, amount };
+    let payer = hold.terms.payer.account();
+    let payment = Leg { debit: payer, credit: to.clone(), step, amount };
     let counted = hold.terms.charges.iter().map(|charge| Leg {
         debit: charge.account(),
         credit: AccountName::Control,
         step,
         amount,
     });
-    std::iter::once(wallet).chain(counted).collect()
+    std::iter::once(payment).chain(counted).collect()
 }
 
-/// From somebody to the wallet, and no longer counted in the budgets.
+/// From somebody to who has paid, and no longer counted in the budgets.
 fn back(hold: &Hold, from: &AccountName, amount: MicroUsd) -> Vec<Leg> {
     let step = Step::Post;
-    let wallet = Leg { debit: from.clone(), credit: AccountName::Wallet, step, amount };
+    let payer = hold.terms.payer.account();
+    let payment = Leg { debit: from.clone(), credit: payer, step, amount };
     let counted = hold.terms.charges.iter().map(|charge| Leg {
         debit: AccountName::Control,
         credit: charge.account(),
         step,
         amount,
     });
-    std::iter::once(wallet).chain(counted).collect()
+    std::iter::once(payment).chain(counted).collect()
 }

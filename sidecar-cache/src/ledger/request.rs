@@ -50,6 +50,8 @@ pub enum Operation {
     Refund(Refund),
     /// Corrects a wallet by hand.
     Adjust(Adjust),
+    /// Moves money between a wallet and the purse of a team.
+    Allocate(Allocate),
 }
 
 /// Money for a wallet.
@@ -72,6 +74,10 @@ pub struct Reserve {
     pub id: TransferId,
     /// Whose wallet.
     pub org: String,
+    /// Whether somebody has paid in advance.
+    pub funding: Funding,
+    /// The caller's team, which pays from its own purse if it has one.
+    pub team: Option<String>,
     /// What for.
     pub purpose: Purpose,
     /// How much.
@@ -86,6 +92,15 @@ pub struct Reserve {
     pub zone: Zone,
     /// The version of the prices that it was computed with, and that it settles by.
     pub prices: String,
+}
+
+/// Whether calls are paid for in advance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Funding {
+    /// The wallet has to have it, or the team's purse.
+    Prepaid,
+    /// There is no wallet: only budgets bound what is spent.
+    Postpaid,
 }
 
 /// What money is set aside for.
@@ -148,10 +163,27 @@ pub struct Adjust {
     pub note: String,
 }
 
-/// Which way a correction goes.
+/// Money for the purse of a team, or back from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allocate {
+    /// The transfer's id.
+    pub id: TransferId,
+    /// Whose wallet.
+    pub org: String,
+    /// Whose purse.
+    pub team: String,
+    /// How much; more than nothing.
+    pub amount: MicroUsd,
+    /// Into the purse, or out of it.
+    pub direction: Direction,
+    /// Why, for people.
+    pub note: String,
+}
+
+/// Which way a movement by hand goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Into the wallet.
+    /// Into the wallet that is corrected, or the purse that is filled.
     Credit,
     /// Out of it.
     Debit,
@@ -174,7 +206,8 @@ impl Operation {
             | Self::Reserve(_)
             | Self::Extend(_)
             | Self::Refund(_)
-            | Self::Adjust(_) => false,
+            | Self::Adjust(_)
+            | Self::Allocate(_) => false,
         }
     }
 }

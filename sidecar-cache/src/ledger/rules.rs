@@ -5,10 +5,11 @@
 use kt_contract::money::MicroUsd;
 use kt_contract::time::Millis;
 
+use super::account::{Account, Payer};
 use super::answer::{Made, Receipt, Refused, Short};
 use super::clock::Now;
 use super::id::TransferId;
-use super::request::{Adjust, Direction, Extend, Fund, Refund, Reserve};
+use super::request::{Adjust, Allocate, Direction, Extend, Fund, Funding, Refund, Reserve};
 use super::transfer::{Charge, Hold, Kind, State, Terms, Transfer};
 
 /// How long the amount of an expired hold lies in suspense.
@@ -26,9 +27,11 @@ pub enum Known {
 /// How somebody stands who is to pay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Whether the wallet is frozen.
+    /// Who.
+    pub payer: Payer,
+    /// Whether the organization is frozen.
     pub is_frozen: bool,
-    /// What the wallet and then each budget still has.
+    /// What the payer, unless it has no bounds, and then each budget still has.
     pub free: Vec<(Short, i128)>,
 }
 
@@ -61,7 +64,7 @@ pub struct Entry {
 pub fn fund(asked: &Fund, known: Option<&Known>) -> Result<Plan, Refused> {
     let entry = Entry { id: asked.id, kind: Kind::Fund, amount: asked.amount };
     if let Some(known) = known {
-        return known.same_or_refused(&asked.org, None, entry);
+        return known.same_or_refused(&asked.org, About::Wallet, entry);
     }
     if asked.amount.is_zero() {
         return Err(Refused::BadAmount);
@@ -80,7 +83,7 @@ pub fn adjust(asked: &Adjust, known: Option<&Known>, standing: &Standing) -> Res
     };
     let entry = Entry { id: asked.id, kind, amount: asked.amount };
     if let Some(known) = known {
-        return known.same_or_refused(&asked.org, None, entry);
+        return known.same_or_refused(&asked.org, About::Wallet, entry);
     }
     if asked.amount.is_zero() {
         return Err(Refused::BadAmount);
@@ -92,7 +95,51 @@ pub fn adjust(asked: &Adjust, known: Option<&Known>, standing: &Standing) -> Res
     Ok(Plan::of(vec![entry], None))
 }
 
-/// Sets money aside: from the wallet and in every budget, or nowhere.
+/// Moves money between a wallet and a team's purse, never more than is available where it comes from.
+///
+/// # Errors
+/// The first rule that refuses.
+pub fn allocate(
+    asked: &Allocate,
+    known: Option<&Known>,
+    standing: &Standing,
+) -> Result<Plan, Refused> {
+    let kind = match asked.direction {
+        Direction::Credit => Kind::Allocate,
+        Direction::Debit => Kind::Deallocate,
+    };
+    let entry = Entry { id: asked.id, kind, amount: asked.amount };
+    if let Some(known) = known {
+        return known.same_or_refused(&asked.org, About::Team(&asked.team), entry);
+    }
+    if asked.amount.is_zero() {
+        return Err(Refused::BadAmount);
+    }
+    standing.cover(asked.amount)?;
+    Ok(Plan::of(vec![entry], None))
+}
+
+/// Who gives the money that an allocation moves.
+#[must_use]
+pub fn giver(asked: &Allocate) -> Payer {
+    match asked.direction {
+        Direction::Credit => Payer::Wallet,
+        Direction::Debit => Payer::Team(asked.team.clone()),
+    }
+}
+
+/// Who pays for a reserve, given the purse of its team: a team that was ever given a purse pays from it, even when
+/// it is empty.
+#[must_use]
+pub fn payer(asked: &Reserve, purse: &Account) -> Payer {
+    match (asked.funding, &asked.team) {
+        (Funding::Postpaid, _) => Payer::Bank,
+        (Funding::Prepaid, Some(team)) if purse.credits.posted > 0 => Payer::Team(team.clone()),
+        (Funding::Prepaid, _) => Payer::Wallet,
+    }
+}
+
+/// Sets money aside: from who pays and in every budget, or nowhere.
 ///
 /// # Errors
 /// The first rule that refuses.
@@ -124,6 +171,7 @@ pub fn reserve(
         refunded: MicroUsd::ZERO,
         terms: Terms {
             purpose: asked.purpose.clone(),
+            payer: standing.payer.clone(),
             shard: 0,
             cost_max: asked.cost_max,
             charges: charges(now, asked),
@@ -274,7 +322,7 @@ pub fn refund(asked: &Refund, known: Option<&Known>, hold: Option<&Hold>) -> Res
     let entry = Entry { id: asked.id, kind: Kind::Refund, amount: asked.amount };
     if let Some(known) = known {
         let org = hold.map_or("", |hold| hold.org.as_str());
-        return known.same_or_refused(org, Some(asked.hold), entry);
+        return known.same_or_refused(org, About::Hold(asked.hold), entry);
     }
     if asked.amount.is_zero() {
         return Err(Refused::BadAmount);
@@ -324,24 +372,45 @@ fn is_same(hold: &Hold, asked: &Reserve) -> bool {
         && hold.first == asked.amount
         && hold.terms.purpose == asked.purpose
         && hold.terms.prices == asked.prices
+        && may_pay(&hold.terms.payer, asked)
         && charges.eq(budgets)
+}
+
+/// Whether this one may have been found to pay for a reserve, whatever purses there are by now.
+fn may_pay(payer: &Payer, asked: &Reserve) -> bool {
+    match (payer, asked.funding) {
+        (Payer::Bank, Funding::Postpaid) | (Payer::Wallet, Funding::Prepaid) => true,
+        (Payer::Team(team), Funding::Prepaid) => asked.team.as_ref() == Some(team),
+        (Payer::Bank, Funding::Prepaid) | (Payer::Wallet | Payer::Team(_), Funding::Postpaid) => {
+            false
+        }
+    }
+}
+
+/// What a row is about, apart from whose book it stands in.
+#[derive(Clone, Copy, Debug)]
+enum About<'a> {
+    Wallet,
+    Team(&'a str),
+    Hold(TransferId),
 }
 
 // === impl Known ===
 
 impl Known {
     /// Whether this is the entry again.
-    fn same_or_refused(
-        &self,
-        org: &str,
-        hold: Option<TransferId>,
-        entry: Entry,
-    ) -> Result<Plan, Refused> {
+    fn same_or_refused(&self, org: &str, about: About<'_>, entry: Entry) -> Result<Plan, Refused> {
+        let (team, hold) = match about {
+            About::Wallet => (None, None),
+            About::Team(team) => (Some(team), None),
+            About::Hold(hold) => (None, Some(hold)),
+        };
         match self {
             Self::Transfer(known)
                 if known.org == org
                     && known.kind == entry.kind
                     && known.hold == hold
+                    && known.team.as_deref() == team
                     && known.amount == entry.amount =>
             {
                 Ok(Plan::exists(entry.kind, entry.amount))

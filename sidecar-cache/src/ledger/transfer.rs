@@ -5,7 +5,7 @@ use kt_contract::money::MicroUsd;
 use kt_contract::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 
-use super::account::{AccountName, Scope};
+use super::account::{AccountName, Payer, Scope};
 use super::id::TransferId;
 use super::request::Purpose;
 use super::window::Period;
@@ -39,6 +39,10 @@ pub enum Kind {
     AdjustCredit,
     /// A correction out of it.
     AdjustDebit,
+    /// From the wallet into the purse of a team.
+    Allocate,
+    /// Back from there.
+    Deallocate,
 }
 
 /// An immutable row.
@@ -52,6 +56,8 @@ pub struct Transfer {
     pub kind: Kind,
     /// The hold that it refers to.
     pub hold: Option<TransferId>,
+    /// The team whose purse it fills or empties.
+    pub team: Option<String>,
     /// How much.
     pub amount: MicroUsd,
     /// When, by the ledger's clock.
@@ -67,6 +73,9 @@ pub struct Transfer {
 pub struct Terms {
     /// What for.
     pub purpose: Purpose,
+    /// Who pays. Rows from before there were others are the wallet's.
+    #[serde(default)]
+    pub payer: Payer,
     /// The shard of the account that is paid.
     pub shard: u8,
     /// The most that the call can cost.
@@ -98,7 +107,7 @@ pub struct Charge {
 pub struct Hold {
     /// Its id.
     pub id: TransferId,
-    /// Whose wallet.
+    /// Whose book it stands in.
     pub org: String,
     /// What was asked for at first.
     pub first: MicroUsd,
@@ -147,7 +156,7 @@ pub enum State {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Fund,
         Self::Pending,
         Self::Extend,
@@ -161,6 +170,8 @@ impl Kind {
         Self::Refund,
         Self::AdjustCredit,
         Self::AdjustDebit,
+        Self::Allocate,
+        Self::Deallocate,
     ];
 
     /// The word in rows.
@@ -180,6 +191,8 @@ impl Kind {
             Self::Refund => "refund",
             Self::AdjustCredit => "adjust_credit",
             Self::AdjustDebit => "adjust_debit",
+            Self::Allocate => "allocate",
+            Self::Deallocate => "deallocate",
         }
     }
 
@@ -261,7 +274,9 @@ impl Hold {
                     | Kind::Fund
                     | Kind::Pending
                     | Kind::AdjustCredit
-                    | Kind::AdjustDebit,
+                    | Kind::AdjustDebit
+                    | Kind::Allocate
+                    | Kind::Deallocate,
                     _,
                 ) => return None,
             };

@@ -7,9 +7,9 @@ pub mod memory;
 use kt_contract::time::UnixMillis;
 
 use super::Answer;
-use crate::ledger::account::Account;
+use crate::ledger::account::{Account, Payer};
 use crate::ledger::audit::Findings;
-use crate::ledger::{Hold, Operation, Receipt, Refused, Transfer, TransferId};
+use crate::ledger::{Hold, Operation, Receipt, Refused, State, Transfer, TransferId};
 
 /// What the ledger says to an operation.
 pub type Verdict = Result<Receipt, Refused>;
@@ -45,10 +45,11 @@ pub trait LedgerStore: Send + Sync {
         count_max: usize,
     ) -> Answer<'_, Vec<(u64, Transfer)>>;
 
-    /// Freezes a wallet: nothing more is reserved from it; what runs still ends. A frozen one keeps its reason.
+    /// Freezes an organization, its purses included: nothing more is reserved; what runs still ends. A frozen one
+    /// keeps its reason.
     fn freeze(&self, org: String, reason: String) -> Answer<'_, ()>;
 
-    /// Lets a wallet go on.
+    /// Lets an organization go on.
     fn unfreeze(&self, org: String) -> Answer<'_, ()>;
 
     /// Counts everything again, on the state of one moment.
@@ -60,6 +61,8 @@ pub trait LedgerStore: Send + Sync {
 pub struct Balance {
     /// Its wallet.
     pub wallet: Account,
+    /// The purses of its teams, by team.
+    pub purses: Vec<(String, Account)>,
     /// What lies in suspense.
     pub suspense: Account,
     /// How far open calls can take the wallet below what is available, if each costs the most that it can.
@@ -68,7 +71,7 @@ pub struct Balance {
     pub frozen: Option<Frozen>,
 }
 
-/// That a wallet is frozen.
+/// That an organization is frozen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frozen {
     /// Since when.
@@ -80,11 +83,12 @@ pub struct Frozen {
 // === impl Balance ===
 
 impl Balance {
-    /// What open holds can cost beyond what they hold.
+    /// What the open ones among these holds can cost a payer beyond what they hold.
     #[must_use]
-    pub fn shortfall_of<'a>(holds: impl IntoIterator<Item = &'a Hold>) -> u128 {
+    pub fn shortfall_of<'a>(payer: &Payer, holds: impl IntoIterator<Item = &'a Hold>) -> u128 {
         holds
             .into_iter()
+            .filter(|hold| hold.terms.payer == *payer && matches!(hold.state, State::Open { .. }))
             .map(|hold| u128::from(hold.terms.cost_max.less(hold.held).micros()))
             .fold(0, u128::saturating_add)
     }

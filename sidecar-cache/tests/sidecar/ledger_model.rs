@@ -3,17 +3,15 @@
 //! durable one after a restart as well.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use sidecar_cache::ledger::Operation;
 use sidecar_cache::ledger::account::Scope;
-use sidecar_cache::ledger::request::Direction;
+use sidecar_cache::ledger::request::{Direction, Funding};
 use sidecar_cache::ledger::window::{Period, Zone};
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
-use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
 
 use crate::ledger_support::*;
 
@@ -22,7 +20,8 @@ use crate::ledger_support::*;
 enum Step {
     Fund { id: u64, amount: u64 },
     Adjust { id: u64, amount: u64, into: bool },
-    Reserve { id: u64, amount: u64, limit: Option<u64> },
+    Allocate { id: u64, amount: u64, into: bool },
+    Reserve { id: u64, amount: u64, limit: Option<u64>, by: Caller },
     Extend { hold: u64, total: u64 },
     Settle { hold: u64, actual: u64 },
     LateSettle { hold: u64, actual: u64 },
@@ -34,6 +33,21 @@ enum Step {
     Freeze(bool),
     Pass(u64),
     Restart,
+}
+
+/// Whose call it is: of a team or not, or of an organization that pays later.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Caller {
+    Nobody,
+    Web,
+    Postpaid,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Payer {
+    Wallet,
+    Web,
+    Bank,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,12 +68,13 @@ struct Held {
     refunded: u64,
     /// The day that it was reserved on, and the limit of that day.
     limit: Option<(u64, u64)>,
+    payer: Payer,
     is: Is,
 }
 
 #[derive(Default)]
 struct Naive {
-    paid_in: i128,
+    paid_in: BTreeMap<Payer, i128>,
     others: BTreeMap<u64, String>,
     holds: BTreeMap<u64, Held>,
     is_frozen: bool,
@@ -67,7 +82,7 @@ struct Naive {
 }
 
 impl Held {
-    /// What it takes, from the wallet and from its budget.
+    /// What it takes, from who pays and from its budget.
     fn takes(&self) -> i128 {
         match self.is {
             Is::Open(_) | Is::Expired(_) => self.held.into(),
@@ -80,8 +95,9 @@ impl Held {
 }
 
 impl Naive {
-    fn available(&self) -> i128 {
-        self.paid_in - self.holds.values().map(Held::takes).sum::<i128>()
+    fn available(&self, payer: Payer) -> i128 {
+        let paid = self.holds.values().filter(|held| held.payer == payer).map(Held::takes);
+        self.paid_in.get(&payer).unwrap_or(&0) - paid.sum::<i128>()
     }
 
     fn spent_on(&self, day: u64) -> i128 {
@@ -94,9 +110,18 @@ impl Naive {
         self.holds.values().filter(suspended).map(Held::takes).sum()
     }
 
-    fn short(&self, amount: u64, limit: Option<(u64, u64)>) -> Option<String> {
-        if self.available() < amount.into() {
-            return Some("insufficient:wallet".to_owned());
+    fn is_short(&self, payer: Payer, amount: u64) -> Option<String> {
+        let name = match payer {
+            Payer::Wallet => "wallet",
+            Payer::Web => "purse:web",
+            Payer::Bank => return None,
+        };
+        (self.available(payer) < amount.into()).then(|| format!("insufficient:{name}"))
+    }
+
+    fn short(&self, payer: Payer, amount: u64, limit: Option<(u64, u64)>) -> Option<String> {
+        if let Some(short) = self.is_short(payer, amount) {
+            return Some(short);
         }
         let (day, limit) = limit?;
         let left = i128::from(limit) - self.spent_on(day);
@@ -118,15 +143,25 @@ impl Naive {
     fn step(&mut self, step: Step) -> String {
         match step {
             Step::Fund { id, amount } => {
-                self.other(id, amount, &format!("fund {amount}"), i128::from(amount))
+                self.other(id, amount, &format!("fund {amount}"), (Payer::Bank, Payer::Wallet))
             }
             Step::Adjust { id, amount, into: true } => {
-                self.other(id, amount, &format!("adjust_credit {amount}"), i128::from(amount))
+                let answer = format!("adjust_credit {amount}");
+                self.other(id, amount, &answer, (Payer::Bank, Payer::Wallet))
             }
             Step::Adjust { id, amount, into: false } => {
-                self.other(id, amount, &format!("adjust_debit {amount}"), -i128::from(amount))
+                let answer = format!("adjust_debit {amount}");
+                self.other(id, amount, &answer, (Payer::Wallet, Payer::Bank))
             }
-            Step::Reserve { id, amount, limit } => self.reserve(id, amount, limit),
+            Step::Allocate { id, amount, into: true } => {
+                let answer = format!("allocate {amount}");
+                self.other(id, amount, &answer, (Payer::Wallet, Payer::Web))
+            }
+            Step::Allocate { id, amount, into: false } => {
+                let answer = format!("deallocate {amount}");
+                self.other(id, amount, &answer, (Payer::Web, Payer::Wallet))
+            }
+            Step::Reserve { id, amount, limit, by } => self.reserve(id, amount, limit, by),
             Step::Extend { hold, total } => self.extend(hold, total),
             Step::Settle { hold, actual } => self.settle(hold, actual, false),
             Step::LateSettle { hold, actual } => self.settle(hold, actual, true),
@@ -165,24 +200,40 @@ impl Naive {
         }
     }
 
-    fn other(&mut self, id: u64, amount: u64, answer: &str, paid_in: i128) -> String {
+    fn other(&mut self, id: u64, amount: u64, answer: &str, (from, to): (Payer, Payer)) -> String {
         if let Some(known) = self.known(id, answer) {
             return known;
         }
         if amount == 0 {
             return "bad_amount".to_owned();
         }
-        if paid_in < 0 && self.available() + paid_in < 0 {
-            return "insufficient:wallet".to_owned();
+        if let Some(short) = self.is_short(from, amount) {
+            return short;
         }
-        self.paid_in += paid_in;
+        *self.paid_in.entry(from).or_default() -= i128::from(amount);
+        *self.paid_in.entry(to).or_default() += i128::from(amount);
         self.others.insert(id, answer.to_owned());
         format!("created {answer}")
     }
 
-    fn reserve(&mut self, id: u64, amount: u64, limit: Option<u64>) -> String {
+    fn payer(&self, by: Caller) -> Payer {
+        match by {
+            Caller::Postpaid => Payer::Bank,
+            // Whoever was given something has an entry, even when it is given back.
+            Caller::Web if self.paid_in.contains_key(&Payer::Web) => Payer::Web,
+            Caller::Web | Caller::Nobody => Payer::Wallet,
+        }
+    }
+
+    fn reserve(&mut self, id: u64, amount: u64, limit: Option<u64>, by: Caller) -> String {
         if let Some(held) = self.holds.get(&id) {
-            let is_same = held.first == amount && held.limit.is_some() == limit.is_some();
+            let is_same = held.first == amount
+                && held.limit.is_some() == limit.is_some()
+                && match held.payer {
+                    Payer::Bank => by == Caller::Postpaid,
+                    Payer::Web => by == Caller::Web,
+                    Payer::Wallet => by != Caller::Postpaid,
+                };
             return if is_same {
                 format!("exists pending {amount}")
             } else {
@@ -196,11 +247,13 @@ impl Naive {
             return "frozen".to_owned();
         }
         let limit = limit.map(|limit| (self.now / DAY, limit));
-        if let Some(short) = self.short(amount, limit) {
+        let payer = self.payer(by);
+        if let Some(short) = self.short(payer, amount, limit) {
             return short;
         }
         let is = Is::Open(self.now + TTL);
-        self.holds.insert(id, Held { first: amount, held: amount, refunded: 0, limit, is });
+        let held = Held { first: amount, held: amount, refunded: 0, limit, payer, is };
+        self.holds.insert(id, held);
         format!("created pending {amount}")
     }
 
@@ -217,7 +270,7 @@ impl Naive {
             if self.is_frozen {
                 return "frozen".to_owned();
             }
-            if let Some(short) = self.short(grown - held.held, held.limit) {
+            if let Some(short) = self.short(held.payer, grown - held.held, held.limit) {
                 return short;
             }
         }
@@ -331,9 +384,18 @@ fn operation(step: Step) -> Option<Operation> {
         Step::Adjust { id, amount, into } => {
             adjust(id, amount, if into { Direction::Credit } else { Direction::Debit })
         }
-        Step::Reserve { id, amount, limit } => {
+        Step::Allocate { id, amount, into } => {
+            allocate(id, "web", amount, if into { Direction::Credit } else { Direction::Debit })
+        }
+        Step::Reserve { id, amount, limit, by } => {
             let budgets = limit.map(|limit| budget(Scope::Org, Period::Daily, limit));
-            Operation::Reserve(reservation(id, amount, budgets.into_iter().collect()))
+            let mut asked = reservation(id, amount, budgets.into_iter().collect());
+            match by {
+                Caller::Nobody => {}
+                Caller::Web => asked.team = Some("web".to_owned()),
+                Caller::Postpaid => asked.funding = Funding::Postpaid,
+            }
+            Operation::Reserve(asked)
         }
         Step::Extend { hold, total } => extend(hold, total),
         Step::Settle { hold, actual } => settle(hold, actual),
@@ -346,6 +408,10 @@ fn operation(step: Step) -> Option<Operation> {
     })
 }
 
+fn caller() -> impl Strategy<Value = Caller> {
+    prop_oneof![2 => Just(Caller::Nobody), 2 => Just(Caller::Web), 1 => Just(Caller::Postpaid)]
+}
+
 /// Few ids and small amounts, so that steps meet.
 fn step() -> impl Strategy<Value = Step> {
     let id = || 0..8_u64;
@@ -354,8 +420,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (100..108_u64, amount()).prop_map(|(id, amount)| Step::Fund { id, amount: amount * 5 }),
         1 => (prop_oneof![100..108_u64, id()], amount(), any::<bool>())
             .prop_map(|(id, amount, into)| Step::Adjust { id, amount, into }),
-        8 => (id(), amount(), proptest::option::of(20..200_u64))
-            .prop_map(|(id, amount, limit)| Step::Reserve { id, amount, limit }),
+        2 => (prop_oneof![100..108_u64, id()], amount(), prop_oneof![2 => Just(true), 1 => Just(false)])
+            .prop_map(|(id, amount, into)| Step::Allocate { id, amount, into }),
+        8 => (id(), amount(), proptest::option::of(20..200_u64), caller())
+            .prop_map(|(id, amount, limit, by)| Step::Reserve { id, amount, limit, by }),
         2 => (id(), amount()).prop_map(|(hold, total)| Step::Extend { hold, total }),
         4 => (id(), amount()).prop_map(|(hold, actual)| Step::Settle { hold, actual }),
         2 => (id(), amount()).prop_map(|(hold, actual)| Step::LateSettle { hold, actual }),
@@ -369,11 +437,6 @@ fn step() -> impl Strategy<Value = Step> {
         4 => prop_oneof![Just(1), Just(TTL / 2), Just(TTL), Just(DAY)].prop_map(Step::Pass),
         1 => Just(Step::Restart),
     ]
-}
-
-fn open(folder: &Path, hands: &Hands) -> SqliteLedger {
-    let path = folder.join("wallet.db");
-    SqliteLedger::open(Options { path, timepiece: hands.timepiece(), pages_max: None }).unwrap()
 }
 
 async fn done(store: &dyn LedgerStore, step: Step) -> String {
@@ -393,8 +456,8 @@ async fn done(store: &dyn LedgerStore, step: Step) -> String {
     }
 }
 
-/// The wallet, suspense, and what was spent on each day that anything was reserved on.
-async fn stands(store: &dyn LedgerStore, days: &[u64]) -> (i128, i128, Vec<i128>) {
+/// The wallet, the purse, the bank, suspense, and what was spent on each day that anything was reserved on.
+async fn stands(store: &dyn LedgerStore, days: &[u64]) -> ([i128; 4], Vec<i128>) {
     let balance = store.balance("acme".to_owned()).await.unwrap();
     let accounts: BTreeMap<_, _> =
         store.accounts("acme".to_owned()).await.unwrap().into_iter().collect();
@@ -404,7 +467,10 @@ async fn stands(store: &dyn LedgerStore, days: &[u64]) -> (i128, i128, Vec<i128>
         let account = accounts.get(&format!("budget:org:daily:{name}"));
         account.map_or(0, |account| -account.available())
     });
-    (balance.wallet.available(), balance.suspense.available(), spent.collect())
+    let purse = balance.purses.first().map_or(0, |(_, purse)| purse.available());
+    let bank = accounts.get("bank").map_or(0, |bank| bank.available());
+    let accounts = [balance.wallet.available(), purse, bank, balance.suspense.available()];
+    (accounts, spent.collect())
 }
 
 fn run(steps: Vec<Step>) {
@@ -413,7 +479,7 @@ fn run(steps: Vec<Step>) {
         let folder = tempfile::tempdir().unwrap();
         let hands = Hands::at_noon();
         let memory = MemoryLedger::new(hands.timepiece());
-        let mut sqlite = Arc::new(open(folder.path(), &hands));
+        let mut file = Arc::new(sqlite(folder.path(), &hands));
         let mut naive = Naive { now: NOON, ..Naive::default() };
         for (at, step) in steps.iter().copied().enumerate() {
             let said = naive.step(step);
@@ -421,29 +487,30 @@ fn run(steps: Vec<Step>) {
                 hands.pass(millis);
             }
             if let Step::Restart = step {
-                drop(sqlite);
-                sqlite = Arc::new(open(folder.path(), &hands));
+                drop(file);
+                file = Arc::new(sqlite(folder.path(), &hands));
             }
             let days: Vec<_> =
                 naive.holds.values().filter_map(|held| Some(held.limit?.0)).collect();
+            let [wallet, purse, bank] =
+                [Payer::Wallet, Payer::Web, Payer::Bank].map(|payer| naive.available(payer));
             let expected = (
-                naive.available(),
-                naive.suspense(),
+                [wallet, purse, bank, naive.suspense()],
                 days.iter().map(|day| naive.spent_on(*day)).collect(),
             );
-            for store in [&memory as &dyn LedgerStore, &*sqlite] {
+            for store in [&memory as &dyn LedgerStore, &*file] {
                 assert_eq!(done(store, step).await, said, "step {at}: {step:?}");
                 assert_eq!(stands(store, &days).await, expected, "after step {at}: {step:?}");
             }
         }
         // Nobody has had to drain suspense in time here.
-        for store in [&memory as &dyn LedgerStore, &*sqlite] {
+        for store in [&memory as &dyn LedgerStore, &*file] {
             store.expire_due(1_000).await.unwrap();
             store.expire_due(1_000).await.unwrap();
             audited(store).await;
         }
         assert_eq!(
-            sqlite.history("acme".to_owned(), None, 1_000).await.unwrap(),
+            file.history("acme".to_owned(), None, 1_000).await.unwrap(),
             memory.history("acme".to_owned(), None, 1_000).await.unwrap(),
         );
     });

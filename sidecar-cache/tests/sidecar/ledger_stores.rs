@@ -1,79 +1,44 @@
-//! One suite for every ledger: a failure reads `sqlite::a_settle_returns_the_rest`. Every test ends with an audit
-//! that finds nothing.
+//! What every ledger does.
 
 use std::sync::Arc;
 
 use kt_contract::time::UnixMillis;
 use sidecar_cache::ledger::account::Scope;
-use sidecar_cache::ledger::request::{Direction, Purpose};
+use sidecar_cache::ledger::request::{Direction, Funding, Purpose};
 use sidecar_cache::ledger::window::{Period, Zone};
 use sidecar_cache::ledger::{Operation, Refused, Short, State};
-use sidecar_cache::store::ledger::LedgerStore;
-use sidecar_cache::store::ledger::memory::MemoryLedger;
-use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
 
 use crate::ledger_support::*;
 
-/// Stamps the suite over a store: a way to open an empty one in a folder, by a clock.
-macro_rules! ledger_suite {
-    ($($name:ident: $open:expr,)*) => {$(
-        mod $name {
-            ledger_suite! { @tests $open,
-                every_state_answers_every_operation
-                ends_of_expired_holds_are_answered_as_late_ones
-                a_retry_is_answered_as_the_first_time
-                another_operation_with_a_known_id_is_refused
-                a_reserve_debits_the_wallet_and_every_budget_or_nobody
-                who_is_short_is_named_the_wallet_first
-                a_budget_that_is_named_twice_counts_once_with_the_lower_limit
-                a_settle_returns_the_rest
-                an_overage_takes_the_wallet_below_zero_until_it_is_funded
-                what_a_wallet_can_fall_short_of_is_bounded
-                a_hold_grows_for_as_long_as_it_is_open
-                a_hold_that_lives_longer_is_not_due
-                what_expires_lies_in_suspense_for_a_day
-                evidence_that_comes_after_the_return_is_charged
-                a_hold_settles_into_the_window_that_it_was_reserved_in
-                windows_begin_where_the_organization_is
-                a_refund_gives_back_at_most_the_charge
-                a_correction_takes_no_more_than_is_available
-                nothing_is_no_amount
-                counters_do_not_wrap
-                a_frozen_wallet_ends_what_runs
-                a_clock_that_was_set_back_reserves_nothing
-                an_allotment_is_a_hold_that_pays_its_holder
-                organizations_share_nothing
-                history_goes_back_page_by_page
-                sixty_four_at_once_get_what_ten_can_have
-                what_is_due_is_done_in_portions
-            }
-        }
-    )*};
-    (@tests $open:expr, $($test:ident)*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn $test() {
-            let folder = tempfile::tempdir().unwrap();
-            let hands = super::Hands::at_noon();
-            let open: fn(&std::path::Path, &super::Hands) -> std::sync::Arc<dyn super::LedgerStore> =
-                $open;
-            let store = open(folder.path(), &hands);
-            super::$test(&store, &hands).await;
-            super::audited(&*store).await;
-        }
-    )*};
-}
-
 ledger_suite! {
-    memory: |_, hands| std::sync::Arc::new(super::MemoryLedger::new(hands.timepiece())),
-    sqlite: |folder, hands| {
-        let path = folder.join("wallet.db");
-        let options =
-            super::Options { path, timepiece: hands.timepiece(), pages_max: None };
-        std::sync::Arc::new(super::SqliteLedger::open(options).unwrap())
-    },
+    every_state_answers_every_operation
+    ends_of_expired_holds_are_answered_as_late_ones
+    a_retry_is_answered_as_the_first_time
+    another_operation_with_a_known_id_is_refused
+    a_reserve_debits_the_wallet_and_every_budget_or_nobody
+    who_is_short_is_named_the_wallet_first
+    a_budget_that_is_named_twice_counts_once_with_the_lower_limit
+    a_settle_returns_the_rest
+    an_overage_takes_the_wallet_below_zero_until_it_is_funded
+    what_a_wallet_can_fall_short_of_is_bounded
+    a_hold_grows_for_as_long_as_it_is_open
+    a_hold_that_lives_longer_is_not_due
+    what_expires_lies_in_suspense_for_a_day
+    evidence_that_comes_after_the_return_is_charged
+    a_hold_settles_into_the_window_that_it_was_reserved_in
+    windows_begin_where_the_organization_is
+    a_refund_gives_back_at_most_the_charge
+    a_correction_takes_no_more_than_is_available
+    nothing_is_no_amount
+    counters_do_not_wrap
+    a_frozen_wallet_ends_what_runs
+    a_clock_that_was_set_back_reserves_nothing
+    an_allotment_is_a_hold_that_pays_its_holder
+    organizations_share_nothing
+    history_goes_back_page_by_page
+    sixty_four_at_once_get_what_ten_can_have
+    what_is_due_is_done_in_portions
 }
-
-type Store = Arc<dyn LedgerStore>;
 
 /// The states of a hold of 10, and how one gets there.
 async fn bring(store: &Store, hands: &Hands, number: u64, state: &str) {
@@ -177,6 +142,8 @@ async fn a_retry_is_answered_as_the_first_time(store: &Store, _: &Hands) {
         (adjust(5, 3, Direction::Credit), "adjust_credit 3"),
         (reserve(6, 10), "pending 10"),
         (release(6), "void 10"),
+        (allocate(7, "web", 9, Direction::Credit), "allocate 9"),
+        (allocate(8, "web", 4, Direction::Debit), "deallocate 4"),
     ];
     for (operation, answer) in &steps {
         assert_eq!(ask(&**store, operation.clone()).await, format!("created {answer}"));
@@ -193,6 +160,7 @@ async fn another_operation_with_a_known_id_is_refused(store: &Store, _: &Hands) 
     ask(&**store, reserve(2, 10)).await;
     ask(&**store, settle(2, 10)).await;
     ask(&**store, refund(3, 2, 5)).await;
+    ask(&**store, allocate(4, "web", 5, Direction::Credit)).await;
     let budgets = vec![budget(Scope::Org, Period::Daily, 100)];
     let with_budget = Operation::Reserve(reservation(2, 10, budgets));
     let mut of_other_prices = reservation(2, 10, Vec::new());
@@ -201,6 +169,8 @@ async fn another_operation_with_a_known_id_is_refused(store: &Store, _: &Hands) 
     of_other_provider.purpose = Purpose::Call("anthropic".to_owned());
     let mut of_other_org = reservation(2, 10, Vec::new());
     of_other_org.org = "other".to_owned();
+    let mut of_nobody = reservation(2, 10, Vec::new());
+    of_nobody.funding = Funding::Postpaid;
     for operation in [
         fund(1, 101),
         fund(2, 10),
@@ -210,10 +180,16 @@ async fn another_operation_with_a_known_id_is_refused(store: &Store, _: &Hands) 
         Operation::Reserve(of_other_prices),
         Operation::Reserve(of_other_provider),
         Operation::Reserve(of_other_org),
+        Operation::Reserve(of_nobody),
         refund(3, 2, 4),
         refund(1, 2, 5),
         adjust(1, 100, Direction::Credit),
         adjust(3, 5, Direction::Debit),
+        allocate(4, "web", 6, Direction::Credit),
+        allocate(4, "web", 5, Direction::Debit),
+        allocate(4, "ops", 5, Direction::Credit),
+        allocate(1, "web", 100, Direction::Credit),
+        adjust(4, 5, Direction::Credit),
     ] {
         let text = format!("{operation:?}");
         assert_eq!(ask(&**store, operation).await, "exists_different", "{text}");
@@ -232,8 +208,7 @@ fn team_and_user(team: u64, user: u64) -> Vec<sidecar_cache::ledger::request::Bu
 }
 
 async fn spent(store: &Store, name: &str) -> i128 {
-    let accounts = store.accounts("acme".to_owned()).await.unwrap();
-    accounts.iter().find(|(found, _)| found == name).map_or(0, |(_, a)| -a.available())
+    -available_in(&**store, name).await
 }
 
 async fn a_reserve_debits_the_wallet_and_every_budget_or_nobody(store: &Store, _: &Hands) {
@@ -505,6 +480,8 @@ async fn nothing_is_no_amount(store: &Store, _: &Hands) {
         fund(3, 0),
         adjust(3, 0, Direction::Credit),
         adjust(3, 0, Direction::Debit),
+        allocate(3, "web", 0, Direction::Credit),
+        allocate(3, "web", 0, Direction::Debit),
         refund(3, 2, 0),
     ] {
         assert_eq!(ask(&**store, operation).await, "bad_amount");

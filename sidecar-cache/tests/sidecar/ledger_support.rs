@@ -1,5 +1,6 @@
 //! What the tests of the ledger share: a clock that they move, ids, and requests with little in them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -8,12 +9,13 @@ use kt_contract::time::{Millis, MonoMillis, UnixMillis};
 use sidecar_cache::ledger::account::Scope;
 use sidecar_cache::ledger::clock::Reading;
 use sidecar_cache::ledger::request::{
-    Adjust, Budget, Direction, Extend, Fund, Purpose, Refund, Reserve,
+    Adjust, Allocate, Budget, Direction, Extend, Fund, Funding, Purpose, Refund, Reserve,
 };
 use sidecar_cache::ledger::window::{Period, Zone};
 use sidecar_cache::ledger::{Operation, TransferId};
-use sidecar_cache::store::ledger::memory::Timepiece;
+use sidecar_cache::store::ledger::memory::{MemoryLedger, Timepiece};
 use sidecar_cache::store::ledger::{LedgerStore, Verdict};
+use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
 
 /// 2026-11-28, noon in UTC.
 pub(crate) const NOON: u64 = 1_795_867_200_000;
@@ -22,6 +24,43 @@ pub(crate) const HOUR: u64 = 3_600 * SECOND;
 pub(crate) const DAY: u64 = 24 * HOUR;
 /// How long the holds of these tests live.
 pub(crate) const TTL: u64 = 60 * SECOND;
+
+/// Stamps tests over every ledger: a failure reads `sqlite::a_settle_returns_the_rest`. Each gets an empty one, and
+/// ends with an audit that finds nothing.
+macro_rules! ledger_suite {
+    (@over $name:ident: $open:ident, $($test:ident)*) => {
+        mod $name {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                let folder = tempfile::tempdir().unwrap();
+                let hands = crate::ledger_support::Hands::at_noon();
+                let store = crate::ledger_support::$open(folder.path(), &hands);
+                super::$test(&store, &hands).await;
+                crate::ledger_support::audited(&*store).await;
+            }
+        )*}
+    };
+    ($($test:ident)*) => {
+        ledger_suite! { @over memory: open_memory, $($test)* }
+        ledger_suite! { @over sqlite: open_sqlite, $($test)* }
+    };
+}
+pub(crate) use ledger_suite;
+
+pub(crate) type Store = Arc<dyn LedgerStore>;
+
+pub(crate) fn open_memory(_: &Path, hands: &Hands) -> Store {
+    Arc::new(MemoryLedger::new(hands.timepiece()))
+}
+
+pub(crate) fn open_sqlite(folder: &Path, hands: &Hands) -> Store {
+    Arc::new(sqlite(folder, hands))
+}
+
+pub(crate) fn sqlite(folder: &Path, hands: &Hands) -> SqliteLedger {
+    let path = folder.join("wallet.db");
+    SqliteLedger::open(Options { path, timepiece: hands.timepiece(), pages_max: None }).unwrap()
+}
 
 /// A clock's hands.
 #[derive(Clone, Debug)]
@@ -77,6 +116,8 @@ pub(crate) fn reservation(number: u64, amount: u64, budgets: Vec<Budget>) -> Res
     Reserve {
         id: id(number),
         org: "acme".to_owned(),
+        funding: Funding::Prepaid,
+        team: None,
         purpose: Purpose::Call("openai".to_owned()),
         amount: usd(amount),
         cost_max: usd((amount + 1_000).min(MicroUsd::MAX.micros())),
@@ -129,6 +170,12 @@ pub(crate) fn adjust(number: u64, amount: u64, direction: Direction) -> Operatio
     Operation::Adjust(Adjust { id: id(number), org, amount: usd(amount), direction, note })
 }
 
+pub(crate) fn allocate(number: u64, team: &str, amount: u64, direction: Direction) -> Operation {
+    let (org, note) = ("acme".to_owned(), "test".to_owned());
+    let (id, team, amount) = (id(number), team.to_owned(), usd(amount));
+    Operation::Allocate(Allocate { id, org, team, amount, direction, note })
+}
+
 /// What the ledger says, in one word or two: `created post 7`, `exists`, or the code of the refusal.
 pub(crate) fn word(verdict: &Verdict) -> String {
     match verdict {
@@ -147,6 +194,12 @@ pub(crate) async fn ask(store: &dyn LedgerStore, operation: Operation) -> String
 /// What is available in the wallet.
 pub(crate) async fn available(store: &dyn LedgerStore) -> i128 {
     store.balance("acme".to_owned()).await.unwrap().wallet.available()
+}
+
+/// What is available in an account; nothing where there is none.
+pub(crate) async fn available_in(store: &dyn LedgerStore, name: &str) -> i128 {
+    let accounts = store.accounts("acme".to_owned()).await.unwrap();
+    accounts.iter().find(|(found, _)| found == name).map_or(0, |(_, account)| account.available())
 }
 
 /// An audit that has to find nothing.

@@ -19,6 +19,8 @@ mod lane;
 #[cfg(test)]
 mod ledger_model;
 #[cfg(test)]
+mod ledger_payers;
+#[cfg(test)]
 mod ledger_stores;
 #[cfg(test)]
 mod ledger_support;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::live::Live;
 use super::{Balance, Frozen, LedgerStore, Verdict};
-use crate::ledger::account::{Account, AccountName};
+use crate::ledger::account::{Account, AccountName, Payer};
 use crate::ledger::audit::{Auditor, Findings, RawAccount, RawLive, RawTransfer};
 use crate::ledger::book::{Change, Rows, perform};
 use crate::ledger::clock::{LedgerClock, Marks, Now, Reading};
@@ -89,9 +89,11 @@ impl LedgerStore for MemoryLedger {
             let (mut book, _) = self.book();
             let Ok(wallet) = book.account(&org, &AccountName::Wallet);
             let Ok(suspense) = book.account(&org, &AccountName::Suspense);
-            let shortfall_max = Balance::shortfall_of(&open(book.live.of_org(&org)));
+            let purses = book.purses(&org);
+            let holds = book.live.of_org(&org);
+            let shortfall_max = Balance::shortfall_of(&Payer::Wallet, &holds);
             let frozen = book.frozen.get(&org).cloned();
-            Ok(Balance { wallet, suspense, shortfall_max, frozen })
+            Ok(Balance { wallet, purses, suspense, shortfall_max, frozen })
         })
     }
 
@@ -163,14 +165,20 @@ impl LedgerStore for MemoryLedger {
     }
 }
 
-/// The holds among these that are open.
-pub(in crate::store) fn open(holds: Vec<Hold>) -> Vec<Hold> {
-    holds.into_iter().filter(|hold| matches!(hold.state, State::Open { .. })).collect()
-}
-
 // === impl Book ===
 
 impl Book {
+    fn purses(&self, org: &str) -> Vec<(String, Account)> {
+        let mut purses = Vec::new();
+        for (name, account) in self.accounts.get(org).into_iter().flatten() {
+            if let AccountName::Team(team) = name {
+                purses.push((team.clone(), *account));
+            }
+        }
+        purses.sort_by(|a, b| a.0.cmp(&b.0));
+        purses
+    }
+
     fn audit(&self, now: &Now) -> Findings {
         let mut auditor = Auditor::default();
         for row in &self.transfers {
@@ -179,6 +187,7 @@ impl Book {
                 org: row.org.clone(),
                 kind: row.kind.as_str().to_owned(),
                 hold: row.hold.map(|hold| hold.0.0),
+                team: row.team.clone(),
                 amount: i64::try_from(row.amount.micros()).unwrap_or(i64::MAX),
                 at: i64::try_from(row.at.0).unwrap_or(i64::MAX),
                 terms: row.terms.as_ref().and_then(|terms| serde_json::to_string(terms).ok()),

@@ -7,7 +7,7 @@ use kt_contract::money::MicroUsd;
 use kt_contract::time::{Millis, MonoMillis, UnixMillis};
 
 use super::*;
-use crate::ledger::request::{Fund, Purpose, Reserve};
+use crate::ledger::request::{Fund, Funding, Purpose, Reserve};
 use crate::ledger::window::Zone;
 use crate::ledger::{Made, Refused};
 
@@ -40,6 +40,8 @@ fn reserve(number: u64, amount: u64) -> Operation {
     Operation::Reserve(Reserve {
         id: id(number),
         org: "acme".to_owned(),
+        funding: Funding::Prepaid,
+        team: None,
         purpose: Purpose::Call("openai".to_owned()),
         amount: usd(amount),
         cost_max: usd(amount),
@@ -71,7 +73,7 @@ async fn every_commit_waits_for_the_disk() {
     let mode: String =
         connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
     assert_eq!((&*mode, number("synchronous")), ("wal", Ok(2)), "2 is FULL");
-    assert_eq!((number("foreign_keys"), number("user_version")), (Ok(1), Ok(1)));
+    assert_eq!((number("foreign_keys"), number("user_version")), (Ok(1), Ok(2)));
 }
 
 #[tokio::test]
@@ -108,6 +110,53 @@ async fn a_newer_schema_is_refused_with_its_version() {
     connection.pragma_update(None, "user_version", 9).unwrap();
     let error = SqliteLedger::open(options(folder.path(), NOON)).unwrap_err().to_string();
     assert!(error.contains("version 9"), "{error}");
+}
+
+/// A file as the first version wrote it, with a hold that was open then.
+#[tokio::test]
+async fn a_file_of_the_first_version_opens_with_all_that_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = Connection::open(folder.path().join("wallet.db")).unwrap();
+    old.execute_batch(&format!("{} PRAGMA user_version = 1;", schema::MIGRATIONS[0])).unwrap();
+    let terms = r#"{"purpose":{"call":"openai"},"shard":0,"cost_max":10,"charges":[],"prices":""}"#;
+    for (seq, key, kind, hold, amount, terms) in [
+        (1, id(1), "fund", None, 100, None),
+        (2, id(2), "pending", None, 10, Some(terms)),
+        (3, id(3), "pending", None, 20, Some(terms)),
+        (4, id(2).of_step("settle", 0), "post", Some(2), 7, None),
+    ] {
+        let values = rusqlite::params![seq, key.0.0, kind, hold, amount, rows::stored(NOON), terms];
+        old.execute(
+            "INSERT INTO transfers VALUES (?1, ?2, 'acme', ?3, ?4, ?5, ?6, '', ?7)",
+            values,
+        )
+        .unwrap();
+    }
+    old.execute_batch(&format!(
+        "INSERT INTO accounts VALUES ('acme', 'bank', 0, 0, 100, 0, 0, 0),
+             ('acme', 'wallet', 30, 10, 7, 0, 0, 100),
+             ('acme', 'spend:openai:0', 0, 0, 0, 30, 10, 7);
+         INSERT INTO live_holds VALUES (3, 0, {NOON} + {TTL});
+         UPDATE marks SET at = {NOON}, calendar = {NOON};"
+    ))
+    .unwrap();
+    drop(old);
+    let ledger = open(folder.path());
+    audited(&ledger).await;
+    assert_eq!(ledger.balance("acme".to_owned()).await.unwrap().wallet.available(), 73);
+    assert_eq!(done(&ledger, fund(1, 100)).await, Made::Exists);
+    assert_eq!(done(&ledger, settle(2, 7)).await, Made::Exists);
+    assert_eq!(done(&ledger, settle(3, 15)).await, Made::Created);
+    audited(&ledger).await;
+    assert_eq!(ledger.balance("acme".to_owned()).await.unwrap().wallet.available(), 78);
+    let file = Connection::open(folder.path().join("wallet.db")).unwrap();
+    file.query_row("PRAGMA foreign_key_check", [], |_| Ok(())).unwrap_err();
+    // Its rows still do not change.
+    file.execute("UPDATE transfers SET amount = 1", []).unwrap_err();
+    file.execute("DELETE FROM transfers", []).unwrap_err();
+    let twice = "INSERT INTO transfers SELECT 9, randomblob(32), org, kind, hold, team, amount, at, note, terms
+                 FROM transfers WHERE kind = 'post' LIMIT 1";
+    file.execute(twice, []).unwrap_err();
 }
 
 #[tokio::test]

@@ -4,11 +4,10 @@ use kt_contract::time::UnixMillis;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::rows;
-use crate::ledger::account::Account;
+use crate::ledger::account::{Account, Payer};
 use crate::ledger::audit::{Auditor, Findings, RawAccount, RawLive, RawTransfer};
 use crate::ledger::{Hold, Kind, Transfer, TransferId};
 use crate::store::StoreError;
-use crate::store::ledger::memory::open;
 use crate::store::ledger::{Balance, Frozen};
 
 pub(super) fn balance(connection: &mut Connection, org: &str) -> Result<Balance, StoreError> {
@@ -19,8 +18,9 @@ pub(super) fn balance(connection: &mut Connection, org: &str) -> Result<Balance,
         .optional()?;
     Ok(Balance {
         wallet: rows::find_account(&view, org, "wallet")?,
+        purses: purses(&view, org)?,
         suspense: rows::find_account(&view, org, "suspense")?,
-        shortfall_max: Balance::shortfall_of(&open(of_org(&view, org)?)),
+        shortfall_max: Balance::shortfall_of(&Payer::Wallet, &of_org(&view, org)?),
         frozen: frozen.map(|(since, reason)| Frozen {
             since: UnixMillis(u64::try_from(since).unwrap_or_default()),
             reason,
@@ -28,15 +28,32 @@ pub(super) fn balance(connection: &mut Connection, org: &str) -> Result<Balance,
     })
 }
 
+/// Every purse has been given something: nothing else makes the account.
+fn purses(view: &Connection, org: &str) -> Result<Vec<(String, Account)>, StoreError> {
+    // ';' comes after ':'.
+    let accounts = named(view, org, "name >= 'team:' AND name < 'team;'")?;
+    let team = |name: String| name.strip_prefix("team:").map(str::to_owned).unwrap_or(name);
+    Ok(accounts.into_iter().map(|(name, account)| (team(name), account)).collect())
+}
+
 pub(super) fn accounts(
     connection: &Connection,
     org: &str,
 ) -> Result<Vec<(String, Account)>, StoreError> {
-    let mut statement = connection.prepare_cached(
+    named(connection, org, "true")
+}
+
+/// Accounts of an organization whose names fulfil a condition, by name.
+fn named(
+    connection: &Connection,
+    org: &str,
+    condition: &str,
+) -> Result<Vec<(String, Account)>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT name, debits_pended, debits_cleared, debits_posted,
                 credits_pended, credits_cleared, credits_posted
-         FROM accounts WHERE org = ?1 ORDER BY name",
-    )?;
+         FROM accounts WHERE org = ?1 AND {condition} ORDER BY name",
+    ))?;
     let mut found = statement.query([org])?;
     let mut accounts = Vec::new();
     while let Some(row) = found.next()? {
@@ -84,16 +101,17 @@ pub(super) fn audit(connection: &mut Connection, wall: UnixMillis) -> Result<Fin
     each(
         &view,
         "SELECT id, org, kind, (SELECT id FROM transfers AS held WHERE held.seq = transfers.hold),
-                amount, at, terms FROM transfers ORDER BY seq",
+                team, amount, at, terms FROM transfers ORDER BY seq",
         |row| {
             auditor.transfer(&RawTransfer {
                 id: row.get(0)?,
                 org: row.get(1)?,
                 kind: row.get(2)?,
                 hold: row.get(3)?,
-                amount: row.get(4)?,
-                at: row.get(5)?,
-                terms: row.get(6)?,
+                team: row.get(4)?,
+                amount: row.get(5)?,
+                at: row.get(6)?,
+                terms: row.get(7)?,
             });
             Ok(())
         },

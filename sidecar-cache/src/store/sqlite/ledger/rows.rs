@@ -16,10 +16,13 @@ const CORRUPT: StoreError = StoreError::Corrupt("a row of the wallet");
 
 /// A transfer's columns; the hold that it refers to, by its id.
 const COLUMNS: &str = "seq, id, org, kind,
-    (SELECT id FROM transfers AS held WHERE held.seq = transfers.hold), amount, at, note, terms";
+    (SELECT id FROM transfers AS held WHERE held.seq = transfers.hold), team, amount, at, note,
+    terms";
 
 /// The transfers whose ids are indexed.
-const CHOSEN: &str = "kind IN ('fund', 'pending', 'refund', 'adjust_credit', 'adjust_debit')";
+const CHOSEN: &str =
+    "kind IN ('fund', 'pending', 'refund', 'adjust_credit', 'adjust_debit', 'allocate',
+    'deallocate')";
 
 /// A number as SQLite keeps it.
 pub(super) fn stored(number: u64) -> i64 {
@@ -56,16 +59,17 @@ pub(super) fn find_account(
 /// A transfer and its number, from [`COLUMNS`].
 fn transfer(row: &Row<'_>) -> Result<(u64, Transfer), StoreError> {
     let kind = Kind::from_word(row.get_ref(3)?.as_str().map_err(|_| CORRUPT)?).ok_or(CORRUPT)?;
-    let terms: Option<String> = row.get(8)?;
+    let terms: Option<String> = row.get(9)?;
     let terms = terms.map(|terms| serde_json::from_str(&terms)).transpose();
     let transfer = Transfer {
         id: TransferId(Digest(row.get(1)?)),
         org: row.get(2)?,
         kind,
         hold: row.get::<_, Option<[u8; 32]>>(4)?.map(|hold| TransferId(Digest(hold))),
-        amount: MicroUsd::new(unsigned(row, 5)?).map_err(|_| CORRUPT)?,
-        at: UnixMillis(unsigned(row, 6)?),
-        note: row.get(7)?,
+        team: row.get(5)?,
+        amount: MicroUsd::new(unsigned(row, 6)?).map_err(|_| CORRUPT)?,
+        at: UnixMillis(unsigned(row, 7)?),
+        note: row.get(8)?,
         terms: terms.map_err(|_| CORRUPT)?,
     };
     Ok((unsigned(row, 0)?, transfer))

@@ -16,7 +16,8 @@ use crate::store::StoreError;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What each version adds to the one before.
-const MIGRATIONS: [&str; 1] = ["
+pub(super) const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE transfers (
         seq    INTEGER PRIMARY KEY,
         id     BLOB NOT NULL CHECK (length(id) = 32),
@@ -71,20 +72,54 @@ const MIGRATIONS: [&str; 1] = ["
         calendar INTEGER NOT NULL
     ) STRICT;
     INSERT INTO marks (only, at, calendar) VALUES (1, 0, 0);
-"];
+",
+    "
+    CREATE TABLE transfers_2 (
+        seq    INTEGER PRIMARY KEY,
+        id     BLOB NOT NULL CHECK (length(id) = 32),
+        org    TEXT NOT NULL,
+        kind   TEXT NOT NULL CHECK (kind IN ('fund', 'pending', 'extend', 'post', 'overage', 'void',
+                   'expire', 'late_post', 'late_void', 'return', 'refund', 'adjust_credit',
+                   'adjust_debit', 'allocate', 'deallocate')),
+        hold   INTEGER REFERENCES transfers_2 (seq),
+        team   TEXT CHECK (team IS NOT NULL OR kind NOT IN ('allocate', 'deallocate')),
+        amount INTEGER NOT NULL CHECK (amount BETWEEN 0 AND 9007199254740991),
+        at     INTEGER NOT NULL,
+        note   TEXT NOT NULL,
+        terms  TEXT CHECK (terms IS NOT NULL OR kind NOT IN ('pending', 'refund'))
+    ) STRICT;
+    INSERT INTO transfers_2 (seq, id, org, kind, hold, amount, at, note, terms)
+        SELECT seq, id, org, kind, hold, amount, at, note, terms FROM transfers ORDER BY seq;
+    DROP TABLE transfers;
+    ALTER TABLE transfers_2 RENAME TO transfers;
+    CREATE UNIQUE INDEX by_id ON transfers (id)
+        WHERE kind IN ('fund', 'pending', 'refund', 'adjust_credit', 'adjust_debit', 'allocate',
+                       'deallocate');
+    CREATE UNIQUE INDEX one_end ON transfers (hold) WHERE kind IN ('post', 'void', 'expire');
+    CREATE UNIQUE INDEX one_late_end ON transfers (hold) WHERE kind IN ('late_post', 'late_void');
+    CREATE UNIQUE INDEX one_return ON transfers (hold) WHERE kind = 'return';
+    CREATE INDEX of_hold ON transfers (hold) WHERE kind IN ('extend', 'overage', 'refund');
+    CREATE TRIGGER transfers_stay BEFORE DELETE ON transfers
+        BEGIN SELECT RAISE(ABORT, 'transfers are never removed'); END;
+    CREATE TRIGGER transfers_are_immutable BEFORE UPDATE ON transfers
+        BEGIN SELECT RAISE(ABORT, 'transfers are immutable'); END;
+",
+];
 
 /// Makes a connection ready to write: every commit waits for the disk.
 pub(super) fn prepare(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
     // Large enough that the indexes of a busy day are not read again and again: 64 MiB.
     connection.pragma_update(None, "cache_size", -65_536)?;
     // A checkpoint for every 16 MiB of log, in which a hot page is written once.
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // A table that is made anew is dropped first, with others that refer to it.
+    connection.pragma_update(None, "foreign_keys", false)?;
     migrate(connection)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
     check(connection)
 }
 

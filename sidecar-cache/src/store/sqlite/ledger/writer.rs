@@ -317,14 +317,15 @@ impl Book {
         let terms = terms.map_err(|error| StoreError::Permanent(error.to_string()))?;
         self.connection
             .prepare_cached(
-                "INSERT INTO transfers (id, org, kind, hold, amount, at, note, terms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT INTO transfers (id, org, kind, hold, team, amount, at, note, terms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute(params![
                 transfer.id.0.0,
                 transfer.org,
                 transfer.kind.as_str(),
                 hold,
+                transfer.team,
                 rows::stored(transfer.amount.micros()),
                 rows::stored(transfer.at.0),
                 transfer.note,
