@@ -2,7 +2,7 @@
 
 use super::*;
 
-const TERMS: &str = r#"{"purpose":{"call":"openai"},"shard":0,"cost_max":0,"prices":"p","charges":
+const TERMS: &str = r#"{"purpose":{"call":{"provider":"openai","model":"gpt-5"}},"shard":0,"cost_max":0,"prices":"p","charges":
     [{"scope":{"user":"ada"},"period":"daily","window":"2026-11-28","until":0,"limit":60}]}"#;
 const BUDGET: &str = "budget:user:ada:daily:2026-11-28";
 
@@ -133,6 +133,17 @@ fn of_other_payers() -> Stored {
 fn a_right_book_is_right() {
     assert_eq!(audit(&right(), 2_000), []);
     assert_eq!(audit(&of_other_payers(), 2_000), []);
+}
+
+#[test]
+fn a_row_that_has_only_the_provider_is_still_counted() {
+    let found = broken(|stored| {
+        for terms in stored.transfers.iter_mut().filter_map(|row| row.terms.as_mut()) {
+            *terms = terms.replace(r#"{"provider":"openai","model":"gpt-5"}"#, r#""openai""#);
+            assert!(terms.contains(r#""call":"openai""#));
+        }
+    });
+    assert_eq!(found, []);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::id::TransferId;
 use super::posting;
 use super::request::{Operation, Reserve};
 use super::rules::{self, Entry, Known, Plan, Standing};
-use super::transfer::{Charge, Hold, Kind, Transfer};
+use super::transfer::{Charge, ESTIMATED, Hold, Kind, Transfer};
 
 /// What a book is kept in.
 pub trait Rows {
@@ -100,15 +100,15 @@ pub fn perform<R: Rows>(
             let decision = rules::refund(asked, known.as_ref(), hold.as_ref());
             (Origin::of(hold, &asked.note), decision)
         }
-        Operation::Settle { hold: id, actual } => {
+        Operation::Settle { hold: id, actual, estimated } => {
             let hold = hold(rows, *id)?;
             let decision = rules::settle(hold.as_ref(), *actual);
-            (Origin::of(hold, ""), decision)
+            (Origin::of(hold, note_of_charge(*estimated)), decision)
         }
-        Operation::LateSettle { hold: id, actual } => {
+        Operation::LateSettle { hold: id, actual, estimated } => {
             let hold = hold(rows, *id)?;
             let decision = rules::late_settle(hold.as_ref(), *actual);
-            (Origin::of(hold, ""), decision)
+            (Origin::of(hold, note_of_charge(*estimated)), decision)
         }
         Operation::Release { hold: id } => {
             let hold = hold(rows, *id)?;
@@ -178,6 +178,10 @@ fn carry_out<R: Rows>(
     let transfers = plan.entries.iter().map(|entry| transfer(now, &origin, *entry)).collect();
     rows.write(Change { org: origin.org, transfers, accounts, hold: plan.hold })?;
     Ok(Ok(receipt))
+}
+
+const fn note_of_charge(estimated: bool) -> &'static str {
+    if estimated { ESTIMATED } else { "" }
 }
 
 fn transfer(now: &Now, origin: &Origin, entry: Entry) -> Transfer {

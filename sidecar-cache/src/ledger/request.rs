@@ -2,7 +2,7 @@
 
 use kt_contract::money::MicroUsd;
 use kt_contract::time::Millis;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::account::Scope;
 use super::id::TransferId;
@@ -10,6 +10,7 @@ use super::window::{Period, Zone};
 
 /// One step of the ledger: all of it happens, or nothing.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "the largest is asked for with every call")]
 pub enum Operation {
     /// Puts money into a wallet.
     Fund(Fund),
@@ -23,6 +24,8 @@ pub enum Operation {
         hold: TransferId,
         /// The cost.
         actual: MicroUsd,
+        /// Whether its usage was counted here, because the provider has not told all of it.
+        estimated: bool,
     },
     /// Ends a hold whose call has cost nothing.
     Release {
@@ -40,6 +43,8 @@ pub enum Operation {
         hold: TransferId,
         /// The cost.
         actual: MicroUsd,
+        /// As for a settle.
+        estimated: bool,
     },
     /// Gives back what lies in suspense, where no evidence has come for a day.
     Return {
@@ -107,10 +112,39 @@ pub enum Funding {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// A call of a provider, by its name.
-    Call(String),
+    /// A call of a provider.
+    Call(#[serde(deserialize_with = "read_call")] CallOf),
     /// An allotment, by its holder's name.
     Allotment(String),
+}
+
+/// Whose call, and of what: what a charge is filed under. It stands in the row of the hold, so that a bill needs no
+/// other source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallOf {
+    /// The provider that is paid, by its name.
+    pub provider: String,
+    /// The model that was asked for; none in rows from before calls had one.
+    #[serde(default)]
+    pub model: String,
+    /// The caller's team.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+    /// The caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The agent that calls for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// The codebase that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codebase: Option<String>,
+    /// The public name of the gateway key.
+    #[serde(default)]
+    pub key_id: String,
+    /// The request, as logs name it.
+    #[serde(default)]
+    pub request_id: String,
 }
 
 /// What one scope may spend in one window.
@@ -189,6 +223,22 @@ pub enum Direction {
     Debit,
 }
 
+// === impl CallOf ===
+
+/// Rows from before have the name of the provider and nothing else.
+fn read_call<'de, D: Deserializer<'de>>(row: D) -> Result<CallOf, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Row {
+        Provider(String),
+        Call(CallOf),
+    }
+    Ok(match Row::deserialize(row)? {
+        Row::Provider(provider) => CallOf { provider, ..CallOf::default() },
+        Row::Call(call) => call,
+    })
+}
+
 // === impl Operation ===
 
 impl Operation {
@@ -208,6 +258,55 @@ impl Operation {
             | Self::Refund(_)
             | Self::Adjust(_)
             | Self::Allocate(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_written_without_what_it_has_not_and_read_back() {
+        let bare = CallOf {
+            provider: "openai".to_owned(),
+            model: "gpt-5".to_owned(),
+            key_id: "gk_1".to_owned(),
+            request_id: "ab12".to_owned(),
+            ..CallOf::default()
+        };
+        let whole = CallOf {
+            team: Some("web".to_owned()),
+            user: Some("ada".to_owned()),
+            agent: Some("bot".to_owned()),
+            codebase: Some("shop".to_owned()),
+            ..bare.clone()
+        };
+        for (call, text) in [
+            (
+                bare,
+                r#"{"call":{"provider":"openai","model":"gpt-5","key_id":"gk_1","request_id":"ab12"}}"#,
+            ),
+            (
+                whole,
+                r#"{"call":{"provider":"openai","model":"gpt-5","team":"web","user":"ada","agent":"bot","codebase":"shop","key_id":"gk_1","request_id":"ab12"}}"#,
+            ),
+        ] {
+            let purpose = Purpose::Call(call);
+            assert_eq!(serde_json::to_string(&purpose).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Purpose>(text).unwrap(), purpose);
+        }
+    }
+
+    #[test]
+    fn a_row_that_has_only_the_provider_is_still_read() {
+        let call = CallOf { provider: "openai".to_owned(), ..CallOf::default() };
+        let read = |text| serde_json::from_str::<Purpose>(text).ok();
+        assert_eq!(read(r#"{"call":"openai"}"#), Some(Purpose::Call(call)));
+        let allotment = Purpose::Allotment("sidecar-b".to_owned());
+        assert_eq!(read(r#"{"allotment":"sidecar-b"}"#), Some(allotment));
+        for bad in [r#"{"call":7}"#, r#"{"call":{"model":"gpt-5"}}"#, r#""call""#] {
+            assert_eq!(read(bad), None, "{bad}");
         }
     }
 }

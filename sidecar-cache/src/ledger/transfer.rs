@@ -45,6 +45,9 @@ pub enum Kind {
     Deallocate,
 }
 
+/// The note of a charge whose usage was counted here.
+pub const ESTIMATED: &str = "estimated";
+
 /// An immutable row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transfer {
@@ -196,10 +199,40 @@ impl Kind {
         }
     }
 
+    /// Whether it is something that a call is charged.
+    #[must_use]
+    pub const fn is_charge(self) -> bool {
+        match self {
+            Self::Post | Self::Overage | Self::LatePost => true,
+            Self::Fund
+            | Self::Pending
+            | Self::Extend
+            | Self::Void
+            | Self::Expire
+            | Self::LateVoid
+            | Self::Return
+            | Self::Refund
+            | Self::AdjustCredit
+            | Self::AdjustDebit
+            | Self::Allocate
+            | Self::Deallocate => false,
+        }
+    }
+
     /// The kind of a row.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+// === impl Transfer ===
+
+impl Transfer {
+    /// Whether it is a charge whose usage was counted here. Other rows' notes are people's words.
+    #[must_use]
+    pub fn is_estimated(&self) -> bool {
+        self.kind.is_charge() && self.note == ESTIMATED
     }
 }
 
@@ -210,7 +243,7 @@ impl Terms {
     #[must_use]
     pub fn payee(&self) -> AccountName {
         match &self.purpose {
-            Purpose::Call(provider) => AccountName::Spend(provider.clone(), self.shard),
+            Purpose::Call(call) => AccountName::Spend(call.provider.clone(), self.shard),
             Purpose::Allotment(holder) => AccountName::Allotment(holder.clone()),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kt_contract::time::UnixMillis;
 use sidecar_cache::ledger::account::Scope;
-use sidecar_cache::ledger::request::{Direction, Funding, Purpose};
+use sidecar_cache::ledger::request::{CallOf, Direction, Funding, Purpose, Refund};
 use sidecar_cache::ledger::window::{Period, Zone};
 use sidecar_cache::ledger::{Operation, Refused, Short, State};
 
@@ -36,6 +36,8 @@ ledger_suite! {
     an_allotment_is_a_hold_that_pays_its_holder
     organizations_share_nothing
     history_goes_back_page_by_page
+    a_hold_tells_whose_call_it_was_for
+    what_was_estimated_is_told_by_history
     sixty_four_at_once_get_what_ten_can_have
     what_is_due_is_done_in_portions
 }
@@ -166,7 +168,10 @@ async fn another_operation_with_a_known_id_is_refused(store: &Store, _: &Hands) 
     let mut of_other_prices = reservation(2, 10, Vec::new());
     of_other_prices.prices = "2026-12-01".to_owned();
     let mut of_other_provider = reservation(2, 10, Vec::new());
-    of_other_provider.purpose = Purpose::Call("anthropic".to_owned());
+    of_other_provider.purpose = Purpose::Call(call_of("anthropic"));
+    let mut of_other_request = reservation(2, 10, Vec::new());
+    let call = CallOf { request_id: "cd34".to_owned(), ..call_of("openai") };
+    of_other_request.purpose = Purpose::Call(call);
     let mut of_other_org = reservation(2, 10, Vec::new());
     of_other_org.org = "other".to_owned();
     let mut of_nobody = reservation(2, 10, Vec::new());
@@ -179,6 +184,7 @@ async fn another_operation_with_a_known_id_is_refused(store: &Store, _: &Hands) 
         with_budget,
         Operation::Reserve(of_other_prices),
         Operation::Reserve(of_other_provider),
+        Operation::Reserve(of_other_request),
         Operation::Reserve(of_other_org),
         Operation::Reserve(of_nobody),
         refund(3, 2, 4),
@@ -601,6 +607,45 @@ async fn history_goes_back_page_by_page(store: &Store, hands: &Hands) {
     let page = store.history("acme".to_owned(), before, 3).await.unwrap();
     assert_eq!(page.len(), 1);
     assert_eq!((page[0].1.kind.as_str(), &*page[0].1.note), ("fund", "test"));
+}
+
+async fn a_hold_tells_whose_call_it_was_for(store: &Store, _: &Hands) {
+    ask(&**store, fund(1, 100)).await;
+    ask(&**store, reserve(2, 10)).await;
+    ask(&**store, settle(2, 10)).await;
+    let hold = store.hold(id(2)).await.unwrap().unwrap();
+    assert_eq!(hold.terms.purpose, Purpose::Call(call_of("openai")));
+}
+
+async fn what_was_estimated_is_told_by_history(store: &Store, hands: &Hands) {
+    ask(&**store, fund(1, 100)).await;
+    for number in 2..6 {
+        ask(&**store, reserve(number, 10)).await;
+    }
+    let estimated = |number, actual| Operation::Settle {
+        hold: id(number),
+        actual: usd(actual),
+        estimated: true,
+    };
+    assert_eq!(ask(&**store, estimated(2, 12)).await, "created post 12");
+    assert_eq!(ask(&**store, settle(2, 12)).await, "exists post 12", "it stays as it was");
+    assert_eq!(ask(&**store, settle(3, 12)).await, "created post 12");
+    hands.pass(TTL);
+    store.expire_due(10).await.unwrap();
+    assert_eq!(ask(&**store, estimated(4, 5)).await, "created late_post 5");
+    assert_eq!(ask(&**store, late_settle(5, 5)).await, "created late_post 5");
+    // The word is a charge's; what people write is theirs.
+    let (hold, amount, note) = (id(3), usd(1), "estimated".to_owned());
+    let refund = Operation::Refund(Refund { id: id(9), hold, amount, note });
+    assert_eq!(ask(&**store, refund).await, "created refund 1");
+    let history = store.history("acme".to_owned(), None, 100).await.unwrap();
+    let mut told: Vec<_> = history
+        .iter()
+        .filter(|(_, row)| row.is_estimated())
+        .map(|(_, row)| (row.kind.as_str(), row.hold))
+        .collect();
+    told.reverse();
+    assert_eq!(told, [("post", Some(id(2))), ("overage", Some(id(2))), ("late_post", Some(id(4)))]);
 }
 
 async fn sixty_four_at_once_get_what_ten_can_have(store: &Store, _: &Hands) {

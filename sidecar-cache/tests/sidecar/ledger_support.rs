@@ -9,7 +9,7 @@ use kt_contract::time::{Millis, MonoMillis, UnixMillis};
 use sidecar_cache::ledger::account::Scope;
 use sidecar_cache::ledger::clock::Reading;
 use sidecar_cache::ledger::request::{
-    Adjust, Allocate, Budget, Direction, Extend, Fund, Funding, Purpose, Refund, Reserve,
+    Adjust, Allocate, Budget, CallOf, Direction, Extend, Fund, Funding, Purpose, Refund, Reserve,
 };
 use sidecar_cache::ledger::window::{Period, Zone};
 use sidecar_cache::ledger::{Operation, TransferId};
@@ -112,13 +112,26 @@ pub(crate) fn fund(number: u64, amount: u64) -> Operation {
     Operation::Fund(Fund { id: id(number), org: "acme".to_owned(), amount: usd(amount), note })
 }
 
+pub(crate) fn call_of(provider: &str) -> CallOf {
+    CallOf {
+        provider: provider.to_owned(),
+        model: "gpt-5".to_owned(),
+        team: Some("web".to_owned()),
+        user: None,
+        agent: Some("bot".to_owned()),
+        codebase: None,
+        key_id: "gk_1".to_owned(),
+        request_id: "ab12".to_owned(),
+    }
+}
+
 pub(crate) fn reservation(number: u64, amount: u64, budgets: Vec<Budget>) -> Reserve {
     Reserve {
         id: id(number),
         org: "acme".to_owned(),
         funding: Funding::Prepaid,
         team: None,
-        purpose: Purpose::Call("openai".to_owned()),
+        purpose: Purpose::Call(call_of("openai")),
         amount: usd(amount),
         cost_max: usd((amount + 1_000).min(MicroUsd::MAX.micros())),
         ttl: Millis(TTL),
@@ -141,11 +154,11 @@ pub(crate) fn extend(number: u64, total: u64) -> Operation {
 }
 
 pub(crate) fn settle(number: u64, actual: u64) -> Operation {
-    Operation::Settle { hold: id(number), actual: usd(actual) }
+    Operation::Settle { hold: id(number), actual: usd(actual), estimated: false }
 }
 
 pub(crate) fn late_settle(number: u64, actual: u64) -> Operation {
-    Operation::LateSettle { hold: id(number), actual: usd(actual) }
+    Operation::LateSettle { hold: id(number), actual: usd(actual), estimated: false }
 }
 
 pub(crate) fn release(number: u64) -> Operation {

@@ -7,7 +7,7 @@ use kt_contract::money::MicroUsd;
 use kt_contract::time::{Millis, MonoMillis, UnixMillis};
 
 use super::*;
-use crate::ledger::request::{Fund, Funding, Purpose, Reserve};
+use crate::ledger::request::{CallOf, Fund, Funding, Purpose, Reserve};
 use crate::ledger::window::Zone;
 use crate::ledger::{Made, Refused};
 
@@ -42,7 +42,7 @@ fn reserve(number: u64, amount: u64) -> Operation {
         org: "acme".to_owned(),
         funding: Funding::Prepaid,
         team: None,
-        purpose: Purpose::Call("openai".to_owned()),
+        purpose: Purpose::Call(CallOf { provider: "openai".to_owned(), ..CallOf::default() }),
         amount: usd(amount),
         cost_max: usd(amount),
         ttl: Millis(TTL),
@@ -53,7 +53,7 @@ fn reserve(number: u64, amount: u64) -> Operation {
 }
 
 fn settle(number: u64, actual: u64) -> Operation {
-    Operation::Settle { hold: id(number), actual: usd(actual) }
+    Operation::Settle { hold: id(number), actual: usd(actual), estimated: false }
 }
 
 async fn done(ledger: &SqliteLedger, operation: Operation) -> Made {

@@ -29,6 +29,7 @@ const ACCOUNTS_MAX: usize = 16_384;
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What the thread is asked to do.
+#[expect(clippy::large_enum_variant, reason = "the largest is asked for with every call")]
 pub(super) enum Job {
     Operate(Operation, Reply<Verdict>),
     ExpireDue(usize, Reply<usize>),
