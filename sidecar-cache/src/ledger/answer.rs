@@ -5,6 +5,7 @@ use kt_contract::time::UnixMillis;
 
 use super::account::{Payer, Scope};
 use super::transfer::{Charge, Kind};
+use super::window::Period;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub enum Short {
     Budget {
         /// Whose spending.
         scope: Scope,
+        /// In a day or in a month.
+        period: Period,
         /// When the next window begins.
         until: UnixMillis,
     },
@@ -127,7 +130,7 @@ impl Short {
     /// The budget of a charge.
     #[must_use]
     pub fn of_budget(charge: &Charge) -> Self {
-        Self::Budget { scope: charge.scope.clone(), until: charge.until }
+        Self::Budget { scope: charge.scope.clone(), period: charge.period, until: charge.until }
     }
 }
 
@@ -137,7 +140,7 @@ impl std::fmt::Display for Short {
             Self::Wallet => f.write_str("wallet"),
             // `team:` is the budget of a team.
             Self::Team(name) => write!(f, "purse:{name}"),
-            Self::Budget { scope, until: _ } => scope.fmt(f),
+            Self::Budget { scope, .. } => scope.fmt(f),
         }
     }
 }

@@ -139,7 +139,8 @@ impl Bill {
                 let counted = used
                     .and_then(|used| Some((cost(used.tokens, &price).ok()?, used.is_estimated)));
                 let (amount, is_estimated) = counted.unwrap_or((covers.amount, true));
-                let is_booked = books.end(Operation::Settle { hold, actual: amount }).await;
+                let settle = Operation::Settle { hold, actual: amount, estimated: is_estimated };
+                let is_booked = books.end(settle).await;
                 Ended { cost: Some(Cost { amount, is_estimated }), is_booked }
             }
         }

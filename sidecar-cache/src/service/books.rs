@@ -150,7 +150,10 @@ impl Books {
     fn short(&self, short: &Short) -> (Unpaid, Concerns) {
         match short {
             Short::Wallet => (Unpaid::WalletEmpty { team: None }, Concerns::Everybody),
-            Short::Budget { scope, until } => {
+            Short::Team(team) => {
+                (Unpaid::WalletEmpty { team: Some(team.clone()) }, Concerns::Asker)
+            }
+            Short::Budget { scope, period, until } => {
                 let concerns = match scope {
                     Scope::Org | Scope::Pack(_) => Concerns::Everybody,
                     Scope::Team(_) | Scope::User(_) | Scope::Agent(_) | Scope::Workflow(_) => {
@@ -159,7 +162,7 @@ impl Books {
                 };
                 let unpaid = Unpaid::BudgetSpent {
                     scope: in_words(scope),
-                    window: "daily".to_owned(),
+                    window: period.as_str().to_owned(),
                     resets_in_s: seconds_until(*until, self.clock.wall()),
                 };
                 (unpaid, concerns)
@@ -204,6 +207,7 @@ const fn word(operation: &Operation) -> &'static str {
         Operation::Return { .. } => "return",
         Operation::Refund(_) => "refund",
         Operation::Adjust(_) => "adjust",
+        Operation::Allocate(_) => "allocate",
     }
 }
 
@@ -215,6 +219,7 @@ const fn result(verdict: &Verdict) -> &'static str {
             Made::Exists => "exists",
         },
         Err(Refused::Insufficient(Short::Wallet)) => "insufficient_wallet",
+        Err(Refused::Insufficient(Short::Team(_))) => "insufficient_purse",
         Err(Refused::Insufficient(Short::Budget { .. })) => "insufficient_budget",
         Err(Refused::Frozen) => "frozen",
         Err(Refused::ClockSetBack) => "clock_set_back",

@@ -26,7 +26,7 @@ use crate::attempt::Fate;
 use crate::flight::{Cause, Ending, Held};
 use crate::ledger::TransferId;
 use crate::ledger::account::Scope;
-use crate::ledger::request::{Budget, Purpose, Reserve};
+use crate::ledger::request::{Budget, CallOf, Funding, Purpose, Reserve};
 use crate::ledger::window::Period;
 use crate::reserve;
 
@@ -184,7 +184,9 @@ fn planned(
     let reserve = Reserve {
         id: TransferId(hex::Digest([0; 32])),
         org: principal.org.clone(),
-        purpose: Purpose::Call(model.provider.clone()),
+        funding: if accounts.is_prepaid { Funding::Prepaid } else { Funding::Postpaid },
+        team: principal.team.clone(),
+        purpose: Purpose::Call(call_of(grant)),
         amount: covers.amount,
         cost_max: covers.cost_max(&price),
         ttl: HOLD_TTL,
@@ -193,6 +195,24 @@ fn planned(
         prices: pricing.table.version().to_owned(),
     };
     Ok(Planned { reserve, covers, price, provider })
+}
+
+/// Whose call it is, for whoever asks later.
+fn call_of(grant: &Grant) -> CallOf {
+    let (principal, model) = (&grant.caller.principal, &grant.gates.model);
+    // One of several is none: what was spent is not counted twice.
+    let mut codebases = grant.gates.codebases.iter();
+    let codebase = codebases.next().filter(|_| codebases.next().is_none());
+    CallOf {
+        provider: model.provider.clone(),
+        model: model.served_model.clone(),
+        team: principal.team.clone(),
+        user: principal.user.clone(),
+        agent: principal.agent.clone(),
+        codebase: codebase.cloned(),
+        key_id: principal.key_id.clone(),
+        request_id: grant.request_id.clone(),
+    }
 }
 
 /// Whose answers are alike in length.

@@ -250,7 +250,10 @@ async fn who_is_short_is_named_the_wallet_first(store: &Store, _: &Hands) {
     // The first of December.
     let until = UnixMillis(NOON + 2 * DAY + 12 * HOUR);
     let scope = Scope::Team("web".to_owned());
-    assert_eq!(refused, Refused::Insufficient(Short::Budget { scope, until }));
+    assert_eq!(
+        refused,
+        Refused::Insufficient(Short::Budget { scope, period: Period::Monthly, until })
+    );
 }
 
 async fn a_budget_that_is_named_twice_counts_once_with_the_lower_limit(store: &Store, _: &Hands) {

@@ -10,7 +10,7 @@ use kt_contract::money::MicroUsd;
 use kt_contract::outcome::Outcome;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::ledger::account::Account;
-use sidecar_cache::ledger::request::Fund;
+use sidecar_cache::ledger::request::{Allocate, Direction, Fund};
 use sidecar_cache::ledger::{Kind, Operation, State, TransferId};
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::upstream::CallFailed;
@@ -409,4 +409,53 @@ async fn what_is_refused_for_its_price_or_without_one_is_told_so() {
     assert_eq!(paying.group.provider.count(), 0);
     let hold = paying.ledger.holds("acme".to_owned()).await.unwrap();
     assert!(hold.iter().all(|hold| !matches!(hold.state, State::Open { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn budgets_without_a_wallet_are_enforced_and_the_bank_pays() {
+    let paying = paying("budgets: {organization: {daily_limit_usd: 0.0026}}\n", 0).await;
+    let key = paying.group.key().await;
+    assert_eq!(outcome(&paying.fetch(&key, CHAT).await), Some(Outcome::Miss));
+    assert_eq!(paying.available().await, 0, "there is no wallet");
+    let slow = Scripted { head_after: Duration::from_secs(3), ..answers_json(JSON) };
+    paying.group.provider.next(slow);
+    let held = paying.crowd(&[&key], &chat("a second question")).await;
+    let refusal = paying.fetch(&key, &chat("a third question")).await.unwrap_err();
+    assert_eq!(refusal.problem.code(), "budget_exceeded");
+    for asked in held {
+        assert!(asked.await.unwrap().unwrap().has_end);
+    }
+    assert!(paying.is_clean().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_team_with_a_purse_pays_from_it_and_from_nothing_else() {
+    let paying = funded().await;
+    let of_team =
+        |team: &'static str| paying.group.key_with(move |key| key.team = Some(team.to_owned()));
+    let (web, other) = (of_team("web").await, of_team("other").await);
+    let allocate = Allocate {
+        id: TransferId::from_128([7; 16]),
+        org: "acme".to_owned(),
+        team: "web".to_owned(),
+        amount: MicroUsd::new(2_600).unwrap(),
+        direction: Direction::Credit,
+        note: String::new(),
+    };
+    paying.ledger.operate(Operation::Allocate(allocate)).await.unwrap().unwrap();
+    assert_eq!(outcome(&paying.fetch(&web, CHAT).await), Some(Outcome::Miss));
+    assert_eq!(paying.available().await, i128::from(FUNDS - 2_600), "the purse has paid");
+    let slow = Scripted { head_after: Duration::from_secs(3), ..answers_json(JSON) };
+    paying.group.provider.next(slow);
+    let held = paying.crowd(&[&web], &chat("a second question")).await;
+    let refusal = paying.fetch(&web, &chat("a third question")).await.unwrap_err();
+    assert!(refusal.problem.to_string().contains("team 'web'"), "{}", refusal.problem);
+    assert_eq!(
+        outcome(&paying.fetch(&other, &chat("a third question")).await),
+        Some(Outcome::Miss)
+    );
+    for asked in held {
+        let _ = asked.await.unwrap().unwrap();
+    }
+    assert!(paying.is_clean().await);
 }
