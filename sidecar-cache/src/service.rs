@@ -11,6 +11,7 @@ pub mod callers;
 pub mod drain;
 pub mod exchange;
 pub mod explain;
+mod fault;
 pub mod feed;
 mod flights;
 pub mod gateways;

@@ -14,8 +14,9 @@ use tokio::time::{Instant, timeout_at};
 use super::admit::Grant;
 use super::cache::{Filled, Filling};
 use super::call_account::CallAccount;
+use super::fault::{Failed, Fault, SUPERSEDED, UNBOOKED, Unkept};
 use super::lock;
-use super::pilot::{Failed, Fault, Pilot, SUPERSEDED, Unkept};
+use super::pilot::Pilot;
 use super::reader::cut_short;
 use super::relay::{Source, Step};
 use super::seat::{End, Failure, Opened, Whole};
@@ -23,9 +24,6 @@ use super::upstream::{Advice, Answered, Call, CallFailed};
 use crate::attempt::{self, Fate, Finished, Start, Transport, Verdict};
 use crate::entry::Header;
 use crate::flight::{Ending, Held, Produced, Sharing, retry_after, sharing};
-
-/// The ledger has not said that the call is booked: what it brought is served, and not kept.
-const UNBOOKED: &str = "unbooked";
 
 /// What an answer turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

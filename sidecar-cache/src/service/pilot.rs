@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::bill::Bill;
 use super::call_account::{CallAccount, CallEnd};
 use super::drain::Served;
+use super::fault::{Failed, Fault, SUPERSEDED, Unkept};
 use super::flights::{Flight, Sent};
 use super::lease::Lease;
 use super::log::{Failing, Piece, ReaderId};
@@ -24,9 +25,6 @@ use crate::flight::{
     AfterFailure, Bounds, Cause, Ending, Held, Outlives, Produced, RENEW_EVERY, Rule, outlives,
     token_limit,
 };
-
-/// The lease was lost, or what it would store was invalidated.
-pub(super) const SUPERSEDED: &str = "superseded";
 
 /// How long an answer that is whole is kept for those who read slowly.
 const LINGER: Duration = Duration::from_secs(600);
@@ -83,38 +81,6 @@ enum Alone {
     AsConfigured,
     /// It goes on: it was never meant for a client.
     GoesOn,
-}
-
-/// Why an answer is not kept whole, and so not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unkept {
-    /// It cannot be stored, for this reason, and the next one for its key could not either.
-    Unstorable(Reason),
-    /// All logs together keep more than they may.
-    NoRoom,
-}
-
-/// Why an attempt did not end well.
-#[derive(Debug)]
-pub(super) enum Failed {
-    /// Nobody wanted it any more.
-    Cancelled,
-    /// It failed.
-    Attempt(Box<Fault>),
-}
-
-/// A failed attempt: what becomes of whom.
-#[derive(Debug)]
-pub(super) struct Fault {
-    /// For those who get nothing else.
-    pub(super) failure: Arc<Failure>,
-    /// For those who have begun to read; `None`: the failure.
-    pub(super) begun: Option<End>,
-    /// For the leader, if it has not; `None`: it reads what there is.
-    pub(super) leader: Option<End>,
-    pub(super) retry_after: Option<Millis>,
-    /// What failed about it.
-    pub(super) cause: Cause,
 }
 
 // === impl Sidecar ===
@@ -464,43 +430,6 @@ impl Drop for Pilot {
             self.flight.log.fail(self.reader, failing, self.now().0);
             self.flight.log.finish(std::iter::empty(), end, self.now().0);
         }
-    }
-}
-
-// === impl Unkept ===
-
-impl Unkept {
-    /// The word in logs and metric labels.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unstorable(reason) => reason.as_str(),
-            Self::NoRoom => "no-room",
-        }
-    }
-
-    /// What it means for those who ask for the same.
-    pub(super) const fn ending(self) -> Ending {
-        match self {
-            Self::Unstorable(_) => Ending::Uncacheable,
-            Self::NoRoom => Ending::NotStored,
-        }
-    }
-}
-
-// === impl Fault ===
-
-impl Fault {
-    /// Everybody is told the same.
-    pub(super) fn of(failure: Failure) -> Self {
-        let failure = Arc::new(failure);
-        let leader = Some(End::Failed(Arc::clone(&failure)));
-        Self { failure, begun: None, leader, retry_after: None, cause: Cause::Call }
-    }
-}
-
-impl From<Fault> for Failed {
-    fn from(fault: Fault) -> Self {
-        Self::Attempt(Box::new(fault))
     }
 }
 

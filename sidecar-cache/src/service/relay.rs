@@ -13,8 +13,9 @@ use kt_providers::{Recorded, UsageHider};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::call::Concluded;
+use super::fault::{Failed, Fault, Unkept};
 use super::log::Piece;
-use super::pilot::{Failed, Fault, Pilot, Unkept};
+use super::pilot::Pilot;
 use super::reader::cut_short;
 use super::seat::{End, Failure, Opened, Whole};
 use super::tail::{Reached, Tail};
