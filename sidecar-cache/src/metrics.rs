@@ -311,6 +311,11 @@ impl Metrics {
         self.money.operated(operation, result);
     }
 
+    /// A call has cost so much more than it held.
+    pub fn overspent(&self, overage: MicroUsd) {
+        self.money.overspent(overage);
+    }
+
     /// Holds were closed because their time was over.
     pub fn holds_closed(&self, holds: usize) {
         self.money.closed(holds);
@@ -320,6 +325,7 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, sight: &Sight) -> String {
         self.seen.set(sight);
+        self.money.exposed(sight.exposed);
         self.snapshot.clear();
         self.snapshot.get_or_create(&Version { version: sight.snapshot.clone() }).set(1);
         self.hit_ratio.set(self.ratio());

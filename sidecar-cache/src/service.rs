@@ -153,6 +153,7 @@ impl Sidecar {
             log_bytes: self.logs.kept(),
             gateways: self.gateways.live(self.clock.mono()),
             is_degraded: !self.feed.faults().is_empty(),
+            exposed: self.books.as_ref().map(|books| books.exposed()).unwrap_or_default(),
             snapshot: self.snapshot_version(),
         })
     }

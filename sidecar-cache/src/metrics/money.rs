@@ -6,6 +6,7 @@ use kt_contract::money::MicroUsd;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// What became of money.
@@ -15,6 +16,8 @@ pub(super) struct Money {
     estimated: Counter,
     operations: Family<Done, Counter>,
     closed: Counter,
+    overage: Counter<f64, AtomicU64>,
+    exposed: Gauge<f64, AtomicU64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -49,6 +52,16 @@ impl Money {
             "Holds that time closed: calls of which nobody knows the end",
             self.closed.clone(),
         );
+        r.register(
+            "kt_wallet_overage_usd",
+            "What calls have cost beyond what they held",
+            self.overage.clone(),
+        );
+        r.register(
+            "kt_wallet_exposure_usd",
+            "How far the calls under way can go beyond what they hold",
+            self.exposed.clone(),
+        );
     }
 
     /// A call has cost something.
@@ -63,6 +76,16 @@ impl Money {
     /// The ledger has answered.
     pub(super) fn operated(&self, operation: &'static str, result: &'static str) {
         self.operations.get_or_create(&Done { operation, result }).inc();
+    }
+
+    /// A call has cost so much more than it held.
+    pub(super) fn overspent(&self, overage: MicroUsd) {
+        self.overage.inc_by(dollars(overage));
+    }
+
+    /// So far can the calls under way go beyond what they hold.
+    pub(super) fn exposed(&self, amount: MicroUsd) {
+        self.exposed.set(dollars(amount));
     }
 
     /// Holds were closed because their time was over.

@@ -1,5 +1,6 @@
 //! What is read from elsewhere when somebody looks: entries, tickets, flights, gateways.
 
+use kt_contract::money::MicroUsd;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
@@ -22,6 +23,8 @@ pub struct Sight {
     pub gateways: usize,
     /// Whether the configuration file is not what is in force.
     pub is_degraded: bool,
+    /// How far the calls under way can go beyond what they hold.
+    pub exposed: MicroUsd,
     /// The version of the snapshot.
     pub snapshot: String,
 }

@@ -15,7 +15,7 @@ use kt_contract::time::Millis;
 use kt_providers::{Delivered, Dialect, Meter};
 use tokio::time::Instant;
 
-use super::books::Books;
+use super::books::{Books, Exposure};
 use crate::attempt::{Due, Fate, due};
 use crate::flight::LEASE_TTL;
 use crate::ledger::request::Extend;
@@ -42,6 +42,7 @@ pub(super) struct Bill {
     /// What comes, where it comes as a stream.
     meter: Option<Meter>,
     renew_at: Instant,
+    exposure: Exposure,
 }
 
 /// A request whose tokens may have to be counted.
@@ -81,8 +82,17 @@ impl Bill {
         price: Price,
         asked: Asked,
     ) -> Self {
-        let renew_at = Instant::now() + RENEW_EVERY;
-        Self { books, hold, covers, price, fate: Fate::Unsent, asked, meter: None, renew_at }
+        Self {
+            exposure: Exposure::new(&books, covers.cost_max(&price), covers.amount),
+            books,
+            hold,
+            covers,
+            price,
+            fate: Fate::Unsent,
+            asked,
+            meter: None,
+            renew_at: Instant::now() + RENEW_EVERY,
+        }
     }
 
     /// What became of the call so far.
@@ -113,6 +123,7 @@ impl Bill {
         meter.push(bytes);
         let produced = Tokens(meter.text_bytes() / BYTES_PER_TOKEN);
         if let Some(Ok(grown)) = self.covers.grown(produced, &self.price) {
+            self.exposure = Exposure::new(&self.books, grown.cost_max(&self.price), grown.amount);
             self.covers = grown;
             self.renew();
         }
@@ -121,7 +132,7 @@ impl Bill {
     /// Ends it, at what has come of an answer in `bytes` of it: `delivered`, if that could be read, or what the
     /// stream has told.
     pub(super) async fn end(self, delivered: Option<Delivered>, bytes: u64) -> Ended {
-        let Self { books, hold, covers, price, fate, asked, meter, renew_at: _ } = self;
+        let Self { books, hold, covers, price, fate, asked, meter, renew_at: _, exposure } = self;
         match due(fate) {
             Due::Leave => {
                 let hold = hold.0.to_hex();
@@ -141,6 +152,8 @@ impl Bill {
                 let (amount, is_estimated) = counted.unwrap_or((covers.amount, true));
                 let settle = Operation::Settle { hold, actual: amount, estimated: is_estimated };
                 let is_booked = books.end(settle).await;
+                books.settled(amount, covers.amount);
+                drop(exposure);
                 Ended { cost: Some(Cost { amount, is_estimated }), is_booked }
             }
         }

@@ -1,9 +1,11 @@
 //! The ledger as calls use it: what is asked of it is asked until it answers, and what it says becomes a refusal
 //! for a client or a word for an operator.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kt_contract::money::MicroUsd;
 use kt_contract::problem::Unpaid;
 use kt_contract::time::UnixMillis;
 use tokio::time::{sleep, timeout};
@@ -28,6 +30,14 @@ pub(super) struct Books {
     clock: Clock,
     /// How long answers are of late.
     pub(super) lengths: Mutex<Lengths>,
+    /// How far the calls under way can go beyond what they hold, in micro-dollars.
+    exposed: AtomicU64,
+}
+
+/// How far one call can go beyond what it holds; counted while it is under way.
+pub(super) struct Exposure {
+    books: Arc<Books>,
+    amount: MicroUsd,
 }
 
 /// Whom a refusal concerns.
@@ -43,7 +53,12 @@ pub(super) enum Concerns {
 
 impl Books {
     pub(super) fn new(ledger: Arc<dyn LedgerStore>, metrics: Arc<Metrics>, clock: Clock) -> Self {
-        Self { ledger, metrics, clock, lengths: Mutex::default() }
+        Self { ledger, metrics, clock, lengths: Mutex::default(), exposed: AtomicU64::new(0) }
+    }
+
+    /// How far the calls under way can take wallets below zero, if each costs the most that it can.
+    pub(super) fn exposed(&self) -> MicroUsd {
+        MicroUsd::new(self.exposed.load(Ordering::Relaxed)).unwrap_or(MicroUsd::MAX)
     }
 
     /// Sets money aside for a call.
@@ -88,6 +103,13 @@ impl Books {
                 self.ask_until_answered(operation);
                 false
             }
+        }
+    }
+
+    /// A call has cost so much, and its hold was for less.
+    pub(super) fn settled(&self, cost: MicroUsd, held: MicroUsd) {
+        if cost > held {
+            self.metrics.overspent(cost.less(held));
         }
     }
 
@@ -168,6 +190,23 @@ impl Books {
                 (unpaid, concerns)
             }
         }
+    }
+}
+
+// === impl Exposure ===
+
+impl Exposure {
+    /// A call that may cost up to `cost_max` and holds `held`.
+    pub(super) fn new(books: &Arc<Books>, cost_max: MicroUsd, held: MicroUsd) -> Self {
+        let amount = cost_max.less(held);
+        books.exposed.fetch_add(amount.micros(), Ordering::Relaxed);
+        Self { books: Arc::clone(books), amount }
+    }
+}
+
+impl Drop for Exposure {
+    fn drop(&mut self) {
+        self.books.exposed.fetch_sub(self.amount.micros(), Ordering::Relaxed);
     }
 }
 
