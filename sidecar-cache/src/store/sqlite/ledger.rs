@@ -1,6 +1,7 @@
 //! The ledger in SQLite: one thread writes, in groups, and answers when a group is on disk; readers have
 //! connections of their own and see the last group that is.
 
+mod book;
 mod headroom;
 mod read;
 mod rows;
