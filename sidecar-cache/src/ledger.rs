@@ -4,13 +4,14 @@
 //! An organization's money is set aside before a call ([`Operation::Reserve`]) and ends in one of three ways: at
 //! the call's cost, without one, or, where nobody tells, in suspense. [`rules`] holds what may happen,
 //! [`posting`] what it does to the accounts, [`book`] puts both together, and [`audit`] counts everything again
-//! without them. What keeps the rows is a [`crate::store::ledger::LedgerStore`].
+//! without them, [`bill`] by whose calls they were. What keeps the rows is a [`crate::store::ledger::LedgerStore`].
 
 #![deny(clippy::arithmetic_side_effects)]
 
 pub mod account;
 pub mod answer;
 pub mod audit;
+pub mod bill;
 pub mod book;
 pub mod clock;
 pub mod id;

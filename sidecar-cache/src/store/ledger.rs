@@ -9,6 +9,7 @@ use kt_contract::time::UnixMillis;
 use super::Answer;
 use crate::ledger::account::{Account, Payer};
 use crate::ledger::audit::Findings;
+use crate::ledger::bill::Billed;
 use crate::ledger::{Hold, Operation, Receipt, Refused, State, Transfer, TransferId};
 
 /// What the ledger says to an operation.
@@ -44,6 +45,15 @@ pub trait LedgerStore: Send + Sync {
         before: Option<u64>,
         count_max: usize,
     ) -> Answer<'_, Vec<(u64, Transfer)>>;
+
+    /// What was charged from `since` on and before `until`, by the ledger's clock: of one organization, or of all.
+    /// A charge counts when it is made, and so does what is given back of it.
+    fn billed(
+        &self,
+        org: Option<String>,
+        since: UnixMillis,
+        until: UnixMillis,
+    ) -> Answer<'_, Vec<Billed>>;
 
     /// Freezes an organization, its purses included: nothing more is reserved; what runs still ends. A frozen one
     /// keeps its reason.

@@ -128,6 +128,11 @@ impl Naive {
         (left < amount.into()).then(|| "insufficient:org".to_owned())
     }
 
+    fn charged(&self) -> i128 {
+        let is_charged = |held: &&Held| matches!(held.is, Is::Settled(_) | Is::LateSettled(_));
+        self.holds.values().filter(is_charged).map(Held::takes).sum()
+    }
+
     fn known(&self, id: u64, answer: &str) -> Option<String> {
         if self.holds.contains_key(&id) {
             return Some("exists_different".to_owned());
@@ -509,6 +514,13 @@ fn run(steps: Vec<Step>) {
             store.expire_due(1_000).await.unwrap();
             audited(store).await;
         }
+        let billed = |store| async move {
+            let all = kt_contract::time::UnixMillis(u64::MAX);
+            LedgerStore::billed(store, None, kt_contract::time::UnixMillis(0), all).await.unwrap()
+        };
+        let bill = billed(&memory as &dyn LedgerStore).await;
+        assert_eq!(bill.iter().map(|line| line.charged).sum::<i128>(), naive.charged());
+        assert_eq!(billed(&*file).await, bill);
         assert_eq!(
             file.history("acme".to_owned(), None, 1_000).await.unwrap(),
             memory.history("acme".to_owned(), None, 1_000).await.unwrap(),

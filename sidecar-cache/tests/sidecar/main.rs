@@ -17,6 +17,8 @@ mod invalidation;
 #[cfg(test)]
 mod lane;
 #[cfg(test)]
+mod ledger_bills;
+#[cfg(test)]
 mod ledger_model;
 #[cfg(test)]
 mod ledger_payers;

@@ -5,10 +5,13 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use kt_contract::time::UnixMillis;
+
 use super::live::Live;
 use super::{Balance, Frozen, LedgerStore, Verdict};
 use crate::ledger::account::{Account, AccountName, Payer};
 use crate::ledger::audit::{Auditor, Findings, RawAccount, RawLive, RawTransfer};
+use crate::ledger::bill::{Bill, Billed, Charged};
 use crate::ledger::book::{Change, Rows, perform};
 use crate::ledger::clock::{LedgerClock, Marks, Now, Reading};
 use crate::ledger::rules::Known;
@@ -142,6 +145,18 @@ impl LedgerStore for MemoryLedger {
         })
     }
 
+    fn billed(
+        &self,
+        org: Option<String>,
+        since: UnixMillis,
+        until: UnixMillis,
+    ) -> Answer<'_, Vec<Billed>> {
+        Box::pin(async move {
+            let (book, _) = self.book();
+            Ok(book.billed(org.as_deref(), since, until))
+        })
+    }
+
     fn freeze(&self, org: String, reason: String) -> Answer<'_, ()> {
         Box::pin(async move {
             let (mut book, now) = self.book();
@@ -177,6 +192,25 @@ impl Book {
         }
         purses.sort_by(|a, b| a.0.cmp(&b.0));
         purses
+    }
+
+    fn billed(&self, org: Option<&str>, since: UnixMillis, until: UnixMillis) -> Vec<Billed> {
+        let mut bill = Bill::default();
+        let is_asked = |row: &&Transfer| {
+            org.is_none_or(|org| org == row.org) && (since..until).contains(&row.at)
+        };
+        for row in self.transfers.iter().filter(is_asked) {
+            if let Some(Known::Hold(hold)) = row.hold.and_then(|hold| self.known.get(&hold)) {
+                bill.count(Charged {
+                    org: &row.org,
+                    kind: row.kind,
+                    amount: row.amount,
+                    is_estimated: row.is_estimated(),
+                    purpose: &hold.terms.purpose,
+                });
+            }
+        }
+        bill.lines()
     }
 
     fn audit(&self, now: &Now) -> Findings {

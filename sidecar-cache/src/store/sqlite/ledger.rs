@@ -1,6 +1,7 @@
 //! The ledger in SQLite: one thread writes, in groups, and answers when a group is on disk; readers have
 //! connections of their own and see the last group that is.
 
+mod bill;
 mod book;
 mod headroom;
 mod read;
@@ -15,12 +16,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use kt_contract::time::UnixMillis;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::database::{Database, make_private};
 use crate::ledger::account::Account;
 use crate::ledger::audit::Findings;
+use crate::ledger::bill::Billed;
 use crate::ledger::clock::Reading;
 use crate::ledger::{Hold, Operation, Transfer, TransferId};
 use crate::store::ledger::memory::Timepiece;
@@ -37,7 +40,7 @@ pub struct SqliteLedger {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     reader: Database,
-    /// Apart from the other reader, because an audit takes as long as the history is.
+    /// Apart from the other reader, for what takes as long as the history is: audits and bills.
     auditor: Database,
     now: Arc<dyn Fn() -> Reading + Send + Sync>,
     // Held for as long as the file is ours.
@@ -147,6 +150,15 @@ impl LedgerStore for SqliteLedger {
         count_max: usize,
     ) -> Answer<'_, Vec<(u64, Transfer)>> {
         self.reader.ask(move |connection| read::history(connection, &org, before, count_max))
+    }
+
+    fn billed(
+        &self,
+        org: Option<String>,
+        since: UnixMillis,
+        until: UnixMillis,
+    ) -> Answer<'_, Vec<Billed>> {
+        self.auditor.ask(move |connection| bill::billed(connection, org.as_deref(), since, until))
     }
 
     fn freeze(&self, org: String, reason: String) -> Answer<'_, ()> {

@@ -362,6 +362,31 @@ async fn what_cannot_be_written_takes_nobody_with_it() {
 }
 
 #[tokio::test]
+async fn history_and_bills_read_nothing_of_other_organizations_or_times() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let file = Connection::open(folder.path().join("wallet.db")).unwrap();
+    let plan = |sql: &str| {
+        let mut statement = file.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = statement.raw_query().mapped(|row| row.get::<_, String>(3));
+        steps.map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let by_number = "SEARCH held USING INTEGER PRIMARY KEY (rowid=?)";
+    assert_eq!(
+        plan(&bill::charges(true)),
+        ["SEARCH charge USING INDEX of_org (org=? AND rowid>? AND rowid<?)", by_number]
+    );
+    assert_eq!(
+        plan(&bill::charges(false)),
+        ["SEARCH charge USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)", by_number]
+    );
+    assert_eq!(
+        plan(&format!("SELECT seq FROM transfers WHERE {}", read::PAGE)),
+        ["SEARCH transfers USING COVERING INDEX of_org (org=? AND rowid<?)"]
+    );
+}
+
+#[tokio::test]
 async fn readers_see_what_is_on_disk_while_a_writer_is_in_the_middle() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open(folder.path());

@@ -10,6 +10,9 @@ use crate::ledger::{Hold, Kind, Transfer, TransferId};
 use crate::store::StoreError;
 use crate::store::ledger::{Balance, Frozen};
 
+/// A page of an organization's history.
+pub(super) const PAGE: &str = "org = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
+
 pub(super) fn balance(connection: &mut Connection, org: &str) -> Result<Balance, StoreError> {
     let view = connection.transaction()?;
     let frozen = view
@@ -89,8 +92,7 @@ pub(super) fn history(
 ) -> Result<Vec<(u64, Transfer)>, StoreError> {
     let before = rows::stored(before.unwrap_or(u64::MAX));
     let count_max = i64::try_from(count_max).unwrap_or(i64::MAX);
-    let condition = "org = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
-    rows::transfers(connection, condition, (org, before, count_max))
+    rows::transfers(connection, PAGE, (org, before, count_max))
 }
 
 /// Reads every row, as it is, in one view of the file.
