@@ -121,7 +121,8 @@ impl Books {
             let (mut pause, longest) = AGAIN;
             loop {
                 sleep(pause).await;
-                if let Some(verdict) = books.ask(operation.clone()).await {
+                let asked = timeout(longest, books.ask(operation.clone())).await;
+                if let Ok(Some(verdict)) = asked {
                     log_refused(&operation, &verdict);
                     return;
                 }

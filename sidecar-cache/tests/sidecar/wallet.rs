@@ -1,21 +1,25 @@
 //! Who pays for what: the leader, once for each call, what it has cost; nobody for what was there already.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::Outcome;
+use kt_contract::time::UnixMillis;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::ledger::account::Account;
+use sidecar_cache::ledger::audit::Findings;
+use sidecar_cache::ledger::bill::Billed;
 use sidecar_cache::ledger::request::{Allocate, Direction, Fund};
-use sidecar_cache::ledger::{Kind, Operation, State, TransferId};
+use sidecar_cache::ledger::{Hold, Kind, Operation, State, Transfer, TransferId};
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::upstream::CallFailed;
-use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
+use sidecar_cache::store::ledger::{Balance, LedgerStore, Verdict};
+use sidecar_cache::store::{Answer, StoreError};
 use tokio::task::JoinHandle;
 
 use crate::support::*;
@@ -28,15 +32,34 @@ const FUNDS: u64 = 100_000;
 /// A group with a ledger.
 struct Paying {
     group: &'static Group,
-    ledger: Arc<dyn LedgerStore>,
+    ledger: Arc<Moody>,
     requests: AtomicU64,
+}
+
+/// A ledger that has no answer while it is told to have none.
+struct Moody {
+    inner: MemoryLedger,
+    mood: Mutex<Mood>,
+}
+
+/// What is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Fine,
+    /// It fails what begins something, as one whose disk is full.
+    Full,
+    /// It fails everything.
+    Down,
+    /// It does not answer.
+    Hangs,
 }
 
 async fn paying(more: &str, funds: u64) -> &'static Paying {
     let clock = Clock::start();
-    let ledger: Arc<dyn LedgerStore> =
-        Arc::new(MemoryLedger::new(Box::new(move || clock.reading())));
-    let group = group_of(settings_with(more), clock, Some(Arc::clone(&ledger)));
+    let inner = MemoryLedger::new(Box::new(move || clock.reading()));
+    let ledger = Arc::new(Moody { inner, mood: Mutex::new(Mood::Fine) });
+    let store: Arc<dyn LedgerStore> = Arc::clone(&ledger) as Arc<dyn LedgerStore>;
+    let group = group_of(settings_with(more), clock, Some(store));
     group.poll().await;
     let group = Box::leak(Box::new(group));
     let paying = Paying { group, ledger, requests: AtomicU64::new(0) };
@@ -53,6 +76,78 @@ async fn funded() -> &'static Paying {
 
 fn chat(prompt: &str) -> String {
     CHAT.replace(r#""hi""#, &format!("\"{prompt}\""))
+}
+
+// === impl Moody ===
+
+impl Moody {
+    fn is(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+}
+
+impl LedgerStore for Moody {
+    fn operate(&self, operation: Operation) -> Answer<'_, Verdict> {
+        Box::pin(async move {
+            let mood = *self.mood.lock().unwrap();
+            match mood {
+                Mood::Full if operation.is_ending() => self.inner.operate(operation).await,
+                Mood::Fine => self.inner.operate(operation).await,
+                Mood::Full | Mood::Down => Err(StoreError::Transient("no room".to_owned())),
+                Mood::Hangs => std::future::pending().await,
+            }
+        })
+    }
+
+    fn expire_due(&self, count_max: usize) -> Answer<'_, usize> {
+        self.inner.expire_due(count_max)
+    }
+
+    fn balance(&self, org: String) -> Answer<'_, Balance> {
+        self.inner.balance(org)
+    }
+
+    fn accounts(&self, org: String) -> Answer<'_, Vec<(String, Account)>> {
+        self.inner.accounts(org)
+    }
+
+    fn hold(&self, id: TransferId) -> Answer<'_, Option<Hold>> {
+        self.inner.hold(id)
+    }
+
+    fn holds(&self, org: String) -> Answer<'_, Vec<Hold>> {
+        self.inner.holds(org)
+    }
+
+    fn history(
+        &self,
+        org: String,
+        before: Option<u64>,
+        count_max: usize,
+    ) -> Answer<'_, Vec<(u64, Transfer)>> {
+        self.inner.history(org, before, count_max)
+    }
+
+    fn billed(
+        &self,
+        org: Option<String>,
+        since: UnixMillis,
+        until: UnixMillis,
+    ) -> Answer<'_, Vec<Billed>> {
+        self.inner.billed(org, since, until)
+    }
+
+    fn freeze(&self, org: String, reason: String) -> Answer<'_, ()> {
+        self.inner.freeze(org, reason)
+    }
+
+    fn unfreeze(&self, org: String) -> Answer<'_, ()> {
+        self.inner.unfreeze(org)
+    }
+
+    fn audit(&self) -> Answer<'_, Findings> {
+        self.inner.audit()
+    }
 }
 
 // === impl Paying ===
@@ -457,5 +552,106 @@ async fn a_team_with_a_purse_pays_from_it_and_from_nothing_else() {
     for asked in held {
         let _ = asked.await.unwrap().unwrap();
     }
+    assert!(paying.is_clean().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_accounted_for_is_not_called_and_may_be_tried_again() {
+    for mood in [Mood::Full, Mood::Down, Mood::Hangs] {
+        let paying = funded().await;
+        let key = paying.group.key().await;
+        let _ = paying.fetch(&key, &chat("what is there already")).await;
+        paying.ledger.is(mood);
+        for asked in paying.crowd(&[&key; 5], CHAT).await {
+            let refusal = asked.await.unwrap().unwrap_err();
+            assert_eq!(
+                (refusal.problem.code(), refusal.problem.status(), refusal.problem.retry_after_s()),
+                ("wallet_unavailable", 503, Some(1)),
+                "{mood:?}"
+            );
+        }
+        assert_eq!(paying.group.provider.count(), 1, "{mood:?}");
+        assert!(paying.group.is_cached(&key, &chat("what is there already")).await, "{mood:?}");
+        paying.ledger.is(Mood::Fine);
+        assert_eq!(outcome(&paying.fetch(&key, CHAT).await), Some(Outcome::Miss));
+        // What may have been set aside while nobody answered is given back.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(paying.wallet().await.debits.pending(), 0, "{mood:?}");
+        assert!(paying.is_clean().await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_runs_while_the_disk_fills_up_is_settled_and_kept() {
+    let paying = funded().await;
+    let key = paying.group.key().await;
+    let slow = Scripted { head_after: Duration::from_secs(3), ..answers_json(JSON) };
+    paying.group.provider.next(slow);
+    let running = paying.crowd(&[&key], CHAT).await;
+    paying.ledger.is(Mood::Full);
+    for asked in running {
+        assert!(asked.await.unwrap().unwrap().has_end);
+    }
+    assert_eq!(paying.available().await, i128::from(FUNDS - COST));
+    assert!(paying.group.is_cached(&key, CHAT).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_booked_is_served_and_not_kept_and_booked_later() {
+    for mood in [Mood::Down, Mood::Hangs] {
+        let paying = funded().await;
+        let key = paying.group.key().await;
+        let slow = Scripted { head_after: Duration::from_secs(3), ..answers_json(JSON) };
+        paying.group.provider.next(slow);
+        let running = paying.crowd(&[&key], CHAT).await;
+        paying.ledger.is(mood);
+        for asked in running {
+            assert_eq!(asked.await.unwrap().unwrap().body, JSON.as_bytes());
+        }
+        assert!(!paying.group.is_cached(&key, CHAT).await, "{mood:?}");
+        assert_eq!(paying.group.metric("kt_not_stored_total{reason=\"unbooked\"}"), "1");
+        paying.ledger.is(Mood::Fine);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(paying.available().await, i128::from(FUNDS - COST), "{mood:?}");
+        assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]), "{mood:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_may_cost_more_than_it_holds_by_no_more_than_is_said_before() {
+    let paying = paying("wallet: {default_max_output_tokens: 1}\n", 100).await;
+    let key = paying.group.key().await;
+    let long = JSON.replace(r#""completion_tokens":7"#, r#""completion_tokens":900"#);
+    let slow = Scripted { head_after: Duration::from_secs(3), ..answers_json(&long) };
+    paying.group.provider.next(slow);
+    let running = paying.crowd(&[&key], CHAT).await;
+    let exposed: f64 = paying.group.metric("kt_wallet_exposure_usd").parse().unwrap();
+    for asked in running {
+        assert!(asked.await.unwrap().unwrap().has_end);
+    }
+    let available = paying.available().await;
+    assert!(available < 0, "{available}");
+    assert!(f64::from(i32::try_from(-available).unwrap()) <= exposed * 1e6, "{exposed}");
+    assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1), ("overage", 1)]));
+    let refusal = paying.fetch(&key, &chat("another question")).await.unwrap_err();
+    assert_eq!(refusal.problem.code(), "insufficient_quota", "until it is funded");
+    assert!(paying.group.is_cached(&key, CHAT).await && paying.is_clean().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_attempt_has_money_of_its_own_and_one_end() {
+    let paying = funded().await;
+    let key = paying.group.key().await;
+    let busy = Scripted { status: 500, head_after: Duration::from_secs(1), ..answers_json("{}") };
+    let cut = Scripted { acts: vec![bytes("{"), Act::Break], ..answers_json("") };
+    paying.group.provider.next(busy);
+    paying.group.provider.next(cut);
+    paying.group.provider.next(answers_json(JSON));
+    let crowd = paying.crowd(&[&key; 5], CHAT).await;
+    for asked in crowd {
+        let _ = asked.await.unwrap();
+    }
+    assert_eq!(paying.group.provider.count(), 3);
+    assert_eq!(paying.rows().await, rows([("pending", 3), ("void", 1), ("post", 2)]));
     assert!(paying.is_clean().await);
 }
