@@ -3,7 +3,7 @@
 use kt_contract::time::UnixMillis;
 use sidecar_cache::ledger::Operation;
 use sidecar_cache::ledger::bill::Billed;
-use sidecar_cache::ledger::request::{CallOf, Funding, Purpose};
+use sidecar_cache::ledger::request::{CallOf, Funding, Purpose, Refund};
 
 use crate::ledger_support::*;
 
@@ -141,7 +141,9 @@ async fn a_bill_says_how_much_is_estimated(store: &Store, hands: &Hands) {
     store.expire_due(10).await.unwrap();
     let hold = id(4);
     ask(&**store, Operation::LateSettle { hold, actual: usd(3), estimated }).await;
-    ask(&**store, refund(9, 2, 4)).await;
+    // What people write is theirs.
+    let (hold, amount, note) = (id(2), usd(4), "estimated".to_owned());
+    ask(&**store, Operation::Refund(Refund { id: id(9), hold, amount, note })).await;
     assert_eq!(bill(store, 0, u64::MAX).await, [line(&labels, 3, 14 + 14 + 3 - 4, 14 + 3)]);
 }
 
