@@ -15,6 +15,7 @@ use sidecar_cache::ledger::window::{Period, Zone};
 use sidecar_cache::ledger::{Operation, TransferId};
 use sidecar_cache::store::ledger::memory::{MemoryLedger, Timepiece};
 use sidecar_cache::store::ledger::{LedgerStore, Verdict};
+use sidecar_cache::store::savings::SavingsStore;
 use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
 
 /// 2026-11-28, noon in UTC.
@@ -47,7 +48,12 @@ macro_rules! ledger_suite {
 }
 pub(crate) use ledger_suite;
 
-pub(crate) type Store = Arc<dyn LedgerStore>;
+/// What every ledger is.
+pub(crate) trait Kept: LedgerStore + SavingsStore {}
+
+impl<T: LedgerStore + SavingsStore> Kept for T {}
+
+pub(crate) type Store = Arc<dyn Kept>;
 
 pub(crate) fn open_memory(_: &Path, hands: &Hands) -> Store {
     Arc::new(MemoryLedger::new(hands.timepiece()))

@@ -23,6 +23,8 @@ mod ledger_model;
 #[cfg(test)]
 mod ledger_payers;
 #[cfg(test)]
+mod ledger_savings;
+#[cfg(test)]
 mod ledger_stores;
 #[cfg(test)]
 mod ledger_support;

@@ -17,6 +17,7 @@ use crate::ledger::clock::{LedgerClock, Marks, Now, Reading};
 use crate::ledger::rules::Known;
 use crate::ledger::{Hold, Operation, State, Transfer, TransferId};
 use crate::store::Answer;
+use crate::store::savings::{Gathered, Labels, Saved, SavingsStore};
 
 /// Where the time comes from.
 pub type Timepiece = Box<dyn Fn() -> Reading + Send + Sync>;
@@ -25,6 +26,7 @@ pub type Timepiece = Box<dyn Fn() -> Reading + Send + Sync>;
 pub struct MemoryLedger {
     read: Timepiece,
     book: Mutex<Book>,
+    savings: Mutex<Gathered>,
 }
 
 struct Book {
@@ -51,7 +53,7 @@ impl MemoryLedger {
             live: Live::default(),
             frozen: HashMap::new(),
         };
-        Self { read, book: Mutex::new(book) }
+        Self { read, book: Mutex::new(book), savings: Mutex::default() }
     }
 
     fn book(&self) -> (MutexGuard<'_, Book>, Now) {
@@ -176,6 +178,32 @@ impl LedgerStore for MemoryLedger {
         Box::pin(async move {
             let (book, now) = self.book();
             Ok(book.audit(&now))
+        })
+    }
+}
+
+impl SavingsStore for MemoryLedger {
+    fn note(&self, saved: Vec<Saved>) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let mut savings = self.savings.lock().unwrap_or_else(PoisonError::into_inner);
+            saved.into_iter().for_each(|saved| savings.add(saved));
+            Ok(())
+        })
+    }
+
+    fn saved(
+        &self,
+        org: Option<String>,
+        since_day: String,
+        until_day: String,
+    ) -> Answer<'_, Vec<Saved>> {
+        Box::pin(async move {
+            let savings = self.savings.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_asked = |saved: &Saved| {
+                let Labels { day, org: of, .. } = &saved.labels;
+                *day >= since_day && *day < until_day && org.as_ref().is_none_or(|org| org == of)
+            };
+            Ok(savings.iter().filter(is_asked).collect())
         })
     }
 }

@@ -6,6 +6,7 @@ mod book;
 mod headroom;
 mod read;
 mod rows;
+mod savings;
 mod schema;
 mod writer;
 
@@ -93,13 +94,21 @@ impl SqliteLedger {
         job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job + Send + 'static,
     ) -> Answer<'_, T> {
         Box::pin(async move {
-            let gone = || StoreError::Permanent("the thread of the ledger has ended".to_owned());
             let (reply, answer) = oneshot::channel();
-            let jobs = self.jobs.as_ref().ok_or_else(gone)?;
-            jobs.send(job(reply)).await.map_err(|_| gone())?;
+            self.send(job(reply)).await?;
             answer.await.map_err(|_| gone())?
         })
     }
+
+    /// Hands a job over. It is done in its turn, whether or not anybody waits for that.
+    async fn send(&self, job: Job) -> Result<(), StoreError> {
+        let jobs = self.jobs.as_ref().ok_or_else(gone)?;
+        jobs.send(job).await.map_err(|_| gone())
+    }
+}
+
+fn gone() -> StoreError {
+    StoreError::Permanent("the thread of the ledger has ended".to_owned())
 }
 
 impl Drop for SqliteLedger {

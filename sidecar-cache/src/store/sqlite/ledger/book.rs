@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use kt_contract::time::UnixMillis;
 use rusqlite::{Connection, params};
 
-use super::rows;
 use super::writer::{Done, Job};
+use super::{rows, savings};
 use crate::ledger::account::{Account, AccountName};
 use crate::ledger::book::{Change, Rows, perform};
 use crate::ledger::clock::Now;
@@ -97,6 +97,7 @@ impl Book {
                 self.frozen.insert(org.clone());
                 Ok(Done::Nothing)
             }
+            Job::Note(saved) => savings::add(&self.connection, saved).map(|()| Done::Nothing),
             Job::Unfreeze(org, _) => {
                 self.connection
                     .prepare_cached("DELETE FROM frozen WHERE org = ?1")?

@@ -10,6 +10,7 @@ use super::*;
 use crate::ledger::request::{CallOf, Fund, Funding, Purpose, Reserve};
 use crate::ledger::window::Zone;
 use crate::ledger::{Made, Refused};
+use crate::store::savings::{Basis, Labels, Saved, SavingsStore as _};
 
 const NOON: u64 = 1_795_867_200_000;
 const TTL: u64 = 60_000;
@@ -295,6 +296,27 @@ async fn what_was_acknowledged_survives_a_cut_at_any_byte() {
         let balance = ledger.balance("acme".to_owned()).await.unwrap();
         assert_eq!(balance.wallet.available(), 100_000 - (2..30).sum::<i128>());
     }
+}
+
+#[tokio::test]
+async fn savings_that_were_noted_are_written_before_the_file_is_let_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open(folder.path());
+    let labels = Labels {
+        day: "2026-11-28".to_owned(),
+        org: "acme".to_owned(),
+        team: None,
+        user: None,
+        model: "gpt-5".to_owned(),
+        codebase: None,
+        basis: Basis::Hit,
+    };
+    let saved = Saved { labels, answers: 2, avoided: usd(9) };
+    ledger.note(vec![saved.clone()]).await.unwrap();
+    drop(ledger);
+    let ledger = open(folder.path());
+    let found = ledger.saved(None, "2026".to_owned(), "2027".to_owned()).await.unwrap();
+    assert_eq!(found, [saved]);
 }
 
 #[tokio::test]

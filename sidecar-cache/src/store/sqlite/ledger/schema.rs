@@ -106,6 +106,19 @@ pub(super) const MIGRATIONS: [&str; 2] = [
         BEGIN SELECT RAISE(ABORT, 'transfers are immutable'); END;
     -- And by seq, which every index ends with.
     CREATE INDEX of_org ON transfers (org);
+
+    CREATE TABLE savings (
+        day      TEXT NOT NULL,
+        org      TEXT NOT NULL,
+        team     TEXT NOT NULL,
+        user     TEXT NOT NULL,
+        model    TEXT NOT NULL,
+        codebase TEXT NOT NULL,
+        basis    TEXT NOT NULL CHECK (basis IN ('hit', 'coalesced')),
+        answers  INTEGER NOT NULL CHECK (answers BETWEEN 0 AND 9007199254740991),
+        avoided  INTEGER NOT NULL CHECK (avoided BETWEEN 0 AND 9007199254740991),
+        PRIMARY KEY (day, org, team, user, model, codebase, basis)
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 

@@ -15,6 +15,7 @@ use crate::ledger::Operation;
 use crate::ledger::clock::{LedgerClock, Now, Reading};
 use crate::store::StoreError;
 use crate::store::ledger::Verdict;
+use crate::store::savings::Saved;
 
 /// How many jobs share a transaction at most: what one of them waits for is bounded.
 const GROUP_MAX: usize = 1_024;
@@ -28,6 +29,8 @@ pub(super) enum Job {
     ExpireDue(usize, Reply<usize>),
     Freeze(String, String, Reply<()>),
     Unfreeze(String, Reply<()>),
+    /// Nobody waits for it.
+    Note(Vec<Saved>),
 }
 
 /// What a job has come to, before it is on disk.
@@ -120,6 +123,7 @@ impl Job {
         match self {
             Self::Operate(operation, _) => operation.is_ending(),
             Self::ExpireDue(..) | Self::Freeze(..) | Self::Unfreeze(..) => true,
+            Self::Note(_) => false,
         }
     }
 
@@ -139,6 +143,12 @@ impl Job {
                     Done::Verdict(_) | Done::Nothing => Err(other()),
                 }))
                 .is_ok(),
+            Self::Note(saved) => {
+                if let Err(error) = done {
+                    tracing::warn!(%error, lines = saved.len(), "savings are not counted");
+                }
+                true
+            }
             Self::Freeze(_, _, reply) | Self::Unfreeze(_, reply) => {
                 reply.send(done.map(|_| ())).is_ok()
             }
