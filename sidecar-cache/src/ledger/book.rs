@@ -261,6 +261,16 @@ fn hold<R: Rows>(rows: &mut R, id: TransferId) -> Result<Option<Hold>, R::Error>
     })
 }
 
+// === impl Change ===
+
+impl Change {
+    /// The budgets that something new is reserved under.
+    pub fn charges(&self) -> impl Iterator<Item = &Charge> {
+        let reserves = self.transfers.iter().filter(|transfer| transfer.kind == Kind::Pending);
+        reserves.filter_map(|transfer| transfer.terms.as_ref()).flat_map(|terms| &terms.charges)
+    }
+}
+
 // === impl Origin ===
 
 impl Origin {

@@ -4,12 +4,15 @@
 pub(super) mod live;
 pub mod memory;
 
+use kt_contract::money::MicroUsd;
 use kt_contract::time::UnixMillis;
 
 use super::Answer;
-use crate::ledger::account::{Account, Payer};
+use crate::ledger::account::{Account, AccountName, Payer, Scope};
 use crate::ledger::audit::Findings;
 use crate::ledger::bill::Billed;
+use crate::ledger::transfer::Charge;
+use crate::ledger::window::Period;
 use crate::ledger::{Hold, Operation, Receipt, Refused, State, Transfer, TransferId};
 
 /// What the ledger says to an operation.
@@ -55,6 +58,13 @@ pub trait LedgerStore: Send + Sync {
         until: UnixMillis,
     ) -> Answer<'_, Vec<Billed>>;
 
+    /// How every budget stands whose window is not over and under which something was reserved in it, by account.
+    fn levels(&self, org: String) -> Answer<'_, Vec<Level>>;
+
+    /// Whether an alert about an account is the first: true once, for good, through every restart. An account of a
+    /// budget is that of one window. Durable when answered.
+    fn alerted(&self, org: String, account: String) -> Answer<'_, bool>;
+
     /// Freezes an organization, its purses included: nothing more is reserved; what runs still ends. A frozen one
     /// keeps its reason.
     fn freeze(&self, org: String, reason: String) -> Answer<'_, ()>;
@@ -81,6 +91,25 @@ pub struct Balance {
     pub frozen: Option<Frozen>,
 }
 
+/// How a budget stands in its window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// Whose spending.
+    pub scope: Scope,
+    /// For how long.
+    pub period: Period,
+    /// Which day or month.
+    pub window: String,
+    /// When that ends.
+    pub until: UnixMillis,
+    /// What may be spent in it, as the last reserve under it said.
+    pub limit: MicroUsd,
+    /// What was spent, and what lies in suspense.
+    pub spent: MicroUsd,
+    /// What is set aside.
+    pub pending: MicroUsd,
+}
+
 /// That an organization is frozen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frozen {
@@ -101,5 +130,31 @@ impl Balance {
             .filter(|hold| hold.terms.payer == *payer && matches!(hold.state, State::Open { .. }))
             .map(|hold| u128::from(hold.terms.cost_max.less(hold.held).micros()))
             .fold(0, u128::saturating_add)
+    }
+}
+
+// === impl Level ===
+
+impl Level {
+    /// How the account of a budget stands, given its last charge.
+    pub(super) fn of(charge: Charge, account: &Account) -> Self {
+        let Charge { scope, period, window, until, limit } = charge;
+        let usd = |micros| MicroUsd::new(micros).unwrap_or(MicroUsd::MAX);
+        let Account { debits, credits } = account;
+        Self {
+            scope,
+            period,
+            window,
+            until,
+            limit,
+            spent: usd(debits.posted.saturating_sub(credits.posted)),
+            pending: usd(debits.pending()),
+        }
+    }
+
+    /// The account that counts it.
+    #[must_use]
+    pub fn account(&self) -> AccountName {
+        AccountName::Budget(self.scope.clone(), self.period, self.window.clone())
     }
 }

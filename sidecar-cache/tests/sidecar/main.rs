@@ -19,6 +19,8 @@ mod lane;
 #[cfg(test)]
 mod ledger_bills;
 #[cfg(test)]
+mod ledger_levels;
+#[cfg(test)]
 mod ledger_model;
 #[cfg(test)]
 mod ledger_payers;

@@ -18,7 +18,7 @@ use sidecar_cache::ledger::{Hold, Kind, Operation, State, Transfer, TransferId};
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::upstream::CallFailed;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
-use sidecar_cache::store::ledger::{Balance, LedgerStore, Verdict};
+use sidecar_cache::store::ledger::{Balance, LedgerStore, Level, Verdict};
 use sidecar_cache::store::{Answer, StoreError};
 use tokio::task::JoinHandle;
 
@@ -135,6 +135,14 @@ impl LedgerStore for Moody {
         until: UnixMillis,
     ) -> Answer<'_, Vec<Billed>> {
         self.inner.billed(org, since, until)
+    }
+
+    fn levels(&self, org: String) -> Answer<'_, Vec<Level>> {
+        self.inner.levels(org)
+    }
+
+    fn alerted(&self, org: String, account: String) -> Answer<'_, bool> {
+        self.inner.alerted(org, account)
     }
 
     fn freeze(&self, org: String, reason: String) -> Answer<'_, ()> {

@@ -1,6 +1,6 @@
 //! A ledger in memory: for tests, and the second opinion of the one that lasts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,13 +8,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kt_contract::time::UnixMillis;
 
 use super::live::Live;
-use super::{Balance, Frozen, LedgerStore, Verdict};
+use super::{Balance, Frozen, LedgerStore, Level, Verdict};
 use crate::ledger::account::{Account, AccountName, Payer};
 use crate::ledger::audit::{Auditor, Findings, RawAccount, RawLive, RawTransfer};
 use crate::ledger::bill::{Bill, Billed, Charged};
 use crate::ledger::book::{Change, Rows, perform};
 use crate::ledger::clock::{LedgerClock, Marks, Now, Reading};
 use crate::ledger::rules::Known;
+use crate::ledger::transfer::Charge;
 use crate::ledger::{Hold, Operation, State, Transfer, TransferId};
 use crate::store::Answer;
 use crate::store::savings::{Gathered, Labels, Saved, SavingsStore};
@@ -36,6 +37,9 @@ struct Book {
     transfers: Vec<Transfer>,
     live: Live,
     frozen: HashMap<String, Frozen>,
+    /// The last charge of every budget, by organization and the account's name.
+    charges: BTreeMap<(String, String), Charge>,
+    alerted: HashSet<(String, String)>,
 }
 
 // === impl MemoryLedger ===
@@ -52,6 +56,8 @@ impl MemoryLedger {
             transfers: Vec::new(),
             live: Live::default(),
             frozen: HashMap::new(),
+            charges: BTreeMap::new(),
+            alerted: HashSet::new(),
         };
         Self { read, book: Mutex::new(book), savings: Mutex::default() }
     }
@@ -157,6 +163,26 @@ impl LedgerStore for MemoryLedger {
             let (book, _) = self.book();
             Ok(book.billed(org.as_deref(), since, until))
         })
+    }
+
+    fn levels(&self, org: String) -> Answer<'_, Vec<Level>> {
+        Box::pin(async move {
+            let (mut book, now) = self.book();
+            let is_asked = |((of, _), charge): &(&(String, String), &Charge)| {
+                *of == org && charge.until > now.calendar
+            };
+            let charges: Vec<_> =
+                book.charges.iter().filter(is_asked).map(|(_, charge)| charge.clone()).collect();
+            let level = |charge: Charge| {
+                let Ok(account) = book.account(&org, &charge.account());
+                Level::of(charge, &account)
+            };
+            Ok(charges.into_iter().map(level).collect())
+        })
+    }
+
+    fn alerted(&self, org: String, account: String) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.book().0.alerted.insert((org, account))) })
     }
 
     fn freeze(&self, org: String, reason: String) -> Answer<'_, ()> {
@@ -291,6 +317,10 @@ impl Rows for Book {
     }
 
     fn write(&mut self, change: Change) -> Result<(), Infallible> {
+        for charge in change.charges() {
+            let at = (change.org.clone(), charge.account().to_string());
+            self.charges.insert(at, charge.clone());
+        }
         let Change { org, transfers, accounts, hold } = change;
         for transfer in transfers {
             self.known.insert(transfer.id, Known::Transfer(transfer.clone()));

@@ -4,6 +4,7 @@
 mod bill;
 mod book;
 mod headroom;
+mod levels;
 mod read;
 mod rows;
 mod savings;
@@ -28,7 +29,7 @@ use crate::ledger::bill::Billed;
 use crate::ledger::clock::Reading;
 use crate::ledger::{Hold, Operation, Transfer, TransferId};
 use crate::store::ledger::memory::Timepiece;
-use crate::store::ledger::{Balance, LedgerStore, Verdict};
+use crate::store::ledger::{Balance, LedgerStore, Level, Verdict};
 use crate::store::{Answer, StoreError};
 use writer::{Job, Writer};
 
@@ -168,6 +169,15 @@ impl LedgerStore for SqliteLedger {
         until: UnixMillis,
     ) -> Answer<'_, Vec<Billed>> {
         self.auditor.ask(move |connection| bill::billed(connection, org.as_deref(), since, until))
+    }
+
+    fn levels(&self, org: String) -> Answer<'_, Vec<Level>> {
+        let reading = (self.now)();
+        self.reader.ask(move |connection| levels::levels(connection, &org, reading.wall))
+    }
+
+    fn alerted(&self, org: String, account: String) -> Answer<'_, bool> {
+        self.ask(|reply| Job::Alert(org, account, reply))
     }
 
     fn freeze(&self, org: String, reason: String) -> Answer<'_, ()> {

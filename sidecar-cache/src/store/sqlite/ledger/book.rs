@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use kt_contract::time::UnixMillis;
 use rusqlite::{Connection, params};
 
+use super::levels::{self, Charges};
 use super::writer::{Done, Job};
 use super::{rows, savings};
 use crate::ledger::account::{Account, AccountName};
@@ -28,6 +29,7 @@ pub(super) struct Book {
     /// Live holds, by number, whose row is not what it was; none where it goes.
     changed: BTreeMap<i64, Option<(bool, UnixMillis)>>,
     frozen: HashSet<String>,
+    charges: Charges,
 }
 
 #[derive(Clone, Copy)]
@@ -47,6 +49,7 @@ impl Book {
             numbers: HashMap::new(),
             changed: BTreeMap::new(),
             frozen: HashSet::new(),
+            charges: Charges::default(),
         };
         book.forget()?;
         Ok(book)
@@ -97,6 +100,7 @@ impl Book {
                 self.frozen.insert(org.clone());
                 Ok(Done::Nothing)
             }
+            Job::Alert(org, name, _) => levels::alert(&self.connection, org, name).map(Done::First),
             Job::Note(saved) => savings::add(&self.connection, saved).map(|()| Done::Nothing),
             Job::Unfreeze(org, _) => {
                 self.connection
@@ -112,6 +116,7 @@ impl Book {
     fn forget(&mut self) -> Result<(), StoreError> {
         self.accounts.clear();
         self.changed.clear();
+        self.charges.forget();
         self.frozen = rows::frozen(&self.connection)?;
         self.numbers.clear();
         self.live = Live::default();
@@ -126,6 +131,7 @@ impl Book {
     fn flush(&mut self, now: &Now) -> Result<(), StoreError> {
         self.flush_accounts()?;
         self.flush_holds()?;
+        self.charges.flush(&self.connection)?;
         let marks = now.marks();
         self.connection
             .prepare_cached("UPDATE marks SET at = max(at, ?1), calendar = max(calendar, ?2)")?
@@ -161,6 +167,7 @@ impl Book {
         drop(statement);
         if count > ACCOUNTS_MAX {
             self.accounts.clear();
+            self.charges.forget();
         }
         Ok(())
     }
@@ -266,6 +273,9 @@ impl Rows for Book {
     fn write(&mut self, change: Change) -> Result<(), StoreError> {
         for transfer in &change.transfers {
             self.insert(transfer)?;
+        }
+        for charge in change.charges() {
+            self.charges.put(&change.org, charge);
         }
         let accounts = self.accounts.entry(change.org).or_default();
         for (name, account) in change.accounts {

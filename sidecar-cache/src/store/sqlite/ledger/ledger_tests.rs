@@ -7,8 +7,9 @@ use kt_contract::money::MicroUsd;
 use kt_contract::time::{Millis, MonoMillis, UnixMillis};
 
 use super::*;
-use crate::ledger::request::{CallOf, Fund, Funding, Purpose, Reserve};
-use crate::ledger::window::Zone;
+use crate::ledger::account::Scope;
+use crate::ledger::request::{Budget, CallOf, Fund, Funding, Purpose, Reserve};
+use crate::ledger::window::{Period, Zone};
 use crate::ledger::{Made, Refused};
 use crate::store::savings::{Basis, Labels, Saved, SavingsStore as _};
 
@@ -237,6 +238,33 @@ async fn a_restart_forgets_nothing() {
     assert_eq!(done(&ledger, settle(3, 10)).await, Made::Created);
     assert_eq!(ledger.expire_due(10).await.unwrap(), 2, "4 and 5 are due by now");
     audited(&ledger).await;
+}
+
+#[tokio::test]
+async fn levels_and_alerts_outlast_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open(folder.path());
+    done(&ledger, fund(1, 100)).await;
+    let under = |number, limit| {
+        let Operation::Reserve(asked) = reserve(number, 10) else { unreachable!() };
+        let limit = usd(limit);
+        let budget = Budget { scope: Scope::Org, period: Period::Daily, limit };
+        Operation::Reserve(Reserve { budgets: vec![budget], ..asked })
+    };
+    done(&ledger, under(2, 100)).await;
+    done(&ledger, under(3, 90)).await;
+    let before = ledger.levels("acme".to_owned()).await.unwrap();
+    assert_eq!((before.len(), before[0].limit, before[0].pending), (1, usd(90), usd(20)));
+    let alert = || ("acme".to_owned(), before[0].account().to_string());
+    let (org, name) = alert();
+    assert!(ledger.alerted(org, name).await.unwrap());
+    drop(ledger);
+    let ledger = open(folder.path());
+    assert_eq!(ledger.levels("acme".to_owned()).await.unwrap(), before);
+    let (org, name) = alert();
+    assert!(!ledger.alerted(org, name).await.unwrap());
+    done(&ledger, under(4, 90)).await;
+    assert_eq!(ledger.levels("acme".to_owned()).await.unwrap()[0].pending, usd(30));
 }
 
 #[tokio::test]

@@ -107,6 +107,22 @@ pub(super) const MIGRATIONS: [&str; 2] = [
     -- And by seq, which every index ends with.
     CREATE INDEX of_org ON transfers (org);
 
+    CREATE TABLE budgets (
+        org    TEXT NOT NULL,
+        name   TEXT NOT NULL,
+        until  INTEGER NOT NULL,
+        charge TEXT NOT NULL,
+        PRIMARY KEY (org, name)
+    ) STRICT, WITHOUT ROWID;
+    -- Windows that are over stay where they are, and are not looked at.
+    CREATE INDEX budgets_by_end ON budgets (org, until);
+
+    CREATE TABLE alerted (
+        org  TEXT NOT NULL,
+        name TEXT NOT NULL,
+        PRIMARY KEY (org, name)
+    ) STRICT, WITHOUT ROWID;
+
     CREATE TABLE savings (
         day      TEXT NOT NULL,
         org      TEXT NOT NULL,

@@ -29,6 +29,7 @@ pub(super) enum Job {
     ExpireDue(usize, Reply<usize>),
     Freeze(String, String, Reply<()>),
     Unfreeze(String, Reply<()>),
+    Alert(String, String, Reply<bool>),
     /// Nobody waits for it.
     Note(Vec<Saved>),
 }
@@ -37,6 +38,7 @@ pub(super) enum Job {
 pub(super) enum Done {
     Verdict(Verdict),
     Count(usize),
+    First(bool),
     Nothing,
 }
 
@@ -123,26 +125,16 @@ impl Job {
         match self {
             Self::Operate(operation, _) => operation.is_ending(),
             Self::ExpireDue(..) | Self::Freeze(..) | Self::Unfreeze(..) => true,
-            Self::Note(_) => false,
+            Self::Note(_) | Self::Alert(..) => false,
         }
     }
 
     fn answer(self, done: Result<Done, StoreError>) {
-        let other = || StoreError::Permanent("an answer to another question".to_owned());
         // A caller that has left does not want the answer.
         let _ = match self {
-            Self::Operate(_, reply) => reply
-                .send(done.and_then(|done| match done {
-                    Done::Verdict(verdict) => Ok(verdict),
-                    Done::Count(_) | Done::Nothing => Err(other()),
-                }))
-                .is_ok(),
-            Self::ExpireDue(_, reply) => reply
-                .send(done.and_then(|done| match done {
-                    Done::Count(count) => Ok(count),
-                    Done::Verdict(_) | Done::Nothing => Err(other()),
-                }))
-                .is_ok(),
+            Self::Operate(_, reply) => reply.send(done.and_then(Done::verdict)).is_ok(),
+            Self::ExpireDue(_, reply) => reply.send(done.and_then(Done::count)).is_ok(),
+            Self::Alert(_, _, reply) => reply.send(done.and_then(Done::first)).is_ok(),
             Self::Note(saved) => {
                 if let Err(error) = done {
                     tracing::warn!(%error, lines = saved.len(), "savings are not counted");
@@ -154,4 +146,33 @@ impl Job {
             }
         };
     }
+}
+
+// === impl Done ===
+
+impl Done {
+    fn verdict(self) -> Result<Verdict, StoreError> {
+        match self {
+            Self::Verdict(verdict) => Ok(verdict),
+            Self::Count(_) | Self::First(_) | Self::Nothing => Err(other()),
+        }
+    }
+
+    fn count(self) -> Result<usize, StoreError> {
+        match self {
+            Self::Count(count) => Ok(count),
+            Self::Verdict(_) | Self::First(_) | Self::Nothing => Err(other()),
+        }
+    }
+
+    fn first(self) -> Result<bool, StoreError> {
+        match self {
+            Self::First(is_first) => Ok(is_first),
+            Self::Verdict(_) | Self::Count(_) | Self::Nothing => Err(other()),
+        }
+    }
+}
+
+fn other() -> StoreError {
+    StoreError::Permanent("an answer to another question".to_owned())
 }
