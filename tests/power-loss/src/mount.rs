@@ -116,6 +116,12 @@ impl Shared {
         powered.look()?.about(node)
     }
 
+    fn allocate(&self, node: Node, end: u64) -> Result<(), Refusal> {
+        let mut powered = self.lock();
+        let len = powered.look()?.about(node)?.len;
+        powered.step()?.resize(node, len.max(end))
+    }
+
     fn write(&self, node: Node, at: u64, bytes: &[u8], flags: WriteFlags) -> Result<u32, Refusal> {
         let len = u32::try_from(bytes.len()).map_err(|_| Refusal::TooLarge)?;
         let mut powered = self.lock();
@@ -259,6 +265,23 @@ impl Filesystem for Shared {
             Ok(len) => reply.written(len),
             Err(refusal) => reply.error(refusal.into()),
         }
+    }
+
+    fn fallocate(
+        &self,
+        _request: &Request,
+        node: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        // Nobody here punches holes.
+        if mode != 0 {
+            return reply.error(Errno::EOPNOTSUPP);
+        }
+        empty(self.allocate(Node(node.0), offset.saturating_add(length)), reply);
     }
 
     fn fsync(

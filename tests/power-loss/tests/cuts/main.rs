@@ -13,6 +13,8 @@ use rig::Rig;
 const EARLY: u64 = 120;
 /// Beyond the first checkpoint, where the log begins anew.
 const LATE: u64 = 3_500;
+/// The same for the wallet, whose log is four times as long.
+const LATE_WALLET: u64 = 14_000;
 
 /// What came of all cuts.
 #[derive(Debug, Default)]
@@ -29,12 +31,13 @@ struct Outcome {
 
 /// Cuts the power of so many disks, of each so many times; at fixed places, which look random.
 fn cut(work: &'static str, honesty: Honesty, disks: u64, cuts_each: u64) -> Outcome {
+    let late = if work.starts_with("wallet") { LATE_WALLET } else { LATE };
     let mut outcome = Outcome::default();
     for seed in 0..disks {
         let mut chance = Chance::from_seed(seed);
         let mut rig = Rig::new(work, honesty);
         for cut in 0..cuts_each {
-            let steps = chance.below(if (seed + cut).is_multiple_of(2) { EARLY } else { LATE });
+            let steps = chance.below(if (seed + cut).is_multiple_of(2) { EARLY } else { late });
             let survival = match cut % 5 {
                 4 => Survival::nothing(),
                 _ => Survival::from_seed(chance.number()),
@@ -84,16 +87,19 @@ mod what_was_acknowledged_survives_fifty_cuts {
     what_was_acknowledged_survives_fifty_cuts! {
         keys
         generations
+        wallet
     }
 }
 
 #[test]
 fn a_connection_that_does_not_wait_for_the_disk_loses_and_one_that_does_loses_nothing() {
-    let waits = cut("plain-full", Honesty::Syncs, 10, 1);
-    assert_eq!((waits.broken, waits.early), (vec![], vec![]));
-    let hurries = cut("plain-normal", Honesty::Syncs, 10, 1);
-    assert!(!hurries.broken.is_empty(), "no cut shows it");
-    assert!(!hurries.early.is_empty(), "no answer shows it");
+    for (full, normal) in [("plain-full", "plain-normal"), ("wallet-full", "wallet-normal")] {
+        let waits = cut(full, Honesty::Syncs, 10, 1);
+        assert_eq!((waits.broken, waits.early), (vec![], vec![]), "{full}");
+        let hurries = cut(normal, Honesty::Syncs, 10, 1);
+        assert!(!hurries.broken.is_empty(), "{normal}: no cut shows it");
+        assert!(!hurries.early.is_empty(), "{normal}: no answer shows it");
+    }
 }
 
 #[test]

@@ -110,7 +110,9 @@ impl Rig {
     }
 }
 
-/// The index of the log is made anew from the log when nobody has it open, as after a cut.
+/// The index of the log is made anew from the log when nobody has it open, as after a cut; and so are a lock and the
+/// room that is kept free.
 fn is_needed(path: &Path) -> bool {
-    !path.to_string_lossy().ends_with("-shm")
+    let path = path.to_string_lossy();
+    !["-shm", ".lock", ".headroom"].iter().any(|ending| path.ends_with(ending))
 }

@@ -4,6 +4,8 @@
 mod generations;
 mod keys;
 mod plain;
+mod plain_wallet;
+mod wallet;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
@@ -17,6 +19,8 @@ use sidecar_cache::store::Answer;
 use generations::Generations;
 use keys::Keys;
 use plain::Plain;
+use plain_wallet::PlainWallet;
+use wallet::Wallet;
 
 /// Something that the sidecar answers as durable.
 trait Work {
@@ -25,6 +29,11 @@ trait Work {
 
     /// Everything that is there, a line each.
     fn held(&self) -> Answer<'_, Vec<String>>;
+
+    /// What is there and should not be.
+    fn wrong(&self) -> Answer<'_, Vec<String>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 }
 
 #[derive(Debug, Parser)]
@@ -45,10 +54,16 @@ enum Kind {
     Keys,
     /// Generations of invalidations.
     Generations,
+    /// Transfers of a wallet.
+    Wallet,
     /// The same statements on a connection of our own, which waits for the disk as the store does.
     PlainFull,
     /// And on one that does not.
     PlainNormal,
+    /// Transfers on a connection of our own, which waits for the disk as the store does.
+    WalletFull,
+    /// And on one that does not.
+    WalletNormal,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -76,6 +91,9 @@ fn run(args: &Args) -> Result<(), Failure> {
         Kind::Keys => Box::new(Keys::open(&args.folder)?),
         Kind::Generations => Box::new(Generations::open(&args.folder)?),
         Kind::PlainFull => Box::new(Plain::open(&args.folder, "FULL")?),
+        Kind::Wallet => Box::new(Wallet::open(&args.folder)?),
+        Kind::WalletFull => Box::new(PlainWallet::open(&args.folder, "FULL")?),
+        Kind::WalletNormal => Box::new(PlainWallet::open(&args.folder, "NORMAL")?),
         Kind::PlainNormal => Box::new(Plain::open(&args.folder, "NORMAL")?),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
@@ -101,6 +119,9 @@ async fn check(work: &dyn Work, folder: &Path) -> Result<(), Failure> {
     let promises = io::stdin().lines().collect::<Result<Vec<_>, _>>()?;
     for promise in promises.iter().filter(|promise| !held.contains(*promise)) {
         writeln!(io::stdout(), "lost: {promise}")?;
+    }
+    for wrong in work.wrong().await? {
+        writeln!(io::stdout(), "{wrong}")?;
     }
     for file in std::fs::read_dir(folder)? {
         let path = file?.path();

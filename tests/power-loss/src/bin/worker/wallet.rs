@@ -1,0 +1,160 @@
+//! The wallet: transfers by hand, and reserves with their ends, from each payer. Four pairs of operations after each
+//! other; the second of a pair needs the first.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use kt_contract::money::MicroUsd;
+use kt_contract::time::{Millis, MonoMillis, UnixMillis};
+use sidecar_cache::ledger::account::Scope;
+use sidecar_cache::ledger::clock::Reading;
+use sidecar_cache::ledger::request::{
+    Allocate, Budget, CallOf, Direction, Fund, Funding, Purpose, Reserve,
+};
+use sidecar_cache::ledger::window::{Period, Zone};
+use sidecar_cache::ledger::{Operation, State, TransferId};
+use sidecar_cache::store::ledger::LedgerStore as _;
+use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
+use sidecar_cache::store::{Answer, StoreError};
+
+use crate::Work;
+
+/// 2026-11-28, noon. It stays noon: what expires is not what is asked here.
+const NOON: UnixMillis = UnixMillis(1_795_867_200_000);
+const ORG: &str = "acme";
+
+pub(crate) struct Wallet {
+    ledger: SqliteLedger,
+    is_funded: AtomicBool,
+}
+
+// === impl Wallet ===
+
+impl Wallet {
+    pub(crate) fn open(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join("wallet.db");
+        let timepiece = Box::new(|| Reading { mono: MonoMillis(0), wall: NOON });
+        let ledger = SqliteLedger::open(Options { path, timepiece, pages_max: None })?;
+        Ok(Self { ledger, is_funded: AtomicBool::new(false) })
+    }
+
+    async fn operate(&self, operation: Operation) -> Result<(), StoreError> {
+        let verdict = self.ledger.operate(operation).await?;
+        verdict.map(|_| ()).map_err(|refused| StoreError::Permanent(refused.to_string()))
+    }
+
+    /// Enough for everything, whatever was lost: a call that is refused promises nothing.
+    async fn fund(&self) -> Result<(), StoreError> {
+        if !self.is_funded.swap(true, Relaxed) {
+            self.operate(fund(u64::MAX, 1_000_000_000)).await?;
+            self.operate(allocate(u64::MAX - 1, 500_000_000)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Work for Wallet {
+    fn make(&self, number: u64) -> Answer<'_, String> {
+        Box::pin(async move {
+            self.fund().await?;
+            let (operation, promise) = nth(number);
+            self.operate(operation).await?;
+            Ok(promise)
+        })
+    }
+
+    fn held(&self) -> Answer<'_, Vec<String>> {
+        Box::pin(async move {
+            let mut lines = Vec::new();
+            for (_, row) in self.ledger.history(ORG.to_owned(), None, usize::MAX).await? {
+                lines.push(made(row.id, row.amount));
+                if let Some(hold) = self.ledger.hold(row.id).await? {
+                    lines.push(ended(hold.id, hold.state));
+                }
+            }
+            Ok(lines)
+        })
+    }
+
+    fn wrong(&self) -> Answer<'_, Vec<String>> {
+        Box::pin(async move {
+            let findings = self.ledger.audit().await?;
+            Ok(findings.breaches.iter().map(ToString::to_string).collect())
+        })
+    }
+}
+
+/// An operation, and what is promised with its answer.
+fn nth(number: u64) -> (Operation, String) {
+    let hold = id(number & !1);
+    let made_here = |amount| made(id(number), usd(amount));
+    let settle = |actual, estimated| {
+        let actual = usd(actual);
+        let promise = ended(hold, State::Settled { actual });
+        (Operation::Settle { hold, actual, estimated }, promise)
+    };
+    match number % 8 {
+        0 => (fund(number, 500), made_here(500)),
+        1 => (allocate(number, 200), made_here(200)),
+        2 => (reserve(number, Funding::Prepaid, None), made_here(10)),
+        // An overage, which is a second row.
+        3 => settle(25, false),
+        4 => (reserve(number, Funding::Prepaid, Some("web")), made_here(10)),
+        5 => (Operation::Release { hold }, ended(hold, State::Released)),
+        6 => (reserve(number, Funding::Postpaid, Some("web")), made_here(10)),
+        _ => settle(7, true),
+    }
+}
+
+pub(crate) fn made(id: TransferId, amount: MicroUsd) -> String {
+    format!("{} of {} is made", id.0.to_hex(), amount.micros())
+}
+
+fn ended(id: TransferId, state: State) -> String {
+    format!("{} is {state:?}", id.0.to_hex())
+}
+
+pub(crate) fn id(number: u64) -> TransferId {
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(number.to_be_bytes()).for_each(|(place, byte)| *place = byte);
+    TransferId::from_128(bytes)
+}
+
+/// Amounts here are far from where money ends.
+pub(crate) fn usd(micros: u64) -> MicroUsd {
+    MicroUsd::new(micros).unwrap_or(MicroUsd::MAX)
+}
+
+fn fund(number: u64, amount: u64) -> Operation {
+    let (org, note) = (ORG.to_owned(), String::new());
+    Operation::Fund(Fund { id: id(number), org, amount: usd(amount), note })
+}
+
+fn allocate(number: u64, amount: u64) -> Operation {
+    Operation::Allocate(Allocate {
+        id: id(number),
+        org: ORG.to_owned(),
+        team: "web".to_owned(),
+        amount: usd(amount),
+        direction: Direction::Credit,
+        note: String::new(),
+    })
+}
+
+fn reserve(number: u64, funding: Funding, team: Option<&str>) -> Operation {
+    let call = CallOf { provider: "openai".to_owned(), ..CallOf::default() };
+    let limit = MicroUsd::MAX;
+    Operation::Reserve(Reserve {
+        id: id(number),
+        org: ORG.to_owned(),
+        funding,
+        team: team.map(str::to_owned),
+        purpose: Purpose::Call(call),
+        amount: usd(10),
+        cost_max: usd(100),
+        ttl: Millis(60_000),
+        budgets: vec![Budget { scope: Scope::Org, period: Period::Daily, limit }],
+        zone: Zone::utc(),
+        prices: "2026-11-01".to_owned(),
+    })
+}
