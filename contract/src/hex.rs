@@ -63,6 +63,17 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+#[cfg(feature = "config")]
+impl schemars::JsonSchema for Digest {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Digest".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^[0-9a-f]{64}$"})
+    }
+}
+
 fn nibble(digit: u8) -> Result<u8, NotADigest> {
     match digit {
         b'0'..=b'9' => Ok(digit - b'0'),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A moment of the wall clock, in milliseconds since the Unix epoch: for people and logs, never for expiry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct UnixMillis(pub u64);
 
 /// A moment of a clock that never goes back, in milliseconds since some start: for expiry and budgets.

@@ -25,6 +25,7 @@ mod log;
 mod logs;
 mod pay;
 mod pilot;
+pub mod purse;
 pub mod reader;
 mod relay;
 pub mod reload;
@@ -212,6 +213,27 @@ pub enum Failure {
         /// What it must be.
         what: &'static str,
     },
+    /// Nobody accounts for anything here.
+    #[error(
+        "this sidecar has no ledger: nothing is paid for or counted. Add 'wallet: {{}}' to the \
+         configuration and start it again"
+    )]
+    NoLedger,
+    /// What moves money must say which movement it is.
+    #[error(
+        "a request that moves money needs the header Idempotency-Key: 1 to 255 visible ASCII \
+         characters of your choice, the same when you ask for the same again"
+    )]
+    NoIdempotencyKey,
+    /// The same key, and another movement.
+    #[error(
+        "this Idempotency-Key has named a movement with other fields before; a new movement needs \
+         a new key"
+    )]
+    KeyReused,
+    /// The ledger refuses.
+    #[error(transparent)]
+    Ledger(#[from] crate::ledger::Refused),
     /// A client would have been refused.
     #[error("{0}")]
     Refused(kt_contract::problem::Problem),

@@ -1,6 +1,9 @@
 //! What operators and a sidecar say to each other, on the admin socket only: status, gateway keys, the cache.
 //! JSON over HTTP/1.1; a refusal is an [`ErrorReply`] with a fitting status.
 
+pub mod endpoint;
+pub mod wallet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::gates::Gates;

@@ -1,55 +1,74 @@
-//! The admin socket: status, gateway keys, explain, the cache. Whoever can open the socket is the operator.
+//! The admin socket: status, gateway keys, explain, the cache, wallets. Whoever can open the socket is the operator.
+
+mod wallet;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::{Method, Request, StatusCode};
+use http::{Request, StatusCode, request};
 use hyper::body::Incoming;
-use kt_contract::wire::admin::{
-    PATH_ENTRY, PATH_EXPLAIN, PATH_INVALIDATE, PATH_KEYS, PATH_STATS, PATH_STATUS,
-};
+use kt_contract::wire::admin::endpoint::{Endpoint, Found};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::{Answer, json, problem, read};
 use crate::service::{Failure, Sidecar};
+use wallet::Asked;
 
 /// Answers one request.
 pub(super) async fn answer(sidecar: Arc<Sidecar>, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
-    let idle = sidecar.timeouts.upload_idle;
-    let path = head.uri.path();
-    let revoked = path
-        .strip_prefix(PATH_KEYS)
-        .and_then(|rest| rest.strip_prefix('/'))
-        .and_then(|rest| rest.strip_suffix("/revoke"));
-    match (&head.method, path, revoked) {
-        (&Method::GET, PATH_STATUS, _) => json(StatusCode::OK, &sidecar.status()),
-        (&Method::GET, PATH_KEYS, _) => reply(StatusCode::OK, sidecar.list_keys().await),
-        (&Method::POST, PATH_KEYS, _) => match read::message(body, idle).await {
-            Ok(message) => reply(StatusCode::CREATED, sidecar.create_key(message).await),
-            Err(unread) => problem::bad_message(&unread),
-        },
-        (&Method::POST, PATH_EXPLAIN, _) => match read::message(body, idle).await {
-            Ok(message) => reply(StatusCode::OK, sidecar.explain(&message).await),
-            Err(unread) => problem::bad_message(&unread),
-        },
-        (&Method::GET, PATH_STATS, _) => json(StatusCode::OK, &sidecar.cache_stats()),
-        (&Method::POST, PATH_INVALIDATE, _) => match read::message(body, idle).await {
-            Ok(message) => reply(StatusCode::OK, sidecar.invalidate(message).await),
-            Err(unread) => problem::bad_message(&unread),
-        },
-        (&Method::POST, PATH_ENTRY, _) => match read::message(body, idle).await {
-            Ok(message) => reply(StatusCode::OK, sidecar.entry_of(message).await),
-            Err(unread) => problem::bad_message(&unread),
-        },
-        (&Method::POST, _, Some(key_id)) => reply(StatusCode::OK, sidecar.revoke_key(key_id).await),
-        (
-            _,
-            PATH_STATUS | PATH_KEYS | PATH_EXPLAIN | PATH_STATS | PATH_INVALIDATE | PATH_ENTRY,
-            _,
-        )
-        | (_, _, Some(_)) => problem::wrong_method(),
-        _ => problem::unknown_path(),
+    match Endpoint::find(head.method.as_str(), head.uri.path()) {
+        Found::Endpoint(endpoint, name) => answer_at(&sidecar, (endpoint, name), &head, body).await,
+        Found::WrongMethod => problem::wrong_method(),
+        Found::Nothing => problem::unknown_path(),
     }
+}
+
+async fn answer_at(
+    sidecar: &Sidecar,
+    (endpoint, name): (Endpoint, Option<&str>),
+    head: &request::Parts,
+    body: Incoming,
+) -> Answer {
+    let idle = sidecar.timeouts.upload_idle;
+    let asked = Asked { sidecar, head, org: wallet::org(name) };
+    match endpoint {
+        Endpoint::Status => json(StatusCode::OK, &sidecar.status()),
+        Endpoint::ListKeys => reply(StatusCode::OK, sidecar.list_keys().await),
+        Endpoint::CreateKey => match message(body, idle).await {
+            Ok(message) => reply(StatusCode::CREATED, sidecar.create_key(message).await),
+            Err(answer) => *answer,
+        },
+        Endpoint::RevokeKey => {
+            reply(StatusCode::OK, sidecar.revoke_key(name.unwrap_or_default()).await)
+        }
+        Endpoint::Explain => match message(body, idle).await {
+            Ok(message) => reply(StatusCode::OK, sidecar.explain(&message).await),
+            Err(answer) => *answer,
+        },
+        Endpoint::CacheStats => json(StatusCode::OK, &sidecar.cache_stats()),
+        Endpoint::CacheEntry => match message(body, idle).await {
+            Ok(message) => reply(StatusCode::OK, sidecar.entry_of(message).await),
+            Err(answer) => *answer,
+        },
+        Endpoint::Invalidate => match message(body, idle).await {
+            Ok(message) => reply(StatusCode::OK, sidecar.invalidate(message).await),
+            Err(answer) => *answer,
+        },
+        Endpoint::WalletBalance => wallet::reply(asked.balance().await),
+        Endpoint::WalletFund => wallet::reply(asked.fund(body).await),
+        Endpoint::WalletAdjust => wallet::reply(asked.adjust(body).await),
+        Endpoint::WalletRefund => wallet::reply(asked.refund(body).await),
+        Endpoint::WalletFreeze => wallet::reply(asked.freeze(body).await),
+        Endpoint::WalletUnfreeze => wallet::reply(asked.unfreeze().await),
+        Endpoint::WalletHistory => wallet::reply(asked.history().await),
+        Endpoint::WalletExport => asked.export().await,
+    }
+}
+
+async fn message<T: DeserializeOwned>(body: Incoming, idle: Duration) -> Result<T, Box<Answer>> {
+    read::message(body, idle).await.map_err(|unread| Box::new(problem::bad_message(&unread)))
 }
 
 fn reply(status: StatusCode, result: Result<impl Serialize, Failure>) -> Answer {

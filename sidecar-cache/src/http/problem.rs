@@ -3,12 +3,14 @@
 use http::{HeaderValue, StatusCode, header};
 use kt_contract::outcome::{cache_status, not_cached_status};
 use kt_contract::problem::Problem;
+use kt_contract::wire::admin::wallet::Amount;
 use kt_contract::wire::admin::{ErrorBody, ErrorReply};
 use kt_contract::wire::headers;
 use kt_providers::Dialect;
 
 use super::read::Unread;
 use super::{Answer, json, put, with_type};
+use crate::ledger::{Refused, Short};
 use crate::service::Failure;
 use crate::service::lane::Refusal;
 use crate::store::StoreError;
@@ -63,6 +65,12 @@ pub(super) fn bad_message(unread: &Unread) -> Answer {
 /// A use case that has no answer.
 pub(super) fn failed(failure: &Failure) -> Answer {
     let (status, code) = match failure {
+        Failure::Ledger(refused) => {
+            return error(refusal_status(refused), &refused.code(), refusal_message(refused));
+        }
+        Failure::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
+        Failure::NoLedger => (StatusCode::CONFLICT, "no_ledger"),
+        Failure::NoIdempotencyKey => (StatusCode::BAD_REQUEST, "no_idempotency_key"),
         Failure::WireVersion { .. } => (StatusCode::BAD_REQUEST, "wire_version"),
         Failure::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
         Failure::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid_field"),
@@ -84,6 +92,59 @@ pub(super) fn failed(failure: &Failure) -> Answer {
         tracing::error!(%failure, "a use case failed");
     }
     error(status, code, failure.to_string())
+}
+
+/// What the ledger does not do, for whoever asks for it by hand.
+fn refusal_status(refused: &Refused) -> StatusCode {
+    match refused {
+        Refused::BadAmount => StatusCode::BAD_REQUEST,
+        Refused::Insufficient(_) => StatusCode::PAYMENT_REQUIRED,
+        Refused::NotFound => StatusCode::NOT_FOUND,
+        Refused::ExistsDifferent | Refused::ExceedsCharge => StatusCode::UNPROCESSABLE_ENTITY,
+        Refused::AlreadySettled
+        | Refused::AlreadyReleased
+        | Refused::NotDue
+        | Refused::NotExpired
+        | Refused::Expired
+        | Refused::NotSettled
+        | Refused::Frozen => StatusCode::CONFLICT,
+        Refused::ClockSetBack => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn refusal_message(refused: &Refused) -> String {
+    match refused {
+        Refused::Insufficient(Short::Wallet) => {
+            "the wallet has less than that available".to_owned()
+        }
+        Refused::Insufficient(Short::Team(team)) => {
+            format!("the purse of team '{team}' has less than that available")
+        }
+        Refused::Insufficient(Short::Budget { .. })
+        | Refused::ExistsDifferent
+        | Refused::BadAmount
+        | Refused::NotFound
+        | Refused::AlreadySettled
+        | Refused::AlreadyReleased
+        | Refused::NotDue
+        | Refused::NotExpired
+        | Refused::Expired
+        | Refused::NotSettled
+        | Refused::ExceedsCharge
+        | Refused::Frozen
+        | Refused::ClockSetBack => refused.to_string(),
+    }
+}
+
+/// A message about money that was not read. Whatever is wrong with it, what an amount is may be it.
+pub(super) fn bad_money(unread: &Unread) -> Answer {
+    match unread {
+        Unread::TooLarge { .. } | Unread::Broken => bad_message(unread),
+        Unread::Message(_) => {
+            let message = format!("{unread}. An amount is {}", Amount::IS);
+            error(StatusCode::BAD_REQUEST, "invalid_message", message)
+        }
+    }
 }
 
 /// No such path.

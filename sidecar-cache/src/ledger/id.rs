@@ -16,6 +16,13 @@ impl TransferId {
         Self::of(b"reserve", [org.as_bytes(), &request_id, &attempt.to_be_bytes()])
     }
 
+    /// The id of what somebody asks for by hand, under a key of their own choice. The same key names other
+    /// transfers of other organizations and operations.
+    #[must_use]
+    pub fn of_key(org: &str, operation: &str, key: &str) -> Self {
+        Self::of(b"key", [org.as_bytes(), operation.as_bytes(), key.as_bytes()])
+    }
+
     /// An id of 128 bits.
     #[must_use]
     pub fn from_128(id: [u8; 16]) -> Self {
@@ -71,6 +78,12 @@ mod tests {
             assert_ne!(id, other);
         }
         assert_ne!(id.of_step("settle", 0), id.of_step("release", 0));
+        let id = TransferId::of_key("acme", "fund", "k");
+        assert_eq!(id, TransferId::of_key("acme", "fund", "k"));
+        for other in [("acm", "fund", "k"), ("acme", "adjust", "k"), ("acme", "fund", "l")] {
+            let (org, operation, key) = other;
+            assert_ne!(id, TransferId::of_key(org, operation, key), "{other:?}");
+        }
     }
 
     #[test]

@@ -41,6 +41,14 @@ pub trait LedgerStore: Send + Sync {
     /// The holds of an organization that are open or lie in suspense, the next to expire first.
     fn holds(&self, org: String) -> Answer<'_, Vec<Hold>>;
 
+    /// Transfers of an organization, oldest first, at most `count_max`, newer than the one numbered `after`.
+    fn transfers(
+        &self,
+        org: String,
+        after: u64,
+        count_max: usize,
+    ) -> Answer<'_, Vec<(u64, Transfer)>>;
+
     /// Transfers of an organization, newest first, at most `count_max`, older than the one numbered `before`.
     fn history(
         &self,

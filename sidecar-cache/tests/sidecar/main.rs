@@ -42,3 +42,5 @@ mod support;
 mod unattended;
 #[cfg(test)]
 mod wallet;
+#[cfg(test)]
+mod wallet_api;

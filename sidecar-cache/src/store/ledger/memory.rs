@@ -132,6 +132,20 @@ impl LedgerStore for MemoryLedger {
         Box::pin(async move { Ok(self.book().0.live.of_org(&org)) })
     }
 
+    fn transfers(
+        &self,
+        org: String,
+        after: u64,
+        count_max: usize,
+    ) -> Answer<'_, Vec<(u64, Transfer)>> {
+        Box::pin(async move {
+            let (book, _) = self.book();
+            let numbered = (1..).zip(&book.transfers);
+            let newer = numbered.filter(|(number, row)| row.org == org && *number > after);
+            Ok(newer.map(|(number, row)| (number, row.clone())).take(count_max).collect())
+        })
+    }
+
     fn history(
         &self,
         org: String,

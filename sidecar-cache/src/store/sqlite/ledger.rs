@@ -153,6 +153,15 @@ impl LedgerStore for SqliteLedger {
         self.reader.ask(move |connection| read::holds(connection, &org))
     }
 
+    fn transfers(
+        &self,
+        org: String,
+        after: u64,
+        count_max: usize,
+    ) -> Answer<'_, Vec<(u64, Transfer)>> {
+        self.reader.ask(move |connection| read::transfers(connection, &org, after, count_max))
+    }
+
     fn history(
         &self,
         org: String,

@@ -95,6 +95,17 @@ pub(super) fn history(
     rows::transfers(connection, PAGE, (org, before, count_max))
 }
 
+pub(super) fn transfers(
+    connection: &Connection,
+    org: &str,
+    after: u64,
+    count_max: usize,
+) -> Result<Vec<(u64, Transfer)>, StoreError> {
+    let count_max = i64::try_from(count_max).unwrap_or(i64::MAX);
+    let condition = "org = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+    rows::transfers(connection, condition, (org, rows::stored(after), count_max))
+}
+
 /// Reads every row, as it is, in one view of the file.
 pub(super) fn audit(connection: &mut Connection, wall: UnixMillis) -> Result<Findings, StoreError> {
     let view = connection.transaction()?;

@@ -1,0 +1,249 @@
+//! Wallets on the admin socket: how one stands, what moves money in and out of it, and what its ledger says.
+//!
+//! An amount is a whole number of micro-US-dollars and nothing else; the fields that hold one end in
+//! `_micro_usd`. Whoever moves money says with a header, [`IDEMPOTENCY_KEY`], which movement it is: asked again
+//! with the same key it is answered again, and not made again.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::hex::Digest;
+use crate::money::MicroUsd;
+use crate::time::UnixMillis;
+
+/// The header that tells one movement of money from another.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The most characters that it may have.
+pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// The most characters of a note or a reason.
+pub const NOTE_CHARS_MAX: usize = 500;
+/// The most transfers in one answer.
+pub const TRANSFERS_MAX: usize = 1_000;
+
+/// An amount that is moved: more than nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amount(MicroUsd);
+
+/// The body of `POST /v1/wallet/{org}/fund`: money that has come from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct FundRequest {
+    /// How much.
+    pub amount_micro_usd: Amount,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// The body of `POST /v1/wallet/{org}/adjust`: a correction by hand, never to below what is available.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct AdjustRequest {
+    /// How much.
+    pub amount_micro_usd: Amount,
+    /// Into the wallet, or out of it.
+    pub direction: Direction,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// Which way a correction goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub enum Direction {
+    /// Into the wallet.
+    Credit,
+    /// Out of it.
+    Debit,
+}
+
+/// The body of `POST /v1/wallet/{org}/refund`: something of what a call was charged, given back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct RefundRequest {
+    /// The hold whose call was charged.
+    pub hold: Digest,
+    /// How much. All refunds together give back no more than was charged.
+    pub amount_micro_usd: Amount,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// The answer to what moves money.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct TransferReply {
+    /// Whether it was done now; `false` where the same was asked for before.
+    pub created: bool,
+    /// The id of the transfer, which follows from the organization, the operation and the key.
+    pub id: Digest,
+    /// As what it stands in the ledger.
+    pub kind: String,
+    /// How much.
+    pub amount_micro_usd: u64,
+}
+
+/// The body of `POST /v1/wallet/{org}/freeze`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct FreezeRequest {
+    /// Why, for the person who finds it frozen.
+    pub reason: String,
+}
+
+/// The answer to `POST /v1/wallet/{org}/freeze` and `…/unfreeze`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct FrozenReply {
+    /// Whose wallet.
+    pub org: String,
+    /// Since when it is frozen, and why; absent where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<FrozenSince>,
+}
+
+/// That a wallet is frozen: nothing is reserved from it, what runs still ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct FrozenSince {
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since: UnixMillis,
+    /// Why.
+    pub reason: String,
+}
+
+/// The answer to `GET /v1/wallet/{org}`: how an organization stands. A wallet that nobody has funded is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct BalanceReply {
+    /// Whose wallet.
+    pub org: String,
+    /// Whether calls are made only while it has the money for them. Where only budgets are configured it is not
+    /// asked, and only counts.
+    pub is_prepaid: bool,
+    /// What can be reserved: what is posted less what is pending. Below zero after calls that cost more than
+    /// they had reserved.
+    pub available_micro_usd: i64,
+    /// What came in less what went out.
+    pub posted_micro_usd: i64,
+    /// What is set aside for calls that run.
+    pub pending_micro_usd: u64,
+    /// What was set aside for calls of which nobody knows the end.
+    pub suspense_micro_usd: u64,
+    /// How far calls that run can take the wallet below what is available, if each costs the most that it can.
+    pub shortfall_max_micro_usd: u64,
+    /// Since when it is frozen, and why; absent where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<FrozenSince>,
+}
+
+/// The answer to `GET /v1/wallet/{org}/history`, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct HistoryReply {
+    /// The transfers.
+    pub transfers: Vec<TransferEntry>,
+    /// What to ask for as `before` to get older ones; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+}
+
+/// A row of the ledger; one line of `GET /v1/wallet/{org}/export`, where they come oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct TransferEntry {
+    /// Its place in the ledger, which grows; an organization's rows need not follow each other.
+    pub number: u64,
+    /// Its id.
+    pub id: Digest,
+    /// What it is.
+    pub kind: String,
+    /// The hold that it refers to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Digest>,
+    /// The team whose purse it fills or empties.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+    /// How much.
+    pub amount_micro_usd: u64,
+    /// When, by the ledger's clock, in milliseconds since the Unix epoch.
+    pub at: UnixMillis,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+// === impl Amount ===
+
+impl Amount {
+    /// What an amount is, for whoever has written something else.
+    pub const IS: &str = "a whole number of micro-US-dollars from 1 to 9007199254740991";
+
+    /// An amount, unless it is none.
+    #[must_use]
+    pub const fn new(amount: MicroUsd) -> Option<Self> {
+        if amount.is_zero() { None } else { Some(Self(amount)) }
+    }
+
+    /// How much it is.
+    #[must_use]
+    pub const fn get(self) -> MicroUsd {
+        self.0
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    /// A JSON integer. A string of digits is none here: what people type is read by `kt`.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Written;
+        impl de::Visitor<'_> for Written {
+            type Value = Amount;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(Amount::IS)
+            }
+
+            fn visit_u64<E: de::Error>(self, micros: u64) -> Result<Amount, E> {
+                let amount = MicroUsd::new(micros).ok().and_then(Amount::new);
+                amount.ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(micros), &self))
+            }
+        }
+        deserializer.deserialize_any(Written)
+    }
+}
+
+#[cfg(feature = "config")]
+impl schemars::JsonSchema for Amount {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Amount".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "integer",
+            "description": "Micro-US-dollars: 1000000 is a dollar.",
+            "minimum": 1,
+            "maximum": MicroUsd::MAX.micros(),
+        })
+    }
+}

@@ -1,0 +1,248 @@
+//! What people do with wallets: look at them, put money in, correct, give back, freeze. What calls do with them is
+//! none of this file's business.
+
+use kt_contract::id::{BadId, check_id};
+use kt_contract::wire::admin::wallet::{
+    AdjustRequest, BalanceReply, Direction as Towards, FreezeRequest, FrozenReply, FrozenSince,
+    FundRequest, HistoryReply, IDEMPOTENCY_KEY_CHARS_MAX, NOTE_CHARS_MAX, RefundRequest,
+    TRANSFERS_MAX, TransferEntry, TransferReply,
+};
+
+use super::{Failure, Sidecar};
+use crate::ledger::request::{Adjust, Direction, Fund, Refund};
+use crate::ledger::{Made, Operation, Refused, Transfer, TransferId};
+use crate::store::ledger::{Frozen, LedgerStore};
+
+/// The name by which somebody tells one movement of money from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey<'a>(&'a str);
+
+// === impl IdempotencyKey ===
+
+impl<'a> IdempotencyKey<'a> {
+    /// The key in a header.
+    ///
+    /// # Errors
+    /// There is none, or one that is too long or empty.
+    pub fn read(header: Option<&'a str>) -> Result<Self, Failure> {
+        header
+            .filter(|key| (1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&key.len()))
+            .map(Self)
+            .ok_or(Failure::NoIdempotencyKey)
+    }
+}
+
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// How an organization stands.
+    ///
+    /// # Errors
+    /// No ledger; a name that is none; a store that cannot say.
+    pub async fn balance(&self, org: &str) -> Result<BalanceReply, Failure> {
+        let ledger = self.ledger_for(org)?;
+        let balance = ledger.balance(org.to_owned()).await?;
+        let wallet = balance.wallet;
+        let posted = i128::from(wallet.credits.posted) - i128::from(wallet.debits.posted);
+        let accounts = &self.feed.settings().accounts;
+        Ok(BalanceReply {
+            org: org.to_owned(),
+            is_prepaid: accounts.as_ref().is_some_and(|accounts| accounts.is_prepaid),
+            available_micro_usd: signed(wallet.available()),
+            posted_micro_usd: signed(posted),
+            pending_micro_usd: wallet.debits.pending(),
+            suspense_micro_usd: u64::try_from(balance.suspense.available()).unwrap_or_default(),
+            shortfall_max_micro_usd: u64::try_from(balance.shortfall_max).unwrap_or(u64::MAX),
+            frozen: balance.frozen.map(since),
+        })
+    }
+
+    /// Puts money into a wallet.
+    ///
+    /// # Errors
+    /// No ledger; a name that is none; what the ledger refuses; a store that cannot say.
+    pub async fn fund(
+        &self,
+        org: &str,
+        key: IdempotencyKey<'_>,
+        request: FundRequest,
+    ) -> Result<TransferReply, Failure> {
+        let id = TransferId::of_key(org, "fund", key.0);
+        let operation = Operation::Fund(Fund {
+            id,
+            org: org.to_owned(),
+            amount: request.amount_micro_usd.get(),
+            note: checked("note", request.note)?,
+        });
+        self.move_money(org, id, operation).await
+    }
+
+    /// Corrects a wallet by hand.
+    ///
+    /// # Errors
+    /// As [`Self::fund`].
+    pub async fn adjust(
+        &self,
+        org: &str,
+        key: IdempotencyKey<'_>,
+        request: AdjustRequest,
+    ) -> Result<TransferReply, Failure> {
+        let id = TransferId::of_key(org, "adjust", key.0);
+        let operation = Operation::Adjust(Adjust {
+            id,
+            org: org.to_owned(),
+            amount: request.amount_micro_usd.get(),
+            direction: match request.direction {
+                Towards::Credit => Direction::Credit,
+                Towards::Debit => Direction::Debit,
+            },
+            note: checked("note", request.note)?,
+        });
+        self.move_money(org, id, operation).await
+    }
+
+    /// Gives back something of what a call of this organization was charged.
+    ///
+    /// # Errors
+    /// As [`Self::fund`].
+    pub async fn refund(
+        &self,
+        org: &str,
+        key: IdempotencyKey<'_>,
+        request: RefundRequest,
+    ) -> Result<TransferReply, Failure> {
+        let hold = TransferId(request.hold);
+        // Another organization's hold is not there for this one.
+        let found = self.ledger_for(org)?.hold(hold).await?;
+        found.filter(|found| found.org == org).ok_or(Refused::NotFound)?;
+        let id = TransferId::of_key(org, "refund", key.0);
+        let amount = request.amount_micro_usd.get();
+        let note = checked("note", request.note)?;
+        let operation = Operation::Refund(Refund { id, hold, amount, note });
+        self.move_money(org, id, operation).await
+    }
+
+    /// Freezes a wallet: nothing more is reserved from it; what runs still ends.
+    ///
+    /// # Errors
+    /// No ledger; a name that is none; no reason; a store that cannot say.
+    pub async fn freeze(&self, org: &str, request: FreezeRequest) -> Result<FrozenReply, Failure> {
+        let ledger = self.ledger_for(org)?;
+        let reason = checked("reason", request.reason)?;
+        if reason.is_empty() {
+            return Err(Failure::Invalid { field: "reason", what: "must say why" });
+        }
+        tracing::warn!(org, reason, "wallet frozen by hand");
+        ledger.freeze(org.to_owned(), reason).await?;
+        self.frozen(org).await
+    }
+
+    /// Lets a wallet go on.
+    ///
+    /// # Errors
+    /// No ledger; a name that is none; a store that cannot say.
+    pub async fn unfreeze(&self, org: &str) -> Result<FrozenReply, Failure> {
+        self.ledger_for(org)?.unfreeze(org.to_owned()).await?;
+        tracing::warn!(org, "wallet unfrozen by hand");
+        self.frozen(org).await
+    }
+
+    /// Transfers of an organization, newest first, older than the one numbered `before`.
+    ///
+    /// # Errors
+    /// No ledger; a name that is none; a store that cannot say.
+    pub async fn history(
+        &self,
+        org: &str,
+        before: Option<u64>,
+        count: usize,
+    ) -> Result<HistoryReply, Failure> {
+        let ledger = self.ledger_for(org)?;
+        let count = count.clamp(1, TRANSFERS_MAX);
+        let found = ledger.history(org.to_owned(), before, count).await?;
+        let before = found.last().filter(|_| found.len() == count).map(|(number, _)| *number);
+        Ok(HistoryReply { transfers: found.into_iter().map(entry).collect(), before })
+    }
+
+    /// Transfers of an organization, oldest first, newer than the one numbered `after`.
+    ///
+    /// # Errors
+    /// No ledger; a name that is none; a store that cannot say.
+    pub async fn export(
+        &self,
+        org: &str,
+        after: u64,
+        count: usize,
+    ) -> Result<Vec<TransferEntry>, Failure> {
+        let ledger = self.ledger_for(org)?;
+        let count = count.clamp(1, TRANSFERS_MAX);
+        let found = ledger.transfers(org.to_owned(), after, count).await?;
+        Ok(found.into_iter().map(entry).collect())
+    }
+
+    async fn move_money(
+        &self,
+        org: &str,
+        id: TransferId,
+        operation: Operation,
+    ) -> Result<TransferReply, Failure> {
+        let receipt = match self.ledger_for(org)?.operate(operation).await? {
+            Err(Refused::ExistsDifferent) => return Err(Failure::KeyReused),
+            verdict => verdict?,
+        };
+        let created = receipt.made == Made::Created;
+        let (kind, amount) = (receipt.kind.as_str(), receipt.amount.micros());
+        tracing::info!(org, kind, amount_micro_usd = amount, created, "money moved by hand");
+        let kind = kind.to_owned();
+        Ok(TransferReply { created, id: id.0, kind, amount_micro_usd: amount })
+    }
+
+    async fn frozen(&self, org: &str) -> Result<FrozenReply, Failure> {
+        let balance = self.ledger_for(org)?.balance(org.to_owned()).await?;
+        Ok(FrozenReply { org: org.to_owned(), frozen: balance.frozen.map(since) })
+    }
+
+    /// The ledger, for a name that an organization can have.
+    fn ledger_for(&self, org: &str) -> Result<&dyn LedgerStore, Failure> {
+        check_id("org", org).map_err(|BadId { field, what }| Failure::Invalid { field, what })?;
+        self.ledger.as_deref().ok_or(Failure::NoLedger)
+    }
+}
+
+fn entry((number, transfer): (u64, Transfer)) -> TransferEntry {
+    let Transfer { id, org: _, kind, hold, team, amount, at, note, terms: _ } = transfer;
+    TransferEntry {
+        number,
+        id: id.0,
+        kind: kind.as_str().to_owned(),
+        hold: hold.map(|hold| hold.0),
+        team,
+        amount_micro_usd: amount.micros(),
+        at,
+        note,
+    }
+}
+
+fn since(frozen: Frozen) -> FrozenSince {
+    let Frozen { since, reason } = frozen;
+    FrozenSince { since, reason }
+}
+
+/// A text for people that is short enough to be shown.
+fn checked(field: &'static str, text: String) -> Result<String, Failure> {
+    if text.chars().count() > NOTE_CHARS_MAX {
+        return Err(Failure::Invalid { field, what: "must not be longer than 500 characters" });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Failure::Invalid {
+            field,
+            what: "must be one line, without control characters",
+        });
+    }
+    Ok(text)
+}
+
+/// What is beyond every number that a message can have is as much as one can.
+fn signed(amount: i128) -> i64 {
+    i64::try_from(amount).unwrap_or(if amount < 0 { i64::MIN } else { i64::MAX })
+}
