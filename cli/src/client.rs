@@ -8,6 +8,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use kt_contract::wire::admin::wallet::IDEMPOTENCY_KEY;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -23,6 +24,10 @@ pub(crate) struct Question<'a> {
     pub(crate) method: Method,
     pub(crate) path: &'a str,
     pub(crate) body: Vec<u8>,
+    /// What tells it from another one that is the same otherwise.
+    pub(crate) idempotency_key: Option<&'a str>,
+    /// How long an answer may take.
+    pub(crate) patience: Duration,
 }
 
 /// An answer.
@@ -39,35 +44,43 @@ pub(crate) enum Unanswered {
     Connect(std::io::Error),
     #[error("it accepted the connection and did not answer properly: {0}")]
     Broken(String),
-    #[error("it did not answer within 10 s")]
-    TooLate,
+    #[error("it did not answer within {} s", .0.as_secs())]
+    TooLate(Duration),
 }
 
 // === impl Question ===
 
 impl<'a> Question<'a> {
     pub(crate) const fn get(path: &'a str) -> Self {
-        Self { method: Method::GET, path, body: Vec::new() }
+        Self {
+            method: Method::GET,
+            path,
+            body: Vec::new(),
+            idempotency_key: None,
+            patience: ANSWER_TIMEOUT,
+        }
     }
 
     pub(crate) const fn post(path: &'a str, body: Vec<u8>) -> Self {
-        Self { method: Method::POST, path, body }
+        Self { method: Method::POST, path, body, idempotency_key: None, patience: ANSWER_TIMEOUT }
     }
 
     /// Asks at a Unix socket.
     pub(crate) async fn ask(self, socket: &Path) -> Result<Answer, Unanswered> {
+        let patience = self.patience;
         let exchange = async {
             self.ask_over(UnixStream::connect(socket).await.map_err(Unanswered::Connect)?).await
         };
-        timeout(ANSWER_TIMEOUT, exchange).await.map_err(|_late| Unanswered::TooLate)?
+        timeout(patience, exchange).await.map_err(|_late| Unanswered::TooLate(patience))?
     }
 
     /// Asks at a TCP port.
     pub(crate) async fn ask_tcp(self, address: SocketAddr) -> Result<Answer, Unanswered> {
+        let patience = self.patience;
         let exchange = async {
             self.ask_over(TcpStream::connect(address).await.map_err(Unanswered::Connect)?).await
         };
-        timeout(ANSWER_TIMEOUT, exchange).await.map_err(|_late| Unanswered::TooLate)?
+        timeout(patience, exchange).await.map_err(|_late| Unanswered::TooLate(patience))?
     }
 
     async fn ask_over<S>(self, stream: S) -> Result<Answer, Unanswered>
@@ -80,13 +93,16 @@ impl<'a> Question<'a> {
             .map_err(|error| broken(&error))?;
         // Ends with the answer; what goes wrong with it goes wrong with the answer too.
         tokio::spawn(connection);
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(self.method)
             .uri(self.path)
             .header(header::HOST, "kt")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(self.body)))
-            .map_err(|error| broken(&error))?;
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(key) = self.idempotency_key {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        let request =
+            request.body(Full::new(Bytes::from(self.body))).map_err(|error| broken(&error))?;
         let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)

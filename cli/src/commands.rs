@@ -8,3 +8,4 @@ mod gateway_args;
 pub(crate) mod gateway_run;
 pub(crate) mod gateway_status;
 pub(crate) mod key;
+pub(crate) mod wallet;

@@ -51,6 +51,11 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     env::var_os(name)?.into_string().ok()
 }
 
+/// The arguments that this process was started with, without its own name.
+pub(crate) fn arguments() -> Vec<String> {
+    env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect()
+}
+
 /// The file at a place in the repository that this program was built in: it lies in `target/<profile>`.
 pub(crate) fn in_repository_of_this_program(place: &str) -> Option<PathBuf> {
     let path = repository_of_this_program()?.join(place);

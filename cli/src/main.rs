@@ -1,4 +1,4 @@
-//! `kt`: runs gateways, checks configurations, manages gateway keys, explains the cache. Each command has a
+//! `kt`: runs gateways, checks configurations, manages gateway keys and wallets, explains the cache. Each command has a
 //! file in `commands/`; this one only reads the arguments and turns a failure into an exit code.
 
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ mod environment;
 mod envoy;
 mod failure;
 mod key_name;
+mod money;
 mod paths;
 mod policy_config;
 mod private_file;
@@ -46,6 +47,9 @@ enum Command {
     /// Look into the shared cache, and invalidate entries.
     #[command(subcommand)]
     Cache(commands::cache::Command),
+    /// Look at an organization's wallet, and put money into it.
+    #[command(subcommand)]
+    Wallet(commands::wallet::Command),
     /// Say what the cache would do for a request, and why.
     Explain(commands::explain::Args),
     /// Start a process that dies with its parent.
@@ -89,6 +93,7 @@ fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
         Command::Config(command) => command.run(environment),
         Command::Key(command) => runtime.block_on(command.run(environment)),
         Command::Cache(command) => runtime.block_on(command.run(environment)),
+        Command::Wallet(command) => runtime.block_on(command.run(environment)),
         Command::Explain(args) => runtime.block_on(args.run(environment)),
         Command::Child(args) => Err(supervise::launch::become_child(args)),
     }

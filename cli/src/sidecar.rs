@@ -19,6 +19,15 @@ pub(crate) struct Admin {
     socket: PathBuf,
 }
 
+/// Why something that must not happen twice has no answer that says so.
+#[derive(Clone, Debug)]
+pub(crate) enum NotDone {
+    /// It has not happened.
+    Surely(Failure),
+    /// Nobody knows whether it has.
+    Perhaps(Failure),
+}
+
 // === impl Admin ===
 
 impl Admin {
@@ -41,6 +50,40 @@ impl Admin {
         let body = serde_json::to_vec(body)
             .map_err(|error| Failure::new(format!("cannot write the question: {error}")))?;
         self.ask(Question::post(path, body)).await
+    }
+
+    /// An answer that is no JSON value.
+    pub(crate) async fn text(&self, path: &str) -> Result<String, Failure> {
+        let question = Question::get(path);
+        let answer = question.ask(&self.socket).await.map_err(|error| self.unanswered(&error))?;
+        if answer.status.is_success() {
+            return Ok(String::from_utf8_lossy(&answer.body).into_owned());
+        }
+        Err(refusal(&answer))
+    }
+
+    /// Asks for what must not happen twice; `key` tells it from everything else that is asked for.
+    pub(crate) async fn post_once<Q: Serialize + Sync, R: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: &str,
+        body: &Q,
+    ) -> Result<R, NotDone> {
+        let body = serde_json::to_vec(body).map_err(|error| {
+            NotDone::Surely(Failure::new(format!("cannot write the question: {error}")))
+        })?;
+        let question = Question { idempotency_key: Some(key), ..Question::post(path, body) };
+        let answer = match question.ask(&self.socket).await {
+            Ok(answer) => answer,
+            Err(error @ Unanswered::Connect(_)) => {
+                return Err(NotDone::Surely(self.unanswered(&error)));
+            }
+            Err(error @ (Unanswered::Broken(_) | Unanswered::TooLate(_))) => {
+                return Err(NotDone::Perhaps(self.unanswered(&error)));
+            }
+        };
+        let is_unknown = answer.status.is_success() || answer.status.is_server_error();
+        read(&answer).map_err(if is_unknown { NotDone::Perhaps } else { NotDone::Surely })
     }
 
     async fn ask<R: DeserializeOwned>(&self, question: Question<'_>) -> Result<R, Failure> {
@@ -91,12 +134,16 @@ fn read<R: DeserializeOwned>(answer: &Answer) -> Result<R, Failure> {
                 .hint("kt and sidecar-cache should be of one version")
         });
     }
-    Err(match serde_json::from_slice::<ErrorReply>(&answer.body) {
+    Err(refusal(answer))
+}
+
+fn refusal(answer: &Answer) -> Failure {
+    match serde_json::from_slice::<ErrorReply>(&answer.body) {
         Ok(ErrorReply { error }) => Failure::new(error.message),
         Err(_unknown) if answer.status == StatusCode::NOT_FOUND => {
             Failure::new("the sidecar does not know this question")
                 .hint("kt and sidecar-cache should be of one version")
         }
         Err(_unknown) => Failure::new(format!("the sidecar answered {}", answer.status)),
-    })
+    }
 }

@@ -1,0 +1,128 @@
+//! What can be looked at: `kt wallet balance`, `history`, `export`.
+
+use kt_contract::wire::admin::endpoint::Endpoint;
+use kt_contract::wire::admin::wallet::{BalanceReply, HistoryReply, TRANSFERS_MAX, TransferEntry};
+
+use super::{Common, print_json};
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::money::{dollars, moment, signed_dollars};
+use crate::report;
+use crate::table;
+
+/// `kt wallet balance`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Balance {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// `kt wallet history`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct History {
+    /// How many, at most 1000.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    count: u16,
+    /// Only what is older than this one, by its number.
+    #[arg(long, value_name = "NUMBER")]
+    before: Option<u64>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// `kt wallet export`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Export {
+    /// Only what is newer than this one, by its number.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    after: u64,
+    #[command(flatten)]
+    common: Common,
+}
+
+// === impl Balance ===
+
+impl Balance {
+    pub(super) async fn run(self, environment: &Environment) -> Result<(), Failure> {
+        let Self { common } = self;
+        let path = common.path(Endpoint::WalletBalance);
+        let balance: BalanceReply = common.admin(environment).get(&path).await?;
+        if common.json {
+            return print_json(&balance);
+        }
+        report::say(table::layout(["wallet", &balance.org], &rows(&balance)));
+        if !balance.is_prepaid {
+            report::note("no wallet is configured: calls are made whatever stands here");
+        }
+        Ok(())
+    }
+}
+
+fn rows(balance: &BalanceReply) -> [[String; 2]; 6] {
+    let state = match &balance.frozen {
+        None => "open".to_owned(),
+        Some(frozen) => format!("frozen since {}: {}", moment(frozen.since), frozen.reason),
+    };
+    [
+        ["available", &signed_dollars(balance.available_micro_usd)],
+        ["posted", &signed_dollars(balance.posted_micro_usd)],
+        ["pending", &dollars(balance.pending_micro_usd)],
+        ["suspense", &dollars(balance.suspense_micro_usd)],
+        ["may fall short by", &dollars(balance.shortfall_max_micro_usd)],
+        ["state", &state],
+    ]
+    .map(|row| row.map(str::to_owned))
+}
+
+// === impl History ===
+
+impl History {
+    pub(super) async fn run(self, environment: &Environment) -> Result<(), Failure> {
+        let Self { count, before, common } = self;
+        let before = before.map(|before| format!("&before={before}")).unwrap_or_default();
+        let path = format!("{}?count={count}{before}", common.path(Endpoint::WalletHistory));
+        let history: HistoryReply = common.admin(environment).get(&path).await?;
+        if common.json {
+            return print_json(&history);
+        }
+        let rows: Vec<_> = history.transfers.iter().map(row).collect();
+        let head = ["number", "when", "kind", "amount", "about", "note"];
+        report::say(table::layout(head, &rows));
+        if let Some(before) = history.before {
+            report::note(format_args!("older ones: --before {before}"));
+        }
+        Ok(())
+    }
+}
+
+fn row(transfer: &TransferEntry) -> [String; 6] {
+    let TransferEntry { number, id, kind, hold, team, amount_micro_usd, at, note } = transfer;
+    // A hold is known by its own id, what refers to it by the hold's.
+    let about = match (kind.as_str(), hold, team) {
+        ("pending", _, _) => format!("hold {}", id.to_hex()),
+        (_, Some(hold), _) => format!("hold {}", hold.to_hex()),
+        (_, None, Some(team)) => format!("team {team}"),
+        (_, None, None) => "-".to_owned(),
+    };
+    let (number, amount) = (number.to_string(), dollars(*amount_micro_usd));
+    [number, moment(*at), kind.clone(), amount, about, note.clone()]
+}
+
+// === impl Export ===
+
+impl Export {
+    pub(super) async fn run(self, environment: &Environment) -> Result<(), Failure> {
+        let Self { mut after, common } = self;
+        let admin = common.admin(environment);
+        loop {
+            let path = common.path(Endpoint::WalletExport);
+            let page = admin.text(&format!("{path}?after={after}&count={TRANSFERS_MAX}")).await?;
+            let Some(last) = page.lines().last() else { return Ok(()) };
+            let last: TransferEntry = serde_json::from_str(last).map_err(|error| {
+                Failure::new(format!("the sidecar's answer is no transfer: {error}"))
+            })?;
+            report::say(page.trim_end_matches('\n'));
+            after = last.number;
+        }
+    }
+}
