@@ -59,11 +59,13 @@ async fn answer_at(
         Endpoint::WalletBalance => wallet::reply(asked.balance().await),
         Endpoint::WalletFund => wallet::reply(asked.fund(body).await),
         Endpoint::WalletAdjust => wallet::reply(asked.adjust(body).await),
+        Endpoint::WalletAllocate => wallet::reply(asked.allocate(body).await),
         Endpoint::WalletRefund => wallet::reply(asked.refund(body).await),
         Endpoint::WalletFreeze => wallet::reply(asked.freeze(body).await),
         Endpoint::WalletUnfreeze => wallet::reply(asked.unfreeze().await),
         Endpoint::WalletHistory => wallet::reply(asked.history().await),
         Endpoint::WalletExport => asked.export().await,
+        Endpoint::WalletHolds => wallet::reply(asked.holds().await),
     }
 }
 

@@ -64,7 +64,7 @@ pub struct Entry {
 pub fn fund(asked: &Fund, known: Option<&Known>) -> Result<Plan, Refused> {
     let entry = Entry { id: asked.id, kind: Kind::Fund, amount: asked.amount };
     if let Some(known) = known {
-        return known.same_or_refused(&asked.org, About::Wallet, entry);
+        return known.same_or_refused((&asked.org, &asked.note), About::Wallet, entry);
     }
     if asked.amount.is_zero() {
         return Err(Refused::BadAmount);
@@ -83,7 +83,7 @@ pub fn adjust(asked: &Adjust, known: Option<&Known>, standing: &Standing) -> Res
     };
     let entry = Entry { id: asked.id, kind, amount: asked.amount };
     if let Some(known) = known {
-        return known.same_or_refused(&asked.org, About::Wallet, entry);
+        return known.same_or_refused((&asked.org, &asked.note), About::Wallet, entry);
     }
     if asked.amount.is_zero() {
         return Err(Refused::BadAmount);
@@ -110,7 +110,7 @@ pub fn allocate(
     };
     let entry = Entry { id: asked.id, kind, amount: asked.amount };
     if let Some(known) = known {
-        return known.same_or_refused(&asked.org, About::Team(&asked.team), entry);
+        return known.same_or_refused((&asked.org, &asked.note), About::Team(&asked.team), entry);
     }
     if asked.amount.is_zero() {
         return Err(Refused::BadAmount);
@@ -322,7 +322,7 @@ pub fn refund(asked: &Refund, known: Option<&Known>, hold: Option<&Hold>) -> Res
     let entry = Entry { id: asked.id, kind: Kind::Refund, amount: asked.amount };
     if let Some(known) = known {
         let org = hold.map_or("", |hold| hold.org.as_str());
-        return known.same_or_refused(org, About::Hold(asked.hold), entry);
+        return known.same_or_refused((org, &asked.note), About::Hold(asked.hold), entry);
     }
     if asked.amount.is_zero() {
         return Err(Refused::BadAmount);
@@ -398,8 +398,13 @@ enum About<'a> {
 // === impl Known ===
 
 impl Known {
-    /// Whether this is the entry again.
-    fn same_or_refused(&self, org: &str, about: About<'_>, entry: Entry) -> Result<Plan, Refused> {
+    /// Whether this is the entry again, down to what people were told of it.
+    fn same_or_refused(
+        &self,
+        (org, note): (&str, &str),
+        about: About<'_>,
+        entry: Entry,
+    ) -> Result<Plan, Refused> {
         let (team, hold) = match about {
             About::Wallet => (None, None),
             About::Team(team) => (Some(team), None),
@@ -411,7 +416,8 @@ impl Known {
                     && known.kind == entry.kind
                     && known.hold == hold
                     && known.team.as_deref() == team
-                    && known.amount == entry.amount =>
+                    && known.amount == entry.amount
+                    && known.note == note =>
             {
                 Ok(Plan::exists(entry.kind, entry.amount))
             }

@@ -1,17 +1,20 @@
 //! What people do with wallets: look at them, put money in, correct, give back, freeze. What calls do with them is
 //! none of this file's business.
 
+mod budgets;
+mod told;
+
 use kt_contract::id::{BadId, check_id};
 use kt_contract::wire::admin::wallet::{
-    AdjustRequest, BalanceReply, Direction as Towards, FreezeRequest, FrozenReply, FrozenSince,
-    FundRequest, HistoryReply, IDEMPOTENCY_KEY_CHARS_MAX, NOTE_CHARS_MAX, RefundRequest,
-    TRANSFERS_MAX, TransferEntry, TransferReply,
+    AdjustRequest, AllocateRequest, BalanceReply, Direction as Towards, FreezeRequest, FrozenReply,
+    FundRequest, HistoryReply, HoldsReply, IDEMPOTENCY_KEY_CHARS_MAX, NOTE_CHARS_MAX,
+    RefundRequest, TRANSFERS_MAX, TransferEntry, TransferReply,
 };
 
 use super::{Failure, Sidecar};
-use crate::ledger::request::{Adjust, Direction, Fund, Refund};
-use crate::ledger::{Made, Operation, Refused, Transfer, TransferId};
-use crate::store::ledger::{Frozen, LedgerStore};
+use crate::ledger::request::{Adjust, Allocate, Direction, Fund, Refund};
+use crate::ledger::{Made, Operation, Refused, TransferId};
+use crate::store::ledger::LedgerStore;
 
 /// The name by which somebody tells one movement of money from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,19 +45,12 @@ impl Sidecar {
     pub async fn balance(&self, org: &str) -> Result<BalanceReply, Failure> {
         let ledger = self.ledger_for(org)?;
         let balance = ledger.balance(org.to_owned()).await?;
-        let wallet = balance.wallet;
-        let posted = i128::from(wallet.credits.posted) - i128::from(wallet.debits.posted);
-        let accounts = &self.feed.settings().accounts;
-        Ok(BalanceReply {
-            org: org.to_owned(),
-            is_prepaid: accounts.as_ref().is_some_and(|accounts| accounts.is_prepaid),
-            available_micro_usd: signed(wallet.available()),
-            posted_micro_usd: signed(posted),
-            pending_micro_usd: wallet.debits.pending(),
-            suspense_micro_usd: u64::try_from(balance.suspense.available()).unwrap_or_default(),
-            shortfall_max_micro_usd: u64::try_from(balance.shortfall_max).unwrap_or(u64::MAX),
-            frozen: balance.frozen.map(since),
-        })
+        let Some(accounts) = self.feed.settings().accounts.clone() else {
+            return Ok(told::balance(org, balance, false, Vec::new()));
+        };
+        let held = ledger.accounts(org.to_owned()).await?;
+        let budgets = budgets::current(&accounts, &held, self.clock.wall());
+        Ok(told::balance(org, balance, accounts.is_prepaid, budgets))
     }
 
     /// Puts money into a wallet.
@@ -92,10 +88,30 @@ impl Sidecar {
             id,
             org: org.to_owned(),
             amount: request.amount_micro_usd.get(),
-            direction: match request.direction {
-                Towards::Credit => Direction::Credit,
-                Towards::Debit => Direction::Debit,
-            },
+            direction: direction(request.direction),
+            note: checked("note", request.note)?,
+        });
+        self.move_money(org, id, operation).await
+    }
+
+    /// Moves money between a wallet and the purse of a team.
+    ///
+    /// # Errors
+    /// As [`Self::fund`].
+    pub async fn allocate(
+        &self,
+        org: &str,
+        key: IdempotencyKey<'_>,
+        request: AllocateRequest,
+    ) -> Result<TransferReply, Failure> {
+        is_id("team", &request.team)?;
+        let id = TransferId::of_key(org, "allocate", key.0);
+        let operation = Operation::Allocate(Allocate {
+            id,
+            org: org.to_owned(),
+            team: request.team,
+            amount: request.amount_micro_usd.get(),
+            direction: direction(request.direction),
             note: checked("note", request.note)?,
         });
         self.move_money(org, id, operation).await
@@ -161,7 +177,7 @@ impl Sidecar {
         let count = count.clamp(1, TRANSFERS_MAX);
         let found = ledger.history(org.to_owned(), before, count).await?;
         let before = found.last().filter(|_| found.len() == count).map(|(number, _)| *number);
-        Ok(HistoryReply { transfers: found.into_iter().map(entry).collect(), before })
+        Ok(HistoryReply { transfers: found.into_iter().map(told::transfer).collect(), before })
     }
 
     /// Transfers of an organization, oldest first, newer than the one numbered `after`.
@@ -177,7 +193,16 @@ impl Sidecar {
         let ledger = self.ledger_for(org)?;
         let count = count.clamp(1, TRANSFERS_MAX);
         let found = ledger.transfers(org.to_owned(), after, count).await?;
-        Ok(found.into_iter().map(entry).collect())
+        Ok(found.into_iter().map(told::transfer).collect())
+    }
+
+    /// What is set aside from a wallet and its purses.
+    ///
+    /// # Errors
+    /// No ledger; a name that is none; a store that cannot say.
+    pub async fn holds(&self, org: &str) -> Result<HoldsReply, Failure> {
+        let found = self.ledger_for(org)?.holds(org.to_owned()).await?;
+        Ok(HoldsReply { holds: found.iter().filter_map(told::hold).collect() })
     }
 
     async fn move_money(
@@ -199,7 +224,7 @@ impl Sidecar {
 
     async fn frozen(&self, org: &str) -> Result<FrozenReply, Failure> {
         let balance = self.ledger_for(org)?.balance(org.to_owned()).await?;
-        Ok(FrozenReply { org: org.to_owned(), frozen: balance.frozen.map(since) })
+        Ok(FrozenReply { org: org.to_owned(), frozen: balance.frozen.map(told::frozen) })
     }
 
     /// The ledger, for a name that an organization can have.
@@ -209,23 +234,15 @@ impl Sidecar {
     }
 }
 
-fn entry((number, transfer): (u64, Transfer)) -> TransferEntry {
-    let Transfer { id, org: _, kind, hold, team, amount, at, note, terms: _ } = transfer;
-    TransferEntry {
-        number,
-        id: id.0,
-        kind: kind.as_str().to_owned(),
-        hold: hold.map(|hold| hold.0),
-        team,
-        amount_micro_usd: amount.micros(),
-        at,
-        note,
-    }
+fn is_id(field: &'static str, text: &str) -> Result<(), Failure> {
+    check_id(field, text).map_err(|BadId { field, what }| Failure::Invalid { field, what })
 }
 
-fn since(frozen: Frozen) -> FrozenSince {
-    let Frozen { since, reason } = frozen;
-    FrozenSince { since, reason }
+const fn direction(towards: Towards) -> Direction {
+    match towards {
+        Towards::Credit => Direction::Credit,
+        Towards::Debit => Direction::Debit,
+    }
 }
 
 /// A text for people that is short enough to be shown.
@@ -240,9 +257,4 @@ fn checked(field: &'static str, text: String) -> Result<String, Failure> {
         });
     }
     Ok(text)
-}
-
-/// What is beyond every number that a message can have is as much as one can.
-fn signed(amount: i128) -> i64 {
-    i64::try_from(amount).unwrap_or(if amount < 0 { i64::MIN } else { i64::MAX })
 }

@@ -14,8 +14,9 @@ use sidecar_cache::clock::Clock;
 use sidecar_cache::http::closing::Closing;
 use sidecar_cache::http::serve;
 use sidecar_cache::http::socket::Listening;
-use sidecar_cache::ledger::request::{CallOf, Funding, Purpose, Reserve};
-use sidecar_cache::ledger::window::Zone;
+use sidecar_cache::ledger::account::Scope;
+use sidecar_cache::ledger::request::{Budget, CallOf, Funding, Purpose, Reserve};
+use sidecar_cache::ledger::window::{Period, Zone};
 use sidecar_cache::ledger::{Operation, TransferId};
 use sidecar_cache::service::Sidecar;
 use sidecar_cache::store::ledger::LedgerStore;
@@ -50,7 +51,14 @@ impl Office {
     }
 
     async fn over(ledger: Arc<dyn LedgerStore>) -> Self {
-        let settings = settings_with("wallet: {}\n");
+        let settings = settings_with(
+            "wallet: {}
+budgets:
+  organization: {monthly_limit_usd: 100}
+  teams: {web: {daily_limit_usd: 1.5}}
+  users: {default_daily_usd: 2}
+",
+        );
         let group = group_of(settings, Clock::start(), Some(Arc::clone(&ledger)));
         Self::around(group.sidecar, ledger).await
     }
@@ -92,27 +100,44 @@ impl Office {
         self.post("/v1/wallet/acme/fund", Some(key), &body).await
     }
 
-    /// A call of `acme` that has ended at a cost; its hold.
-    async fn called(&self, nth: u8, amount: u64) -> String {
+    /// A call of `acme` that runs; its hold.
+    async fn calling(&self, nth: u8, amount: u64, team: Option<&str>) -> TransferId {
         let id = TransferId::of_reserve("acme", [nth; 16], 1);
         let amount = MicroUsd::new(amount).unwrap();
+        let call = CallOf {
+            provider: "openai".to_owned(),
+            model: "gpt-4o".to_owned(),
+            user: Some("ada".to_owned()),
+            ..CallOf::default()
+        };
+        let budget = |scope, period| Budget { scope, period, limit: MicroUsd::MAX };
         let reserve = Operation::Reserve(Reserve {
             id,
             org: "acme".to_owned(),
             funding: Funding::Prepaid,
-            team: None,
-            purpose: Purpose::Call(CallOf { provider: "openai".to_owned(), ..CallOf::default() }),
+            team: team.map(str::to_owned),
+            purpose: Purpose::Call(call),
             amount,
-            cost_max: amount,
+            cost_max: MicroUsd::new(amount.micros() * 2).unwrap(),
             ttl: Millis(60_000),
-            budgets: Vec::new(),
+            budgets: vec![
+                budget(Scope::Org, Period::Monthly),
+                budget(Scope::User("ada".to_owned()), Period::Daily),
+            ],
             zone: Zone::utc(),
             prices: "v1".to_owned(),
         });
         self.ledger.operate(reserve).await.unwrap().unwrap();
-        let settle = Operation::Settle { hold: id, actual: amount, estimated: false };
+        id
+    }
+
+    /// A call of `acme` that has ended at a cost; its hold.
+    async fn called(&self, nth: u8, amount: u64) -> String {
+        let hold = self.calling(nth, amount, None).await;
+        let actual = MicroUsd::new(amount).unwrap();
+        let settle = Operation::Settle { hold, actual, estimated: false };
         self.ledger.operate(settle).await.unwrap().unwrap();
-        id.0.to_hex()
+        hold.0.to_hex()
     }
 }
 
@@ -146,6 +171,9 @@ async fn money_that_is_put_in_is_there_once() {
     }
     let message = office.fund("k1", 26_000_000).await.refused(422, "idempotency_key_reused");
     assert!(message.contains("a new key"), "{message}");
+    let noted = r#"{"amount_micro_usd":25000000,"note":"another"}"#;
+    let told = office.post("/v1/wallet/acme/fund", Some("k1"), noted).await;
+    told.refused(422, "idempotency_key_reused");
     office.fund("k2", 1).await.ok();
     let balance = office.get("/v1/wallet/acme").await.ok();
     assert_eq!(balance["available_micro_usd"], 25_000_001);
@@ -221,6 +249,80 @@ async fn what_the_ledger_refuses_has_its_code_and_a_fitting_status() {
     // Another organization's hold is nobody's.
     office.post("/v1/wallet/other/refund", Some("r4"), &refund(1)).await.refused(404, "not_found");
     assert_eq!(office.get("/v1/wallet/acme").await.ok()["available_micro_usd"], 1_000);
+}
+
+#[tokio::test]
+async fn a_team_pays_from_what_it_was_given() {
+    let office = Office::open().await;
+    office.fund("k", 1_000).await.ok();
+    let path = "/v1/wallet/acme/allocate";
+    let give = |amount: u64, direction: &str| {
+        json!({"team": "web", "amount_micro_usd": amount, "direction": direction}).to_string()
+    };
+    office.post(path, Some("a1"), &give(1_001, "credit")).await.refused(402, "insufficient:wallet");
+    let given = office.post(path, Some("a2"), &give(600, "credit")).await.ok();
+    assert_eq!((&given["kind"], &given["created"]), (&json!("allocate"), &json!(true)));
+    assert_eq!(office.post(path, Some("a2"), &give(600, "credit")).await.ok()["created"], false);
+    let told = office.post(path, Some("a3"), &give(601, "debit")).await;
+    let message = told.refused(402, "insufficient:purse:web");
+    assert_eq!(message, "the purse of team 'web' has less than that available");
+    office.calling(1, 100, Some("web")).await;
+    office.post(path, Some("a4"), &give(200, "debit")).await.ok();
+    let balance = office.get("/v1/wallet/acme").await.ok();
+    assert_eq!(balance["available_micro_usd"], 600);
+    let purse = json!({"team": "web", "available_micro_usd": 300, "posted_micro_usd": 400,
+        "pending_micro_usd": 100});
+    assert_eq!(balance["purses"], json!([purse]));
+    let nobody = r#"{"team":"","amount_micro_usd":1,"direction":"credit"}"#;
+    office.post(path, Some("a5"), nobody).await.refused(400, "invalid_field");
+}
+
+#[tokio::test]
+async fn a_balance_says_how_much_of_each_budget_is_spent() {
+    let office = Office::open().await;
+    office.fund("k", 1_000).await.ok();
+    office.called(1, 300).await;
+    office.calling(2, 50, None).await;
+    let balance = office.get("/v1/wallet/acme").await.ok();
+    let budgets = balance["budgets"].as_array().unwrap();
+    let told: Vec<_> = budgets
+        .iter()
+        .map(|budget| {
+            let number = |field: &str| budget[field].as_i64().unwrap();
+            let scope = budget["scope"].as_str().unwrap();
+            (
+                scope,
+                number("spent_micro_usd"),
+                number("pending_micro_usd"),
+                number("limit_micro_usd"),
+            )
+        })
+        .collect();
+    let expected = [
+        ("org", 300, 50, 100_000_000),
+        ("team:web", 0, 0, 1_500_000),
+        ("user:ada", 300, 50, 2_000_000),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(balance["pending_micro_usd"], 50);
+    assert_eq!(balance["shortfall_max_micro_usd"], 50);
+}
+
+#[tokio::test]
+async fn what_is_set_aside_says_for_whom_and_until_when() {
+    let office = Office::open().await;
+    office.fund("k", 1_000).await.ok();
+    office.called(1, 300).await;
+    let open = office.calling(2, 50, None).await.0.to_hex();
+    let told = office.get("/v1/wallet/acme/holds").await.ok();
+    let [hold] = told["holds"].as_array().unwrap().as_slice() else { panic!("{told}") };
+    assert_eq!((&hold["id"], &hold["state"]), (&json!(open), &json!("open")));
+    assert_eq!(hold["held_micro_usd"], 50);
+    assert_eq!(hold["terms"]["cost_max_micro_usd"], 100);
+    assert_eq!(hold["terms"]["payer"], "wallet");
+    assert_eq!(hold["terms"]["call"]["model"], "gpt-4o");
+    let history = office.get("/v1/wallet/acme/history").await.ok();
+    assert_eq!(history["transfers"][0]["terms"], hold["terms"], "the row says the same");
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ pub enum Endpoint {
     WalletFund,
     /// A correction of a wallet.
     WalletAdjust,
+    /// Money for the purse of a team, or back from it.
+    WalletAllocate,
     /// Something of a charge, given back.
     WalletRefund,
     /// A stop for a wallet.
@@ -36,6 +38,8 @@ pub enum Endpoint {
     WalletHistory,
     /// A wallet's transfers, oldest first.
     WalletExport,
+    /// What is set aside from a wallet.
+    WalletHolds,
 }
 
 /// What stands at a path.
@@ -53,7 +57,7 @@ pub enum Found<'a> {
 
 impl Endpoint {
     /// All of them. A fixed path stands before a pattern that would take it.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Status,
         Self::ListKeys,
         Self::CreateKey,
@@ -65,11 +69,13 @@ impl Endpoint {
         Self::WalletBalance,
         Self::WalletFund,
         Self::WalletAdjust,
+        Self::WalletAllocate,
         Self::WalletRefund,
         Self::WalletFreeze,
         Self::WalletUnfreeze,
         Self::WalletHistory,
         Self::WalletExport,
+        Self::WalletHolds,
     ];
 
     /// Its method and its path; a name in braces stands for one segment.
@@ -87,11 +93,13 @@ impl Endpoint {
             Self::WalletBalance => ("GET", "/v1/wallet/{org}"),
             Self::WalletFund => ("POST", "/v1/wallet/{org}/fund"),
             Self::WalletAdjust => ("POST", "/v1/wallet/{org}/adjust"),
+            Self::WalletAllocate => ("POST", "/v1/wallet/{org}/allocate"),
             Self::WalletRefund => ("POST", "/v1/wallet/{org}/refund"),
             Self::WalletFreeze => ("POST", "/v1/wallet/{org}/freeze"),
             Self::WalletUnfreeze => ("POST", "/v1/wallet/{org}/unfreeze"),
             Self::WalletHistory => ("GET", "/v1/wallet/{org}/history"),
             Self::WalletExport => ("GET", "/v1/wallet/{org}/export"),
+            Self::WalletHolds => ("GET", "/v1/wallet/{org}/holds"),
         }
     }
 

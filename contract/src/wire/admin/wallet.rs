@@ -51,15 +51,32 @@ pub struct AdjustRequest {
     pub note: String,
 }
 
-/// Which way a correction goes.
+/// Which way money goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub enum Direction {
-    /// Into the wallet.
+    /// Into the wallet that is corrected, or the purse that is filled.
     Credit,
     /// Out of it.
     Debit,
+}
+
+/// The body of `POST /v1/wallet/{org}/allocate`: money for the purse of a team, or back from it, never more than is
+/// available where it comes from. A team that was ever given a purse pays its calls from it alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct AllocateRequest {
+    /// Whose purse.
+    pub team: String,
+    /// How much.
+    pub amount_micro_usd: Amount,
+    /// Into the purse, or out of it.
+    pub direction: Direction,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
 }
 
 /// The body of `POST /v1/wallet/{org}/refund`: something of what a call was charged, given back.
@@ -147,6 +164,134 @@ pub struct BalanceReply {
     /// Since when it is frozen, and why; absent where it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<FrozenSince>,
+    /// The purses of its teams. What is in them is no part of the above.
+    #[serde(default)]
+    pub purses: Vec<PurseEntry>,
+    /// Its budgets, as far as they are spent in the day or month that is now.
+    #[serde(default)]
+    pub budgets: Vec<BudgetEntry>,
+}
+
+/// How the purse of a team stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct PurseEntry {
+    /// Whose purse.
+    pub team: String,
+    /// As for the wallet.
+    pub available_micro_usd: i64,
+    /// As for the wallet.
+    pub posted_micro_usd: i64,
+    /// As for the wallet.
+    pub pending_micro_usd: u64,
+}
+
+/// How much of a budget is spent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct BudgetEntry {
+    /// Whose: `org`, `team:NAME`, `user:NAME`, `pack:NAME`.
+    pub scope: String,
+    /// `daily` or `monthly`.
+    pub period: String,
+    /// Which day or month.
+    pub window: String,
+    /// When the next one begins, in milliseconds since the Unix epoch.
+    pub until: UnixMillis,
+    /// How much may be spent in it.
+    pub limit_micro_usd: u64,
+    /// How much is. Below zero where more was given back than spent.
+    pub spent_micro_usd: i64,
+    /// How much is set aside for calls that run.
+    pub pending_micro_usd: u64,
+}
+
+/// The answer to `GET /v1/wallet/{org}/holds`: what is set aside, the next to end by itself first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct HoldsReply {
+    /// The holds.
+    pub holds: Vec<HoldEntry>,
+}
+
+/// Money that is set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct HoldEntry {
+    /// Its id.
+    pub id: Digest,
+    /// What it is.
+    pub state: HoldState,
+    /// How much is set aside.
+    pub held_micro_usd: u64,
+    /// When it expires, or comes back from suspense, in milliseconds since the Unix epoch.
+    pub until: UnixMillis,
+    /// What it is for.
+    pub terms: TermsEntry,
+}
+
+/// What a hold is that has not ended for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub enum HoldState {
+    /// Its call runs.
+    Open,
+    /// It has expired; nobody knows what its call has cost.
+    Suspended,
+}
+
+/// What money was set aside for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct TermsEntry {
+    /// The call, where it is for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallEntry>,
+    /// The sidecar, where it is for one that spends on its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allotment: Option<String>,
+    /// Who pays: `wallet`, `team:NAME`, or `bank` where nobody has paid in advance.
+    pub payer: String,
+    /// The most that it can cost.
+    pub cost_max_micro_usd: u64,
+    /// The version of the prices.
+    pub prices: String,
+    /// The budgets that count it, as accounts of the ledger.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<String>,
+}
+
+/// Whose call, and of what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct CallEntry {
+    /// The provider that is paid.
+    pub provider: String,
+    /// The model that was asked for.
+    pub model: String,
+    /// The caller's team.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+    /// The caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The agent that calls for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// The codebase that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codebase: Option<String>,
+    /// The public name of the gateway key.
+    pub key_id: String,
+    /// The request, as logs name it.
+    pub request_id: String,
 }
 
 /// The answer to `GET /v1/wallet/{org}/history`, newest first.
@@ -182,9 +327,12 @@ pub struct TransferEntry {
     pub amount_micro_usd: u64,
     /// When, by the ledger's clock, in milliseconds since the Unix epoch.
     pub at: UnixMillis,
-    /// Why, for people.
+    /// Why, for people; `estimated` where a cost rests on counted tokens.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
+    /// What it was set aside for: of a pending one, and of what was given back of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<TermsEntry>,
 }
 
 // === impl Amount ===

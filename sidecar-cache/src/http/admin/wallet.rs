@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, request};
 use hyper::body::Incoming;
 use kt_contract::wire::admin::wallet::{
-    BalanceReply, FrozenReply, HistoryReply, IDEMPOTENCY_KEY, TRANSFERS_MAX, TransferReply,
+    BalanceReply, FrozenReply, HistoryReply, HoldsReply, IDEMPOTENCY_KEY, TRANSFERS_MAX,
+    TransferReply,
 };
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
@@ -62,6 +63,11 @@ impl Asked<'_> {
         Ok(self.sidecar.adjust(&self.org, key, self.message(body).await?).await?)
     }
 
+    pub(super) async fn allocate(&self, body: Incoming) -> Result<TransferReply, Wrong> {
+        let key = self.key()?;
+        Ok(self.sidecar.allocate(&self.org, key, self.message(body).await?).await?)
+    }
+
     pub(super) async fn refund(&self, body: Incoming) -> Result<TransferReply, Wrong> {
         let key = self.key()?;
         Ok(self.sidecar.refund(&self.org, key, self.message(body).await?).await?)
@@ -78,6 +84,10 @@ impl Asked<'_> {
     pub(super) async fn history(&self) -> Result<HistoryReply, Wrong> {
         let (before, count) = (self.number("before")?, self.count(TRANSFERS)?);
         Ok(self.sidecar.history(&self.org, before, count).await?)
+    }
+
+    pub(super) async fn holds(&self) -> Result<HoldsReply, Wrong> {
+        Ok(self.sidecar.holds(&self.org).await?)
     }
 
     /// One transfer a line. Whoever wants all asks again with the last one's number, until nothing comes.
