@@ -28,10 +28,14 @@ pub(crate) enum Command {
     Fund(moving::Fund),
     /// Correct a wallet by hand.
     Adjust(moving::Adjust),
+    /// Move money into the purse of a team, or back.
+    Allocate(moving::Allocate),
     /// Give back something of what a call was charged.
     Refund(moving::Refund),
     /// List what has happened to a wallet, newest first.
     History(look::History),
+    /// List what is set aside, the next to end by itself first.
+    Holds(look::Holds),
     /// Print every transfer of a wallet, oldest first, one JSON object a line.
     Export(look::Export),
 }
@@ -58,8 +62,10 @@ impl Command {
             Self::Balance(args) => args.run(environment).await,
             Self::Fund(args) => args.run(environment).await,
             Self::Adjust(args) => args.run(environment).await,
+            Self::Allocate(args) => args.run(environment).await,
             Self::Refund(args) => args.run(environment).await,
             Self::History(args) => args.run(environment).await,
+            Self::Holds(args) => args.run(environment).await,
             Self::Export(args) => args.run(environment).await,
         }
     }

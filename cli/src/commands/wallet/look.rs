@@ -1,7 +1,10 @@
-//! What can be looked at: `kt wallet balance`, `history`, `export`.
+//! What can be looked at: `kt wallet balance`, `history`, `holds`, `export`.
 
 use kt_contract::wire::admin::endpoint::Endpoint;
-use kt_contract::wire::admin::wallet::{BalanceReply, HistoryReply, TRANSFERS_MAX, TransferEntry};
+use kt_contract::wire::admin::wallet::{
+    BalanceReply, BudgetEntry, HistoryReply, HoldEntry, HoldState, HoldsReply, PurseEntry,
+    TRANSFERS_MAX, TransferEntry,
+};
 
 use super::{Common, print_json};
 use crate::environment::Environment;
@@ -30,6 +33,13 @@ pub(crate) struct History {
     common: Common,
 }
 
+/// `kt wallet holds`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Holds {
+    #[command(flatten)]
+    common: Common,
+}
+
 /// `kt wallet export`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
@@ -51,6 +61,16 @@ impl Balance {
             return print_json(&balance);
         }
         report::say(table::layout(["wallet", &balance.org], &rows(&balance)));
+        if !balance.purses.is_empty() {
+            let rows: Vec<_> = balance.purses.iter().map(purse).collect();
+            let head = ["purse", "available", "posted", "pending"];
+            report::say(format_args!("\n{}", table::layout(head, &rows)));
+        }
+        if !balance.budgets.is_empty() {
+            let rows: Vec<_> = balance.budgets.iter().map(budget).collect();
+            let head = ["budget", "window", "spent", "pending", "limit"];
+            report::say(format_args!("\n{}", table::layout(head, &rows)));
+        }
         if !balance.is_prepaid {
             report::note("no wallet is configured: calls are made whatever stands here");
         }
@@ -72,6 +92,22 @@ fn rows(balance: &BalanceReply) -> [[String; 2]; 6] {
         ["state", &state],
     ]
     .map(|row| row.map(str::to_owned))
+}
+
+fn purse(purse: &PurseEntry) -> [String; 4] {
+    let PurseEntry { team, available_micro_usd, posted_micro_usd, pending_micro_usd } = purse;
+    let (available, posted) = (signed_dollars(*available_micro_usd), *posted_micro_usd);
+    [team.clone(), available, signed_dollars(posted), dollars(*pending_micro_usd)]
+}
+
+fn budget(budget: &BudgetEntry) -> [String; 5] {
+    [
+        format!("{} {}", budget.scope, budget.period),
+        budget.window.clone(),
+        signed_dollars(budget.spent_micro_usd),
+        dollars(budget.pending_micro_usd),
+        dollars(budget.limit_micro_usd),
+    ]
 }
 
 // === impl History ===
@@ -96,7 +132,8 @@ impl History {
 }
 
 fn row(transfer: &TransferEntry) -> [String; 6] {
-    let TransferEntry { number, id, kind, hold, team, amount_micro_usd, at, note } = transfer;
+    let TransferEntry { number, id, kind, hold, team, amount_micro_usd, at, note, terms: _ } =
+        transfer;
     // A hold is known by its own id, what refers to it by the hold's.
     let about = match (kind.as_str(), hold, team) {
         ("pending", _, _) => format!("hold {}", id.to_hex()),
@@ -106,6 +143,45 @@ fn row(transfer: &TransferEntry) -> [String; 6] {
     };
     let (number, amount) = (number.to_string(), dollars(*amount_micro_usd));
     [number, moment(*at), kind.clone(), amount, about, note.clone()]
+}
+
+// === impl Holds ===
+
+impl Holds {
+    pub(super) async fn run(self, environment: &Environment) -> Result<(), Failure> {
+        let Self { common } = self;
+        let path = common.path(Endpoint::WalletHolds);
+        let reply: HoldsReply = common.admin(environment).get(&path).await?;
+        if common.json {
+            return print_json(&reply);
+        }
+        let rows: Vec<_> = reply.holds.iter().map(hold).collect();
+        let head = ["hold", "state", "until", "held", "at most", "payer", "for"];
+        report::say(table::layout(head, &rows));
+        Ok(())
+    }
+}
+
+fn hold(hold: &HoldEntry) -> [String; 7] {
+    let HoldEntry { id, state, held_micro_usd, until, terms } = hold;
+    let state = match state {
+        HoldState::Open => "open",
+        HoldState::Suspended => "suspended",
+    };
+    let purpose = match (&terms.call, &terms.allotment) {
+        (Some(call), _) => format!("{}/{} by {}", call.provider, call.model, call.key_id),
+        (None, Some(sidecar)) => format!("the sidecar {sidecar}"),
+        (None, None) => "-".to_owned(),
+    };
+    [
+        id.to_hex(),
+        state.to_owned(),
+        moment(*until),
+        dollars(*held_micro_usd),
+        dollars(terms.cost_max_micro_usd),
+        terms.payer.clone(),
+        purpose,
+    ]
 }
 
 // === impl Export ===

@@ -1,4 +1,4 @@
-//! What moves money: `kt wallet fund`, `adjust`, `refund`. Each invocation is one movement: it has a key of its
+//! What moves money: `kt wallet fund`, `adjust`, `allocate`, `refund`. Each invocation is one movement: it has a key of its
 //! own, under which it can be asked for again where nobody knows what became of it.
 
 use std::io;
@@ -6,7 +6,8 @@ use std::io;
 use kt_contract::hex::Digest;
 use kt_contract::wire::admin::endpoint::Endpoint;
 use kt_contract::wire::admin::wallet::{
-    AdjustRequest, Amount, BalanceReply, Direction, FundRequest, RefundRequest, TransferReply,
+    AdjustRequest, AllocateRequest, Amount, BalanceReply, Direction, FundRequest, RefundRequest,
+    TransferReply,
 };
 use serde::Serialize;
 
@@ -45,6 +46,22 @@ pub(crate) struct Adjust {
 enum Way {
     Credit,
     Debit,
+}
+
+/// `kt wallet allocate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Allocate {
+    /// Whose purse. A team that was ever given one pays its calls from it alone.
+    #[arg(long)]
+    team: String,
+    /// How many dollars, with at most six decimals.
+    #[arg(value_name = "USD", value_parser = read_dollars)]
+    amount: Amount,
+    /// Out of the purse, back into the wallet.
+    #[arg(long)]
+    back: bool,
+    #[command(flatten)]
+    movement: Movement,
 }
 
 /// `kt wallet refund`.
@@ -97,6 +114,21 @@ impl Adjust {
             note: movement.note.clone(),
         };
         movement.make(Endpoint::WalletAdjust, &request, environment).await
+    }
+}
+
+// === impl Allocate ===
+
+impl Allocate {
+    pub(super) async fn run(self, environment: &Environment) -> Result<(), Failure> {
+        let Self { team, amount, back, movement } = self;
+        let request = AllocateRequest {
+            team,
+            amount_micro_usd: amount,
+            direction: if back { Direction::Debit } else { Direction::Credit },
+            note: movement.note.clone(),
+        };
+        movement.make(Endpoint::WalletAllocate, &request, environment).await
     }
 }
 
