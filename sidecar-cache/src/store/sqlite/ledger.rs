@@ -16,6 +16,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use kt_contract::time::UnixMillis;
@@ -45,6 +46,7 @@ pub struct SqliteLedger {
     /// Apart from the other reader, for what takes as long as the history is: audits and bills.
     auditor: Database,
     now: Arc<dyn Fn() -> Reading + Send + Sync>,
+    groups: Arc<AtomicU64>,
     // Held for as long as the file is ours.
     _lock: File,
 }
@@ -74,11 +76,13 @@ impl SqliteLedger {
         schema::prepare(&connection)?;
         let [reader, auditor] = [schema::open_reader(&path)?, schema::open_reader(&path)?];
         let now: Arc<dyn Fn() -> Reading + Send + Sync> = Arc::from(timepiece);
+        let groups = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&groups);
         let mut writer = Writer::open(connection, &path, Arc::clone(&now), pages_max)?;
         let (jobs, mut waiting) = mpsc::channel(WAITING_MAX);
         let thread = thread::Builder::new()
             .name("wallet.db".to_owned())
-            .spawn(move || writer.run(&mut waiting))
+            .spawn(move || writer.run(&mut waiting, &counted))
             .map_err(|error| StoreError::Permanent(error.to_string()))?;
         Ok(Self {
             jobs: Some(jobs),
@@ -86,8 +90,15 @@ impl SqliteLedger {
             reader: Database::serve("wallet.db", reader)?,
             auditor: Database::serve("wallet.db", auditor)?,
             now,
+            groups,
             _lock: lock,
         })
+    }
+
+    /// How many groups of operations have been served since it was opened. What is in one group shares a sync.
+    #[must_use]
+    pub fn groups(&self) -> u64 {
+        self.groups.load(Ordering::Relaxed)
     }
 
     fn ask<T: Send + 'static>(

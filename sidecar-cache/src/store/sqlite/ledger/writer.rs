@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -64,7 +65,8 @@ impl Writer {
         Ok(Self { now, clock, headroom, book: Book::open(connection)? })
     }
 
-    pub(super) fn run(&mut self, waiting: &mut mpsc::Receiver<Job>) {
+    /// Serves what comes, and counts its groups, until nobody can ask any more.
+    pub(super) fn run(&mut self, waiting: &mut mpsc::Receiver<Job>, groups: &AtomicU64) {
         let mut group = Vec::new();
         while let Some(first) = waiting.blocking_recv() {
             group.push(first);
@@ -73,6 +75,7 @@ impl Writer {
             {
                 group.push(next);
             }
+            groups.fetch_add(1, Ordering::Relaxed);
             self.serve(&mut group);
         }
     }
