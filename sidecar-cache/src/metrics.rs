@@ -321,11 +321,17 @@ impl Metrics {
         self.money.closed(holds);
     }
 
+    /// An audit has found something new.
+    pub fn breached(&self, invariant: &'static str) {
+        self.money.breached(invariant);
+    }
+
     /// The text of `/metrics`.
     #[must_use]
     pub fn render(&self, sight: &Sight) -> String {
         self.seen.set(sight);
         self.money.exposed(sight.exposed);
+        self.money.frozen(sight.frozen);
         self.snapshot.clear();
         self.snapshot.get_or_create(&Version { version: sight.snapshot.clone() }).set(1);
         self.hit_ratio.set(self.ratio());

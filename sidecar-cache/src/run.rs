@@ -13,13 +13,13 @@ use sidecar_cache::http::socket::{Claim, Listening, with_ending};
 use sidecar_cache::service::generations::Generations;
 use sidecar_cache::service::reload::Watched;
 use sidecar_cache::service::upstream::Timeouts;
-use sidecar_cache::service::{Parts, Sidecar};
+use sidecar_cache::service::{Failure, Parts, Sidecar};
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
 use sidecar_cache::store::sqlite::{SqliteGenerations, SqliteKeys};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{Args, Listen};
 
@@ -66,6 +66,9 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         timeouts: Timeouts::default(),
     })
     .map_err(one)?;
+    if !audited(&sidecar, &mut terminate).await? {
+        return Ok(());
+    }
 
     let data = Listening::on(&args.socket).await.map_err(one)?;
     let admin = Listening::on(&with_ending(&args.socket, ".admin")).await.map_err(one)?;
@@ -81,6 +84,8 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     tokio::spawn(async move { watching.watch(watched).await });
     let keeping = Arc::clone(&sidecar);
     tokio::spawn(async move { keeping.keep_ledger().await });
+    let auditing = Arc::clone(&sidecar);
+    tokio::spawn(async move { auditing.keep_audited().await });
     listeners.push(tokio::spawn(serve::data(Arc::clone(&sidecar), data, connections.open())));
     listeners.push(tokio::spawn(serve::admin(Arc::clone(&sidecar), admin, connections.open())));
     tracing::info!(socket = %args.socket.display(), "ready");
@@ -122,6 +127,23 @@ async fn open_ledger(
     let opened = opened.await.map_err(one)?;
     let ledger = opened.map_err(|error| one(format!("the wallet in {}: {error}", at.display())))?;
     Ok(Some(Arc::new(ledger)))
+}
+
+/// Counts the ledger again before anybody is served: a wallet that does not add up is frozen from the first call on.
+/// `false`: it was told to stop meanwhile.
+async fn audited(sidecar: &Sidecar, terminate: &mut Signal) -> Result<bool, Faults> {
+    tokio::select! {
+        audited = sidecar.audit() => match audited {
+            Ok(found) => {
+                let (transfers, breaches) = (found.transfers, found.breaches_total);
+                tracing::info!(transfers, breaches, took_ms = found.took_ms, "ledger audited");
+                Ok(true)
+            }
+            Err(Failure::NoLedger) => Ok(true),
+            Err(failure) => Err(one(format!("the wallet cannot be audited: {failure}"))),
+        },
+        _ = terminate.recv() => Ok(false),
+    }
 }
 
 fn one(fault: impl std::fmt::Display) -> Faults {

@@ -2,6 +2,7 @@
 //! values; sockets, headers and statuses are the business of [`crate::http`], engines of [`crate::store`].
 
 pub mod admit;
+pub mod audit;
 mod bill;
 mod books;
 pub mod cache;
@@ -51,6 +52,7 @@ use crate::store::ledger::LedgerStore;
 use crate::store::{EntryStore, PrincipalStore, StoreError};
 use crate::ticket::{TICKETS_MAX, Tickets};
 use admit::Grant;
+use audit::Audits;
 use books::Books;
 use cache::Cache;
 use callers::Callers;
@@ -75,6 +77,7 @@ pub struct Sidecar {
     pub(crate) cache: Cache,
     /// Where calls are accounted for; `None` where nobody asks for it.
     pub(crate) ledger: Option<Arc<dyn LedgerStore>>,
+    pub(crate) audits: Audits,
     pub(crate) reports: Reports,
     books: Option<Arc<Books>>,
     flights: Arc<Flights>,
@@ -134,6 +137,7 @@ impl Sidecar {
             books: books.map(Arc::new),
             flights: Arc::new(Flights::new(epoch, clock, metrics, Arc::clone(&logs))),
             logs,
+            audits: Audits::default(),
             reports: Reports::default(),
             tickets: Mutex::new(Tickets::new(TICKETS_MAX)),
             upstream,
@@ -155,6 +159,7 @@ impl Sidecar {
             gateways: self.gateways.live(self.clock.mono()),
             is_degraded: !self.feed.faults().is_empty(),
             exposed: self.books.as_ref().map(|books| books.exposed()).unwrap_or_default(),
+            frozen: self.audits.frozen(),
             snapshot: self.snapshot_version(),
         })
     }
@@ -231,6 +236,12 @@ pub enum Failure {
          a new key"
     )]
     KeyReused,
+    /// A wallet is frozen for a reason that still stands.
+    #[error(
+        "the wallet stays frozen: {0}. An audit is made before a wallet is unfrozen: mend the \
+         ledger, or restore it, first"
+    )]
+    BreachStands(String),
     /// The ledger refuses.
     #[error(transparent)]
     Ledger(#[from] crate::ledger::Refused),

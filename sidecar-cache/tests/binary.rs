@@ -260,6 +260,32 @@ fn a_warning_is_logged_when_it_is_new_and_not_at_every_change() {
 }
 
 #[test]
+fn a_wallet_that_does_not_add_up_is_frozen_before_anybody_is_served() {
+    let place = Place::new();
+    save(&place.folder.path().join("policy-config.yaml"), format!("{CONFIG}wallet: {{}}\n"));
+    let mut first = Running::ready(place.command(&place.socket(), "data"));
+    first.signal(Signal::TERM);
+    first.end();
+    let file = rusqlite::Connection::open(place.folder.path().join("data/wallet.db")).unwrap();
+    let planted = "INSERT INTO accounts VALUES ('acme', 'wallet', 0, 0, 0, 0, 0, 7)";
+    assert_eq!(file.execute(planted, []).unwrap(), 1);
+    drop(file);
+
+    let mut command = place.command(&place.socket(), "data");
+    let mut child = command.spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let mut again = Running { child, log };
+    let lines = again.lines_until("\"ready\"");
+    let words = "I2 balances follow from transfers: wallet of acme: expected";
+    let told = lines.iter().find(|line| line.contains(words)).unwrap();
+    assert!(told.contains(r#""level":"ERROR""#) && told.contains("does not add up"), "{told}");
+    let status = place.admin("GET /v1/status");
+    assert!(status.contains(r#""status":"degraded""#) && status.contains(words), "{status}");
+    assert!(place.admin("GET /v1/wallet/acme").contains(r#""frozen":{"since":"#));
+    assert!(!place.admin("GET /v1/wallet/other").contains("frozen"));
+}
+
+#[test]
 fn a_local_sidecar_shares_nothing() {
     let place = Place::new();
     let mut command = place.command(&place.socket(), "data");

@@ -38,6 +38,9 @@ impl Args {
         for error in &status.config_errors {
             report::note(format_args!("the configuration on disk is not in force: {error}"));
         }
+        for error in &status.wallet_errors {
+            report::note(format_args!("the ledger does not add up: {error}"));
+        }
         report::say("");
         let rows: Vec<_> = status.gateways.iter().map(row).collect();
         let head = ["gateway", "role", "group", "state", "snapshot", "last seen"];

@@ -34,7 +34,8 @@ pub const PATH_ENTRY: &str = "/v1/cache/entry";
 pub enum Condition {
     /// All is well.
     Ok,
-    /// It serves, with the last good configuration: the file has an error, or needs a restart.
+    /// It serves, and somebody should look: with the last good configuration, because the file has an error or
+    /// needs a restart; or without a wallet that an audit has frozen.
     Degraded,
     /// It finishes what it has and takes nothing new.
     Draining,
@@ -54,6 +55,9 @@ pub struct StatusReply {
     /// Why a newer configuration is not: everything that is wrong with the file.
     #[serde(default)]
     pub config_errors: Vec<String>,
+    /// What the last audit of the ledger found. Every wallet that it is about is frozen; the others go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wallet_errors: Vec<String>,
     /// `workflow_cache.enabled`.
     pub cache_enabled: bool,
     /// The tier of every request.

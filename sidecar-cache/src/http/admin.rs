@@ -56,6 +56,8 @@ async fn answer_at(
             Ok(message) => reply(StatusCode::OK, sidecar.invalidate(message).await),
             Err(answer) => *answer,
         },
+        Endpoint::Audit => reply(StatusCode::OK, sidecar.audit().await),
+        Endpoint::LastAudit => reply(StatusCode::OK, sidecar.last_audit()),
         Endpoint::WalletBalance => wallet::reply(asked.balance().await),
         Endpoint::WalletFund => wallet::reply(asked.fund(body).await),
         Endpoint::WalletAdjust => wallet::reply(asked.adjust(body).await),

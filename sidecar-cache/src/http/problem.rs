@@ -68,6 +68,7 @@ pub(super) fn failed(failure: &Failure) -> Answer {
         Failure::Ledger(refused) => {
             return error(refusal_status(refused), &refused.code(), refusal_message(refused));
         }
+        Failure::BreachStands(_) => (StatusCode::CONFLICT, "breach_stands"),
         Failure::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
         Failure::NoLedger => (StatusCode::CONFLICT, "no_ledger"),
         Failure::NoIdempotencyKey => (StatusCode::BAD_REQUEST, "no_idempotency_key"),

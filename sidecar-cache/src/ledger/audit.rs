@@ -66,7 +66,7 @@ pub struct Auditor {
     pending: BTreeMap<(String, String), i128>,
     holds: HashMap<[u8; 32], Pledge>,
     just_ended: Option<([u8; 32], Pledge)>,
-    listed: HashMap<[u8; 32], bool>,
+    listed: HashMap<[u8; 32], RawLive>,
     findings: Findings,
 }
 
@@ -88,6 +88,19 @@ enum Part {
 // === impl Invariant ===
 
 impl Invariant {
+    /// Its number, as in metrics.
+    #[must_use]
+    pub const fn number(self) -> &'static str {
+        match self {
+            Self::DebitsEqualCredits => "I1",
+            Self::BalancesFollow => "I2",
+            Self::PendingIsOpen => "I3",
+            Self::OneEnd => "I4",
+            Self::NeverOverdrawn => "I5",
+            Self::SuspenseDrains => "I7",
+        }
+    }
+
     /// Its number and name, as in reports.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -160,7 +173,7 @@ impl Auditor {
 
     /// Takes note of a hold that is listed as open or in suspense.
     pub fn live(&mut self, live: &RawLive) {
-        self.listed.insert(live.hold, live.is_suspended);
+        self.listed.insert(live.hold, live.clone());
     }
 
     /// What was found, given what time it is.
@@ -217,7 +230,7 @@ impl Auditor {
                 Stage::Suspended { .. } => Some(true),
                 Stage::Returned => None,
             };
-            let found = listed.remove(id);
+            let found = listed.remove(id).map(|live| live.is_suspended);
             if expected != found {
                 let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
                 self.breach(Invariant::PendingIsOpen, (&pledge.org, &hex(id)), expected, found);
@@ -229,9 +242,9 @@ impl Auditor {
                 self.breach(Invariant::SuspenseDrains, (&pledge.org, &hex(id)), expected, found);
             }
         }
-        for id in listed.into_keys() {
+        for (id, live) in listed {
             let (expected, found) = ("ended".to_owned(), "listed".to_owned());
-            self.breach(Invariant::PendingIsOpen, ("", &hex(&id)), expected, found);
+            self.breach(Invariant::PendingIsOpen, (&live.org, &hex(&id)), expected, found);
         }
     }
 

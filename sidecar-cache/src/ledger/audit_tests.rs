@@ -63,8 +63,8 @@ fn right() -> Stored {
             account("suspense", [0, 0, 5], [0, 0, 10]),
         ],
         live: vec![
-            RawLive { hold: [6; 32], is_suspended: false },
-            RawLive { hold: [8; 32], is_suspended: true },
+            RawLive { org: "acme".to_owned(), hold: [6; 32], is_suspended: false },
+            RawLive { org: "acme".to_owned(), hold: [8; 32], is_suspended: true },
         ],
     }
 }
@@ -123,8 +123,8 @@ fn of_other_payers() -> Stored {
             account("suspense", [0, 0, 0], [0, 0, 7]),
         ],
         live: vec![
-            RawLive { hold: [6; 32], is_suspended: false },
-            RawLive { hold: [7; 32], is_suspended: true },
+            RawLive { org: "acme".to_owned(), hold: [6; 32], is_suspended: false },
+            RawLive { org: "acme".to_owned(), hold: [7; 32], is_suspended: true },
         ],
     }
 }
@@ -246,7 +246,7 @@ fn the_list_of_live_holds_is_that_of_the_transfers() {
     assert_eq!(broken(|stored| _ = stored.live.remove(0)), [hold(6)]);
     assert_eq!(broken(|stored| stored.live[0].is_suspended = true), [hold(6)]);
     assert_eq!(broken(|stored| stored.live[1].is_suspended = false), [hold(8)]);
-    let ended = RawLive { hold: [2; 32], is_suspended: false };
+    let ended = RawLive { org: "acme".to_owned(), hold: [2; 32], is_suspended: false };
     assert_eq!(broken(|stored| stored.live.push(ended)), [hold(2)]);
 }
 

@@ -18,6 +18,13 @@ pub(super) struct Money {
     closed: Counter,
     overage: Counter<f64, AtomicU64>,
     exposed: Gauge<f64, AtomicU64>,
+    breaches: Family<Broken, Counter>,
+    frozen: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Broken {
+    invariant: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -62,6 +69,12 @@ impl Money {
             "How far the calls under way can go beyond what they hold",
             self.exposed.clone(),
         );
+        r.register(
+            "kt_wallet_breaches",
+            "What audits have found that must hold of the ledger and does not",
+            self.breaches.clone(),
+        );
+        r.register("kt_wallet_frozen", "Wallets that are frozen", self.frozen.clone());
     }
 
     /// A call has cost something.
@@ -71,6 +84,16 @@ impl Money {
         if is_estimated {
             self.estimated.inc();
         }
+    }
+
+    /// An audit has found something new.
+    pub(super) fn breached(&self, invariant: &'static str) {
+        self.breaches.get_or_create(&Broken { invariant }).inc();
+    }
+
+    /// So many wallets are frozen.
+    pub(super) fn frozen(&self, wallets: usize) {
+        self.frozen.set(i64::try_from(wallets).unwrap_or(i64::MAX));
     }
 
     /// The ledger has answered.

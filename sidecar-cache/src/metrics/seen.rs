@@ -25,6 +25,8 @@ pub struct Sight {
     pub is_degraded: bool,
     /// How far the calls under way can go beyond what they hold.
     pub exposed: MicroUsd,
+    /// Wallets that are frozen.
+    pub frozen: usize,
     /// The version of the snapshot.
     pub snapshot: String,
 }

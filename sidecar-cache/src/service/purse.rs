@@ -150,16 +150,23 @@ impl Sidecar {
         }
         tracing::warn!(org, reason, "wallet frozen by hand");
         ledger.freeze(org.to_owned(), reason).await?;
+        self.count_frozen(ledger).await?;
         self.frozen(org).await
     }
 
-    /// Lets a wallet go on.
+    /// Lets a wallet go on, unless an audit finds something wrong with it: what froze it would freeze it again.
     ///
     /// # Errors
-    /// No ledger; a name that is none; a store that cannot say.
+    /// No ledger; a name that is none; a breach that stands; a store that cannot say.
     pub async fn unfreeze(&self, org: &str) -> Result<FrozenReply, Failure> {
-        self.ledger_for(org)?.unfreeze(org.to_owned()).await?;
+        let ledger = self.ledger_for(org)?;
+        self.audit().await?;
+        if let Some(breach) = self.audits.breach_of(org) {
+            return Err(Failure::BreachStands(breach));
+        }
+        ledger.unfreeze(org.to_owned()).await?;
         tracing::warn!(org, "wallet unfrozen by hand");
+        self.count_frozen(ledger).await?;
         self.frozen(org).await
     }
 

@@ -12,7 +12,7 @@ impl Sidecar {
     pub fn condition(&self) -> Condition {
         if self.drain.is_draining() {
             Condition::Draining
-        } else if self.feed.faults().is_empty() {
+        } else if self.feed.faults().is_empty() && self.audits.faults().is_empty() {
             Condition::Ok
         } else {
             Condition::Degraded
@@ -42,6 +42,7 @@ impl Sidecar {
             epoch: self.feed.epoch().to_owned(),
             snapshot: settings.snapshot.version.clone(),
             config_errors: self.feed.faults(),
+            wallet_errors: self.audits.faults(),
             cache_enabled: settings.snapshot.cache.enabled,
             tier: settings.snapshot.cache.tier,
             // No fabric is built that could be attached.

@@ -80,6 +80,9 @@ pub trait LedgerStore: Send + Sync {
     /// Lets an organization go on.
     fn unfreeze(&self, org: String) -> Answer<'_, ()>;
 
+    /// Who is frozen, by name.
+    fn frozen(&self) -> Answer<'_, Vec<(String, Frozen)>>;
+
     /// Counts everything again, on the state of one moment.
     fn audit(&self) -> Answer<'_, Findings>;
 }

@@ -44,3 +44,5 @@ mod unattended;
 mod wallet;
 #[cfg(test)]
 mod wallet_api;
+#[cfg(test)]
+mod wallet_audit;

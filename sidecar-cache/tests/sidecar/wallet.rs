@@ -18,7 +18,7 @@ use sidecar_cache::ledger::{Hold, Kind, Operation, State, Transfer, TransferId};
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::upstream::CallFailed;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
-use sidecar_cache::store::ledger::{Balance, LedgerStore, Level, Verdict};
+use sidecar_cache::store::ledger::{Balance, Frozen, LedgerStore, Level, Verdict};
 use sidecar_cache::store::{Answer, StoreError};
 use tokio::task::JoinHandle;
 
@@ -166,6 +166,10 @@ impl LedgerStore for Moody {
 
     fn unfreeze(&self, org: String) -> Answer<'_, ()> {
         self.inner.unfreeze(org)
+    }
+
+    fn frozen(&self) -> Answer<'_, Vec<(String, Frozen)>> {
+        self.inner.frozen()
     }
 
     fn audit(&self) -> Answer<'_, Findings> {

@@ -27,7 +27,8 @@ use tokio::task::JoinSet;
 use crate::support::*;
 
 /// A sidecar's admin socket, and the ledger behind it.
-struct Office {
+pub(crate) struct Office {
+    pub(crate) sidecar: Arc<Sidecar>,
     ledger: Arc<dyn LedgerStore>,
     socket: PathBuf,
     _serving: JoinSet<()>,
@@ -37,7 +38,7 @@ struct Office {
 
 /// An answer, as whoever asked sees it.
 #[derive(Clone, Debug, PartialEq)]
-struct Told {
+pub(crate) struct Told {
     status: StatusCode,
     body: String,
 }
@@ -50,7 +51,7 @@ impl Office {
         Self::over(Arc::new(MemoryLedger::new(Box::new(move || clock.reading())))).await
     }
 
-    async fn over(ledger: Arc<dyn LedgerStore>) -> Self {
+    pub(crate) async fn over(ledger: Arc<dyn LedgerStore>) -> Self {
         let settings = settings_with(
             "wallet: {}
 budgets:
@@ -69,8 +70,15 @@ budgets:
         let listening = Listening::on(&socket).await.unwrap();
         let connections = Closing::default();
         let mut serving = JoinSet::new();
-        serving.spawn(serve::admin(sidecar, listening, connections.open()));
-        Self { ledger, socket, _serving: serving, _connections: connections, _folder: folder }
+        serving.spawn(serve::admin(Arc::clone(&sidecar), listening, connections.open()));
+        Self {
+            sidecar,
+            ledger,
+            socket,
+            _serving: serving,
+            _connections: connections,
+            _folder: folder,
+        }
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Told {
@@ -83,11 +91,11 @@ budgets:
         Told { status, body: String::from_utf8(body.to_vec()).unwrap() }
     }
 
-    async fn get(&self, path: &str) -> Told {
+    pub(crate) async fn get(&self, path: &str) -> Told {
         self.send(Request::get(path).body(Full::default()).unwrap()).await
     }
 
-    async fn post(&self, path: &str, key: Option<&str>, body: &str) -> Told {
+    pub(crate) async fn post(&self, path: &str, key: Option<&str>, body: &str) -> Told {
         let mut request = Request::post(path);
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
@@ -95,7 +103,7 @@ budgets:
         self.send(request.body(Full::from(body.to_owned())).unwrap()).await
     }
 
-    async fn fund(&self, key: &str, amount: u64) -> Told {
+    pub(crate) async fn fund(&self, key: &str, amount: u64) -> Told {
         let body = json!({"amount_micro_usd": amount}).to_string();
         self.post("/v1/wallet/acme/fund", Some(key), &body).await
     }
@@ -145,13 +153,13 @@ budgets:
 
 impl Told {
     #[track_caller]
-    fn ok(&self) -> Value {
+    pub(crate) fn ok(&self) -> Value {
         assert_eq!(self.status, StatusCode::OK, "{}", self.body);
         serde_json::from_str(&self.body).unwrap()
     }
 
     #[track_caller]
-    fn refused(&self, status: u16, code: &str) -> String {
+    pub(crate) fn refused(&self, status: u16, code: &str) -> String {
         let body: Value = serde_json::from_str(&self.body).unwrap();
         let found = (self.status.as_u16(), body["error"]["code"].as_str().unwrap());
         assert_eq!(found, (status, code), "{body}");

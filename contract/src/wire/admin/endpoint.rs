@@ -1,6 +1,9 @@
 //! What can be asked on the admin socket: one list, from which the sidecar routes and the OpenAPI description is
 //! made.
 
+/// The ledger's audit. An organization of this name is asked for as `%61udit`.
+const PATH_AUDIT: &str = "/v1/wallet/audit";
+
 /// A question of the admin API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -20,6 +23,10 @@ pub enum Endpoint {
     CacheEntry,
     /// What is not to be served any more.
     Invalidate,
+    /// A count of everything that the ledger holds.
+    Audit,
+    /// What the last one found.
+    LastAudit,
     /// How a wallet stands.
     WalletBalance,
     /// Money for a wallet.
@@ -57,7 +64,7 @@ pub enum Found<'a> {
 
 impl Endpoint {
     /// All of them. A fixed path stands before a pattern that would take it.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Status,
         Self::ListKeys,
         Self::CreateKey,
@@ -66,6 +73,8 @@ impl Endpoint {
         Self::CacheStats,
         Self::CacheEntry,
         Self::Invalidate,
+        Self::Audit,
+        Self::LastAudit,
         Self::WalletBalance,
         Self::WalletFund,
         Self::WalletAdjust,
@@ -90,6 +99,8 @@ impl Endpoint {
             Self::CacheStats => ("GET", super::PATH_STATS),
             Self::CacheEntry => ("POST", super::PATH_ENTRY),
             Self::Invalidate => ("POST", super::PATH_INVALIDATE),
+            Self::Audit => ("POST", PATH_AUDIT),
+            Self::LastAudit => ("GET", PATH_AUDIT),
             Self::WalletBalance => ("GET", "/v1/wallet/{org}"),
             Self::WalletFund => ("POST", "/v1/wallet/{org}/fund"),
             Self::WalletAdjust => ("POST", "/v1/wallet/{org}/adjust"),

@@ -294,6 +294,40 @@ pub struct CallEntry {
     pub request_id: String,
 }
 
+/// The answer to `POST /v1/wallet/audit`, and to `GET`, which tells of the last one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct AuditReply {
+    /// When it ended, in milliseconds since the Unix epoch.
+    pub at: UnixMillis,
+    /// How long it took.
+    pub took_ms: u64,
+    /// How many transfers it counted, of all organizations.
+    pub transfers: u64,
+    /// How much does not hold. Every wallet that it is about is frozen.
+    pub breaches_total: u64,
+    /// The first hundred of that.
+    pub breaches: Vec<BreachEntry>,
+}
+
+/// Something that must hold of a ledger and does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct BreachEntry {
+    /// What must hold: its number and its name.
+    pub invariant: String,
+    /// Whose wallet.
+    pub org: String,
+    /// Which account, or hold.
+    pub account: String,
+    /// What there should be.
+    pub expected: String,
+    /// What there is.
+    pub found: String,
+}
+
 /// The answer to `GET /v1/wallet/{org}/history`, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -31,6 +31,7 @@ fn status_replies() {
         epoch: "e-9a41".into(),
         snapshot: "0123456789abcdef".into(),
         config_errors: vec!["policy-config.yaml:3: gateway.port: 0 is not …".into()],
+        wallet_errors: vec!["audit: I2 balances follow from transfers: wallet of acme: …".into()],
         cache_enabled: true,
         tier: Tier::OrgShared,
         fabric_attached: false,

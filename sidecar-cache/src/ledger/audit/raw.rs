@@ -39,6 +39,8 @@ pub struct RawAccount {
 /// An entry of the list of holds that are open or in suspense.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawLive {
+    /// Whose book its transfer stands in.
+    pub org: String,
     /// The hold.
     pub hold: [u8; 32],
     /// Whether it lies in suspense.

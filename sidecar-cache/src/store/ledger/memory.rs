@@ -214,6 +214,15 @@ impl LedgerStore for MemoryLedger {
         })
     }
 
+    fn frozen(&self) -> Answer<'_, Vec<(String, Frozen)>> {
+        Box::pin(async move {
+            let frozen = self.book().0.frozen.clone().into_iter();
+            let mut frozen: Vec<_> = frozen.collect();
+            frozen.sort_by(|a, b| a.0.cmp(&b.0));
+            Ok(frozen)
+        })
+    }
+
     fn audit(&self) -> Answer<'_, Findings> {
         Box::pin(async move {
             let (book, now) = self.book();
@@ -307,7 +316,7 @@ impl Book {
         for org in self.accounts.keys() {
             for hold in self.live.of_org(org) {
                 let is_suspended = matches!(hold.state, State::Expired { .. });
-                auditor.live(&RawLive { hold: hold.id.0.0, is_suspended });
+                auditor.live(&RawLive { org: org.clone(), hold: hold.id.0.0, is_suspended });
             }
         }
         auditor.finish(number(now.at.0))

@@ -30,7 +30,7 @@ use crate::ledger::bill::Billed;
 use crate::ledger::clock::Reading;
 use crate::ledger::{Hold, Operation, Transfer, TransferId};
 use crate::store::ledger::memory::Timepiece;
-use crate::store::ledger::{Balance, LedgerStore, Level, Verdict};
+use crate::store::ledger::{Balance, Frozen, LedgerStore, Level, Verdict};
 use crate::store::{Answer, StoreError};
 use writer::{Job, Writer};
 
@@ -206,6 +206,10 @@ impl LedgerStore for SqliteLedger {
 
     fn unfreeze(&self, org: String) -> Answer<'_, ()> {
         self.ask(|reply| Job::Unfreeze(org, reply))
+    }
+
+    fn frozen(&self) -> Answer<'_, Vec<(String, Frozen)>> {
+        self.reader.ask(|connection| read::frozen(connection))
     }
 
     fn audit(&self) -> Answer<'_, Findings> {

@@ -24,10 +24,7 @@ pub(super) fn balance(connection: &mut Connection, org: &str) -> Result<Balance,
         purses: purses(&view, org)?,
         suspense: rows::find_account(&view, org, "suspense")?,
         shortfall_max: Balance::shortfall_of(&Payer::Wallet, &of_org(&view, org)?),
-        frozen: frozen.map(|(since, reason)| Frozen {
-            since: UnixMillis(u64::try_from(since).unwrap_or_default()),
-            reason,
-        }),
+        frozen: frozen.map(|(since, reason)| since_when(since, reason)),
     })
 }
 
@@ -95,6 +92,19 @@ pub(super) fn history(
     rows::transfers(connection, PAGE, (org, before, count_max))
 }
 
+pub(super) fn frozen(connection: &Connection) -> Result<Vec<(String, Frozen)>, StoreError> {
+    let mut all = Vec::new();
+    each(connection, "SELECT org, since, reason FROM frozen ORDER BY org", |row| {
+        all.push((row.get(0)?, since_when(row.get(1)?, row.get(2)?)));
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+fn since_when(since: i64, reason: String) -> Frozen {
+    Frozen { since: UnixMillis(u64::try_from(since).unwrap_or_default()), reason }
+}
+
 pub(super) fn transfers(
     connection: &Connection,
     org: &str,
@@ -143,10 +153,15 @@ pub(super) fn audit(connection: &mut Connection, wall: UnixMillis) -> Result<Fin
             Ok(())
         },
     )?;
-    each(&view, "SELECT id, is_suspended FROM live_holds JOIN transfers USING (seq)", |row| {
-        auditor.live(&RawLive { hold: row.get(0)?, is_suspended: row.get(1)? });
-        Ok(())
-    })?;
+    each(
+        &view,
+        "SELECT org, id, is_suspended FROM live_holds JOIN transfers USING (seq)",
+        |row| {
+            let (org, hold, is_suspended) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            auditor.live(&RawLive { org, hold, is_suspended });
+            Ok(())
+        },
+    )?;
     Ok(auditor.finish(rows::stored(now.0)))
 }
 

@@ -1,0 +1,252 @@
+//! Auditing the ledger: at the start, before anybody is served; then again and again, for a small share of the time;
+//! and when a person asks. What an audit finds freezes the wallet that it is about, and no other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use kt_contract::time::{Millis, UnixMillis};
+use kt_contract::wire::admin::wallet::{AuditReply, BreachEntry};
+
+use super::{Failure, Sidecar, lock};
+use crate::ledger::audit::{Breach, Findings};
+use crate::store::StoreError;
+use crate::store::ledger::LedgerStore;
+
+/// The shortest pause between two audits.
+const PAUSE_MIN: Duration = Duration::from_secs(60);
+/// How many times as long as an audit the pause after it is: audits take a twentieth of the time.
+const PAUSE_SHARE: u32 = 19;
+/// The most breaches that are told. One is enough to freeze a wallet, and a broken file has as many as rows.
+const BREACHES_MAX: usize = 100;
+
+/// What audits have found.
+#[derive(Debug, Default)]
+pub(crate) struct Audits {
+    /// One at a time: each reads everything.
+    turn: tokio::sync::Mutex<()>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    last: Option<Audited>,
+    /// Why the last one could not be made.
+    failure: Option<String>,
+    /// How many wallets are frozen, whoever has frozen them.
+    frozen: usize,
+}
+
+/// An audit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Audited {
+    at: UnixMillis,
+    took: Millis,
+    transfers: u64,
+    breaches: Vec<Breach>,
+}
+
+// === impl Audits ===
+
+impl Audits {
+    /// How many wallets are frozen.
+    pub(crate) fn frozen(&self) -> usize {
+        lock(&self.seen).frozen
+    }
+
+    /// What is wrong, in sentences.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let seen = lock(&self.seen);
+        let last = seen.last.iter().flat_map(|last| &last.breaches).take(BREACHES_MAX);
+        let failure = seen.failure.iter().map(|why| format!("the ledger cannot be audited: {why}"));
+        failure.chain(last.map(|breach| format!("audit: {breach}"))).collect()
+    }
+
+    /// What the last audit found about one organization.
+    pub(super) fn breach_of(&self, org: &str) -> Option<String> {
+        let last = self.last()?;
+        last.breaches.iter().find(|breach| breach.org == org).map(ToString::to_string)
+    }
+
+    fn last(&self) -> Option<Audited> {
+        lock(&self.seen).last.clone()
+    }
+}
+
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// Audits for as long as it is polled.
+    pub async fn keep_audited(&self) {
+        if self.ledger.is_none() {
+            return;
+        }
+        loop {
+            let took = self.audits.last().map_or(Millis(0), |last| last.took);
+            tokio::time::sleep(pause_after(took)).await;
+            // What is wrong is logged, and told to whoever asks.
+            let _ = self.audit().await;
+        }
+    }
+
+    /// Counts everything again. Every wallet that something is wrong with is frozen when this returns.
+    ///
+    /// # Errors
+    /// No ledger; a store that cannot say.
+    pub async fn audit(&self) -> Result<AuditReply, Failure> {
+        let ledger = self.ledger.as_deref().ok_or(Failure::NoLedger)?;
+        let _turn = self.audits.turn.lock().await;
+        let began = self.clock.mono();
+        let audited = match ledger.audit().await {
+            Ok(Findings { transfers, breaches }) => {
+                let (at, took) = (self.clock.wall(), self.clock.mono().since(began));
+                Audited { at, took, transfers, breaches }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the ledger cannot be audited");
+                lock(&self.audits.seen).failure = Some(error.to_string());
+                return Err(error.into());
+            }
+        };
+        self.report(&audited);
+        let frozen = self.freeze_for(ledger, &audited.breaches).await;
+        let reply = told(&audited);
+        let mut seen = lock(&self.audits.seen);
+        seen.failure = frozen.err().map(|error| format!("a breach was found, and {error}"));
+        seen.last = Some(audited);
+        Ok(reply)
+    }
+
+    /// What the last audit found.
+    ///
+    /// # Errors
+    /// No ledger; no audit yet.
+    pub fn last_audit(&self) -> Result<AuditReply, Failure> {
+        self.ledger.as_ref().ok_or(Failure::NoLedger)?;
+        let last = self.audits.last().as_ref().map(told);
+        last.ok_or_else(|| Failure::NotFound { what: "audit yet".to_owned() })
+    }
+
+    /// Looks again how many wallets are frozen.
+    pub(super) async fn count_frozen(&self, ledger: &dyn LedgerStore) -> Result<(), StoreError> {
+        let frozen = ledger.frozen().await?.len();
+        lock(&self.audits.seen).frozen = frozen;
+        Ok(())
+    }
+
+    /// Tells operators, once, of every breach that the audit before has not found.
+    fn report(&self, audited: &Audited) {
+        let before = self.audits.last().map(|last| last.breaches).unwrap_or_default();
+        for breach in unknown(&before, &audited.breaches) {
+            self.metrics.breached(breach.invariant.number());
+            let invariant = breach.invariant.as_str();
+            tracing::error!(org = breach.org, invariant, %breach, "the ledger does not add up");
+        }
+    }
+
+    async fn freeze_for(
+        &self,
+        ledger: &dyn LedgerStore,
+        breaches: &[Breach],
+    ) -> Result<(), StoreError> {
+        for (org, reason) in reasons(breaches) {
+            let frozen = ledger.freeze(org.to_owned(), reason).await;
+            if let Err(error) = frozen {
+                tracing::error!(org, %error, "a wallet that does not add up cannot be frozen");
+                return Err(error);
+            }
+        }
+        self.count_frozen(ledger).await
+    }
+}
+
+/// How long to wait after an audit that took so long.
+fn pause_after(took: Millis) -> Duration {
+    Duration::from_millis(took.0).saturating_mul(PAUSE_SHARE).max(PAUSE_MIN)
+}
+
+/// The breaches that were not there before. What is expected and found changes while a breach stands.
+fn unknown<'a>(before: &[Breach], now: &'a [Breach]) -> Vec<&'a Breach> {
+    let place = |breach: &Breach| (breach.invariant, breach.org.clone(), breach.account.clone());
+    let known: BTreeSet<_> = before.iter().map(place).collect();
+    now.iter().filter(|breach| !known.contains(&place(breach))).collect()
+}
+
+/// Why which wallets are frozen.
+fn reasons(breaches: &[Breach]) -> BTreeMap<&str, String> {
+    let mut of_org: BTreeMap<&str, Vec<&Breach>> = BTreeMap::new();
+    for breach in breaches {
+        of_org.entry(&breach.org).or_default().push(breach);
+    }
+    let reason = |breaches: &[&Breach]| match breaches {
+        [] => String::new(),
+        [only] => format!("audit: {only}"),
+        [first, more @ ..] => format!("audit: {first}, and {} more", more.len()),
+    };
+    of_org.into_iter().map(|(org, breaches)| (org, reason(&breaches))).collect()
+}
+
+fn told(audited: &Audited) -> AuditReply {
+    let Audited { at, took, transfers, breaches } = audited;
+    AuditReply {
+        at: *at,
+        took_ms: took.0,
+        transfers: *transfers,
+        breaches_total: breaches.len() as u64,
+        breaches: breaches.iter().take(BREACHES_MAX).map(entry).collect(),
+    }
+}
+
+fn entry(breach: &Breach) -> BreachEntry {
+    let Breach { invariant, org, account, expected, found } = breach.clone();
+    let invariant = invariant.as_str().to_owned();
+    BreachEntry { invariant, org, account, expected, found }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::audit::Invariant;
+
+    fn breach(org: &str, account: &str, found: &str) -> Breach {
+        Breach {
+            invariant: Invariant::BalancesFollow,
+            org: org.to_owned(),
+            account: account.to_owned(),
+            expected: "1".to_owned(),
+            found: found.to_owned(),
+        }
+    }
+
+    #[test]
+    fn audits_take_a_twentieth_of_the_time_and_come_once_a_minute_at_most() {
+        for (took_ms, pause_s) in [(0, 60), (3_157, 60), (4_000, 76), (60_000, 1_140)] {
+            assert_eq!(pause_after(Millis(took_ms)).as_secs(), pause_s, "{took_ms}");
+        }
+        assert!(pause_after(Millis(u64::MAX)) > PAUSE_MIN, "it does not overflow");
+    }
+
+    #[test]
+    fn a_breach_that_stands_is_news_once() {
+        let before = [breach("acme", "wallet", "2")];
+        let now = [breach("acme", "wallet", "3"), breach("acme", "bank", "2")];
+        assert_eq!(unknown(&before, &now), [&now[1]]);
+        assert_eq!(unknown(&[], &before), [&before[0]]);
+    }
+
+    #[test]
+    fn each_wallet_is_frozen_for_what_is_wrong_with_it() {
+        let found = [
+            breach("acme", "wallet", "2"),
+            breach("acme", "bank", "2"),
+            breach("b", "wallet", "3"),
+        ];
+        let reasons = reasons(&found);
+        assert_eq!(reasons.keys().copied().collect::<Vec<_>>(), ["acme", "b"]);
+        assert_eq!(
+            reasons["acme"],
+            "audit: I2 balances follow from transfers: wallet of acme: expected 1, found 2, and 1 more"
+        );
+        assert!(reasons["b"].ends_with("wallet of b: expected 1, found 3"), "{}", reasons["b"]);
+    }
+}
