@@ -48,6 +48,9 @@ pub(crate) enum Unanswered {
     TooLate(Duration),
 }
 
+/// How long what reads a whole ledger may take.
+pub(crate) const AUDIT_TIMEOUT: Duration = Duration::from_secs(600);
+
 // === impl Question ===
 
 impl<'a> Question<'a> {

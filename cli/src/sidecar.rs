@@ -8,7 +8,7 @@ use kt_contract::wire::admin::ErrorReply;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::client::{Answer, Question, Unanswered};
+use crate::client::{AUDIT_TIMEOUT, Answer, Question, Unanswered};
 use crate::failure::Failure;
 use crate::paths;
 use crate::run_dir;
@@ -50,6 +50,15 @@ impl Admin {
         let body = serde_json::to_vec(body)
             .map_err(|error| Failure::new(format!("cannot write the question: {error}")))?;
         self.ask(Question::post(path, body)).await
+    }
+
+    /// Asks for something that reads a whole ledger.
+    pub(crate) async fn post_patiently<R: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<R, Failure> {
+        let question = Question::post(path, Vec::new());
+        self.ask(Question { patience: AUDIT_TIMEOUT, ..question }).await
     }
 
     /// An answer that is no JSON value.

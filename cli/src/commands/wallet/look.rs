@@ -57,7 +57,7 @@ impl Balance {
         let Self { common } = self;
         let path = common.path(Endpoint::WalletBalance);
         let balance: BalanceReply = common.admin(environment).get(&path).await?;
-        if common.json {
+        if common.asking.json {
             return print_json(&balance);
         }
         report::say(table::layout(["wallet", &balance.org], &rows(&balance)));
@@ -118,7 +118,7 @@ impl History {
         let before = before.map(|before| format!("&before={before}")).unwrap_or_default();
         let path = format!("{}?count={count}{before}", common.path(Endpoint::WalletHistory));
         let history: HistoryReply = common.admin(environment).get(&path).await?;
-        if common.json {
+        if common.asking.json {
             return print_json(&history);
         }
         let rows: Vec<_> = history.transfers.iter().map(row).collect();
@@ -152,7 +152,7 @@ impl Holds {
         let Self { common } = self;
         let path = common.path(Endpoint::WalletHolds);
         let reply: HoldsReply = common.admin(environment).get(&path).await?;
-        if common.json {
+        if common.asking.json {
             return print_json(&reply);
         }
         let rows: Vec<_> = reply.holds.iter().map(hold).collect();

@@ -157,7 +157,7 @@ impl Movement {
         let admin = common.admin(environment);
         let made = admin.post_once(&common.path(endpoint), &key, request).await;
         let made: TransferReply = made.map_err(|not_done| explained(not_done, &key))?;
-        if common.json {
+        if common.asking.json {
             return print_json(&made);
         }
         let balance: BalanceReply = admin.get(&common.path(Endpoint::WalletBalance)).await?;
