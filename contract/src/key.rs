@@ -23,6 +23,7 @@ mod context {
     pub(super) const KEY: &str = "kt 2026-11 cache v1 key";
     pub(super) const CHECK: &str = "kt 2026-11 cache v1 check";
     pub(super) const ENTRY: &str = "kt 2026-11 cache v1 entry mac";
+    pub(super) const REPLY: &str = "kt 2026-11 idempotency v1 reply";
 }
 
 /// What an entry is filed under.
@@ -52,6 +53,8 @@ pub struct OrgKeys {
     check: [u8; 32],
     /// For the MAC of stored entries.
     entry: [u8; 32],
+    /// For what is kept of requests with an `Idempotency-Key`.
+    reply: [u8; 32],
 }
 
 // === impl OrgKeys ===
@@ -66,6 +69,7 @@ impl OrgKeys {
             key: key(context::KEY),
             check: key(context::CHECK),
             entry: key(context::ENTRY),
+            reply: key(context::REPLY),
         }
     }
 
@@ -113,6 +117,17 @@ impl OrgKeys {
     #[must_use]
     pub fn entry_mac(&self, bytes: &[u8]) -> Digest {
         Digest(*blake3::keyed_hash(&self.entry, bytes).as_bytes())
+    }
+
+    /// A digest about a request with an `Idempotency-Key`. `of` says what of it, so that no two kinds meet.
+    #[must_use]
+    pub fn reply_digest(&self, of: &str, parts: &[&[u8]]) -> Digest {
+        let mut fields = Fields::keyed(&self.reply);
+        fields.field(of.as_bytes());
+        for part in parts {
+            fields.field(part);
+        }
+        fields.finish()
     }
 }
 

@@ -15,6 +15,7 @@ pub mod gateway_key;
 mod golden;
 pub mod hex;
 pub mod id;
+pub mod idempotency;
 pub mod identify;
 pub mod json;
 pub mod key;

@@ -45,6 +45,8 @@ closed_set! {
         L1 = "l1",
         /// The entry came from the group's shared cache.
         Shared = "shared",
+        /// The request's `Idempotency-Key` was answered before: the same reply again.
+        Replayed = "replayed",
         /// No entry of this organization was made for this request.
         Request = "request",
         /// Operators only: another organization holds an entry for an equal request.

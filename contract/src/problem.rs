@@ -1,10 +1,12 @@
 //! Refusals as values: a stable code, a status, and words for the reader. The dialects of `kt-providers`
 //! put them into the client's own error shape.
 
+mod repeated;
 mod unpaid;
 
 use crate::outcome::Reason;
 
+pub use repeated::Repeated;
 pub use unpaid::Unpaid;
 
 /// A refusal. One variant, one stable `code`; the reference page `docs/reference/errors.md` lists them.
@@ -76,6 +78,8 @@ pub enum Problem {
     },
     /// The call cannot be paid for.
     Unpaid(Unpaid),
+    /// The `Idempotency-Key` has been used before.
+    Repeated(Repeated),
     /// No snapshot of the configuration has arrived: everything is refused.
     NotReady,
     /// The sidecar cannot be reached and the configuration says to refuse.
@@ -132,6 +136,7 @@ impl Problem {
             Self::TooLarge { .. } => 413,
             Self::PolicyBlocked { status, .. } => *status,
             Self::Unpaid(unpaid) => unpaid.status(),
+            Self::Repeated(repeated) => repeated.status(),
             Self::NotReady
             | Self::SidecarUnavailable
             | Self::Draining
@@ -163,6 +168,7 @@ impl Problem {
             Self::TooLarge { .. } => "request_too_large",
             Self::PolicyBlocked { .. } => "policy_blocked",
             Self::Unpaid(unpaid) => unpaid.code(),
+            Self::Repeated(repeated) => repeated.code(),
             Self::NotReady => "not_ready",
             Self::SidecarUnavailable => "sidecar_unavailable",
             Self::Draining => "draining",
@@ -183,6 +189,7 @@ impl Problem {
             Self::InvalidField { field, .. } => Some(field),
             Self::ModelNotFound { .. } | Self::OtherPath { .. } => Some("model"),
             Self::Unpaid(unpaid) => unpaid.param(),
+            Self::Repeated(_) => Some("Idempotency-Key"),
             Self::MissingKey
             | Self::InvalidKey
             | Self::RevokedKey
@@ -219,6 +226,7 @@ impl Problem {
                 Some(1)
             }
             Self::Unpaid(unpaid) => unpaid.retry_after_s(),
+            Self::Repeated(repeated) => repeated.retry_after_s(),
             Self::MissingKey
             | Self::InvalidKey
             | Self::RevokedKey
@@ -268,6 +276,7 @@ impl std::fmt::Display for Problem {
             Self::TooLarge { bytes_max } => write!(f, "The request body is larger than this gateway takes ({bytes_max} bytes)."),
             Self::PolicyBlocked { policy, what, .. } => write!(f, "Refused by policy '{policy}': {}.", Short(what)),
             Self::Unpaid(unpaid) => unpaid.fmt(f),
+            Self::Repeated(repeated) => repeated.fmt(f),
             Self::NotReady => f.write_str("The gateway has no configuration yet and refuses everything until it has. Try again in a moment."),
             Self::SidecarUnavailable => f.write_str("The gateway's sidecar cannot be reached. Try again in a moment."),
             Self::Draining => f.write_str("The gateway is restarting. Try again in a moment."),

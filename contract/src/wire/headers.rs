@@ -20,8 +20,13 @@ pub const UNDECIDED: &str = "x-kt-undecided";
 /// A client's hint that narrows the codebases of its key.
 pub const CODEBASE: &str = "x-kt-codebase";
 
+/// A client's own name for its request: see [`crate::idempotency`]. Goes to the sidecar, and to no provider.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 /// The request id: minted by the filter, answered to the client, sent to the provider.
 pub const REQUEST_ID: &str = "x-request-id";
+/// Whether the reply is the one that the same `Idempotency-Key` got before: `true`, or not there.
+pub const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 /// hit, miss, coalesced, stale or bypass.
 pub const CACHE_STATUS_SHORT: &str = "x-cache-status";
 /// RFC 9211.

@@ -146,7 +146,8 @@ const fn why(problem: &Problem) -> Counter {
         | Problem::UpstreamUnreachable { .. }
         | Problem::UpstreamCutShort { .. }
         | Problem::UpstreamUnauthorized { .. }
-        | Problem::Unpaid(_) => Counter::RefusedUnavailable,
+        | Problem::Unpaid(_)
+        | Problem::Repeated(_) => Counter::RefusedUnavailable,
         Problem::Internal => Counter::RefusedInternal,
     }
 }
