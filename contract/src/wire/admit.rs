@@ -37,6 +37,9 @@ pub struct AdmitRequest {
     pub reply: ReplyShape,
     /// Whether the client itself set the length limit, so that an answer ended by it is complete.
     pub client_limited: bool,
+    /// Whether the request has an `Idempotency-Key`: then it takes the lane, even to a hit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_keyed: bool,
     /// Why the cache must not be used, if it must not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bypass: Option<Reason>,

@@ -143,6 +143,7 @@ fn admit_requests() {
         target: "openai".into(),
         reply: ReplyShape::Json,
         client_limited: false,
+        is_keyed: false,
         bypass: None,
         control: Control::default(),
     };
@@ -156,10 +157,11 @@ fn admit_requests() {
         control: Control { max_age_s: Some(60), only_if_cached: true },
         ..request.clone()
     };
+    let keyed = AdmitRequest { is_keyed: true, ..request.clone() };
     private.gates.scope = Scope::PrivateEdge { key_id: "gk_7Yb2".into() };
     let mut physical = request.clone();
     physical.gates.scope = Scope::PhysicalGateway { gateway: "gw-a".into() };
-    golden!(strict "admit-request", [request, private, physical, picky]);
+    golden!(strict "admit-request", [request, private, physical, picky, keyed]);
 }
 
 #[wasm_bindgen_test(unsupported = test)]

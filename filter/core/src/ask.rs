@@ -3,8 +3,10 @@
 
 use std::rc::Rc;
 
+use kt_contract::idempotency::IdempotencyKey;
 use kt_contract::principal::KeyHash;
 use kt_contract::problem::Problem;
+use kt_contract::wire::headers;
 use kt_providers::{Dialect, Endpoint};
 
 use crate::cache_control::Wish;
@@ -26,6 +28,8 @@ pub(crate) struct Ask {
     pub(crate) semantic: Vec<(&'static str, Box<[u8]>)>,
     /// What the client wants of the cache.
     pub(crate) wish: Wish,
+    /// The client's own name for the request: only the sidecar answers it.
+    pub(crate) idempotency: Option<Rc<IdempotencyKey>>,
 }
 
 // === impl Ask ===
@@ -54,6 +58,7 @@ impl Ask {
             codebase: identity::codebase(head)?.map(Rc::from),
             semantic,
             wish: Wish::read(head),
+            idempotency: IdempotencyKey::read(head.all(headers::IDEMPOTENCY_KEY))?.map(Rc::new),
         })
     }
 
@@ -142,6 +147,18 @@ mod tests {
         assert!(read(&[("content-length", "1000")]).is_ok());
         let over = read(&[("content-length", "1001")]).unwrap_err();
         assert_eq!(over, Problem::TooLarge { bytes_max: 1_000 });
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn an_idempotency_key_that_cannot_be_remembered_is_refused() {
+        let key = |value: &str| read(&[("idempotency-key", value)]);
+        assert!(read(&[]).unwrap().idempotency.is_none());
+        let kept = key(&"k".repeat(255)).unwrap().idempotency.unwrap();
+        assert_eq!(kept.as_bytes().len(), 255);
+        for refused in [key(&"k".repeat(256)), key("")] {
+            let problem = refused.unwrap_err();
+            assert_eq!((problem.status(), problem.param()), (400, Some("Idempotency-Key")));
+        }
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -2,7 +2,9 @@
 //! so credentials, cookies, client hints and the rest of the query stay behind without anybody naming them.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
+use kt_contract::idempotency::IdempotencyKey;
 use kt_contract::wire::headers;
 use kt_providers::Endpoint;
 
@@ -32,6 +34,8 @@ pub enum Lane {
     Sidecar {
         /// As the sidecar gave it.
         ticket: String,
+        /// The client's name for the request. One call serves many clients, so that no provider gets it.
+        idempotency: Option<Rc<IdempotencyKey>>,
     },
     /// Directly to a target, because the sidecar is lost.
     Direct {
@@ -64,9 +68,11 @@ impl Forward {
         }
         fields.push((headers::REQUEST_ID, text(self.request_id.as_str())));
         match &self.lane {
-            Lane::Sidecar { ticket } => {
+            Lane::Sidecar { ticket, idempotency } => {
                 fields.push((headers::LANE, text(headers::LANE_SIDECAR)));
                 fields.push((headers::TICKET, text(ticket)));
+                let key = idempotency.as_deref().map(IdempotencyKey::as_bytes);
+                fields.extend(key.map(|key| (headers::IDEMPOTENCY_KEY, Cow::Borrowed(key))));
             }
             Lane::Direct { target } => {
                 let lane = format!("{}{target}", headers::LANE_DIRECT_PREFIX);

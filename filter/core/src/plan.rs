@@ -131,6 +131,7 @@ impl Plan {
             target: self.route.target.clone(),
             reply: self.reply,
             client_limited: self.client_limited,
+            is_keyed: ask.idempotency.is_some(),
             bypass,
             control: ask.wish.control,
         }

@@ -6,6 +6,7 @@ mod endpoints;
 mod feed;
 mod freshness;
 mod hits;
+mod keyed;
 mod loss;
 mod rig;
 mod scripts;

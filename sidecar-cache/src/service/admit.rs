@@ -112,12 +112,13 @@ impl Sidecar {
             Resolved::Unknown => return Ok(Admitted::Unauthenticated { revoked: false }.into()),
         };
         self.gateways.heard_of(&request.gateway, self.clock.mono());
-        let body = request.body;
+        let (body, is_keyed) = (request.body, request.is_keyed);
         let mut grant = self.grant(request, caller)?;
         if !matches!(grant.found, AtAdmit::Bypass(_)) {
             let looked = self.cache.lookup(grant.wanted()).await;
             grant.found = match in_shape(&grant, looked) {
-                Found::Fresh(hit, told) if told.body.len() <= INLINE_BYTES_MAX => {
+                // What answers an `Idempotency-Key` is remembered, and that happens on the lane.
+                Found::Fresh(hit, told) if told.body.len() <= INLINE_BYTES_MAX && !is_keyed => {
                     return Ok(self.inline(&grant.gates, &hit, told));
                 }
                 Found::Fresh(..) => AtAdmit::Hit,
@@ -129,7 +130,7 @@ impl Sidecar {
         let (outcome, reason) = grant.found.outcome();
         self.metrics.looked_up(outcome, reason);
         let is_there = matches!(grant.found, AtAdmit::Hit | AtAdmit::Stale);
-        if grant.control.only_if_cached && !is_there {
+        if grant.control.only_if_cached && !is_there && !is_keyed {
             return Ok(Admitted::NotCached { reason: reason.for_client() }.into());
         }
         Ok(self.lane(grant, body, peer)?.into())

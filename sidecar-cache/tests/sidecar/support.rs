@@ -231,6 +231,7 @@ impl Group {
             target: route.target.clone(),
             reply: asked.reply,
             client_limited: asked.client_limited,
+            is_keyed: false,
             bypass: None,
             control: kt_contract::wire::admit::Control::default(),
         }

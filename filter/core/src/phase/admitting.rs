@@ -69,8 +69,11 @@ impl Admitting {
 
     fn answered(self, answer: Answer<'_>, turn: &mut Turn<'_>) -> Next {
         let decision = match sidecar::admitted(answer) {
-            // Whoever asked past the cache is not served from it.
-            Ok((Admitted::Hit { .. }, _)) if self.bypass.is_some() => Err(NoAnswer::Unreadable),
+            // Whoever asked past the cache is not served from it, and what nobody remembers is no answer to an
+            // `Idempotency-Key`.
+            Ok((Admitted::Hit { .. }, _)) if self.bypass.is_some() || self.is_keyed() => {
+                Err(NoAnswer::Unreadable)
+            }
             // Nobody asked for that.
             Ok((Admitted::NotCached { .. }, _)) if !self.only_if_cached() => {
                 Err(NoAnswer::Unreadable)
@@ -101,6 +104,10 @@ impl Admitting {
             Ok((Admitted::Draining, _)) => self.planned.without_sidecar(Reason::Draining, turn),
             Err(_) => self.planned.without_sidecar(Reason::SidecarLost, turn),
         }
+    }
+
+    const fn is_keyed(&self) -> bool {
+        self.planned.ask.idempotency.is_some()
     }
 
     const fn only_if_cached(&self) -> bool {

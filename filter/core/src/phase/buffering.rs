@@ -97,8 +97,11 @@ impl Buffering {
             Some(reason) if planned.ask.wish.control.only_if_cached => {
                 planned.not_cached(reason, turn)
             }
-            None if is_covered => lookup(planned, digest, turn),
-            // Who is not known any more is served from no memory: the sidecar has the word on who asks.
+            None if is_covered && planned.ask.idempotency.is_none() => {
+                lookup(planned, digest, turn)
+            }
+            // Who is not known any more is served from no memory: the sidecar has the word on who asks. And it
+            // alone remembers what an `Idempotency-Key` has been answered.
             None | Some(_) => Admitting::ask(planned, digest, bypass, turn),
         }
     }

@@ -47,19 +47,22 @@ impl Planned {
     /// To the sidecar, which serves everything else and says what came of it.
     pub(crate) fn by_lane(self, ticket: String, turn: &mut Turn<'_>) -> Next {
         turn.act(Action::Log(self.log()));
-        let request_id = self.forward(Lane::Sidecar { ticket }, turn);
+        let idempotency = self.ask.idempotency.clone();
+        let request_id = self.forward(Lane::Sidecar { ticket, idempotency }, turn);
         (Phase::OnLane(OnLane { request_id }), Flow::Continue)
     }
 
     /// Without the sidecar: directly to the target, or not at all, as the configuration says. Never for a caller
     /// that the worker would not let in now: the head was checked before the body came, and that may be long ago.
+    /// And never with an `Idempotency-Key`: nobody else knows whether the call has been made before.
     pub(crate) fn without_sidecar(self, reason: Reason, turn: &mut Turn<'_>) -> Next {
         if self.ask.wish.control.only_if_cached {
             return self.not_cached(reason, turn);
         }
         let log = LogLine { reason: Some(reason), ..self.log() };
         let is_covered = turn.worker.principal(turn.now, &self.ask.key).is_some();
-        let snapshot = turn.worker.snapshot().filter(|_| is_covered);
+        let is_keyed = self.ask.idempotency.is_some();
+        let snapshot = turn.worker.snapshot().filter(|_| is_covered && !is_keyed);
         match snapshot.map(|snapshot| snapshot.on_sidecar_loss) {
             Some(OnSidecarLoss::Direct) => {
                 turn.act(Action::Log(log));

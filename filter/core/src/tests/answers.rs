@@ -274,7 +274,7 @@ fn a_miss_takes_the_lane_with_nothing_of_the_client_but_what_is_keyed() {
     let _ = rig.chat(&[("openai-beta", "x")], BODY);
     assert_eq!(rig.answer_admit(&lane(), b""), Flow::Continue);
     let forward = rig.forward().unwrap().clone();
-    assert_eq!(forward.lane, Lane::Sidecar { ticket: "ticket-1".to_owned() });
+    assert_eq!(forward.lane, Lane::Sidecar { ticket: "ticket-1".to_owned(), idempotency: None });
 
     let key = gateway_key();
     let bearer = format!("Bearer {}", key.reveal());
