@@ -5,8 +5,8 @@
 //! [`store`] keeps things. Beside them stand pure modules, where time and randomness are arguments: which
 //! request leads ([`flight`]), who may take the lane ([`ticket`]), what an entry is ([`entry`]) and how long
 //! it lives ([`freshness`]), what an
-//! invalidation voids ([`generation`]), what an upstream answer means ([`attempt`]), and what a call may cost
-//! ([`reserve`]).
+//! invalidation voids ([`generation`]), what an upstream answer means ([`attempt`]), what a call may cost
+//! ([`reserve`]), and what an `Idempotency-Key` is worth ([`idempotency`]).
 
 pub mod attempt;
 #[cfg(feature = "server")]
@@ -17,6 +17,7 @@ pub mod freshness;
 pub mod generation;
 #[cfg(feature = "server")]
 pub mod http;
+pub mod idempotency;
 pub mod ledger;
 #[cfg(feature = "server")]
 pub mod metrics;
