@@ -4,6 +4,7 @@
 
 pub mod ledger;
 pub mod memory;
+pub mod replies;
 pub mod savings;
 mod shelf;
 pub mod sqlite;

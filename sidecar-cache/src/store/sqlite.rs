@@ -4,6 +4,7 @@
 mod database;
 mod generations;
 pub mod ledger;
+mod replies;
 mod rows;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use kt_contract::time::UnixMillis;
 use super::{Answer, KeyRecord, PrincipalStore, Revoked, StoreError};
 use database::Database;
 pub use generations::SqliteGenerations;
+pub use replies::SqliteReplies;
 
 /// The keys of one data directory.
 #[derive(Debug)]

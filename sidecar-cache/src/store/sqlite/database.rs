@@ -79,7 +79,7 @@ impl Database {
     }
 }
 
-fn prepare(folder: &Path, schema: Schema) -> Result<Connection, StoreError> {
+pub(super) fn prepare(folder: &Path, schema: Schema) -> Result<Connection, StoreError> {
     let path = folder.join(schema.file);
     make_private(&path)?;
     let connection = Connection::open(&path)?;
