@@ -40,6 +40,7 @@ pub struct Metrics {
     corrupt: Counter,
     gate_mismatch: Family<Word, Counter>,
     tickets_refused: Family<Word, Counter>,
+    keyed: Family<ResultOf, Counter>,
     reload_errors: Counter,
     flown: Flown,
     money: Money,
@@ -94,6 +95,11 @@ struct Word {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultOf {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EndingOf {
     ending: &'static str,
 }
@@ -124,6 +130,7 @@ impl Default for Metrics {
             corrupt: Counter::default(),
             gate_mismatch: Family::default(),
             tickets_refused: Family::default(),
+            keyed: Family::default(),
             reload_errors: Counter::default(),
             flown: Flown::default(),
             money: Money::default(),
@@ -170,6 +177,11 @@ impl Metrics {
             "kt_tickets_refused",
             "Lanes without a good ticket",
             self.tickets_refused.clone(),
+        );
+        r.register(
+            "kt_idempotent_requests",
+            "Requests with an Idempotency-Key, and what became of them",
+            self.keyed.clone(),
         );
         r.register(
             "kt_reload_errors",
@@ -259,6 +271,11 @@ impl Metrics {
     /// A lane had no good ticket.
     pub fn ticket_refused(&self, refused: Refused) {
         self.tickets_refused.get_or_create(&Word { reason: refused.as_str() }).inc();
+    }
+
+    /// Something came of a request with an `Idempotency-Key`.
+    pub fn keyed(&self, result: &'static str) {
+        self.keyed.get_or_create(&ResultOf { result }).inc();
     }
 
     /// The configuration file changed to something that was not put in force.

@@ -17,7 +17,7 @@ use sidecar_cache::service::{Failure, Parts, Sidecar};
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
-use sidecar_cache::store::sqlite::{SqliteGenerations, SqliteKeys};
+use sidecar_cache::store::sqlite::{SqliteGenerations, SqliteKeys, SqliteReplies};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -62,6 +62,7 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         generations: Generations::load(generations).await.map_err(one)?,
         keys: Arc::new(SqliteKeys::open(&args.data_dir).map_err(one)?),
         ledger,
+        replies: Arc::new(SqliteReplies::open(&args.data_dir, clock).map_err(one)?),
         upstream: Arc::new(Egress::default()),
         timeouts: Timeouts::default(),
     })

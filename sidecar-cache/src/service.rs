@@ -24,12 +24,14 @@ pub mod lane;
 mod lease;
 mod log;
 mod logs;
+pub mod once;
 mod pay;
 mod pilot;
 pub mod purse;
 pub mod reader;
 mod relay;
 pub mod reload;
+mod replies;
 mod seat;
 pub mod settings;
 pub mod status;
@@ -49,6 +51,7 @@ use crate::flight::Epoch;
 use crate::metrics::{Metrics, Sight};
 use crate::random;
 use crate::store::ledger::LedgerStore;
+use crate::store::replies::ReplyStore;
 use crate::store::{EntryStore, PrincipalStore, StoreError};
 use crate::ticket::{TICKETS_MAX, Tickets};
 use admit::Grant;
@@ -63,6 +66,7 @@ use gateways::Gateways;
 use generations::Generations;
 use hits::Reports;
 use logs::Logs;
+use replies::Replies;
 use settings::Settings;
 use upstream::{Timeouts, Upstream};
 
@@ -82,6 +86,7 @@ pub struct Sidecar {
     books: Option<Arc<Books>>,
     flights: Arc<Flights>,
     logs: Arc<Logs>,
+    replies: Replies,
     pub(crate) tickets: Mutex<Tickets<Box<Grant>>>,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) timeouts: Timeouts,
@@ -102,6 +107,8 @@ pub struct Parts {
     pub keys: Arc<dyn PrincipalStore>,
     /// Where calls are accounted for, where the configuration asks for that.
     pub ledger: Option<Arc<dyn LedgerStore>>,
+    /// Where what was answered to an `Idempotency-Key` is.
+    pub replies: Arc<dyn ReplyStore>,
     /// The way to providers.
     pub upstream: Arc<dyn Upstream>,
     /// How long to wait for them.
@@ -116,8 +123,17 @@ impl Sidecar {
     /// # Errors
     /// Where there is no randomness for the epoch.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
-        let Parts { clock, settings, entries, generations, keys, ledger, upstream, timeouts } =
-            parts;
+        let Parts {
+            clock,
+            settings,
+            entries,
+            generations,
+            keys,
+            ledger,
+            replies,
+            upstream,
+            timeouts,
+        } = parts;
         let metrics = Arc::new(Metrics::default());
         let epoch = Epoch(u64::from_be_bytes(random::bytes()?));
         let cache = Cache::new(entries, generations, Arc::clone(&metrics));
@@ -138,6 +154,7 @@ impl Sidecar {
             flights: Arc::new(Flights::new(epoch, clock, metrics, Arc::clone(&logs))),
             logs,
             audits: Audits::default(),
+            replies: Replies::new(replies),
             reports: Reports::default(),
             tickets: Mutex::new(Tickets::new(TICKETS_MAX)),
             upstream,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
+use crate::service::once::Keeping;
 use crate::service::reader::{Piece, Reader};
 
 /// How long a break waits behind the bytes before it: a reset would overtake what has not been written yet,
@@ -22,6 +23,7 @@ pub struct ReplyBody(Inner);
 enum Inner {
     Whole(Bytes),
     Stream(Box<Reader>),
+    Kept(Box<Keeping>),
     Breaking(Pin<Box<Sleep>>),
     Ended,
 }
@@ -45,6 +47,12 @@ impl ReplyBody {
     pub fn stream(reader: Reader) -> Self {
         Self(Inner::Stream(Box::new(reader)))
     }
+
+    /// The same of a body that is remembered.
+    #[must_use]
+    pub const fn kept(keeping: Box<Keeping>) -> Self {
+        Self(Inner::Kept(keeping))
+    }
 }
 
 impl Body for ReplyBody {
@@ -56,27 +64,28 @@ impl Body for ReplyBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
         loop {
-            match &mut self.0 {
+            let piece = match &mut self.0 {
+                Inner::Stream(reader) => ready!(reader.poll_piece(context)),
+                Inner::Kept(keeping) => ready!(keeping.poll_piece(context)),
                 Inner::Whole(bytes) => {
                     let bytes = std::mem::take(bytes);
                     self.0 = Inner::Ended;
                     if !bytes.is_empty() {
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }
+                    continue;
                 }
-                Inner::Stream(reader) => match ready!(reader.poll_piece(context)) {
-                    Some(Piece::Bytes(bytes)) => {
-                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
-                    }
-                    Some(Piece::End) => self.0 = Inner::Ended,
-                    None => self.0 = Inner::Breaking(Box::pin(sleep(FLUSH))),
-                },
                 Inner::Breaking(flushed) => {
                     ready!(flushed.as_mut().poll(context));
                     self.0 = Inner::Ended;
                     return Poll::Ready(Some(Err(BrokeOff)));
                 }
                 Inner::Ended => return Poll::Ready(None),
+            };
+            match piece {
+                Some(Piece::Bytes(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Some(Piece::End) => self.0 = Inner::Ended,
+                None => self.0 = Inner::Breaking(Box::pin(sleep(FLUSH))),
             }
         }
     }
@@ -84,7 +93,7 @@ impl Body for ReplyBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Whole(bytes) => bytes.is_empty(),
-            Inner::Stream(_) | Inner::Breaking(_) => false,
+            Inner::Stream(_) | Inner::Kept(_) | Inner::Breaking(_) => false,
             Inner::Ended => true,
         }
     }
@@ -92,7 +101,7 @@ impl Body for ReplyBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Inner::Stream(_) | Inner::Breaking(_) => SizeHint::default(),
+            Inner::Stream(_) | Inner::Kept(_) | Inner::Breaking(_) => SizeHint::default(),
             Inner::Ended => SizeHint::with_exact(0),
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
-use kt_contract::outcome::cache_status;
+use kt_contract::idempotency::IdempotencyKey;
+use kt_contract::outcome::{Reason, cache_status};
 use kt_contract::wire::headers;
 use kt_providers::Dialect;
 
@@ -23,6 +24,7 @@ pub(super) async fn answer(
     match serve(&sidecar, peer, request).await {
         Ok(Reply::Whole(head, body)) => with_head(&head, ReplyBody::whole(body)),
         Ok(Reply::Stream(head, reader)) => with_head(&head, ReplyBody::stream(reader)),
+        Ok(Reply::Kept(head, keeping)) => with_head(&head, ReplyBody::kept(keeping)),
         Err(refusal) => problem::refused(&refusal),
     }
 }
@@ -36,6 +38,11 @@ async fn serve(
     let request_id = text(&head.headers, headers::REQUEST_ID).unwrap_or_default().to_owned();
     let holder = Holder { request_id, peer };
     let entered = sidecar.enter(text(&head.headers, headers::TICKET), &holder)?;
+    let key = head.headers.get_all(headers::IDEMPOTENCY_KEY).iter().map(HeaderValue::as_bytes);
+    let entered = match IdempotencyKey::read(key) {
+        Ok(key) => entered.keyed(key),
+        Err(problem) => return Err(entered.refuse(problem)),
+    };
     let semantic = semantic(entered.dialect(), &head.headers);
     let bytes_max = sidecar.request_bytes_max();
     match read::whole(body, bytes_max, sidecar.timeouts.upload_idle).await {
@@ -79,6 +86,9 @@ fn with_head(head: &Head, body: ReplyBody) -> Answer {
     put(map, headers::CACHE_STATUS, &cache_status(outcome, reason, ttl_s));
     put(map, headers::FABRIC_ATTACHED, "false");
     put(map, headers::REQUEST_ID, &head.request_id);
+    if reason == Reason::Replayed {
+        put(map, headers::IDEMPOTENT_REPLAYED, "true");
+    }
     if let Some((age_s, _)) = head.age_and_ttl_s {
         map.insert(header::AGE, HeaderValue::from(age_s));
     }

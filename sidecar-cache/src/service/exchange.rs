@@ -144,7 +144,9 @@ impl Exchange {
         self.metrics.lasted(seconds(latency_ms));
         // 499, as proxies have it: the client did not wait for a status.
         self.metrics.answered(model, provider, if *status == 0 { 499 } else { *status });
-        if matches!(cache, Some((Outcome::Hit | Outcome::Stale, _))) && matches!(end, End::Whole) {
+        // What an `Idempotency-Key` is told again has saved nothing: it was asked for once.
+        let is_hit = matches!(cache, Some((Outcome::Hit | Outcome::Stale, reason)) if *reason != Reason::Replayed);
+        if is_hit && matches!(end, End::Whole) {
             self.metrics.hit();
         }
         if !matches!(self.end(), "success" | "client_left") {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kt_contract::config::Overflow;
 use kt_contract::hex::Digest;
+use kt_contract::idempotency::IdempotencyKey;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
 use kt_providers::Dialect;
@@ -18,6 +19,7 @@ use super::drain::Served;
 use super::exchange::Exchange;
 use super::flights::{Flight, Joined, Sent};
 use super::lease::Lease;
+use super::once::Keeping;
 use super::reader::{Reader, Start, cut_short};
 use super::seat::{Fallback, Seat};
 use super::upstream::Advice;
@@ -30,6 +32,7 @@ use crate::ticket::{Holder, Refused, Ticket, TicketId};
 pub struct Entered {
     ticket: Ticket<Box<Grant>>,
     account: Account,
+    key: Option<IdempotencyKey>,
 }
 
 /// What accompanies a request to its end, whichever task that happens in.
@@ -59,6 +62,8 @@ pub struct Head {
     pub age_and_ttl_s: Option<(u64, u64)>,
     /// `provider/model`.
     pub served_by: Option<String>,
+    /// Whether it is none of the answers that were asked for, whatever its status.
+    pub is_faulty: bool,
 }
 
 /// An answer.
@@ -68,6 +73,8 @@ pub enum Reply {
     Whole(Head, Bytes),
     /// As it comes.
     Stream(Head, Reader),
+    /// As it comes, and remembered for its `Idempotency-Key`.
+    Kept(Head, Box<Keeping>),
 }
 
 /// A refusal, in the client's dialect.
@@ -99,7 +106,7 @@ impl Sidecar {
             Ok(ticket) => {
                 let exchange = Exchange::begin(self, &ticket.grant);
                 let account = Account { exchange, _served: served };
-                Ok(Entered { ticket, account })
+                Ok(Entered { ticket, account, key: None })
             }
             Err(refused) => Err(self.ticket_refused(refused, None, holder.request_id.clone())),
         }
@@ -121,7 +128,7 @@ impl Sidecar {
         headers: Vec<(String, Vec<u8>)>,
         body: Bytes,
     ) -> Result<Reply, Refusal> {
-        let Entered { ticket, mut account } = entered;
+        let Entered { ticket, mut account, key } = entered;
         let (dialect, request_id) = (ticket.grant.dialect, ticket.grant.request_id.clone());
         let digest = Digest(*blake3::hash(&body).as_bytes());
         let grant = match ticket.for_body(digest) {
@@ -132,6 +139,19 @@ impl Sidecar {
             }
         };
         let sent = Arc::new(Sent { headers, body });
+        match key {
+            Some(key) => self.once(&key, grant, account, sent).await,
+            None => self.answer(grant, account, sent).await,
+        }
+    }
+
+    /// Answers a request that is what was admitted.
+    pub(super) async fn answer(
+        self: &Arc<Self>,
+        grant: Box<Grant>,
+        account: Account,
+        sent: Arc<Sent>,
+    ) -> Result<Reply, Refusal> {
         if let AtAdmit::Bypass(reason) = grant.found {
             let seat = Seat::new(grant, account, (Outcome::Bypass, reason));
             return self.alone(seat, sent, None).await;
@@ -380,6 +400,7 @@ fn hit_reply(seat: &Seat, hit: &Hit, told: Told) -> Reply {
         cache: seat.cache(),
         age_and_ttl_s: Some((hit.age.0 / 1_000, ttl_s(hit))),
         served_by: Some(hit.entry.header.served_by.clone()),
+        is_faulty: false,
     };
     Reply::Whole(head, told.body)
 }
@@ -396,6 +417,12 @@ impl Entered {
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.ticket.grant.dialect
+    }
+
+    /// The client has a name for its request, by which it is made once.
+    #[must_use]
+    pub fn keyed(self, key: Option<IdempotencyKey>) -> Self {
+        Self { key, ..self }
     }
 
     /// The body did not come as it should.

@@ -125,6 +125,11 @@ impl Reader {
         self.flight.is_silent()
     }
 
+    /// Whether what was read last may be the last of the answer. Of an event stream that is known.
+    pub(super) fn may_be_the_last(&self) -> bool {
+        !self.has_events || self.phase == Phase::Read
+    }
+
     /// Waits for the answer to begin. `stale` is an older one, if there is one for the case that none can be
     /// had, and if it may be told at that moment.
     pub(super) async fn begin(&mut self, stale: impl FnOnce() -> Option<Reply>) -> Start {
@@ -178,7 +183,10 @@ impl Reader {
             {
                 Start::Refused(self.refuse(problem))
             }
-            Failure::Answer(opened, body, _) => self.whole(self.seat.head(opened), body.clone()),
+            Failure::Answer(opened, body, _) => {
+                let head = Head { is_faulty: true, ..self.seat.head(opened) };
+                self.whole(head, body.clone())
+            }
         }
     }
 

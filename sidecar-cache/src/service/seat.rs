@@ -206,6 +206,7 @@ impl Seat {
             cache: self.cache(),
             age_and_ttl_s: None,
             served_by: Some(opened.served_by.clone()),
+            is_faulty: false,
         }
     }
 

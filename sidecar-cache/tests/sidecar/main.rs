@@ -15,6 +15,8 @@ mod generation_stores;
 #[cfg(test)]
 mod invalidation;
 #[cfg(test)]
+mod keyed;
+#[cfg(test)]
 mod lane;
 #[cfg(test)]
 mod ledger_bills;

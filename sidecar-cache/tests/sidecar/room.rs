@@ -36,7 +36,7 @@ impl Group {
         let (ticket, _) = self.ticket(self.ask(key, body)).await;
         match self.lane(&ticket, body).await.unwrap() {
             Reply::Stream(_, reader) => reader,
-            Reply::Whole(..) => panic!("not a stream"),
+            Reply::Kept(..) | Reply::Whole(..) => panic!("not a stream"),
         }
     }
 

@@ -27,7 +27,7 @@ use sidecar_cache::service::generations::Generations;
 use sidecar_cache::service::upstream::Timeouts;
 use sidecar_cache::service::{Parts, Sidecar};
 use sidecar_cache::store::memory::MemoryEntries;
-use sidecar_cache::store::sqlite::SqliteKeys;
+use sidecar_cache::store::sqlite::{SqliteKeys, SqliteReplies};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
@@ -148,6 +148,7 @@ async fn wired() -> Wired {
         generations: Generations::in_memory(),
         keys: Arc::new(SqliteKeys::open(&folder.path().join("data")).unwrap()),
         ledger: None,
+        replies: Arc::new(SqliteReplies::open(&folder.path().join("data"), clock).unwrap()),
         upstream: Arc::new(Egress::default()),
         timeouts: Timeouts::default(),
     })
@@ -306,6 +307,44 @@ async fn a_request_walks_the_whole_way_and_its_answer_is_a_hit() {
     assert!(matches!(decision, Admitted::Hit { .. }), "{decision:?}");
     assert_eq!(header(&response, "content-type"), Some("application/json"));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), JSON);
+}
+
+#[tokio::test]
+async fn a_key_goes_to_no_provider_and_its_answer_comes_again() {
+    let mut wired = wired().await;
+    let key = wired.group.key().await;
+    let ask = AdmitRequest { is_keyed: true, ..wired.group.ask(&key, CHAT) };
+    let keyed = |ticket: &str, idempotency: &str| {
+        let mut request = Wired::lane_request(ticket, CHAT);
+        request.headers_mut().insert("idempotency-key", idempotency.parse().unwrap());
+        request
+    };
+    let ticket = wired.ticket(&ask).await;
+    let provider = async {
+        let call = wired.egress.0.recv().await.unwrap();
+        let headers = call.headers.clone();
+        call.answer_whole(provider_head("application/json"), JSON);
+        headers
+    };
+    let first = send(&wired.data, keyed(&ticket, "order-7"));
+    let (first, sent) = tokio::join!(first, provider);
+    assert!(!sent.contains_key("idempotency-key"), "{sent:?}");
+    assert_eq!(header(&first, "idempotent-replayed"), None);
+    assert_eq!(header(&first, "x-cache-status"), Some("miss"));
+    let first = first.into_body().collect().await.unwrap().to_bytes();
+
+    let ticket = wired.ticket(&ask).await;
+    let again = send(&wired.data, keyed(&ticket, "order-7")).await;
+    assert_eq!(again.status(), 200);
+    assert_eq!(header(&again, "idempotent-replayed"), Some("true"));
+    assert_eq!(header(&again, "cache-status"), Some("kt; hit; detail=replayed"));
+    assert_eq!(header(&again, "content-type"), Some("application/json"));
+    assert_eq!(header(&again, "x-kt-served-by"), Some("openai/gpt-4o-mini"));
+    assert_eq!(again.into_body().collect().await.unwrap().to_bytes(), first);
+
+    let ticket = wired.ticket(&ask).await;
+    let too_long = send(&wired.data, keyed(&ticket, &"k".repeat(256))).await;
+    assert_eq!(too_long.status(), 400);
 }
 
 #[tokio::test]

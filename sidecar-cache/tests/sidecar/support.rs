@@ -1,7 +1,7 @@
 //! A sidecar without sockets: keys in a list, a provider by script, and entries that can be tampered with.
 //! With tokio's clock paused, hours pass in no time and nothing in here sleeps for real.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kt_contract::hex::Digest;
+use kt_contract::idempotency::IdempotencyKey;
 use kt_contract::identify::{self, Ask};
 use kt_contract::json;
 use kt_contract::key::{CacheKey, OrgKeys};
@@ -20,6 +21,7 @@ use kt_contract::wire::admit::{AdmitRequest, Admitted};
 use kt_contract::wire::feed::{FeedRequest, GatewayIdentity, Role};
 use kt_providers::Dialect;
 use sidecar_cache::clock::Clock;
+use sidecar_cache::idempotency::ReplyId;
 use sidecar_cache::service::generations::Generations;
 use sidecar_cache::service::lane::{Head, Refusal, Reply};
 use sidecar_cache::service::reader::{Piece, Reader};
@@ -30,9 +32,10 @@ use sidecar_cache::service::upstream::{
 use sidecar_cache::service::{Parts, Sidecar};
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::memory::MemoryEntries;
+use sidecar_cache::store::replies::{NewReply, ReplyStore};
 use sidecar_cache::store::{
     Address, Answer, Bounds, EntryStore, Held, KeyRecord, Lifetime, Lookup, NewEntry, OrgHeld,
-    PrincipalStore, Revoked,
+    PrincipalStore, Revoked, StoreError,
 };
 use sidecar_cache::ticket::{Holder, Peer};
 use tokio::sync::Notify;
@@ -66,6 +69,7 @@ pub(crate) struct Group {
     pub(crate) sidecar: Arc<Sidecar>,
     pub(crate) provider: Arc<Provider>,
     pub(crate) entries: Arc<Shelved>,
+    pub(crate) replies: Arc<Remembered>,
 }
 
 /// A gateway key and who stands behind it.
@@ -137,6 +141,7 @@ pub(crate) fn group_of(
 ) -> Group {
     let provider = Arc::new(Provider::default());
     let entries = Arc::new(Shelved::new(clock, settings.memory));
+    let replies = Arc::new(Remembered::default());
     let sidecar = Sidecar::new(Parts {
         clock,
         settings,
@@ -144,10 +149,11 @@ pub(crate) fn group_of(
         generations: Generations::in_memory(),
         keys: Arc::new(Keys::default()),
         ledger,
+        replies: Arc::clone(&replies) as Arc<dyn ReplyStore>,
         upstream: Arc::clone(&provider) as Arc<dyn Upstream>,
         timeouts: Timeouts::default(),
     });
-    Group { sidecar: sidecar.unwrap(), provider, entries }
+    Group { sidecar: sidecar.unwrap(), provider, entries, replies }
 }
 
 // === impl Group ===
@@ -156,7 +162,7 @@ impl Group {
     /// Around a sidecar that has its own provider and entries.
     pub(crate) fn around(sidecar: Arc<Sidecar>) -> Self {
         let entries = Arc::new(Shelved::new(Clock::start(), settings().memory));
-        Self { sidecar, provider: Arc::default(), entries }
+        Self { sidecar, provider: Arc::default(), entries, replies: Arc::default() }
     }
 
     /// The first poll of `gw-a`.
@@ -261,6 +267,31 @@ impl Group {
         self.sidecar.serve(entered, Vec::new(), Bytes::copy_from_slice(body.as_bytes())).await
     }
 
+    /// The same with an `Idempotency-Key`.
+    pub(crate) async fn lane_keyed(
+        &self,
+        idempotency: &str,
+        key: &Key,
+        body: &str,
+    ) -> Result<Reply, Refusal> {
+        let ask = AdmitRequest { is_keyed: true, ..self.ask(key, body) };
+        let (ticket, _) = self.ticket(ask).await;
+        let values = [idempotency.as_bytes()];
+        let name = IdempotencyKey::read(values.into_iter()).unwrap();
+        let entered = self.sidecar.enter(Some(&ticket), &holder())?.keyed(name);
+        self.sidecar.serve(entered, Vec::new(), Bytes::copy_from_slice(body.as_bytes())).await
+    }
+
+    /// The same, and reads the answer to its end.
+    pub(crate) async fn fetch_keyed(
+        &self,
+        idempotency: &str,
+        key: &Key,
+        body: &str,
+    ) -> Result<Seen, Refusal> {
+        Ok(read(self.lane_keyed(idempotency, key, body).await?).await)
+    }
+
     /// Asks and reads the answer of the lane to its end.
     pub(crate) async fn fetch(&self, key: &Key, body: &str) -> Result<Seen, Refusal> {
         let (ticket, _) = self.ticket(self.ask(key, body)).await;
@@ -297,6 +328,16 @@ pub(crate) async fn settle() {
 pub(crate) async fn read(reply: Reply) -> Seen {
     match reply {
         Reply::Whole(head, body) => Seen { head, body: body.to_vec(), has_end: true },
+        Reply::Kept(head, mut pieces) => {
+            let mut body = Vec::new();
+            while let Some(piece) = pieces.recv().await {
+                match piece {
+                    Piece::Bytes(bytes) => body.extend_from_slice(&bytes),
+                    Piece::End => return Seen { head, body, has_end: true },
+                }
+            }
+            Seen { head, body, has_end: false }
+        }
         Reply::Stream(head, mut pieces) => {
             let mut body = Vec::new();
             let has_end = read_on(&mut pieces, &mut body).await;
@@ -452,6 +493,52 @@ impl Pieces for Body {
 impl Drop for Body {
     fn drop(&mut self) {
         self.cancelled.fetch_add(usize::from(!self.is_over), Ordering::SeqCst);
+    }
+}
+
+/// Answers to `Idempotency-Key`s in a list, and a disk that can be slow, full or lost.
+#[derive(Default)]
+pub(crate) struct Remembered {
+    replies: Mutex<HashMap<ReplyId, Vec<u8>>>,
+    /// How long it takes until one is on disk.
+    pub(crate) takes: Mutex<Duration>,
+    pub(crate) is_full: AtomicBool,
+    pub(crate) is_lost: AtomicBool,
+}
+
+// === impl Remembered ===
+
+impl Remembered {
+    pub(crate) fn count(&self) -> usize {
+        self.replies.lock().unwrap().len()
+    }
+
+    /// Changes a bit of everything.
+    pub(crate) fn corrupt(&self) {
+        for bytes in self.replies.lock().unwrap().values_mut() {
+            bytes[5] ^= 1;
+        }
+    }
+}
+
+impl ReplyStore for Remembered {
+    fn find(&self, id: ReplyId) -> Answer<'_, Option<Vec<u8>>> {
+        let lost = self.is_lost.load(Ordering::SeqCst);
+        let found = self.replies.lock().unwrap().get(&id).cloned();
+        let found = if lost { Err(StoreError::Transient("lost".to_owned())) } else { Ok(found) };
+        Box::pin(std::future::ready(found))
+    }
+
+    fn keep(&self, reply: NewReply) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let takes = *self.takes.lock().unwrap();
+            tokio::time::sleep(takes).await;
+            if self.is_full.load(Ordering::SeqCst) {
+                return Err(StoreError::Transient("full".to_owned()));
+            }
+            self.replies.lock().unwrap().insert(reply.id, reply.bytes);
+            Ok(())
+        })
     }
 }
 

@@ -1,0 +1,281 @@
+//! Requests with an `Idempotency-Key`: what is made once, what is told again, and what frees a key.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use kt_contract::config::CompleteOnDisconnect;
+use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::problem::{Problem, Repeated};
+use sidecar_cache::service::lane::{Refusal, Reply};
+use sidecar_cache::service::reader::Piece;
+use sidecar_cache::store::EntryStore as _;
+use tokio::time::timeout;
+
+use crate::support::*;
+
+const REPLAYED: (Outcome, Reason) = (Outcome::Hit, Reason::Replayed);
+const OTHER: &str =
+    r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"something else"}]}"#;
+
+fn repeated(refused: Result<Seen, Refusal>) -> Repeated {
+    let problem = refused.unwrap_err().problem;
+    let Problem::Repeated(repeated) = problem else { panic!("{problem:?}") };
+    repeated
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_told_again_byte_for_byte_and_called_for_once() {
+    for body in [CHAT, CHAT_STREAM, CHAT_STREAM_USAGE] {
+        let group = group().await;
+        let key = group.key().await;
+        let first = group.fetch_keyed("a", &key, body).await.unwrap();
+        assert_eq!(first.head.cache, (Outcome::Miss, Reason::Request));
+        // What the cache has does not matter any more.
+        group.entries.purge_org("acme".to_owned()).await.unwrap();
+        for _ in 0..2 {
+            let again = group.fetch_keyed("a", &key, body).await.unwrap();
+            assert_eq!(again.head.cache, REPLAYED);
+            assert_eq!(again.head.status, 200);
+            assert_eq!(again.head.content_type, first.head.content_type);
+            assert_eq!(again.head.served_by, first.head.served_by);
+            assert_eq!(again.body, first.body, "{body}");
+            assert!(again.has_end);
+        }
+        assert_eq!(group.provider.count(), 1);
+        assert_eq!(group.metric("kt_idempotent_requests_total{result=\"made\"}"), "1");
+        assert_eq!(group.metric("kt_idempotent_requests_total{result=\"replayed\"}"), "2");
+        assert_eq!(group.metric("llm_cache_hits_total"), "0", "told again is not saved");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hit_is_remembered_like_any_other_answer() {
+    let group = group().await;
+    let key = group.key().await;
+    group.fetch(&key, CHAT).await.unwrap();
+    let first = group.fetch_keyed("a", &key, CHAT).await.unwrap();
+    assert_eq!(first.head.cache, (Outcome::Hit, Reason::Shared));
+    group.entries.purge_org("acme".to_owned()).await.unwrap();
+    let again = group.fetch_keyed("a", &key, CHAT).await.unwrap();
+    assert_eq!((again.head.cache, again.body), (REPLAYED, first.body));
+    assert_eq!(group.provider.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_request_is_answered_its_key_is_taken() {
+    let group = group().await;
+    let key = group.key().await;
+    let mut slow = answers_json(JSON);
+    slow.head_after = Duration::from_secs(10);
+    group.provider.next(slow);
+    let first = group.fetch_keyed("a", &key, CHAT);
+    let meanwhile = async {
+        settle().await;
+        assert_eq!(repeated(group.fetch_keyed("a", &key, CHAT).await), Repeated::InFlight);
+        assert_eq!(repeated(group.fetch_keyed("a", &key, OTHER).await), Repeated::OtherRequest);
+    };
+    let (first, ()) = tokio::join!(first, meanwhile);
+    assert_eq!(first.unwrap().body, JSON.as_bytes());
+    assert_eq!(group.fetch_keyed("a", &key, CHAT).await.unwrap().head.cache, REPLAYED);
+    assert_eq!(group.provider.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_one_requests() {
+    let group = group().await;
+    let key = group.key().await;
+    group.fetch_keyed("a", &key, CHAT).await.unwrap();
+    // The same question in another shape, or in other bytes, is another request.
+    for other in [OTHER, CHAT_STREAM, &CHAT.replace(':', ": ")] {
+        assert_eq!(repeated(group.fetch_keyed("a", &key, other).await), Repeated::OtherRequest);
+    }
+    assert_eq!(group.fetch_keyed("b", &key, OTHER).await.unwrap().head.cache.0, Outcome::Miss);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_its_callers_own() {
+    let group = group().await;
+    let key = group.key().await;
+    group.fetch_keyed("a", &key, CHAT).await.unwrap();
+    let colleague = group.key_with(|key| key.user = Some("grace".to_owned())).await;
+    let stranger = group.key_with(|key| key.org = "umbrella".to_owned()).await;
+    for other in [&colleague, &stranger] {
+        let seen = group.fetch_keyed("a", other, OTHER).await.unwrap();
+        assert_ne!(seen.head.cache, REPLAYED);
+        assert_eq!(group.fetch_keyed("a", other, OTHER).await.unwrap().head.cache, REPLAYED);
+    }
+    assert_eq!(group.fetch_keyed("a", &key, CHAT).await.unwrap().head.cache, REPLAYED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_would_come_again_is_told_again_and_others_free_the_key() {
+    for (status, comes_again) in
+        [(400, true), (404, true), (413, true), (422, true), (408, false), (409, false)]
+    {
+        let group = group().await;
+        let key = group.key().await;
+        for _ in 0..4 {
+            let words = r#"{"error":{"message":"no"}}"#;
+            group.provider.next(Scripted { status, ..answers_json(words) });
+        }
+        let first = group.fetch_keyed("a", &key, CHAT).await.unwrap();
+        assert_eq!(first.head.status, status);
+        let calls = group.provider.count();
+        let again = group.fetch_keyed("a", &key, CHAT).await.unwrap();
+        assert_eq!((again.head.status, &again.body), (status, &first.body));
+        assert_eq!(again.head.cache == REPLAYED, comes_again, "{status}");
+        assert_eq!(group.provider.count() == calls, comes_again, "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_is_made_again() {
+    let broken = || answers_sse(vec![bytes(CHUNKS), Act::Break]);
+    // A success by its status alone.
+    let faulty = || answers_json(r#"{"error":{"message":"overloaded"}}"#);
+    let unable = || Scripted { status: 500, ..answers_json("{}") };
+    let scripts: [(&str, &dyn Fn() -> Scripted); 3] =
+        [(CHAT_STREAM, &broken), (CHAT, &faulty), (CHAT, &unable)];
+    for (body, fails) in scripts {
+        let group = group().await;
+        let key = group.key().await;
+        // As often as a flight tries.
+        for _ in 0..3 {
+            group.provider.next(fails());
+        }
+        let first = group.fetch_keyed("a", &key, body).await;
+        assert_eq!(group.replies.count(), 0, "{first:?}");
+        let mut again = group.fetch_keyed("a", &key, body).await.unwrap();
+        while again.head.status != 200 || !again.has_end || again.head.is_faulty {
+            again = group.fetch_keyed("a", &key, body).await.unwrap();
+        }
+        assert_eq!(group.fetch_keyed("a", &key, body).await.unwrap().head.cache, REPLAYED);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_event_comes_when_the_answer_is_on_disk() {
+    let group = group().await;
+    let key = group.key().await;
+    let hour = Duration::from_secs(3_600);
+    *group.replies.takes.lock().unwrap() = hour;
+    let Reply::Kept(_, mut pieces) = group.lane_keyed("a", &key, CHAT_STREAM).await.unwrap() else {
+        panic!("not a stream that is kept");
+    };
+    assert_eq!(pieces.recv().await, Some(Piece::Bytes(CHUNKS.into())), "live until then");
+    assert!(timeout(hour / 2, pieces.recv()).await.is_err());
+    assert_eq!(group.replies.count(), 0);
+    assert_eq!(repeated(group.fetch_keyed("a", &key, CHAT_STREAM).await), Repeated::InFlight);
+    assert_eq!(pieces.recv().await, Some(Piece::Bytes(DONE.into())));
+    assert_eq!(group.replies.count(), 1);
+    // It leaves without reading on, as SDKs do.
+    drop(pieces);
+    assert_eq!(
+        group.fetch_keyed("a", &key, CHAT_STREAM).await.unwrap().body,
+        sse_without_usage().as_bytes()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_one_piece_comes_when_it_is_on_disk_whether_its_client_waits_or_not() {
+    let group = group().await;
+    let key = group.key().await;
+    let hour = Duration::from_secs(3_600);
+    *group.replies.takes.lock().unwrap() = hour;
+    assert!(timeout(hour / 2, group.fetch_keyed("a", &key, CHAT)).await.is_err());
+    assert_eq!(repeated(group.fetch_keyed("a", &key, CHAT).await), Repeated::InFlight);
+    tokio::time::sleep(hour).await;
+    assert_eq!(group.fetch_keyed("a", &key, CHAT).await.unwrap().head.cache, REPLAYED);
+    assert_eq!(group.provider.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_frees_its_key_and_finds_what_its_flight_brought() {
+    for (configured, calls) in [(CompleteOnDisconnect::Always, 1), (CompleteOnDisconnect::Never, 2)]
+    {
+        let group = group().await;
+        let mut settings = settings();
+        settings.single_flight.on_disconnect = configured;
+        group.sidecar.reconfigure(Ok(settings)).await;
+        let key = group.key().await;
+        let minute = Duration::from_secs(20);
+        let rest = [bytes(USAGE_CHUNK), bytes(DONE)];
+        let acts = [bytes(CHUNKS), Act::Wait(minute)].into_iter().chain(rest).collect();
+        group.provider.next(answers_sse(acts));
+        let reply = group.lane_keyed("a", &key, CHAT_STREAM).await.unwrap();
+        let Reply::Kept(_, mut pieces) = reply else { panic!("not a stream that is kept") };
+        assert!(pieces.recv().await.is_some());
+        drop(pieces);
+        settle().await;
+        // While the call goes on, it reads along; it does not have to wait for its end.
+        let again = group.fetch_keyed("a", &key, CHAT_STREAM).await.unwrap();
+        assert_eq!(again.body, sse_without_usage().as_bytes(), "{configured:?}");
+        assert_eq!(group.provider.count(), calls, "{configured:?}");
+        assert_eq!(group.fetch_keyed("a", &key, CHAT_STREAM).await.unwrap().head.cache, REPLAYED);
+        assert_eq!(group.provider.count(), calls, "{configured:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_before_the_head_frees_its_key() {
+    let group = group().await;
+    let key = group.key().await;
+    let mut slow = answers_json(JSON);
+    slow.head_after = Duration::from_secs(10);
+    group.provider.next(slow);
+    let second = Duration::from_secs(1);
+    assert!(timeout(second, group.fetch_keyed("a", &key, CHAT)).await.is_err());
+    assert_eq!(group.fetch_keyed("a", &key, OTHER).await.unwrap().head.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_an_answer_that_is_too_large_only_that_is_remembered() {
+    let group = group().await;
+    let key = group.key().await;
+    let long = "x".repeat(9 << 20);
+    let huge = JSON.replace("hello", &long);
+    group.provider.next(answers_json(&huge));
+    let first = group.fetch_keyed("a", &key, CHAT).await.unwrap();
+    assert_eq!(first.body.len(), huge.len());
+    let bytes = huge.len() as u64;
+    assert_eq!(repeated(group.fetch_keyed("a", &key, CHAT).await), Repeated::TooLarge { bytes });
+    assert_eq!(repeated(group.fetch_keyed("a", &key, OTHER).await), Repeated::OtherRequest);
+    assert_eq!(group.provider.count(), 1);
+    assert_eq!(group.metric("kt_flight_log_bytes"), "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_takes_nothing_from_who_has_paid() {
+    let group = group().await;
+    let key = group.key().await;
+    group.replies.is_full.store(true, Ordering::SeqCst);
+    for body in [CHAT, CHAT_STREAM] {
+        let seen = group.fetch_keyed(body, &key, body).await.unwrap();
+        assert!(seen.has_end && seen.head.status == 200);
+    }
+    assert_eq!(group.metric("kt_idempotent_requests_total{result=\"not_kept\"}"), "2");
+    assert_eq!(group.fetch_keyed(CHAT, &key, CHAT).await.unwrap().head.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_made_before_is_not_made_while_nobody_knows() {
+    let group = group().await;
+    let key = group.key().await;
+    group.replies.is_lost.store(true, Ordering::SeqCst);
+    assert_eq!(repeated(group.fetch_keyed("a", &key, CHAT).await), Repeated::Unknown);
+    assert_eq!(group.provider.count(), 0);
+    assert!(group.fetch(&key, CHAT).await.is_ok(), "without a key it is made");
+    group.replies.is_lost.store(false, Ordering::SeqCst);
+    assert!(group.fetch_keyed("a", &key, CHAT).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_what_was_written_is_not_told() {
+    let group = group().await;
+    let key = group.key().await;
+    let first = group.fetch_keyed("a", &key, CHAT).await.unwrap();
+    group.replies.corrupt();
+    let again = group.fetch_keyed("a", &key, CHAT).await.unwrap();
+    assert_eq!((again.head.cache, again.body), ((Outcome::Hit, Reason::Shared), first.body));
+    assert_eq!(group.fetch_keyed("a", &key, CHAT).await.unwrap().head.cache, REPLAYED);
+}
