@@ -5,6 +5,7 @@ mod generations;
 mod keys;
 mod plain;
 mod plain_wallet;
+mod replies;
 mod wallet;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use generations::Generations;
 use keys::Keys;
 use plain::Plain;
 use plain_wallet::PlainWallet;
+use replies::Replies;
 use wallet::Wallet;
 
 /// Something that the sidecar answers as durable.
@@ -56,6 +58,8 @@ enum Kind {
     Generations,
     /// Transfers of a wallet.
     Wallet,
+    /// Answers to `Idempotency-Key`s.
+    Replies,
     /// The same statements on a connection of our own, which waits for the disk as the store does.
     PlainFull,
     /// And on one that does not.
@@ -90,6 +94,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     let work: Box<dyn Work> = match args.work {
         Kind::Keys => Box::new(Keys::open(&args.folder)?),
         Kind::Generations => Box::new(Generations::open(&args.folder)?),
+        Kind::Replies => Box::new(Replies::open(&args.folder)?),
         Kind::PlainFull => Box::new(Plain::open(&args.folder, "FULL")?),
         Kind::Wallet => Box::new(Wallet::open(&args.folder)?),
         Kind::WalletFull => Box::new(PlainWallet::open(&args.folder, "FULL")?),
