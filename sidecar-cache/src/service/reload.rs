@@ -96,21 +96,23 @@ impl Sidecar {
     pub async fn reconfigure(&self, change: Result<Settings, Vec<String>>) {
         match change {
             Ok(settings) => {
-                tracing::info!(snapshot = settings.snapshot.version, "configuration in use");
+                let snapshot = settings.snapshot.version.clone();
                 self.cache.bound(settings.memory).await;
                 self.cache.keep_stale(settings.stale.kept());
                 self.logs.bound(settings.flight_bytes_max);
                 self.feed.configure(settings);
+                // Said once it is true.
+                tracing::info!(snapshot, "configuration in use");
             }
             Err(faults) => {
                 self.metrics.reload_failed();
+                self.feed.keep_last_good(faults.clone());
                 for fault in &faults {
                     tracing::error!(
                         fault,
                         "the configuration on disk is not in force; the last good one stays in use"
                     );
                 }
-                self.feed.keep_last_good(faults);
             }
         }
     }
