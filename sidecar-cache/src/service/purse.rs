@@ -48,8 +48,8 @@ impl Sidecar {
         let Some(accounts) = self.feed.settings().accounts.clone() else {
             return Ok(told::balance(org, balance, false, Vec::new()));
         };
-        let held = ledger.accounts(org.to_owned()).await?;
-        let budgets = budgets::current(&accounts, &held, self.clock.wall());
+        let levels = ledger.levels(org.to_owned()).await?;
+        let budgets = budgets::current(&accounts, &levels, self.clock.wall());
         Ok(told::balance(org, balance, accounts.is_prepaid, budgets))
     }
 

@@ -104,7 +104,7 @@ fn budget(budget: &BudgetEntry) -> [String; 5] {
     [
         format!("{} {}", budget.scope, budget.period),
         budget.window.clone(),
-        signed_dollars(budget.spent_micro_usd),
+        dollars(budget.spent_micro_usd),
         dollars(budget.pending_micro_usd),
         dollars(budget.limit_micro_usd),
     ]

@@ -202,8 +202,8 @@ pub struct BudgetEntry {
     pub until: UnixMillis,
     /// How much may be spent in it.
     pub limit_micro_usd: u64,
-    /// How much is. Below zero where more was given back than spent.
-    pub spent_micro_usd: i64,
+    /// How much is, what lies in suspense included.
+    pub spent_micro_usd: u64,
     /// How much is set aside for calls that run.
     pub pending_micro_usd: u64,
 }

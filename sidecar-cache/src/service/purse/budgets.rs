@@ -1,45 +1,43 @@
-//! How much of each budget is spent in the day or month that is now: of every one that is configured by name, and of
+//! How much of each budget is spent in the day or month that is now: of every one that the configuration names, and of
 //! every user who has spent anything. Pure.
 
 use kt_contract::money::MicroUsd;
 use kt_contract::time::UnixMillis;
 use kt_contract::wire::admin::wallet::BudgetEntry;
 
-use super::told::signed;
-use crate::ledger::account::{Account, AccountName, Scope};
+use crate::ledger::account::Scope;
 use crate::ledger::window::Period;
 use crate::service::settings::Accounts;
+use crate::store::ledger::Level;
 
-/// The budgets of an organization that has these accounts.
-pub(super) fn current(
-    accounts: &Accounts,
-    held: &[(String, Account)],
-    now: UnixMillis,
-) -> Vec<BudgetEntry> {
-    let users = accounts.budgets.user_daily.map(|limit| {
-        let window = accounts.zone.window(Period::Daily, now);
-        let ending = format!(":{}:{}", window.period.as_str(), window.name);
-        let names = held.iter().filter_map(|(name, _)| {
-            let user = name.strip_prefix("budget:user:")?.strip_suffix(&ending)?;
-            Some((Scope::User(user.to_owned()), Period::Daily, limit))
-        });
-        names.collect::<Vec<_>>()
+/// The budgets of an organization of which the ledger knows these.
+pub(super) fn current(accounts: &Accounts, levels: &[Level], now: UnixMillis) -> Vec<BudgetEntry> {
+    let users = accounts.budgets.user_daily.iter().flat_map(|limit| {
+        let is_users = |level: &&Level| match level.scope {
+            Scope::User(_) => level.period == Period::Daily,
+            Scope::Org | Scope::Team(_) | Scope::Agent(_) | Scope::Workflow(_) | Scope::Pack(_) => {
+                false
+            }
+        };
+        let users = levels.iter().filter(is_users);
+        users.map(|level| (level.scope.clone(), level.period, *limit))
     });
-    let limits = named(accounts).into_iter().chain(users.into_iter().flatten());
+    let limits = named(accounts).into_iter().chain(users);
     limits
         .map(|(scope, period, limit)| {
+            // Until the first reserve in a window the ledger knows none.
             let window = accounts.zone.window(period, now);
-            let name = AccountName::budget(&scope, &window).to_string();
-            let account = held.iter().find(|(held, _)| *held == name).map(|(_, account)| *account);
-            let Account { debits, credits } = account.unwrap_or_default();
+            let level = levels.iter().find(|level| {
+                level.scope == scope && level.period == period && level.window == window.name
+            });
             BudgetEntry {
                 scope: scope.to_string(),
                 period: period.as_str().to_owned(),
                 window: window.name,
                 until: window.until,
                 limit_micro_usd: limit.micros(),
-                spent_micro_usd: signed(i128::from(debits.posted) - i128::from(credits.posted)),
-                pending_micro_usd: debits.pending(),
+                spent_micro_usd: level.map_or(0, |level| level.spent.micros()),
+                pending_micro_usd: level.map_or(0, |level| level.pending.micros()),
             }
         })
         .collect()

@@ -110,6 +110,6 @@ fn posted(account: &Account) -> i64 {
 }
 
 /// What is beyond every number that a message can have is as much as one can.
-pub(super) fn signed(amount: i128) -> i64 {
+fn signed(amount: i128) -> i64 {
     i64::try_from(amount).unwrap_or(if amount < 0 { i64::MIN } else { i64::MAX })
 }
