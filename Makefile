@@ -7,6 +7,7 @@ SHELL := bash
 WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
 RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
 PROVIDER ?= fake
+EXAMPLE ?= quickstart
 FUZZ_SECONDS ?= 600
 ENVOY_OLDEST := 1.36.2
 
@@ -23,10 +24,10 @@ wasm: ## build the filter module and print its size
 	@cargo build -p kt-filter --target wasm32-unknown-unknown --profile wasm
 	@echo "$(WASM): $$(stat -c %s $(WASM)) bytes"
 
-run: ## run the quickstart group: a sidecar, two gateways, a fake provider
-	@PROVIDER=$(PROVIDER) examples/quickstart/run check
+run: ## run the quickstart group: a sidecar, two gateways, a fake provider; with EXAMPLE=wallet, a wallet too
+	@PROVIDER=$(PROVIDER) EXAMPLE=$(EXAMPLE) examples/quickstart/run check
 	@$(MAKE) --no-print-directory setup build wasm
-	@PROVIDER=$(PROVIDER) exec examples/quickstart/run
+	@PROVIDER=$(PROVIDER) EXAMPLE=$(EXAMPLE) exec examples/quickstart/run
 
 fmt: ## format the code
 	@cargo fmt --all
