@@ -23,6 +23,8 @@ pub(crate) struct Answer {
     pub(crate) choices: Vec<Choice>,
     /// `None` where there shall be none.
     pub(crate) usage: Option<Usage>,
+    /// What is told after it, in the dialects that can tell two.
+    pub(crate) usage_again: Option<Usage>,
 }
 
 /// What was used. Values, because some are told that are no numbers.
@@ -109,6 +111,8 @@ impl Answer {
             .collect();
         let output = choices.iter().map(Choice::tokens).sum();
         let reasoning = choices.iter().map(|choice| choice.reasoning.len()).sum();
+        let is_twice = directive.usage == UsageKind::Twice;
+        let again = is_twice.then(|| usage(UsageKind::Good, ask.prompt_tokens + 1, 0, 0)).flatten();
         Self {
             id: format!("{}{call}", ask.dialect.id_prefix()),
             call,
@@ -116,6 +120,7 @@ impl Answer {
             model: dated(&ask.model),
             choices,
             usage: usage(directive.usage, ask.prompt_tokens, output, reasoning),
+            usage_again: again,
         }
     }
 }
@@ -235,11 +240,15 @@ fn dated(model: &str) -> String {
 fn usage(kind: UsageKind, input: usize, output: usize, reasoning: usize) -> Option<Usage> {
     let of = |input, output, total| Some(Usage { input, output, total, reasoning });
     match kind {
-        UsageKind::Good => of(json!(input), json!(output), json!(input + output)),
+        UsageKind::Good | UsageKind::Twice => {
+            of(json!(input), json!(output), json!(input + output))
+        }
         UsageKind::Missing => None,
         UsageKind::Negative => of(json!(-1), json!(-5), json!(-6)),
         UsageKind::Text => of(json!("12"), json!("many"), json!("12abc")),
         UsageKind::Absurd => of(json!(1e30), json!(1e30), json!(2e30)),
+        UsageKind::Float => of(json!(12.5), json!(7.25), json!(19.75)),
+        UsageKind::Beyond => of(json!(1_u64 << 53), json!(1_u64 << 53), json!(1_u64 << 54)),
     }
 }
 

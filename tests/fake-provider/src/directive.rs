@@ -104,6 +104,12 @@ pub(crate) enum UsageKind {
     Text,
     /// 1e30 tokens.
     Absurd,
+    /// Numbers with a fraction.
+    Float,
+    /// 2^53 tokens: the first number that not every reader of JSON holds exactly.
+    Beyond,
+    /// What was used, and then another one that contradicts it.
+    Twice,
 }
 
 /// A directive that cannot be read.
@@ -254,6 +260,9 @@ fn usage(value: &str) -> Result<UsageKind, BadDirective> {
         "negative" => Ok(UsageKind::Negative),
         "string" => Ok(UsageKind::Text),
         "absurd" => Ok(UsageKind::Absurd),
+        "float" => Ok(UsageKind::Float),
+        "beyond" => Ok(UsageKind::Beyond),
+        "twice" => Ok(UsageKind::Twice),
         _ => Err(BadDirective(format!("no usage is '{value}'"))),
     }
 }

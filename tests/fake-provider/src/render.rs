@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, INVALID_UTF8_MARK};
+use crate::answer::{Answer, INVALID_UTF8_MARK, Usage};
 use crate::dialect::Dialect;
 use crate::request::Ask;
 
@@ -27,7 +27,14 @@ pub(crate) fn object(ask: &Ask, answer: &Answer) -> Bytes {
         Dialect::Embeddings => embeddings::object(ask, answer),
         Dialect::Messages => messages::object(answer),
     };
-    spoiled(&body.to_string())
+    let mut text = body.to_string();
+    if let (Dialect::Chat | Dialect::Completions, Some(again)) = (ask.dialect, &answer.usage_again)
+    {
+        // A second field of the same name, which no value can hold.
+        text.pop();
+        text.push_str(&format!(",\"usage\":{}}}", usage_of(again)));
+    }
+    spoiled(&text)
 }
 
 /// The answer as the events of a stream, from the first to the one that ends it.
@@ -89,14 +96,21 @@ fn argument_pieces(text: &str) -> Vec<String> {
 
 /// Usage as chat completions and completions tell it.
 fn usage(answer: &Answer) -> Option<Value> {
-    answer.usage.as_ref().map(|usage| {
-        json!({
-            "prompt_tokens": usage.input,
-            "completion_tokens": usage.output,
-            "total_tokens": usage.total,
-            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": usage.reasoning, "audio_tokens": 0},
-        })
+    answer.usage.as_ref().map(usage_of)
+}
+
+/// All that a stream of theirs tells of usage, in order.
+fn usages(answer: &Answer) -> impl Iterator<Item = Value> {
+    answer.usage.iter().chain(&answer.usage_again).map(usage_of)
+}
+
+fn usage_of(usage: &Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.total,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning, "audio_tokens": 0},
     })
 }
 

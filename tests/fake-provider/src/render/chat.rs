@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{argument_pieces, put, usage};
+use super::{argument_pieces, put, usage, usages};
 use crate::answer::{Answer, Choice, ToolCall};
 
 const FINGERPRINT: &str = "fp_fa4e000001";
@@ -58,7 +58,7 @@ pub(super) fn chunks(answer: &Answer, include_usage: bool) -> Vec<Value> {
         for chunk in &mut chunks {
             put(chunk, "usage", Value::Null);
         }
-        if let Some(usage) = usage(answer) {
+        for usage in usages(answer) {
             let mut last = envelope(answer, json!([]));
             put(&mut last, "usage", usage);
             chunks.push(last);

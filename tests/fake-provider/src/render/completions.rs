@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{put, usage};
+use super::{put, usage, usages};
 use crate::answer::{Answer, Choice};
 
 /// The whole answer.
@@ -30,7 +30,7 @@ pub(super) fn chunks(answer: &Answer, include_usage: bool) -> Vec<Value> {
         for chunk in &mut chunks {
             put(chunk, "usage", Value::Null);
         }
-        if let Some(usage) = usage(answer) {
+        for usage in usages(answer) {
             let mut last = envelope(answer, Vec::new());
             put(&mut last, "usage", usage);
             chunks.push(last);
