@@ -1,6 +1,7 @@
 //! What the fake answers: a text that depends on the conversation alone, under an id that depends on the
 //! call alone, so that a test can tell which call made the answer it holds. Knows no shape and no HTTP.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -28,7 +29,7 @@ pub(crate) struct Answer {
 }
 
 /// What was used. Values, because some are told that are no numbers.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Usage {
     /// Of the request.
     pub(crate) input: Value,

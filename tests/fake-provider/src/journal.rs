@@ -7,6 +7,8 @@ use http::{HeaderMap, Method};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::answer::Usage;
+
 const REQUESTS_KEPT: usize = 1000;
 /// Prompts are told apart by so many of their characters, and counted up to so many of them.
 const PROMPT_CHARS: usize = 200;
@@ -97,6 +99,12 @@ pub(crate) struct Request {
     pub(crate) body_bytes: usize,
     /// Which body it was.
     pub(crate) body_sha256: String,
+    /// The usage that a whole answer to it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) usage: Option<Usage>,
+    /// How it ended; absent while it is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) outcome: Option<String>,
 }
 
 /// The duty to say how one call ended. Dropped without a word, the client has left.
@@ -158,10 +166,11 @@ impl Journal {
         self.pages().calls.clone()
     }
 
-    /// The last requests, oldest first.
+    /// The last requests behind the one numbered `after`, oldest first.
     #[must_use]
-    pub(crate) fn requests(&self) -> Vec<Request> {
-        self.pages().requests.iter().cloned().collect()
+    pub(crate) fn requests(&self, after: u64) -> Vec<Request> {
+        let pages = self.pages();
+        pages.requests.iter().filter(|request| request.call > after).cloned().collect()
     }
 
     /// Forgets all that has ended. Call numbers go on.
@@ -171,6 +180,14 @@ impl Journal {
         let Calls { open, held, running, .. } = old;
         pages.calls = Calls { open, held, running, ..Calls::default() };
         pages.requests.clear();
+    }
+}
+
+// === impl Pages ===
+
+impl Pages {
+    fn request(&mut self, call: u64) -> Option<&mut Request> {
+        self.requests.iter_mut().rev().find(|request| request.call == call)
     }
 }
 
@@ -190,6 +207,13 @@ impl Open {
     pub(crate) fn end(mut self, outcome: &str) {
         self.ended = true;
         self.count(outcome);
+    }
+
+    /// Says what a whole answer tells of usage.
+    pub(crate) fn tells(&self, usage: Option<&Usage>) {
+        if let Some(request) = self.journal.pages().request(self.call) {
+            request.usage = usage.cloned();
+        }
     }
 
     /// Says that so much more of the body was sent.
@@ -214,6 +238,9 @@ impl Open {
 
     fn count(&self, outcome: &str) {
         let mut pages = self.journal.pages();
+        if let Some(request) = pages.request(self.call) {
+            request.outcome = Some(outcome.to_owned());
+        }
         let calls = &mut pages.calls;
         calls.open = calls.open.saturating_sub(1);
         *calls.by_outcome.entry(outcome.to_owned()).or_default() += 1;
@@ -257,6 +284,8 @@ impl Request {
             headers: lossy(&parts.headers),
             body_bytes: body.len(),
             body_sha256: Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect(),
+            usage: None,
+            outcome: None,
         }
     }
 }
@@ -323,6 +352,26 @@ mod tests {
         assert_eq!((journal.calls().running[&call].waits, journal.calls().held), (false, 0));
         open.end("ok");
         assert!(journal.calls().running.is_empty());
+    }
+
+    #[test]
+    fn a_request_says_what_its_answer_tells_and_how_it_ended() {
+        let journal = Journal::default();
+        let of = |number: u64| serde_json::json!(number);
+        let usage = Usage { input: of(1), output: of(2), total: of(3), reasoning: 0 };
+        let (first, open) = enter(&journal, "hello");
+        open.tells(Some(&usage));
+        let (_, second) = enter(&journal, "hello");
+        second.end("cut");
+        assert_eq!(journal.requests(0)[0].outcome, None);
+        open.end("ok");
+        let requests = journal.requests(0);
+        assert_eq!(
+            (&requests[0].usage, requests[0].outcome.as_deref()),
+            (&Some(usage), Some("ok"))
+        );
+        assert_eq!((&requests[1].usage, requests[1].outcome.as_deref()), (&None, Some("cut")));
+        assert_eq!(journal.requests(first).len(), 1);
     }
 
     #[test]

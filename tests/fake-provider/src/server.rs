@@ -107,7 +107,7 @@ impl Fake {
         };
         let (plan, outcome) = match (refusal, ask) {
             (Some(plan), _) => (plan, "refused".to_owned()),
-            (None, Ok(ask)) => self.plan(&ask, call),
+            (None, Ok(ask)) => self.plan(&ask, call, &open),
             (None, Err(problem)) => (Plan::error(dialect, 400, &problem), "bad_request".to_owned()),
         };
         // From here on, a client that leaves drops `open` and is counted as such.
@@ -127,7 +127,7 @@ impl Fake {
         (!versioned).then(|| Plan::error(dialect, 400, "anthropic-version: header is required"))
     }
 
-    fn plan(&self, ask: &Ask, call: u64) -> (Plan, String) {
+    fn plan(&self, ask: &Ask, call: u64, open: &Open) -> (Plan, String) {
         let bad =
             |problem: &str| (Plan::error(ask.dialect, 400, problem), "bad_directive".to_owned());
         let scripted = self.scripts().next(&ask.prompt);
@@ -146,6 +146,7 @@ impl Fake {
             },
             None => {
                 let answer = Answer::new(ask, &directive, call, clock::unix_seconds());
+                open.tells(answer.usage.as_ref());
                 Plan::new(ask, &directive, &answer, self.pace)
             }
         };
@@ -157,7 +158,10 @@ impl Fake {
         match (&parts.method, parts.uri.path()) {
             (&Method::GET, "/health") => (StatusCode::OK, text(&json!({"status": "ok"}))),
             (&Method::GET, "/calls") => (StatusCode::OK, text(&self.journal.calls())),
-            (&Method::GET, "/requests") => (StatusCode::OK, text(&self.journal.requests())),
+            (&Method::GET, "/requests") => match after(parts.uri.query().unwrap_or_default()) {
+                Some(after) => (StatusCode::OK, text(&self.journal.requests(after))),
+                None => refused("wanted: nothing, or after=CALL"),
+            },
             (&Method::POST, "/reset") => {
                 self.journal.reset();
                 self.gates.reset();
@@ -190,6 +194,11 @@ impl Fake {
 
 fn refused(problem: &str) -> (StatusCode, String) {
     (StatusCode::BAD_REQUEST, text(&json!({"error": problem})))
+}
+
+/// The query of `GET /requests`: the call behind which they begin.
+fn after(query: &str) -> Option<u64> {
+    if query.is_empty() { Some(0) } else { query.strip_prefix("after=")?.parse().ok() }
 }
 
 /// The query of `POST /release`.
