@@ -8,6 +8,7 @@ import pytest
 from crowd import Crowd
 from group import FOUR, Group
 from processes import binary_dir, envoy, filter_module
+from wallet import Paying
 
 pytest_plugins = ["played"]
 
@@ -91,3 +92,12 @@ def four():
         for alarm in ("kt_corrupt", "kt_gate_mismatch", "kt_tickets_refused", "kt_reload_errors"):
             assert group.sidecar.metric(alarm) == 0, alarm
         assert group.sidecar.gauge("kt_flight_followers") == 0
+
+
+@pytest.fixture(scope="session")
+def paying():
+    """A group with a wallet: each test has an organization of its own, and nobody changes the configuration."""
+    with Paying() as group:
+        yield group
+        for gateway in group.gateways:
+            assert gateway.vms_lost() == 0, gateway.id

@@ -1,0 +1,102 @@
+"""The wallet of an organization, asked over the admin API."""
+
+import json
+import uuid
+
+from group import Group, free_port
+
+CLAUDE = "claude-sonnet-4-5"
+# Served where nobody listens.
+UNREACHABLE = "gpt-4.1"
+# What `gpt-4o` costs by the published list, in micro-dollars for a million tokens.
+INPUT, OUTPUT = 2_500_000, 10_000_000
+# The most transfers that one export tells.
+PAGE = 1_000
+
+
+def cost(input_tokens, output_tokens, rates=(INPUT, OUTPUT)):
+    """What a call costs: exact, and rounded up once."""
+    return -(-(input_tokens * rates[0] + output_tokens * rates[1]) // 1_000_000)
+
+
+class Paying(Group):
+    """A group with a wallet, whose provider is OpenAI and Anthropic, and a target that cannot be reached."""
+
+    def __init__(self, config=None, **how):
+        super().__init__({
+            "gateway": {"on_sidecar_loss": "unavailable"}, "wallet": {},
+            "workflow_cache": {"max_entry_bytes": 100_000, "complete_on_disconnect": "never"}, **(config or {}),
+        }, **how)
+
+    def targets(self):
+        openai = self.target()
+        nowhere = f"http://127.0.0.1:{free_port()}"
+        return [
+            openai, {**openai, "id": "anthropic", "provider": "anthropic", "models": [CLAUDE]},
+            {**openai, "id": "nowhere", "base_url": nowhere, "models": [UNREACHABLE]},
+        ]
+
+    def wallet(self, micro_usd=0):
+        """The wallet of an organization of its own, with money in it."""
+        wallet = Wallet(self, f"org-{uuid.uuid4().hex[:12]}")
+        return wallet.fund(micro_usd) if micro_usd else wallet
+
+
+class Wallet:
+    """One organization's wallet at a group's sidecar."""
+
+    def __init__(self, group, org):
+        self.group, self.org, self.path = group, org, f"/v1/wallet/{org}"
+
+    def post(self, path, key=None, **fields):
+        """A movement of money; the reply, whatever it is."""
+        with self.group.sidecar.admin() as admin:
+            headers = {"idempotency-key": key or uuid.uuid4().hex}
+            return admin.post(self.path + path, json=fields, headers=headers)
+
+    def fund(self, micro_usd):
+        self.post("/fund", amount_micro_usd=micro_usd).raise_for_status()
+        return self
+
+    def key(self, **fields):
+        """A key whose calls it pays."""
+        return self.group.key(org=self.org, **fields)
+
+    def drain(self):
+        """Takes out all that nobody has set aside."""
+        if available := self.available:
+            self.post("/adjust", amount_micro_usd=available, direction="debit").raise_for_status()
+
+    def balance(self):
+        return self._get().json()
+
+    @property
+    def available(self):
+        return self.balance()["available_micro_usd"]
+
+    @property
+    def pending(self):
+        return self.balance()["pending_micro_usd"]
+
+    def transfers(self):
+        """Every transfer, oldest first."""
+        rows, page = [], None
+        while page is None or len(page) == PAGE:
+            after = rows[-1]["number"] if rows else 0
+            page = [json.loads(line) for line in self._get("/export", after=after, count=PAGE).text.splitlines()]
+            rows += page
+        return rows
+
+    def rows(self):
+        """How many transfers there are of each kind, but for what was funded."""
+        kinds = [row["kind"] for row in self.transfers() if row["kind"] != "fund"]
+        return {kind: kinds.count(kind) for kind in kinds}
+
+    def charges(self):
+        """What calls were charged, each as its amount and whether it is estimated."""
+        return [(row["amount_micro_usd"], row.get("note") == "estimated")
+                for row in self.transfers() if row["kind"] in ("post", "overage", "late_post")]
+
+    def _get(self, path="", **query):
+        with self.group.sidecar.admin() as admin:
+            return admin.get(self.path + path, params=query).raise_for_status()
