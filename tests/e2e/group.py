@@ -83,8 +83,9 @@ class Provider:
     def total(self):
         return self.calls()["total"]
 
-    def requests(self):
-        return self._http.get("/requests").json()
+    def requests(self, after=0):
+        """The last requests, behind a call."""
+        return self._http.get("/requests", params={"after": after}).json()
 
     def request_of(self, body):
         """The one request that arrived with exactly this body."""

@@ -1,0 +1,25 @@
+"""A sidecar that is killed while it pays: what was acknowledged stands, and what was not is told by its absence."""
+
+import os
+import random
+
+from group import Group
+from torture import CONFIG, Torture
+
+# `make soak` wants 200.
+ROUNDS = int(os.environ.get("KT_CRASH_ROUNDS", "8"))
+SEED = int(os.environ.get("KT_CRASH_SEED", random.SystemRandom().getrandbits(32)))
+
+
+def test_whatever_moment_the_sidecar_is_killed_at_the_book_tells_what_happened(crowd):
+    print(f"KT_CRASH_SEED={SEED} KT_CRASH_ROUNDS={ROUNDS}")
+    with Group(CONFIG, gateways=(("gw-a", "primary"), ("gw-b", "fallback"))) as group:
+        torture = Torture(group, crowd, SEED)
+        for number in range(ROUNDS):
+            torture.round(number)
+        ledger = torture.end()
+        print(f"{ROUNDS} kills, {sum(map(len, torture.calls.values()))} calls, {len(ledger.holds)} holds, "
+              f"{len(torture.whole)} whole answers, {len(torture.left)} clients that left, "
+              f"{len(torture.funder.acknowledged)} payments, {torture.unacknowledged} of them there without a word of it")
+        for rule, count in torture.outcomes.most_common():
+            print(f"{count:6} {rule}")

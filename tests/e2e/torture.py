@@ -1,0 +1,321 @@
+"""Load on a paying group whose sidecar is killed again and again, and what must then stand in the wallet's file.
+
+A round: clients ask through all gateways and money is put in; `kill -9` at a random moment; everybody's answer ends;
+the file is compared, row by row, with what clients hold, what was acknowledged, and what the provider has written down.
+"""
+
+import json
+import random
+import threading
+from collections import Counter
+
+import httpx
+
+from group import chat
+from ledger import HOLDS_END_MS, SUSPENSE_ENDS_MS, Ledger, pass_time
+from processes import wait_until
+from wallet import Wallet, cost
+
+ORG = "acme"
+CONFIG = {
+    "gateway": {"on_sidecar_loss": "unavailable"},
+    # Little, so that streams outgrow what was set aside for them.
+    "wallet": {"default_max_output_tokens": 16},
+    "budgets": {"organization": {"daily_limit_usd": 1_000_000}, "users": {"default_daily_usd": 1_000_000}},
+}
+CLIENTS = 12
+# From the first call of a round to the kill.
+KILL_WITHIN_S = 1.0
+# In so many rounds everybody has an answer before the kill, and nothing may be left open but what says so; before so
+# many restarts time passes.
+QUIET, LATER = 0.25, 0.2
+# What is asked, how often, and whether its client leaves before the end. Some is the same for everybody.
+MIX = [
+    (6, "words=12", False, False),
+    (6, "words=40", True, False),
+    (4, "words=40", True, True),
+    (2, "words=400, delta_ms=0", True, False),
+    (1, "words=12, usage=none", False, False),
+    (1, "words=20, usage=none", True, False),
+    (2, "cut_after=9", True, False),
+    (1, "cut_at=50%", False, False),
+    (1, "truncate_at=60%", False, False),
+    (2, "status=500", False, False),
+    (1, "status=400", True, False),
+    (1, "reset", False, False),
+    (1, "ttfb_ms=300", True, False),
+]
+SHARED = 4
+
+
+class Client(threading.Thread):
+    """Asks until it is told to stop, and writes down what it got."""
+
+    def __init__(self, round, seed):
+        super().__init__(daemon=True)
+        self.round, self.random = round, random.Random(seed)
+        self.whole, self.left, self.failure = [], set(), None
+
+    def run(self):
+        try:
+            while not self.round.is_over.is_set():
+                self.ask()
+        except BaseException as error:  # pytest's failures among them
+            self.failure = error
+
+    def ask(self):
+        round = self.round
+        _, fake, streams, leaves = self.random.choices(MIX, [weight for weight, *_ in MIX])[0]
+        shared = self.random.randrange(3 * SHARED)
+        name = f"shared {shared} {fake[:5]}" if shared < SHARED else f"of {self.random.getrandbits(64):x}"
+        body = chat(f"round {round.number} {name} [[fake: {fake}]]", stream=streams)
+        live = round.crowd.one(self.random.choice(round.group.gateways), round.key, body)
+        if leaves:
+            events = self.random.randrange(30)
+            round.crowd.wait(lambda: live.events >= events or live.ended, "enough has come to leave")
+            if not live.ended:
+                live.leave()
+                self.left.add((live.headers or {}).get("x-request-id"))
+                return
+        answer = live.whole()
+        if answer.status == 200 and answer.broke is None:
+            self.whole.append(answer)
+
+
+class Funder(threading.Thread):
+    """Puts money in, each time until it is acknowledged, however often the sidecar dies in between."""
+
+    def __init__(self, wallet, seed):
+        super().__init__(daemon=True)
+        self.wallet, self.random = wallet, random.Random(seed)
+        self.acknowledged, self.asked, self.is_over = {}, None, threading.Event()
+        # Those that were there already when they were acknowledged.
+        self.found = set()
+
+    def run(self):
+        while not self.is_over.is_set():
+            key, amount = f"{self.random.getrandbits(128):032x}", self.random.randrange(1, 1_000_000)
+            self.asked = (key, amount)
+            while (reply := self.once(key, amount)) is None:
+                self.is_over.wait(0.02)
+            assert reply["amount_micro_usd"] == amount, reply
+            if not reply["created"]:
+                self.found.add(key)
+            self.acknowledged[key] = amount
+            self.asked = None
+
+    def once(self, key, amount):
+        """Asks once; `None`: nobody knows whether it was done."""
+        try:
+            reply = self.wallet.post("/fund", key=key, amount_micro_usd=amount, note=key)
+        except httpx.TransportError:
+            return None
+        return reply.json() if reply.status_code == 200 else None
+
+
+class Round:
+    """What all clients of one round share."""
+
+    def __init__(self, number, group, crowd, key):
+        self.number, self.group, self.crowd, self.key = number, group, crowd, key
+        self.is_over = threading.Event()
+
+
+class Torture:
+    """Rounds upon one group, and all that is known to have happened in them."""
+
+    def __init__(self, group, crowd, seed):
+        self.group, self.crowd, self.seed, self.random = group, crowd, seed, random.Random(seed)
+        self.wallet = Wallet(group, ORG).fund(1_000_000_000)
+        self.key = self.wallet.key(user="ada")
+        self.funder = Funder(self.wallet, seed)
+        self.funder.start()
+        # Request ids of answers that came whole, and of clients that left.
+        self.whole, self.left = {}, set()
+        # What the provider has written down, by request, and the last call of which that is known.
+        self.calls, self.last_call = {}, 0
+        # The last hold of the rounds before.
+        self.last_hold = 0
+        self.unacknowledged = 0
+
+    @property
+    def data_dir(self):
+        return self.group.sidecar.folder / "data"
+
+    def round(self, number):
+        """Load, a kill, and the book compared; then the sidecar is back."""
+        before = self.group.provider.total()
+        round = Round(number, self.group, self.crowd, self.key)
+        clients = [Client(round, self.random.getrandbits(64)) for _ in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        wait_until(lambda: self.group.provider.total() > before, "the first call of the round has come")
+        # A random moment is what this is about.
+        round.is_over.wait(self.random.uniform(0, KILL_WITHIN_S))
+        if self.random.random() < QUIET:
+            self.gather(round, clients)
+            wait_until(self.all_have_ended, "every call of the round has ended in the book")
+            self.group.sidecar.process.kill()
+        else:
+            self.group.sidecar.process.kill()
+            self.gather(round, clients)
+        self.write_down_calls()
+        ledger = self.compare(f"after the kill of round {number}")
+        self.last_hold = max(ledger.holds, default=0)
+        if self.random.random() < LATER:
+            pass_time(self.data_dir, HOLDS_END_MS)
+        self.group.sidecar.restart()
+        self.wait_served()
+
+    def gather(self, round, clients):
+        """Lets no client ask any more, and takes what they have got."""
+        round.is_over.set()
+        for client in clients:
+            client.join()
+            if client.failure:
+                raise client.failure
+            self.whole |= {answer.headers["x-request-id"]: answer for answer in client.whole}
+            self.left |= client.left
+        self.group.provider.wait_idle()
+
+    def all_have_ended(self):
+        """Whether nothing of this round is open but what is said to wait for evidence."""
+        ledger, lost = Ledger.in_use(self.data_dir, ORG), self.lost()
+        return all(hold.state != "open" or hold.id in lost
+                   for hold in ledger.holds.values() if hold.number > self.last_hold)
+
+    def lost(self):
+        """The holds of calls of which the sidecar has said that it does not know how they ended."""
+        lines = self.group.sidecar.process.log.read_text().splitlines()
+        return {json.loads(line)["hold"] for line in lines if "what became of a call is not known" in line}
+
+    def wait_served(self):
+        """A gateway that has lost its sidecar finds it again."""
+        for gateway in self.group.gateways:
+            def is_served():
+                return gateway.ask(self.key, f"ready {self.random.getrandbits(64):x}").status == 200
+            wait_until(is_served, f"{gateway.id} has its sidecar again", 60)
+
+    def write_down_calls(self):
+        for call in self.group.provider.requests(after=self.last_call):
+            self.last_call = call["call"]
+            request_id = dict(call["headers"])["x-request-id"]
+            self.calls.setdefault(request_id, []).append(call)
+
+    def compare(self, when):
+        """The file, as it is, with all that is known."""
+        ledger = Ledger.left_behind(self.data_dir, ORG)
+        faults = ledger.faults()
+        faults += self.faults_of_funds(ledger)
+        faults += self.faults_of_answers(ledger)
+        self.outcomes, faulty = outcomes(ledger, self.calls, self.left, self.lost())
+        faults += faulty
+        assert not faults, "\n".join([f"seed {self.seed}, {when}: {len(faults)} faults", *faults[:20]])
+        return ledger
+
+    def faults_of_funds(self, ledger):
+        asked = self.funder.asked
+        for key, amount in list(self.funder.acknowledged.items()):
+            if ledger.funds.get(key) != [amount]:
+                yield f"acknowledged: {amount} by {key}; in the file: {ledger.funds.get(key)}"
+        for key, amounts in ledger.funds.items():
+            if len(amounts) > 1 and key:
+                yield f"{key} is there {len(amounts)} times"
+        if asked and asked[0] in ledger.funds and asked[0] not in self.funder.acknowledged:
+            self.unacknowledged += 1
+
+    def faults_of_answers(self, ledger):
+        """Whoever holds a whole answer to a miss holds what was settled at what its provider told."""
+        holds = by_request(ledger)
+        for request_id, answer in self.whole.items():
+            if answer.cache_status != "miss":
+                continue
+            number = int(answer.id.removeprefix("chatcmpl-"))
+            call, = [call for call in self.calls[request_id] if call["call"] == number]
+            settled = [hold for hold in holds.get(request_id, []) if hold.state == "post"]
+            if len(settled) != 1:
+                yield f"whole, and settled {len(settled)} times: {holds.get(request_id)}"
+            elif usage := told(call):
+                if (settled[0].actual, settled[0].is_estimated) != (cost(*usage), False):
+                    yield f"whole, told {usage}, and settled as {settled[0]}"
+            elif not settled[0].is_estimated:
+                yield f"whole, told nothing, and not estimated: {settled[0]}"
+
+    def end(self):
+        """Time ends what nobody else has: holds first, then what lay in suspense for them."""
+        self.funder.is_over.set()
+        self.funder.join()
+        self.group.provider.wait_idle()
+        self.write_down_calls()
+        self.group.sidecar.process.kill()
+        held = {hold.number for hold in Ledger.left_behind(self.data_dir, ORG).holds.values() if hold.state == "open"}
+        for ms, state, emptied in (
+            (HOLDS_END_MS, "expire", "pending_micro_usd"), (SUSPENSE_ENDS_MS, "return", "suspense_micro_usd"),
+        ):
+            pass_time(self.data_dir, ms)
+            self.group.sidecar.restart()
+            wait_until(lambda: self.wallet.balance()[emptied] == 0, f"time has ended all holds: {state}")
+            balance = self.wallet.balance()
+            self.group.sidecar.process.kill()
+            ledger = self.compare(f"when time had ended all holds: {state}")
+            assert {ledger.holds[number].state for number in held} <= {state}
+        spent = sum(hold.actual for hold in ledger.holds.values())
+        funded = sum(sum(amounts) for amounts in ledger.funds.values())
+        assert (balance["available_micro_usd"], balance["pending_micro_usd"]) == (funded - spent, 0)
+        return ledger
+
+
+def by_request(ledger):
+    holds = {}
+    for hold in ledger.holds.values():
+        holds.setdefault(hold.request_id, []).append(hold)
+    return holds
+
+
+def told(call):
+    """The usage that the provider told, if it is one."""
+    usage = call.get("usage")
+    return (usage["input"], usage["output"]) if usage else None
+
+
+def outcomes(ledger, calls, left, lost):
+    """Every call of the provider beside its hold: how often each rule explains what became of them, and those that
+    none does."""
+    holds, rules, faults = by_request(ledger), Counter(), []
+    for request_id in holds.keys() | calls.keys():
+        of_ledger, of_provider = holds.get(request_id, []), calls.get(request_id, [])
+        if len(of_ledger) < len(of_provider):
+            faults.append(f"{len(of_provider)} calls, held for: {of_ledger}")
+            continue
+        # In order; what was set aside last may not have come to a call.
+        for at, hold in enumerate(of_ledger):
+            call = of_provider[at] if at < len(of_provider) else None
+            if rule := rule_of(hold, call, request_id in left, hold.id in lost):
+                rules[rule] += 1
+            else:
+                faults.append(f"no rule allows {hold} for {call and (call['outcome'], told(call))}")
+    return rules, faults
+
+
+def rule_of(hold, call, has_left, is_lost):
+    """Why a hold may be what it is, beside the call that it was made for. `None`: it may not."""
+    is_counted = hold.state == "post" and hold.is_estimated and hold.actual > 0
+    is_waiting = hold.state in ("open", "expire", "return")
+    if call is None:
+        if hold.state == "void":
+            return "never sent, released"
+        # Its bytes may have been on their way.
+        return "the kill came before the call" if is_waiting else "left before the call came" if is_counted else None
+    outcome, usage = call["outcome"], told(call)
+    if is_waiting:
+        return "not known how it ended, and said so" if is_lost else "the kill came before its end"
+    if outcome.startswith("status_"):
+        return "refused, released" if hold.state == "void" else None
+    if outcome == "ok" and usage and hold.state == "post" and not hold.is_estimated:
+        return "settled as told" if hold.actual == cost(*usage) else None
+    if outcome == "ok" and not usage:
+        return "told nothing, counted" if is_counted else None
+    if outcome in ("cut", "truncated", "client_left"):
+        return "cut short, counted" if is_counted else None
+    # The provider had sent the end, and nobody was there to read it.
+    return "left at the end, counted" if has_left and is_counted else None
