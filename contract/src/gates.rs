@@ -11,6 +11,7 @@ use crate::outcome::Reason;
 /// Who shares an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "tier", deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub enum Scope {
     /// Everybody of the organization within one agent gateway group.
     #[serde(rename = "org_shared_cache")]
@@ -35,6 +36,7 @@ pub enum Scope {
 /// What answers: the model gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct ModelGate {
     /// The client's dialect, e.g. `openai_chat`.
     pub dialect: String,
@@ -64,6 +66,7 @@ impl ModelGate {
 /// All gates of a request or an entry. Stored in full with the entry and compared on every read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct Gates {
     /// The organization.
     pub org: String,

@@ -29,11 +29,13 @@ mod context {
 /// What an entry is filed under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct CacheKey(pub Digest);
 
 /// The independent hash of the same gates and request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct CheckHash(pub Digest);
 
 /// The digests of a canonical request, without its gates.

@@ -14,6 +14,7 @@ pub struct KeyHash(pub Digest);
 /// What a gateway key resolves to. Nothing in it comes from a client header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct Principal {
     /// The public name of the key (`gk_…`): for logs, revocation, and the scope of a private cache.
     pub key_id: String,

@@ -51,6 +51,7 @@ pub struct CacheSettings {
 
 /// Who shares entries; see [`crate::gates::Scope`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub enum Tier {
     /// Organization and agent gateway group.
     #[serde(rename = "org_shared_cache")]

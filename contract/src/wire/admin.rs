@@ -2,6 +2,8 @@
 //! JSON over HTTP/1.1; a refusal is an [`ErrorReply`] with a fitting status.
 
 pub mod endpoint;
+#[cfg(feature = "config")]
+pub mod openapi;
 pub mod wallet;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,7 @@ pub const PATH_ENTRY: &str = "/v1/cache/entry";
 /// How a sidecar is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub enum Condition {
     /// All is well.
     Ok,
@@ -43,6 +46,7 @@ pub enum Condition {
 
 /// The answer to `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct StatusReply {
     /// How the sidecar is.
     pub status: Condition,
@@ -74,6 +78,7 @@ pub struct StatusReply {
 
 /// One gateway as the sidecar sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct GatewayStatus {
     /// Who it is.
     pub gateway: GatewayIdentity,
@@ -88,6 +93,7 @@ pub struct GatewayStatus {
 /// Whether a gateway is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub enum Presence {
     /// It polls.
     Live,
@@ -98,6 +104,7 @@ pub enum Presence {
 /// The body of `POST /v1/keys`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct KeyRequest {
     /// See [`Principal::org`].
     pub org: String,
@@ -123,6 +130,7 @@ pub struct KeyRequest {
 
 /// The answer to `POST /v1/keys`: the only time the key itself is shown.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct KeyCreated {
     /// The public name of the key.
     pub key_id: String,
@@ -132,6 +140,7 @@ pub struct KeyCreated {
 
 /// The answer to `GET /v1/keys`, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct KeyList {
     /// Every key there ever was.
     pub keys: Vec<KeyEntry>,
@@ -139,6 +148,7 @@ pub struct KeyList {
 
 /// One gateway key, without the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct KeyEntry {
     /// What it stands for.
     pub principal: Principal,
@@ -152,6 +162,7 @@ pub struct KeyEntry {
 /// The body of `POST /v1/invalidate`: an organization, and exactly one of the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct InvalidateRequest {
     /// The organization. Nothing reaches beyond one.
     pub org: String,
@@ -179,6 +190,7 @@ pub struct InvalidateRequest {
 /// after a restart; gateways hear of it with the change feed, within a second.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct InvalidateReply {
     /// The organization.
     pub org: String,
@@ -198,6 +210,7 @@ pub struct InvalidateReply {
 /// The answer to `GET /v1/cache`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct CacheStatsReply {
     /// Entries held, expired and invalid ones that nobody has asked for included.
     pub entries: u64,
@@ -224,6 +237,7 @@ pub struct CacheStatsReply {
 /// What one organization holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct OrgEntries {
     /// Its name.
     pub org: String,
@@ -236,6 +250,7 @@ pub struct OrgEntries {
 /// The body of `POST /v1/cache/entry`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct EntryRequest {
     /// The organization whose entry it is.
     pub org: String,
@@ -249,6 +264,7 @@ pub struct EntryRequest {
 /// An entry as it is stored, verified. Asking for it changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct EntryReply {
     /// Its key.
     pub key: CacheKey,
@@ -284,6 +300,7 @@ pub struct EntryReply {
 /// The shape of a stored answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub enum StoredShape {
     /// One JSON object.
     Json,
@@ -294,6 +311,7 @@ pub enum StoredShape {
 /// What an answer took, as its provider told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct StoredUsage {
     /// Tokens of the request.
     pub input_tokens: u64,
@@ -307,6 +325,7 @@ pub struct StoredUsage {
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct ErrorReply {
     /// What is wrong.
     pub error: ErrorBody,
@@ -314,6 +333,7 @@ pub struct ErrorReply {
 
 /// What is wrong, for machines and for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct ErrorBody {
     /// Stable.
     pub code: String,

@@ -9,6 +9,7 @@ use crate::outcome::{Outcome, Reason};
 /// The body of `POST /v1/explain`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct ExplainRequest {
     /// The public name of the gateway key under which to ask.
     pub key_id: String,
@@ -29,6 +30,7 @@ pub struct ExplainRequest {
 /// The body of the reply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct ExplainReply {
     /// What the same request would get now: hit, miss or bypass.
     pub outcome: Outcome,

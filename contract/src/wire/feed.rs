@@ -59,6 +59,7 @@ pub struct HitCount {
 /// A gateway as its filter's constants name it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct GatewayIdentity {
     /// `gateway.id`.
     pub id: String,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{Request, StatusCode, request};
 use hyper::body::Incoming;
 use kt_contract::wire::admin::endpoint::{Endpoint, Found};
+use kt_contract::wire::admin::openapi;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -35,6 +36,7 @@ async fn answer_at(
     let asked = Asked { sidecar, head, org: wallet::org(name) };
     match endpoint {
         Endpoint::Status => json(StatusCode::OK, &sidecar.status()),
+        Endpoint::OpenApi => json(StatusCode::OK, &openapi::document()),
         Endpoint::ListKeys => reply(StatusCode::OK, sidecar.list_keys().await),
         Endpoint::CreateKey => match message(body, idle).await {
             Ok(message) => reply(StatusCode::CREATED, sidecar.create_key(message).await),

@@ -405,3 +405,21 @@ async fn without_a_ledger_the_answer_is_how_to_get_one() {
         assert!(message.contains("'wallet: {}'"), "{message}");
     }
 }
+
+#[tokio::test]
+async fn every_question_of_the_document_is_answered() {
+    let office = Office::open().await;
+    let document = office.get("/openapi.json").await.ok();
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() > 10, "{document}");
+    for (path, operations) in paths {
+        let path = path.replace("{org}", "acme").replace("{key_id}", "gk_1");
+        for method in operations.as_object().unwrap().keys() {
+            let request = Request::builder().method(method.to_uppercase().as_str()).uri(&path);
+            let told = office.send(request.body(Full::default()).unwrap()).await;
+            let body: Value = serde_json::from_str(&told.body).unwrap_or_default();
+            let code = body["error"]["code"].as_str().unwrap_or_default();
+            assert!(!["unknown_path", "method_not_allowed"].contains(&code), "{method} {path}");
+        }
+    }
+}

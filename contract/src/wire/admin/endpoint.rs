@@ -9,6 +9,8 @@ const PATH_AUDIT: &str = "/v1/wallet/audit";
 pub enum Endpoint {
     /// How the sidecar is.
     Status,
+    /// What can be asked here, for programs.
+    OpenApi,
     /// All gateway keys.
     ListKeys,
     /// A new gateway key.
@@ -64,8 +66,9 @@ pub enum Found<'a> {
 
 impl Endpoint {
     /// All of them. A fixed path stands before a pattern that would take it.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Status,
+        Self::OpenApi,
         Self::ListKeys,
         Self::CreateKey,
         Self::RevokeKey,
@@ -92,6 +95,7 @@ impl Endpoint {
     pub const fn pattern(self) -> (&'static str, &'static str) {
         match self {
             Self::Status => ("GET", super::PATH_STATUS),
+            Self::OpenApi => ("GET", "/openapi.json"),
             Self::ListKeys => ("GET", super::PATH_KEYS),
             Self::CreateKey => ("POST", super::PATH_KEYS),
             Self::RevokeKey => ("POST", "/v1/keys/{key_id}/revoke"),

@@ -188,3 +188,13 @@ fn refusals() {
     let error = ErrorBody { code: "unknown_key".into(), message: "There is no such key.".into() };
     golden!("error-reply", [ErrorReply { error }]);
 }
+
+/// Made from what the sidecar routes by and from what it reads and writes; the committed one is what people find.
+#[cfg(feature = "config")]
+#[wasm_bindgen_test(unsupported = test)]
+fn the_openapi_document_is_the_committed_one() {
+    let embedded =
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/openapi.json"));
+    let document = crate::wire::admin::openapi::document();
+    golden::check("../../docs/reference/openapi.json", embedded, &golden::pretty(&document));
+}
