@@ -90,7 +90,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS, or TARGET alone
 bench: build wasm ## compare with a bare Envoy; writes docs/reference/performance.md
 	@scripts/setup run
 	cargo build --release -p kt-filter-host --bin fuel --target-dir target/host
-	cargo build --release -p kt-bench-fanout
+	cargo build --release -p kt-bench-fanout -p kt-bench-ledger
 	.kt/venv/bin/python tests/bench/bench.py
 
 ci: ## what CI runs

@@ -31,6 +31,13 @@ ANSWER = json.dumps({
 })
 
 
+# A wallet and two budgets, as each reserve touches them.
+WALLET = """
+wallet: {}
+budgets: {organization: {daily_limit_usd: 1000000000, monthly_limit_usd: 1000000000}}
+"""
+
+
 def die(words: str) -> None:
     """Ends the bench: a figure that does not mean what it says is worse than none."""
     sys.exit(f"bench: {words}")
@@ -69,7 +76,7 @@ class Stack:
         self.gateways = gateways
         self.processes: list[subprocess.Popen] = []
         self.pids: dict[str, int] = {}
-        self.ports = {name: free_port() for name in ("provider", "admin", "bare", "kt", "kt_no_l1", "metrics")}
+        self.ports = {name: free_port() for name in ("provider", "admin", "bare", "kt", "kt_no_l1", "kt_wallet", "metrics")}
         if gateways:
             self.ports |= {f"{where}-{at}": free_port() for where in ("bare", "kt") for at in range(gateways)}
             self.ports["provider"] = provider
@@ -126,6 +133,8 @@ class Stack:
         self._envoy("bare", bare_config(self.ports["bare"], self.ports["provider"]))
         self._gateway("kt", l1_bytes=32 << 20)
         self._gateway("kt_no_l1", l1_bytes=0)
+        self._gateway("kt_wallet", l1_bytes=32 << 20, more=WALLET)
+        self._fund("kt_wallet")
 
     def pid_of(self, name: str) -> int:
         """The process that was started under that name."""
@@ -150,16 +159,16 @@ class Stack:
             self._join(f"kt-{at}", config, socket_path)
         self._key("group", socket_path)
 
-    def _gateway(self, name: str, l1_bytes: int) -> None:
-        config, socket_path = self._sidecar(name, l1_bytes, "none")
+    def _gateway(self, name: str, l1_bytes: int, more: str = "") -> None:
+        config, socket_path = self._sidecar(name, l1_bytes, "none", more)
         self._join(name, config, socket_path)
         self._key(name, socket_path)
 
-    def _sidecar(self, name: str, l1_bytes: int, listen: str) -> tuple[Path, Path]:
+    def _sidecar(self, name: str, l1_bytes: int, listen: str, more: str = "") -> tuple[Path, Path]:
         folder = self.folder / name
         folder.mkdir()
         config = folder / "policy-config.yaml"
-        config.write_text(kt_config(self.ports["provider"], l1_bytes))
+        config.write_text(kt_config(self.ports["provider"], l1_bytes) + more)
         socket_path = folder / "s.sock"
         self._run(f"{name}-sidecar", BIN / "sidecar-cache", "--policy-config", config, "--socket", socket_path,
                   "--data-dir", folder / "data", "--listen", listen)
@@ -176,6 +185,12 @@ class Stack:
         made = subprocess.check_output(
             [BIN / "kt", "key", "create", "--org", "bench", "--sidecar", socket_path, "--json"], text=True)
         self.keys[name] = json.loads(made)["key"]
+
+    def _fund(self, name: str) -> None:
+        """More than any run can spend."""
+        socket_path = self.folder / name / "s.sock"
+        subprocess.run([BIN / "kt", "wallet", "fund", "--org", "bench", "--sidecar", socket_path, "1000000000"],
+                       check=True, stdout=subprocess.DEVNULL)
 
     def key_of(self, where: str) -> str:
         """The gateway key of one stack; the bare Envoy ignores what it gets."""
