@@ -13,6 +13,7 @@ use sidecar_cache::clock::Clock;
 use sidecar_cache::ledger::account::Account;
 use sidecar_cache::ledger::audit::Findings;
 use sidecar_cache::ledger::bill::Billed;
+use sidecar_cache::ledger::clock::Reading;
 use sidecar_cache::ledger::request::{Allocate, Direction, Fund};
 use sidecar_cache::ledger::{Hold, Kind, Operation, State, Transfer, TransferId};
 use sidecar_cache::service::lane::{Refusal, Reply};
@@ -57,8 +58,17 @@ enum Mood {
 }
 
 async fn paying(more: &str, funds: u64) -> &'static Paying {
+    paying_since(more, funds, Clock::start().wall()).await
+}
+
+/// With a ledger whose wall clock shows `wall` at first, and goes on with the tests' own time.
+async fn paying_since(more: &str, funds: u64, wall: UnixMillis) -> &'static Paying {
     let clock = Clock::start();
-    let inner = MemoryLedger::new(Box::new(move || clock.reading()));
+    let reading = move || {
+        let mono = clock.mono();
+        Reading { mono, wall: UnixMillis(wall.0 + mono.0) }
+    };
+    let inner = MemoryLedger::new(Box::new(reading));
     let ledger = Arc::new(Moody { inner, mood: Mutex::new(Mood::Fine) });
     let store: Arc<dyn LedgerStore> = Arc::clone(&ledger) as Arc<dyn LedgerStore>;
     let group = group_of(settings_with(more), clock, Some(store));
@@ -679,5 +689,37 @@ async fn each_attempt_has_money_of_its_own_and_one_end() {
     }
     assert_eq!(paying.group.provider.count(), 3);
     assert_eq!(paying.rows().await, rows([("pending", 3), ("void", 1), ("post", 2)]));
+    assert!(paying.is_clean().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_that_ends_under_load_loses_and_doubles_nothing() {
+    // 2026-11-28, 23:59:30 in Berlin.
+    let wall = UnixMillis(1_795_906_770_000);
+    let more = "wallet: {time_zone: Europe/Berlin}\nbudgets: {organization: {daily_limit_usd: 1000, monthly_limit_usd: 1000}}\n";
+    let paying = paying_since(more, 1_000_000_000, wall).await;
+    let key = paying.group.key().await;
+    let mut asking = Vec::new();
+    for nth in 0..60 {
+        // Half of them are set aside before midnight and settled after it, or straddle it otherwise.
+        let scripted = Scripted { head_after: Duration::from_secs(20), ..answers_json(JSON) };
+        paying.group.provider.next(scripted);
+        let (key, body) = (key.clone(), chat(&format!("question {nth:02}")));
+        asking.push(tokio::spawn(async move { paying.fetch(&key, &body).await }));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    for asked in asking {
+        assert_eq!(outcome(&asked.await.unwrap()), Some(Outcome::Miss));
+    }
+    let accounts = paying.ledger.accounts("acme".to_owned()).await.unwrap();
+    let spent = |name: &str| {
+        let found = accounts.iter().find(|(known, _)| known == name);
+        found.map(|(_, account)| (account.debits.posted, account.debits.pending()))
+    };
+    let days = [spent("budget:org:daily:2026-11-28"), spent("budget:org:daily:2026-11-29")];
+    // A call counts in the day in which it was set aside, whenever it ends.
+    assert_eq!(days, [Some((30 * COST, 0)), Some((30 * COST, 0))]);
+    assert_eq!(spent("budget:org:monthly:2026-11"), Some((60 * COST, 0)));
+    assert_eq!(paying.available().await, i128::from(1_000_000_000 - 60 * COST));
     assert!(paying.is_clean().await);
 }
