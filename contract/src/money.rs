@@ -93,6 +93,12 @@ impl MicroUsd {
         self.0.checked_add(other.0).and_then(|micros| Self::new(micros).ok())
     }
 
+    /// Both together; the largest amount where that is more.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        self.checked_add(other).unwrap_or(Self::MAX)
+    }
+
     /// What is left of it without `other`, unless that is more.
     #[must_use]
     pub fn checked_sub(self, other: Self) -> Option<Self> {

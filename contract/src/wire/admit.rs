@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::gates::Gates;
 use crate::hex::Digest;
 use crate::key::{CacheKey, CheckHash, RequestDigests};
+use crate::money::MicroUsd;
 use crate::outcome::Reason;
 use crate::principal::KeyHash;
 
@@ -88,6 +89,9 @@ pub enum Admitted {
         fresh_ms: u64,
         /// `provider/model` that served it.
         served_by: String,
+        /// What a call would have cost by now. `None` where the entry has no usage, or its model no price.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        saved_micro_usd: Option<MicroUsd>,
     },
     /// The request takes the lane.
     Lane {

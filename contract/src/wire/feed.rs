@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::money::MicroUsd;
 use crate::principal::KeyHash;
 use crate::snapshot::Snapshot;
 
@@ -54,6 +55,9 @@ pub struct HitCount {
     pub provider: String,
     /// How many.
     pub count: u64,
+    /// What calls in their place would have cost, all together: what the admit that brought the entry had said of
+    /// one, for each of them.
+    pub saved_micro_usd: MicroUsd,
 }
 
 /// A gateway as its filter's constants name it.

@@ -35,6 +35,11 @@ pub const CACHE_STATUS: &str = "cache-status";
 pub const FABRIC_ATTACHED: &str = "x-fabric-attached";
 /// The provider and model that served, as `provider/model`.
 pub const SERVED_BY: &str = "x-kt-served-by";
+/// What the call that made an answer has cost whoever asked, in dollars: `0.000005`; nothing for what came from the
+/// cache or from another request's call. Not on what is not known at the head.
+pub const COST_USD: &str = "x-kt-cost-usd";
+/// What a call of its own would have cost, in dollars, on an answer from the cache or from another request's call.
+pub const SAVED_USD: &str = "x-kt-saved-usd";
 /// What of a provider's answer a client may see, whichever way the answer came: everything else in its head
 /// is about the account behind the gateway. Who adds one here is told by the sidecar's compiler errors.
 pub const FROM_PROVIDER: [&str; 5] =

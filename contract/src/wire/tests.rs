@@ -17,6 +17,7 @@ use crate::gates::{Gates, ModelGate, Scope};
 use crate::golden;
 use crate::hex::Digest;
 use crate::key::{CacheKey, CheckHash, RequestDigests};
+use crate::money::MicroUsd;
 use crate::outcome::{Outcome, Reason};
 use crate::principal::{KeyHash, Principal};
 use crate::snapshot::{
@@ -166,15 +167,18 @@ fn admit_requests() {
 
 #[wasm_bindgen_test(unsupported = test)]
 fn admit_decisions() {
+    let hit = |saved_micro_usd| Admitted::Hit {
+        content_type: "application/json".into(),
+        age_s: 17,
+        fresh_ms: 86_383_000,
+        served_by: "openai/gpt-4o".into(),
+        saved_micro_usd,
+    };
     golden!(strict
         "admit-decision",
         [
-            Admitted::Hit {
-                content_type: "application/json".into(),
-                age_s: 17,
-                fresh_ms: 86_383_000,
-                served_by: "openai/gpt-4o".into(),
-            },
+            hit(None),
+            hit(Some(MicroUsd::new(5).unwrap())),
             Admitted::Lane { ticket: "t-5f2c".into(), reason: Reason::Request },
             Admitted::Unauthenticated { revoked: true },
             Admitted::NotCached { reason: Reason::Expired },
@@ -227,6 +231,7 @@ fn feed_requests() {
         model: "gpt-4o".into(),
         provider: "openai".into(),
         count: 17,
+        saved_micro_usd: MicroUsd::new(85).unwrap(),
     };
     let reporting = FeedRequest {
         hits: Some(HitBatch {

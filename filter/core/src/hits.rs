@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use kt_contract::limits::HIT_COUNTS_MAX;
+use kt_contract::money::MicroUsd;
 use kt_contract::principal::Principal;
 use kt_contract::snapshot::ModelRoute;
 use kt_contract::wire::feed::{HitBatch, HitCount};
@@ -36,7 +37,15 @@ pub struct Hits {
     /// What the polls carry until one is answered.
     told: Option<HitBatch>,
     /// What has come since.
-    untold: BTreeMap<Hit, u64>,
+    untold: BTreeMap<Hit, Tally>,
+}
+
+/// Hits of one kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    count: u64,
+    /// What as many calls would have cost.
+    saved: MicroUsd,
 }
 
 // === impl Hit ===
@@ -46,13 +55,15 @@ impl Hit {
         (&self.principal.key_id, &self.route.model, &self.route.provider)
     }
 
-    fn count(self, count: u64) -> HitCount {
+    fn count(self, tally: Tally) -> HitCount {
+        let Tally { count, saved } = tally;
         let (key_id, model, provider) = self.parts();
         HitCount {
             key_id: key_id.to_owned(),
             model: model.to_owned(),
             provider: provider.to_owned(),
             count,
+            saved_micro_usd: saved,
         }
     }
 }
@@ -77,20 +88,25 @@ impl PartialEq for Hit {
 
 impl Eq for Hit {}
 
+// === impl Tally ===
+
+impl Tally {
+    fn add(&mut self, saved: MicroUsd) {
+        self.count = self.count.saturating_add(1);
+        self.saved = self.saved.plus(saved);
+    }
+}
+
 // === impl Hits ===
 
 impl Hits {
-    /// Counts a hit of a request. `false`, and nothing is counted, if there is no room until the feed has taken
-    /// what is there.
-    pub fn count(&mut self, hit: Hit, request_id: &RequestId) -> bool {
-        if let Some(count) = self.untold.get_mut(&hit) {
-            *count = count.saturating_add(1);
-            return true;
-        }
-        let has_room = self.untold.len() < HIT_COUNTS_MAX;
+    /// Counts a hit of a request, and what it has saved. `false`, and nothing is counted, if there is no room until
+    /// the feed has taken what is there.
+    pub fn count(&mut self, hit: Hit, saved: MicroUsd, request_id: &RequestId) -> bool {
+        let has_room = self.untold.len() < HIT_COUNTS_MAX || self.untold.contains_key(&hit);
         if has_room {
             self.worker.get_or_insert_with(|| request_id.clone());
-            self.untold.insert(hit, 1);
+            self.untold.entry(hit).or_default().add(saved);
         }
         has_room
     }
@@ -106,7 +122,7 @@ impl Hits {
             self.told = Some(HitBatch {
                 worker: worker.as_str().to_owned(),
                 number: self.number,
-                counts: counts.into_iter().map(|(hit, count)| hit.count(count)).collect(),
+                counts: counts.into_iter().map(|(hit, tally)| hit.count(tally)).collect(),
             });
         }
         self.told.clone()
@@ -145,13 +161,21 @@ mod tests {
         Hit { principal: Rc::new(principal), route: Rc::new(route) }
     }
 
+    /// A hit that has saved a micro-dollar.
+    fn count(hits: &mut Hits, hit: Hit, id: &RequestId) -> bool {
+        hits.count(hit, MicroUsd::new(1).unwrap(), id)
+    }
+
     fn id(byte: u8) -> RequestId {
         RequestId::mint([byte; 16])
     }
 
     fn counts(batch: &HitBatch) -> Vec<(&str, &str, u64)> {
-        let count = |at: &'_ HitCount| at.count;
-        batch.counts.iter().map(|at| (at.key_id.as_str(), at.model.as_str(), count(at))).collect()
+        let told = |at: &HitCount| {
+            assert_eq!(at.saved_micro_usd.micros(), at.count, "a micro-dollar each");
+            at.count
+        };
+        batch.counts.iter().map(|at| (at.key_id.as_str(), at.model.as_str(), told(at))).collect()
     }
 
     #[wasm_bindgen_test(unsupported = test)]
@@ -159,7 +183,7 @@ mod tests {
         let mut hits = Hits::default();
         assert_eq!(hits.tell(), None);
         for (key, model) in [("b", "x"), ("a", "y"), ("b", "x"), ("a", "x")] {
-            assert!(hits.count(hit(key, model), &id(key.as_bytes()[0])));
+            assert!(count(&mut hits, hit(key, model), &id(key.as_bytes()[0])));
         }
         let batch = hits.tell().unwrap();
         assert_eq!(counts(&batch), [("a", "x", 1), ("a", "y", 1), ("b", "x", 2)]);
@@ -169,9 +193,9 @@ mod tests {
     #[wasm_bindgen_test(unsupported = test)]
     fn a_batch_is_told_unchanged_until_it_is_taken_and_the_next_has_the_next_number() {
         let mut hits = Hits::default();
-        assert!(hits.count(hit("a", "x"), &id(1)));
+        assert!(count(&mut hits, hit("a", "x"), &id(1)));
         let first = hits.tell().unwrap();
-        assert!(hits.count(hit("a", "x"), &id(2)));
+        assert!(count(&mut hits, hit("a", "x"), &id(2)));
         assert_eq!(hits.tell().as_ref(), Some(&first));
         hits.taken();
         let second = hits.tell().unwrap();
@@ -185,12 +209,15 @@ mod tests {
     fn there_is_room_for_so_many_kinds_and_any_number_of_each() {
         let mut hits = Hits::default();
         for at in 0..HIT_COUNTS_MAX {
-            assert!(hits.count(hit(&at.to_string(), "x"), &id(1)));
+            assert!(count(&mut hits, hit(&at.to_string(), "x"), &id(1)));
         }
-        assert!(!hits.count(hit("one more", "x"), &id(1)));
-        assert!(hits.count(hit("7", "x"), &id(1)));
+        assert!(!count(&mut hits, hit("one more", "x"), &id(1)));
+        assert!(count(&mut hits, hit("7", "x"), &id(1)));
         let batch = hits.tell().unwrap();
         assert_eq!(batch.counts.iter().map(|at| at.count).sum::<u64>(), 257);
-        assert!(hits.count(hit("one more", "x"), &id(1)), "there is room as soon as it is told");
+        assert!(
+            count(&mut hits, hit("one more", "x"), &id(1)),
+            "there is room as soon as it is told"
+        );
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use kt_contract::key::CacheKey;
 use kt_contract::limits::INLINE_BYTES_MAX;
+use kt_contract::money::MicroUsd;
 use kt_contract::time::{Millis, MonoMillis};
 use kt_contract::wire::admit::ReplyShape;
 
@@ -27,6 +28,8 @@ pub struct Entry {
     pub content_type: Rc<str>,
     /// `provider/model` that served it.
     pub served_by: Rc<str>,
+    /// What a call would have cost when it came, where that is known.
+    pub saved: Option<MicroUsd>,
     /// How old it was when it came.
     pub age_s: u64,
     /// When it came.
@@ -128,6 +131,7 @@ mod tests {
             body: vec![0; bytes].into(),
             content_type: "application/json".into(),
             served_by: "openai/gpt-4o".into(),
+            saved: None,
             age_s: 7,
             came_at: MonoMillis(came_at),
             fresh_until: MonoMillis(came_at).after(Millis(fresh_ms)),

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use kt_contract::money::MicroUsd;
 use kt_contract::outcome::{Outcome, Reason, cache_status, not_cached_status};
 use kt_contract::problem::Problem;
 use kt_contract::snapshot::{ModelRoute, Snapshot};
@@ -44,19 +45,18 @@ pub(crate) fn problem(
 /// An answer from the cache.
 pub(crate) fn hit(now: MonoMillis, entry: &Entry, reason: Reason, request_id: &RequestId) -> Reply {
     let status = cache_status(Outcome::Hit, reason, Some(entry.ttl_s(now)));
-    Reply {
-        status: 200,
-        headers: vec![
-            ("content-type", entry.content_type.to_string().into()),
-            id(request_id),
-            (headers::CACHE_STATUS_SHORT, Outcome::Hit.as_str().into()),
-            (headers::CACHE_STATUS, status.into()),
-            (headers::FABRIC_ATTACHED, "false".into()),
-            (headers::SERVED_BY, entry.served_by.to_string().into()),
-            ("age", entry.age_s(now).to_string().into()),
-        ],
-        body: Rc::clone(&entry.body),
-    }
+    let mut fields = vec![
+        ("content-type", entry.content_type.to_string().into()),
+        id(request_id),
+        (headers::CACHE_STATUS_SHORT, Outcome::Hit.as_str().into()),
+        (headers::CACHE_STATUS, status.into()),
+        (headers::FABRIC_ATTACHED, "false".into()),
+        (headers::SERVED_BY, entry.served_by.to_string().into()),
+        (headers::COST_USD, MicroUsd::ZERO.to_string().into()),
+        ("age", entry.age_s(now).to_string().into()),
+    ];
+    fields.extend(entry.saved.map(|saved| (headers::SAVED_USD, saved.to_string().into())));
+    Reply { status: 200, headers: fields, body: Rc::clone(&entry.body) }
 }
 
 /// What the headers of an answer say that did not come from the cache and was not stored.

@@ -165,7 +165,8 @@ impl Worker {
         let entry = self.l1.get(&planned.plan.l1_key(), now)?;
         let age_s_max = planned.ask.wish.control.max_age_s;
         let serves = age_s_max.is_none_or(|age_s| !entry.may_exceed(age_s, now));
-        let counted = serves && self.hits.count(planned.hit(), &planned.ask.request_id);
+        let saved = entry.saved.unwrap_or_default();
+        let counted = serves && self.hits.count(planned.hit(), saved, &planned.ask.request_id);
         counted.then_some(entry)
     }
 

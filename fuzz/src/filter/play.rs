@@ -121,6 +121,7 @@ impl Player {
                     age_s: 5,
                     fresh_ms,
                     served_by: "openai/gpt-4o".to_owned(),
+                    saved_micro_usd: None,
                 };
                 self.came(step, &serde_json::to_vec(&hit).unwrap(), body);
             }

@@ -9,6 +9,7 @@ use kt_contract::gates::{Gates, Scope};
 use kt_contract::hex::Digest;
 use kt_contract::key::CheckHash;
 use kt_contract::limits::INLINE_BYTES_MAX;
+use kt_contract::money::MicroUsd;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::principal::Principal;
 use kt_contract::wire::admit::{AdmitRequest, Admitted, Control, ReplyShape};
@@ -18,6 +19,7 @@ use super::cache::{Hit, Looked, Wanted};
 use super::callers::{Caller, Resolved};
 use super::feed::expect_version;
 use super::{Failure, Sidecar};
+use crate::entry::Header;
 use crate::freshness;
 use crate::random;
 use crate::store::Address;
@@ -210,8 +212,15 @@ impl Sidecar {
             age_s: hit.age.0 / 1_000,
             fresh_ms: hit.fresh.0,
             served_by: hit.entry.header.served_by.clone(),
+            saved_micro_usd: self.saved_by(hit),
         };
         Admission { decision, body: told.body }
+    }
+
+    /// What a call in the place of a hit would cost now, where that is known.
+    pub(super) fn saved_by(&self, hit: &Hit) -> Option<MicroUsd> {
+        let Header { gates, usage, .. } = &hit.entry.header;
+        self.feed.settings().cost_of(&gates.model, *usage)
     }
 
     /// Everything else takes the lane.

@@ -8,7 +8,7 @@ use kt_contract::hex;
 use kt_contract::json::{self, Bounds};
 use kt_contract::limits::{JSON_DEPTH_MAX, JSON_NODES_MAX};
 use kt_contract::money::{MicroUsd, Tokens};
-use kt_contract::pricing::{Price, cost};
+use kt_contract::pricing::Price;
 use kt_contract::principal::Principal;
 use kt_contract::problem::{Problem, Unpaid};
 use kt_contract::provider::Provider;
@@ -113,12 +113,8 @@ impl Pilot {
         if self.sidecar.books.is_some() {
             return;
         }
-        let settings = self.sidecar.feed.settings();
         let model = &self.seat.grant.gates.model;
-        let price = Provider::named(&model.provider)
-            .and_then(|provider| settings.pricing.price(provider, &model.served_model));
-        let amount = usage.zip(price).and_then(|(usage, price)| cost(usage.into(), price).ok());
-        if let Some(amount) = amount {
+        if let Some(amount) = self.sidecar.feed.settings().cost_of(model, usage) {
             let told = Cost { amount, is_estimated: false };
             self.account(|call| call.cost(told));
             self.has_cost(told);

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kt_contract::config::{Budgets, CompleteOnDisconnect, Config, Overflow, Pricing};
+use kt_contract::gates::ModelGate;
 use kt_contract::limits::FIRST_BYTE_MS_MAX;
 use kt_contract::money::{MicroUsd, Tokens};
+use kt_contract::pricing::{Price, cost};
+use kt_contract::provider::Provider;
 use kt_contract::snapshot::Snapshot;
 use kt_contract::time::Millis;
+use kt_providers::Usage;
 
 use crate::freshness::Stale;
 use crate::ledger::window::Zone;
@@ -112,6 +116,19 @@ impl Settings {
     pub fn first_byte_of(&self, target: &str) -> Duration {
         let most = Duration::from_millis(FIRST_BYTE_MS_MAX);
         self.first_byte.get(target).copied().unwrap_or(most)
+    }
+
+    /// What a model costs, where that is known.
+    #[must_use]
+    pub fn price_of(&self, model: &ModelGate) -> Option<&Price> {
+        self.pricing.price(Provider::named(&model.provider)?, &model.served_model)
+    }
+
+    /// What a call of a model costs that takes so much, where that is known.
+    #[must_use]
+    pub fn cost_of(&self, model: &ModelGate, usage: Option<Usage>) -> Option<MicroUsd> {
+        // A usage that is more than any amount is none.
+        cost(usage?.into(), self.price_of(model)?).ok()
     }
 }
 

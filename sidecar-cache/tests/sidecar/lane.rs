@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::support::*;
+use kt_contract::money::MicroUsd;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
 use kt_contract::wire::admit::Admitted;
@@ -26,9 +27,12 @@ async fn what_one_request_paid_for_is_a_hit_for_the_next() {
     let other = group.key_with(|key| key.user = Some("grace".to_owned())).await;
     let admission = group.sidecar.admit(group.ask(&other, CHAT), PEER).await.unwrap();
     assert_eq!(admission.body, JSON);
-    let Admitted::Hit { content_type, age_s, fresh_ms, served_by } = admission.decision else {
+    let Admitted::Hit { content_type, age_s, fresh_ms, served_by, saved_micro_usd } =
+        admission.decision
+    else {
         panic!("no hit: {admission:?}");
     };
+    assert_eq!(saved_micro_usd.map(MicroUsd::micros), Some(5), "what the first one has cost");
     assert_eq!((content_type.as_str(), age_s), ("application/json", 10));
     assert_eq!(served_by, "openai/gpt-4o-mini");
     assert!((3_229_000..=3_590_000).contains(&fresh_ms), "3600 s less jitter and age: {fresh_ms}");

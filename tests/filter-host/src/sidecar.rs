@@ -8,6 +8,7 @@ use kt_contract::gateway_key::GatewayKey;
 use kt_contract::hex::Digest;
 use kt_contract::key::CacheKey;
 use kt_contract::limits::{FEED_HOLD, JSON_DEPTH_MAX, JSON_NODES_MAX, REQUEST_BYTES_MAX_DEFAULT};
+use kt_contract::money::MicroUsd;
 use kt_contract::outcome::Reason;
 use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::snapshot::{
@@ -322,6 +323,7 @@ pub fn hit(stored: &Stored) -> Message {
         age_s: AGE_S,
         fresh_ms: u64::try_from(stored.fresh.as_millis()).unwrap_or(u64::MAX),
         served_by: "openai/gpt-4o".to_owned(),
+        saved_micro_usd: MicroUsd::new(5).ok(),
     };
     decision(&admitted).body(&stored.body)
 }

@@ -82,11 +82,15 @@ impl Admitting {
         };
         turn.called(Call::Admit, self.asked_at, decision.as_ref().err().copied());
         match decision {
-            Ok((Admitted::Hit { content_type, age_s, fresh_ms, served_by }, body)) => {
+            Ok((
+                Admitted::Hit { content_type, age_s, fresh_ms, served_by, saved_micro_usd },
+                body,
+            )) => {
                 let entry = Entry {
                     body: body.into(),
                     content_type: content_type.into(),
                     served_by: served_by.into(),
+                    saved: saved_micro_usd,
                     age_s,
                     // The sidecar looked at its clock after the question was sent, not when the answer came.
                     came_at: self.asked_at,

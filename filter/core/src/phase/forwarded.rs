@@ -16,7 +16,7 @@ use crate::request_id::RequestId;
 use crate::turn::{self, Next, Turn};
 
 /// What of ours a client may see. Everything else with our prefix is internal.
-const PUBLIC: [&str; 3] = [headers::SERVED_BY, "x-kt-cost-usd", "x-kt-saved-usd"];
+const PUBLIC: [&str; 3] = [headers::SERVED_BY, headers::COST_USD, headers::SAVED_USD];
 
 /// What Envoy frames a body by, and the moment of the answer, as HTTP wants it.
 const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "date"];

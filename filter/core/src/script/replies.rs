@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use kt_contract::hex::Digest;
+use kt_contract::money::MicroUsd;
 use kt_contract::outcome::Reason;
 use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::snapshot::{
@@ -90,7 +91,9 @@ fn admitted(choice: u8) -> (Admitted, Vec<u8>) {
     let hit = |fresh_ms, bytes| {
         let content_type = "application/json".to_owned();
         let served_by = "openai/gpt-4o".to_owned();
-        let decision = Admitted::Hit { content_type, age_s: 2, fresh_ms, served_by };
+        let saved_micro_usd = MicroUsd::new(5).ok();
+        let decision =
+            Admitted::Hit { content_type, age_s: 2, fresh_ms, served_by, saved_micro_usd };
         (decision, vec![b'x'; bytes])
     };
     match choice % 12 {

@@ -38,6 +38,8 @@ fn a_hit_with_the_callout_answers_the_client() {
         ("cache-status", "kt; hit; ttl=60; detail=shared"),
         ("x-fabric-attached", "false"),
         ("x-kt-served-by", "openai/gpt-4o"),
+        ("x-kt-cost-usd", "0.00"),
+        ("x-kt-saved-usd", "0.000005"),
         ("age", "5"),
     ] {
         assert_eq!(rig.header(name), Some(value), "{name}");
@@ -68,6 +70,8 @@ fn the_same_request_again_is_answered_from_memory() {
     assert_eq!(&*rig.reply().body, ANSWER);
     assert_eq!(rig.header("cache-status"), Some("kt; hit; ttl=58; detail=l1"));
     assert_eq!(rig.header("age"), Some("6"));
+    assert_eq!(rig.header("x-kt-cost-usd"), Some("0.00"));
+    assert_eq!(rig.header("x-kt-saved-usd"), Some("0.000005"), "as the sidecar had said");
     assert_eq!((rig.counted(Counter::Hit), rig.counted(Counter::HitL1)), (1, 1));
 }
 
@@ -326,7 +330,7 @@ fn the_lanes_answer_loses_what_is_internal_and_nothing_else() {
     assert!(rig.exchange.reads_response());
     let flow = rig.respond(&[
         (":status", "200"),
-        ("x-kt-wire", "2"),
+        ("x-kt-wire", "3"),
         ("x-kt-served-by", "openai/gpt-4o"),
         ("x-kt-cost-usd", "0.01"),
         ("x-kt-saved-usd", "0"),

@@ -1,6 +1,7 @@
 //! The change feed: what it brings, what it voids, and how long its silence is borne.
 
 use kt_contract::limits::{FEED_FRESH, FEED_HOLD};
+use kt_contract::wire::VERSION;
 use kt_contract::wire::feed::{Event as FeedEvent, FeedRequest};
 use kt_contract::wire::principal::PrincipalReply;
 
@@ -45,7 +46,7 @@ fn what_is_no_answer_of_a_sidecar_changes_nothing() {
         assert!(!rig.worker.polled(rig.now, answer, &mut counters));
     }
     let mut newer = feed_reply(9);
-    newer.version = 3;
+    newer.version = VERSION + 1;
     let newer = serde_json::to_vec(&newer).unwrap();
     for body in [&b"{"[..], &newer] {
         with_reply("", body, |answer| {

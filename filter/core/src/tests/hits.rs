@@ -2,6 +2,7 @@
 
 use kt_contract::gateway_key::GatewayKey;
 use kt_contract::limits::HIT_COUNTS_MAX;
+use kt_contract::money::MicroUsd;
 use kt_contract::principal::Principal;
 use kt_contract::wire::feed::{Event as FeedEvent, FeedRequest, HitBatch, HitCount};
 
@@ -19,6 +20,8 @@ fn batch(number: u64, counts: &[(&str, u64)]) -> Option<HitBatch> {
         model: "gpt-4o".to_owned(),
         provider: "openai".to_owned(),
         count: *count,
+        // As `Rig::hit` has it of one.
+        saved_micro_usd: MicroUsd::new(5 * count).unwrap(),
     };
     let counts = counts.iter().map(count).collect();
     Some(HitBatch { worker: "ab".repeat(16), number, counts })

@@ -24,9 +24,9 @@ fn lose_in_every_way(mut with: impl FnMut(Answer<'_>)) {
     let newer: [(&[u8], &[u8]); 3] =
         [(b":status", b"200"), (b"x-kt-wire", b"3"), (b"x-kt-admit", b"{}")];
     let broken: [(&[u8], &[u8]); 3] =
-        [(b":status", b"200"), (b"x-kt-wire", b"2"), (b"x-kt-admit", b"{\"decision\":")];
-    let mute: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b"x-kt-wire", b"2")];
-    let failed: [(&[u8], &[u8]); 2] = [(b":status", b"500"), (b"x-kt-wire", b"2")];
+        [(b":status", b"200"), (b"x-kt-wire", b"3"), (b"x-kt-admit", b"{\"decision\":")];
+    let mute: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b"x-kt-wire", b"3")];
+    let failed: [(&[u8], &[u8]); 2] = [(b":status", b"500"), (b"x-kt-wire", b"3")];
     with(Answer::Lost);
     for fields in [&envoy[..], &newer, &broken, &mute, &failed] {
         with(Answer::Came { head: Head::new(fields), body: ANSWER });
@@ -92,7 +92,7 @@ fn of_a_provider_that_is_called_directly_only_what_is_listed_passes() {
     let flow = rig.respond(&[
         (":status", "200"),
         ("x-kt-served-by", "a lie"),
-        ("x-kt-wire", "2"),
+        ("x-kt-wire", "3"),
         ("set-cookie", "a=b"),
         ("set-cookie", "c=d"),
         ("x-request-id", "theirs"),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use kt_contract::gateway_key::GatewayKey;
 use kt_contract::hex::Digest;
+use kt_contract::money::MicroUsd;
 use kt_contract::principal::Principal;
 use kt_contract::snapshot::{
     CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Snapshot,
@@ -92,7 +93,7 @@ pub(super) fn gateway_key() -> GatewayKey {
 /// The reply of a sidecar, and its use as an answer.
 pub(super) fn with_reply<T>(admit: &str, body: &[u8], take: impl FnOnce(Answer<'_>) -> T) -> T {
     let fields: [(&[u8], &[u8]); 3] =
-        [(b":status", b"200"), (b"x-kt-wire", b"2"), (b"x-kt-admit", admit.as_bytes())];
+        [(b":status", b"200"), (b"x-kt-wire", b"3"), (b"x-kt-admit", admit.as_bytes())];
     take(Answer::Came { head: Head::new(&fields), body })
 }
 
@@ -250,6 +251,7 @@ impl Rig {
             age_s: 5,
             fresh_ms,
             served_by: "openai/gpt-4o".to_owned(),
+            saved_micro_usd: Some(MicroUsd::new(5).unwrap()),
         };
         self.answer_admit(&hit, ANSWER)
     }
