@@ -17,6 +17,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::flight::Ending;
+use crate::store::savings::Basis;
 use crate::ticket::Refused;
 use money::Money;
 use seen::Seen;
@@ -321,6 +322,11 @@ impl Metrics {
     /// An upstream call has cost something.
     pub fn cost(&self, model: &str, provider: &str, cost: MicroUsd, is_estimated: bool) {
         self.money.cost(model, provider, cost, is_estimated);
+    }
+
+    /// Answers were had without a call that would have cost so much.
+    pub fn saved(&self, basis: Basis, avoided: MicroUsd) {
+        self.money.saved(basis.as_str(), avoided);
     }
 
     /// The ledger was asked for something, and has answered.

@@ -16,6 +16,7 @@ use sidecar_cache::service::upstream::Timeouts;
 use sidecar_cache::service::{Failure, Parts, Sidecar};
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::memory::MemoryEntries;
+use sidecar_cache::store::savings::SavingsStore;
 use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
 use sidecar_cache::store::sqlite::{SqliteGenerations, SqliteKeys, SqliteReplies};
 use tokio::net::TcpListener;
@@ -61,7 +62,8 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         settings,
         generations: Generations::load(generations).await.map_err(one)?,
         keys: Arc::new(SqliteKeys::open(&args.data_dir).map_err(one)?),
-        ledger,
+        ledger: ledger.clone().map(|ledger| ledger as Arc<dyn LedgerStore>),
+        savings: ledger.map(|ledger| ledger as Arc<dyn SavingsStore>),
         replies: Arc::new(SqliteReplies::open(&args.data_dir, clock).map_err(one)?),
         upstream: Arc::new(Egress::default()),
         timeouts: Timeouts::default(),
@@ -108,6 +110,8 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         listener.abort();
         let _ = listener.await;
     }
+    // Nobody is served any more.
+    sidecar.note_savings().await;
     let is_closed = tokio::time::timeout(CLOSE_MAX, connections.close()).await.is_ok();
     tracing::info!(is_drained, is_closed, "stopped");
     Ok(())
@@ -118,7 +122,7 @@ async fn open_ledger(
     wallet: Option<Wallet>,
     data_dir: &Path,
     clock: Clock,
-) -> Result<Option<Arc<dyn LedgerStore>>, Faults> {
+) -> Result<Option<Arc<SqliteLedger>>, Faults> {
     let Some(wallet) = wallet else { return Ok(None) };
     let path = data_dir.join(&wallet.path);
     let at = path.clone();

@@ -32,6 +32,7 @@ pub mod reader;
 mod relay;
 pub mod reload;
 mod replies;
+pub mod savings;
 mod seat;
 pub mod settings;
 pub mod status;
@@ -52,6 +53,7 @@ use crate::metrics::{Metrics, Sight};
 use crate::random;
 use crate::store::ledger::LedgerStore;
 use crate::store::replies::ReplyStore;
+use crate::store::savings::SavingsStore;
 use crate::store::{EntryStore, PrincipalStore, StoreError};
 use crate::ticket::{TICKETS_MAX, Tickets};
 use admit::Grant;
@@ -67,6 +69,7 @@ use generations::Generations;
 use hits::Reports;
 use logs::Logs;
 use replies::Replies;
+use savings::Savings;
 use settings::Settings;
 use upstream::{Timeouts, Upstream};
 
@@ -83,6 +86,7 @@ pub struct Sidecar {
     pub(crate) ledger: Option<Arc<dyn LedgerStore>>,
     pub(crate) audits: Audits,
     pub(crate) reports: Reports,
+    savings: Arc<Savings>,
     books: Option<Arc<Books>>,
     flights: Arc<Flights>,
     logs: Arc<Logs>,
@@ -109,6 +113,8 @@ pub struct Parts {
     pub ledger: Option<Arc<dyn LedgerStore>>,
     /// Where what was answered to an `Idempotency-Key` is.
     pub replies: Arc<dyn ReplyStore>,
+    /// Where is noted what hits and followers save: beside the ledger, where there is one.
+    pub savings: Option<Arc<dyn SavingsStore>>,
     /// The way to providers.
     pub upstream: Arc<dyn Upstream>,
     /// How long to wait for them.
@@ -123,17 +129,8 @@ impl Sidecar {
     /// # Errors
     /// Where there is no randomness for the epoch.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
-        let Parts {
-            clock,
-            settings,
-            entries,
-            generations,
-            keys,
-            ledger,
-            replies,
-            upstream,
-            timeouts,
-        } = parts;
+        let Parts { clock, settings, entries, generations, keys, .. } = parts;
+        let Parts { ledger, savings, replies, upstream, timeouts, .. } = parts;
         let metrics = Arc::new(Metrics::default());
         let epoch = Epoch(u64::from_be_bytes(random::bytes()?));
         let cache = Cache::new(entries, generations, Arc::clone(&metrics));
@@ -141,6 +138,7 @@ impl Sidecar {
         let logs = Logs::new(settings.flight_bytes_max, clock, Arc::clone(&metrics));
         let logs = Arc::new(logs);
         let books = ledger.clone().map(|ledger| Books::new(ledger, Arc::clone(&metrics), clock));
+        let savings = Savings::new(savings, Arc::clone(&keys), Arc::clone(&metrics));
         Ok(Arc::new(Self {
             clock,
             metrics: Arc::clone(&metrics),
@@ -150,6 +148,7 @@ impl Sidecar {
             keys,
             cache,
             ledger,
+            savings: Arc::new(savings),
             books: books.map(Arc::new),
             flights: Arc::new(Flights::new(epoch, clock, metrics, Arc::clone(&logs))),
             logs,

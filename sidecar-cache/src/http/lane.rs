@@ -13,6 +13,7 @@ use kt_providers::Dialect;
 use super::{Answer, ReplyBody, problem, put, read, text};
 use crate::service::Sidecar;
 use crate::service::lane::{Head, Refusal, Reply};
+use crate::service::savings::Costs;
 use crate::ticket::{Holder, Peer};
 
 /// Answers a request that carries a ticket.
@@ -78,6 +79,12 @@ fn with_head(head: &Head, body: ReplyBody) -> Answer {
             && let Ok(value) = HeaderValue::from_str(value)
         {
             map.insert(http::HeaderName::from_static(name), value);
+        }
+    }
+    let Costs { cost, saved } = head.costs;
+    for (name, amount) in [(headers::COST_USD, cost), (headers::SAVED_USD, saved)] {
+        if let Some(amount) = amount {
+            put(map, name, &amount.to_string());
         }
     }
     let (outcome, reason) = head.cache;

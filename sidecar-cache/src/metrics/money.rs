@@ -20,6 +20,7 @@ pub(super) struct Money {
     exposed: Gauge<f64, AtomicU64>,
     breaches: Family<Broken, Counter>,
     frozen: Gauge,
+    saved: Family<OnBasis, Counter<f64, AtomicU64>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,6 +38,11 @@ struct OfModel {
 struct Done {
     operation: &'static str,
     result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OnBasis {
+    basis: &'static str,
 }
 
 // === impl Money ===
@@ -75,6 +81,16 @@ impl Money {
             self.breaches.clone(),
         );
         r.register("kt_wallet_frozen", "Wallets that are frozen", self.frozen.clone());
+        r.register(
+            "kt_saved_usd",
+            "What answers would have cost that no call was made for",
+            self.saved.clone(),
+        );
+    }
+
+    /// Answers were had without a call that would have cost so much.
+    pub(super) fn saved(&self, basis: &'static str, avoided: MicroUsd) {
+        self.saved.get_or_create(&OnBasis { basis }).inc_by(dollars(avoided));
     }
 
     /// A call has cost something.

@@ -18,11 +18,13 @@ use kt_providers::Dialect;
 use super::cache::{Hit, Looked, Wanted};
 use super::callers::{Caller, Resolved};
 use super::feed::expect_version;
+use super::savings::{Kind, Spared, Whose};
 use super::{Failure, Sidecar};
 use crate::entry::Header;
 use crate::freshness;
 use crate::random;
 use crate::store::Address;
+use crate::store::savings::Basis;
 use crate::ticket::{Holder, Peer, Ticket, TicketId};
 
 /// What a ticket is good for: a request that was admitted.
@@ -121,7 +123,7 @@ impl Sidecar {
             grant.found = match in_shape(&grant, looked) {
                 // What answers an `Idempotency-Key` is remembered, and that happens on the lane.
                 Found::Fresh(hit, told) if told.body.len() <= INLINE_BYTES_MAX && !is_keyed => {
-                    return Ok(self.inline(&grant.gates, &hit, told));
+                    return Ok(self.inline(&grant, &hit, told));
                 }
                 Found::Fresh(..) => AtAdmit::Hit,
                 Found::Stale(hit, _) if self.serves_at_once(&grant, &hit) => AtAdmit::Stale,
@@ -202,17 +204,22 @@ impl Sidecar {
     }
 
     /// A small hit: told at once.
-    fn inline(&self, gates: &Gates, hit: &Hit, told: Told) -> Admission {
+    fn inline(&self, grant: &Grant, hit: &Hit, told: Told) -> Admission {
+        let Grant { caller, gates, .. } = grant;
         self.metrics.looked_up(Outcome::Hit, Reason::Shared);
         self.metrics.hit();
         let (model, provider) = self.labels(gates);
         self.metrics.answered(model, provider, 200);
+        let saved_micro_usd = self.saved_by(hit);
+        let whose = Whose::of(&caller.principal, gates);
+        let kind = Kind { whose, model: gates.model.served_model.clone(), basis: Basis::Hit };
+        self.savings.gather(kind, Spared { cost: saved_micro_usd });
         let decision = Admitted::Hit {
             content_type: told.content_type.to_owned(),
             age_s: hit.age.0 / 1_000,
             fresh_ms: hit.fresh.0,
             served_by: hit.entry.header.served_by.clone(),
-            saved_micro_usd: self.saved_by(hit),
+            saved_micro_usd,
         };
         Admission { decision, body: told.body }
     }

@@ -46,6 +46,7 @@ impl Pilot {
         let seat = Arc::clone(&self.seat);
         (self.produced, self.may_store, self.unkept) = (Produced::default(), true, None);
         // What is invalidated from now on is not stored.
+        self.flight.has_cost(None);
         self.flight.begins_under(sidecar.cache.vector(seat.grant.wanted()));
         if self.lease.is_some() {
             // A flight that ended before this one began has left an entry: nobody calls for what is there.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use kt_contract::money::MicroUsd;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
 use kt_contract::time::MonoMillis;
@@ -11,13 +12,15 @@ use kt_providers::Usage;
 
 use super::Sidecar;
 use super::admit::Grant;
+use super::savings::{Kind, Savings, Spared, Whose};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::store::savings::Basis;
 
 /// What becomes of a request on the lane. Dropped, it is written down.
-#[derive(Debug)]
 pub struct Exchange {
     metrics: Arc<Metrics>,
+    savings: Arc<Savings>,
     clock: Clock,
     started: MonoMillis,
     who: Who,
@@ -31,6 +34,7 @@ struct Who {
     org: String,
     user: Option<String>,
     key_id: String,
+    whose: Whose,
     model: String,
     provider: String,
     /// Model and provider as metric labels.
@@ -48,6 +52,8 @@ struct What {
     /// Why an upstream answer was not stored; `None` while it may be, or where it was.
     not_stored: Option<&'static str>,
     is_stored: bool,
+    /// What a call of its own would have cost, where the answer needed none.
+    spared: Option<Spared>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,6 +74,7 @@ impl Exchange {
         let (label_model, label_provider) = sidecar.labels(&grant.gates);
         Self {
             metrics: Arc::clone(&sidecar.metrics),
+            savings: Arc::clone(&sidecar.savings),
             clock: sidecar.clock,
             started: sidecar.clock.mono(),
             who: Who {
@@ -76,6 +83,7 @@ impl Exchange {
                 org: principal.org.clone(),
                 user: principal.user.clone(),
                 key_id: principal.key_id.clone(),
+                whose: Whose::of(principal, &grant.gates),
                 model: model.served_model.clone(),
                 provider: model.provider.clone(),
                 labels: (label_model.to_owned(), label_provider.to_owned()),
@@ -111,6 +119,11 @@ impl Exchange {
         self.what.not_stored = Some(reason);
     }
 
+    /// It needs no call of its own, if it gets all of an answer that was there, or that another's call brings.
+    pub(super) const fn spared(&mut self, spared: Spared) {
+        self.what.spared = Some(spared);
+    }
+
     /// The client gets a head with this status; how it ends is still open.
     pub(super) fn answering(&mut self, status: u16) {
         self.what.status = status;
@@ -138,6 +151,19 @@ impl Exchange {
         }
     }
 
+    /// Why the whole answer that the client got cost nothing, and what a call would have cost.
+    fn saved(&self) -> Option<(Basis, Spared)> {
+        let What { cache, status: 200, end: End::Whole, spared: Some(spared), .. } = &self.what
+        else {
+            return None;
+        };
+        match cache.map(|(outcome, _)| outcome)? {
+            Outcome::Hit | Outcome::Stale => Some((Basis::Hit, *spared)),
+            Outcome::Coalesced => Some((Basis::Coalesced, *spared)),
+            Outcome::Miss | Outcome::Bypass => None,
+        }
+    }
+
     fn count(&self, latency_ms: u64) {
         let (model, provider) = &self.who.labels;
         let What { cache, status, end, .. } = &self.what;
@@ -155,11 +181,22 @@ impl Exchange {
     }
 }
 
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange").field("who", &self.who).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
         let latency_ms = self.clock.mono().since(self.started).0;
         self.count(latency_ms);
-        let Who { request_id, gateway, org, user, key_id, model, provider, labels: _ } = &self.who;
+        let saved = self.saved();
+        if let Some((basis, spared)) = saved {
+            let (whose, model) = (self.who.whose.clone(), self.who.model.clone());
+            self.savings.gather(Kind { whose, model, basis }, spared);
+        }
+        let Who { request_id, gateway, org, user, key_id, model, provider, .. } = &self.who;
         let What { cache, status, usage, first_byte_ms, not_stored, is_stored, .. } = &self.what;
         let outcome = cache.map(|(outcome, _)| outcome);
         tracing::info!(
@@ -175,6 +212,7 @@ impl Drop for Exchange {
             cache_read_tokens = usage.map(|usage| usage.cache_read_tokens),
             cache_write_tokens = usage.map(Usage::written_tokens),
             output_tokens = usage.map(|usage| usage.output_tokens),
+            saved_micro_usd = saved.and_then(|(_, spared)| spared.cost).map(MicroUsd::micros),
             latency_ms,
             first_byte_ms,
             cache_hit = matches!(outcome, Some(Outcome::Hit | Outcome::Stale)),

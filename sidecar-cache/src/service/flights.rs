@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use kt_contract::key::CacheKey;
+use kt_contract::money::MicroUsd;
 use kt_providers::Recorded;
 
 use super::lease::Lease;
@@ -32,6 +33,8 @@ pub(super) struct Flight {
     /// What the entry belongs to, as it was when the attempt began.
     generations: Mutex<Vector>,
     progress: Mutex<Progress>,
+    /// What the call of the attempt has cost, once that is known.
+    cost: Mutex<Option<MicroUsd>>,
 }
 
 /// A request as it goes upstream: the leader's.
@@ -101,6 +104,7 @@ impl Flight {
             asked,
             generations: Mutex::new(generations),
             progress: Mutex::new(Progress::Silent),
+            cost: Mutex::default(),
         }
     }
 
@@ -132,6 +136,16 @@ impl Flight {
     /// Another attempt begins: what was invalidated before it may be stored.
     pub(super) fn begins_under(&self, generations: Vector) {
         *lock(&self.generations) = generations;
+    }
+
+    /// What the call of the attempt has cost: known before anybody learns how it ended.
+    pub(super) fn has_cost(&self, cost: Option<MicroUsd>) {
+        *lock(&self.cost) = cost;
+    }
+
+    /// What the call has cost whose answer has come to its end.
+    pub(super) fn cost(&self) -> Option<MicroUsd> {
+        *lock(&self.cost)
     }
 
     /// The provider has begun to answer.

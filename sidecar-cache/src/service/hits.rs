@@ -8,7 +8,9 @@ use kt_contract::limits::HIT_COUNTS_MAX;
 use kt_contract::time::{Millis, MonoMillis};
 use kt_contract::wire::feed::HitBatch;
 
+use super::savings::{Kind, Whose};
 use super::{Sidecar, lock};
+use crate::store::savings::Basis;
 
 /// How long the last number of a worker is kept that reports no more: longer than it sends one batch again.
 const KEPT: Millis = Millis(600_000);
@@ -71,6 +73,9 @@ impl Sidecar {
                 Some(_) | None => ("other", "other"),
             };
             self.metrics.served_by_workers(model, provider, hits.count);
+            let (whose, model) = (Whose::Key(hits.key_id.clone()), model.to_owned());
+            let kind = Kind { whose, model, basis: Basis::Hit };
+            self.savings.gather_all(kind, hits.count, hits.saved_micro_usd);
         }
     }
 }

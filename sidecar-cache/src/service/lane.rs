@@ -21,6 +21,7 @@ use super::flights::{Flight, Joined, Sent};
 use super::lease::Lease;
 use super::once::Keeping;
 use super::reader::{Reader, Start, cut_short};
+use super::savings::{Costs, Spared};
 use super::seat::{Fallback, Seat};
 use super::upstream::Advice;
 use crate::flight;
@@ -64,6 +65,8 @@ pub struct Head {
     pub served_by: Option<String>,
     /// Whether it is none of the answers that were asked for, whatever its status.
     pub is_faulty: bool,
+    /// What it has cost and saved.
+    pub costs: Costs,
 }
 
 /// An answer.
@@ -159,7 +162,7 @@ impl Sidecar {
         let (reason, fallback) = match self.look(&grant).await {
             Found::Fresh(hit, told) => {
                 let seat = Seat::new(grant, account, (Outcome::Hit, Reason::Shared));
-                return Ok(hit_reply(&seat, &hit, told));
+                return Ok(self.hit_reply(&seat, &hit, told));
             }
             Found::Stale(hit, told) if self.serves_at_once(&grant, &hit) => {
                 let seat = Seat::new(grant, account, (Outcome::Stale, Reason::Revalidating));
@@ -195,14 +198,21 @@ impl Sidecar {
         hit: &Hit,
         told: Told,
     ) -> Reply {
-        let reply = hit_reply(seat, hit, told);
-        if !seat.grant.control.only_if_cached {
-            let generations = || self.cache.vector(seat.grant.wanted());
-            if let Some((flight, lease)) = self.flights.lead_unattended(seat, generations, sent) {
-                self.start(&flight, Some(lease), seat, None);
-            }
-        }
+        let generations = || self.cache.vector(seat.grant.wanted());
+        let leads = match seat.grant.control.only_if_cached {
+            true => None,
+            false => self.flights.lead_unattended(seat, generations, sent),
+        };
+        let Some((flight, lease)) = leads else { return self.hit_reply(seat, hit, told) };
+        // A call is made in its name: it was spared none.
+        let reply = reply_with(seat, hit, told, None);
+        self.start(&flight, Some(lease), seat, None);
         reply
+    }
+
+    /// What the cache has, for nothing.
+    fn hit_reply(&self, seat: &Seat, hit: &Hit, told: Told) -> Reply {
+        reply_with(seat, hit, told, Some(Spared { cost: self.saved_by(hit) }))
     }
 
     /// An entry past its time, to be kept for the case that no new answer can be had. Whether it may be told is
@@ -221,7 +231,7 @@ impl Sidecar {
             && hit.entry.header.generations == self.cache.vector(grant.wanted());
         let told = told(grant.dialect, &hit, grant.reply).filter(|_| may_serve)?;
         seat.follows_no_more(Outcome::Stale, Reason::UpstreamError);
-        Some(hit_reply(seat, &hit, told))
+        Some(self.hit_reply(seat, &hit, told))
     }
 
     /// Joins the flight of the request's key, or starts it. Where that brings nothing for this client, it asks
@@ -232,10 +242,10 @@ impl Sidecar {
         sent: Arc<Sent>,
     ) -> Result<Reply, Refusal> {
         match self.joined(&seat, sent).await {
-            Waited::Begun(reply) => reply,
+            Waited::Begun(reply) => *reply,
             Waited::Own(sent) => self.alone(seat, sent, None).await,
             Waited::Again(sent) => match self.joined(&seat, sent).await {
-                Waited::Begun(reply) => reply,
+                Waited::Begun(reply) => *reply,
                 Waited::Own(sent) | Waited::Again(sent) => self.alone(seat, sent, None).await,
             },
         }
@@ -259,21 +269,22 @@ impl Sidecar {
             }
             Joined::Full => {
                 let stale = self.stale(seat);
-                return Waited::Begun(stale.ok_or_else(|| refused(seat, Problem::FlightFull)));
+                let reply = stale.ok_or_else(|| refused(seat, Problem::FlightFull));
+                return Waited::Begun(Box::new(reply));
             }
         };
         // One for all who ask for the same shape: it may be long, and they may be many.
         drop(sent);
         let reader = Reader::new(flight, reader, Arc::clone(seat), self.clock);
         let reason = match self.waited(reader, seat).await {
-            Ok(reply) => return Waited::Begun(reply),
+            Ok(reply) => return Waited::Begun(Box::new(reply)),
             Err(reason) => reason,
         };
         seat.follows_no_more(Outcome::Miss, reason);
         match theirs {
             Some(sent) if reason == Reason::Overflow => Waited::Own(sent),
             Some(sent) => Waited::Again(sent),
-            None => Waited::Begun(Err(refused(seat, cut_short(seat)))),
+            None => Waited::Begun(Box::new(Err(refused(seat, cut_short(seat))))),
         }
     }
 
@@ -291,7 +302,7 @@ impl Sidecar {
         self.start(&flight, lease, &seat, Some(reader));
         let mut reader = Reader::new(flight, reader, Arc::clone(&seat), self.clock);
         let start = reader.begin(|| self.stale(&seat)).await;
-        begun(start, reader, &seat).unwrap_or_else(|_| Err(refused(&seat, cut_short(&seat))))
+        self.begun(start, reader, &seat).unwrap_or_else(|_| Err(refused(&seat, cut_short(&seat))))
     }
 
     /// Waits for the answer to begin; a follower not for ever. Or why there is none for this client.
@@ -320,7 +331,37 @@ impl Sidecar {
             Some(start) => start,
             None => reader.begin(|| self.stale(seat)).await,
         };
-        begun(start, reader, seat)
+        self.begun(start, reader, seat)
+    }
+
+    /// The beginning of an answer as its client gets it, or why there is none for it.
+    fn begun(
+        &self,
+        start: Start,
+        reader: Reader,
+        seat: &Seat,
+    ) -> Result<Result<Reply, Refusal>, Reason> {
+        let reason = match start {
+            Start::Stream(head) => return Ok(Ok(Reply::Stream(head, reader))),
+            Start::Whole(head, body) => return Ok(Ok(Reply::Whole(head, body))),
+            Start::Refused(refusal) => return Ok(Err(refusal)),
+            Start::Stale(reply) => return Ok(Ok(*reply)),
+            // It was young enough for the leader.
+            Start::Found(hit) if !is_young_enough(hit.age, seat.grant.control.max_age_s) => {
+                Reason::MaxAge
+            }
+            Start::Found(hit) => match told(seat.grant.dialect, &hit, seat.grant.reply) {
+                Some(told) => {
+                    seat.follows_no_more(Outcome::Hit, Reason::Shared);
+                    return Ok(Ok(self.hit_reply(seat, &hit, told)));
+                }
+                // It can be told in the leader's shape.
+                None => Reason::Shape,
+            },
+            Start::Apart(reason) => reason,
+        };
+        reader.step_aside();
+        Err(reason)
     }
 
     fn ticket_refused(
@@ -338,36 +379,11 @@ impl Sidecar {
 /// How waiting for a flight ended.
 enum Waited {
     /// With an answer, or the beginning of one.
-    Begun(Result<Reply, Refusal>),
+    Begun(Box<Result<Reply, Refusal>>),
     /// With the need for a call of its own.
     Own(Arc<Sent>),
     /// With a flight that is over, and that had nothing for this client.
     Again(Arc<Sent>),
-}
-
-/// The beginning of an answer as its client gets it, or why there is none for it.
-fn begun(start: Start, reader: Reader, seat: &Seat) -> Result<Result<Reply, Refusal>, Reason> {
-    let reason = match start {
-        Start::Stream(head) => return Ok(Ok(Reply::Stream(head, reader))),
-        Start::Whole(head, body) => return Ok(Ok(Reply::Whole(head, body))),
-        Start::Refused(refusal) => return Ok(Err(refusal)),
-        Start::Stale(reply) => return Ok(Ok(*reply)),
-        // It was young enough for the leader.
-        Start::Found(hit) if !is_young_enough(hit.age, seat.grant.control.max_age_s) => {
-            Reason::MaxAge
-        }
-        Start::Found(hit) => match told(seat.grant.dialect, &hit, seat.grant.reply) {
-            Some(told) => {
-                seat.follows_no_more(Outcome::Hit, Reason::Shared);
-                return Ok(Ok(hit_reply(seat, &hit, told)));
-            }
-            // It can be told in the leader's shape.
-            None => Reason::Shape,
-        },
-        Start::Apart(reason) => reason,
-    };
-    reader.step_aside();
-    Err(reason)
 }
 
 fn refused(seat: &Seat, problem: Problem) -> Refusal {
@@ -386,9 +402,12 @@ fn not_cached(seat: &Seat, reason: Reason) -> Refusal {
     Refusal { cache: None, ..refusal }
 }
 
-fn hit_reply(seat: &Seat, hit: &Hit, told: Told) -> Reply {
+fn reply_with(seat: &Seat, hit: &Hit, told: Told, spared: Option<Spared>) -> Reply {
     seat.close(|exchange| {
         exchange.answering(200);
+        if let Some(spared) = spared {
+            exchange.spared(spared);
+        }
         exchange.whole();
     });
     let head = Head {
@@ -401,6 +420,7 @@ fn hit_reply(seat: &Seat, hit: &Hit, told: Told) -> Reply {
         age_and_ttl_s: Some((hit.age.0 / 1_000, ttl_s(hit))),
         served_by: Some(hit.entry.header.served_by.clone()),
         is_faulty: false,
+        costs: Costs::spared(spared.and_then(|spared| spared.cost)),
     };
     Reply::Whole(head, told.body)
 }

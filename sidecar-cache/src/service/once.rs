@@ -19,6 +19,7 @@ use super::lane::{Account, Head, Refusal, Reply};
 use super::log::Charge;
 use super::reader::{Piece, Reader};
 use super::replies::{Claim, Looked, Name};
+use super::savings::Costs;
 use crate::idempotency::record::{Record, ReplyHead};
 use crate::idempotency::{Ending, Kept, Memory, REPLY_BYTES_MAX, Verdict, memory, verdict};
 
@@ -157,6 +158,8 @@ fn replay(record: Record, grant: &Grant, account: &mut Account) -> Reply {
         age_and_ttl_s: None,
         served_by: head.served_by,
         is_faulty: false,
+        // It was paid for, and no call was spared: there was one.
+        costs: Costs::spared(None),
     };
     Reply::Whole(head, body.into())
 }

@@ -21,6 +21,7 @@ use super::books::{Books, Concerns};
 use super::fault::{Failed, Fault};
 use super::lock;
 use super::pilot::Pilot;
+use super::savings::the_one;
 use super::seat::{End, Failure};
 use super::settings::Accounts;
 use crate::attempt::Fate;
@@ -122,6 +123,7 @@ impl Pilot {
     }
 
     fn has_cost(&self, cost: Cost) {
+        self.flight.has_cost(Some(cost.amount));
         let gates = &self.seat.grant.gates;
         let (model, provider) = self.sidecar.labels(gates);
         self.sidecar.metrics.cost(model, provider, cost.amount, cost.is_estimated);
@@ -197,16 +199,13 @@ fn planned(
 /// Whose call it is, for whoever asks later.
 fn call_of(grant: &Grant) -> CallOf {
     let (principal, model) = (&grant.caller.principal, &grant.gates.model);
-    // One of several is none: what was spent is not counted twice.
-    let mut codebases = grant.gates.codebases.iter();
-    let codebase = codebases.next().filter(|_| codebases.next().is_none());
     CallOf {
         provider: model.provider.clone(),
         model: model.served_model.clone(),
         team: principal.team.clone(),
         user: principal.user.clone(),
         agent: principal.agent.clone(),
-        codebase: codebase.cloned(),
+        codebase: the_one(&grant.gates.codebases),
         key_id: principal.key_id.clone(),
         request_id: grant.request_id.clone(),
     }

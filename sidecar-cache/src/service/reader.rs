@@ -15,6 +15,7 @@ use super::cache::Hit;
 use super::flights::Flight;
 use super::lane::{Head, Refusal, Reply};
 use super::log::{Begun, Next, ReaderId, View};
+use super::savings::{Costs, Spared};
 use super::seat::{End, Failure, Opened, Seat};
 use crate::clock::Clock;
 
@@ -94,14 +95,14 @@ impl Reader {
             Next::Piece(bytes, end) => {
                 // Before the client can see the end: what it asks next finds this request accounted for.
                 if let Some(End::Clean | End::Whole(_)) = end {
-                    self.seat.close(super::exchange::Exchange::whole);
+                    self.has_all();
                     self.phase = Phase::Read;
                 }
                 self.last = last_of(self.last, &bytes);
                 Some(Piece::Bytes(bytes))
             }
             Next::End(End::Clean | End::Whole(_) | End::Found(_)) => {
-                self.seat.close(super::exchange::Exchange::whole);
+                self.has_all();
                 self.phase = Phase::Over;
                 Some(Piece::End)
             }
@@ -148,16 +149,16 @@ impl Reader {
             Begun::Apart => Start::Apart(Reason::Shape),
             Begun::Behind => Start::Refused(self.refuse(&cut_short(&self.seat))),
             Begun::Ended(End::Whole(whole)) => {
-                let opened = &whole.opened;
+                let head = Head { costs: self.costs(), ..self.seat.head(&whole.opened) };
                 if self.reads_as_asked() {
-                    return self.whole(self.seat.head(opened), whole.body.clone());
+                    return self.whole(head, whole.body.clone());
                 }
                 let grant = &self.seat.grant;
                 let Some(told) = whole.told(grant.dialect, grant.reply) else {
                     return Start::Apart(Reason::Shape);
                 };
                 let content_type = Some(told.content_type.to_owned());
-                self.whole(Head { content_type, ..self.seat.head(opened) }, told.body)
+                self.whole(Head { content_type, ..head }, told.body)
             }
             Begun::Ended(End::Failed(failure)) => {
                 if failure.is_outage()
@@ -190,11 +191,27 @@ impl Reader {
         }
     }
 
-    fn whole(&self, head: Head, body: Bytes) -> Start {
+    /// What the answer has cost, which is whole: whoever follows pays nothing.
+    fn costs(&self) -> Costs {
+        let cost = self.flight.cost();
+        if self.seat.is_coalesced() { Costs::spared(cost) } else { Costs { cost, saved: None } }
+    }
+
+    /// The client has all of the answer.
+    fn has_all(&self) {
+        let cost = self.flight.cost();
         self.seat.close(|exchange| {
-            exchange.answering(head.status);
+            exchange.spared(Spared { cost });
             exchange.whole();
         });
+    }
+
+    fn whole(&self, head: Head, body: Bytes) -> Start {
+        self.seat.note(|exchange| exchange.answering(head.status));
+        match head.is_faulty {
+            true => self.seat.close(super::exchange::Exchange::whole),
+            false => self.has_all(),
+        }
         Start::Whole(head, body)
     }
 

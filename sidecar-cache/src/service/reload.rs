@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kt_contract::config::{self, Config, Loaded, Wallet, Warning};
+use kt_contract::wire::feed::Event;
 
 use super::Sidecar;
 use super::settings::Settings;
@@ -100,7 +101,12 @@ impl Sidecar {
                 self.cache.bound(settings.memory).await;
                 self.cache.keep_stale(settings.stale.kept());
                 self.logs.bound(settings.flight_bytes_max);
+                let has_new_prices = settings.pricing != self.feed.settings().pricing;
                 self.feed.configure(settings);
+                if has_new_prices {
+                    // What workers hold says what a call would have cost by the old ones.
+                    self.feed.publish(Event::Purged);
+                }
                 // Said once it is true.
                 tracing::info!(snapshot, "configuration in use");
             }

@@ -17,6 +17,7 @@ use super::flights::Following;
 use super::lane::{Account, Head};
 use super::lock;
 use super::log::Charge;
+use super::savings::Costs;
 use super::upstream::Advice;
 use crate::flight::Overflow;
 
@@ -195,7 +196,12 @@ impl Seat {
         drop(following);
     }
 
-    /// The head that this client gets.
+    /// Whether another's call serves it.
+    pub(super) fn is_coalesced(&self) -> bool {
+        self.cache().0 == Outcome::Coalesced
+    }
+
+    /// The head that this client gets. What its own call costs is not known by then; another's costs it nothing.
     pub(super) fn head(&self, opened: &Opened) -> Head {
         Head {
             status: opened.status,
@@ -207,6 +213,7 @@ impl Seat {
             age_and_ttl_s: None,
             served_by: Some(opened.served_by.clone()),
             is_faulty: false,
+            costs: if self.is_coalesced() { Costs::spared(None) } else { Costs::default() },
         }
     }
 

@@ -1,10 +1,10 @@
-//! What the ledger needs from time to time, whoever asks for what: holds whose time is over are closed.
+//! What the ledger needs from time to time, whoever asks for what: holds whose time is over are closed, savings noted.
 
 use std::time::Duration;
 
 use super::Sidecar;
 
-/// How often due holds are looked for. What is due later than it could be is spendable later.
+/// How often. What is due later than it could be is spendable later.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How many are closed in one step, so that reserves need not wait for all of them.
 const AT_ONCE: usize = 256;
@@ -19,6 +19,7 @@ impl Sidecar {
         loop {
             looks.tick().await;
             self.close_due().await;
+            self.note_savings().await;
         }
     }
 

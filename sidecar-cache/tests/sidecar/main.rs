@@ -35,6 +35,8 @@ mod ledger_support;
 #[cfg(test)]
 mod room;
 #[cfg(test)]
+mod savings;
+#[cfg(test)]
 mod sockets;
 #[cfg(test)]
 mod streams;

@@ -149,6 +149,7 @@ async fn wired() -> Wired {
         keys: Arc::new(SqliteKeys::open(&folder.path().join("data")).unwrap()),
         ledger: None,
         replies: Arc::new(SqliteReplies::open(&folder.path().join("data"), clock).unwrap()),
+        savings: None,
         upstream: Arc::new(Egress::default()),
         timeouts: Timeouts::default(),
     })
@@ -292,6 +293,7 @@ async fn a_request_walks_the_whole_way_and_its_answer_is_a_hit() {
         "date",
         "x-cache-status",
         "x-fabric-attached",
+        "x-kt-cost-usd",
         "x-kt-served-by",
         "x-kt-wire",
         "x-request-id",

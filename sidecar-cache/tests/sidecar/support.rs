@@ -33,6 +33,7 @@ use sidecar_cache::service::{Parts, Sidecar};
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::replies::{NewReply, ReplyStore};
+use sidecar_cache::store::savings::SavingsStore;
 use sidecar_cache::store::{
     Address, Answer, Bounds, EntryStore, Held, KeyRecord, Lifetime, Lookup, NewEntry, OrgHeld,
     PrincipalStore, Revoked, StoreError,
@@ -139,6 +140,16 @@ pub(crate) fn group_of(
     clock: Clock,
     ledger: Option<Arc<dyn LedgerStore>>,
 ) -> Group {
+    group_saving(settings, clock, ledger, None)
+}
+
+/// One that notes what it saves, too.
+pub(crate) fn group_saving(
+    settings: Settings,
+    clock: Clock,
+    ledger: Option<Arc<dyn LedgerStore>>,
+    savings: Option<Arc<dyn SavingsStore>>,
+) -> Group {
     let provider = Arc::new(Provider::default());
     let entries = Arc::new(Shelved::new(clock, settings.memory));
     let replies = Arc::new(Remembered::default());
@@ -150,6 +161,7 @@ pub(crate) fn group_of(
         keys: Arc::new(Keys::default()),
         ledger,
         replies: Arc::clone(&replies) as Arc<dyn ReplyStore>,
+        savings,
         upstream: Arc::clone(&provider) as Arc<dyn Upstream>,
         timeouts: Timeouts::default(),
     });
