@@ -329,6 +329,11 @@ impl Metrics {
         self.money.saved(basis.as_str(), avoided);
     }
 
+    /// A budget has reached its alert threshold.
+    pub fn budget_alerted(&self, scope: &'static str, window: &'static str) {
+        self.money.budget_alerted(scope, window);
+    }
+
     /// The ledger was asked for something, and has answered.
     pub fn ledger_operated(&self, operation: &'static str, result: &'static str) {
         self.money.operated(operation, result);

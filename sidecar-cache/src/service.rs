@@ -2,6 +2,7 @@
 //! values; sockets, headers and statuses are the business of [`crate::http`], engines of [`crate::store`].
 
 pub mod admit;
+mod alerts;
 pub mod audit;
 mod bill;
 mod books;
@@ -57,6 +58,7 @@ use crate::store::savings::SavingsStore;
 use crate::store::{EntryStore, PrincipalStore, StoreError};
 use crate::ticket::{TICKETS_MAX, Tickets};
 use admit::Grant;
+use alerts::Alerts;
 use audit::Audits;
 use books::Books;
 use cache::Cache;
@@ -87,6 +89,7 @@ pub struct Sidecar {
     pub(crate) audits: Audits,
     pub(crate) reports: Reports,
     savings: Arc<Savings>,
+    alerts: Alerts,
     books: Option<Arc<Books>>,
     flights: Arc<Flights>,
     logs: Arc<Logs>,
@@ -149,6 +152,7 @@ impl Sidecar {
             cache,
             ledger,
             savings: Arc::new(savings),
+            alerts: Alerts::default(),
             books: books.map(Arc::new),
             flights: Arc::new(Flights::new(epoch, clock, metrics, Arc::clone(&logs))),
             logs,

@@ -135,15 +135,30 @@ impl Payer {
 
 // === impl Scope ===
 
+impl Scope {
+    /// The word of its kind, whatever it is called.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Org => "org",
+            Self::Team(_) => "team",
+            Self::User(_) => "user",
+            Self::Agent(_) => "agent",
+            Self::Workflow(_) => "workflow",
+            Self::Pack(_) => "pack",
+        }
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Org => f.write_str("org"),
-            Self::Team(name) => write!(f, "team:{name}"),
-            Self::User(name) => write!(f, "user:{name}"),
-            Self::Agent(name) => write!(f, "agent:{name}"),
-            Self::Workflow(name) => write!(f, "workflow:{name}"),
-            Self::Pack(name) => write!(f, "pack:{name}"),
+            Self::Org => f.write_str(self.kind()),
+            Self::Team(name)
+            | Self::User(name)
+            | Self::Agent(name)
+            | Self::Workflow(name)
+            | Self::Pack(name) => write!(f, "{}:{name}", self.kind()),
         }
     }
 }

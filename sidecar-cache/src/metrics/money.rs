@@ -21,6 +21,7 @@ pub(super) struct Money {
     breaches: Family<Broken, Counter>,
     frozen: Gauge,
     saved: Family<OnBasis, Counter<f64, AtomicU64>>,
+    budget_alerts: Family<OfBudget, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -43,6 +44,12 @@ struct Done {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OnBasis {
     basis: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfBudget {
+    scope: &'static str,
+    window: &'static str,
 }
 
 // === impl Money ===
@@ -86,11 +93,21 @@ impl Money {
             "What answers would have cost that no call was made for",
             self.saved.clone(),
         );
+        r.register(
+            "kt_budget_alerts",
+            "Budgets that reached their alert threshold, once in a window",
+            self.budget_alerts.clone(),
+        );
     }
 
     /// Answers were had without a call that would have cost so much.
     pub(super) fn saved(&self, basis: &'static str, avoided: MicroUsd) {
         self.saved.get_or_create(&OnBasis { basis }).inc_by(dollars(avoided));
+    }
+
+    /// A budget has reached its alert threshold.
+    pub(super) fn budget_alerted(&self, scope: &'static str, window: &'static str) {
+        self.budget_alerts.get_or_create(&OfBudget { scope, window }).inc();
     }
 
     /// A call has cost something.

@@ -105,6 +105,7 @@ impl Pilot {
         self.account(|call| call.paid(hold, ended.cost));
         if let Some(cost) = ended.cost {
             self.has_cost(cost);
+            self.sidecar.alerts.touch(&self.seat.grant.caller.principal.org);
         }
         ended.is_booked
     }

@@ -1,10 +1,11 @@
-//! What the ledger needs from time to time, whoever asks for what: holds whose time is over are closed, savings noted.
+//! What the ledger needs from time to time, whoever asks for what: holds whose time is over are closed, savings noted,
+//! budgets looked at.
 
 use std::time::Duration;
 
 use super::Sidecar;
 
-/// How often. What is due later than it could be is spendable later.
+/// How often. What is due later than it could be is spendable later, and alerts come as late as that.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How many are closed in one step, so that reserves need not wait for all of them.
 const AT_ONCE: usize = 256;
@@ -20,6 +21,7 @@ impl Sidecar {
             looks.tick().await;
             self.close_due().await;
             self.note_savings().await;
+            self.look_at_budgets().await;
         }
     }
 

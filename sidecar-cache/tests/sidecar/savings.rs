@@ -1,4 +1,4 @@
-//! What answers cost, what they save, and who is told: the headers' numbers and the records.
+//! What answers cost, what they save, and who is told: the headers' numbers, the records, and alerts of budgets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -333,4 +333,37 @@ async fn what_the_store_does_not_take_is_noted_later() {
     }
     moody.is_down.store(false, Ordering::SeqCst);
     assert_eq!(saving.noted().await, [row("ada", "hit", 2, 2 * COST)]);
+}
+
+/// Of budgets with a limit of ten calls and an alert at half of it.
+const ALERTING: &str = "budgets: {organization: {daily_limit_usd: 100, monthly_limit_usd: 0.02, \
+                        alert_threshold: 0.0005}, users: {default_daily_usd: 0.02}}\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_alerts_once_in_its_window_whatever_restarts() {
+    let clock = Clock::start();
+    let ledger = ledger(clock);
+    let alerts = |saving: &Saving| {
+        ["org\",window=\"monthly", "user\",window=\"daily", "org\",window=\"daily"].map(|budget| {
+            let metric = format!("kt_budget_alerts_total{{scope=\"{budget}\"}}");
+            saving.group.metric(&metric)
+        })
+    };
+    for (life, expected) in [(0, ["1", "1", "0"]), (1, ["0", "0", "0"])] {
+        let noted = Arc::clone(&ledger) as Arc<dyn SavingsStore>;
+        let saving = on(ALERTING, clock, Arc::clone(&ledger), noted).await;
+        saving.requests.store(life * 100, Ordering::Relaxed);
+        let ada = of_user(saving, "ada").await;
+        for (nth, expected) in [["0"; 3], expected, expected].into_iter().enumerate() {
+            // The threshold is ten micro-dollars: that of two calls.
+            let question = CHAT.replace(r#""hi""#, &format!("\"{life} {nth}\""));
+            let asking = saving.crowd(&[&ada], &question).await;
+            saving.group.sidecar.look_at_budgets().await;
+            for asked in asking {
+                asked.await.unwrap();
+            }
+            saving.group.sidecar.look_at_budgets().await;
+            assert_eq!(alerts(saving), expected, "life {life}, call {nth}");
+        }
+    }
 }
