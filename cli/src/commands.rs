@@ -8,4 +8,5 @@ mod gateway_args;
 pub(crate) mod gateway_run;
 pub(crate) mod gateway_status;
 pub(crate) mod key;
+pub(crate) mod savings;
 pub(crate) mod wallet;

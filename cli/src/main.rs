@@ -50,6 +50,8 @@ enum Command {
     /// Look at an organization's wallet, and put money into it.
     #[command(subcommand)]
     Wallet(commands::wallet::Command),
+    /// Say what calls were charged, and what the cache saved.
+    Savings(commands::savings::Args),
     /// Say what the cache would do for a request, and why.
     Explain(commands::explain::Args),
     /// Start a process that dies with its parent.
@@ -94,6 +96,7 @@ fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
         Command::Key(command) => runtime.block_on(command.run(environment)),
         Command::Cache(command) => runtime.block_on(command.run(environment)),
         Command::Wallet(command) => runtime.block_on(command.run(environment)),
+        Command::Savings(args) => runtime.block_on(args.run(environment)),
         Command::Explain(args) => runtime.block_on(args.run(environment)),
         Command::Child(args) => Err(supervise::launch::become_child(args)),
     }

@@ -23,6 +23,8 @@ pub mod ledger;
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod random;
+#[cfg(feature = "server")]
+pub mod report;
 pub mod reserve;
 #[cfg(feature = "server")]
 pub mod service;

@@ -36,6 +36,7 @@ mod replies;
 pub mod savings;
 mod seat;
 pub mod settings;
+pub mod spending;
 pub mod status;
 mod sync;
 mod tail;

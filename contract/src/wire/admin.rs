@@ -4,6 +4,7 @@
 pub mod endpoint;
 #[cfg(feature = "config")]
 pub mod openapi;
+pub mod savings;
 pub mod wallet;
 
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,6 @@
 //! The admin socket: status, gateway keys, explain, the cache, wallets. Whoever can open the socket is the operator.
 
+mod savings;
 mod wallet;
 
 use std::sync::Arc;
@@ -70,6 +71,7 @@ async fn answer_at(
         Endpoint::WalletHistory => wallet::reply(asked.history().await),
         Endpoint::WalletExport => asked.export().await,
         Endpoint::WalletHolds => wallet::reply(asked.holds().await),
+        Endpoint::Savings => reply(StatusCode::OK, sidecar.savings(savings::asked(head)).await),
     }
 }
 

@@ -73,13 +73,31 @@ impl Zone {
     /// The window that `at` falls into.
     #[must_use]
     pub fn window(&self, period: Period, at: UnixMillis) -> Window {
-        let at = i64::try_from(at.0).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
-        let date = self.0.to_datetime(at.unwrap_or(Timestamp::MAX)).date();
+        let date = self.date(at);
         let (name, last) = match period {
             Period::Daily => (date.to_string(), date),
             Period::Monthly => (date.strftime("%Y-%m").to_string(), date.last_of_month()),
         };
         Window { period, name, until: self.end_of(last) }
+    }
+
+    /// Its name in the IANA database.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.0.iana_name().unwrap_or("UTC").to_owned()
+    }
+
+    /// The day that `at` falls into.
+    #[must_use]
+    pub fn date(&self, at: UnixMillis) -> Date {
+        let at = i64::try_from(at.0).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
+        self.0.to_datetime(at.unwrap_or(Timestamp::MAX)).date()
+    }
+
+    /// The first moment of a day.
+    #[must_use]
+    pub fn begin_of(&self, date: Date) -> UnixMillis {
+        date.yesterday().map_or(UnixMillis(0), |before| self.end_of(before))
     }
 
     /// The first moment of the next day. It is not always midnight, and midnight is not always one moment.
@@ -117,6 +135,9 @@ mod tests {
         ] {
             let expected = (name.to_owned(), at(until));
             assert_eq!(window(zone, Period::Daily, moment), expected, "{zone} {moment}");
+            let (zone, date) = (Zone::named(zone).unwrap(), name.parse::<Date>().unwrap());
+            assert_eq!(zone.date(at(moment)), date);
+            assert_eq!(zone.begin_of(date.tomorrow().unwrap()), at(until));
         }
     }
 

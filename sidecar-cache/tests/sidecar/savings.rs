@@ -7,10 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::Outcome;
+use kt_contract::wire::admin::savings::{SavingsRow, SavingsSums};
 use kt_contract::wire::feed::{Event, FeedReply, FeedRequest, HitBatch, HitCount};
 use sidecar_cache::clock::Clock;
+use sidecar_cache::service::Failure;
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::savings::Costs;
+use sidecar_cache::service::spending::SavingsAsked;
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
 use sidecar_cache::store::savings::{Saved, SavingsStore};
@@ -333,6 +336,59 @@ async fn what_the_store_does_not_take_is_noted_later() {
     }
     moody.is_down.store(false, Ordering::SeqCst);
     assert_eq!(saving.noted().await, [row("ada", "hit", 2, 2 * COST)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn operators_see_what_was_billed_and_saved_side_by_side() {
+    let saving = saving(BUDGETS).await;
+    let (ada, grace) = (of_user(saving, "ada").await, of_user(saving, "grace").await);
+    for asked in saving.crowd(&[&ada, &grace, &grace], CHAT).await {
+        asked.await.unwrap();
+    }
+    assert!(saving.group.is_cached(&ada, CHAT).await);
+    let own = |text: &str| Some(text.to_owned());
+    let sums = |calls, hits, coalesced| SavingsSums {
+        calls,
+        billed_micro_usd: i64::try_from(calls * COST).unwrap(),
+        estimated_micro_usd: 0,
+        charged_back_micro_usd: i64::try_from(calls * COST).unwrap(),
+        hits,
+        coalesced,
+        saved_micro_usd: (hits + coalesced) * COST,
+    };
+    let row = |name, sums| SavingsRow { name: own(name), sums };
+    let by_user = vec![row("ada", sums(1, 1, 0)), row("grace", sums(0, 0, 2))];
+    for (by, expected) in [
+        (own("user"), by_user),
+        (own("team"), vec![row("core", sums(1, 1, 2))]),
+        (own("model"), vec![row("gpt-4o-mini", sums(1, 1, 2))]),
+        (own("codebase"), vec![row("acme/web", sums(1, 1, 2))]),
+        (None, vec![row("acme", sums(1, 1, 2))]),
+    ] {
+        let asked = SavingsAsked { by, since: own("1d"), ..SavingsAsked::default() };
+        let told = saving.group.sidecar.savings(asked).await.unwrap();
+        assert_eq!((told.rows, told.total), (expected, sums(1, 1, 2)));
+        assert_eq!(told.time_zone, "UTC");
+    }
+    let elsewhere = SavingsAsked { org: own("globex"), ..SavingsAsked::default() };
+    assert_eq!(saving.group.sidecar.savings(elsewhere).await.unwrap().rows, []);
+    let before = SavingsAsked { since: own("9d"), until: own("1d"), ..SavingsAsked::default() };
+    assert_eq!(saving.group.sidecar.savings(before).await.unwrap().rows, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_told_is_refused_with_what_to_do() {
+    let saving = saving(BUDGETS).await;
+    let own = |text: &str| Some(text.to_owned());
+    let by = SavingsAsked { by: own("planet"), ..SavingsAsked::default() };
+    let since = SavingsAsked { since: own("yesterday"), ..SavingsAsked::default() };
+    for (asked, expected) in [(by, "by"), (since, "since")] {
+        let refused = saving.group.sidecar.savings(asked).await.unwrap_err();
+        let Failure::Invalid { field, .. } = refused else { panic!("{refused}") };
+        assert_eq!(field, expected);
+    }
+    let without = group().await.sidecar.savings(SavingsAsked::default()).await.unwrap_err();
+    assert!(without.to_string().contains("wallet"), "{without}");
 }
 
 /// Of budgets with a limit of ten calls and an alert at half of it.

@@ -49,6 +49,8 @@ pub enum Endpoint {
     WalletExport,
     /// What is set aside from a wallet.
     WalletHolds,
+    /// What calls were charged, and what the cache saved.
+    Savings,
 }
 
 /// What stands at a path.
@@ -66,7 +68,7 @@ pub enum Found<'a> {
 
 impl Endpoint {
     /// All of them. A fixed path stands before a pattern that would take it.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Status,
         Self::OpenApi,
         Self::ListKeys,
@@ -88,6 +90,7 @@ impl Endpoint {
         Self::WalletHistory,
         Self::WalletExport,
         Self::WalletHolds,
+        Self::Savings,
     ];
 
     /// Its method and its path; a name in braces stands for one segment.
@@ -115,6 +118,7 @@ impl Endpoint {
             Self::WalletHistory => ("GET", "/v1/wallet/{org}/history"),
             Self::WalletExport => ("GET", "/v1/wallet/{org}/export"),
             Self::WalletHolds => ("GET", "/v1/wallet/{org}/holds"),
+            Self::Savings => ("GET", "/v1/savings"),
         }
     }
 

@@ -6,6 +6,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::endpoint::Endpoint;
+use super::savings::SavingsReply;
 use super::wallet::{
     AdjustRequest, AllocateRequest, AuditReply, BalanceReply, FreezeRequest, FrozenReply,
     FundRequest, HistoryReply, HoldsReply, IDEMPOTENCY_KEY_CHARS_MAX, RefundRequest, TRANSFERS_MAX,
@@ -86,7 +87,11 @@ fn parameters(endpoint: Endpoint, path: &str) -> Vec<Value> {
         parameters.push(json!({"name": name.0, "in": "path", "required": true, "schema": schema}));
     }
     for (name, description) in query(endpoint) {
-        let schema = json!({"type": "integer", "minimum": 0});
+        let schema = if endpoint == Endpoint::Savings {
+            json!({"type": "string"})
+        } else {
+            json!({"type": "integer", "minimum": 0})
+        };
         let (name, place) = (json!(name), json!("query"));
         parameters
             .push(json!({"name": name, "in": place, "description": description, "schema": schema}));
@@ -126,6 +131,7 @@ const fn summary(endpoint: Endpoint) -> &'static str {
         Endpoint::WalletHistory => "A wallet's transfers, newest first.",
         Endpoint::WalletExport => "A wallet's transfers, oldest first, one on each line.",
         Endpoint::WalletHolds => "What is set aside from a wallet.",
+        Endpoint::Savings => "What calls were charged, and what the cache saved.",
     }
 }
 
@@ -138,6 +144,15 @@ const fn query(endpoint: Endpoint) -> &'static [(&'static str, &'static str)] {
         Endpoint::WalletExport => &[
             ("after", "Only what is newer than the transfer of this number."),
             ("count", "How many at most: 1000 where nobody says, and at most."),
+        ],
+        Endpoint::Savings => &[
+            ("org", "Of one organization; of all where nobody says."),
+            ("by", "By org, team, user, model or codebase; by org where nobody says."),
+            (
+                "since",
+                "From this day on: 2026-11-28, 2026-11 for its first, 7d for seven days ago.",
+            ),
+            ("until", "Before this day; before tomorrow where nobody says."),
         ],
         Endpoint::Status
         | Endpoint::OpenApi
@@ -194,7 +209,8 @@ fn request(endpoint: Endpoint, types: &mut SchemaGenerator) -> Option<Value> {
         | Endpoint::WalletUnfreeze
         | Endpoint::WalletHistory
         | Endpoint::WalletExport
-        | Endpoint::WalletHolds => return None,
+        | Endpoint::WalletHolds
+        | Endpoint::Savings => return None,
     })
 }
 
@@ -219,6 +235,7 @@ fn reply(endpoint: Endpoint, types: &mut SchemaGenerator) -> Reply {
         Endpoint::WalletFreeze | Endpoint::WalletUnfreeze => schema::<FrozenReply>(types),
         Endpoint::WalletHistory => schema::<HistoryReply>(types),
         Endpoint::WalletHolds => schema::<HoldsReply>(types),
+        Endpoint::Savings => schema::<SavingsReply>(types),
     };
     Reply::Json(200, schema)
 }

@@ -4,6 +4,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::*;
 use crate::time::UnixMillis;
+use crate::wire::admin::savings::{By, SavingsReply, SavingsRow, SavingsSums};
 use crate::wire::admin::{
     CacheStatsReply, Condition, EntryReply, EntryRequest, ErrorBody, ErrorReply, GatewayStatus,
     InvalidateReply, InvalidateRequest, KeyCreated, KeyEntry, KeyList, KeyRequest, OrgEntries,
@@ -21,6 +22,30 @@ fn principal() -> Principal {
         codebases: BTreeSet::new(),
         entitlements: BTreeSet::new(),
     }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn savings_replies() {
+    let sums = SavingsSums {
+        calls: 2,
+        billed_micro_usd: 1_500,
+        estimated_micro_usd: 500,
+        charged_back_micro_usd: 1_000,
+        hits: 3,
+        coalesced: 4,
+        saved_micro_usd: 5_250,
+    };
+    let reply = SavingsReply {
+        since: "2026-11-01".into(),
+        until: "2026-11-29".into(),
+        time_zone: "Europe/Berlin".into(),
+        by: By::Team,
+        rows: vec![SavingsRow { name: None, sums }, SavingsRow { name: Some("core".into()), sums }],
+        total: sums,
+    };
+    let rest = [By::Org, By::User, By::Model, By::Codebase];
+    let others = rest.map(|by| SavingsReply { by, rows: Vec::new(), ..reply.clone() });
+    golden!(strict "savings-reply", [vec![reply], others.into()].concat());
 }
 
 #[wasm_bindgen_test(unsupported = test)]

@@ -1,0 +1,17 @@
+//! What the admin socket is asked about savings.
+
+use http::request;
+use percent_encoding::percent_decode_str;
+
+use crate::service::spending::SavingsAsked;
+
+/// The question of a query.
+pub(super) fn asked(head: &request::Parts) -> SavingsAsked {
+    let query = head.uri.query().unwrap_or_default();
+    let field = |name: &str| {
+        let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        value.map(|value| percent_decode_str(value).decode_utf8_lossy().into_owned())
+    };
+    let (org, by) = (field("org"), field("by"));
+    SavingsAsked { org, by, since: field("since"), until: field("until") }
+}
