@@ -260,6 +260,34 @@ async fn without_a_ledger_costs_are_those_that_the_provider_told_and_nothing_is_
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_takes_over_is_not_told_what_the_call_before_has_cost() {
+    let group: &'static Group = Box::leak(Box::new(group().await));
+    let key = group.key().await;
+    // The first call tells its usage and is no whole answer; the second is one and tells none.
+    let cut = JSON.replace(r#""finish_reason":"stop""#, r#""finish_reason":null"#);
+    let silent = JSON.replace(r#""usage""#, r#""not_usage""#);
+    for answer in [cut, silent] {
+        let slow = Scripted { head_after: Duration::from_secs(3), ..answers_json(&answer) };
+        group.provider.next(slow);
+    }
+    let mut asking = Vec::new();
+    for _ in 0..3 {
+        let key = key.clone();
+        asking.push(tokio::spawn(async move { group.fetch(&key, CHAT).await.unwrap() }));
+        settle().await;
+    }
+    let mut told = Vec::new();
+    for asked in asking {
+        let head = asked.await.unwrap().head;
+        told.push((head.cache.0, head.costs));
+    }
+    assert_eq!(group.provider.count(), 2);
+    told.sort_by_key(|(outcome, _)| outcome.as_str());
+    let (mine, theirs) = ((Outcome::Miss, paid(None)), (Outcome::Coalesced, spared(None)));
+    assert_eq!(told, [theirs, mine, mine]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_not_known_is_not_told_as_nothing() {
     let saving = saving(BUDGETS).await;
     let ada = of_user(saving, "ada").await;
