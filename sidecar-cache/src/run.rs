@@ -12,6 +12,7 @@ use sidecar_cache::http::serve;
 use sidecar_cache::http::socket::{Claim, Listening, with_ending};
 use sidecar_cache::service::generations::Generations;
 use sidecar_cache::service::reload::Watched;
+use sidecar_cache::service::settings::Settings;
 use sidecar_cache::service::upstream::Timeouts;
 use sidecar_cache::service::{Failure, Parts, Sidecar};
 use sidecar_cache::store::ledger::LedgerStore;
@@ -26,6 +27,9 @@ use crate::args::{Args, Listen};
 
 /// How long running answers may take after the signal to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// How long calls may then take to be accounted for at what has come of them.
+const GIVE_UP_MAX: Duration = Duration::from_secs(5);
 
 /// How long connections may then take to write what they have and close.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
@@ -54,21 +58,9 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         let tier = settings.snapshot.cache.tier;
         tracing::info!(?tier, "local: this sidecar belongs to one gateway and shares nothing");
     }
-    let generations = Arc::new(SqliteGenerations::open(&args.data_dir).map_err(one)?);
-    let ledger = open_ledger(watched.ledger(), &args.data_dir, clock).await?;
-    let sidecar = Sidecar::new(Parts {
-        clock,
-        entries: Arc::new(MemoryEntries::new(clock, settings.memory)),
-        settings,
-        generations: Generations::load(generations).await.map_err(one)?,
-        keys: Arc::new(SqliteKeys::open(&args.data_dir).map_err(one)?),
-        ledger: ledger.clone().map(|ledger| ledger as Arc<dyn LedgerStore>),
-        savings: ledger.map(|ledger| ledger as Arc<dyn SavingsStore>),
-        replies: Arc::new(SqliteReplies::open(&args.data_dir, clock).map_err(one)?),
-        upstream: Arc::new(Egress::default()),
-        timeouts: Timeouts::default(),
-    })
-    .map_err(one)?;
+    let sidecar = open(&args, watched.ledger(), settings, clock).await?;
+    // What was due while nobody looked is no fault of the ledger.
+    sidecar.close_due().await;
     if !audited(&sidecar, &mut terminate).await? {
         return Ok(());
     }
@@ -105,6 +97,8 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
     };
+    let is_accounted =
+        is_drained || tokio::time::timeout(GIVE_UP_MAX, sidecar.gave_up()).await.is_ok();
     // Aborted and awaited, so that their sockets are removed.
     for listener in listeners {
         listener.abort();
@@ -113,8 +107,32 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     // Nobody is served any more.
     sidecar.note_savings().await;
     let is_closed = tokio::time::timeout(CLOSE_MAX, connections.close()).await.is_ok();
-    tracing::info!(is_drained, is_closed, "stopped");
+    tracing::info!(is_drained, is_accounted, is_closed, "stopped");
     Ok(())
+}
+
+/// Opens all that is kept in the data folder.
+async fn open(
+    args: &Args,
+    wallet: Option<Wallet>,
+    settings: Settings,
+    clock: Clock,
+) -> Result<Arc<Sidecar>, Faults> {
+    let generations = Arc::new(SqliteGenerations::open(&args.data_dir).map_err(one)?);
+    let ledger = open_ledger(wallet, &args.data_dir, clock).await?;
+    Sidecar::new(Parts {
+        clock,
+        entries: Arc::new(MemoryEntries::new(clock, settings.memory)),
+        settings,
+        generations: Generations::load(generations).await.map_err(one)?,
+        keys: Arc::new(SqliteKeys::open(&args.data_dir).map_err(one)?),
+        ledger: ledger.clone().map(|ledger| ledger as Arc<dyn LedgerStore>),
+        savings: ledger.map(|ledger| ledger as Arc<dyn SavingsStore>),
+        replies: Arc::new(SqliteReplies::open(&args.data_dir, clock).map_err(one)?),
+        upstream: Arc::new(Egress::default()),
+        timeouts: Timeouts::default(),
+    })
+    .map_err(one)
 }
 
 /// Opens the ledger, if the configuration asks for one. What it holds is checked before it is used.

@@ -141,7 +141,10 @@ impl Sidecar {
         cache.keep_stale(settings.stale.kept());
         let logs = Logs::new(settings.flight_bytes_max, clock, Arc::clone(&metrics));
         let logs = Arc::new(logs);
-        let books = ledger.clone().map(|ledger| Books::new(ledger, Arc::clone(&metrics), clock));
+        let drain = Drain::default();
+        let books = ledger
+            .clone()
+            .map(|ledger| Books::new(ledger, Arc::clone(&metrics), clock, drain.clone()));
         let savings = Savings::new(savings, Arc::clone(&keys), Arc::clone(&metrics));
         Ok(Arc::new(Self {
             clock,
@@ -163,7 +166,7 @@ impl Sidecar {
             tickets: Mutex::new(Tickets::new(TICKETS_MAX)),
             upstream,
             timeouts,
-            drain: Drain::default(),
+            drain,
         }))
     }
 
@@ -202,6 +205,13 @@ impl Sidecar {
             // Whichever comes first; then it is looked at again.
             let _ = timeout(Duration::from_millis(usable_for.0), self.drain.entered()).await;
         }
+    }
+
+    /// Does not wait any longer: whoever is still being served is told so, and their calls are accounted for. Ends
+    /// when they are.
+    pub async fn gave_up(&self) {
+        self.drain.give_up();
+        self.drain.emptied().await;
     }
 
     pub(crate) fn tickets(&self) -> MutexGuard<'_, Tickets<Box<Grant>>> {

@@ -3,6 +3,7 @@
 //! suspense.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,6 +36,8 @@ pub(super) struct Bill {
     books: Arc<Books>,
     hold: TransferId,
     covers: Hold,
+    /// What the ledger has set aside so far, in micro-dollars: growth may be refused.
+    granted: Arc<AtomicU64>,
     price: Price,
     fate: Fate,
     /// The request, should its tokens have to be counted.
@@ -86,6 +89,7 @@ impl Bill {
             exposure: Exposure::new(&books, covers.cost_max(&price), covers.amount),
             books,
             hold,
+            granted: Arc::new(AtomicU64::new(covers.amount.micros())),
             covers,
             price,
             fate: Fate::Unsent,
@@ -112,8 +116,18 @@ impl Bill {
 
     /// The call goes on.
     pub(super) fn renew(&mut self) {
+        // No more than it has: where growth was refused, more time must not be.
+        self.extend(self.granted());
+    }
+
+    fn extend(&mut self, total: MicroUsd) {
         self.renew_at = Instant::now() + RENEW_EVERY;
-        self.books.extend(Extend { hold: self.hold, total: self.covers.amount, ttl: HOLD_TTL });
+        let extend = Extend { hold: self.hold, total, ttl: HOLD_TTL };
+        self.books.extend(extend, &self.granted);
+    }
+
+    fn granted(&self) -> MicroUsd {
+        MicroUsd::new(self.granted.load(Ordering::Relaxed)).unwrap_or(self.covers.amount)
     }
 
     /// More of a stream has come: the hold grows with it.
@@ -123,16 +137,17 @@ impl Bill {
         meter.push(bytes);
         let produced = Tokens(meter.text_bytes() / BYTES_PER_TOKEN);
         if let Some(Ok(grown)) = self.covers.grown(produced, &self.price) {
-            self.exposure = Exposure::new(&self.books, grown.cost_max(&self.price), grown.amount);
+            self.exposure = Exposure::new(&self.books, grown.cost_max(&self.price), self.granted());
             self.covers = grown;
-            self.renew();
+            self.extend(grown.amount);
         }
     }
 
     /// Ends it, at what has come of an answer in `bytes` of it: `delivered`, if that could be read, or what the
     /// stream has told.
     pub(super) async fn end(self, delivered: Option<Delivered>, bytes: u64) -> Ended {
-        let Self { books, hold, covers, price, fate, asked, meter, renew_at: _, exposure } = self;
+        let granted = self.granted();
+        let Self { books, hold, covers, price, fate, asked, meter, exposure, .. } = self;
         match due(fate) {
             Due::Leave => {
                 let hold = hold.0.to_hex();
@@ -145,19 +160,35 @@ impl Bill {
             }
             Due::Settle => {
                 let delivered = delivered.or_else(|| meter.map(Meter::finish));
-                let used = used(asked, delivered.unwrap_or_else(|| unread(bytes))).await;
+                let delivered = delivered.unwrap_or_else(|| unread(bytes));
+                let used = used(asked, believed(delivered, &covers)).await;
                 // What cannot be counted, or is more than any amount, costs what was set aside for it.
                 let counted = used
                     .and_then(|used| Some((cost(used.tokens, &price).ok()?, used.is_estimated)));
-                let (amount, is_estimated) = counted.unwrap_or((covers.amount, true));
+                let (amount, is_estimated) = counted.unwrap_or((granted, true));
                 let settle = Operation::Settle { hold, actual: amount, estimated: is_estimated };
                 let is_booked = books.end(settle).await;
-                books.settled(amount, covers.amount);
+                books.settled(amount, granted);
                 drop(exposure);
                 Ended { cost: Some(Cost { amount, is_estimated }), is_booked }
             }
         }
     }
+}
+
+/// What was delivered, without a usage that cannot be true: far more input than the request has bytes, far more
+/// output than any answer of the call can have.
+fn believed(mut delivered: Delivered, covers: &Hold) -> Delivered {
+    let is_within = |tokens: u64, most: Tokens| tokens <= most.0.saturating_mul(2);
+    let is_absurd = delivered.usage.is_some_and(|usage| {
+        !is_within(usage.input_tokens(), covers.input)
+            || covers.output_max.is_some_and(|most| !is_within(usage.output_tokens, most))
+    });
+    if is_absurd {
+        tracing::warn!(usage = ?delivered.usage, "a usage that cannot be true; tokens are counted");
+        (delivered.usage, delivered.is_final) = (None, false);
+    }
+    delivered
 }
 
 /// What a call has used. Counting takes as long as the texts are, and others do not wait for it. `None`: it cannot

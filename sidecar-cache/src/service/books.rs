@@ -8,14 +8,18 @@ use std::time::Duration;
 use kt_contract::money::MicroUsd;
 use kt_contract::problem::Unpaid;
 use kt_contract::time::UnixMillis;
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use super::bill::HOLD_TTL;
+use super::drain::Drain;
 use crate::clock::Clock;
 use crate::ledger::account::Scope;
 use crate::ledger::request::{Extend, Reserve};
 use crate::ledger::{Made, Operation, Receipt, Refused, Short};
 use crate::metrics::Metrics;
 use crate::reserve::lengths::Lengths;
+use crate::store::StoreError;
 use crate::store::ledger::{LedgerStore, Verdict};
 
 /// How long a client's request waits for the ledger.
@@ -23,11 +27,18 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// How long is waited before it is asked again, at first and at last.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
+/// How many operations are asked again at once; what is beyond that, time closes.
+const AGAIN_MAX: usize = 4_096;
+
 /// The ledger, and what is learned for its sake.
 pub(super) struct Books {
     ledger: Arc<dyn LedgerStore>,
     metrics: Arc<Metrics>,
     clock: Clock,
+    /// A stop waits for what the ledger has not taken yet.
+    drain: Drain,
+    /// How many operations may be asked again at once.
+    again: Arc<Semaphore>,
     /// How long answers are of late.
     pub(super) lengths: Mutex<Lengths>,
     /// How far the calls under way can go beyond what they hold, in micro-dollars.
@@ -52,8 +63,22 @@ pub(super) enum Concerns {
 // === impl Books ===
 
 impl Books {
-    pub(super) fn new(ledger: Arc<dyn LedgerStore>, metrics: Arc<Metrics>, clock: Clock) -> Self {
-        Self { ledger, metrics, clock, lengths: Mutex::default(), exposed: AtomicU64::new(0) }
+    pub(super) fn new(
+        ledger: Arc<dyn LedgerStore>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        drain: Drain,
+    ) -> Self {
+        let again = Arc::new(Semaphore::new(AGAIN_MAX));
+        Self {
+            ledger,
+            metrics,
+            clock,
+            drain,
+            again,
+            lengths: Mutex::default(),
+            exposed: AtomicU64::new(0),
+        }
     }
 
     /// How far the calls under way can take wallets below zero, if each costs the most that it can.
@@ -68,16 +93,19 @@ impl Books {
     ) -> Result<(), (Unpaid, Concerns)> {
         let hold = reserve.id;
         match timeout(ANSWER_MAX, self.ask(Operation::Reserve(reserve))).await {
-            Ok(Some(Ok(Receipt { made: Made::Created, .. }))) => Ok(()),
+            Ok(Ok(Ok(Receipt { made: Made::Created, .. }))) => Ok(()),
             // Each call has an id of its own. What exists is another's, and may have ended.
-            Ok(Some(Ok(Receipt { made: Made::Exists, .. }))) => {
+            Ok(Ok(Ok(Receipt { made: Made::Exists, .. }))) => {
                 tracing::error!(hold = hold.0.to_hex(), "a call's money was set aside before");
                 Err((Unpaid::LedgerUnavailable, Concerns::Asker))
             }
-            Ok(Some(Err(refused))) => Err(self.unpaid(&refused)),
-            Ok(None) | Err(_) => {
-                // It may have been set aside; nobody will make that call.
-                self.ask_until_answered(Operation::Release { hold });
+            Ok(Ok(Err(refused))) => Err(self.unpaid(&refused)),
+            Ok(Err(_)) | Err(_) => {
+                // It may have been set aside; nobody will make that call. Time would close the hold as well.
+                self.ask_until_answered(
+                    Operation::Release { hold },
+                    Some(Duration::from_millis(HOLD_TTL.0)),
+                );
                 Err((Unpaid::LedgerUnavailable, Concerns::Everybody))
             }
         }
@@ -85,22 +113,26 @@ impl Books {
 
     /// Lets a hold grow or live longer, beside whatever goes on: a stream does not wait for it. A hold that cannot
     /// grow is settled with an overage.
-    pub(super) fn extend(self: &Arc<Self>, extend: Extend) {
-        let books = Arc::clone(self);
+    /// What it holds then is written to `granted`.
+    pub(super) fn extend(self: &Arc<Self>, extend: Extend, granted: &Arc<AtomicU64>) {
+        let (books, granted) = (Arc::clone(self), Arc::clone(granted));
         tokio::spawn(async move {
-            let _ = timeout(ANSWER_MAX, books.ask(Operation::Extend(extend))).await;
+            let asked = timeout(ANSWER_MAX, books.ask(Operation::Extend(extend))).await;
+            if let Ok(Ok(Ok(receipt))) = asked {
+                granted.fetch_max(receipt.amount.micros(), Ordering::Relaxed);
+            }
         });
     }
 
     /// Ends a hold. `false`: the ledger has not said so yet; it is asked on.
     pub(super) async fn end(self: &Arc<Self>, operation: Operation) -> bool {
         match timeout(ANSWER_MAX, self.ask(operation.clone())).await {
-            Ok(Some(verdict)) => {
+            Ok(Ok(verdict)) => {
                 log_refused(&operation, &verdict);
-                true
+                verdict.is_ok()
             }
-            Ok(None) | Err(_) => {
-                self.ask_until_answered(operation);
+            Ok(Err(_)) | Err(_) => {
+                self.ask_until_answered(operation, None);
                 false
             }
         }
@@ -113,36 +145,50 @@ impl Books {
         }
     }
 
-    /// Asks again, with the same ids, until the ledger has answered. Should the process end before that, time closes
-    /// the hold.
-    fn ask_until_answered(self: &Arc<Self>, operation: Operation) {
+    /// Asks again, with the same ids, until the ledger has answered, or for so long. Should that not come to an end,
+    /// time closes the hold.
+    fn ask_until_answered(self: &Arc<Self>, operation: Operation, within: Option<Duration>) {
+        let Ok(permit) = Arc::clone(&self.again).try_acquire_owned() else {
+            tracing::error!(?operation, "too much waits for the ledger already");
+            return;
+        };
         let books = Arc::clone(self);
+        let served = self.drain.enter();
         tokio::spawn(async move {
-            let (mut pause, longest) = AGAIN;
-            loop {
-                sleep(pause).await;
-                let asked = timeout(longest, books.ask(operation.clone())).await;
-                if let Ok(Some(verdict)) = asked {
-                    log_refused(&operation, &verdict);
-                    return;
-                }
-                pause = pause.saturating_mul(2).min(longest);
+            let asking = books.ask_again(operation);
+            match within {
+                Some(within) => drop(timeout(within, asking).await),
+                None => asking.await,
             }
+            drop((permit, served));
         });
     }
 
-    /// Asks once. `None`: nobody knows whether it was done.
-    async fn ask(&self, operation: Operation) -> Option<Verdict> {
+    async fn ask_again(&self, operation: Operation) {
+        let (mut pause, longest) = AGAIN;
+        loop {
+            sleep(pause).await;
+            match timeout(longest, self.ask(operation.clone())).await {
+                Ok(Ok(verdict)) => return log_refused(&operation, &verdict),
+                Ok(Err(StoreError::Permanent(_) | StoreError::Corrupt(_))) => return,
+                Ok(Err(StoreError::Transient(_))) | Err(_) => {}
+            }
+            pause = pause.saturating_mul(2).min(longest);
+        }
+    }
+
+    /// Asks once. After an error nobody knows whether it was done.
+    async fn ask(&self, operation: Operation) -> Result<Verdict, StoreError> {
         let word = word(&operation);
         match self.ledger.operate(operation).await {
             Ok(verdict) => {
                 self.metrics.ledger_operated(word, result(&verdict));
-                Some(verdict)
+                Ok(verdict)
             }
             Err(error) => {
                 self.metrics.ledger_operated(word, "unavailable");
                 tracing::error!(%error, operation = word, "the ledger has no answer");
-                None
+                Err(error)
             }
         }
     }

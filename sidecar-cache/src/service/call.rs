@@ -2,6 +2,7 @@
 //! becomes: collected and judged, written to the log as it comes, or passed on as it is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use kt_contract::limits::ENTRY_BYTES_MAX;
@@ -120,8 +121,17 @@ impl Pilot {
             body: with_usage(&seat.grant, &sent.body),
         });
         drop(sent);
-        self.fate(Fate::Sent);
-        match self.over(timeout_at(first_by, call)).await? {
+        let is_sent = AtomicBool::new(false);
+        let call = async {
+            is_sent.store(true, Ordering::Relaxed);
+            call.await
+        };
+        let answered = self.over(timeout_at(first_by, call)).await;
+        // Whoever led may have left while the money was set aside: then nothing was sent, and nothing is owed.
+        if is_sent.load(Ordering::Relaxed) {
+            self.fate(Fate::Sent);
+        }
+        match answered? {
             Ok(Ok(answered)) => {
                 self.account(|call| call.answering(answered.status));
                 self.fate(if answered.status < 300 { Fate::Answered } else { Fate::Refused });

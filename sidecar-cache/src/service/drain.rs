@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 /// Who is still being served, and whether anybody new may come.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Drain {
     state: watch::Sender<State>,
 }
@@ -11,6 +11,7 @@ pub struct Drain {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct State {
     is_draining: bool,
+    is_over: bool,
     lanes: usize,
 }
 
@@ -45,6 +46,19 @@ impl Drain {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.state.borrow().is_draining
+    }
+
+    /// The time is over: whoever is still being served is told so, and what was begun is ended.
+    pub fn give_up(&self) {
+        self.state.send_modify(|state| state.is_over = true);
+    }
+
+    /// Waits until the time is over.
+    pub async fn given_up(&self) {
+        let mut state = self.state.subscribe();
+        if state.wait_for(|state| state.is_over).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Waits until no lane is being served.

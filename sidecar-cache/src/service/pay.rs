@@ -32,6 +32,8 @@ use crate::ledger::request::{Budget, CallOf, Funding, Purpose, Reserve};
 use crate::ledger::window::Period;
 use crate::reserve;
 
+/// At least this part of the default is set aside for an answer, however short answers are of late.
+const EXPECTED_SHARE_MIN: u64 = 8;
 /// Without a bill nothing is due for a long time.
 const NEVER: Duration = Duration::from_secs(86_400);
 
@@ -112,11 +114,12 @@ impl Pilot {
 
     /// A call that nobody accounts for has a cost too, where its usage was told and its model has a price.
     pub(super) fn has_told_cost(&mut self, usage: Option<Usage>) {
-        if self.sidecar.books.is_some() {
+        let settings = self.sidecar.feed.settings();
+        if self.sidecar.books.is_some() && settings.accounts.is_some() {
             return;
         }
         let model = &self.seat.grant.gates.model;
-        if let Some(amount) = self.sidecar.feed.settings().cost_of(model, usage) {
+        if let Some(amount) = settings.cost_of(model, usage) {
             let told = Cost { amount, is_estimated: false };
             self.account(|call| call.cost(told));
             self.has_cost(told);
@@ -136,7 +139,11 @@ impl Pilot {
             let grant = &self.seat.grant;
             let output = Tokens(usage.output_tokens);
             let model = &grant.gates.model.served_model;
-            lock(&books.lengths).learn(model, agent(&grant.caller.principal), output);
+            lock(&books.lengths).learn(
+                &lengths_of(&grant.caller.principal, model),
+                agent(&grant.caller.principal),
+                output,
+            );
         }
     }
 }
@@ -164,13 +171,17 @@ fn planned(
             model: model.served_model.clone(),
         })?;
     let bounds = Bounds { depth_max: JSON_DEPTH_MAX, nodes_max: JSON_NODES_MAX };
-    // It was read when it was admitted.
+    // It was read when it was admitted; what cannot be read now is not paid for.
     let demand = json::parse(body, bounds).map(|body| grant.dialect.demand(&body));
-    let demand = demand.unwrap_or_default();
+    let demand = demand.map_err(|_| Unpaid::LedgerUnavailable)?;
     if let Some(field) = demand.priced_apart {
         return Err(Unpaid::PricedApart { field: field.to_owned() });
     }
-    let expected = lock(&books.lengths).expected(&model.served_model, agent(principal));
+    let of_org = lengths_of(principal, &model.served_model);
+    let expected = lock(&books.lengths).expected(&of_org, agent(principal));
+    // Short answers teach nothing about the longest that may come.
+    let floor = Tokens(accounts.default_output.0 / EXPECTED_SHARE_MIN);
+    let expected = expected.map(|expected| expected.max(floor));
     let covers = reserve::hold(reserve::Call {
         demand: &demand,
         body_bytes: body.len() as u64,
@@ -210,6 +221,11 @@ fn call_of(grant: &Grant) -> CallOf {
         key_id: principal.key_id.clone(),
         request_id: grant.request_id.clone(),
     }
+}
+
+/// What is learned of an organization's answers is for its own calls.
+fn lengths_of(principal: &Principal, model: &str) -> String {
+    format!("{}\n{model}", principal.org)
 }
 
 /// Whose answers are alike in length.

@@ -241,6 +241,8 @@ impl Pilot {
     pub(super) async fn over<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failed> {
         let mut work = pin!(work);
         let flight = Arc::clone(&self.flight);
+        let sidecar = Arc::clone(&self.sidecar);
+        let mut given_up = pin!(sidecar.drain.given_up());
         loop {
             // Asked first, so that work which is always ready cannot put it off.
             self.tend()?;
@@ -254,10 +256,20 @@ impl Pilot {
             tokio::select! {
                 biased;
                 () = deserted, if self.interest == Interest::Attached => self.deserted()?,
+                () = &mut given_up => return Err(self.stop()),
                 done = &mut work => return Ok(done),
                 () = sleep_until(wake_at) => {}
             }
         }
+    }
+
+    /// The sidecar ends, and does not wait any longer: what has come is accounted for, and those who read are told.
+    fn stop(&mut self) -> Failed {
+        let draining = Problem::Draining;
+        self.not_stored(draining.code());
+        let _: Held = self.end(Ending::Cancelled);
+        self.finish(End::Failed(Arc::new(Failure::Problem(draining))));
+        Failed::Cancelled
     }
 
     /// What is due.

@@ -160,18 +160,24 @@ impl Movement {
         if common.asking.json {
             return print_json(&made);
         }
-        let balance: BalanceReply = admin.get(&common.path(Endpoint::WalletBalance)).await?;
-        report::say(told(&made, &balance));
+        // What was done is told, whether or not the balance can be.
+        let balance = admin.get(&common.path(Endpoint::WalletBalance)).await.ok();
+        report::say(told(&made, balance.as_ref()));
         Ok(())
     }
 }
 
-fn told(made: &TransferReply, balance: &BalanceReply) -> String {
+fn told(made: &TransferReply, balance: Option<&BalanceReply>) -> String {
     let TransferReply { created, id: _, kind, amount_micro_usd } = made;
     let what = format!("{} of {}", kind.replace('_', " "), dollars(*amount_micro_usd));
     let done = if *created { "done" } else { "was done before, and not again" };
-    let available = signed_dollars(balance.available_micro_usd);
-    format!("{what}: {done}; {} has {available} available", balance.org)
+    match balance {
+        None => format!("{what}: {done}"),
+        Some(balance) => {
+            let available = signed_dollars(balance.available_micro_usd);
+            format!("{what}: {done}; {} has {available} available", balance.org)
+        }
+    }
 }
 
 fn explained(not_done: NotDone, key: &str) -> Failure {

@@ -213,8 +213,7 @@ impl LedgerStore for SqliteLedger {
     }
 
     fn audit(&self) -> Answer<'_, Findings> {
-        let reading = (self.now)();
-        self.auditor.ask(move |connection| read::audit(connection, reading.wall))
+        self.auditor.ask(read::audit)
     }
 }
 

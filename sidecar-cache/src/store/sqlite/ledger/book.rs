@@ -30,6 +30,8 @@ pub(super) struct Book {
     changed: BTreeMap<i64, Option<(bool, UnixMillis)>>,
     frozen: HashSet<String>,
     charges: Charges,
+    /// Whether what is computed may differ from what is on disk: nothing is done before it has been read again.
+    must_forget: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -50,6 +52,7 @@ impl Book {
             changed: BTreeMap::new(),
             frozen: HashSet::new(),
             charges: Charges::default(),
+            must_forget: true,
         };
         book.forget()?;
         Ok(book)
@@ -57,6 +60,9 @@ impl Book {
 
     /// Does jobs in one transaction: all are on disk when this returns, or none was done.
     pub(super) fn commit(&mut self, now: &Now, jobs: &[Job]) -> Result<Vec<Done>, StoreError> {
+        if self.must_forget {
+            self.forget()?;
+        }
         let done = self.attempt(now, jobs);
         if done.is_err() {
             // What failed may have ended the transaction already.
@@ -114,16 +120,19 @@ impl Book {
 
     /// Lets go of all that was computed, and begins with what is on disk.
     fn forget(&mut self) -> Result<(), StoreError> {
+        // First, whatever of it can be read again: what was rolled back must not be taken for what is there.
+        self.must_forget = true;
         self.accounts.clear();
         self.changed.clear();
         self.charges.forget();
-        self.frozen = rows::frozen(&self.connection)?;
         self.numbers.clear();
         self.live = Live::default();
+        self.frozen = rows::frozen(&self.connection)?;
         for (number, hold) in rows::live_holds(&self.connection)? {
             self.numbers.insert(hold.id, rows::stored(number));
             self.live.put(hold);
         }
+        self.must_forget = false;
         Ok(())
     }
 
