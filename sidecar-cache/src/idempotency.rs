@@ -30,7 +30,7 @@ pub struct OrgBounds {
     pub bytes: u64,
 }
 
-/// Which key of which caller: a digest, so that neither lies on a disk.
+/// Which key of which caller behind which gates: a digest, so that neither lies on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReplyId(pub Digest);
 

@@ -21,7 +21,8 @@ const NAME_BYTES_MAX: usize = 256;
 
 impl Sidecar {
     /// Invalidates what the request names: when it is answered, nothing that was made before is served by this
-    /// sidecar, whatever happens to it, and every gateway is being told.
+    /// sidecar, whatever happens to it, and every gateway is being told. Replies that are kept for an
+    /// `Idempotency-Key` are forgotten, all of the organization: what was theirs, they do not say.
     ///
     /// # Errors
     /// A field that is missing or wrong; a store that does not take it.
@@ -36,6 +37,7 @@ impl Sidecar {
             None if whole_org => self.cache.drop_org(&org).await?,
             None => 0,
         };
+        self.replies.forget_org(&org).await?;
         let entries_held = self.cache.held_by(&org);
         tracing::info!(org, kind, name, generation = generation.0, entries_dropped, "invalidated");
         let generation = generation.0;

@@ -4,7 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use kt_contract::hex::Digest;
 use kt_contract::idempotency::IdempotencyKey;
+use kt_contract::key::RequestDigests;
+use tokio::sync::RwLock;
 
 use super::admit::Grant;
 use super::callers::Caller;
@@ -19,10 +22,24 @@ use crate::store::{Answer, StoreError};
 pub(crate) struct Replies {
     store: Arc<dyn ReplyStore>,
     in_flight: Arc<InFlight>,
+    /// Held by whoever remembers a reply; alone, by whoever forgets those of an organization.
+    forgetting: Arc<RwLock<()>>,
 }
 
 #[derive(Default)]
-struct InFlight(Mutex<HashMap<ReplyId, Fingerprint>>);
+struct InFlight(Mutex<HashMap<ReplyId, Asked>>);
+
+/// A request that is being answered.
+struct Asked {
+    fingerprint: Fingerprint,
+    org: String,
+    /// Its organization was purged since: what it brings was asked for before, and is not remembered.
+    is_void: bool,
+}
+
+/// For a digest of gates alone.
+const NO_REQUEST: RequestDigests =
+    RequestDigests { digest: Digest([0; 32]), check: Digest([0; 32]) };
 
 /// Whose request of which key.
 #[derive(Clone, Copy)]
@@ -51,13 +68,13 @@ pub(super) enum Looked {
 
 impl Replies {
     pub(super) fn new(store: Arc<dyn ReplyStore>) -> Self {
-        Self { store, in_flight: Arc::default() }
+        Self { store, in_flight: Arc::default(), forgetting: Arc::default() }
     }
 
     /// Looks a key up, and takes it where it is free. In this order: whoever has the key has remembered its
     /// answer before it lets go of it.
     pub(super) async fn look(&self, name: Name, caller: &Caller) -> Result<Looked, StoreError> {
-        let claim = match self.in_flight.claim(name) {
+        let claim = match self.in_flight.claim(name, &caller.principal.org) {
             Ok(()) => Claim { name, in_flight: Arc::clone(&self.in_flight) },
             Err(first) => return Ok(Looked::InFlight(first)),
         };
@@ -75,12 +92,26 @@ impl Replies {
         }
     }
 
-    /// Remembers what was said to a request.
+    /// Remembers what was said to a request, unless its organization was purged since it was asked.
     pub(super) fn keep(&self, name: Name, caller: &Caller, record: &Record) -> Answer<'static, ()> {
         let bytes = record.seal(name.id, &caller.keys);
         let org = caller.principal.org.clone();
-        let store = Arc::clone(&self.store);
-        Box::pin(async move { store.keep(NewReply { id: name.id, org, bytes }).await })
+        let (store, in_flight) = (Arc::clone(&self.store), Arc::clone(&self.in_flight));
+        let forgetting = Arc::clone(&self.forgetting);
+        Box::pin(async move {
+            let _not_meanwhile = forgetting.read().await;
+            match in_flight.is_void(name) {
+                true => Ok(()),
+                false => store.keep(NewReply { id: name.id, org, bytes }).await,
+            }
+        })
+    }
+
+    /// Forgets what was said to an organization's requests, and what will be to those that are in flight.
+    pub(super) async fn forget_org(&self, org: &str) -> Result<(), StoreError> {
+        let _alone = self.forgetting.write().await;
+        self.in_flight.void(org);
+        self.store.forget_org(org.to_owned()).await
     }
 }
 
@@ -88,25 +119,40 @@ impl Replies {
 
 impl InFlight {
     /// Takes a free key; or says whose it is.
-    fn claim(&self, name: Name) -> Result<(), Fingerprint> {
+    fn claim(&self, name: Name, org: &str) -> Result<(), Fingerprint> {
         match lock(&self.0).entry(name.id) {
-            std::collections::hash_map::Entry::Occupied(first) => Err(*first.get()),
+            std::collections::hash_map::Entry::Occupied(first) => Err(first.get().fingerprint),
             std::collections::hash_map::Entry::Vacant(free) => {
-                free.insert(name.fingerprint);
+                let (fingerprint, org) = (name.fingerprint, org.to_owned());
+                free.insert(Asked { fingerprint, org, is_void: false });
                 Ok(())
             }
         }
+    }
+
+    fn void(&self, org: &str) {
+        for asked in lock(&self.0).values_mut().filter(|asked| asked.org == org) {
+            asked.is_void = true;
+        }
+    }
+
+    fn is_void(&self, name: Name) -> bool {
+        lock(&self.0).get(&name.id).is_some_and(|asked| asked.is_void)
     }
 }
 
 // === impl Name ===
 
 impl Name {
-    /// A key is its caller's own, of whatever path; what it names is the request with all that is forwarded of it.
+    /// A key is its caller's own, behind the gates of its request: behind others it is another key, so that
+    /// nothing is told there that a cache would not tell. What it names is the request with all that is
+    /// forwarded of it.
     pub(super) fn of(key: &IdempotencyKey, grant: &Grant, sent: &Sent) -> Self {
         let keys = &grant.caller.keys;
         let key_id = grant.caller.principal.key_id.as_bytes();
         let model = &grant.gates.model;
+        // The key of no request: of the gates alone, and of all that there ever are.
+        let gates = keys.cache_key(&grant.gates, &NO_REQUEST).0;
         let body = blake3::hash(&sent.body);
         let mut parts: Vec<&[u8]> =
             vec![model.dialect.as_bytes(), model.path.as_bytes(), body.as_bytes()];
@@ -114,7 +160,7 @@ impl Name {
             parts.extend([name.as_bytes(), value]);
         }
         Self {
-            id: ReplyId(keys.reply_digest("id", &[key_id, key.as_bytes()])),
+            id: ReplyId(keys.reply_digest("id", &[key_id, &gates.0, key.as_bytes()])),
             fingerprint: Fingerprint(keys.reply_digest("request", &parts)),
         }
     }

@@ -23,4 +23,7 @@ pub trait ReplyStore: Send + Sync {
     /// Remembers an answer, in place of what was there of its key. Durable when answered; what has expired, and
     /// what its organization has beyond its bounds, is gone then.
     fn keep(&self, reply: NewReply) -> Answer<'_, ()>;
+
+    /// Forgets all answers of an organization, durably when answered.
+    fn forget_org(&self, org: String) -> Answer<'_, ()>;
 }

@@ -3,9 +3,16 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kt_contract::config::CompleteOnDisconnect;
+use kt_contract::gates::Gates;
+use kt_contract::hex::Digest;
+use kt_contract::idempotency::IdempotencyKey;
+use kt_contract::key::OrgKeys;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::{Problem, Repeated};
+use kt_contract::wire::admin::InvalidateRequest;
+use kt_contract::wire::admit::AdmitRequest;
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::reader::Piece;
 use sidecar_cache::store::EntryStore as _;
@@ -21,6 +28,15 @@ fn repeated(refused: Result<Seen, Refusal>) -> Repeated {
     let problem = refused.unwrap_err().problem;
     let Problem::Repeated(repeated) = problem else { panic!("{problem:?}") };
     repeated
+}
+
+/// Sends what was asked for with the key `a`, and reads the answer to its end.
+async fn send(group: &Group, ask: AdmitRequest, body: &str) -> Result<Seen, Refusal> {
+    let (ticket, _) = group.ticket(AdmitRequest { is_keyed: true, ..ask }).await;
+    let name = IdempotencyKey::read([b"a".as_slice()].into_iter()).unwrap();
+    let entered = group.sidecar.enter(Some(&ticket), &holder())?.keyed(name);
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    Ok(read(group.sidecar.serve(entered, Vec::new(), body).await?).await)
 }
 
 #[tokio::test(start_paused = true)]
@@ -277,5 +293,84 @@ async fn what_is_not_what_was_written_is_not_told() {
     group.replies.corrupt();
     let again = group.fetch_keyed("a", &key, CHAT).await.unwrap();
     assert_eq!((again.head.cache, again.body), ((Outcome::Hit, Reason::Shared), first.body));
+    assert_eq!(group.fetch_keyed("a", &key, CHAT).await.unwrap().head.cache, REPLAYED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_names_nothing_behind_other_gates() {
+    let group = group().await;
+    let both = ["acme/web", "acme/api"].map(str::to_owned);
+    let key = group.key_with(|key| key.codebases = both.to_vec()).await;
+    let behind = |change: fn(&mut Gates)| {
+        let mut ask = group.ask(&key, CHAT);
+        change(&mut ask.gates);
+        let keys = OrgKeys::derive("acme");
+        ask.key = keys.cache_key(&ask.gates, &ask.request);
+        ask.check = keys.check_hash(&ask.gates, &ask.request);
+        ask
+    };
+    let changes: [fn(&mut Gates); 5] = [
+        |_| {},
+        |gates| drop(gates.codebases.pop_last()),
+        |gates| gates.policy = Digest([9; 32]),
+        |gates| gates.entitlements.clear(),
+        |gates| gates.model.version = Some("2".to_owned()),
+    ];
+    for change in changes {
+        assert_ne!(send(&group, behind(change), CHAT).await.unwrap().head.cache, REPLAYED);
+    }
+    assert_eq!(group.provider.count(), 5);
+    for change in changes {
+        assert_eq!(send(&group, behind(change), CHAT).await.unwrap().head.cache, REPLAYED);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_of_whatever_kind_forgets_its_organizations_replies() {
+    let of = |org: &str| InvalidateRequest { org: org.to_owned(), ..InvalidateRequest::default() };
+    for purge in [
+        InvalidateRequest { all: true, ..of("acme") },
+        InvalidateRequest { codebase: Some("acme/web".to_owned()), ..of("acme") },
+        InvalidateRequest { model: Some("gpt-4o-mini".to_owned()), ..of("acme") },
+        InvalidateRequest { policy: Some("0a".repeat(32)), ..of("acme") },
+        InvalidateRequest { key: Some("0a".repeat(32)), ..of("acme") },
+    ] {
+        let group = group().await;
+        let key = group.key().await;
+        let stranger = group.key_with(|key| key.org = "globex".to_owned()).await;
+        for key in [&key, &stranger] {
+            group.fetch_keyed("a", key, CHAT).await.unwrap();
+        }
+        group.sidecar.invalidate(purge.clone()).await.unwrap();
+        let theirs = group.fetch_keyed("a", &stranger, CHAT).await.unwrap();
+        assert_eq!(theirs.head.cache, REPLAYED, "{purge:?}");
+        let again = group.fetch_keyed("a", &key, CHAT).await.unwrap();
+        assert_ne!(again.head.cache, REPLAYED, "{purge:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_purge_the_same_key_makes_a_new_call() {
+    let group = group().await;
+    let key = group.key().await;
+    group.fetch_keyed("a", &key, CHAT).await.unwrap();
+    let all =
+        || InvalidateRequest { org: "acme".to_owned(), all: true, ..InvalidateRequest::default() };
+    group.sidecar.invalidate(all()).await.unwrap();
+    // The purge comes while the new call is made: what it brings was asked for before.
+    group.provider.next(Scripted {
+        head_after: Duration::from_secs(9),
+        ..answers_json(&JSON.replace("hello", "older"))
+    });
+    let purge = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        group.sidecar.invalidate(all()).await.unwrap();
+    };
+    let (seen, ()) = tokio::join!(group.fetch_keyed("a", &key, CHAT), purge);
+    assert_eq!(seen.unwrap().head.cache.0, Outcome::Miss);
+    assert_eq!(group.provider.count(), 2);
+    let newest = group.fetch_keyed("a", &key, CHAT).await.unwrap();
+    assert_eq!((newest.head.cache.0, newest.body), (Outcome::Miss, JSON.as_bytes().to_vec()));
+    assert_eq!(group.provider.count(), 3);
     assert_eq!(group.fetch_keyed("a", &key, CHAT).await.unwrap().head.cache, REPLAYED);
 }

@@ -511,9 +511,12 @@ impl Drop for Body {
 /// Answers to `Idempotency-Key`s in a list, and a disk that can be slow, full or lost.
 #[derive(Default)]
 pub(crate) struct Remembered {
-    replies: Mutex<HashMap<ReplyId, Vec<u8>>>,
+    /// With the organization of each.
+    replies: Mutex<HashMap<ReplyId, (String, Vec<u8>)>>,
     /// How long it takes until one is on disk.
     pub(crate) takes: Mutex<Duration>,
+    /// How long it takes to find one.
+    pub(crate) finds: Mutex<Duration>,
     pub(crate) is_full: AtomicBool,
     pub(crate) is_lost: AtomicBool,
 }
@@ -527,7 +530,7 @@ impl Remembered {
 
     /// Changes a bit of everything.
     pub(crate) fn corrupt(&self) {
-        for bytes in self.replies.lock().unwrap().values_mut() {
+        for (_, bytes) in self.replies.lock().unwrap().values_mut() {
             bytes[5] ^= 1;
         }
     }
@@ -535,10 +538,14 @@ impl Remembered {
 
 impl ReplyStore for Remembered {
     fn find(&self, id: ReplyId) -> Answer<'_, Option<Vec<u8>>> {
-        let lost = self.is_lost.load(Ordering::SeqCst);
-        let found = self.replies.lock().unwrap().get(&id).cloned();
-        let found = if lost { Err(StoreError::Transient("lost".to_owned())) } else { Ok(found) };
-        Box::pin(std::future::ready(found))
+        Box::pin(async move {
+            let finds = *self.finds.lock().unwrap();
+            tokio::time::sleep(finds).await;
+            if self.is_lost.load(Ordering::SeqCst) {
+                return Err(StoreError::Transient("lost".to_owned()));
+            }
+            Ok(self.replies.lock().unwrap().get(&id).map(|(_, bytes)| bytes.clone()))
+        })
     }
 
     fn keep(&self, reply: NewReply) -> Answer<'_, ()> {
@@ -548,9 +555,14 @@ impl ReplyStore for Remembered {
             if self.is_full.load(Ordering::SeqCst) {
                 return Err(StoreError::Transient("full".to_owned()));
             }
-            self.replies.lock().unwrap().insert(reply.id, reply.bytes);
+            self.replies.lock().unwrap().insert(reply.id, (reply.org, reply.bytes));
             Ok(())
         })
+    }
+
+    fn forget_org(&self, org: String) -> Answer<'_, ()> {
+        self.replies.lock().unwrap().retain(|_, (of, _)| *of != org);
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 

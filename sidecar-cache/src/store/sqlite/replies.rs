@@ -106,6 +106,13 @@ impl ReplyStore for SqliteReplies {
             Ok(change.commit()?)
         })
     }
+
+    fn forget_org(&self, org: String) -> Answer<'_, ()> {
+        self.database.ask(move |connection| {
+            connection.execute("DELETE FROM replies WHERE org = ?1", [org])?;
+            Ok(())
+        })
+    }
 }
 
 fn reading(clock: Clock) -> Reading {

@@ -75,6 +75,25 @@ async fn an_organization_beyond_its_bounds_loses_its_own_oldest() {
     assert_eq!(numbers(&store).await, [0, 7], "the newest stays");
 }
 
+#[tokio::test]
+async fn an_organization_is_forgotten_for_good_and_has_all_of_its_room_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder, Clock::start());
+    keep(&store, 0, "umbrella", b"x").await;
+    for number in 1..=3 {
+        keep(&store, number, "acme", b"x").await;
+    }
+    store.forget_org("acme".to_owned()).await.unwrap();
+    assert_eq!(numbers(&store).await, [0]);
+    drop(store);
+    let store = open(&folder, Clock::start());
+    assert_eq!(numbers(&store).await, [0]);
+    for number in 4..=6 {
+        keep(&store, number, "acme", b"x").await;
+    }
+    assert_eq!(numbers(&store).await, [0, 4, 5, 6]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_told_for_a_day_by_a_clock_that_only_goes_on() {
     let folder = tempfile::tempdir().unwrap();
