@@ -253,7 +253,10 @@ impl Keeping {
             }
             Some(Piece::End) => {
                 self.state = match self.draft.take() {
-                    Some(draft) => State::Keeping(tokio::spawn(draft.end())),
+                    Some(mut draft) => {
+                        draft.is_faulty |= self.reader.is_faulty();
+                        State::Keeping(tokio::spawn(draft.end()))
+                    }
                     None => State::Kept,
                 };
                 None

@@ -37,6 +37,8 @@ pub struct Reader {
     phase: Phase,
     /// Whether what it reads is an event stream, and can have an error event.
     has_events: bool,
+    /// Whether what it has read to its end was no answer.
+    is_faulty: bool,
     /// The last bytes that it has read.
     last: [u8; 3],
 }
@@ -72,7 +74,8 @@ pub(super) enum Start {
 
 impl Reader {
     pub(super) fn new(flight: Arc<Flight>, id: ReaderId, seat: Arc<Seat>, clock: Clock) -> Self {
-        Self { flight, id, seat, clock, phase: Phase::Reading, has_events: false, last: *b"\n\n\n" }
+        let (phase, last) = (Phase::Reading, *b"\n\n\n");
+        Self { flight, id, seat, clock, phase, has_events: false, is_faulty: false, last }
     }
 
     /// The next piece; `None` after the end, or where the answer breaks off.
@@ -94,14 +97,16 @@ impl Reader {
         Poll::Ready(match ready!(self.flight.log.poll_next(self.id, now, context)) {
             Next::Piece(bytes, end) => {
                 // Before the client can see the end: what it asks next finds this request accounted for.
-                if let Some(End::Clean | End::Whole(_)) = end {
+                if let Some(End::Clean | End::Faulty | End::Whole(_)) = &end {
+                    self.is_faulty = matches!(end, Some(End::Faulty));
                     self.has_all();
                     self.phase = Phase::Read;
                 }
                 self.last = last_of(self.last, &bytes);
                 Some(Piece::Bytes(bytes))
             }
-            Next::End(End::Clean | End::Whole(_) | End::Found(_)) => {
+            Next::End(end @ (End::Clean | End::Faulty | End::Whole(_) | End::Found(_))) => {
+                self.is_faulty = matches!(end, End::Faulty);
                 self.has_all();
                 self.phase = Phase::Over;
                 Some(Piece::End)
@@ -129,6 +134,11 @@ impl Reader {
     /// Whether what was read last may be the last of the answer. Of an event stream that is known.
     pub(super) fn may_be_the_last(&self) -> bool {
         !self.has_events || self.phase == Phase::Read
+    }
+
+    /// Whether what was read to its end was no answer.
+    pub(super) fn is_faulty(&self) -> bool {
+        self.is_faulty
     }
 
     /// Waits for the answer to begin. `stale` is an older one, if there is one for the case that none can be
@@ -170,7 +180,7 @@ impl Reader {
             }
             Begun::Ended(End::Found(hit)) => Start::Found(hit),
             // It came and was not kept.
-            Begun::Ended(End::Clean | End::Cut) => Start::Apart(Reason::Shape),
+            Begun::Ended(End::Clean | End::Faulty | End::Cut) => Start::Apart(Reason::Shape),
             Begun::Ended(End::Voided) => Start::Apart(Reason::Generation),
         }
     }

@@ -67,6 +67,8 @@ struct Recording {
 enum BegunEnd {
     /// With its end.
     Clean,
+    /// With its end, and it is no answer.
+    Faulty,
     /// With the dialect's error event, and without an end.
     Error,
     /// Without an end: it has all of the answer, or the provider's own error event.
@@ -210,6 +212,7 @@ impl Pilot {
         Err(match ending {
             // Whoever can read it has all that its dialect promises.
             BegunEnd::Clean => Fault { begun: Some(End::Clean), leader: None, ..fault },
+            BegunEnd::Faulty => Fault { begun: Some(End::Faulty), leader: None, ..fault },
             BegunEnd::Cut => Fault { begun: Some(End::Cut), leader: None, ..fault },
             // The leader reads what there is, however fast it breaks off.
             BegunEnd::Error => Fault { leader: None, ..fault },
@@ -323,9 +326,8 @@ fn plain(bytes: impl Into<Bytes>) -> Piece {
 /// A client that has all that its dialect promises is not told of an error, and none is told of two.
 const fn ending(concluded: Concluded, reached: Reached) -> BegunEnd {
     match (reached, concluded) {
-        (Reached::Done | Reached::Overrun, Concluded::Served | Concluded::Faulty) => {
-            BegunEnd::Clean
-        }
+        (Reached::Done | Reached::Overrun, Concluded::Served) => BegunEnd::Clean,
+        (Reached::Done | Reached::Overrun, Concluded::Faulty) => BegunEnd::Faulty,
         (Reached::Done | Reached::Overrun, Concluded::CutShort) => BegunEnd::Cut,
         (Reached::Failed, Concluded::Served | Concluded::Faulty | Concluded::CutShort) => {
             BegunEnd::Cut
@@ -399,7 +401,7 @@ mod tests {
         use Reached::{Done, Events, Failed, LongEvent, Overrun};
         for (concluded, reached, expected) in [
             (Served, Done, BegunEnd::Clean),
-            (Faulty, Done, BegunEnd::Clean),
+            (Faulty, Done, BegunEnd::Faulty),
             (CutShort, Done, BegunEnd::Cut),
             (CutShort, Overrun, BegunEnd::Cut),
             (CutShort, Events, BegunEnd::Error),

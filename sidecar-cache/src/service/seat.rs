@@ -71,6 +71,8 @@ pub(super) struct Opened {
 pub(super) enum End {
     /// All of it came.
     Clean,
+    /// All of it came, with its end, and it is no answer: a retry may bring one.
+    Faulty,
     /// All of it came and is kept, for those who want it in another shape.
     Whole(Arc<Whole>),
     /// The client has all that its dialect promises, and the transport has no end.

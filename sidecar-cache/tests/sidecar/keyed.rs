@@ -374,3 +374,19 @@ async fn after_a_purge_the_same_key_makes_a_new_call() {
     assert_eq!(group.provider.count(), 3);
     assert_eq!(group.fetch_keyed("a", &key, CHAT).await.unwrap().head.cache, REPLAYED);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_ends_and_is_no_answer_frees_its_key() {
+    let group = group().await;
+    let key = group.key().await;
+    // It never says why it has finished.
+    let (beginning, _) = CHUNKS.split_once("\n\n").unwrap();
+    group.provider.next(answers_sse(vec![bytes(beginning), bytes("\n\n"), bytes(DONE)]));
+    let first = group.fetch_keyed("a", &key, CHAT_STREAM).await.unwrap();
+    assert!(first.has_end, "its client has all that came");
+    assert_eq!(group.replies.count(), 0);
+    let again = group.fetch_keyed("a", &key, CHAT_STREAM).await.unwrap();
+    assert_eq!(again.body, sse_without_usage().as_bytes());
+    assert_eq!(group.provider.count(), 2);
+    assert_eq!(group.fetch_keyed("a", &key, CHAT_STREAM).await.unwrap().head.cache, REPLAYED);
+}
