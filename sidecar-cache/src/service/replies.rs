@@ -13,7 +13,7 @@ use super::admit::Grant;
 use super::callers::Caller;
 use super::flights::Sent;
 use super::lock;
-use crate::idempotency::record::Record;
+use crate::idempotency::record::{Corrupt, Record};
 use crate::idempotency::{Fingerprint, Known, ReplyId};
 use crate::store::replies::{NewReply, ReplyStore};
 use crate::store::{Answer, StoreError};
@@ -71,25 +71,36 @@ impl Replies {
         Self { store, in_flight: Arc::default(), forgetting: Arc::default() }
     }
 
-    /// Looks a key up, and takes it where it is free. In this order: whoever has the key has remembered its
-    /// answer before it lets go of it.
+    /// Looks a key up, and takes it where it is free. Found before it is taken: those who try again at the same
+    /// time all get the reply. And again once it is taken: whoever had it has remembered its answer before it
+    /// let go of it.
     pub(super) async fn look(&self, name: Name, caller: &Caller) -> Result<Looked, StoreError> {
+        if let Some(Ok(record)) = self.find(name, caller).await? {
+            return Ok(Looked::Done(record));
+        }
         let claim = match self.in_flight.claim(name, &caller.principal.org) {
             Ok(()) => Claim { name, in_flight: Arc::clone(&self.in_flight) },
             Err(first) => return Ok(Looked::InFlight(first)),
         };
-        let Some(bytes) = self.store.find(name.id).await? else {
-            return Ok(Looked::Free(claim));
-        };
-        match Record::open(name.id, &caller.keys, &bytes) {
-            Ok(record) => Ok(Looked::Done(record)),
-            Err(corrupt) => {
+        match self.find(name, caller).await? {
+            None => Ok(Looked::Free(claim)),
+            Some(Ok(record)) => Ok(Looked::Done(record)),
+            Some(Err(corrupt)) => {
                 // Nothing that could be told, or compared: the next answer takes its place.
                 let key_id = &caller.principal.key_id;
                 tracing::error!(security = true, key_id, %corrupt, "a reply cannot be told again");
                 Ok(Looked::Free(claim))
             }
         }
+    }
+
+    async fn find(
+        &self,
+        name: Name,
+        caller: &Caller,
+    ) -> Result<Option<Result<Record, Corrupt>>, StoreError> {
+        let found = self.store.find(name.id).await?;
+        Ok(found.map(|bytes| Record::open(name.id, &caller.keys, &bytes)))
     }
 
     /// Remembers what was said to a request, unless its organization was purged since it was asked.

@@ -390,3 +390,30 @@ async fn a_stream_that_ends_and_is_no_answer_frees_its_key() {
     assert_eq!(group.provider.count(), 2);
     assert_eq!(group.fetch_keyed("a", &key, CHAT_STREAM).await.unwrap().head.cache, REPLAYED);
 }
+
+#[tokio::test(start_paused = true)]
+async fn retries_at_the_same_time_all_get_the_reply() {
+    let group = group().await;
+    let key = group.key().await;
+    group.fetch_keyed("a", &key, CHAT).await.unwrap();
+    *group.replies.finds.lock().unwrap() = Duration::from_secs(1);
+    let again = || group.fetch_keyed("a", &key, CHAT);
+    let (one, two, three) = tokio::join!(again(), again(), again());
+    for seen in [one, two, three] {
+        assert_eq!(seen.unwrap().head.cache, REPLAYED);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_requests_at_the_same_time_are_made_once() {
+    let group = group().await;
+    let key = group.key().await;
+    *group.replies.finds.lock().unwrap() = Duration::from_secs(1);
+    let first = || group.fetch_keyed("a", &key, CHAT);
+    let (one, two) = tokio::join!(first(), first());
+    // Either may be the first to know that the key is free.
+    let (made, refused) = if one.is_ok() { (one, two) } else { (two, one) };
+    assert_eq!(made.unwrap().head.cache.0, Outcome::Miss);
+    assert_eq!(repeated(refused), Repeated::InFlight);
+    assert_eq!(group.provider.count(), 1);
+}
