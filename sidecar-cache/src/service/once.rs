@@ -125,6 +125,8 @@ impl Sidecar {
             charge: self.logs.charge(),
         };
         match reply {
+            // An older one, for want of a new one: the retry may have that.
+            Reply::Whole(Head { cache: (Outcome::Stale, Reason::UpstreamError), .. }, _) => reply,
             Reply::Whole(head, body) => {
                 let mut draft = draft(&head);
                 draft.push(&body);

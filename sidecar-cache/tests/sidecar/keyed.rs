@@ -11,10 +11,13 @@ use kt_contract::idempotency::IdempotencyKey;
 use kt_contract::key::OrgKeys;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::{Problem, Repeated};
+use kt_contract::time::Millis;
 use kt_contract::wire::admin::InvalidateRequest;
 use kt_contract::wire::admit::AdmitRequest;
+use sidecar_cache::freshness::Stale;
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::reader::Piece;
+use sidecar_cache::service::settings::Settings;
 use sidecar_cache::store::EntryStore as _;
 use tokio::time::timeout;
 
@@ -416,4 +419,27 @@ async fn first_requests_at_the_same_time_are_made_once() {
     assert_eq!(made.unwrap().head.cache.0, Outcome::Miss);
     assert_eq!(repeated(refused), Repeated::InFlight);
     assert_eq!(group.provider.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_answer_for_want_of_a_new_one_frees_its_key() {
+    let group = group().await;
+    let hour = Duration::from_secs(3_600);
+    let stale = Stale { while_revalidate: Millis(0), if_error: Millis(1_000_000) };
+    group.sidecar.reconfigure(Ok(Settings { stale, ..settings() })).await;
+    let key = group.key().await;
+    group.fetch(&key, CHAT).await.unwrap();
+    tokio::time::advance(hour).await;
+    // As often as a flight tries.
+    for _ in 0..3 {
+        group.provider.next(Scripted { status: 500, ..answers_json("{}") });
+    }
+    let mut seen = group.fetch_keyed("a", &key, CHAT).await.unwrap();
+    assert_eq!(seen.head.cache, (Outcome::Stale, Reason::UpstreamError));
+    assert_eq!(group.replies.count(), 0);
+    while seen.head.cache.0 == Outcome::Stale {
+        seen = group.fetch_keyed("a", &key, CHAT).await.unwrap();
+    }
+    assert_eq!(seen.head.cache.0, Outcome::Miss);
+    assert_eq!(group.fetch_keyed("a", &key, CHAT).await.unwrap().head.cache, REPLAYED);
 }
