@@ -156,7 +156,11 @@ impl Sidecar {
         sent: Arc<Sent>,
     ) -> Result<Reply, Refusal> {
         if let AtAdmit::Bypass(reason) = grant.found {
+            let only_if_cached = grant.control.only_if_cached;
             let seat = Seat::new(grant, account, (Outcome::Bypass, reason));
+            if only_if_cached {
+                return Err(not_cached(&seat, reason));
+            }
             return self.alone(seat, sent, None).await;
         }
         let (reason, fallback) = match self.look(&grant).await {

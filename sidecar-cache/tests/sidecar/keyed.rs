@@ -13,7 +13,7 @@ use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::{Problem, Repeated};
 use kt_contract::time::Millis;
 use kt_contract::wire::admin::InvalidateRequest;
-use kt_contract::wire::admit::AdmitRequest;
+use kt_contract::wire::admit::{AdmitRequest, Control};
 use sidecar_cache::freshness::Stale;
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::reader::Piece;
@@ -442,4 +442,20 @@ async fn a_stale_answer_for_want_of_a_new_one_frees_its_key() {
     }
     assert_eq!(seen.head.cache.0, Outcome::Miss);
     assert_eq!(group.fetch_keyed("a", &key, CHAT).await.unwrap().head.cache, REPLAYED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_if_cached_makes_no_call_where_the_cache_is_bypassed() {
+    let group = group().await;
+    let key = group.key().await;
+    let control = Control { max_age_s: None, only_if_cached: true };
+    let wanted = || AdmitRequest { control, ..group.ask(&key, CHAT) };
+    let by_client = AdmitRequest { bypass: Some(Reason::ClientNoCache), ..wanted() };
+    let mut mismatched = wanted();
+    mismatched.key.0.0[0] ^= 1;
+    for ask in [by_client, mismatched] {
+        let refused = send(&group, ask, CHAT).await.unwrap_err();
+        assert!(matches!(refused.problem, Problem::NotCached { .. }), "{:?}", refused.problem);
+    }
+    assert_eq!(group.provider.count(), 0);
 }
