@@ -311,8 +311,10 @@ def rule_of(hold, call, has_left, is_lost):
         return "not known how it ended, and said so" if is_lost else "the kill came before its end"
     if outcome.startswith("status_"):
         return "refused, released" if hold.state == "void" else None
-    if outcome == "ok" and usage and hold.state == "post" and not hold.is_estimated:
-        return "settled as told" if hold.actual == cost(*usage) else None
+    if usage and hold.state == "post" and not hold.is_estimated:
+        # Where a client leaves with the end in its hands, the provider may see it leave before that.
+        is_told = outcome in ("ok", "client_left") and hold.actual == cost(*usage)
+        return "settled as told" if is_told else None
     if outcome == "ok" and not usage:
         return "told nothing, counted" if is_counted else None
     if outcome in ("cut", "truncated", "client_left"):
