@@ -112,19 +112,19 @@ impl Pilot {
         self.calls += 1;
         self.call = Some(CallAccount::begin(sidecar.clock, &seat.grant, self.calls));
         let sent = self.sent();
-        let call = sidecar.upstream.call(Call {
+        let call = Call {
             egress,
             target: seat.grant.target.clone(),
             path: seat.grant.gates.model.path.clone(),
             headers: sent.headers.clone(),
             request_id: seat.grant.request_id.clone(),
             body: with_usage(&seat.grant, &sent.body),
-        });
+        };
         drop(sent);
         let is_sent = AtomicBool::new(false);
         let call = async {
             is_sent.store(true, Ordering::Relaxed);
-            call.await
+            sidecar.upstream.call(call).await
         };
         let answered = self.over(timeout_at(first_by, call)).await;
         // Whoever led may have left while the money was set aside: then nothing was sent, and nothing is owed.

@@ -723,3 +723,93 @@ async fn a_day_that_ends_under_load_loses_and_doubles_nothing() {
     assert_eq!(paying.available().await, i128::from(1_000_000_000 - 60 * COST));
     assert!(paying.is_clean().await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_before_the_call_is_sent_owes_nothing() {
+    let paying = funded().await;
+    let key = paying.group.key().await;
+    paying.ledger.is(Mood::Slow);
+    for asked in paying.crowd(&[&key], CHAT).await {
+        asked.abort();
+        assert!(asked.await.is_err());
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(paying.group.provider.count(), 0);
+    assert_eq!(paying.rows().await, rows([("pending", 1), ("void", 1)]));
+    assert_eq!(paying.available().await, i128::from(FUNDS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_what_runs_at_what_has_come_of_it() {
+    let paying = funded().await;
+    let key = paying.group.key().await;
+    let acts = vec![bytes(CHUNKS), Act::Wait(Duration::from_secs(600)), bytes(DONE)];
+    paying.group.provider.next(answers_sse(acts));
+    let reading = paying.crowd(&[&key, &key], CHAT_STREAM).await;
+    let began = tokio::time::Instant::now();
+    paying.group.sidecar.gave_up().await;
+    assert!(began.elapsed() < Duration::from_secs(5));
+    for asked in reading {
+        let seen = asked.await.unwrap().unwrap();
+        assert!(!seen.has_end, "it is told that this is not all");
+    }
+    assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]));
+    assert!(paying.available().await < i128::from(FUNDS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_ends_that_the_ledger_has_not_taken() {
+    let paying = funded().await;
+    let key = paying.group.key().await;
+    let slow = Scripted { head_after: Duration::from_secs(3), ..answers_json(JSON) };
+    paying.group.provider.next(slow);
+    let running = paying.crowd(&[&key], CHAT).await;
+    paying.ledger.is(Mood::Down);
+    for asked in running {
+        assert!(asked.await.unwrap().unwrap().has_end);
+    }
+    let mut drained = Box::pin(paying.group.sidecar.drained());
+    assert!(tokio::time::timeout(Duration::from_secs(20), &mut drained).await.is_err());
+    paying.ledger.is(Mood::Fine);
+    drained.await;
+    assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_cannot_grow_lives_on_and_its_overage_is_told() {
+    let event = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2).0;
+    let piece = bytes(&event.replace("hello", &"word ".repeat(200)));
+    let long = (0..40).flat_map(|_| [piece.clone(), Act::Wait(Duration::from_secs(10))]);
+    let usage = USAGE_CHUNK.replace(r#""completion_tokens":7"#, r#""completion_tokens":8000"#);
+    let ends = format!("{}{usage}{DONE}", CHUNKS.replacen("hello", "", 1));
+    let paying = paying("wallet: {}\n", 2_600).await;
+    let key = paying.group.key().await;
+    paying.group.provider.next(answers_sse(long.chain([bytes(&ends)]).collect()));
+    let asking = paying.crowd(&[&key], CHAT_STREAM).await;
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        paying.group.sidecar.close_due().await;
+    }
+    for asked in asking {
+        assert!(asked.await.unwrap().unwrap().has_end);
+    }
+    assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1), ("overage", 1)]));
+    assert_ne!(paying.group.metric("kt_wallet_overage_usd_total"), "0.0");
+    assert!(paying.available().await < 0 && paying.is_clean().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_usage_that_cannot_be_true_is_not_charged_but_counted() {
+    for (told, absurd) in [
+        (r#""completion_tokens":7"#, r#""completion_tokens":9000000000"#),
+        (r#""prompt_tokens":5"#, r#""prompt_tokens":9000000000"#),
+    ] {
+        let paying = funded().await;
+        let key = paying.group.key().await;
+        paying.group.provider.next(answers_json(&JSON.replace(told, absurd)));
+        assert!(paying.fetch(&key, CHAT).await.unwrap().has_end);
+        let spent = i128::from(FUNDS) - paying.available().await;
+        assert!((1..100).contains(&spent), "{spent}");
+        assert_eq!(paying.group.metric("kt_estimated_costs_total"), "1");
+    }
+}
