@@ -78,15 +78,15 @@ def test_config_check_accepts_the_running_file_and_names_what_is_wrong(group):
 
 
 def test_what_is_configured_and_not_built_stops_a_gateway_by_name(group):
-    config = {**group.config, "budgets": {"daily_usd": 10}}
-    path = group.folder / "budgets.yaml"
+    config = {**group.config, "routes": [{"name": "coding"}]}
+    path = group.folder / "routes.yaml"
     path.write_text(json.dumps(config))
     for command in (["config", "check", path],
                     ["gateway", "run", "--listen", "127.0.0.1:0", "--policy-config", path, "--sidecar",
                      group.sidecar.socket, "--run-dir", group.folder / "never"]):
         refused = group.kt(*command, check=False)
         assert refused.returncode != 0
-        assert "budgets" in refused.stdout + refused.stderr
+        assert "routes" in refused.stdout + refused.stderr
 
 
 def test_a_port_that_is_taken_is_said_clearly(group):
