@@ -51,7 +51,7 @@ fn losses() -> Vec<(&'static str, Reply)> {
         ("bytes", marked(200).header("x-kt-admit", b"\xff\xfe\x00").into()),
         (
             "another version",
-            Message::response(200).header("x-kt-wire", "3").header("x-kt-admit", &good).into(),
+            Message::response(200).header("x-kt-wire", "4").header("x-kt-admit", &good).into(),
         ),
     ]
 }
@@ -249,7 +249,7 @@ fn garbage_in_the_feed_changes_nothing_and_is_counted() {
         b"",
         b"{",
         b"{\"version\":2}",
-        br#"{"version":3,"epoch":"e","seq":0}"#,
+        br#"{"version":4,"epoch":"e","seq":0}"#,
         br#"{"version":3,"epoch":"e","seq":-1}"#,
     ];
     for body in bodies {
