@@ -102,6 +102,8 @@ def test_without_its_sidecar_a_gateway_calls_the_provider_directly(own, prompt, 
 # What a client sees of an answer beside what says how it came.
 PASSED_ON = {"content-type", "content-length", "transfer-encoding", "date", "retry-after"}
 OURS = {"x-request-id", "x-cache-status", "cache-status", "x-fabric-attached", "x-kt-served-by"}
+# Where it is known.
+PRICED = {"x-kt-cost-usd"}
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
@@ -117,7 +119,7 @@ def test_no_way_to_the_provider_tells_of_its_account(own, prompt, stream):
     assert direct_limited.outcome in LOST and direct_limited.status == by_lane_limited.status == 429, direct_limited
     assert direct_limited.headers["retry-after"] == by_lane_limited.headers["retry-after"] == "7"
     for answer in [by_lane, by_lane_limited, direct, direct_limited]:
-        assert set(answer.headers) <= PASSED_ON | OURS, answer.headers
+        assert set(answer.headers) <= PASSED_ON | OURS | PRICED, answer.headers
         assert OURS <= set(answer.headers), answer.headers
         assert answer.headers["x-kt-served-by"] == "openai/gpt-4o", answer.headers
     for answer, other in [(direct, by_lane), (direct_limited, by_lane_limited)]:
