@@ -203,7 +203,7 @@ async fn only_if_cached_never_leads_to_a_call_not_even_on_the_lane() {
     let refusal = group.lane(&ticket, CHAT).await.unwrap_err();
     assert_eq!(refusal.problem, Problem::NotCached { reason: Reason::Generation });
     assert_eq!(refusal.cache, None);
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    pass(Duration::from_secs(5)).await;
     assert_eq!(group.provider.count(), 1);
 }
 
@@ -224,7 +224,7 @@ async fn a_stale_entry_serves_an_error_only_if_it_may_when_the_error_comes() {
         let fails = |after| Scripted { head_after: Duration::from_secs(after), ..fails(500) };
         group.provider.next(fails(20));
         let change = async {
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            pass(Duration::from_secs(5)).await;
             match what {
                 "invalidated" => {
                     group.sidecar.bump("acme", kt_tag()).await.unwrap();

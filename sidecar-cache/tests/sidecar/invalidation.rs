@@ -58,7 +58,7 @@ async fn an_answer_that_was_under_way_is_served_and_not_stored() {
     ] {
         group.provider.next(scripted);
         let invalidate = async {
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            pass(Duration::from_secs(5)).await;
             group.sidecar.bump("acme", Tag::Org).await.unwrap();
         };
         let (seen, ()) = tokio::join!(group.fetch(&key, body), invalidate);

@@ -203,7 +203,7 @@ async fn an_answer_in_one_piece_comes_when_it_is_on_disk_whether_its_client_wait
     *group.replies.takes.lock().unwrap() = hour;
     assert!(timeout(hour / 2, group.fetch_keyed("a", &key, CHAT)).await.is_err());
     assert_eq!(repeated(group.fetch_keyed("a", &key, CHAT).await), Repeated::InFlight);
-    tokio::time::sleep(hour).await;
+    pass(hour).await;
     assert_eq!(group.fetch_keyed("a", &key, CHAT).await.unwrap().head.cache, REPLAYED);
     assert_eq!(group.provider.count(), 1);
 }
@@ -366,7 +366,7 @@ async fn after_a_purge_the_same_key_makes_a_new_call() {
         ..answers_json(&JSON.replace("hello", "older"))
     });
     let purge = async {
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        pass(Duration::from_secs(5)).await;
         group.sidecar.invalidate(all()).await.unwrap();
     };
     let (seen, ()) = tokio::join!(group.fetch_keyed("a", &key, CHAT), purge);

@@ -336,6 +336,12 @@ pub(crate) async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
+/// Lets so much of the tests' own time pass. tokio's clock is paused: whatever is due in between happens in its order,
+/// and nobody waits for it.
+pub(crate) async fn pass(length: Duration) {
+    tokio::time::sleep(length).await;
+}
+
 /// Reads an answer to its end.
 pub(crate) async fn read(reply: Reply) -> Seen {
     match reply {

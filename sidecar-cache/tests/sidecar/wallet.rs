@@ -108,7 +108,7 @@ impl LedgerStore for Moody {
                 Mood::Full | Mood::Down => Err(StoreError::Transient("no room".to_owned())),
                 Mood::Hangs => std::future::pending().await,
                 Mood::Slow => {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    pass(Duration::from_secs(1)).await;
                     self.inner.operate(operation).await
                 }
             }
@@ -391,12 +391,12 @@ async fn a_call_of_which_nobody_knows_the_end_waits_in_suspense() {
         paying.group.provider.next(scripted);
         let _ = paying.fetch(&key, CHAT).await;
         assert_eq!(paying.rows().await, rows([("pending", 1)]));
-        tokio::time::sleep(Duration::from_secs(70)).await;
+        pass(Duration::from_secs(70)).await;
         paying.group.sidecar.close_due().await;
         assert_eq!(paying.rows().await, rows([("pending", 1), ("expire", 1)]));
         let suspended = paying.ledger.balance("acme".to_owned()).await.unwrap().suspense;
         assert!(suspended.available() > 0 && paying.available().await < i128::from(FUNDS));
-        tokio::time::sleep(Duration::from_secs(24 * 3_600)).await;
+        pass(Duration::from_secs(24 * 3_600)).await;
         paying.group.sidecar.close_due().await;
         assert_eq!(paying.available().await, i128::from(FUNDS));
         assert!(paying.is_clean().await);
@@ -442,7 +442,7 @@ async fn a_hold_lives_as_long_as_its_call_and_grows_with_it() {
     let asking = paying.crowd(&[&key], CHAT_STREAM).await;
     let first = paying.wallet().await.debits.pending();
     for _ in 0..6 {
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        pass(Duration::from_secs(60)).await;
         paying.group.sidecar.close_due().await;
     }
     assert!(paying.wallet().await.debits.pending() > first, "it has grown");
@@ -611,7 +611,7 @@ async fn what_cannot_be_accounted_for_is_not_called_and_may_be_tried_again() {
         paying.ledger.is(Mood::Fine);
         assert_eq!(outcome(&paying.fetch(&key, CHAT).await), Some(Outcome::Miss));
         // What may have been set aside while nobody answered is given back.
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        pass(Duration::from_secs(60)).await;
         assert_eq!(paying.wallet().await.debits.pending(), 0, "{mood:?}");
         assert!(paying.is_clean().await);
     }
@@ -647,7 +647,7 @@ async fn an_answer_that_is_not_booked_is_served_and_not_kept_and_booked_later() 
         assert!(!paying.group.is_cached(&key, CHAT).await, "{mood:?}");
         assert_eq!(paying.group.metric("kt_not_stored_total{reason=\"unbooked\"}"), "1");
         paying.ledger.is(Mood::Fine);
-        tokio::time::sleep(Duration::from_secs(30)).await;
+        pass(Duration::from_secs(30)).await;
         assert_eq!(paying.available().await, i128::from(FUNDS - COST), "{mood:?}");
         assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]), "{mood:?}");
     }
@@ -706,7 +706,7 @@ async fn a_day_that_ends_under_load_loses_and_doubles_nothing() {
         paying.group.provider.next(scripted);
         let (key, body) = (key.clone(), chat(&format!("question {nth:02}")));
         asking.push(tokio::spawn(async move { paying.fetch(&key, &body).await }));
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        pass(Duration::from_secs(1)).await;
     }
     for asked in asking {
         assert_eq!(outcome(&asked.await.unwrap()), Some(Outcome::Miss));
@@ -733,7 +733,7 @@ async fn who_leaves_before_the_call_is_sent_owes_nothing() {
         asked.abort();
         assert!(asked.await.is_err());
     }
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    pass(Duration::from_secs(10)).await;
     assert_eq!(paying.group.provider.count(), 0);
     assert_eq!(paying.rows().await, rows([("pending", 1), ("void", 1)]));
     assert_eq!(paying.available().await, i128::from(FUNDS));
@@ -787,7 +787,7 @@ async fn a_hold_that_cannot_grow_lives_on_and_its_overage_is_told() {
     paying.group.provider.next(answers_sse(long.chain([bytes(&ends)]).collect()));
     let asking = paying.crowd(&[&key], CHAT_STREAM).await;
     for _ in 0..6 {
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        pass(Duration::from_secs(60)).await;
         paying.group.sidecar.close_due().await;
     }
     for asked in asking {

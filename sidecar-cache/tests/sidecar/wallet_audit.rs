@@ -8,6 +8,7 @@ use serde_json::json;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
 
+use crate::support::pass;
 use crate::wallet_api::Office;
 
 /// An office whose ledger is a file, which somebody with a shell can write to as well.
@@ -117,14 +118,14 @@ async fn a_breach_is_found_without_anybody_asking() {
     let sidecar = Arc::clone(&audited.office.sidecar);
     let keeping = tokio::spawn(async move { sidecar.keep_audited().await });
     audited.plant(5);
-    tokio::time::sleep(Duration::from_secs(59)).await;
+    pass(Duration::from_secs(59)).await;
     audited.office.get("/v1/wallet/audit").await.refused(404, "not_found");
     // The audit itself takes time that no test clock knows.
     for _ in 0..120 {
         if audited.frozen("acme").await.is_some() {
             return keeping.abort();
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        pass(Duration::from_secs(1)).await;
     }
     panic!("two minutes later nobody has found it");
 }
