@@ -155,7 +155,8 @@ mod tests {
             log.open(());
             log.append(piece(1), 0);
             log.append(piece(2), 0);
-            let waiting = log.fail(None, Failing { begun: "error", leader: None }, 0);
+            let failing = Failing { begun: "error", leader: None, with_leader: |_: &u8| false };
+            let waiting = log.fail(None, failing, 0);
             log.open(());
             log.append(piece(7), 0);
             log.finish(std::iter::once(piece(8)), "end", 0);

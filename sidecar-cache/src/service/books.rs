@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::bill::HOLD_TTL;
 use super::drain::Drain;
+use super::fault::Concerns;
 use crate::clock::Clock;
 use crate::ledger::account::Scope;
 use crate::ledger::request::{Extend, Reserve};
@@ -49,15 +50,6 @@ pub(super) struct Books {
 pub(super) struct Exposure {
     books: Arc<Books>,
     amount: MicroUsd,
-}
-
-/// Whom a refusal concerns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Concerns {
-    /// Everybody of the organization.
-    Everybody,
-    /// Who asked; another may be able to pay.
-    Asker,
 }
 
 // === impl Books ===
@@ -218,16 +210,15 @@ impl Books {
 
     fn short(&self, short: &Short) -> (Unpaid, Concerns) {
         match short {
-            Short::Wallet => (Unpaid::WalletEmpty { team: None }, Concerns::Everybody),
-            Short::Team(team) => {
-                (Unpaid::WalletEmpty { team: Some(team.clone()) }, Concerns::Asker)
-            }
+            // A team that has a purse is not paid for from the wallet.
+            Short::Wallet => (Unpaid::WalletEmpty { team: None }, Concerns::Team),
+            Short::Team(team) => (Unpaid::WalletEmpty { team: Some(team.clone()) }, Concerns::Team),
             Short::Budget { scope, period, until } => {
                 let concerns = match scope {
                     Scope::Org | Scope::Pack(_) => Concerns::Everybody,
-                    Scope::Team(_) | Scope::User(_) | Scope::Agent(_) | Scope::Workflow(_) => {
-                        Concerns::Asker
-                    }
+                    Scope::Team(_) => Concerns::Team,
+                    Scope::User(_) => Concerns::User,
+                    Scope::Agent(_) | Scope::Workflow(_) => Concerns::Asker,
                 };
                 let unpaid = Unpaid::BudgetSpent {
                     scope: in_words(scope),

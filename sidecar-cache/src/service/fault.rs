@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kt_contract::outcome::Reason;
+use kt_contract::principal::Principal;
 use kt_contract::time::Millis;
 
 use super::seat::{End, Failure};
@@ -44,6 +45,21 @@ pub(super) struct Fault {
     pub(super) retry_after: Option<Millis>,
     /// What failed about it.
     pub(super) cause: Cause,
+    /// Who of those that wait is told the same as the leader.
+    pub(super) concerns: Concerns,
+}
+
+/// Whom a failure concerns besides the one in whose name the call was to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Concerns {
+    /// Everybody who waits: all are of one organization, and ask for the same.
+    Everybody,
+    /// Those of its team, or without one like it: they are paid for from the same purse.
+    Team,
+    /// The same user.
+    User,
+    /// Nobody else.
+    Asker,
 }
 
 // === impl Unkept ===
@@ -73,7 +89,22 @@ impl Fault {
     pub(super) fn of(failure: Failure) -> Self {
         let failure = Arc::new(failure);
         let leader = Some(End::Failed(Arc::clone(&failure)));
-        Self { failure, begun: None, leader, retry_after: None, cause: Cause::Call }
+        let (cause, concerns) = (Cause::Call, Concerns::Asker);
+        Self { failure, begun: None, leader, retry_after: None, cause, concerns }
+    }
+}
+
+// === impl Concerns ===
+
+impl Concerns {
+    /// Whether what `asker` was refused is refused to `other` as well.
+    pub(super) fn reaches(self, asker: &Principal, other: &Principal) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Team => asker.team == other.team,
+            Self::User => asker.user.is_some() && asker.user == other.user,
+            Self::Asker => false,
+        }
     }
 }
 

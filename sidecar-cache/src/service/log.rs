@@ -65,11 +65,13 @@ pub(crate) enum Next<E> {
 
 /// How a failed attempt ends for those who do not wait for another one.
 #[derive(Clone, Debug)]
-pub(crate) struct Failing<E> {
+pub(crate) struct Failing<E, W> {
     /// For those who have begun to read.
     pub(crate) begun: E,
     /// For the leader, if it has not begun; `None`: it reads what there is.
     pub(crate) leader: Option<E>,
+    /// Who of those that wait fares like the leader.
+    pub(crate) with_leader: W,
 }
 
 #[derive(Debug)]
@@ -236,11 +238,16 @@ impl<S: Clone, H: Clone, E: Clone> Log<S, H, E> {
         });
     }
 
-    /// The attempt has failed: whoever has read of it reads to its end; of the others only the leader is told
-    /// anything. Returns how many wait for another attempt.
-    pub(crate) fn fail(&self, leader: Option<ReaderId>, failing: Failing<E>, now: u64) -> usize {
+    /// The attempt has failed: whoever has read of it reads to its end; of the others only the leader, and who
+    /// fares like it, is told anything. Returns how many wait for another attempt.
+    pub(crate) fn fail(
+        &self,
+        leader: Option<ReaderId>,
+        failing: Failing<E, impl Fn(&S) -> bool>,
+        now: u64,
+    ) -> usize {
         self.waking(now, |inner| {
-            let Failing { begun, leader: to_leader } = failing;
+            let Failing { begun, leader: to_leader, with_leader } = failing;
             let mut rest = inner.current.begin_anew();
             rest.end = Some(begun);
             let rest = Arc::new(rest);
@@ -250,7 +257,7 @@ impl<S: Clone, H: Clone, E: Clone> Log<S, H, E> {
                 if !matches!(slot.fate, Fate::With) {
                     continue;
                 }
-                let is_leader = Some(*id) == leader;
+                let is_leader = Some(*id) == leader || with_leader(&slot.seat);
                 slot.fate = match &to_leader {
                     Some(end) if is_leader && slot.begun.is_none() => Fate::Over(end.clone()),
                     Some(_) | None if is_leader || slot.begun.is_some() => {

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use super::admit::Grant;
 use super::bill::{Asked, Bill, Cost, HOLD_TTL};
-use super::books::{Books, Concerns};
-use super::fault::{Failed, Fault};
+use super::books::Books;
+use super::fault::{Concerns, Failed, Fault};
 use super::lock;
 use super::pilot::Pilot;
 use super::savings::the_one;
@@ -74,9 +74,9 @@ impl Pilot {
         let problem = Problem::Unpaid(unpaid);
         self.not_stored(problem.code());
         match concerns {
-            Concerns::Asker => {
+            Concerns::Team | Concerns::User | Concerns::Asker => {
                 let fault = Fault::of(Failure::Problem(problem));
-                Err(Fault { cause: Cause::Unpaid, ..fault }.into())
+                Err(Fault { cause: Cause::Unpaid, concerns, ..fault }.into())
             }
             Concerns::Everybody => {
                 let _: Held = self.end(Ending::Unpaid);

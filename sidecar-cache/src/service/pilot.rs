@@ -195,13 +195,16 @@ impl Pilot {
     /// An attempt has failed: tells whom it concerns, and hands the lease to one of those who wait, if
     /// there is to be another. `false`: there is not, and everybody knows.
     async fn passes_on(&mut self, fault: Fault) -> bool {
-        let Fault { failure, begun, leader, retry_after, cause } = fault;
+        let Fault { failure, begun, leader, retry_after, cause, concerns } = fault;
         let now = self.now();
         let begun = begun.unwrap_or_else(|| End::Failed(Arc::clone(&failure)));
         // Who has taken over a call in another shape than its own cannot read what there is of it.
         let is_foreign = self.seat.asked() != self.flight.asked;
         let leader = leader.or_else(|| is_foreign.then(|| End::Failed(Arc::clone(&failure))));
-        let tell = || self.flight.log.fail(self.reader, Failing { begun, leader }, now.0);
+        let asker = &self.seat.grant.caller.principal;
+        let with_leader = |seat: &Arc<Seat>| concerns.reaches(asker, &seat.grant.caller.principal);
+        let failing = Failing { begun, leader, with_leader };
+        let tell = || self.flight.log.fail(self.reader, failing, now.0);
         let after = match &mut self.lease {
             Some(lease) => lease.fail(cause, retry_after, tell),
             None => {
@@ -438,7 +441,9 @@ impl Drop for Pilot {
             // The task was stopped, or has a fault: nobody must wait for it.
             let failure = Arc::new(Failure::Problem(Problem::Internal));
             let end = End::Failed(failure);
-            let failing = Failing { begun: end.clone(), leader: Some(end.clone()) };
+            let leader = Some(end.clone());
+            let failing =
+                Failing { begun: end.clone(), leader, with_leader: |_: &Arc<Seat>| false };
             self.flight.log.fail(self.reader, failing, self.now().0);
             self.flight.log.finish(std::iter::empty(), end, self.now().0);
         }

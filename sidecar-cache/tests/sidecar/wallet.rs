@@ -203,6 +203,21 @@ impl Paying {
         self.ledger.operate(Operation::Fund(fund)).await.unwrap().unwrap();
     }
 
+    async fn allocate(&self, team: &str, amount: u64) {
+        let nth = self.requests.fetch_add(1, Ordering::Relaxed);
+        let mut id = [0xfe; 16];
+        id[..8].copy_from_slice(&nth.to_be_bytes());
+        let allocate = Allocate {
+            id: TransferId::from_128(id),
+            org: "acme".to_owned(),
+            team: team.to_owned(),
+            amount: MicroUsd::new(amount).unwrap(),
+            direction: Direction::Credit,
+            note: String::new(),
+        };
+        self.ledger.operate(Operation::Allocate(allocate)).await.unwrap().unwrap();
+    }
+
     /// Asks, as a request of its own, until the head of the answer is there.
     async fn ask(&self, key: &Key, body: &str) -> Result<Reply, Refusal> {
         let id = format!("{:032x}", self.requests.fetch_add(1, Ordering::Relaxed));
@@ -358,6 +373,61 @@ async fn who_cannot_pay_lets_the_next_lead_and_whoever_leads_pays() {
     assert_eq!(paying.group.provider.count(), 1);
     assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]));
     assert_eq!(paying.group.metric("kt_flight_takeovers_total"), "0", "no call had failed");
+    let asked = r#"kt_wallet_operations_total{operation="reserve",result="insufficient_budget"}"#;
+    assert_eq!(paying.group.metric(asked), "1", "it is the same for all of a team");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_wallet_refuses_those_whom_it_pays_for_and_a_purse_pays_for_its_team() {
+    let paying = paying("wallet: {}\n", FUNDS).await;
+    let of_team =
+        |team: &'static str| paying.group.key_with(move |key| key.team = Some(team.to_owned()));
+    let (teamless, web, empty) =
+        (paying.group.key().await, of_team("web").await, of_team("empty").await);
+    paying.allocate("web", FUNDS - 1).await;
+    paying.allocate("empty", 1).await;
+    paying.ledger.is(Mood::Slow);
+    let keys = [&teamless, &teamless, &empty, &empty, &teamless, &web, &empty, &web];
+    let mut outcomes = Vec::new();
+    for asked in paying.crowd(&keys, CHAT).await {
+        outcomes.push(match asked.await.unwrap() {
+            Ok(seen) => seen.head.cache.0.as_str(),
+            Err(refusal) => refusal.problem.code(),
+        });
+    }
+    let told = "insufficient_quota";
+    assert_eq!(outcomes, [told, told, told, told, told, "miss", told, "coalesced"]);
+    assert_eq!(paying.group.provider.count(), 1);
+    for result in ["insufficient_wallet", "insufficient_purse"] {
+        let asked =
+            format!(r#"kt_wallet_operations_total{{operation="reserve",result="{result}"}}"#);
+        assert_eq!(paying.group.metric(&asked), "1", "{result}: all of a team fare alike");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_users_spent_budget_refuses_that_user_alone() {
+    let more = "budgets: {users: {default_daily_usd: 0.003}}\nwallet: {}\n";
+    let paying = paying(more, FUNDS).await;
+    let of_user =
+        |user: &'static str| paying.group.key_with(move |key| key.user = Some(user.to_owned()));
+    let (ann, bob) = (of_user("ann").await, of_user("bob").await);
+    let slow = Scripted { head_after: Duration::from_secs(60), ..answers_json(JSON) };
+    paying.group.provider.next(slow);
+    let held = paying.crowd(&[&ann], &chat("holds most of the day's money")).await;
+    paying.ledger.is(Mood::Slow);
+    let mut outcomes = Vec::new();
+    for asked in paying.crowd(&[&ann, &ann, &bob, &ann], CHAT).await {
+        outcomes.push(match asked.await.unwrap() {
+            Ok(seen) => seen.head.cache.0.as_str(),
+            Err(refusal) => refusal.problem.code(),
+        });
+    }
+    let told = "budget_exceeded";
+    assert_eq!(outcomes, [told, told, "miss", told]);
+    for asked in held {
+        let _ = asked.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -565,15 +635,7 @@ async fn a_team_with_a_purse_pays_from_it_and_from_nothing_else() {
     let of_team =
         |team: &'static str| paying.group.key_with(move |key| key.team = Some(team.to_owned()));
     let (web, other) = (of_team("web").await, of_team("other").await);
-    let allocate = Allocate {
-        id: TransferId::from_128([7; 16]),
-        org: "acme".to_owned(),
-        team: "web".to_owned(),
-        amount: MicroUsd::new(2_600).unwrap(),
-        direction: Direction::Credit,
-        note: String::new(),
-    };
-    paying.ledger.operate(Operation::Allocate(allocate)).await.unwrap().unwrap();
+    paying.allocate("web", 2_600).await;
     assert_eq!(outcome(&paying.fetch(&web, CHAT).await), Some(Outcome::Miss));
     assert_eq!(paying.available().await, i128::from(FUNDS - 2_600), "the purse has paid");
     let slow = Scripted { head_after: Duration::from_secs(3), ..answers_json(JSON) };
