@@ -28,7 +28,7 @@ pub(super) async fn answer(sidecar: Arc<Sidecar>, request: Request<Incoming>) ->
 }
 
 async fn answer_at(
-    sidecar: &Sidecar,
+    sidecar: &Arc<Sidecar>,
     (endpoint, name): (Endpoint, Option<&str>),
     head: &request::Parts,
     body: Incoming,
@@ -59,7 +59,7 @@ async fn answer_at(
             Ok(message) => reply(StatusCode::OK, sidecar.invalidate(message).await),
             Err(answer) => *answer,
         },
-        Endpoint::Audit => reply(StatusCode::OK, sidecar.audit().await),
+        Endpoint::Audit => reply(StatusCode::OK, sidecar.audit_whole().await),
         Endpoint::LastAudit => reply(StatusCode::OK, sidecar.last_audit()),
         Endpoint::WalletBalance => wallet::reply(asked.balance().await),
         Endpoint::WalletFund => wallet::reply(asked.fund(body).await),

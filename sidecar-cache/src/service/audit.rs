@@ -2,7 +2,7 @@
 //! and when a person asks. What an audit finds freezes the wallet that it is about, and no other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kt_contract::time::{Millis, UnixMillis};
@@ -94,8 +94,37 @@ impl Sidecar {
     /// # Errors
     /// No ledger; a store that cannot say.
     pub async fn audit(&self) -> Result<AuditReply, Failure> {
-        let ledger = self.ledger.as_deref().ok_or(Failure::NoLedger)?;
         let _turn = self.audits.turn.lock().await;
+        self.audit_in_turn().await
+    }
+
+    /// As [`Self::audit`], to its end even where nobody waits for the answer any more.
+    ///
+    /// # Errors
+    /// As [`Self::audit`].
+    pub async fn audit_whole(self: &Arc<Self>) -> Result<AuditReply, Failure> {
+        let sidecar = Arc::clone(self);
+        let audited = tokio::spawn(async move { sidecar.audit().await }).await;
+        audited.unwrap_or_else(|error| Err(StoreError::Transient(error.to_string()).into()))
+    }
+
+    /// Lets a wallet go on, unless something is wrong with it. No other audit freezes it in between.
+    pub(super) async fn unfreeze_in_turn(
+        &self,
+        ledger: &dyn LedgerStore,
+        org: &str,
+    ) -> Result<(), Failure> {
+        let _turn = self.audits.turn.lock().await;
+        self.audit_in_turn().await?;
+        if let Some(breach) = self.audits.breach_of(org) {
+            return Err(Failure::BreachStands(breach));
+        }
+        Ok(ledger.unfreeze(org.to_owned()).await?)
+    }
+
+    /// An audit of whoever's turn it is.
+    async fn audit_in_turn(&self) -> Result<AuditReply, Failure> {
+        let ledger = self.ledger.as_deref().ok_or(Failure::NoLedger)?;
         let began = self.clock.mono();
         let audited = match ledger.audit().await {
             Ok(Findings { transfers, breaches }) => {

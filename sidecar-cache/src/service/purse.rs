@@ -160,11 +160,7 @@ impl Sidecar {
     /// No ledger; a name that is none; a breach that stands; a store that cannot say.
     pub async fn unfreeze(&self, org: &str) -> Result<FrozenReply, Failure> {
         let ledger = self.ledger_for(org)?;
-        self.audit().await?;
-        if let Some(breach) = self.audits.breach_of(org) {
-            return Err(Failure::BreachStands(breach));
-        }
-        ledger.unfreeze(org.to_owned()).await?;
+        self.unfreeze_in_turn(ledger, org).await?;
         tracing::warn!(org, "wallet unfrozen by hand");
         self.count_frozen(ledger).await?;
         self.frozen(org).await
@@ -203,13 +199,16 @@ impl Sidecar {
         Ok(found.into_iter().map(told::transfer).collect())
     }
 
-    /// What is set aside from a wallet and its purses.
+    /// What is set aside from a wallet and its purses, the next to end by itself first: as many as are told at once,
+    /// and how many there are.
     ///
     /// # Errors
     /// No ledger; a name that is none; a store that cannot say.
     pub async fn holds(&self, org: &str) -> Result<HoldsReply, Failure> {
         let found = self.ledger_for(org)?.holds(org.to_owned()).await?;
-        Ok(HoldsReply { holds: found.iter().filter_map(told::hold).collect() })
+        let total = found.len() as u64;
+        let holds = found.iter().take(TRANSFERS_MAX).filter_map(told::hold).collect();
+        Ok(HoldsReply { holds, total })
     }
 
     async fn move_money(

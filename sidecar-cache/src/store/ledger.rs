@@ -26,7 +26,7 @@ pub trait LedgerStore: Send + Sync {
     fn operate(&self, operation: Operation) -> Answer<'_, Verdict>;
 
     /// Expires what is due and returns what has lain in suspense for its time: at most `count_max` holds. Says
-    /// how many; as many as that, and there may be more.
+    /// how many were closed; as many as that, and there may be more.
     fn expire_due(&self, count_max: usize) -> Answer<'_, usize>;
 
     /// How an organization stands.
@@ -128,6 +128,15 @@ pub struct Frozen {
     pub since: UnixMillis,
     /// Why.
     pub reason: String,
+}
+
+/// Whether time has closed a hold. Where the rules refuse that, what says it is due is wrong: the hold stays as it is
+/// and somebody has to look.
+pub(super) fn closes(operation: &Operation, verdict: &Verdict) -> bool {
+    if let Err(refused) = verdict {
+        tracing::error!(why = refused.code(), ?operation, "a hold that is due cannot be closed");
+    }
+    verdict.is_ok()
 }
 
 // === impl Balance ===

@@ -158,6 +158,9 @@ impl Holds {
         let rows: Vec<_> = reply.holds.iter().map(hold).collect();
         let head = ["hold", "state", "until", "held", "at most", "payer", "for"];
         report::say(table::layout(head, &rows));
+        if reply.total > rows.len() as u64 {
+            report::say(format!("and {} more, which end later", reply.total - rows.len() as u64));
+        }
         Ok(())
     }
 }

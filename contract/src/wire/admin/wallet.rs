@@ -213,8 +213,10 @@ pub struct BudgetEntry {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct HoldsReply {
-    /// The holds.
+    /// The holds: 1000 at most.
     pub holds: Vec<HoldEntry>,
+    /// How many there are.
+    pub total: u64,
 }
 
 /// Money that is set aside.

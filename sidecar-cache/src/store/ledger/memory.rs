@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kt_contract::time::UnixMillis;
 
 use super::live::Live;
-use super::{Balance, Frozen, LedgerStore, Level, Verdict};
+use super::{Balance, Frozen, LedgerStore, Level, Verdict, closes};
 use crate::ledger::account::{Account, AccountName, Payer};
 use crate::ledger::audit::{Auditor, Findings, RawAccount, RawLive, RawTransfer};
 use crate::ledger::bill::{Bill, Billed, Charged};
@@ -87,11 +87,12 @@ impl LedgerStore for MemoryLedger {
     fn expire_due(&self, count_max: usize) -> Answer<'_, usize> {
         Box::pin(async move {
             let (mut book, now) = self.book();
-            let due = book.live.due(now.at, count_max);
-            for operation in &due {
-                let Ok(_) = perform(&mut *book, &now, operation);
+            let mut closed = 0;
+            for operation in &book.live.due(now.at, count_max) {
+                let Ok(verdict) = perform(&mut *book, &now, operation);
+                closed += usize::from(closes(operation, &verdict));
             }
-            Ok(due.len())
+            Ok(closed)
         })
     }
 

@@ -14,6 +14,7 @@ use crate::ledger::clock::Now;
 use crate::ledger::rules::Known;
 use crate::ledger::{Hold, Kind, State, Transfer, TransferId};
 use crate::store::StoreError;
+use crate::store::ledger::closes;
 use crate::store::ledger::live::Live;
 
 /// How many accounts are kept in memory between groups.
@@ -89,12 +90,12 @@ impl Book {
         match job {
             Job::Operate(operation, _) => perform(self, now, operation).map(Done::Verdict),
             Job::ExpireDue(count_max, _) => {
-                let due = self.live.due(now.at, *count_max);
-                for operation in &due {
-                    // A refusal would be one of the rules', and the hold stays where it is.
-                    let _ = perform(self, now, operation)?;
+                let mut closed = 0;
+                for operation in &self.live.due(now.at, *count_max) {
+                    let verdict = perform(self, now, operation)?;
+                    closed += usize::from(closes(operation, &verdict));
                 }
-                Ok(Done::Count(due.len()))
+                Ok(Done::Count(closed))
             }
             Job::Freeze(org, reason, _) => {
                 self.connection
