@@ -119,6 +119,14 @@ impl Hold {
         most.map_or(self.amount, |most| most.max(self.amount))
     }
 
+    /// The most that a call can cost whose answer has so many tokens.
+    ///
+    /// # Errors
+    /// It is more than any amount.
+    pub fn cost_of(&self, output: Tokens, price: &Price) -> Result<MicroUsd, BadAmount> {
+        cost_at_most(self.input, self.writes, output, price)
+    }
+
     /// The next hold of a stream that has `produced` so many tokens: when three quarters of this one's output
     /// are there, half as much again. `None` while it suffices, and where the call cannot become longer. The
     /// same hold grows into the same one, whoever asks and how often.

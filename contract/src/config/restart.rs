@@ -116,7 +116,8 @@ fn of_wallet(wallet: Option<&Wallet>, started: Option<&Wallet>) -> Option<NeedsR
         (Some(_), None) => changed("it is new"),
         (None, Some(_)) => changed("it is gone"),
         (Some(wallet), Some(started)) => {
-            let Wallet { path, time_zone, default_max_output_tokens: _ } = wallet;
+            let Wallet { path, time_zone, default_max_output_tokens: _, on_outgrown_hold: _ } =
+                wallet;
             let fields: Vec<&str> =
                 [("path", *path == started.path), ("time_zone", *time_zone == started.time_zone)]
                     .into_iter()

@@ -1,5 +1,8 @@
 //! `wallet`: the organization's prepaid balance, and where its ledger is.
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::money::Tokens;
 use crate::snapshot::OnSidecarLoss;
 
@@ -22,6 +25,19 @@ pub struct Wallet {
     pub time_zone: TimeZone,
     /// `default_max_output_tokens`: what is reserved for where neither the client nor what was learned says.
     pub default_max_output_tokens: Tokens,
+    /// `on_outgrown_hold`.
+    pub on_outgrown_hold: OnOutgrownHold,
+}
+
+/// `wallet.on_outgrown_hold`: what becomes of a stream that costs more than is set aside for it, where no more can be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnOutgrownHold {
+    /// It goes on, and what it costs beyond that is paid all the same, below zero if need be.
+    #[default]
+    Overage,
+    /// It ends there with an error, and what has come of it is paid.
+    Cut,
 }
 
 /// A time zone that the IANA database knows.
@@ -29,7 +45,14 @@ pub struct Wallet {
 pub struct TimeZone(String);
 
 pub(super) fn check(raw: raw::Wallet, report: &mut Report) -> Wallet {
-    let raw::Wallet { backend, path, time_zone, default_max_output_tokens, open_with_cap } = raw;
+    let raw::Wallet {
+        backend,
+        path,
+        time_zone,
+        default_max_output_tokens,
+        on_outgrown_hold,
+        open_with_cap,
+    } = raw;
     check_backend(backend, report);
     if open_with_cap.is_some() {
         report.error(
@@ -49,6 +72,7 @@ pub(super) fn check(raw: raw::Wallet, report: &mut Report) -> Wallet {
             default_max_output_tokens,
             DEFAULT_OUTPUT_TOKENS,
         )),
+        on_outgrown_hold: on_outgrown_hold.unwrap_or_default(),
     }
 }
 
@@ -106,6 +130,7 @@ impl Wallet {
             path: PATH_DEFAULT.to_owned(),
             time_zone: TimeZone::default(),
             default_max_output_tokens: Tokens(DEFAULT_OUTPUT_TOKENS.default),
+            on_outgrown_hold: OnOutgrownHold::default(),
         }
     }
 }

@@ -3,7 +3,6 @@
 //! suspense.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,12 +10,13 @@ use kt_contract::json::{self, Bounds};
 use kt_contract::limits::{JSON_DEPTH_MAX, JSON_NODES_MAX};
 use kt_contract::money::{MicroUsd, Tokens};
 use kt_contract::pricing::{Price, cost};
+use kt_contract::problem::Unpaid;
 use kt_contract::provider::Provider;
 use kt_contract::time::Millis;
 use kt_providers::{Delivered, Dialect, Meter};
 use tokio::time::Instant;
 
-use super::books::{Books, Exposure};
+use super::books::{Books, Exposure, Granted};
 use crate::attempt::{Due, Fate, due};
 use crate::flight::LEASE_TTL;
 use crate::ledger::request::Extend;
@@ -36,8 +36,10 @@ pub(super) struct Bill {
     books: Arc<Books>,
     hold: TransferId,
     covers: Hold,
-    /// What the ledger has set aside so far, in micro-dollars: growth may be refused.
-    granted: Arc<AtomicU64>,
+    /// What the ledger has set aside so far: growth may be refused.
+    granted: Arc<Granted>,
+    /// Whether more has come by now than that pays for, as far as can be told from the length of it.
+    is_outgrown: bool,
     price: Price,
     fate: Fate,
     /// The request, should its tokens have to be counted.
@@ -89,7 +91,8 @@ impl Bill {
             exposure: Exposure::new(&books, covers.cost_max(&price), covers.amount),
             books,
             hold,
-            granted: Arc::new(AtomicU64::new(covers.amount.micros())),
+            granted: Arc::new(Granted::new(covers.amount)),
+            is_outgrown: false,
             covers,
             price,
             fate: Fate::Unsent,
@@ -117,7 +120,7 @@ impl Bill {
     /// The call goes on.
     pub(super) fn renew(&mut self) {
         // No more than it has: where growth was refused, more time must not be.
-        self.extend(self.granted());
+        self.extend(self.granted.amount());
     }
 
     fn extend(&mut self, total: MicroUsd) {
@@ -126,8 +129,9 @@ impl Bill {
         self.books.extend(extend, &self.granted);
     }
 
-    fn granted(&self) -> MicroUsd {
-        MicroUsd::new(self.granted.load(Ordering::Relaxed)).unwrap_or(self.covers.amount)
+    /// Why there is no more money for what has come, where there is none.
+    pub(super) fn outgrown(&self) -> Option<&Unpaid> {
+        self.granted.refused().filter(|_| self.is_outgrown)
     }
 
     /// More of a stream has come: the hold grows with it.
@@ -136,8 +140,11 @@ impl Bill {
         let meter = self.meter.get_or_insert_with(|| dialect.meter());
         meter.push(bytes);
         let produced = Tokens(meter.text_bytes() / BYTES_PER_TOKEN);
+        let reached = self.covers.cost_of(produced, &self.price).unwrap_or(MicroUsd::MAX);
+        self.is_outgrown = reached > self.granted.amount();
         if let Some(Ok(grown)) = self.covers.grown(produced, &self.price) {
-            self.exposure = Exposure::new(&self.books, grown.cost_max(&self.price), self.granted());
+            let granted = self.granted.amount();
+            self.exposure = Exposure::new(&self.books, grown.cost_max(&self.price), granted);
             self.covers = grown;
             self.extend(grown.amount);
         }
@@ -146,7 +153,7 @@ impl Bill {
     /// Ends it, at what has come of an answer in `bytes` of it: `delivered`, if that could be read, or what the
     /// stream has told.
     pub(super) async fn end(self, delivered: Option<Delivered>, bytes: u64) -> Ended {
-        let granted = self.granted();
+        let granted = self.granted.amount();
         let Self { books, hold, covers, price, fate, asked, meter, exposure, .. } = self;
         match due(fate) {
             Due::Leave => {

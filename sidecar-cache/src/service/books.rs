@@ -2,7 +2,7 @@
 //! for a client or a word for an operator.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use kt_contract::money::MicroUsd;
@@ -44,6 +44,15 @@ pub(super) struct Books {
     pub(super) lengths: Mutex<Lengths>,
     /// How far the calls under way can go beyond what they hold, in micro-dollars.
     exposed: AtomicU64,
+}
+
+/// What the ledger has set aside for a call by now.
+#[derive(Debug)]
+pub(super) struct Granted {
+    /// In micro-dollars.
+    amount: AtomicU64,
+    /// Why it is no more than that, once more was asked for and is not there.
+    refused: OnceLock<Unpaid>,
 }
 
 /// How far one call can go beyond what it holds; counted while it is under way.
@@ -103,15 +112,16 @@ impl Books {
         }
     }
 
-    /// Lets a hold grow or live longer, beside whatever goes on: a stream does not wait for it. A hold that cannot
-    /// grow is settled with an overage.
-    /// What it holds then is written to `granted`.
-    pub(super) fn extend(self: &Arc<Self>, extend: Extend, granted: &Arc<AtomicU64>) {
+    /// Lets a hold grow or live longer, beside whatever goes on: a stream does not wait for it. What the ledger says
+    /// is written to `granted`.
+    pub(super) fn extend(self: &Arc<Self>, extend: Extend, granted: &Arc<Granted>) {
         let (books, granted) = (Arc::clone(self), Arc::clone(granted));
         tokio::spawn(async move {
-            let asked = timeout(ANSWER_MAX, books.ask(Operation::Extend(extend))).await;
-            if let Ok(Ok(Ok(receipt))) = asked {
-                granted.fetch_max(receipt.amount.micros(), Ordering::Relaxed);
+            match timeout(ANSWER_MAX, books.ask(Operation::Extend(extend))).await {
+                Ok(Ok(Ok(receipt))) => granted.grow(receipt.amount),
+                Ok(Ok(Err(Refused::Insufficient(short)))) => granted.refuse(books.short(&short).0),
+                // What else is refused, or not answered, is no lack of money.
+                Ok(Ok(Err(_)) | Err(_)) | Err(_) => {}
             }
         });
     }
@@ -228,6 +238,32 @@ impl Books {
                 (unpaid, concerns)
             }
         }
+    }
+}
+
+// === impl Granted ===
+
+impl Granted {
+    pub(super) const fn new(amount: MicroUsd) -> Self {
+        Self { amount: AtomicU64::new(amount.micros()), refused: OnceLock::new() }
+    }
+
+    pub(super) fn amount(&self) -> MicroUsd {
+        MicroUsd::new(self.amount.load(Ordering::Relaxed)).unwrap_or(MicroUsd::MAX)
+    }
+
+    /// Why it is no more.
+    pub(super) fn refused(&self) -> Option<&Unpaid> {
+        self.refused.get()
+    }
+
+    fn grow(&self, total: MicroUsd) {
+        self.amount.fetch_max(total.micros(), Ordering::Relaxed);
+    }
+
+    fn refuse(&self, why: Unpaid) {
+        // The first reason is as good as the next.
+        let _ = self.refused.set(why);
     }
 }
 

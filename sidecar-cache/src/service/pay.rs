@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kt_contract::config::OnOutgrownHold;
 use kt_contract::hex;
 use kt_contract::json::{self, Bounds};
 use kt_contract::limits::{JSON_DEPTH_MAX, JSON_NODES_MAX};
@@ -96,6 +97,19 @@ impl Pilot {
     /// When a sign of life is due for what is set aside.
     pub(super) fn bill_due(&self, now: Instant) -> Instant {
         self.bill.as_ref().map_or_else(|| now + NEVER, Bill::renew_at)
+    }
+
+    /// Ends the call of a stream that has no more money, where that is how it is configured.
+    pub(super) fn goes_on_for_its_money(&mut self) -> Result<(), Failed> {
+        let Some(unpaid) = self.bill.as_ref().and_then(Bill::outgrown).cloned() else {
+            return Ok(());
+        };
+        let settings = self.sidecar.feed.settings();
+        let on_outgrown = settings.accounts.as_ref().map(|accounts| accounts.on_outgrown_hold);
+        match on_outgrown.unwrap_or_default() {
+            OnOutgrownHold::Overage => Ok(()),
+            OnOutgrownHold::Cut => Err(self.stop(Problem::Unpaid(unpaid), Ending::Unpaid)),
+        }
     }
 
     /// Ends the money of the call, if it has not ended: at what has come of the answer. `false`: it is not in the

@@ -259,19 +259,18 @@ impl Pilot {
             tokio::select! {
                 biased;
                 () = deserted, if self.interest == Interest::Attached => self.deserted()?,
-                () = &mut given_up => return Err(self.stop()),
+                () = &mut given_up => return Err(self.stop(Problem::Draining, Ending::Cancelled)),
                 done = &mut work => return Ok(done),
                 () = sleep_until(wake_at) => {}
             }
         }
     }
 
-    /// The sidecar ends, and does not wait any longer: what has come is accounted for, and those who read are told.
-    fn stop(&mut self) -> Failed {
-        let draining = Problem::Draining;
-        self.not_stored(draining.code());
-        let _: Held = self.end(Ending::Cancelled);
-        self.finish(End::Failed(Arc::new(Failure::Problem(draining))));
+    /// The call does not go on, whoever waits: what has come is accounted for, and those who read are told why.
+    pub(super) fn stop(&mut self, why: Problem, how: Ending) -> Failed {
+        self.not_stored(why.code());
+        let _: Held = self.end(how);
+        self.finish(End::Failed(Arc::new(Failure::Problem(why))));
         Failed::Cancelled
     }
 
@@ -288,6 +287,7 @@ impl Pilot {
         if let Some(bill) = self.bill.as_mut().filter(|bill| now >= bill.renew_at()) {
             bill.renew();
         }
+        self.goes_on_for_its_money()?;
         if self.now() >= self.sweep_at {
             let idle = idle(&self.sidecar);
             let (gone, again) = self.flight.log.sweep(idle.0, self.now().0);

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kt_contract::config::{Budgets, CompleteOnDisconnect, Config, Overflow, Pricing};
+use kt_contract::config::{
+    Budgets, CompleteOnDisconnect, Config, OnOutgrownHold, Overflow, Pricing,
+};
 use kt_contract::gates::ModelGate;
 use kt_contract::limits::FIRST_BYTE_MS_MAX;
 use kt_contract::money::{MicroUsd, Tokens};
@@ -54,6 +56,8 @@ pub struct Accounts {
     pub zone: Zone,
     /// `wallet.default_max_output_tokens`.
     pub default_output: Tokens,
+    /// `wallet.on_outgrown_hold`.
+    pub on_outgrown_hold: OnOutgrownHold,
     /// `budgets`.
     pub budgets: Budgets,
     /// `spend-limit`: the pack's name, and what it may spend in a day.
@@ -143,6 +147,7 @@ impl Accounts {
             // The check of the file has asked the same list of zones.
             zone: Zone::named(wallet.time_zone.name()).unwrap_or_else(|_| Zone::utc()),
             default_output: wallet.default_max_output_tokens,
+            on_outgrown_hold: wallet.on_outgrown_hold,
             budgets: config.budgets.clone(),
             pack_daily: config.pack.name.clone().zip(limit),
         })

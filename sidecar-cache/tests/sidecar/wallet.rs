@@ -861,6 +861,33 @@ async fn a_hold_that_cannot_grow_lives_on_and_its_overage_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_outgrows_the_wallet_is_cut_where_that_is_configured_and_paid_to_there() {
+    let event = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2).0;
+    let words = event.replace("hello", &"word ".repeat(200));
+    // Room for the first hold, and no other: some 4,100 tokens.
+    let paying = paying("wallet: {on_outgrown_hold: cut}\n", 2_600).await;
+    let key = paying.group.key().await;
+    let acts = (0..60).flat_map(|_| [bytes(&words), Act::Wait(Duration::from_secs(1))]);
+    paying.group.provider.next(answers_sse(acts.chain([bytes(&sse())]).collect()));
+    let asking = paying.crowd(&[&key, &key], CHAT_STREAM).await;
+    pass(Duration::from_secs(120)).await;
+    for asked in asking {
+        let seen = asked.await.unwrap().unwrap();
+        assert!(!seen.has_end, "it broke off");
+        let told = String::from_utf8_lossy(&seen.body).into_owned();
+        assert!(told.contains("word") && told.contains("insufficient_quota"), "{told}");
+    }
+    assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]), "no overage");
+    let left = paying.available().await;
+    assert!((900..1_200).contains(&left), "{left}: what has come is paid, and no more");
+    assert_eq!(paying.group.metric("kt_flight_endings_total{ending=\"unpaid\"}"), "1");
+    assert_eq!(paying.group.metric("kt_estimated_costs_total"), "1");
+    assert!(paying.is_clean().await);
+    // Nothing of it was stored.
+    assert!(paying.fetch(&key, CHAT_STREAM).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_usage_that_cannot_be_true_is_not_charged_but_counted() {
     for (told, absurd) in [
         (r#""completion_tokens":7"#, r#""completion_tokens":9000000000"#),

@@ -10,6 +10,7 @@ use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 use serde_json::Value;
 
 use super::Decimal;
+use crate::config::wallet::OnOutgrownHold;
 
 /// The organization's prepaid balance.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -25,6 +26,9 @@ pub(in super::super) struct Wallet {
     /// How many tokens of an answer are reserved for where nobody has set a limit and nothing has been
     /// learned yet. Default: 4096.
     pub(in super::super) default_max_output_tokens: Option<u64>,
+    /// What becomes of a stream that costs more than is set aside for it, where no more can be: it goes on and is paid,
+    /// below zero if need be (`overage`), or ends there with an error (`cut`). Default: overage.
+    pub(in super::super) on_outgrown_hold: Option<OnOutgrownHold>,
     /// Not built yet: to go on within a cap when the sidecar is lost.
     pub(in super::super) open_with_cap: Option<Value>,
 }

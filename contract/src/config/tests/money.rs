@@ -67,6 +67,7 @@ fn a_wallet_is_refused_where_money_could_be_lost_or_miscounted() {
              acknowledged; use 'sqlite'",
         ),
         ("backend: sqlit", "backend: unknown value 'sqlit'; did you mean 'sqlite'?"),
+        ("on_outgrown_hold: cutt", "on_outgrown_hold: unknown value 'cutt'; did you mean 'cut'?"),
         (
             "open_with_cap: {usd: 5}",
             "open_with_cap: is not built yet: with a wallet, what the sidecar cannot account for is \
