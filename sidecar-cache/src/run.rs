@@ -160,6 +160,13 @@ async fn audited(sidecar: &Sidecar, terminate: &mut Signal) -> Result<bool, Faul
             Ok(found) => {
                 let (transfers, breaches) = (found.transfers, found.breaches_total);
                 tracing::info!(transfers, breaches, took_ms = found.took_ms, "ledger audited");
+                let (open, suspended) = (found.holds_open, found.holds_suspended);
+                if open + suspended > 0 {
+                    // Nobody is served yet: they are from before, and no end of theirs will come.
+                    let what = "calls from before have not ended in the ledger: what they hold lies \
+                                in suspense for a day, and then returns";
+                    tracing::warn!(open, suspended, "{what}");
+                }
                 Ok(true)
             }
             Err(Failure::NoLedger) => Ok(true),

@@ -10,6 +10,7 @@ pub mod cache;
 mod call;
 mod call_account;
 pub mod callers;
+mod calls;
 pub mod drain;
 pub mod exchange;
 pub mod explain;

@@ -28,6 +28,8 @@ pub enum Invariant {
     OneEnd,
     /// Nothing was reserved that was not there.
     NeverOverdrawn,
+    /// Each upstream call has one hold, ended as it was said to.
+    EveryCallOnce,
     /// What lies in suspense leaves it in time.
     SuspenseDrains,
 }
@@ -52,6 +54,10 @@ pub struct Breach {
 pub struct Findings {
     /// How many transfers it counted.
     pub transfers: u64,
+    /// How many holds are open.
+    pub open: u64,
+    /// How many lie in suspense.
+    pub suspended: u64,
     /// What does not hold.
     pub breaches: Vec<Breach>,
 }
@@ -97,6 +103,7 @@ impl Invariant {
             Self::PendingIsOpen => "I3",
             Self::OneEnd => "I4",
             Self::NeverOverdrawn => "I5",
+            Self::EveryCallOnce => "I6",
             Self::SuspenseDrains => "I7",
         }
     }
@@ -110,6 +117,7 @@ impl Invariant {
             Self::PendingIsOpen => "I3 pending is what open holds hold",
             Self::OneEnd => "I4 a hold ends once",
             Self::NeverOverdrawn => "I5 nothing is reserved that is not there",
+            Self::EveryCallOnce => "I6 each call has one hold and one end",
             Self::SuspenseDrains => "I7 suspense drains",
         }
     }
@@ -224,6 +232,11 @@ impl Auditor {
     fn compare_lists(&mut self, now: i64) {
         let mut listed = std::mem::take(&mut self.listed);
         let holds = std::mem::take(&mut self.holds);
+        let count = |is_so: fn(&Stage) -> bool| {
+            holds.values().filter(|pledge| is_so(&pledge.stage)).count() as u64
+        };
+        self.findings.open = count(|stage| matches!(stage, Stage::Open));
+        self.findings.suspended = count(|stage| matches!(stage, Stage::Suspended { .. }));
         for (id, pledge) in &holds {
             let expected = match pledge.stage {
                 Stage::Open => Some(false),

@@ -209,6 +209,21 @@ proptest! {
 }
 
 #[test]
+fn an_answer_longer_than_any_number_ends_the_growth_too() {
+    let price = Price { max_output_tokens: None, ..gpt_4o() };
+    let demand = demand(Dialect::OpenAiChat, "{}");
+    let call = Call {
+        demand: &demand,
+        body_bytes: 2,
+        price: &price,
+        route_output_max: None,
+        expected_output: None,
+        default_output: Tokens(1),
+    };
+    assert_eq!(hold(call).unwrap().grown(Tokens(u64::MAX), &price), Some(Err(BadAmount)));
+}
+
+#[test]
 fn an_absurd_call_is_an_error_and_not_a_hold() {
     let rate = MicroUsdPerMillion(MicroUsd::MAX);
     let rates = kt_contract::pricing::Rates { input: rate, output: rate, ..gpt_4o().rates };

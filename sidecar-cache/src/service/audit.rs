@@ -43,6 +43,8 @@ struct Audited {
     at: UnixMillis,
     took: Millis,
     transfers: u64,
+    open: u64,
+    suspended: u64,
     breaches: Vec<Breach>,
 }
 
@@ -126,10 +128,10 @@ impl Sidecar {
     async fn audit_in_turn(&self) -> Result<AuditReply, Failure> {
         let ledger = self.ledger.as_deref().ok_or(Failure::NoLedger)?;
         let began = self.clock.mono();
-        let audited = match ledger.audit().await {
-            Ok(Findings { transfers, breaches }) => {
+        let audited = match self.findings(ledger).await {
+            Ok(Findings { transfers, open, suspended, breaches }) => {
                 let (at, took) = (self.clock.wall(), self.clock.mono().since(began));
-                Audited { at, took, transfers, breaches }
+                Audited { at, took, transfers, open, suspended, breaches }
             }
             Err(error) => {
                 tracing::error!(%error, "the ledger cannot be audited");
@@ -144,6 +146,15 @@ impl Sidecar {
         seen.failure = frozen.err().map(|error| format!("a breach was found, and {error}"));
         seen.last = Some(audited);
         Ok(reply)
+    }
+
+    /// What is wrong with the ledger by itself, and with what it says of the calls that were made.
+    async fn findings(&self, ledger: &dyn LedgerStore) -> Result<Findings, StoreError> {
+        let mut findings = ledger.audit().await?;
+        if let Some(books) = &self.books {
+            findings.breaches.extend(books.calls.check(ledger).await?);
+        }
+        Ok(findings)
     }
 
     /// What the last audit found.
@@ -216,11 +227,13 @@ fn reasons(breaches: &[Breach]) -> BTreeMap<&str, String> {
 }
 
 fn told(audited: &Audited) -> AuditReply {
-    let Audited { at, took, transfers, breaches } = audited;
+    let Audited { at, took, transfers, open, suspended, breaches } = audited;
     AuditReply {
         at: *at,
         took_ms: took.0,
         transfers: *transfers,
+        holds_open: *open,
+        holds_suspended: *suspended,
         breaches_total: breaches.len() as u64,
         breaches: breaches.iter().take(BREACHES_MAX).map(entry).collect(),
     }

@@ -17,6 +17,7 @@ use kt_providers::{Delivered, Dialect, Meter};
 use tokio::time::Instant;
 
 use super::books::{Books, Exposure, Granted};
+use super::calls;
 use crate::attempt::{Due, Fate, due};
 use crate::flight::LEASE_TTL;
 use crate::ledger::request::Extend;
@@ -53,6 +54,7 @@ pub(super) struct Bill {
 /// A request whose tokens may have to be counted.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
+    pub(super) org: String,
     pub(super) dialect: Dialect,
     pub(super) provider: Provider,
     pub(super) model: String,
@@ -105,6 +107,12 @@ impl Bill {
     /// What became of the call so far.
     pub(super) const fn fate(&mut self, fate: Fate) {
         self.fate = fate;
+    }
+
+    /// To be said when the call is sent.
+    pub(super) fn sends(&self) -> impl FnOnce() + Send + 'static {
+        let (books, org, hold) = (Arc::clone(&self.books), self.asked.org.clone(), self.hold);
+        move || books.calls.made(org, hold)
     }
 
     /// The id of what is set aside.
@@ -163,6 +171,9 @@ impl Bill {
             }
             Due::Release => {
                 let is_booked = books.end(Operation::Release { hold }).await;
+                if is_booked {
+                    books.calls.ended(hold, calls::End::Released);
+                }
                 Ended { cost: None, is_booked }
             }
             Due::Settle => {
@@ -175,6 +186,9 @@ impl Bill {
                 let (amount, is_estimated) = counted.unwrap_or((granted, true));
                 let settle = Operation::Settle { hold, actual: amount, estimated: is_estimated };
                 let is_booked = books.end(settle).await;
+                if is_booked {
+                    books.calls.ended(hold, calls::End::Settled(amount));
+                }
                 books.settled(amount, granted);
                 drop(exposure);
                 Ended { cost: Some(Cost { amount, is_estimated }), is_booked }
@@ -209,7 +223,7 @@ async fn used(asked: Asked, delivered: Delivered) -> Option<Used> {
 }
 
 fn count(asked: &Asked, delivered: &Delivered) -> Used {
-    let Asked { dialect, provider, model, body } = asked;
+    let Asked { org: _, dialect, provider, model, body } = asked;
     tokens::used(delivered, Tokenizer::of(*provider, model), |tokenizer| {
         // It was read when it was admitted.
         let bounds = Bounds { depth_max: JSON_DEPTH_MAX, nodes_max: JSON_NODES_MAX };

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::bill::HOLD_TTL;
+use super::calls::Calls;
 use super::drain::Drain;
 use super::fault::Concerns;
 use crate::clock::Clock;
@@ -44,6 +45,8 @@ pub(super) struct Books {
     pub(super) lengths: Mutex<Lengths>,
     /// How far the calls under way can go beyond what they hold, in micro-dollars.
     exposed: AtomicU64,
+    /// What was called, for audits.
+    pub(super) calls: Calls,
 }
 
 /// What the ledger has set aside for a call by now.
@@ -79,6 +82,7 @@ impl Books {
             again,
             lengths: Mutex::default(),
             exposed: AtomicU64::new(0),
+            calls: Calls::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use kt_providers::{Delivered, Dialect, Recorded, Terms, Usage};
 use tokio::time::{Instant, timeout_at};
 
 use super::admit::Grant;
+use super::bill::Bill;
 use super::cache::{Filled, Filling};
 use super::call_account::CallAccount;
 use super::fault::{Failed, Fault, SUPERSEDED, UNBOOKED, Unkept};
@@ -122,8 +123,10 @@ impl Pilot {
         };
         drop(sent);
         let is_sent = AtomicBool::new(false);
+        let sends = self.bill.as_ref().map(Bill::sends);
         let call = async {
             is_sent.store(true, Ordering::Relaxed);
+            sends.into_iter().for_each(|sends| sends());
             sidecar.upstream.call(call).await
         };
         let answered = self.over(timeout_at(first_by, call)).await;

@@ -58,7 +58,8 @@ impl Pilot {
                 match books.reserve(reserve).await {
                     Ok(()) => {
                         let model = grant.gates.model.served_model.clone();
-                        let asked = Asked { dialect: grant.dialect, provider, model, body };
+                        let org = grant.caller.principal.org.clone();
+                        let asked = Asked { org, dialect: grant.dialect, provider, model, body };
                         self.bill = Some(Bill::new(books, hold, covers, price, asked));
                         return Ok(true);
                     }

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::Outcome;
 use kt_contract::time::UnixMillis;
+use kt_contract::wire::admin::wallet::BreachEntry;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::ledger::account::Account;
 use sidecar_cache::ledger::audit::Findings;
 use sidecar_cache::ledger::bill::Billed;
 use sidecar_cache::ledger::clock::Reading;
 use sidecar_cache::ledger::request::{Allocate, Direction, Fund};
-use sidecar_cache::ledger::{Hold, Kind, Operation, State, Transfer, TransferId};
+use sidecar_cache::ledger::{Hold, Kind, Made, Operation, Receipt, State, Transfer, TransferId};
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::upstream::CallFailed;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
@@ -55,6 +56,8 @@ enum Mood {
     Hangs,
     /// It answers after a while.
     Slow,
+    /// It says that it has done what begins or ends a hold, and has not.
+    Lies,
 }
 
 async fn paying(more: &str, funds: u64) -> &'static Paying {
@@ -110,6 +113,22 @@ impl LedgerStore for Moody {
                 Mood::Slow => {
                     pass(Duration::from_secs(1)).await;
                     self.inner.operate(operation).await
+                }
+                Mood::Lies => {
+                    let (kind, amount) = match &operation {
+                        Operation::Reserve(reserve) => (Kind::Pending, reserve.amount),
+                        Operation::Settle { actual, .. } => (Kind::Post, *actual),
+                        Operation::Release { .. } => (Kind::Void, MicroUsd::ZERO),
+                        Operation::Fund(_)
+                        | Operation::Extend(_)
+                        | Operation::Expire { .. }
+                        | Operation::LateSettle { .. }
+                        | Operation::Return { .. }
+                        | Operation::Refund(_)
+                        | Operation::Adjust(_)
+                        | Operation::Allocate(_) => return self.inner.operate(operation).await,
+                    };
+                    Ok(Ok(Receipt { made: Made::Created, kind, amount }))
                 }
             }
         })
@@ -266,6 +285,16 @@ impl Paying {
             }
         }
         rows
+    }
+
+    /// What the sidecar's own audit finds.
+    async fn breaches(&self) -> Vec<String> {
+        let told = self.group.sidecar.audit().await.unwrap();
+        let words = |breach: BreachEntry| {
+            let BreachEntry { invariant, org, account, expected, found } = breach;
+            format!("{invariant}: {account} of {org}: expected {expected}, found {found}")
+        };
+        told.breaches.into_iter().map(words).collect()
     }
 
     async fn is_clean(&self) -> bool {
@@ -464,6 +493,8 @@ async fn a_call_of_which_nobody_knows_the_end_waits_in_suspense() {
         pass(Duration::from_secs(70)).await;
         paying.group.sidecar.close_due().await;
         assert_eq!(paying.rows().await, rows([("pending", 1), ("expire", 1)]));
+        let counted = paying.group.sidecar.audit().await.unwrap();
+        assert_eq!((counted.holds_open, counted.holds_suspended), (0, 1));
         let suspended = paying.ledger.balance("acme".to_owned()).await.unwrap().suspense;
         assert!(suspended.available() > 0 && paying.available().await < i128::from(FUNDS));
         pass(Duration::from_secs(24 * 3_600)).await;
@@ -885,6 +916,44 @@ async fn a_stream_that_outgrows_the_wallet_is_cut_where_that_is_configured_and_p
     assert!(paying.is_clean().await);
     // Nothing of it was stored.
     assert!(paying.fetch(&key, CHAT_STREAM).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_the_ledger_has_lost_or_does_not_end_as_it_said_freezes_the_wallet() {
+    let slow = || Scripted { head_after: Duration::from_secs(3), ..answers_json(JSON) };
+    let refused = || Scripted { status: 500, ..slow() };
+    let lost = ("a hold of a call that was made", "none");
+    for (answer, lies_at_first, expected, found) in [
+        (slow(), true, "settled at 5 micro-USD", "none"),
+        (slow(), false, "settled at 5 micro-USD", "open"),
+        (refused(), false, "released", "open"),
+    ] {
+        let paying = funded().await;
+        let key = paying.group.key().await;
+        assert!(paying.fetch(&key, &chat("an honest one")).await.is_ok());
+        assert_eq!(paying.breaches().await, Vec::<String>::new());
+        paying.ledger.is(if lies_at_first { Mood::Lies } else { Mood::Fine });
+        paying.group.provider.next(answer);
+        let asking = paying.crowd(&[&key], CHAT).await;
+        pass(Duration::from_secs(1)).await;
+        if lies_at_first {
+            let [breach] = &paying.breaches().await[..] else { panic!("it runs") };
+            assert!(
+                breach.ends_with(&format!("expected {}, found {}", lost.0, lost.1)),
+                "{breach}"
+            );
+        }
+        paying.ledger.is(Mood::Lies);
+        for asked in asking {
+            let _ = asked.await.unwrap();
+        }
+        paying.ledger.is(Mood::Fine);
+        let [breach] = &paying.breaches().await[..] else { panic!("one is wrong") };
+        assert!(breach.starts_with("I6 each call has one hold and one end: hold "), "{breach}");
+        assert!(breach.ends_with(&format!("expected {expected}, found {found}")), "{breach}");
+        let refusal = paying.fetch(&key, &chat("another")).await.unwrap_err();
+        assert_eq!(refusal.problem.code(), "wallet_frozen");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -307,6 +307,10 @@ pub struct AuditReply {
     pub took_ms: u64,
     /// How many transfers it counted, of all organizations.
     pub transfers: u64,
+    /// How many holds are open: of calls that run, or whose sidecar was killed less than two minutes ago.
+    pub holds_open: u64,
+    /// How many lie in suspense: what their calls have cost is not known.
+    pub holds_suspended: u64,
     /// How much does not hold. Every wallet that it is about is frozen.
     pub breaches_total: u64,
     /// The first hundred of that.

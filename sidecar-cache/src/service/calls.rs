@@ -1,0 +1,126 @@
+//! What this process knows of the calls that it has made, for whoever counts the ledger again: each has one hold, which
+//! has ended as it was said to (I6). The ledger alone cannot know of a call that it has lost.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use kt_contract::money::MicroUsd;
+
+use super::lock;
+use crate::ledger::audit::{Breach, Invariant};
+use crate::ledger::{Hold, State, TransferId};
+use crate::store::StoreError;
+use crate::store::ledger::LedgerStore;
+
+/// How many calls are remembered until the next audit. Those that are made beyond it are not checked.
+const CALLS_MAX: usize = 16_384;
+
+/// The calls that were made and not checked yet, by their holds.
+#[derive(Debug, Default)]
+pub(super) struct Calls(Mutex<HashMap<TransferId, Made>>);
+
+/// A call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Made {
+    org: String,
+    /// What the ledger has acknowledged.
+    end: Option<End>,
+}
+
+/// How the money of a call has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It has cost so much.
+    Settled(MicroUsd),
+    /// It has cost nothing.
+    Released,
+}
+
+// === impl Calls ===
+
+impl Calls {
+    /// A call is made that this is set aside for.
+    pub(super) fn made(&self, org: String, hold: TransferId) {
+        let mut calls = lock(&self.0);
+        if calls.len() < CALLS_MAX {
+            calls.insert(hold, Made { org, end: None });
+        }
+    }
+
+    /// The ledger has acknowledged how it has ended.
+    pub(super) fn ended(&self, hold: TransferId, end: End) {
+        if let Some(made) = lock(&self.0).get_mut(&hold) {
+            made.end = Some(end);
+        }
+    }
+
+    /// Looks all of them up, and forgets those that have ended and are there. One that is not there as it should be is
+    /// told again with every audit.
+    pub(super) async fn check(&self, ledger: &dyn LedgerStore) -> Result<Vec<Breach>, StoreError> {
+        // What has ended by now was in the ledger before.
+        let calls: Vec<_> = lock(&self.0).iter().map(|(id, made)| (*id, made.clone())).collect();
+        let mut breaches = Vec::new();
+        for (id, made) in calls {
+            let hold = ledger.hold(id).await?;
+            match breach(id, &made, hold.as_ref()) {
+                Some(breach) => breaches.push(breach),
+                None if is_over(hold.as_ref()) => {
+                    lock(&self.0).remove(&id);
+                }
+                None => {}
+            }
+        }
+        breaches.sort_by(|a, b| (&a.org, &a.account).cmp(&(&b.org, &b.account)));
+        Ok(breaches)
+    }
+}
+
+fn breach(id: TransferId, made: &Made, found: Option<&Hold>) -> Option<Breach> {
+    let state = found.filter(|hold| hold.org == made.org).map(|hold| hold.state);
+    let is_so = match (made.end, state) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(End::Settled(said)), Some(state)) => cost(state) == Some(said),
+        (Some(End::Released), Some(state)) => {
+            matches!(state, State::Released | State::LateReleased)
+        }
+    };
+    (!is_so).then(|| Breach {
+        invariant: Invariant::EveryCallOnce,
+        org: made.org.clone(),
+        account: format!("hold {}", id.0.to_hex()),
+        expected: match made.end {
+            None => "a hold of a call that was made".to_owned(),
+            Some(End::Settled(said)) => format!("settled at {} micro-USD", said.micros()),
+            Some(End::Released) => "released".to_owned(),
+        },
+        found: state.map_or_else(|| "none".to_owned(), in_words),
+    })
+}
+
+const fn cost(state: State) -> Option<MicroUsd> {
+    match state {
+        State::Settled { actual } | State::LateSettled { actual } => Some(actual),
+        State::Open { .. }
+        | State::Released
+        | State::Expired { .. }
+        | State::Returned
+        | State::LateReleased => None,
+    }
+}
+
+fn is_over(hold: Option<&Hold>) -> bool {
+    hold.is_none_or(|hold| !matches!(hold.state, State::Open { .. }))
+}
+
+fn in_words(state: State) -> String {
+    match state {
+        State::Open { .. } => "open".to_owned(),
+        State::Settled { actual } | State::LateSettled { actual } => {
+            format!("settled at {} micro-USD", actual.micros())
+        }
+        State::Released | State::LateReleased => "released".to_owned(),
+        State::Expired { .. } => "in suspense".to_owned(),
+        State::Returned => "returned".to_owned(),
+    }
+}
