@@ -57,7 +57,8 @@ pub(super) fn check(raw: raw::Wallet, report: &mut Report) -> Wallet {
     if open_with_cap.is_some() {
         report.error(
             "wallet.open_with_cap",
-            "is not built yet: with a wallet, what the sidecar cannot account for is refused",
+            "is refused: without the sidecar nobody knows what a call costs, so that no cap on it can \
+             be kept. Leave it out; while the sidecar is away, clients are told to try again",
         );
     }
     let path = path.unwrap_or_else(|| PATH_DEFAULT.to_owned());

@@ -29,7 +29,7 @@ pub(in super::super) struct Wallet {
     /// What becomes of a stream that costs more than is set aside for it, where no more can be: it goes on and is paid,
     /// below zero if need be (`overage`), or ends there with an error (`cut`). Default: overage.
     pub(in super::super) on_outgrown_hold: Option<OnOutgrownHold>,
-    /// Not built yet: to go on within a cap when the sidecar is lost.
+    /// Refused: to go on within a cap when the sidecar is lost, which alone knows what a call costs.
     pub(in super::super) open_with_cap: Option<Value>,
 }
 
