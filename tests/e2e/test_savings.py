@@ -78,7 +78,8 @@ def test_followers_pay_nothing_and_save_what_the_leaders_call_cost(paying, crowd
     paying.sidecar.wait_followers(6)
     paying.provider.release(gate)
     paid = assert_miss(lead.whole())
-    cost = paying.sidecar.calls_for(leader)[0]["cost_micro_usd"]
+    call, = wait_until(lambda: paying.sidecar.calls_for(leader), "the call has its line")
+    cost = call["cost_micro_usd"]
     assert costs(paid) == (None if stream else cost, None), "a stream's is not known at its head"
     for live in lives:
         answer = assert_coalesced(live.whole(), of=paid)
