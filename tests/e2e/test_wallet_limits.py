@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from answers import assert_miss, assert_refused
+from answers import assert_cut_off, assert_miss, assert_refused
 from group import chat
 from processes import wait_until
 from wallet import Paying
@@ -123,3 +123,22 @@ def test_a_teams_budget_is_no_business_of_another_team(limited, prompt):
     refused = limited.b.post(web, question(prompt, 1, gate="open"))
     assert "team 'web'" in assert_refused(refused, 429, "budget_exceeded")["message"]
     assert_miss(limited.b.post(other, question(prompt, 1, gate="open")))
+
+
+@pytest.mark.parametrize("on_outgrown_hold", ["overage", "cut"])
+def test_a_stream_that_outgrows_the_wallet_ends_there_or_is_paid_as_configured(limited, prompt, on_outgrown_hold):
+    fields = {"on_outgrown_hold": on_outgrown_hold, "default_max_output_tokens": 100}
+    limited.configure({"wallet": fields})
+    wallet = limited.wallet(500)
+    limited.provider.script("words=1500, delta_ms=1", 1, prompt=prompt)
+    answer = limited.a.ask(wallet.key(), prompt, stream=True)
+    wait_until(lambda: wallet.pending == 0, "the hold has ended")
+    if on_outgrown_hold == "cut":
+        assert_cut_off(answer)
+        assert json.loads(answer.events()[-1])["error"]["code"] == "insufficient_quota"
+        assert wallet.rows()["post"] == 1 and "overage" not in wallet.rows()
+        assert 0 <= wallet.available < 400, "what has come is paid, and the rest is there"
+    else:
+        assert_miss(answer)
+        assert wallet.rows()["overage"] == 1
+        assert wallet.available < -1_000
