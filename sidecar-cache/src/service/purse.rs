@@ -18,11 +18,11 @@ use crate::store::ledger::LedgerStore;
 
 /// The name by which somebody tells one movement of money from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IdempotencyKey<'a>(&'a str);
+pub struct MovementKey<'a>(&'a str);
 
-// === impl IdempotencyKey ===
+// === impl MovementKey ===
 
-impl<'a> IdempotencyKey<'a> {
+impl<'a> MovementKey<'a> {
     /// The key in a header.
     ///
     /// # Errors
@@ -60,7 +60,7 @@ impl Sidecar {
     pub async fn fund(
         &self,
         org: &str,
-        key: IdempotencyKey<'_>,
+        key: MovementKey<'_>,
         request: FundRequest,
     ) -> Result<TransferReply, Failure> {
         let id = TransferId::of_key(org, "fund", key.0);
@@ -80,7 +80,7 @@ impl Sidecar {
     pub async fn adjust(
         &self,
         org: &str,
-        key: IdempotencyKey<'_>,
+        key: MovementKey<'_>,
         request: AdjustRequest,
     ) -> Result<TransferReply, Failure> {
         let id = TransferId::of_key(org, "adjust", key.0);
@@ -101,7 +101,7 @@ impl Sidecar {
     pub async fn allocate(
         &self,
         org: &str,
-        key: IdempotencyKey<'_>,
+        key: MovementKey<'_>,
         request: AllocateRequest,
     ) -> Result<TransferReply, Failure> {
         is_id("team", &request.team)?;
@@ -124,7 +124,7 @@ impl Sidecar {
     pub async fn refund(
         &self,
         org: &str,
-        key: IdempotencyKey<'_>,
+        key: MovementKey<'_>,
         request: RefundRequest,
     ) -> Result<TransferReply, Failure> {
         let hold = TransferId(request.hold);

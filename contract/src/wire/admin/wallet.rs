@@ -15,7 +15,7 @@ use crate::time::UnixMillis;
 /// The header that tells one movement of money from another.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The most characters that it may have.
-pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = crate::idempotency::KEY_BYTES_MAX;
 /// The most characters of a note or a reason.
 pub const NOTE_CHARS_MAX: usize = 500;
 /// The most transfers in one answer.

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::http::read::{self, Unread};
 use crate::http::{Answer, json, problem, text, with_type};
-use crate::service::purse::IdempotencyKey;
+use crate::service::purse::MovementKey;
 use crate::service::{Failure, Sidecar};
 
 /// How many transfers are told where nobody says.
@@ -111,8 +111,8 @@ impl Asked<'_> {
         Ok(lines.into())
     }
 
-    fn key(&self) -> Result<IdempotencyKey<'_>, Failure> {
-        IdempotencyKey::read(text(&self.head.headers, IDEMPOTENCY_KEY))
+    fn key(&self) -> Result<MovementKey<'_>, Failure> {
+        MovementKey::read(text(&self.head.headers, IDEMPOTENCY_KEY))
     }
 
     async fn message<T: DeserializeOwned>(&self, body: Incoming) -> Result<T, Unread> {
