@@ -76,13 +76,13 @@ impl Calls {
 }
 
 fn breach(id: TransferId, made: &Made, found: Option<&Hold>) -> Option<Breach> {
-    let state = found.filter(|hold| hold.org == made.org).map(|hold| hold.state);
-    let is_so = match (made.end, state) {
+    let found = found.filter(|hold| hold.org == made.org);
+    let is_so = match (made.end, found) {
         (_, None) => false,
         (None, Some(_)) => true,
-        (Some(End::Settled(said)), Some(state)) => cost(state) == Some(said),
-        (Some(End::Released), Some(state)) => {
-            matches!(state, State::Released | State::LateReleased)
+        (Some(End::Settled(said)), Some(hold)) => hold.charged() == Some(said),
+        (Some(End::Released), Some(hold)) => {
+            matches!(hold.state, State::Released | State::LateReleased)
         }
     };
     (!is_so).then(|| Breach {
@@ -94,19 +94,8 @@ fn breach(id: TransferId, made: &Made, found: Option<&Hold>) -> Option<Breach> {
             Some(End::Settled(said)) => format!("settled at {} micro-USD", said.micros()),
             Some(End::Released) => "released".to_owned(),
         },
-        found: state.map_or_else(|| "none".to_owned(), in_words),
+        found: found.map_or_else(|| "none".to_owned(), |hold| in_words(hold.state)),
     })
-}
-
-const fn cost(state: State) -> Option<MicroUsd> {
-    match state {
-        State::Settled { actual } | State::LateSettled { actual } => Some(actual),
-        State::Open { .. }
-        | State::Released
-        | State::Expired { .. }
-        | State::Returned
-        | State::LateReleased => None,
-    }
 }
 
 fn is_over(hold: Option<&Hold>) -> bool {
