@@ -136,9 +136,9 @@ class Sidecar:
         ]
         self.process = Process("sidecar-cache", self._argv, folder / "sidecar-cache.log")
 
-    def restart(self):
+    def restart(self, env=None):
         """Starts it again after its end."""
-        self.process.start()
+        self.process.start(env)
         wait_until(self.is_ready, "the restarted sidecar is ready")
 
     def is_ready(self):

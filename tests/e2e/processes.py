@@ -124,11 +124,12 @@ class Process:
         self._popen = None
         self._family = {}
 
-    def start(self):
+    def start(self, env=None):
+        """Starts it; with `env` beside what is always in its environment."""
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=self._env, cwd=self.log.parent, start_new_session=True,
+                env={**self._env, **(env or {})}, cwd=self.log.parent, start_new_session=True,
             )
         return self
 

@@ -107,6 +107,7 @@ def test_a_gateway_that_is_asked_to_end_leaves_nothing_running(own):
     wait_until(lambda: not any(member.is_running() for member in family), "nothing of gw-b runs")
 
 
+@pytest.mark.fault(52)
 def test_a_gateway_that_is_asked_to_end_finishes_what_it_has(own, prompt):
     key = own.key(org="acme")
     body = chat(f"{prompt} [[fake: hold=body]]", stream=True)

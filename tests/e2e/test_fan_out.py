@@ -121,6 +121,7 @@ def said(answer):
     return choices
 
 
+@pytest.mark.fault(7, 46)
 def test_a_reader_that_never_reads_holds_back_nobody(four, crowd, prompt):
     key, gate = four.key(org="acme"), prompt[8:16]
     body = chat(f"{prompt} [[fake: gate={gate}@event:1, size=4000000, delta_ms=0]]", stream=True)
@@ -140,6 +141,7 @@ def test_a_reader_that_never_reads_holds_back_nobody(four, crowd, prompt):
     assert said(hit) == said(told[0])
 
 
+@pytest.mark.fault(7)
 def test_a_reader_too_far_behind_an_endless_answer_is_reset_and_the_fastest_is_served(four, crowd, prompt):
     key, gate = four.key(org="acme"), prompt[8:16]
     # More than an entry may have: what the fastest has read is not kept for those who do not read.

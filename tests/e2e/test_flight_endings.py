@@ -73,6 +73,7 @@ def assert_calls_again(episode):
     ("no_store", False), ("no_store", True), ("finish=content_filter", False), ("finish=content_filter", True),
     ("words=33000", False),  # more than max_entry_tokens
 ])
+@pytest.mark.fault(44)
 def test_what_may_not_be_kept_is_shared_once_and_then_everyone_calls_in_parallel(
         four, crowd, prompt, episode, uncacheable, stream):
     again = f"{prompt[8:16]}-again"
@@ -116,6 +117,7 @@ def test_a_failure_that_does_not_pass_is_told_to_all_after_two_takeovers(episode
 
 
 @SHAPES
+@pytest.mark.fault(43)
 def test_a_provider_that_wants_to_be_left_alone_is_left_alone(episode, stream):
     fake = "status=429, retry_after=30"
     begun = episode(fake, later=fake, stream=stream)
@@ -163,6 +165,7 @@ def test_a_stream_that_ends_badly_is_whole_for_nobody(four, episode, fake):
     assert_hit(begun.ask(), of=paid)
 
 
+@pytest.mark.fault(42)
 def test_an_error_inside_a_stream_is_told_to_its_readers_as_it_came_and_once_and_has_no_end(four, episode):
     begun = episode("error_event", point="event:2", stream=True)
     for live in (begun.lead, *begun.waiting):
@@ -182,6 +185,7 @@ def test_an_error_inside_a_stream_is_told_to_its_readers_as_it_came_and_once_and
 
 @SHAPES
 @pytest.mark.parametrize("first", range(0, 100, 25))
+@pytest.mark.fault(40)
 def test_a_connection_cut_at_any_part_of_the_body_is_whole_for_nobody(four, crowd, prompt, first, stream):
     parts = {}
     # Every 5 %; a few at a time, for all have their two hundred.

@@ -119,6 +119,7 @@ def test_when_nobody_is_left_the_call_ends_as_the_configuration_says(edited, cro
         edited.configure({})
 
 
+@pytest.mark.fault(5)
 def test_a_killed_gateway_costs_other_gateways_flights_nothing_and_its_own_one_call_more(own, crowd, prompt):
     key = own.key(org="acme")
     through_a = [Flight(crowd, own, key, prompt, point, own.a) for point in POINTS]

@@ -144,6 +144,7 @@ def test_a_slow_provider_is_paid_once_and_a_silent_stream_is_given_up(crowd, pro
 PATIENCE_MS = 8000
 
 
+@pytest.mark.fault(39)
 def test_a_provider_that_never_answers_is_asked_three_times_and_then_everybody_is_told_at_once(edited, crowd, prompt):
     """In every shape at once, since each takes three times the target's patience; which is put in force live."""
     targets = [{**target, "first_byte_timeout_ms": PATIENCE_MS} for target in edited.targets()]

@@ -124,6 +124,7 @@ def test_without_single_flight_everyone_calls_and_one_fills(edited, crowd, promp
         edited.configure({})
 
 
+@pytest.mark.fault(47)
 def test_an_invalidation_voids_the_flights_under_way(four, crowd, prompt):
     key, gate = four.key(org="invalidated-in-flight"), prompt[8:16]
     body = chat(f"{prompt} [[fake: gate={gate}]]")

@@ -40,6 +40,7 @@ SELECTORS = {
 
 
 @pytest.mark.parametrize("selector", SELECTORS)
+@pytest.mark.fault(49)
 def test_what_is_purged_is_gone_from_the_memory_of_another_gateway_too(configurable, prompt, selector):
     group = configurable
     key = group.key(org="acme", codebases=["acme/web"])
@@ -74,6 +75,7 @@ def test_what_does_not_belong_to_it_stays(configurable, prompt):
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
+@pytest.mark.fault(47)
 def test_an_answer_under_way_is_served_and_kept_for_nobody(configurable, prompt, stream):
     group = configurable
     key = group.key(org="acme")

@@ -25,6 +25,23 @@ def test_another_policy_misses_and_is_told_so(configurable, prompt):
     assert_hit(configurable.b.ask(key, prompt), of=paid)
 
 
+@pytest.mark.fault(48)
+def test_an_answer_that_was_asked_for_under_another_policy_is_kept_for_that_one(configurable, crowd, prompt):
+    group, gate = configurable, prompt[8:16]
+    key, body = group.key(org="acme"), chat(f"{prompt} [[fake: gate={gate}]]")
+    under_way = crowd.one(group.a, key, body)
+    group.provider.wait_at(gate)
+    group.configure(allowlist("gpt-4o"))
+    meanwhile = crowd.one(group.b, key, body)
+    group.provider.wait_at(gate, 2)
+    group.provider.release(gate)
+    old, new = assert_miss(under_way.whole()), assert_miss(meanwhile.whole())
+    assert old.id != new.id, "nobody follows a call of another policy"
+    assert_hit(group.a.ask(key, body), of=new)
+    group.configure({})
+    assert_hit(group.b.ask(key, body), of=old)
+
+
 def test_a_policy_refuses_what_it_does_not_allow(configurable, prompt):
     key = configurable.key(org="acme")
     assert_miss(configurable.a.ask(key, {**chat(prompt), "model": "gpt-4o-mini"}))

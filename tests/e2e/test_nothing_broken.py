@@ -81,6 +81,7 @@ def test_an_answer_that_breaks_off_looks_broken_and_is_not_stored(group, key, pr
     assert_never_stored(group, key, prompt, fake, stream)
 
 
+@pytest.mark.fault(41)
 def test_a_stream_without_its_end_looks_broken_and_is_not_stored(group, key, prompt):
     answer = ask(group, group.a, key, prompt, "no_done", True)
     assert looks_broken(answer), answer
@@ -92,6 +93,7 @@ def test_a_stream_without_its_end_looks_broken_and_is_not_stored(group, key, pro
 
 @SHAPES
 @pytest.mark.parametrize("fake", ODD)
+@pytest.mark.fault(42)
 def test_an_answer_that_is_no_good_answer_is_not_stored(group, key, prompt, fake, stream):
     answer = ask(group, group.a, key, prompt, fake, stream)
     assert answer.cache_status != "hit", answer

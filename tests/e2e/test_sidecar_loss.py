@@ -232,6 +232,7 @@ def test_an_answer_under_way_breaks_and_never_looks_whole(own, prompt, lose, str
         assert time.monotonic() - begin < BOUND_S
 
 
+@pytest.mark.fault(1)
 def test_whatever_is_under_way_when_the_sidecar_dies_ends_one_way_or_the_other(own, prompt):
     key = own.key(org="acme")
     answers, stop = [], threading.Event()
@@ -270,6 +271,7 @@ def test_whatever_is_under_way_when_the_sidecar_dies_ends_one_way_or_the_other(o
     assert failed <= 4 * len(own.gateways), (failed, answer)
 
 
+@pytest.mark.fault(52)
 def test_a_sidecar_that_is_asked_to_end_finishes_what_it_has(own, prompt):
     key = own.key(org="acme")
     body = chat(f"{prompt} [[fake: hold=body]]", stream=True)

@@ -3,6 +3,8 @@
 import os
 import random
 
+import pytest
+
 from group import Group
 from torture import CONFIG, Torture
 
@@ -11,6 +13,7 @@ ROUNDS = int(os.environ.get("KT_CRASH_ROUNDS", "8"))
 SEED = int(os.environ.get("KT_CRASH_SEED", random.SystemRandom().getrandbits(32)))
 
 
+@pytest.mark.fault(2, 3, 4)
 def test_whatever_moment_the_sidecar_is_killed_at_the_book_tells_what_happened(crowd):
     print(f"KT_CRASH_SEED={SEED} KT_CRASH_ROUNDS={ROUNDS}")
     with Group(CONFIG, gateways=(("gw-a", "primary"), ("gw-b", "fallback"))) as group:

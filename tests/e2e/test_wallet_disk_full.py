@@ -42,6 +42,7 @@ def fill(disk):
     assert shutil.disk_usage(disk).free == 0
 
 
+@pytest.mark.fault(28)
 def test_on_a_full_disk_calls_that_run_are_settled_and_no_other_is_made(disk, crowd, prompt):
     with Paying({"wallet": {"path": str(disk / "wallet.db")}}) as group:
         wallet, gate = group.wallet(1_000_000), prompt[8:16]

@@ -59,6 +59,7 @@ LIMIT = usd(COVERED * HOLD)
     ({"budgets": {"users": {"default_daily_usd": LIMIT}}}, 1_000_000),
     ({"policies": {"chain": ["spend-limit"], "policy": {"spend-limit": {"max_daily_usd": LIMIT}}}}, 1_000_000),
 ], ids=["wallet", "organization", "team", "user", "pack"])
+@pytest.mark.fault(53)
 def test_of_many_different_questions_at_once_exactly_as_many_are_asked_as_are_covered(limited, crowd, prompt, config,
                                                                                      micro_usd):
     limited.configure(config)

@@ -1,5 +1,6 @@
 """The wallet of an organization, asked over the admin API."""
 
+import datetime
 import json
 import uuid
 
@@ -96,6 +97,19 @@ class Wallet:
         """What calls were charged, each as its amount and whether it is estimated."""
         return [(row["amount_micro_usd"], row.get("note") == "estimated")
                 for row in self.transfers() if row["kind"] in ("post", "overage", "late_post")]
+
+    def hits(self):
+        """How many hits are noted by now, from yesterday to tomorrow: a test may turn the clock."""
+        today = datetime.datetime.now(datetime.UTC).date()
+        since, until = today - datetime.timedelta(days=2), today + datetime.timedelta(days=2)
+        query = {"org": self.org, "since": since.isoformat(), "until": until.isoformat()}
+        with self.group.sidecar.admin() as admin:
+            return admin.get("/v1/savings", params=query).raise_for_status().json()["total"]["hits"]
+
+    def audit(self):
+        """What an audit of the whole ledger says."""
+        with self.group.sidecar.admin() as admin:
+            return admin.post("/v1/wallet/audit").raise_for_status().json()
 
     def _get(self, path="", **query):
         with self.group.sidecar.admin() as admin:

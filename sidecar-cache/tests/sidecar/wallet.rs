@@ -454,6 +454,8 @@ async fn a_users_spent_budget_refuses_that_user_alone() {
     }
     let told = "budget_exceeded";
     assert_eq!(outcomes, [told, told, "miss", told]);
+    let refusal = paying.fetch(&ann, &chat("another question")).await.unwrap_err();
+    assert!(refusal.problem.to_string().contains("user 'ann'"), "{}", refusal.problem);
     for asked in held {
         let _ = asked.await.unwrap().unwrap();
     }
@@ -761,6 +763,7 @@ async fn a_call_may_cost_more_than_it_holds_by_no_more_than_is_said_before() {
     let available = paying.available().await;
     assert!(available < 0, "{available}");
     assert!(f64::from(i32::try_from(-available).unwrap()) <= exposed * 1e6, "{exposed}");
+    assert_eq!(paying.group.metric("kt_wallet_exposure_usd"), "0.0", "nothing runs");
     assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1), ("overage", 1)]));
     let refusal = paying.fetch(&key, &chat("another question")).await.unwrap_err();
     assert_eq!(refusal.problem.code(), "insufficient_quota", "until it is funded");
