@@ -73,6 +73,7 @@ ELSEWHERE = {
     31: ("sidecar-cache/src/entry/tests.rs", "no_changed_byte_is_read"),
     32: ("sidecar-cache/src/entry/tests.rs", "no_cut_or_lengthened_entry_is_read"),
     33: ("sidecar-cache/src/entry/tests.rs", "an_entry_of_another_organization_is_not_read"),
+    45: ("sidecar-cache/tests/sidecar/streams.rs", "an_answer_that_comes_byte_by_byte_is_given_up_after_an_hour"),
     50: ("tests/filter-host/tests/module/vms.rs", "after_a_trap_anywhere_the_next_request_passes"),
     51: ("sidecar-cache/src/store/sqlite/ledger/ledger_tests.rs", "a_newer_schema_is_refused_with_its_version"),
     54: ("sidecar-cache/tests/sidecar/wallet.rs", "a_day_that_ends_under_load_loses_and_doubles_nothing"),
@@ -87,7 +88,6 @@ NOT_YET = {
     29: "entries are in memory: none is on a disk",
     35: "wants a limit of its own for one process, which not every machine lets a test set",
     36: "wants a share of a CPU of its own for one process, the same way",
-    45: "a stream is given up after 30 s without a byte; one that sends a byte now and then has no bound on its time yet",
 }
 
 

@@ -10,7 +10,7 @@ use kt_contract::limits::ENTRY_BYTES_MAX;
 use kt_contract::outcome::Reason;
 use kt_contract::wire::admit::ReplyShape;
 use kt_providers::{Recorded, UsageHider};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::call::Concluded;
 use super::fault::{Failed, Fault, Unkept};
@@ -30,6 +30,8 @@ const PIECE_BYTES_MAX: usize = 64 << 10;
 pub(super) struct Source {
     body: Pin<Box<dyn Pieces>>,
     due: Due,
+    /// Until when all of it must have come; from its first byte on.
+    whole_by: Option<Instant>,
     timeouts: Timeouts,
 }
 
@@ -79,22 +81,23 @@ enum BegunEnd {
 
 impl Source {
     pub(super) fn new(body: Pin<Box<dyn Pieces>>, first_by: Instant, timeouts: Timeouts) -> Self {
-        Self { body, due: Due::First(first_by), timeouts }
+        Self { body, due: Due::First(first_by), whole_by: None, timeouts }
     }
 
     /// The next bytes, in time.
     pub(super) async fn next(&mut self) -> Step {
         loop {
-            let next = self.body.as_mut().next();
-            let step = match self.due {
-                Due::First(by) | Due::End(by) => timeout_at(by, next).await,
-                Due::Next => timeout(self.timeouts.idle, next).await,
+            let by = match self.due {
+                Due::First(by) | Due::End(by) => by,
+                Due::Next => Instant::now() + self.timeouts.idle,
             };
-            match step {
+            let by = self.whole_by.map_or(by, |whole_by| by.min(whole_by));
+            match timeout_at(by, self.body.as_mut().next()).await {
                 Ok(Some(Ok(bytes))) if bytes.is_empty() => {}
                 Ok(Some(Ok(bytes))) => {
                     if let Due::First(_) = self.due {
                         self.due = Due::Next;
+                        self.whole_by = Some(Instant::now() + self.timeouts.whole);
                     }
                     return Step::Bytes(bytes);
                 }

@@ -88,6 +88,9 @@ pub struct Timeouts {
     pub gateway: Duration,
     /// Between two bytes of an answer's body. How long the first may take is a target's own.
     pub idle: Duration,
+    /// From the first byte of a body to its last: far longer than answers take, so that a provider that sends a byte
+    /// now and then does not hold a flight, its log and its money for ever.
+    pub whole: Duration,
     /// For the end of the transport, once the dialect has said that it is over.
     pub ending: Duration,
     /// Between two pieces of a request's body.
@@ -103,6 +106,7 @@ impl Default for Timeouts {
         Self {
             gateway: Duration::from_secs(2),
             idle: Duration::from_secs(30),
+            whole: Duration::from_secs(3_600),
             ending: Duration::from_secs(1),
             upload_idle: Duration::from_secs(30),
             download_idle: Duration::from_secs(30),

@@ -50,6 +50,28 @@ async fn a_steady_answer_keeps_its_lease_for_as_long_as_it_takes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_byte_by_byte_is_given_up_after_an_hour() {
+    for (what, body, scripted) in [
+        ("stream", CHAT_STREAM, answers_sse(vec![])),
+        ("json", CHAT, answers_json("")),
+        ("an error's body", CHAT, Scripted { status: 400, ..answers_json("") }),
+        ("what is not kept", CHAT, Scripted { content_type: "text/plain", ..answers_json("") }),
+    ] {
+        let group = group().await;
+        let key = group.key().await;
+        // Two hours of it.
+        let acts = (0..360).flat_map(|_| [bytes("\n"), wait(20)]).collect();
+        group.provider.next(Scripted { acts, ..scripted });
+        let began = tokio::time::Instant::now();
+        let fetched = group.fetch(&key, body).await;
+        assert_eq!(began.elapsed().as_secs(), 3_600, "{what}");
+        assert!(fetched.is_ok_and(|seen| !seen.has_end) || what != "stream", "{what}");
+        assert!(!group.is_cached(&key, body).await, "{what}");
+        assert_eq!(group.metric("kt_flights"), "0", "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_follows_the_last_event_holds_nobody_up_and_is_not_kept() {
     let trickle =
         || (0..200).flat_map(|_| [Act::Wait(Duration::from_millis(900)), bytes(": more\n\n")]);
