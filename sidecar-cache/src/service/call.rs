@@ -283,6 +283,7 @@ impl Pilot {
                 if reason == Reason::Incomplete {
                     return Concluded::Faulty;
                 }
+                self.was_long(usage);
                 let _: Held = self.end(Ending::Uncacheable);
                 Concluded::Served
             }

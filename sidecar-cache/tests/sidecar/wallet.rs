@@ -559,6 +559,36 @@ async fn a_hold_lives_as_long_as_its_call_and_grows_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_set_aside_follows_how_long_an_agents_answers_are_of_late() {
+    let paying = paying("wallet: {}\n", 10 * FUNDS).await;
+    let of_agent =
+        |agent: &'static str| paying.group.key_with(move |key| key.agent = Some(agent.to_owned()));
+    let (terse, wordy) = (of_agent("terse").await, of_agent("wordy").await);
+    let held = async |key: &Key, prompt: &str| {
+        let slow = Scripted { head_after: Duration::from_secs(3), ..answers_json(JSON) };
+        paying.group.provider.next(slow);
+        let running = paying.crowd(&[key], &chat(prompt)).await;
+        let held = paying.wallet().await.debits.pending();
+        for asked in running {
+            assert!(asked.await.unwrap().is_ok());
+        }
+        held
+    };
+    let unknown = held(&terse, "how long is it 00").await;
+    let long = JSON.replace(r#""completion_tokens":7"#, r#""completion_tokens":2000"#);
+    for nth in 10..30 {
+        assert!(paying.fetch(&terse, &chat(&format!("how long is it {nth}"))).await.is_ok());
+        paying.group.provider.next(answers_json(&long));
+        assert!(paying.fetch(&wordy, &chat(&format!("how long is it, {nth}"))).await.is_ok());
+    }
+    // An eighth of the default at least, at 0.60 dollars a million tokens: 512 of 4,096.
+    assert_eq!(unknown - held(&terse, "how long is it 01").await, 2_458 - 308);
+    // Its answers are too long to be stored, and no less answers.
+    let less = unknown - held(&wordy, "how long is it 02").await;
+    assert!((1..=(4_096 - 2_000) * 6 / 10).contains(&less), "{less}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_64_different_questions_as_many_are_asked_as_the_budget_has_money_for() {
     let hold = {
         let paying = funded().await;
