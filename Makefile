@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 600
 ENVOY_OLDEST := 1.36.2
 
 help: ## list the targets
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: ## install what is missing (Envoy, the wasm target) under .kt/
 	@scripts/setup run

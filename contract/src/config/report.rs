@@ -177,8 +177,8 @@ impl Report {
     }
 
     /// How the number in `field` is written, if it is no integer.
-    pub(super) fn fraction(&self, field: &str) -> Option<&str> {
-        self.lines.fraction(&self.in_file(field))
+    pub(super) fn number(&self, field: &str) -> Option<&str> {
+        self.lines.number(&self.in_file(field))
     }
 
     /// A name that goes into headers, file names and Envoy's cluster names.

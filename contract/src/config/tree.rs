@@ -11,6 +11,9 @@ use super::report::{ConfigError, is_plain, showable};
 /// How deep a file may nest; what it configures nests about eight levels.
 const DEPTH_MAX: usize = 32;
 
+/// The section whose presence alone says something.
+const WALLET: &str = "wallet";
+
 /// A file, read.
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -24,8 +27,9 @@ pub(super) struct Tree {
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     lines: BTreeMap<String, usize>,
-    /// How the numbers are written that are no integers: a value of theirs is only near what was meant.
-    fractions: BTreeMap<String, String>,
+    /// How numbers are written whose value does not say it: no integers, whose value is only near what was meant, and
+    /// integers in another notation.
+    numbers: BTreeMap<String, String>,
 }
 
 struct Reader<'a> {
@@ -75,6 +79,12 @@ fn not_yaml(file: &str, text: &str, error: &ScanError) -> ConfigError {
     ConfigError { file: file.to_owned(), line, field: String::new(), problem }
 }
 
+/// Whether a field is a sum of dollars: an empty one would be a limit that is believed to be there.
+fn is_amount(path: &str) -> bool {
+    let name = path.rsplit('.').next().unwrap_or_default();
+    name.ends_with("_usd") || name.ends_with("_usd_per_million")
+}
+
 // === impl Reader ===
 
 impl Reader<'_> {
@@ -107,8 +117,18 @@ impl Reader<'_> {
         self.lines.lines.entry(path.to_owned()).or_insert_with(|| node.span.start.line());
         match &node.data {
             YamlData::Value(scalar) => {
-                if let Scalar::FloatingPoint(number) = scalar {
-                    self.keep_fraction(node, path, number.into_inner());
+                match scalar {
+                    Scalar::FloatingPoint(number) => {
+                        self.keep_fraction(node, path, number.into_inner());
+                    }
+                    Scalar::Integer(number) => self.keep_odd_integer(node, path, *number),
+                    // An empty section is one with defaults: where it is not the same as none, it has to be there.
+                    Scalar::Null if path == WALLET => return Ok(Value::Object(Map::new())),
+                    Scalar::Null if is_amount(path) => {
+                        let what = "is empty: write an amount, like 2.50, or leave it out";
+                        return Err(self.error(node, path, what));
+                    }
+                    Scalar::Null | Scalar::Boolean(_) | Scalar::String(_) => {}
                 }
                 self.scalar(scalar).ok_or_else(|| self.error(node, path, "not a finite number"))
             }
@@ -144,10 +164,7 @@ impl Reader<'_> {
 
     /// Keeps how a number is written, there or at its anchor, unless what stands there is not it.
     fn keep_fraction(&mut self, node: &MarkedYaml<'_>, path: &str, number: f64) {
-        let (start, end) = (node.span.start, node.span.end);
-        let line = self.text.lines().nth(start.line().saturating_sub(1)).unwrap_or_default();
-        let written = line.chars().skip(start.col()).take(end.col().saturating_sub(start.col()));
-        let written: String = written.collect();
+        let written = self.written(node);
         let words: Vec<&str> = written.split_whitespace().collect();
         let (Some(first), Some(last)) = (words.first(), words.last()) else { return };
         let lexeme = match last.strip_prefix('*') {
@@ -158,7 +175,23 @@ impl Reader<'_> {
         if let Some(anchor) = first.strip_prefix('&') {
             self.anchored.insert(anchor.to_owned(), lexeme.clone());
         }
-        self.lines.fractions.insert(path.to_owned(), lexeme);
+        self.lines.numbers.insert(path.to_owned(), lexeme);
+    }
+
+    /// Keeps how an integer is written that is written otherwise than people do: `0x10`, `+5`.
+    fn keep_odd_integer(&mut self, node: &MarkedYaml<'_>, path: &str, number: i64) {
+        let written = self.written(node);
+        let lexeme = written.split_whitespace().last().unwrap_or_default();
+        if !lexeme.starts_with('*') && lexeme != number.to_string() {
+            self.lines.numbers.insert(path.to_owned(), lexeme.to_owned());
+        }
+    }
+
+    /// The text of a value that stands on one line.
+    fn written(&self, node: &MarkedYaml<'_>) -> String {
+        let (start, end) = (node.span.start, node.span.end);
+        let line = self.text.lines().nth(start.line().saturating_sub(1)).unwrap_or_default();
+        line.chars().skip(start.col()).take(end.col().saturating_sub(start.col())).collect()
     }
 
     fn scalar(&self, scalar: &Scalar<'_>) -> Option<Value> {
@@ -195,8 +228,8 @@ impl Lines {
         self.lines.contains_key(field)
     }
 
-    /// How the number in `field` is written, if it is no integer.
-    pub(super) fn fraction(&self, field: &str) -> Option<&str> {
-        self.fractions.get(field).map(String::as_str)
+    /// How the number in `field` is written, unless that is its value.
+    pub(super) fn number(&self, field: &str) -> Option<&str> {
+        self.numbers.get(field).map(String::as_str)
     }
 }

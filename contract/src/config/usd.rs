@@ -30,8 +30,11 @@ pub(super) fn part_of_one(field: &str, raw: Option<Decimal>, report: &mut Report
 
 fn exact(field: &str, raw: Decimal, report: &Report) -> Option<MicroUsd> {
     match raw {
-        Decimal::Whole(whole) => MicroUsd::parse_usd(&whole.to_string()).ok(),
-        Decimal::Fraction => MicroUsd::parse_usd(report.fraction(field)?).ok(),
+        Decimal::Whole(whole) => match report.number(field) {
+            Some(written) => MicroUsd::parse_usd(written).ok(),
+            None => MicroUsd::parse_usd(&whole.to_string()).ok(),
+        },
+        Decimal::Fraction => MicroUsd::parse_usd(report.number(field)?).ok(),
         Decimal::Text(text) => MicroUsd::parse_usd(&text).ok(),
     }
 }

@@ -11,7 +11,8 @@ pub enum Unpaid {
         /// The team whose purse it is; `None` for the organization's wallet.
         team: Option<String>,
     },
-    /// The wallet's book does not add up: nothing is paid from it until somebody has looked.
+    /// The wallet is frozen, by hand or because its book does not add up: nothing is paid from it until somebody has
+    /// looked.
     WalletFrozen,
     /// What is left of a budget in its window does not cover the call.
     BudgetSpent {
@@ -114,7 +115,7 @@ impl std::fmt::Display for Unpaid {
         match self {
             Self::WalletEmpty { team: None } => f.write_str("What is left in the organization's wallet does not cover this call. Ask your platform team to fund it; with a lower limit of output tokens the call may still fit."),
             Self::WalletEmpty { team: Some(team) } => write!(f, "What is left in the purse of team '{}' does not cover this call. Ask your platform team to fund it; with a lower limit of output tokens the call may still fit.", Short(team)),
-            Self::WalletFrozen => f.write_str("The organization's wallet is frozen because its book does not add up, and pays for no call until it has been checked. Ask your platform team."),
+            Self::WalletFrozen => f.write_str("The organization's wallet is frozen, by an operator or because its book does not add up, and pays for no call until somebody has looked at it. Ask your platform team."),
             Self::BudgetSpent { scope, window, resets_in_s } => write!(f, "What is left of the {window} budget of {} does not cover this call. It begins anew in {}; until then ask your platform team, or try with a lower limit of output tokens.", Short(scope), Span(*resets_in_s)),
             Self::NoPrice { provider, model } => write!(f, "No price is known for the model '{}' of provider '{provider}', so that it cannot be paid for. GET /v1/models lists other models; your platform team can add a price under 'pricing'.", Short(model)),
             Self::PricedApart { field } => write!(f, "'{}' asks for what the provider prices apart, and this gateway knows ordinary prices only. Send the request without it.", Short(field)),

@@ -57,5 +57,9 @@ pub(super) async fn message<T: DeserializeOwned>(
     idle: Duration,
 ) -> Result<T, Unread> {
     let bytes = whole(body, MESSAGE_BYTES_MAX, idle).await?;
-    Ok(serde_json::from_slice(&bytes)?)
+    // Serde takes a list for a struct as well, field by field: what is meant by it nobody can say.
+    match bytes.trim_ascii_start().first() {
+        Some(b'{') | None => Ok(serde_json::from_slice(&bytes)?),
+        Some(_) => Err(Unread::Message(serde::de::Error::custom("it is no JSON object"))),
+    }
 }

@@ -94,6 +94,17 @@ enum Part {
 // === impl Invariant ===
 
 impl Invariant {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::DebitsEqualCredits,
+        Self::BalancesFollow,
+        Self::PendingIsOpen,
+        Self::OneEnd,
+        Self::NeverOverdrawn,
+        Self::EveryCallOnce,
+        Self::SuspenseDrains,
+    ];
+
     /// Its number, as in metrics.
     #[must_use]
     pub const fn number(self) -> &'static str {

@@ -9,6 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::ledger::audit::Invariant;
+
 /// What became of money.
 #[derive(Debug, Default)]
 pub(super) struct Money {
@@ -87,6 +89,10 @@ impl Money {
             "What audits have found that must hold of the ledger and does not",
             self.breaches.clone(),
         );
+        // From 0 on: an alert on its increase must see the first one.
+        for invariant in Invariant::ALL {
+            drop(self.breaches.get_or_create(&Broken { invariant: invariant.number() }));
+        }
         r.register("kt_wallet_frozen", "Wallets that are frozen", self.frozen.clone());
         r.register(
             "kt_saved_usd",

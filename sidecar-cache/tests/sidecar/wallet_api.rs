@@ -219,6 +219,10 @@ async fn what_is_no_amount_is_told_what_one_is() {
         let is = "An amount is a whole number of micro-US-dollars from 1 to 9007199254740991";
         assert!(message.ends_with(is), "{amount}: {message}");
     }
+    for body in ["[5000000, \"n\"]", " []", "5000000", "\"25\"", ""] {
+        let told = office.post("/v1/wallet/acme/fund", Some("k"), body).await;
+        told.refused(400, "invalid_message");
+    }
     assert_eq!(office.fund("k", 9_007_199_254_740_991).await.ok()["created"], true);
 }
 

@@ -98,6 +98,32 @@ fn a_wallet_is_refused_where_money_could_be_lost_or_miscounted() {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
+fn an_empty_wallet_section_is_a_wallet_and_an_empty_amount_is_a_mistake() {
+    for empty in ["wallet:\n", "wallet: ~\n", "wallet: null\n", "wallet: {}\n"] {
+        assert!(config_with(empty).is_prepaid(), "{empty:?}");
+    }
+    for (more, field) in [
+        ("budgets: {organization: {daily_limit_usd: }}", "budgets.organization.daily_limit_usd"),
+        ("budgets: {users: {default_daily_usd: ~}}", "budgets.users.default_daily_usd"),
+        (
+            "pricing: {models: {openai: {gpt-4o: {input_usd_per_million: null}}}}",
+            "pricing.models.openai.gpt-4o.input_usd_per_million",
+        ),
+    ] {
+        let problem = "is empty: write an amount, like 2.50, or leave it out";
+        assert_eq!(error_with(more), format!("{field}: {problem}"));
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn an_amount_is_written_in_digits() {
+    for written in ["0x10", "0o10", "+5"] {
+        let error = error_with(&format!("budgets: {{users: {{default_daily_usd: {written}}}}}"));
+        assert!(error.contains("is no sum of dollars"), "{written}: {error}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
 fn whoever_accounts_for_calls_makes_none_without_the_sidecar() {
     let direct = "gateway: {on_sidecar_loss: direct}\n";
     assert!(checked_with(direct).is_ok());
