@@ -163,8 +163,9 @@ async fn audited(sidecar: &Sidecar, terminate: &mut Signal) -> Result<bool, Faul
                 let (open, suspended) = (found.holds_open, found.holds_suspended);
                 if open + suspended > 0 {
                     // Nobody is served yet: they are from before, and no end of theirs will come.
-                    let what = "calls from before have not ended in the ledger: what they hold lies \
-                                in suspense for a day, and then returns";
+                    let what = "calls from before have not ended in the ledger: what they hold goes \
+                                into suspense when its time is over, lies there for a day, and \
+                                then returns";
                     tracing::warn!(open, suspended, "{what}");
                 }
                 Ok(true)

@@ -128,10 +128,12 @@ impl Sidecar {
     async fn audit_in_turn(&self) -> Result<AuditReply, Failure> {
         let ledger = self.ledger.as_deref().ok_or(Failure::NoLedger)?;
         let began = self.clock.mono();
-        let audited = match self.findings(ledger).await {
-            Ok(Findings { transfers, open, suspended, breaches }) => {
+        let (audited, unknown) = match ledger.audit().await {
+            Ok(Findings { transfers, open, suspended, mut breaches }) => {
+                let (of_calls, unknown) = self.breaches_of_calls(ledger).await;
+                breaches.extend(of_calls);
                 let (at, took) = (self.clock.wall(), self.clock.mono().since(began));
-                Audited { at, took, transfers, open, suspended, breaches }
+                (Audited { at, took, transfers, open, suspended, breaches }, unknown)
             }
             Err(error) => {
                 tracing::error!(%error, "the ledger cannot be audited");
@@ -143,18 +145,21 @@ impl Sidecar {
         let frozen = self.freeze_for(ledger, &audited.breaches).await;
         let reply = told(&audited);
         let mut seen = lock(&self.audits.seen);
-        seen.failure = frozen.err().map(|error| format!("a breach was found, and {error}"));
+        let frozen = frozen.err().map(|error| format!("a breach was found, and {error}"));
+        seen.failure = frozen.or_else(|| unknown.map(|error| error.to_string()));
         seen.last = Some(audited);
         Ok(reply)
     }
 
-    /// What is wrong with the ledger by itself, and with what it says of the calls that were made.
-    async fn findings(&self, ledger: &dyn LedgerStore) -> Result<Findings, StoreError> {
-        let mut findings = ledger.audit().await?;
-        if let Some(books) = &self.books {
-            findings.breaches.extend(books.calls.check(ledger).await?);
+    /// What is wrong with what the ledger says of the calls that were made, as far as it says anything.
+    async fn breaches_of_calls(
+        &self,
+        ledger: &dyn LedgerStore,
+    ) -> (Vec<Breach>, Option<StoreError>) {
+        match &self.books {
+            Some(books) => books.calls.check(ledger).await,
+            None => (Vec::new(), None),
         }
-        Ok(findings)
     }
 
     /// What the last audit found.

@@ -17,7 +17,7 @@ use kt_providers::{Delivered, Dialect, Meter};
 use tokio::time::Instant;
 
 use super::books::{Books, Exposure, Granted};
-use super::calls;
+use super::fault::Concerns;
 use crate::attempt::{Due, Fate, due};
 use crate::flight::LEASE_TTL;
 use crate::ledger::request::Extend;
@@ -41,6 +41,10 @@ pub(super) struct Bill {
     granted: Arc<Granted>,
     /// Whether more has come by now than that pays for, as far as can be told from the length of it.
     is_outgrown: bool,
+    /// Whether more was asked for again since.
+    has_asked_again: bool,
+    /// Whether all of it has come.
+    is_over: bool,
     price: Price,
     fate: Fate,
     /// The request, should its tokens have to be counted.
@@ -76,6 +80,8 @@ pub(super) struct Ended {
     pub(super) cost: Option<Cost>,
     /// Whether the ledger has it.
     pub(super) is_booked: bool,
+    /// How long the answer was, as far as the provider has told and can be believed.
+    pub(super) output: Option<Tokens>,
 }
 
 // === impl Bill ===
@@ -95,6 +101,8 @@ impl Bill {
             hold,
             granted: Arc::new(Granted::new(covers.amount)),
             is_outgrown: false,
+            has_asked_again: false,
+            is_over: false,
             covers,
             price,
             fate: Fate::Unsent,
@@ -137,9 +145,15 @@ impl Bill {
         self.books.extend(extend, &self.granted);
     }
 
-    /// Why there is no more money for what has come, where there is none.
-    pub(super) fn outgrown(&self) -> Option<&Unpaid> {
-        self.granted.refused().filter(|_| self.is_outgrown)
+    /// Why there is no more money for what has come, and whom that concerns, where there is none.
+    pub(super) fn outgrown(&self) -> Option<(Unpaid, Concerns)> {
+        let is_asked_in_vain = self.is_outgrown && self.has_asked_again;
+        if is_asked_in_vain { self.granted.refused() } else { None }
+    }
+
+    /// The dialect has said that it is over: nothing more will be charged.
+    pub(super) const fn is_over(&mut self) {
+        (self.is_outgrown, self.is_over) = (false, true);
     }
 
     /// More of a stream has come: the hold grows with it.
@@ -149,12 +163,28 @@ impl Bill {
         meter.push(bytes);
         let produced = Tokens(meter.text_bytes() / BYTES_PER_TOKEN);
         let reached = self.covers.cost_of(produced, &self.price).unwrap_or(MicroUsd::MAX);
-        self.is_outgrown = reached > self.granted.amount();
+        self.is_outgrown = !self.is_over && reached > self.granted.amount();
+        self.ask_again(reached);
         if let Some(Ok(grown)) = self.covers.grown(produced, &self.price) {
             let granted = self.granted.amount();
             self.exposure = Exposure::new(&self.books, grown.cost_max(&self.price), granted);
             self.covers = grown;
             self.extend(grown.amount);
+        }
+    }
+
+    /// More was refused before what there is was used up. Once it is, it is asked for again: others may have
+    /// given back by now what they had set aside, and less than a whole step may be there.
+    fn ask_again(&mut self, reached: MicroUsd) {
+        if !self.is_outgrown {
+            self.has_asked_again = false;
+        } else if !self.has_asked_again && self.granted.refused().is_some() {
+            self.has_asked_again = true;
+            self.granted.is_asked_again();
+            let granted = self.granted.amount();
+            let quarter = self.covers.amount.less(granted).micros() / 4;
+            let more = MicroUsd::new(granted.micros().saturating_add(quarter));
+            self.extend(more.unwrap_or(MicroUsd::MAX).max(reached));
         }
     }
 
@@ -167,31 +197,27 @@ impl Bill {
             Due::Leave => {
                 let hold = hold.0.to_hex();
                 tracing::warn!(hold, "what became of a call is not known; its money waits");
-                Ended { cost: None, is_booked: true }
+                Ended { cost: None, is_booked: true, output: None }
             }
             Due::Release => {
                 let is_booked = books.end(Operation::Release { hold }).await;
-                if is_booked {
-                    books.calls.ended(hold, calls::End::Released);
-                }
-                Ended { cost: None, is_booked }
+                Ended { cost: None, is_booked, output: None }
             }
             Due::Settle => {
                 let delivered = delivered.or_else(|| meter.map(Meter::finish));
                 let delivered = delivered.unwrap_or_else(|| unread(bytes));
-                let used = used(asked, believed(delivered, &covers)).await;
+                let delivered = believed(delivered, &covers);
+                let output = delivered.usage.map(|usage| Tokens(usage.output_tokens));
+                let used = used(asked, delivered).await;
                 // What cannot be counted, or is more than any amount, costs what was set aside for it.
                 let counted = used
                     .and_then(|used| Some((cost(used.tokens, &price).ok()?, used.is_estimated)));
                 let (amount, is_estimated) = counted.unwrap_or((granted, true));
                 let settle = Operation::Settle { hold, actual: amount, estimated: is_estimated };
                 let is_booked = books.end(settle).await;
-                if is_booked {
-                    books.calls.ended(hold, calls::End::Settled(amount));
-                }
                 books.settled(amount, granted);
                 drop(exposure);
-                Ended { cost: Some(Cost { amount, is_estimated }), is_booked }
+                Ended { cost: Some(Cost { amount, is_estimated }), is_booked, output }
             }
         }
     }

@@ -2,7 +2,7 @@
 //! for a client or a word for an operator.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kt_contract::money::MicroUsd;
@@ -15,6 +15,7 @@ use super::bill::HOLD_TTL;
 use super::calls::Calls;
 use super::drain::Drain;
 use super::fault::Concerns;
+use super::lock;
 use crate::clock::Clock;
 use crate::ledger::account::Scope;
 use crate::ledger::request::{Extend, Reserve};
@@ -54,8 +55,8 @@ pub(super) struct Books {
 pub(super) struct Granted {
     /// In micro-dollars.
     amount: AtomicU64,
-    /// Why it is no more than that, once more was asked for and is not there.
-    refused: OnceLock<Unpaid>,
+    /// Why it is no more than that, where more was asked for and is not there.
+    refused: Mutex<Option<(Unpaid, Concerns)>>,
 }
 
 /// How far one call can go beyond what it holds; counted while it is under way.
@@ -123,7 +124,7 @@ impl Books {
         tokio::spawn(async move {
             match timeout(ANSWER_MAX, books.ask(Operation::Extend(extend))).await {
                 Ok(Ok(Ok(receipt))) => granted.grow(receipt.amount),
-                Ok(Ok(Err(Refused::Insufficient(short)))) => granted.refuse(books.short(&short).0),
+                Ok(Ok(Err(Refused::Insufficient(short)))) => granted.refuse(books.short(&short)),
                 // What else is refused, or not answered, is no lack of money.
                 Ok(Ok(Err(_)) | Err(_)) | Err(_) => {}
             }
@@ -134,7 +135,7 @@ impl Books {
     pub(super) async fn end(self: &Arc<Self>, operation: Operation) -> bool {
         match timeout(ANSWER_MAX, self.ask(operation.clone())).await {
             Ok(Ok(verdict)) => {
-                log_refused(&operation, &verdict);
+                self.ended(&operation, &verdict);
                 verdict.is_ok()
             }
             Ok(Err(_)) | Err(_) => {
@@ -175,11 +176,22 @@ impl Books {
         loop {
             sleep(pause).await;
             match timeout(longest, self.ask(operation.clone())).await {
-                Ok(Ok(verdict)) => return log_refused(&operation, &verdict),
+                Ok(Ok(verdict)) => return self.ended(&operation, &verdict),
                 Ok(Err(StoreError::Permanent(_) | StoreError::Corrupt(_))) => return,
                 Ok(Err(StoreError::Transient(_))) | Err(_) => {}
             }
             pause = pause.saturating_mul(2).min(longest);
+        }
+    }
+
+    /// The ledger has answered to the end of a hold. It is refused only where somebody has ended it otherwise.
+    fn ended(&self, operation: &Operation, verdict: &Verdict) {
+        match verdict {
+            Ok(_) => self.calls.ended(operation),
+            Err(refused) => {
+                let why = refused.code();
+                tracing::error!(why, ?operation, "the ledger refuses the end of a hold");
+            }
         }
     }
 
@@ -249,7 +261,7 @@ impl Books {
 
 impl Granted {
     pub(super) const fn new(amount: MicroUsd) -> Self {
-        Self { amount: AtomicU64::new(amount.micros()), refused: OnceLock::new() }
+        Self { amount: AtomicU64::new(amount.micros()), refused: Mutex::new(None) }
     }
 
     pub(super) fn amount(&self) -> MicroUsd {
@@ -257,17 +269,22 @@ impl Granted {
     }
 
     /// Why it is no more.
-    pub(super) fn refused(&self) -> Option<&Unpaid> {
-        self.refused.get()
+    pub(super) fn refused(&self) -> Option<(Unpaid, Concerns)> {
+        lock(&self.refused).clone()
+    }
+
+    /// It is asked for again: there may be money by now.
+    pub(super) fn is_asked_again(&self) {
+        *lock(&self.refused) = None;
     }
 
     fn grow(&self, total: MicroUsd) {
         self.amount.fetch_max(total.micros(), Ordering::Relaxed);
+        *lock(&self.refused) = None;
     }
 
-    fn refuse(&self, why: Unpaid) {
-        // The first reason is as good as the next.
-        let _ = self.refused.set(why);
+    fn refuse(&self, why: (Unpaid, Concerns)) {
+        *lock(&self.refused) = Some(why);
     }
 }
 
@@ -301,13 +318,6 @@ fn in_words(scope: &Scope) -> String {
         Scope::Agent(name) => format!("agent '{name}'"),
         Scope::Workflow(name) => format!("workflow '{name}'"),
         Scope::Pack(name) => format!("policy pack '{name}'"),
-    }
-}
-
-/// What ends a hold is refused only where somebody has ended it otherwise.
-fn log_refused(operation: &Operation, verdict: &Verdict) {
-    if let Err(refused) = verdict {
-        tracing::error!(why = refused.code(), ?operation, "the ledger refuses the end of a hold");
     }
 }
 

@@ -283,7 +283,10 @@ impl Pilot {
                 if reason == Reason::Incomplete {
                     return Concluded::Faulty;
                 }
-                self.was_long(usage);
+                // Too large, or not to be kept: it has come to its own end all the same.
+                if matches!(reason, Reason::EntryTooLarge | Reason::NoStore) {
+                    self.was_long();
+                }
                 let _: Held = self.end(Ending::Uncacheable);
                 Concluded::Served
             }
@@ -293,7 +296,7 @@ impl Pilot {
                 let model = &self.seat.grant.gates.model.served_model;
                 let is_stream = recorded == Recorded::Sse;
                 lock(&self.sidecar.flights.means).learn(model, is_stream, body.len() as u64);
-                self.was_long(usage);
+                self.was_long();
                 let filled = match is_booked {
                     true => self.fill(recorded, &body, usage).await,
                     false => Err(UNBOOKED),

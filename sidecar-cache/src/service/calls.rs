@@ -8,7 +8,7 @@ use kt_contract::money::MicroUsd;
 
 use super::lock;
 use crate::ledger::audit::{Breach, Invariant};
-use crate::ledger::{Hold, State, TransferId};
+use crate::ledger::{Hold, Operation, State, TransferId};
 use crate::store::StoreError;
 use crate::store::ledger::LedgerStore;
 
@@ -44,34 +44,60 @@ impl Calls {
         let mut calls = lock(&self.0);
         if calls.len() < CALLS_MAX {
             calls.insert(hold, Made { org, end: None });
+        } else {
+            tracing::debug!(hold = hold.0.to_hex(), "a call that no audit will look up");
         }
     }
 
-    /// The ledger has acknowledged how it has ended.
-    pub(super) fn ended(&self, hold: TransferId, end: End) {
-        if let Some(made) = lock(&self.0).get_mut(&hold) {
+    /// The ledger has acknowledged an operation that ends a hold.
+    pub(super) fn ended(&self, operation: &Operation) {
+        let (hold, end) = match operation {
+            Operation::Settle { hold, actual, .. } => (hold, End::Settled(*actual)),
+            Operation::Release { hold } => (hold, End::Released),
+            Operation::Fund(_)
+            | Operation::Reserve(_)
+            | Operation::Extend(_)
+            | Operation::Expire { .. }
+            | Operation::LateSettle { .. }
+            | Operation::Return { .. }
+            | Operation::Refund(_)
+            | Operation::Adjust(_)
+            | Operation::Allocate(_) => return,
+        };
+        if let Some(made) = lock(&self.0).get_mut(hold) {
             made.end = Some(end);
         }
     }
 
     /// Looks all of them up, and forgets those that have ended and are there. One that is not there as it should be is
     /// told again with every audit.
-    pub(super) async fn check(&self, ledger: &dyn LedgerStore) -> Result<Vec<Breach>, StoreError> {
+    /// Where the ledger has no answer, the rest is looked up by the next audit.
+    pub(super) async fn check(
+        &self,
+        ledger: &dyn LedgerStore,
+    ) -> (Vec<Breach>, Option<StoreError>) {
         // What has ended by now was in the ledger before.
         let calls: Vec<_> = lock(&self.0).iter().map(|(id, made)| (*id, made.clone())).collect();
         let mut breaches = Vec::new();
         for (id, made) in calls {
-            let hold = ledger.hold(id).await?;
+            let hold = match ledger.hold(id).await {
+                Ok(hold) => hold,
+                Err(StoreError::Corrupt(what)) => {
+                    breaches.push(made.breach(id, what.to_owned()));
+                    continue;
+                }
+                Err(error) => return (breaches, Some(error)),
+            };
             match breach(id, &made, hold.as_ref()) {
                 Some(breach) => breaches.push(breach),
-                None if is_over(hold.as_ref()) => {
+                None if is_over(&made, hold.as_ref()) => {
                     lock(&self.0).remove(&id);
                 }
                 None => {}
             }
         }
         breaches.sort_by(|a, b| (&a.org, &a.account).cmp(&(&b.org, &b.account)));
-        Ok(breaches)
+        (breaches, None)
     }
 }
 
@@ -82,24 +108,35 @@ fn breach(id: TransferId, made: &Made, found: Option<&Hold>) -> Option<Breach> {
         (None, Some(_)) => true,
         (Some(End::Settled(said)), Some(hold)) => hold.charged() == Some(said),
         (Some(End::Released), Some(hold)) => {
-            matches!(hold.state, State::Released | State::LateReleased)
+            // What time has given back needs no release any more.
+            matches!(hold.state, State::Released | State::LateReleased | State::Returned)
         }
     };
-    (!is_so).then(|| Breach {
-        invariant: Invariant::EveryCallOnce,
-        org: made.org.clone(),
-        account: format!("hold {}", id.0.to_hex()),
-        expected: match made.end {
-            None => "a hold of a call that was made".to_owned(),
-            Some(End::Settled(said)) => format!("settled at {} micro-USD", said.micros()),
-            Some(End::Released) => "released".to_owned(),
-        },
-        found: found.map_or_else(|| "none".to_owned(), |hold| in_words(hold.state)),
-    })
+    let found = || found.map_or_else(|| "none".to_owned(), |hold| in_words(hold.state));
+    (!is_so).then(|| made.breach(id, found()))
 }
 
-fn is_over(hold: Option<&Hold>) -> bool {
-    hold.is_none_or(|hold| !matches!(hold.state, State::Open { .. }))
+// === impl Made ===
+
+impl Made {
+    fn breach(&self, id: TransferId, found: String) -> Breach {
+        Breach {
+            invariant: Invariant::EveryCallOnce,
+            org: self.org.clone(),
+            account: format!("hold {}", id.0.to_hex()),
+            expected: match self.end {
+                None => "a hold of a call that was made".to_owned(),
+                Some(End::Settled(said)) => format!("settled at {} micro-USD", said.micros()),
+                Some(End::Released) => "released".to_owned(),
+            },
+            found,
+        }
+    }
+}
+
+/// Whether nothing more will become of a call: it has ended as was said, or time has ended it for good.
+fn is_over(made: &Made, hold: Option<&Hold>) -> bool {
+    made.end.is_some() || hold.is_some_and(|hold| hold.state == State::Returned)
 }
 
 fn in_words(state: State) -> String {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kt_contract::outcome::Reason;
 use kt_contract::principal::Principal;
+use kt_contract::problem::Problem;
 use kt_contract::time::Millis;
 
 use super::seat::{End, Failure};
@@ -46,7 +47,15 @@ pub(super) struct Fault {
     /// What failed about it.
     pub(super) cause: Cause,
     /// Who of those that wait is told the same as the leader.
+    pub(super) whom: Whom,
+}
+
+/// Whom a lack of money concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Whom {
     pub(super) concerns: Concerns,
+    /// In whose name the call was to be made.
+    pub(super) asker: Option<Principal>,
 }
 
 /// Whom a failure concerns besides the one in whose name the call was to be made.
@@ -54,7 +63,7 @@ pub(super) struct Fault {
 pub(super) enum Concerns {
     /// Everybody who waits: all are of one organization, and ask for the same.
     Everybody,
-    /// Those of its team, or without one like it: they are paid for from the same purse.
+    /// Those of its team, or without one like it: the same purse, or the wallet, pays for them.
     Team,
     /// The same user.
     User,
@@ -89,21 +98,28 @@ impl Fault {
     pub(super) fn of(failure: Failure) -> Self {
         let failure = Arc::new(failure);
         let leader = Some(End::Failed(Arc::clone(&failure)));
-        let (cause, concerns) = (Cause::Call, Concerns::Asker);
-        Self { failure, begun: None, leader, retry_after: None, cause, concerns }
+        let whom = Whom { concerns: Concerns::Asker, asker: None };
+        Self { failure, begun: None, leader, retry_after: None, cause: Cause::Call, whom }
+    }
+
+    /// There is no money for the call: told to those whom that concerns, as far as the others need not.
+    pub(super) fn unpaid(problem: Problem, whom: Whom, cause: Cause) -> Self {
+        let failure = Failure::Unpaid(problem, whom.clone());
+        Self { cause, whom, ..Self::of(failure) }
     }
 }
 
-// === impl Concerns ===
+// === impl Whom ===
 
-impl Concerns {
-    /// Whether what `asker` was refused is refused to `other` as well.
-    pub(super) fn reaches(self, asker: &Principal, other: &Principal) -> bool {
-        match self {
-            Self::Everybody => true,
-            Self::Team => asker.team == other.team,
-            Self::User => asker.user.is_some() && asker.user == other.user,
-            Self::Asker => false,
+impl Whom {
+    /// Whether what the asker was refused is refused to `other` as well.
+    pub(super) fn reaches(&self, other: &Principal) -> bool {
+        let Some(asker) = &self.asker else { return false };
+        match self.concerns {
+            Concerns::Everybody => true,
+            Concerns::Team => asker.team == other.team,
+            Concerns::User => asker.user.is_some() && asker.user == other.user,
+            Concerns::Asker => asker.key_id == other.key_id,
         }
     }
 }

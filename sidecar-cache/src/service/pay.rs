@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::admit::Grant;
 use super::bill::{Asked, Bill, Cost, HOLD_TTL};
 use super::books::Books;
-use super::fault::{Concerns, Failed, Fault};
+use super::fault::{Concerns, Failed, Fault, Whom};
 use super::lock;
 use super::pilot::Pilot;
 use super::savings::the_one;
@@ -77,8 +77,7 @@ impl Pilot {
         self.not_stored(problem.code());
         match concerns {
             Concerns::Team | Concerns::User | Concerns::Asker => {
-                let fault = Fault::of(Failure::Problem(problem));
-                Err(Fault { cause: Cause::Unpaid, concerns, ..fault }.into())
+                Err(Fault::unpaid(problem, self.whom(concerns), Cause::Unpaid).into())
             }
             Concerns::Everybody => {
                 let _: Held = self.end(Ending::Unpaid);
@@ -102,15 +101,23 @@ impl Pilot {
 
     /// Ends the call of a stream that has no more money, where that is how it is configured.
     pub(super) fn goes_on_for_its_money(&mut self) -> Result<(), Failed> {
-        let Some(unpaid) = self.bill.as_ref().and_then(Bill::outgrown).cloned() else {
-            return Ok(());
-        };
+        let Some(bill) = &self.bill else { return Ok(()) };
+        let Some((unpaid, concerns)) = bill.outgrown() else { return Ok(()) };
         let settings = self.sidecar.feed.settings();
         let on_outgrown = settings.accounts.as_ref().map(|accounts| accounts.on_outgrown_hold);
         match on_outgrown.unwrap_or_default() {
             OnOutgrownHold::Overage => Ok(()),
-            OnOutgrownHold::Cut => Err(self.stop(Problem::Unpaid(unpaid), Ending::Unpaid)),
+            OnOutgrownHold::Cut => {
+                let problem = Problem::Unpaid(unpaid);
+                self.not_stored(problem.code());
+                // A call was made: those whom this does not concern may have another, and not for ever.
+                Err(Fault::unpaid(problem, self.whom(concerns), Cause::Call).into())
+            }
         }
+    }
+
+    fn whom(&self, concerns: Concerns) -> Whom {
+        Whom { concerns, asker: Some(self.seat.grant.caller.principal.clone()) }
     }
 
     /// Ends the money of the call, if it has not ended: at what has come of the answer. `false`: it is not in the
@@ -119,6 +126,7 @@ impl Pilot {
         let Some(bill) = self.bill.take() else { return true };
         let hold = bill.hold();
         let ended = bill.end(delivered, self.produced.bytes).await;
+        self.output = ended.output;
         self.account(|call| call.paid(hold, ended.cost));
         if let Some(cost) = ended.cost {
             self.has_cost(cost);
@@ -149,10 +157,9 @@ impl Pilot {
     }
 
     /// An answer that ended by itself was so long.
-    pub(super) fn was_long(&self, usage: Option<Usage>) {
-        if let (Some(books), Some(usage)) = (&self.sidecar.books, usage) {
+    pub(super) fn was_long(&self) {
+        if let (Some(books), Some(output)) = (&self.sidecar.books, self.output) {
             let grant = &self.seat.grant;
-            let output = Tokens(usage.output_tokens);
             let model = &grant.gates.model.served_model;
             lock(&books.lengths).learn(
                 &lengths_of(&grant.caller.principal, model),

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kt_contract::config::CompleteOnDisconnect;
+use kt_contract::money::Tokens;
 use kt_contract::outcome::Reason;
 use kt_contract::problem::Problem;
 use kt_contract::time::{Millis, MonoMillis};
@@ -53,6 +54,8 @@ pub(super) struct Pilot {
     pub(super) call: Option<CallAccount>,
     /// Its money, until that has ended.
     pub(super) bill: Option<Bill>,
+    /// How long its answer was, once that is known.
+    pub(super) output: Option<Tokens>,
     /// The longest answer that the request asks for: read once, and only if somebody leaves.
     token_limit: OnceLock<Option<u64>>,
     interest: Interest,
@@ -112,6 +115,7 @@ impl Sidecar {
             calls: 0,
             call: None,
             bill: None,
+            output: None,
             token_limit: OnceLock::new(),
             interest,
             alone,
@@ -195,14 +199,13 @@ impl Pilot {
     /// An attempt has failed: tells whom it concerns, and hands the lease to one of those who wait, if
     /// there is to be another. `false`: there is not, and everybody knows.
     async fn passes_on(&mut self, fault: Fault) -> bool {
-        let Fault { failure, begun, leader, retry_after, cause, concerns } = fault;
+        let Fault { failure, begun, leader, retry_after, cause, whom } = fault;
         let now = self.now();
         let begun = begun.unwrap_or_else(|| End::Failed(Arc::clone(&failure)));
         // Who has taken over a call in another shape than its own cannot read what there is of it.
         let is_foreign = self.seat.asked() != self.flight.asked;
         let leader = leader.or_else(|| is_foreign.then(|| End::Failed(Arc::clone(&failure))));
-        let asker = &self.seat.grant.caller.principal;
-        let with_leader = |seat: &Arc<Seat>| concerns.reaches(asker, &seat.grant.caller.principal);
+        let with_leader = |seat: &Arc<Seat>| whom.reaches(&seat.grant.caller.principal);
         let failing = Failing { begun, leader, with_leader };
         let tell = || self.flight.log.fail(self.reader, failing, now.0);
         let after = match &mut self.lease {
@@ -259,18 +262,19 @@ impl Pilot {
             tokio::select! {
                 biased;
                 () = deserted, if self.interest == Interest::Attached => self.deserted()?,
-                () = &mut given_up => return Err(self.stop(Problem::Draining, Ending::Cancelled)),
+                () = &mut given_up => return Err(self.stop()),
                 done = &mut work => return Ok(done),
                 () = sleep_until(wake_at) => {}
             }
         }
     }
 
-    /// The call does not go on, whoever waits: what has come is accounted for, and those who read are told why.
-    pub(super) fn stop(&mut self, why: Problem, how: Ending) -> Failed {
-        self.not_stored(why.code());
-        let _: Held = self.end(how);
-        self.finish(End::Failed(Arc::new(Failure::Problem(why))));
+    /// The sidecar ends, and does not wait any longer: what has come is accounted for, and those who read are told.
+    fn stop(&mut self) -> Failed {
+        let draining = Problem::Draining;
+        self.not_stored(draining.code());
+        let _: Held = self.end(Ending::Cancelled);
+        self.finish(End::Failed(Arc::new(Failure::Problem(draining))));
         Failed::Cancelled
     }
 

@@ -116,7 +116,7 @@ impl Reader {
                 self.fail(&cut_short(&self.seat));
                 None
             }
-            Next::End(End::Failed(failure)) => self.break_off(failure.problem()),
+            Next::End(End::Failed(failure)) => self.break_off(&failure.problem_for(&self.seat)),
             Next::Behind => self.break_off(&cut_short(&self.seat)),
         })
     }
@@ -187,7 +187,9 @@ impl Reader {
 
     fn failed(&self, failure: &Failure) -> Start {
         match failure {
-            Failure::Problem(problem) => Start::Refused(self.refuse(problem)),
+            Failure::Problem(_) | Failure::Unpaid(..) => {
+                Start::Refused(self.refuse(&failure.problem_for(&self.seat)))
+            }
             // A success that is no answer, in a shape that this client has not asked for.
             Failure::Answer(opened, _, problem)
                 if opened.status == 200 && !self.reads_as_asked() =>

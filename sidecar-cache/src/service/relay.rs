@@ -12,6 +12,7 @@ use kt_contract::wire::admit::ReplyShape;
 use kt_providers::{Recorded, UsageHider};
 use tokio::time::{Instant, timeout_at};
 
+use super::bill::Bill;
 use super::call::Concluded;
 use super::fault::{Failed, Fault, Unkept};
 use super::log::Piece;
@@ -92,6 +93,10 @@ impl Source {
                 Due::Next => Instant::now() + self.timeouts.idle,
             };
             let by = self.whole_by.map_or(by, |whole_by| by.min(whole_by));
+            // A body that always has something ready would never meet its deadline.
+            if Instant::now() >= by {
+                return Step::Broken;
+            }
             match timeout_at(by, self.body.as_mut().next()).await {
                 Ok(Some(Ok(bytes))) if bytes.is_empty() => {}
                 Ok(Some(Ok(bytes))) => {
@@ -144,7 +149,10 @@ impl Pilot {
             }
             match recording.tail.reached() {
                 Reached::Overrun => break Transport::Broken,
-                Reached::Done => source.ends_soon(),
+                Reached::Done => {
+                    source.ends_soon();
+                    self.bill.iter_mut().for_each(Bill::is_over);
+                }
                 Reached::Failed => {
                     // Whoever has read that it failed may leave at once: it is no less a failure.
                     source.ends_soon();

@@ -13,10 +13,12 @@ use kt_providers::{Dialect, Recorded};
 use super::admit::{Grant, Told};
 use super::cache::Hit;
 use super::exchange::Exchange;
+use super::fault::Whom;
 use super::flights::Following;
 use super::lane::{Account, Head};
 use super::lock;
 use super::log::Charge;
+use super::reader::cut_short;
 use super::savings::Costs;
 use super::upstream::Advice;
 use crate::flight::Overflow;
@@ -102,6 +104,8 @@ pub(super) struct Whole {
 pub(super) enum Failure {
     /// Our own words.
     Problem(Problem),
+    /// There is no money for it, which does not concern everybody who reads it.
+    Unpaid(Problem, Whom),
     /// The provider's, and ours for those who have read something else already.
     Answer(Opened, Bytes, Problem),
 }
@@ -316,15 +320,20 @@ impl Failure {
     /// a status from 500 on; and a provider that has had enough).
     pub(super) fn is_outage(&self) -> bool {
         match self {
-            Self::Problem(problem) => problem.status() >= 500,
+            Self::Problem(problem) | Self::Unpaid(problem, _) => problem.status() >= 500,
             Self::Answer(opened, _, _) => opened.status >= 500 || opened.status == 429,
         }
     }
 
-    /// In our words.
-    pub(super) const fn problem(&self) -> &Problem {
+    /// In our words, for one of those who read it. Another one's purse is nobody's business: to others the answer
+    /// broke off.
+    pub(super) fn problem_for(&self, seat: &Seat) -> Problem {
         match self {
-            Self::Problem(problem) | Self::Answer(_, _, problem) => problem,
+            Self::Problem(problem) | Self::Answer(_, _, problem) => problem.clone(),
+            Self::Unpaid(problem, whom) if whom.reaches(&seat.grant.caller.principal) => {
+                problem.clone()
+            }
+            Self::Unpaid(..) => cut_short(seat),
         }
     }
 }

@@ -926,13 +926,10 @@ async fn a_hold_that_cannot_grow_lives_on_and_its_overage_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_outgrows_the_wallet_is_cut_where_that_is_configured_and_paid_to_there() {
-    let event = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2).0;
-    let words = event.replace("hello", &"word ".repeat(200));
     // Room for the first hold, and no other: some 4,100 tokens.
     let paying = paying("wallet: {on_outgrown_hold: cut}\n", 2_600).await;
     let key = paying.group.key().await;
-    let acts = (0..60).flat_map(|_| [bytes(&words), Act::Wait(Duration::from_secs(1))]);
-    paying.group.provider.next(answers_sse(acts.chain([bytes(&sse())]).collect()));
+    paying.group.provider.next(answers_sse(long_stream(60)));
     let asking = paying.crowd(&[&key, &key], CHAT_STREAM).await;
     pass(Duration::from_secs(120)).await;
     for asked in asking {
@@ -944,11 +941,76 @@ async fn a_stream_that_outgrows_the_wallet_is_cut_where_that_is_configured_and_p
     assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]), "no overage");
     let left = paying.available().await;
     assert!((900..1_200).contains(&left), "{left}: what has come is paid, and no more");
-    assert_eq!(paying.group.metric("kt_flight_endings_total{ending=\"unpaid\"}"), "1");
     assert_eq!(paying.group.metric("kt_estimated_costs_total"), "1");
     assert!(paying.is_clean().await);
     // Nothing of it was stored.
     assert!(paying.fetch(&key, CHAT_STREAM).await.is_err());
+}
+
+/// So many events of 200 words, one each second, and then the end.
+fn long_stream(events: usize) -> Vec<Act> {
+    let event = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2).0;
+    let words = event.replace("hello", &"word ".repeat(200));
+    let acts = (0..events).flat_map(|_| [bytes(&words), Act::Wait(Duration::from_secs(1))]);
+    acts.chain([bytes(&sse())]).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_purse_cuts_off_its_team_and_another_team_has_a_call_of_its_own() {
+    let paying = paying("wallet: {on_outgrown_hold: cut}\n", FUNDS).await;
+    let of_team =
+        |team: &'static str| paying.group.key_with(move |key| key.team = Some(team.to_owned()));
+    let (web, ops) = (of_team("web").await, of_team("ops").await);
+    paying.allocate("web", 2_600).await;
+    paying.allocate("ops", 50_000).await;
+    paying.group.provider.next(answers_sse(long_stream(60)));
+    let mut leads = paying.crowd(&[&web, &ops], CHAT_STREAM).await;
+    let waits = paying.crowd(&[&ops], CHAT).await;
+    pass(Duration::from_secs(200)).await;
+    let texts = async |asked: JoinHandle<Result<Seen, Refusal>>| {
+        String::from_utf8_lossy(&asked.await.unwrap().unwrap().body).into_owned()
+    };
+    let of_ops = texts(leads.remove(1)).await;
+    assert!(of_ops.contains("upstream_cut_short") && !of_ops.contains("web"), "{of_ops}");
+    let of_web = texts(leads.remove(0)).await;
+    assert!(of_web.contains("insufficient_quota") && of_web.contains("team 'web'"), "{of_web}");
+    for asked in waits {
+        assert!(asked.await.unwrap().unwrap().has_end, "it had read nothing, and has its own call");
+    }
+    assert_eq!(paying.group.provider.count(), 2);
+    assert!(paying.is_clean().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_all_there_is_not_cut_however_long_its_last_piece_is() {
+    let paying = paying("wallet: {on_outgrown_hold: cut}\n", 2_600).await;
+    let key = paying.group.key().await;
+    let event = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2).0;
+    let most = event.replace("hello", &"word ".repeat(2_200));
+    let last = format!("{}{}", event.replace("hello", &"word ".repeat(600)), sse());
+    let mut acts = vec![bytes(&most), Act::Wait(Duration::from_secs(1)), bytes(&last)];
+    // What follows its end has time to learn that there is no more money.
+    for _ in 0..3 {
+        acts.extend([Act::Wait(Duration::from_millis(300)), bytes(": more\n\n")]);
+    }
+    paying.group.provider.next(answers_sse(acts));
+    let asked = paying.crowd(&[&key], CHAT_STREAM).await.remove(0);
+    assert!(asked.await.unwrap().unwrap().has_end);
+    assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn money_that_has_come_back_by_then_lets_a_stream_go_on() {
+    let paying = paying("wallet: {on_outgrown_hold: cut}\n", 2_600).await;
+    let key = paying.group.key().await;
+    paying.group.provider.next(answers_sse(long_stream(60)));
+    let asked = paying.crowd(&[&key], CHAT_STREAM).await.remove(0);
+    // Three quarters have come, and more was refused.
+    pass(Duration::from_secs(10)).await;
+    paying.fund(FUNDS).await;
+    pass(Duration::from_secs(120)).await;
+    assert!(asked.await.unwrap().unwrap().has_end);
+    assert!(paying.rows().await["extend"] >= 1 && paying.is_clean().await);
 }
 
 #[tokio::test(start_paused = true)]
