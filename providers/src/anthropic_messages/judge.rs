@@ -81,6 +81,9 @@ struct Verdict {
     /// Index → whether the block is closed.
     blocks: BTreeMap<u64, bool>,
     has_ended: bool,
+    /// How the message ended, where that is not stored. It counts when all has come: a stream that breaks off
+    /// behind it is cut short as any other.
+    ended_badly: Option<Incomplete>,
     is_done: bool,
     usage: Told,
     /// Whether the end has told usage. Until then its output is what there was at the start.
@@ -97,6 +100,7 @@ impl Verdict {
             has_started: false,
             blocks: BTreeMap::new(),
             has_ended: false,
+            ended_badly: None,
             is_done: false,
             usage: Told::default(),
             has_last_usage: false,
@@ -156,13 +160,18 @@ impl Verdict {
         self.usage.tell(event.usage.as_deref());
         self.has_last_usage |= event.usage.is_some();
         if let Some(reason) = delta.stop_reason {
-            storable(&reason, self.terms)?;
-            self.has_ended = true;
+            match storable(&reason, self.terms) {
+                Ok(()) => self.has_ended = true,
+                Err(bad_end) => _ = self.ended_badly.get_or_insert(bad_end),
+            }
         }
         Ok(())
     }
 
     fn complete(self) -> Result<Complete, Incomplete> {
+        if let Some(bad_end) = self.ended_badly {
+            return Err(bad_end);
+        }
         for (expected, (index, is_closed)) in (0..).zip(self.blocks) {
             if expected != index || !is_closed {
                 return Err(Incomplete::BlockUnfinished { index: expected });

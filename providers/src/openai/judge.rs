@@ -114,6 +114,9 @@ struct Verdict {
     terms: Terms,
     /// Index → whether the choice has ended.
     choices: BTreeMap<u64, bool>,
+    /// How a choice ended that is not stored. It counts when all has come: a stream that breaks off behind it
+    /// is cut short as any other.
+    ended_badly: Option<Incomplete>,
     usage: Told,
     model: Option<String>,
 }
@@ -122,7 +125,8 @@ struct Verdict {
 
 impl Verdict {
     const fn new(rule: Rule, terms: Terms) -> Self {
-        Self { rule, terms, choices: BTreeMap::new(), usage: Told::Nothing, model: None }
+        let choices = BTreeMap::new();
+        Self { rule, terms, choices, ended_badly: None, usage: Told::Nothing, model: None }
     }
 
     fn take(&mut self, outline: Outline) -> Result<(), Incomplete> {
@@ -144,16 +148,21 @@ impl Verdict {
                     "length" => self.terms.client_limited,
                     other => self.rule.ends_well.contains(&other),
                 };
-                if !is_storable {
-                    return Err(Incomplete::FinishReason { reason: shortened(&reason) });
+                if is_storable {
+                    *has_ended = true;
+                } else {
+                    let reason = shortened(&reason);
+                    self.ended_badly.get_or_insert(Incomplete::FinishReason { reason });
                 }
-                *has_ended = true;
             }
         }
         Ok(())
     }
 
     fn complete(self) -> Result<Complete, Incomplete> {
+        if let Some(bad_end) = self.ended_badly {
+            return Err(bad_end);
+        }
         if self.choices.is_empty() {
             return Err(Incomplete::NoChoices);
         }

@@ -50,6 +50,16 @@ fn usage_tells_what_the_prompt_cache_wrote_and_read() {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
+fn a_stream_that_breaks_off_is_cut_short_however_its_message_had_ended() {
+    let whole = start() + &said(0) + &end("\"refusal\"");
+    assert_eq!(sse(&whole), Err(stop_reason("refusal")));
+    let last_event = whole.find("event: message_stop").unwrap();
+    for cut in [last_event, last_event + 3, whole.len() - 1] {
+        assert_eq!(sse(&whole[..cut]), Err(Incomplete::CutShort), "cut at {cut}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
 fn a_stream_cut_at_any_byte_is_not_complete() {
     for whole in [TOOLS.to_owned(), TOOLS.replace('\n', "\r\n"), TOOLS.replace('\n', "\r")] {
         assert!(judge(Recorded::Sse, whole.as_bytes(), LIMITED).is_ok());

@@ -104,6 +104,18 @@ fn a_choice_ends_with_one_of_the_known_reasons() {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
+fn a_stream_that_breaks_off_is_cut_short_however_its_choices_had_ended() {
+    let whole = stream(&[&choice(0, "\"content_filter\"")]);
+    assert_eq!(sse(&whole), Err(finish_reason("content_filter")));
+    let last_event = whole.find("data: [DONE]").unwrap();
+    for cut in [last_event, last_event + 3, whole.len() - 1] {
+        assert_eq!(sse(&whole[..cut]), Err(Incomplete::CutShort), "cut at {cut}");
+    }
+    let failed = whole.replace("[DONE]", r#"{"error":{"message":"overloaded"}}"#);
+    assert_eq!(sse(&failed), Err(Incomplete::ErrorInBand), "it failed after that");
+}
+
+#[wasm_bindgen_test(unsupported = test)]
 fn an_end_by_length_counts_where_the_client_set_the_limit() {
     let body = stream(&[&choice(0, "\"length\"")]);
     assert!(judge(Recorded::Sse, body.as_bytes(), LIMITED).is_ok());
