@@ -2,13 +2,15 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build wasm run fmt lint test test-pure test-fuzz test-wasm test-power test-filter test-e2e test-compat golden fuzz bench soak ci clean
+.PHONY: help setup build wasm run fmt lint test test-pure test-fuzz test-wasm test-power test-sim test-filter test-e2e test-compat golden fuzz sim bench soak ci clean
 
 WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
 RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
 PROVIDER ?= fake
 EXAMPLE ?= quickstart
 FUZZ_SECONDS ?= 600
+SEEDS ?= 100000
+FROM ?= 0
 ENVOY_OLDEST := 1.36.2
 
 help: ## list the targets
@@ -38,6 +40,7 @@ lint: ## formatting, clippy and tidy
 	cargo clippy -p kt-filter --target wasm32-unknown-unknown -- -D warnings
 	cargo clippy -p kt-filter-host --all-targets --target-dir target/host -- -D warnings
 	cargo clippy -p kt-power-loss --all-targets -- -D warnings
+	cargo clippy -p kt-sim --all-targets -- -D warnings
 	cargo test -q -p kt-tidy
 
 test: ## prove everything: all tiers, in order
@@ -58,6 +61,9 @@ test-wasm: ## the pure crates as wasm under Node
 test-power: ## what was acknowledged survives power cuts, on a disk of our own (FUSE)
 	@scripts/setup test
 	cargo test -p kt-power-loss
+
+test-sim: ## some thousand worlds of faults by seed, and the bugs planted in them
+	cargo test -p kt-sim
 
 test-filter: wasm ## the built module in the wasmtime host
 	cargo test -p kt-filter-host --target-dir target/host
@@ -86,6 +92,10 @@ golden: ## rewrite the golden files; read their diff like code
 fuzz: ## every fuzz target for FUZZ_SECONDS, or TARGET alone
 	@scripts/setup test
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz long $(TARGET)
+
+sim: ## SEEDS worlds of faults, FROM one on; with SEED=n, that one in words
+	@cargo build --quiet --release -p kt-sim
+	@target/release/kt-sim $(if $(SEED),--replay $(SEED),--seeds $(SEEDS) --from $(FROM))
 
 bench: build wasm ## compare with a bare Envoy; writes docs/reference/performance.md
 	@scripts/setup run
