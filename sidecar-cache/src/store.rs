@@ -4,6 +4,7 @@
 
 pub mod ledger;
 pub mod memory;
+pub mod redis;
 pub mod replies;
 pub mod savings;
 mod shelf;
