@@ -5,6 +5,8 @@ mod admit;
 #[cfg(test)]
 mod entry_stores;
 #[cfg(test)]
+mod entry_suite;
+#[cfg(test)]
 mod feed;
 #[cfg(test)]
 mod flights;

@@ -1,0 +1,9 @@
+//! The stores on a Redis of their own. One binary for all of it, so that it links once.
+
+#[cfg(test)]
+mod entries;
+#[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/entry_suite.rs"]
+mod entry_suite;
+#[cfg(test)]
+mod support;
