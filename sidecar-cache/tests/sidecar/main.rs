@@ -21,6 +21,10 @@ mod keyed;
 #[cfg(test)]
 mod lane;
 #[cfg(test)]
+mod lease_stores;
+#[cfg(test)]
+mod lease_suite;
+#[cfg(test)]
 mod ledger_bills;
 #[cfg(test)]
 mod ledger_levels;

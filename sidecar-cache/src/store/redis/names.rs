@@ -20,6 +20,18 @@ impl Names<'_> {
         self.of_key(key, "e")
     }
 
+    /// The lease of a key.
+    pub(super) fn lease(self, key: &CacheKey) -> String {
+        self.of_key(key, "l")
+    }
+
+    /// What counts the leases of a key's place.
+    pub(super) fn counter(self, key: &CacheKey) -> String {
+        let digest = key.0.to_hex();
+        let place = digest.get(..PLACE_DIGITS).unwrap_or_default();
+        format!("{}{{{place}}}n", self.0)
+    }
+
     /// The entries of one request, behind whatever gates.
     pub(super) fn near(self, request: &Digest) -> String {
         format!("{}{{r{}}}n", self.0, request.to_hex())
@@ -65,7 +77,9 @@ mod tests {
         let names = Names("kt:cache:");
         let [expires, sizes] = names.org(OrgId::of("a}b {c}\r\nFLUSHALL\r\n"));
         let key = CacheKey(Digest([0xab; 32]));
-        for name in [expires, sizes, names.entry(&key), names.near(&key.0), names.orgs()] {
+        let of_key = [names.entry(&key), names.lease(&key), names.counter(&key)];
+        let others = [expires, sizes, names.near(&key.0), names.orgs()];
+        for name in of_key.into_iter().chain(others) {
             assert!(name.bytes().all(|byte| byte.is_ascii_graphic()), "{name}");
             assert_eq!(name.matches(['{', '}']).count(), 2, "{name} has one hash tag");
         }

@@ -6,4 +6,11 @@ mod entries;
 #[path = "../../../../sidecar-cache/tests/sidecar/entry_suite.rs"]
 mod entry_suite;
 #[cfg(test)]
+mod lease_model;
+#[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/lease_suite.rs"]
+mod lease_suite;
+#[cfg(test)]
+mod leases;
+#[cfg(test)]
 mod support;

@@ -22,8 +22,12 @@ pub(crate) fn redis() -> Redis {
 /// A connection to some server, under a prefix that nobody else has.
 pub(crate) fn redis_at(url: &str) -> Redis {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let prefix = format!("t{}:", NEXT.fetch_add(1, Ordering::Relaxed));
-    Redis::new(Servers::parse(url).unwrap(), &prefix, Clock::start()).unwrap()
+    redis_named(url, &format!("t{}:", NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// A connection to some server, under a prefix that others may share.
+pub(crate) fn redis_named(url: &str, prefix: &str) -> Redis {
+    Redis::new(Servers::parse(url).unwrap(), prefix, Clock::start()).unwrap()
 }
 
 /// Waits until the shared server's clock has gone on by so long: for a key that never comes.
