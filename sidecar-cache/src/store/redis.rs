@@ -11,9 +11,11 @@ mod fault;
 mod label;
 mod leases;
 mod link;
+mod logs;
 mod names;
 pub mod resp;
 mod servers;
+mod wakes;
 mod wire;
 
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use fault::Fault;
 pub use leases::RedisLeases;
 pub use link::Counts;
 use link::{Budget, Link, Work};
+pub use logs::RedisLogs;
 pub use servers::Servers;
 
 /// How long a connection may take.

@@ -27,7 +27,7 @@ fn open() -> Opened<MemoryLeases, MemoryEntries> {
 }
 
 /// Advancing a paused clock is done at the first poll.
-fn go_on(time: Millis) {
+pub(crate) fn go_on(time: Millis) {
     let mut advancing = std::pin::pin!(tokio::time::advance(Duration::from_millis(time.0)));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let _ = advancing.as_mut().poll(&mut context);

@@ -9,6 +9,8 @@ mod entry_suite;
 #[cfg(test)]
 mod feed;
 #[cfg(test)]
+mod flight_logs;
+#[cfg(test)]
 mod flights;
 #[cfg(test)]
 mod freshness;
@@ -38,6 +40,8 @@ mod ledger_savings;
 mod ledger_stores;
 #[cfg(test)]
 mod ledger_support;
+#[cfg(test)]
+mod log_suite;
 #[cfg(test)]
 mod room;
 #[cfg(test)]

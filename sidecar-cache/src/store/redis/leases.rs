@@ -55,6 +55,12 @@ impl RedisLeases {
         Self { micros: Some(micros), ..self }
     }
 
+    /// The Redis that they are in.
+    #[must_use]
+    pub const fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
     async fn ask(
         &self,
         operation: &str,

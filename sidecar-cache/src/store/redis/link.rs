@@ -11,7 +11,7 @@ use redis::aio::ConnectionLike;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, Pipeline,
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, Pipeline, PushInfo,
     RedisConnectionInfo, RedisError, Value,
 };
 use tokio::sync::Semaphore;
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::breaker::{Admitted, Breaker, Verdict};
 use super::fault::Fault;
 use super::servers::{Place, Servers};
+use super::wakes::Wakes;
 use super::wire::Wire;
 use super::{CONNECT_BUDGET, IN_FLIGHT_MAX, SETUP_BUDGET};
 use crate::clock::Clock;
@@ -72,6 +73,7 @@ pub(super) struct Link {
     breaker: Mutex<Breaker>,
     permits: Semaphore,
     dialer: tokio::sync::Mutex<Dialer>,
+    pub(super) wakes: Arc<Wakes>,
     counters: Counters,
 }
 
@@ -118,6 +120,7 @@ impl Link {
             breaker: Mutex::default(),
             permits: Semaphore::new(IN_FLIGHT_MAX),
             dialer: tokio::sync::Mutex::default(),
+            wakes: Arc::default(),
             counters: Counters::default(),
         }
     }
@@ -187,6 +190,19 @@ impl Link {
         let line = Arc::new(Line { number, connection, silent });
         dialer.line = Some(Arc::clone(&line));
         Ok(line)
+    }
+
+    /// Sees to it that messages on a channel come, on the connection as it is. Where they do not, whoever waits
+    /// for them looks by itself.
+    pub(super) async fn listen(&self, channel: &str) {
+        if self.breaker().is_open() {
+            return;
+        }
+        let Ok(line) = self.line().await else { return };
+        let is_new = !self.wakes.is_subscribed(channel, line.number);
+        if is_new && line.subscribe(channel).await.is_ok() {
+            self.wakes.subscribed(channel, line.number);
+        }
     }
 
     async fn attempts(&self, work: Work<'_>, may_repeat: bool) -> Result<Value, Fault> {
@@ -270,7 +286,11 @@ impl Link {
         at: &ConnectionAddr,
         login: &RedisConnectionInfo,
     ) -> Result<Wire, RedisError> {
-        Wire::open(at, login, AsyncConnectionConfig::new().set_response_timeout(None)).await
+        let wakes = Arc::clone(&self.wakes);
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(None)
+            .set_push_sender(move |push| wake(&wakes, &push));
+        Wire::open(at, login, config).await
     }
 
     async fn cluster(
@@ -282,6 +302,7 @@ impl Link {
             .iter()
             .map(|at| Ok(at.clone().into_connection_info()?.set_redis_settings(login.clone())))
             .collect();
+        let wakes = Arc::clone(&self.wakes);
         let client = ClusterClientBuilder::new(nodes?)
             .use_protocol(login.protocol())
             .connection_timeout(CONNECT_BUDGET + SETUP_BUDGET)
@@ -290,6 +311,7 @@ impl Link {
             .retries(3)
             .min_retry_wait(5)
             .max_retry_wait(50)
+            .push_sender(move |push| wake(&wakes, &push))
             .build()?;
         client.get_async_generic_connection::<Wire>().await
     }
@@ -302,6 +324,15 @@ impl Link {
 // === impl Line ===
 
 impl Line {
+    async fn subscribe(&self, channel: &str) -> Result<(), RedisError> {
+        match self.connection.clone() {
+            Connection::Server(mut wire) => {
+                redis::cmd("SSUBSCRIBE").arg(channel).exec_async(&mut wire).await
+            }
+            Connection::Cluster(mut cluster) => cluster.ssubscribe(channel).await,
+        }
+    }
+
     async fn ask(&self, work: Work<'_>) -> Result<Value, RedisError> {
         let mut connection = self.connection.clone();
         let connection: &mut (dyn ConnectionLike + Send) = match &mut connection {
@@ -316,6 +347,11 @@ impl Line {
             }
         }
     }
+}
+
+fn wake(wakes: &Wakes, push: &PushInfo) -> Result<(), ()> {
+    wakes.heard(push);
+    Ok(())
 }
 
 /// Asks one Sentinel after the other who is the master.

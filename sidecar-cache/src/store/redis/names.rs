@@ -4,6 +4,8 @@
 use kt_contract::hex::Digest;
 use kt_contract::key::CacheKey;
 
+use crate::store::flight_log::LogAt;
+
 /// How many places what belongs to a cache key is spread over. A slot of a cluster has four of 16,384 at most;
 /// the leases of a place share a counter.
 const PLACE_DIGITS: usize = 3;
@@ -27,9 +29,17 @@ impl Names<'_> {
 
     /// What counts the leases of a key's place.
     pub(super) fn counter(self, key: &CacheKey) -> String {
-        let digest = key.0.to_hex();
-        let place = digest.get(..PLACE_DIGITS).unwrap_or_default();
-        format!("{}{{{place}}}n", self.0)
+        self.of_place(key, "n")
+    }
+
+    /// The log of a flight: what is known of it, and its pieces.
+    pub(super) fn log(self, at: LogAt) -> [String; 2] {
+        ["h", "g"].map(|part| format!("{}:{}", self.of_key(&at.key, part), at.id.0))
+    }
+
+    /// The channel on which it is told that the log of a flight in a key's place has grown.
+    pub(super) fn channel(self, key: &CacheKey) -> String {
+        self.of_place(key, "w")
     }
 
     /// The entries of one request, behind whatever gates.
@@ -48,9 +58,13 @@ impl Names<'_> {
     }
 
     fn of_key(self, key: &CacheKey, part: &str) -> String {
+        format!("{}:{}", self.of_place(key, part), key.0.to_hex())
+    }
+
+    fn of_place(self, key: &CacheKey, part: &str) -> String {
         let digest = key.0.to_hex();
         let place = digest.get(..PLACE_DIGITS).unwrap_or_default();
-        format!("{}{{{place}}}{part}:{digest}", self.0)
+        format!("{}{{{place}}}{part}", self.0)
     }
 }
 
@@ -71,6 +85,7 @@ impl OrgId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flight::FlightId;
 
     #[test]
     fn no_byte_of_a_client_is_in_a_name() {
@@ -78,8 +93,9 @@ mod tests {
         let [expires, sizes] = names.org(OrgId::of("a}b {c}\r\nFLUSHALL\r\n"));
         let key = CacheKey(Digest([0xab; 32]));
         let of_key = [names.entry(&key), names.lease(&key), names.counter(&key)];
-        let others = [expires, sizes, names.near(&key.0), names.orgs()];
-        for name in of_key.into_iter().chain(others) {
+        let others = [expires, sizes, names.near(&key.0), names.orgs(), names.channel(&key)];
+        let log = names.log(LogAt { key, id: FlightId(7) });
+        for name in of_key.into_iter().chain(others).chain(log) {
             assert!(name.bytes().all(|byte| byte.is_ascii_graphic()), "{name}");
             assert_eq!(name.matches(['{', '}']).count(), 2, "{name} has one hash tag");
         }

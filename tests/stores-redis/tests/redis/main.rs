@@ -13,4 +13,9 @@ mod lease_suite;
 #[cfg(test)]
 mod leases;
 #[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/log_suite.rs"]
+mod log_suite;
+#[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod support;
