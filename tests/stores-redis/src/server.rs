@@ -68,6 +68,34 @@ impl Server {
         command.query(&mut self.connection()?)
     }
 
+    /// Waits until something holds, looking twenty times a second by the server's clock.
+    ///
+    /// # Errors
+    /// What the server says; or that it does not hold after ten seconds.
+    pub fn waits_until(
+        &self,
+        mut holds: impl FnMut(&Self) -> redis::RedisResult<bool>,
+    ) -> io::Result<()> {
+        for _ in 0..200 {
+            if holds(self).map_err(io::Error::other)? {
+                return Ok(());
+            }
+            self.run::<()>(&["DEBUG", "SLEEP", "0.05"]).map_err(io::Error::other)?;
+        }
+        Err(io::Error::other("ten seconds have passed"))
+    }
+
+    /// Waits until a replica follows it.
+    ///
+    /// # Errors
+    /// Where none does.
+    pub fn is_followed(&self) -> io::Result<()> {
+        self.waits_until(|server| {
+            let info: String = server.run(&["INFO", "replication"])?;
+            Ok(info.contains("state=online"))
+        })
+    }
+
     /// Every key that there is.
     ///
     /// # Errors

@@ -247,7 +247,7 @@ fn of_redis(steps: &[Step]) -> (Vec<Said>, [bool; 2]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn the_script_answers_as_the_machine_does(steps in prop::collection::vec(step(), 1..40)) {
         let expected = of_the_model(&steps);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kt_fault_proxy::{Fault, Faults, Proxy};
 use kt_stores_redis::Server;
 use sidecar_cache::flight::Held;
 use sidecar_cache::store::flight_log::{
@@ -16,6 +17,7 @@ use crate::lease_suite::{Opened, key, lead};
 use crate::leases;
 use crate::log_suite::OpenedLogs;
 use crate::support::{redis_named, server};
+use crate::topologies;
 
 crate::flight_log_suite! {
     redis {
@@ -52,21 +54,33 @@ async fn more(logs: &RedisLogs, watch: &mut dyn Watch, at: LogAt, from: Cursor) 
 
 #[tokio::test]
 async fn a_reader_elsewhere_is_woken_and_need_not_look() {
-    let (leases, writes, reads) = two(&server().url(), "woken:");
+    is_woken(&server().url()).await;
+}
+
+#[tokio::test]
+async fn a_reader_elsewhere_is_woken_through_a_cluster() {
+    is_woken(&topologies::cluster().url().unwrap()).await;
+}
+
+/// Reads forty pieces one after the other, faster than by looking.
+async fn is_woken(url: &str) {
+    let (leases, writes, reads) = two(url, "woken:");
     let (token, id) = lead(&leases, 1, 1).await;
     let at = LogAt { key: key(1), id };
     assert_eq!(writes.begin(at, token, "head".into()).await.unwrap(), Held::Current);
     let mut watch = reads.watch(at);
+    // Until it has subscribed.
     watch.changed().await;
     // Looking twice a second, forty pieces one after the other would take twice as long.
     let all = async {
         let mut cursor = Cursor::default();
         for first in 0..40 {
             let appended = writes.append(at, token, first, vec!["piece".into()]);
-            let reading = more(&reads, &mut *watch, at, cursor);
-            let (appended, read) = tokio::join!(appended, reading);
+            // Who watches does so before anything is written.
+            let ((), appended) = tokio::join!(watch.changed(), appended);
             assert_eq!(appended.unwrap(), Appended::Done);
-            cursor = read;
+            cursor = more(&reads, &mut *watch, at, cursor).await;
+            assert_eq!(cursor.next, first + 1);
         }
     };
     timeout(Duration::from_secs(10), all).await.unwrap();
@@ -90,6 +104,27 @@ async fn a_reader_whose_connection_breaks_reads_on() {
         cursor = timeout(Duration::from_secs(10), reading).await.unwrap();
         assert_eq!(cursor.next, first + 1);
     }
+}
+
+#[tokio::test]
+async fn a_message_that_is_lost_is_made_up_for_by_looking() {
+    let proxy = Proxy::start(server().port).await.unwrap();
+    let (leases, writes, _) = two(&server().url(), "lost:");
+    let reads =
+        RedisLogs::new(redis_named(&format!("redis://127.0.0.1:{}", proxy.port()), "lost:"));
+    let (token, id) = lead(&leases, 1, 1).await;
+    let at = LogAt { key: key(1), id };
+    assert_eq!(writes.begin(at, token, "head".into()).await.unwrap(), Held::Current);
+    let mut watch = reads.watch(at);
+    watch.changed().await;
+    proxy.set(Faults::of_answers(Fault::Drop));
+    let appended = writes.append(at, token, 0, vec!["piece".into()]).await.unwrap();
+    assert_eq!(appended, Appended::Done);
+    // The message has been sent before this is answered.
+    let _: String = server().run(&["PING"]).unwrap();
+    proxy.heal();
+    let reading = more(&reads, &mut *watch, at, Cursor::default());
+    assert_eq!(timeout(Duration::from_secs(10), reading).await.unwrap().next, 1);
 }
 
 #[tokio::test]

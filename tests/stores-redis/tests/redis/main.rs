@@ -1,10 +1,16 @@
 //! The stores on a Redis of their own. One binary for all of it, so that it links once.
 
 #[cfg(test)]
+mod corruption;
+#[cfg(test)]
 mod entries;
 #[cfg(test)]
 #[path = "../../../../sidecar-cache/tests/sidecar/entry_suite.rs"]
 mod entry_suite;
+#[cfg(test)]
+mod failover;
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod lease_model;
 #[cfg(test)]
@@ -19,3 +25,5 @@ mod log_suite;
 mod logs;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod topologies;
