@@ -95,6 +95,32 @@ async fn no_token_is_given_twice_though_its_counter_was_evicted() {
     assert_eq!(leases.fill(token, entry(1, b"late")).await.unwrap(), Held::Superseded);
 }
 
+/// The script takes the moment from the test: libfaketime and Redis's allocator do not go together.
+#[tokio::test]
+async fn a_clock_that_jumps_leases_once_more_and_stores_one_answer() {
+    const HOUR: u64 = 3_600_000_000;
+    let micros = Arc::new(AtomicU64::new(10 * HOUR));
+    let (leases, entries) = of(redis());
+    let leases = leases.with_clock(Arc::clone(&micros));
+    let (first, _) = lead(&leases, 1).await;
+    micros.store(11 * HOUR, Ordering::Relaxed);
+    let (second, _) = lead(&leases, 2).await;
+    assert!(second.counter > first.counter);
+    assert_eq!(leases.fill(first, entry(1, b"first")).await.unwrap(), Held::Superseded);
+    // Back, and further: nobody leads beside whoever leads, and numbers go on from the largest.
+    for hour in [10, 9] {
+        micros.store(hour * HOUR, Ordering::Relaxed);
+        let follows = leases.acquire(key(1), Claim(3)).await.unwrap();
+        assert!(matches!(follows, Acquired::Follow(_)), "{follows:?}");
+    }
+    assert_eq!(leases.abandon(key(1), second).await.unwrap(), Held::Current);
+    let (third, _) = lead(&leases, 4).await;
+    assert!(third.counter > second.counter);
+    assert_eq!(leases.fill(second, entry(1, b"second")).await.unwrap(), Held::Superseded);
+    assert_eq!(leases.fill(third, entry(1, b"third")).await.unwrap(), Held::Current);
+    assert_eq!(found(&entries, entry(1, b"").at).await.unwrap().bytes, "third");
+}
+
 #[tokio::test]
 async fn a_lease_survives_a_server_that_forgets_its_scripts() {
     let (leases, _) = of(redis());
