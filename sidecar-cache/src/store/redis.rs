@@ -13,7 +13,6 @@ mod leases;
 mod link;
 mod logs;
 mod names;
-pub mod resp;
 mod servers;
 mod wakes;
 mod wire;

@@ -15,8 +15,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::resp::Frames;
 use super::{CONNECT_BUDGET, REPLY_BYTES_MAX, SETUP_BUDGET};
+use crate::resp::Frames;
 
 /// A connection that many commands share. Its last clone hangs up.
 #[derive(Clone)]
