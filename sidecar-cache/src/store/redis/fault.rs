@@ -22,6 +22,9 @@ pub(super) enum Fault {
     /// The breaker is open: nothing was asked.
     #[error("it has failed too often and is left alone for a second")]
     Skipped,
+    /// As many commands as may are under way: nothing was asked.
+    #[error("too many commands are under way")]
+    Crowded,
     /// The server has forgotten the script. It was not done.
     #[error("the script is not known")]
     NoScript,
@@ -77,6 +80,7 @@ impl From<Fault> for StoreError {
             | Fault::Lost(_)
             | Fault::Elsewhere(_)
             | Fault::Skipped
+            | Fault::Crowded
             | Fault::NoScript
             | Fault::Refused(_) => Self::Transient(fault.to_string()),
         }

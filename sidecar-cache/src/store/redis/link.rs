@@ -148,6 +148,11 @@ impl Link {
 
     /// Asks, within a budget.
     pub(super) async fn ask(&self, work: Work<'_>, budget: Budget) -> Result<Value, Fault> {
+        // Who finds too many under way is not the server's fault, and does not wait for them.
+        let Ok(_permit) = self.permits.try_acquire() else {
+            add(&self.counters.skipped);
+            return Err(Fault::Crowded);
+        };
         let admitted = self.breaker().admit(self.clock.mono());
         if admitted == Admitted::Refused {
             add(&self.counters.skipped);
@@ -206,8 +211,6 @@ impl Link {
     }
 
     async fn attempts(&self, work: Work<'_>, may_repeat: bool) -> Result<Value, Fault> {
-        let permit = self.permits.acquire().await;
-        let _permit = permit.map_err(|_| Fault::Lost("it is being shut down".to_owned()))?;
         let first = self.attempt(work).await;
         match &first {
             Err(Fault::Lost(_) | Fault::Elsewhere(_)) if may_repeat => self.attempt(work).await,
@@ -248,15 +251,20 @@ impl Link {
             Err(Fault::Late) => add(&self.counters.late),
             Err(Fault::Lost(_) | Fault::Elsewhere(_)) => add(&self.counters.lost),
             Err(Fault::Refused(_)) => add(&self.counters.refused),
-            Ok(_) | Err(Fault::NoScript | Fault::Skipped | Fault::Malformed(_)) => {}
+            Ok(_)
+            | Err(Fault::NoScript | Fault::Skipped | Fault::Crowded | Fault::Malformed(_)) => {}
         }
         let verdict = match answer {
             Ok(_) | Err(Fault::NoScript | Fault::Refused(_) | Fault::Malformed(_)) => {
                 Verdict::Answered
             }
-            Err(Fault::Late | Fault::Lost(_) | Fault::Elsewhere(_) | Fault::Skipped) => {
-                Verdict::Failed
-            }
+            Err(
+                Fault::Late
+                | Fault::Lost(_)
+                | Fault::Elsewhere(_)
+                | Fault::Skipped
+                | Fault::Crowded,
+            ) => Verdict::Failed,
         };
         if self.breaker().ended(admitted, verdict, self.clock.mono()) {
             add(&self.counters.opened);

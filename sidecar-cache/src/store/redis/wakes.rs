@@ -11,10 +11,19 @@ use tokio::sync::watch;
 /// What is waited for, by the words of the message that tells of it.
 #[derive(Debug, Default)]
 pub(super) struct Wakes {
-    waiting: Mutex<HashMap<Vec<u8>, watch::Sender<()>>>,
+    waiting: Mutex<Waiting>,
     /// The channels that are subscribed to, and the number of the connection on which they are.
     channels: Mutex<HashMap<String, u64>>,
 }
+
+#[derive(Debug, Default)]
+struct Waiting {
+    by_words: HashMap<Vec<u8>, watch::Sender<()>>,
+    /// When so many are known, those are forgotten who have left: half of them or more, or twice as many may be.
+    forget_at: usize,
+}
+
+const FORGET_AT_MIN: usize = 64;
 
 // === impl Wakes ===
 
@@ -22,15 +31,18 @@ impl Wakes {
     /// Waits for messages of these words.
     pub(super) fn wait_for(&self, words: &str) -> watch::Receiver<()> {
         let mut waiting = self.waiting();
-        waiting.retain(|_, sender| sender.receiver_count() > 0);
-        waiting.entry(words.as_bytes().to_vec()).or_default().subscribe()
+        if waiting.by_words.len() >= waiting.forget_at {
+            waiting.by_words.retain(|_, sender| sender.receiver_count() > 0);
+            waiting.forget_at = FORGET_AT_MIN.max(2 * waiting.by_words.len());
+        }
+        waiting.by_words.entry(words.as_bytes().to_vec()).or_default().subscribe()
     }
 
     /// What a server sends unasked. Only a message that somebody waits for means anything.
     pub(super) fn heard(&self, push: &PushInfo) {
         if push.kind == PushKind::SMessage
             && let Some(Value::BulkString(words)) = push.data.get(1)
-            && let Some(sender) = self.waiting().get(words)
+            && let Some(sender) = self.waiting().by_words.get(words)
         {
             sender.send_replace(());
         }
@@ -46,7 +58,7 @@ impl Wakes {
         self.channels().insert(channel.to_owned(), line);
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<Vec<u8>, watch::Sender<()>>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -83,11 +95,13 @@ mod tests {
     #[test]
     fn who_has_left_is_forgotten() {
         let wakes = Wakes::default();
-        for flight in 0..100 {
+        let stay: Vec<_> = (0..10).map(|flight| wakes.wait_for(&flight.to_string())).collect();
+        for flight in 10..1_000 {
             drop(wakes.wait_for(&flight.to_string()));
+            assert!(wakes.waiting().by_words.len() <= FORGET_AT_MIN);
         }
-        let _waits = wakes.wait_for("one");
-        assert_eq!(wakes.waiting().len(), 1);
+        wakes.heard(&message(PushKind::SMessage, "7"));
+        assert!(stay[7].has_changed().unwrap());
     }
 
     #[test]

@@ -80,6 +80,18 @@ async fn a_black_hole_costs_a_budget_each_and_then_nothing() {
 }
 
 #[tokio::test]
+async fn more_than_may_be_under_way_are_not_waited_for() {
+    let rig = rig().await;
+    rig.proxy.set(Faults::blackhole());
+    assert_eq!(timeout(Duration::from_secs(5), rig.crowd(1_100)).await.unwrap(), 0);
+    let counts = rig.redis.counts();
+    assert!(counts.late <= 1_024 && counts.late + counts.skipped == 1_100, "{counts:?}");
+    rig.proxy.heal();
+    rig.is_back().await;
+    assert_eq!(rig.crowd(200).await, 200, "all have given their place back");
+}
+
+#[tokio::test]
 async fn few_that_find_silence_get_another_connection() {
     let rig = rig().await;
     rig.proxy.set(Faults::blackhole());
