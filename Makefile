@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build wasm run fmt lint test test-pure test-fuzz test-wasm test-power test-sim test-filter test-e2e test-compat golden fuzz sim bench soak ci clean
+.PHONY: help setup build wasm run fmt lint test test-pure test-fuzz test-wasm test-power test-sim test-redis test-filter test-e2e test-compat golden fuzz sim bench soak ci clean
 
 WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
 RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
@@ -39,8 +39,7 @@ lint: ## formatting, clippy and tidy
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy -p kt-filter --target wasm32-unknown-unknown -- -D warnings
 	cargo clippy -p kt-filter-host --all-targets --target-dir target/host -- -D warnings
-	cargo clippy -p kt-power-loss --all-targets -- -D warnings
-	cargo clippy -p kt-sim --all-targets -- -D warnings
+	cargo clippy -p kt-power-loss -p kt-sim -p kt-stores-redis --all-targets -- -D warnings
 	cargo test -q -p kt-tidy
 
 test: ## prove everything: all tiers, in order
@@ -64,6 +63,10 @@ test-power: ## what was acknowledged survives power cuts, on a disk of our own (
 
 test-sim: ## some thousand worlds of faults by seed, and the bugs planted in them
 	cargo test -p kt-sim
+
+test-redis: ## the stores on a real Redis of their own, and what goes wrong with one
+	@scripts/setup test
+	cargo test -p kt-stores-redis
 
 test-filter: wasm ## the built module in the wasmtime host
 	cargo test -p kt-filter-host --target-dir target/host

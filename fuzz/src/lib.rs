@@ -21,6 +21,7 @@ pub mod entry;
 pub mod filter;
 pub mod json;
 pub mod requests;
+pub mod resp;
 pub mod script;
 pub mod sse;
 pub mod wire;
@@ -37,6 +38,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("filter", filter::check),
     ("json", json::check),
     ("requests", requests::check),
+    ("resp", resp::check),
     ("script", script::check),
     ("sse", sse::check),
     ("wire", wire::check),

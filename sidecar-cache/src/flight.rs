@@ -56,7 +56,7 @@ pub struct Token {
 
 /// One lease and those that take it over. The counter of its first token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FlightId(u64);
+pub struct FlightId(pub u64);
 
 /// The answer to [`Flights::acquire`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +129,8 @@ enum State {
     BackingOff {
         until: MonoMillis,
         flight: Flight,
+        /// Whose attempt has failed.
+        failed: Token,
     },
     /// What was found under this generation.
     HitForMiss {
@@ -241,7 +243,8 @@ impl Flights {
         Held::Current
     }
 
-    /// An attempt has failed. Where somebody waits for an answer, one of them will take over.
+    /// An attempt has failed. Where somebody waits for an answer, one of them will take over. To say so twice is
+    /// to say it once.
     pub fn fail(
         &mut self,
         key: &CacheKey,
@@ -249,6 +252,11 @@ impl Flights {
         now: MonoMillis,
         failed: Failed,
     ) -> AfterFailure {
+        if let Some(State::BackingOff { until, failed, .. }) = self.states.get(key)
+            && *failed == token
+        {
+            return AfterFailure::TakeOver { at: *until };
+        }
         let Failed { waiting, retry_after, cause } = failed;
         let is_hopeless = retry_after.is_some_and(|wait| wait > RETRY_AFTER_MAX);
         let Some(flight) = self.held(key, token) else {
@@ -266,14 +274,14 @@ impl Flights {
         }
         let until = now.after(backoff.max(retry_after.unwrap_or_default()));
         let flight = Flight { takeovers, ..flight };
-        self.states.insert(*key, State::BackingOff { until, flight });
+        self.states.insert(*key, State::BackingOff { until, flight, failed: token });
         AfterFailure::TakeOver { at: until }
     }
 
     /// Asks for the lease again, for one of those who wait. `None`: it is too early, or another flight's.
     pub fn take_over(&mut self, key: &CacheKey, id: FlightId, now: MonoMillis) -> Option<Token> {
         let flight = match self.live(key, now) {
-            Some(State::BackingOff { until, flight }) if flight.id == id && now >= *until => {
+            Some(State::BackingOff { until, flight, .. }) if flight.id == id && now >= *until => {
                 *flight
             }
             Some(State::Leased { .. } | State::BackingOff { .. } | State::HitForMiss { .. })
@@ -331,6 +339,12 @@ impl Flights {
     #[must_use]
     pub const fn followers(&self) -> usize {
         self.followers
+    }
+
+    /// How many follow the flight of a key.
+    #[must_use]
+    pub fn followers_of(&self, key: &CacheKey) -> u32 {
+        self.states.get(key).and_then(State::flight).map_or(0, |flight| flight.followers)
     }
 
     /// What is known of a key, unless its time has passed.

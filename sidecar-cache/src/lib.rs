@@ -6,7 +6,7 @@
 //! request leads ([`flight`]), who may take the lane ([`ticket`]), what an entry is ([`entry`]) and how long
 //! it lives ([`freshness`]), what an
 //! invalidation voids ([`generation`]), what an upstream answer means ([`attempt`]), what a call may cost
-//! ([`reserve`]), and what an `Idempotency-Key` is worth ([`idempotency`]).
+//! ([`reserve`]), what an `Idempotency-Key` is worth ([`idempotency`]), and what a Redis may send ([`resp`]).
 
 pub mod attempt;
 #[cfg(feature = "server")]
@@ -26,6 +26,7 @@ pub mod random;
 #[cfg(feature = "server")]
 pub mod report;
 pub mod reserve;
+pub mod resp;
 #[cfg(feature = "server")]
 pub mod service;
 #[cfg(feature = "server")]

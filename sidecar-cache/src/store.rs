@@ -2,8 +2,11 @@
 //! stamped over every implementation of [`EntryStore`]. Nothing in here knows about HTTP, or decides
 //! whether an answer may be stored or told.
 
+pub mod flight_log;
+pub mod leases;
 pub mod ledger;
 pub mod memory;
+pub mod redis;
 pub mod replies;
 pub mod savings;
 mod shelf;

@@ -197,9 +197,9 @@ fn every_operation_in_every_state() {
         (Known::Filled, "LL----V------"),
         (Known::Abandoned, "LL----V------"),
         (Known::Voided, "LL----V------"),
-        (Known::BackingOff, "F-----V-CGC--"),
-        (Known::BackoffOver, "F-----VLCGC--"),
-        (Known::BackoffDead, "LL----V-CGC--"),
+        (Known::BackingOff, "F-----T-CGC--"),
+        (Known::BackoffOver, "F-----TLCGC--"),
+        (Known::BackoffDead, "LL----T-CGC--"),
         (Known::TakenOver, "F-----V--GC--"),
         (Known::HitForMiss, "H-----V-----L"),
         (Known::HitForMissOver, "LL----V------"),
@@ -207,6 +207,23 @@ fn every_operation_in_every_state() {
     ] {
         assert_eq!(answers(known), expected, "{known:?}");
     }
+}
+
+#[test]
+fn a_failure_that_is_told_twice_counts_once() {
+    let mut flights = flights();
+    let (mut token, id) = lead(&mut flights, KEY, T0);
+    let mut now = T0;
+    for takeover in 0..TAKEOVERS_MAX {
+        let at = now.after(Millis(BACKOFF.0 << takeover));
+        for told in 0..3 {
+            let after = flights.fail(&KEY, token, now.after(Millis(told)), ONE_WAITS);
+            assert_eq!(after, AfterFailure::TakeOver { at });
+        }
+        now = at;
+        token = flights.take_over(&KEY, id, now).unwrap();
+    }
+    assert_eq!(flights.fail(&KEY, token, now, ONE_WAITS), AfterFailure::Over);
 }
 
 #[test]

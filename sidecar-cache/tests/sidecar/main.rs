@@ -5,7 +5,11 @@ mod admit;
 #[cfg(test)]
 mod entry_stores;
 #[cfg(test)]
+mod entry_suite;
+#[cfg(test)]
 mod feed;
+#[cfg(test)]
+mod flight_logs;
 #[cfg(test)]
 mod flights;
 #[cfg(test)]
@@ -18,6 +22,10 @@ mod invalidation;
 mod keyed;
 #[cfg(test)]
 mod lane;
+#[cfg(test)]
+mod lease_stores;
+#[cfg(test)]
+mod lease_suite;
 #[cfg(test)]
 mod ledger_bills;
 #[cfg(test)]
@@ -32,6 +40,8 @@ mod ledger_savings;
 mod ledger_stores;
 #[cfg(test)]
 mod ledger_support;
+#[cfg(test)]
+mod log_suite;
 #[cfg(test)]
 mod room;
 #[cfg(test)]

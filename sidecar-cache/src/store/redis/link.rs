@@ -1,0 +1,399 @@
+//! The connection that all stores share: who asks has a budget, finds a connection or makes one, and learns at
+//! once where Redis has not answered for a while.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kt_contract::time::{Millis, MonoMillis};
+use redis::aio::ConnectionLike;
+use redis::cluster::ClusterClientBuilder;
+use redis::cluster_async::ClusterConnection;
+use redis::{
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, Pipeline, PushInfo,
+    RedisConnectionInfo, RedisError, Value,
+};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::breaker::{Admitted, Breaker, Verdict};
+use super::fault::Fault;
+use super::servers::{Place, Servers};
+use super::wakes::Wakes;
+use super::wire::Wire;
+use super::{CONNECT_BUDGET, IN_FLIGHT_MAX, SETUP_BUDGET};
+use crate::clock::Clock;
+
+/// After how many commands in a row that got no answer the connection is given up: one may just have been
+/// slow, and others share the connection.
+const SILENT_MAX: u32 = 3;
+/// How long nobody connects after a connection could not be made; twice as long each time, up to the second.
+const BACKOFF: Millis = Millis(50);
+const BACKOFF_MAX: Millis = Millis(1_000);
+
+/// What is asked.
+#[derive(Clone, Copy)]
+pub(super) enum Work<'a> {
+    /// One command.
+    One(&'a Cmd),
+    /// Several, of one slot, one after the other.
+    All(&'a Pipeline),
+}
+
+/// How long an answer may take, whatever has to be done for it, and whether it may be asked for again where the
+/// connection breaks: only where twice is the same as once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    pub(super) time: Duration,
+    pub(super) may_repeat: bool,
+}
+
+/// What has happened since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections that were made.
+    pub connections: u64,
+    /// Commands that got no answer in time.
+    pub late: u64,
+    /// Commands that were lost with their connection, or for which none could be made.
+    pub lost: u64,
+    /// Commands that Redis refused: out of memory, no permission.
+    pub refused: u64,
+    /// Commands that were not sent because the breaker was open, or too many were under way.
+    pub skipped: u64,
+    /// How often the breaker has opened.
+    pub opened: u64,
+}
+
+/// The connection.
+pub(super) struct Link {
+    servers: Servers,
+    clock: Clock,
+    breaker: Mutex<Breaker>,
+    permits: Semaphore,
+    dialer: tokio::sync::Mutex<Dialer>,
+    pub(super) wakes: Arc<Wakes>,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Dialer {
+    line: Option<Arc<Line>>,
+    number: u64,
+    failures: u32,
+    not_before: MonoMillis,
+}
+
+/// A connection that is open.
+pub(super) struct Line {
+    /// Another one has another.
+    pub(super) number: u64,
+    connection: Connection,
+    /// Commands in a row that got no answer.
+    silent: AtomicU32,
+}
+
+#[derive(Clone)]
+enum Connection {
+    Server(Wire),
+    Cluster(ClusterConnection<Wire>),
+}
+
+#[derive(Default)]
+struct Counters {
+    connections: AtomicU64,
+    late: AtomicU64,
+    lost: AtomicU64,
+    refused: AtomicU64,
+    skipped: AtomicU64,
+    opened: AtomicU64,
+}
+
+// === impl Link ===
+
+impl Link {
+    pub(super) fn new(servers: Servers, clock: Clock) -> Self {
+        Self {
+            servers,
+            clock,
+            breaker: Mutex::default(),
+            permits: Semaphore::new(IN_FLIGHT_MAX),
+            dialer: tokio::sync::Mutex::default(),
+            wakes: Arc::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(super) const fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let Counters { connections, late, lost, refused, skipped, opened } = &self.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            connections: read(connections),
+            late: read(late),
+            lost: read(lost),
+            refused: read(refused),
+            skipped: read(skipped),
+            opened: read(opened),
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !self.breaker().is_open()
+    }
+
+    /// Asks, within a budget.
+    pub(super) async fn ask(&self, work: Work<'_>, budget: Budget) -> Result<Value, Fault> {
+        // Who finds too many under way is not the server's fault, and does not wait for them.
+        let Ok(_permit) = self.permits.try_acquire() else {
+            add(&self.counters.skipped);
+            return Err(Fault::Crowded);
+        };
+        let admitted = self.breaker().admit(self.clock.mono());
+        if admitted == Admitted::Refused {
+            add(&self.counters.skipped);
+            return Err(Fault::Skipped);
+        }
+        let answer = match timeout(budget.time, self.attempts(work, budget.may_repeat)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.silent().await;
+                Err(Fault::Late)
+            }
+        };
+        self.ended(admitted, &answer).await;
+        answer
+    }
+
+    /// The connection as it is, or a new one.
+    pub(super) async fn line(&self) -> Result<Arc<Line>, Fault> {
+        let mut dialer = self.dialer.lock().await;
+        if let Some(line) = &dialer.line {
+            return Ok(Arc::clone(line));
+        }
+        if self.clock.mono() < dialer.not_before {
+            return Err(Fault::Lost("no connection can be made".to_owned()));
+        }
+        let dialed = self.dial().await;
+        let connection = match dialed {
+            Ok(connection) => connection,
+            Err(error) => {
+                let backoff = BACKOFF.0.saturating_mul(1 << dialer.failures.min(10));
+                dialer.failures = dialer.failures.saturating_add(1);
+                dialer.not_before = self.clock.mono().after(Millis(backoff.min(BACKOFF_MAX.0)));
+                return Err(Fault::of(&error));
+            }
+        };
+        add(&self.counters.connections);
+        dialer.number += 1;
+        dialer.failures = 0;
+        let (number, silent) = (dialer.number, AtomicU32::new(0));
+        let line = Arc::new(Line { number, connection, silent });
+        dialer.line = Some(Arc::clone(&line));
+        Ok(line)
+    }
+
+    /// Sees to it that messages on a channel come, on the connection as it is. Where they do not, whoever waits
+    /// for them looks by itself.
+    pub(super) async fn listen(&self, channel: &str) {
+        if self.breaker().is_open() {
+            return;
+        }
+        let Ok(line) = self.line().await else { return };
+        let is_new = !self.wakes.is_subscribed(channel, line.number);
+        if is_new && line.subscribe(channel).await.is_ok() {
+            self.wakes.subscribed(channel, line.number);
+        }
+    }
+
+    async fn attempts(&self, work: Work<'_>, may_repeat: bool) -> Result<Value, Fault> {
+        let first = self.attempt(work).await;
+        match &first {
+            Err(Fault::Lost(_) | Fault::Elsewhere(_)) if may_repeat => self.attempt(work).await,
+            Ok(_) | Err(_) => first,
+        }
+    }
+
+    async fn attempt(&self, work: Work<'_>) -> Result<Value, Fault> {
+        let line = self.line().await?;
+        let answer = line.ask(work).await.map_err(|error| Fault::of(&error));
+        match &answer {
+            Err(Fault::Lost(_) | Fault::Elsewhere(_)) => self.lose(line.number).await,
+            Ok(_) | Err(_) => line.silent.store(0, Ordering::Relaxed),
+        }
+        answer
+    }
+
+    /// A command got no answer. The connection may be dead without anybody having said so.
+    async fn silent(&self) {
+        let Ok(mut dialer) = self.dialer.try_lock() else { return };
+        let is_dead = dialer.line.as_ref().is_some_and(|line| {
+            line.silent.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= SILENT_MAX
+        });
+        if is_dead {
+            dialer.line = None;
+        }
+    }
+
+    async fn lose(&self, number: u64) {
+        let mut dialer = self.dialer.lock().await;
+        if dialer.line.as_ref().is_some_and(|line| line.number == number) {
+            dialer.line = None;
+        }
+    }
+
+    async fn ended(&self, admitted: Admitted, answer: &Result<Value, Fault>) {
+        match answer {
+            Err(Fault::Late) => add(&self.counters.late),
+            Err(Fault::Lost(_) | Fault::Elsewhere(_)) => add(&self.counters.lost),
+            Err(Fault::Refused(_)) => add(&self.counters.refused),
+            Ok(_)
+            | Err(Fault::NoScript | Fault::Skipped | Fault::Crowded | Fault::Malformed(_)) => {}
+        }
+        let verdict = match answer {
+            Ok(_) | Err(Fault::NoScript | Fault::Refused(_) | Fault::Malformed(_)) => {
+                Verdict::Answered
+            }
+            Err(
+                Fault::Late
+                | Fault::Lost(_)
+                | Fault::Elsewhere(_)
+                | Fault::Skipped
+                | Fault::Crowded,
+            ) => Verdict::Failed,
+        };
+        if self.breaker().ended(admitted, verdict, self.clock.mono()) {
+            add(&self.counters.opened);
+            // The probe makes a connection of its own.
+            self.dialer.lock().await.line = None;
+        }
+    }
+
+    async fn dial(&self) -> Result<Connection, RedisError> {
+        let login = &self.servers.login;
+        match &self.servers.place {
+            Place::One(at) => self.wire(at, login).await.map(Connection::Server),
+            Place::Sentinels { at, master } => {
+                let address =
+                    within(CONNECT_BUDGET + SETUP_BUDGET, find_master(at, master)).await?;
+                self.wire(&address, login).await.map(Connection::Server)
+            }
+            Place::Cluster(at) => {
+                let connecting = self.cluster(at, login);
+                within(CONNECT_BUDGET + SETUP_BUDGET, connecting).await.map(Connection::Cluster)
+            }
+        }
+    }
+
+    async fn wire(
+        &self,
+        at: &ConnectionAddr,
+        login: &RedisConnectionInfo,
+    ) -> Result<Wire, RedisError> {
+        let wakes = Arc::clone(&self.wakes);
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(None)
+            .set_push_sender(move |push| wake(&wakes, &push));
+        Wire::open(at, login, config).await
+    }
+
+    async fn cluster(
+        &self,
+        at: &[ConnectionAddr],
+        login: &RedisConnectionInfo,
+    ) -> Result<ClusterConnection<Wire>, RedisError> {
+        let nodes: Result<Vec<_>, RedisError> = at
+            .iter()
+            .map(|at| Ok(at.clone().into_connection_info()?.set_redis_settings(login.clone())))
+            .collect();
+        let wakes = Arc::clone(&self.wakes);
+        let client = ClusterClientBuilder::new(nodes?)
+            .use_protocol(login.protocol())
+            .connection_timeout(CONNECT_BUDGET + SETUP_BUDGET)
+            // Budgets are the caller's; this bounds what goes on when it has gone.
+            .response_timeout(Duration::from_secs(2))
+            .retries(3)
+            .min_retry_wait(5)
+            .max_retry_wait(50)
+            .push_sender(move |push| wake(&wakes, &push))
+            .build()?;
+        client.get_async_generic_connection::<Wire>().await
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    async fn subscribe(&self, channel: &str) -> Result<(), RedisError> {
+        match self.connection.clone() {
+            Connection::Server(mut wire) => {
+                redis::cmd("SSUBSCRIBE").arg(channel).exec_async(&mut wire).await
+            }
+            Connection::Cluster(mut cluster) => cluster.ssubscribe(channel).await,
+        }
+    }
+
+    async fn ask(&self, work: Work<'_>) -> Result<Value, RedisError> {
+        let mut connection = self.connection.clone();
+        let connection: &mut (dyn ConnectionLike + Send) = match &mut connection {
+            Connection::Server(wire) => wire,
+            Connection::Cluster(cluster) => cluster,
+        };
+        match work {
+            Work::One(command) => connection.req_packed_command(command).await?.extract_error(),
+            Work::All(pipeline) => {
+                let replies = connection.req_packed_commands(pipeline, 0, pipeline.len()).await?;
+                Value::Array(replies).extract_error()
+            }
+        }
+    }
+}
+
+fn wake(wakes: &Wakes, push: &PushInfo) -> Result<(), ()> {
+    wakes.heard(push);
+    Ok(())
+}
+
+/// Asks one Sentinel after the other who is the master.
+async fn find_master(at: &[ConnectionAddr], name: &str) -> Result<ConnectionAddr, RedisError> {
+    let mut failed = None;
+    for sentinel in at {
+        match ask_sentinel(sentinel, name).await {
+            Ok(address) => return Ok(address),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.unwrap_or_else(|| (ErrorKind::EmptySentinelList, "no sentinels").into()))
+}
+
+async fn ask_sentinel(at: &ConnectionAddr, name: &str) -> Result<ConnectionAddr, RedisError> {
+    let config = AsyncConnectionConfig::new();
+    let mut wire = Wire::open(at, &RedisConnectionInfo::default(), config).await?;
+    let found: Option<(String, u16)> = redis::cmd("SENTINEL")
+        .arg("GET-MASTER-ADDR-BY-NAME")
+        .arg(name)
+        .query_async(&mut wire)
+        .await?;
+    let unknown = (ErrorKind::MasterNameNotFoundBySentinel, "the sentinels know no such master");
+    found.map(|(host, port)| ConnectionAddr::Tcp(host, port)).ok_or_else(|| unknown.into())
+}
+
+async fn within<T>(
+    time: Duration,
+    work: impl Future<Output = Result<T, RedisError>>,
+) -> Result<T, RedisError> {
+    let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, "it took too long to connect");
+    timeout(time, work).await.unwrap_or_else(|_| Err(late().into()))
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

@@ -1,0 +1,74 @@
+//! A cluster of three masters.
+
+use std::io;
+
+use crate::server::{Server, free_port};
+
+/// How many slots there are.
+const SLOTS: usize = 16_384;
+const NODES: usize = 3;
+
+/// Three masters that share the slots.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The masters.
+    pub nodes: Vec<Server>,
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Starts one, and waits until each of them finds it whole.
+    ///
+    /// # Errors
+    /// Where there is none to start, or they do not agree.
+    pub fn start() -> io::Result<Self> {
+        let mut nodes = Vec::new();
+        let mut buses = Vec::new();
+        for _ in 0..NODES {
+            // Not the port plus 10,000, which may be none.
+            let bus = free_port()?.to_string();
+            let settings = [
+                ("cluster-enabled", "yes"),
+                ("cluster-port", &bus),
+                ("cluster-node-timeout", "2000"),
+            ];
+            nodes.push(Server::start_with(&settings)?);
+            buses.push(bus);
+        }
+        let each = SLOTS.div_ceil(NODES);
+        for (number, node) in nodes.iter().enumerate() {
+            let first = (number * each).to_string();
+            let last = (((number + 1) * each).min(SLOTS) - 1).to_string();
+            node.run::<()>(&["CLUSTER", "ADDSLOTSRANGE", &first, &last])
+                .map_err(io::Error::other)?;
+            for (other, bus) in nodes.iter().zip(&buses) {
+                let port = other.port.to_string();
+                let meet = ["CLUSTER", "MEET", "127.0.0.1", &port, bus];
+                node.run::<()>(&meet).map_err(io::Error::other)?;
+            }
+        }
+        let cluster = Self { nodes };
+        cluster.agrees()?;
+        Ok(cluster)
+    }
+
+    /// Its URL: one node, which names the others.
+    ///
+    /// # Errors
+    /// Where it has no nodes.
+    pub fn url(&self) -> io::Result<String> {
+        let first = self.nodes.first().ok_or_else(|| io::Error::other("no nodes"))?;
+        Ok(format!("redis-cluster://127.0.0.1:{}", first.port))
+    }
+
+    fn agrees(&self) -> io::Result<()> {
+        for node in &self.nodes {
+            node.waits_until(|node| {
+                let info: String = node.run(&["CLUSTER", "INFO"])?;
+                Ok(info.contains("cluster_state:ok") && info.contains("cluster_size:3"))
+            })?;
+        }
+        Ok(())
+    }
+}

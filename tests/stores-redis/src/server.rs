@@ -1,0 +1,130 @@
+//! One Redis server.
+
+use std::io;
+use std::net::TcpListener;
+
+use redis::{Client, Cmd, Commands as _, Connection, FromRedisValue, ToRedisArgs};
+use tempfile::TempDir;
+
+use crate::process::Process;
+
+/// A server, on a port of its own.
+#[derive(Debug)]
+pub struct Server {
+    process: Process,
+    arguments: Vec<String>,
+    /// On 127.0.0.1.
+    pub port: u16,
+    _folder: TempDir,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Starts one that keeps nothing on disk.
+    ///
+    /// # Errors
+    /// Where there is none to start.
+    pub fn start() -> io::Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with more settings: pairs of a name and a value.
+    ///
+    /// # Errors
+    /// Where there is none to start, or it does not like them.
+    pub fn start_with(settings: &[(&str, &str)]) -> io::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let port = free_port()?;
+        let mut arguments = Vec::new();
+        let mut set = |name: &str, value: &str| {
+            arguments.extend([format!("--{name}"), value.to_owned()]);
+        };
+        set("port", &port.to_string());
+        set("bind", "127.0.0.1");
+        set("dir", &folder.path().to_string_lossy());
+        set("save", "");
+        set("enable-debug-command", "local");
+        for (name, value) in settings {
+            set(name, value);
+        }
+        let process = Process::start(&arguments, "Ready to accept connections")?;
+        Ok(Self { process, arguments, port, _folder: folder })
+    }
+
+    /// Its URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Runs a command, given as its words, on a connection of its own.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn run<T: FromRedisValue>(&self, words: &[impl ToRedisArgs]) -> redis::RedisResult<T> {
+        let mut command = Cmd::new();
+        words.iter().for_each(|word| _ = command.arg(word));
+        command.query(&mut self.connection()?)
+    }
+
+    /// Waits until something holds, looking twenty times a second by the server's clock.
+    ///
+    /// # Errors
+    /// What the server says; or that it does not hold after ten seconds.
+    pub fn waits_until(
+        &self,
+        mut holds: impl FnMut(&Self) -> redis::RedisResult<bool>,
+    ) -> io::Result<()> {
+        for _ in 0..200 {
+            if holds(self).map_err(io::Error::other)? {
+                return Ok(());
+            }
+            self.run::<()>(&["DEBUG", "SLEEP", "0.05"]).map_err(io::Error::other)?;
+        }
+        Err(io::Error::other("ten seconds have passed"))
+    }
+
+    /// Waits until a replica follows it.
+    ///
+    /// # Errors
+    /// Where none does.
+    pub fn is_followed(&self) -> io::Result<()> {
+        self.waits_until(|server| {
+            let info: String = server.run(&["INFO", "replication"])?;
+            Ok(info.contains("state=online"))
+        })
+    }
+
+    /// Every key that there is.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn keys(&self) -> redis::RedisResult<Vec<Vec<u8>>> {
+        self.connection()?.keys("*")
+    }
+
+    /// Ends it without a word.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again, on the same port and in the same folder.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub fn start_again(&mut self) -> io::Result<()> {
+        self.kill();
+        self.process = Process::start(&self.arguments, "Ready to accept connections")?;
+        Ok(())
+    }
+
+    fn connection(&self) -> redis::RedisResult<Connection> {
+        Client::open(self.url())?.get_connection()
+    }
+}
+
+/// A port that nobody listens on.
+pub(crate) fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}

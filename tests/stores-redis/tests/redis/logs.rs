@@ -1,0 +1,164 @@
+//! Logs of flights in Redis: the suite of all stores of them, and what is Redis's alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kt_fault_proxy::{Fault, Faults, Proxy};
+use kt_stores_redis::Server;
+use sidecar_cache::flight::Held;
+use sidecar_cache::store::flight_log::{
+    Appended, Cursor, FlightLog, KEPT, KEPT_ENDED, LogAt, Read, Watch,
+};
+use sidecar_cache::store::redis::{RedisEntries, RedisLeases, RedisLogs};
+use tokio::time::timeout;
+
+use crate::entry_suite::BOUNDS;
+use crate::lease_suite::{Opened, key, lead};
+use crate::leases;
+use crate::log_suite::OpenedLogs;
+use crate::support::{redis_named, server};
+use crate::topologies;
+
+crate::flight_log_suite! {
+    redis {
+        test: tokio::test,
+        open: async { super::open() },
+    }
+}
+
+/// Logs, and leases on a clock that the test moves.
+fn open() -> OpenedLogs<RedisLogs, RedisLeases> {
+    let Opened { leases, go_on, .. } = leases::open();
+    let logs = RedisLogs::new(leases.redis().clone());
+    OpenedLogs { logs, leases: Arc::new(leases), go_on }
+}
+
+/// Two sidecars: one that leads and writes, and the logs of one that reads.
+fn two(url: &str, prefix: &str) -> (RedisLeases, RedisLogs, RedisLogs) {
+    let (writer, reader) = (redis_named(url, prefix), redis_named(url, prefix));
+    let entries = RedisEntries::new(writer.clone(), BOUNDS);
+    (RedisLeases::new(writer.clone(), entries), RedisLogs::new(writer), RedisLogs::new(reader))
+}
+
+/// Waits until there is something beyond the cursor.
+async fn more(logs: &RedisLogs, watch: &mut dyn Watch, at: LogAt, from: Cursor) -> Cursor {
+    loop {
+        if let Ok(Read::Chunk(chunk)) = logs.read(at, from, 99).await
+            && chunk.cursor.next > from.next
+        {
+            return chunk.cursor;
+        }
+        watch.changed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_reader_elsewhere_is_woken_and_need_not_look() {
+    is_woken(&server().url()).await;
+}
+
+#[tokio::test]
+async fn a_reader_elsewhere_is_woken_through_a_cluster() {
+    is_woken(&topologies::cluster().url().unwrap()).await;
+}
+
+/// Reads forty pieces one after the other, faster than by looking.
+async fn is_woken(url: &str) {
+    let (leases, writes, reads) = two(url, "woken:");
+    let (token, id) = lead(&leases, 1, 1).await;
+    let at = LogAt { key: key(1), id };
+    assert_eq!(writes.begin(at, token, "head".into()).await.unwrap(), Held::Current);
+    let mut watch = reads.watch(at);
+    // Until it has subscribed.
+    watch.changed().await;
+    // Looking twice a second, forty pieces one after the other would take twice as long.
+    let all = async {
+        let mut cursor = Cursor::default();
+        for first in 0..40 {
+            let appended = writes.append(at, token, first, vec!["piece".into()]);
+            // Who watches does so before anything is written.
+            let ((), appended) = tokio::join!(watch.changed(), appended);
+            assert_eq!(appended.unwrap(), Appended::Done);
+            cursor = more(&reads, &mut *watch, at, cursor).await;
+            assert_eq!(cursor.next, first + 1);
+        }
+    };
+    timeout(Duration::from_secs(10), all).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_whose_connection_breaks_reads_on() {
+    let server = Server::start().unwrap();
+    let (leases, writes, reads) = two(&server.url(), "broken:");
+    let (token, id) = lead(&leases, 1, 1).await;
+    let at = LogAt { key: key(1), id };
+    assert_eq!(writes.begin(at, token, "head".into()).await.unwrap(), Held::Current);
+    let mut watch = reads.watch(at);
+    let mut cursor = Cursor::default();
+    for first in 0..4 {
+        let _: i64 = server.run(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
+        let _: i64 = server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).unwrap();
+        let appended = writes.append(at, token, first, vec!["piece".into()]).await.unwrap();
+        assert_eq!(appended, Appended::Done);
+        let reading = more(&reads, &mut *watch, at, cursor);
+        cursor = timeout(Duration::from_secs(10), reading).await.unwrap();
+        assert_eq!(cursor.next, first + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_lost_is_made_up_for_by_looking() {
+    let proxy = Proxy::start(server().port).await.unwrap();
+    let (leases, writes, _) = two(&server().url(), "lost:");
+    let reads =
+        RedisLogs::new(redis_named(&format!("redis://127.0.0.1:{}", proxy.port()), "lost:"));
+    let (token, id) = lead(&leases, 1, 1).await;
+    let at = LogAt { key: key(1), id };
+    assert_eq!(writes.begin(at, token, "head".into()).await.unwrap(), Held::Current);
+    let mut watch = reads.watch(at);
+    watch.changed().await;
+    proxy.set(Faults::of_answers(Fault::Drop));
+    let appended = writes.append(at, token, 0, vec!["piece".into()]).await.unwrap();
+    assert_eq!(appended, Appended::Done);
+    // The message has been sent before this is answered.
+    let _: String = server().run(&["PING"]).unwrap();
+    proxy.heal();
+    let reading = more(&reads, &mut *watch, at, Cursor::default());
+    assert_eq!(timeout(Duration::from_secs(10), reading).await.unwrap().next, 1);
+}
+
+#[tokio::test]
+async fn a_log_does_not_stay_for_ever() {
+    let server = Server::start().unwrap();
+    let (leases, logs, _) = two(&server.url(), "kept:");
+    let (token, id) = lead(&leases, 1, 1).await;
+    let at = LogAt { key: key(1), id };
+    assert_eq!(logs.begin(at, token, "head".into()).await.unwrap(), Held::Current);
+    let appended = logs.append(at, token, 0, vec!["a".into()]).await.unwrap();
+    assert_eq!(appended, Appended::Done);
+    let lives = |kept: u64| {
+        for key in server.keys().unwrap() {
+            let left: i64 = server.run(&[b"PTTL", key.as_slice()]).unwrap();
+            let name = String::from_utf8_lossy(&key).into_owned();
+            let is_log = name.contains("}h:") || name.contains("}g:");
+            let is_within = left > 0 && left <= i64::try_from(kept).unwrap();
+            assert!(!is_log || is_within, "{name} lives {left}");
+        }
+    };
+    lives(KEPT.0);
+    assert_eq!(logs.finish(at, token, "end".into()).await.unwrap(), Held::Current);
+    lives(KEPT_ENDED.0);
+}
+
+#[tokio::test]
+async fn another_epoch_ends_every_log() {
+    let server = Server::start().unwrap();
+    let (leases, logs, _) = two(&server.url(), "epoch:");
+    let (token, id) = lead(&leases, 1, 1).await;
+    let at = LogAt { key: key(1), id };
+    assert_eq!(logs.begin(at, token, "head".into()).await.unwrap(), Held::Current);
+    let _: () = server.run(&["DEBUG", "CHANGE-REPL-ID"]).unwrap();
+    assert_eq!(logs.read(at, Cursor::default(), 9).await.unwrap(), Read::Absent);
+    let appended = logs.append(at, token, 0, vec!["a".into()]).await.unwrap();
+    assert_eq!(appended, Appended::Superseded);
+}
