@@ -21,9 +21,13 @@ mod lane;
 #[cfg(test)]
 mod ledger_bills;
 #[cfg(test)]
+mod ledger_clocks;
+#[cfg(test)]
 mod ledger_levels;
 #[cfg(test)]
 mod ledger_model;
+#[cfg(test)]
+mod ledger_over;
 #[cfg(test)]
 mod ledger_payers;
 #[cfg(test)]
