@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build wasm run fmt lint test test-pure test-fuzz test-wasm test-power test-filter test-e2e test-compat golden fuzz bench soak ci clean
+.PHONY: help setup build wasm run fmt lint test test-pure test-fuzz test-wasm test-power test-stores test-filter test-e2e test-compat golden fuzz bench soak ci clean
 
 WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
 RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
@@ -37,7 +37,7 @@ lint: ## formatting, clippy and tidy
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy -p kt-filter --target wasm32-unknown-unknown -- -D warnings
 	cargo clippy -p kt-filter-host --all-targets --target-dir target/host -- -D warnings
-	cargo clippy -p kt-power-loss --all-targets -- -D warnings
+	cargo clippy -p kt-power-loss -p kt-stores --all-targets -- -D warnings
 	cargo test -q -p kt-tidy
 
 test: ## prove everything: all tiers, in order
@@ -58,6 +58,10 @@ test-wasm: ## the pure crates as wasm under Node
 test-power: ## what was acknowledged survives power cuts, on a disk of our own (FUSE)
 	@scripts/setup test
 	cargo test -p kt-power-loss
+
+test-stores: ## the stores that need a service, over a Postgres of their own
+	@scripts/setup test
+	cargo test -p kt-stores
 
 test-filter: wasm ## the built module in the wasmtime host
 	cargo test -p kt-filter-host --target-dir target/host

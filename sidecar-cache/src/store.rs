@@ -4,6 +4,7 @@
 
 pub mod ledger;
 pub mod memory;
+pub mod postgres;
 pub mod replies;
 pub mod savings;
 mod shelf;
