@@ -61,6 +61,7 @@ test-power: ## what was acknowledged survives power cuts, on a disk of our own (
 
 test-stores: ## the stores that need a service, over a Postgres of their own
 	@scripts/setup test
+	cargo build -p kt -p sidecar-cache
 	cargo test -p kt-stores
 
 test-filter: wasm ## the built module in the wasmtime host

@@ -25,6 +25,8 @@ mod ledger_stores;
 #[path = "../../../../sidecar-cache/tests/sidecar/ledger_support.rs"]
 mod ledger_support;
 #[cfg(test)]
+mod programs;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod shared_ledger;
