@@ -67,6 +67,13 @@ impl Server {
         Ok(url)
     }
 
+    /// The same database through a pooler that hands out connections per transaction: three of them.
+    #[must_use]
+    pub fn pooled(url: &str) -> String {
+        let (server, database) = url.rsplit_once('/').unwrap_or_default();
+        format!("{server}:6432/{database}")
+    }
+
     /// Runs statements in a database, as somebody with a shell does.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use kt_stores::{connect, open};
+use kt_stores::{Server, connect, open};
 use sidecar_cache::ledger::account::Scope;
 use sidecar_cache::ledger::request::{Fund, Purpose};
 use sidecar_cache::ledger::window::Period;
@@ -12,7 +12,7 @@ use sidecar_cache::store::StoreError;
 use sidecar_cache::store::ledger::{LedgerStore, Verdict};
 use sidecar_cache::store::postgres::ledger::PostgresLedger;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::ledger_over::Place;
 use crate::ledger_support::*;
@@ -149,6 +149,52 @@ async fn nothing_is_lost_or_doubled_while_connections_are_killed() {
     assert_eq!(available(&*sidecars[0]).await, i128::from(1_000_000 - 13 * count));
     assert_eq!(sidecars[0].holds("acme".to_owned()).await.unwrap(), []);
     audited(&*sidecars[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_hands_out_connections_per_transaction_changes_nothing() {
+    const CALLS: u64 = 300;
+    let direct = Place::empty().await;
+    let place = Place { url: Server::pooled(&direct.url) };
+    let sidecars = pair(&place).await;
+    let orgs = ["acme", "globex", "initech", "umbrella", "hooli"];
+    for (org, nth) in orgs.into_iter().zip(1..) {
+        ask(&*sidecars[0], fund_of(org, nth, 100_000)).await;
+    }
+    let mut callers = JoinSet::new();
+    for call in 0..CALLS {
+        let nth = usize::try_from(call).unwrap();
+        let (store, org) = (Arc::clone(&sidecars[nth % 2]), orgs[nth % 5]);
+        callers.spawn(async move {
+            let number = 1_000 + call;
+            for operation in [of(org, number, 10), extend(number, 12), settle(number, 13)] {
+                until_known(&store, &operation).await.unwrap();
+            }
+        });
+    }
+    callers.join_all().await;
+    for org in orgs {
+        let balance = sidecars[1].balance(org.to_owned()).await.unwrap();
+        assert_eq!(balance.wallet.available(), i128::from(100_000 - 13 * CALLS / 5));
+        assert_eq!(sidecars[0].holds(org.to_owned()).await.unwrap(), []);
+    }
+    assert!(sidecars[0].alerted("acme".to_owned(), "budget:org".to_owned()).await.unwrap());
+    audited(&*sidecars[0]).await;
+    // And nothing of ours is left on its connections.
+    let shell = shell(&place).await;
+    for _ in 0..3 {
+        let settings = shell
+            .simple_query(
+                "SELECT current_setting('lock_timeout') || current_setting('enable_seqscan')",
+            )
+            .await
+            .unwrap();
+        let found = settings.iter().find_map(|message| {
+            let SimpleQueryMessage::Row(row) = message else { return None };
+            row.get(0)
+        });
+        assert_eq!(found, Some("0on"));
+    }
 }
 
 /// Kills connections of sidecars to this database, in no order; says how many.
