@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,7 @@ pub type Failed = Box<dyn Error + Send + Sync>;
 #[derive(Debug)]
 pub struct Server {
     folder: String,
+    port: u16,
     databases: AtomicU64,
     _until_it_ends: ChildStdin,
 }
@@ -31,8 +33,11 @@ impl Server {
     /// Where no Postgres is installed, with the command that gets it, or it does not start.
     pub fn start(arguments: &[&str]) -> Result<Self, Failed> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("postgres");
+        // Free now, and most likely in a moment too.
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let mut child = Command::new(script)
             .args(arguments)
+            .env("PGPORT", port.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -44,7 +49,7 @@ impl Server {
             return Err("no Postgres for the tests, for the reason above".into());
         }
         let _until_it_ends = child.stdin.take().ok_or("no input")?;
-        Ok(Self { folder, databases: AtomicU64::new(0), _until_it_ends })
+        Ok(Self { folder, port, databases: AtomicU64::new(0), _until_it_ends })
     }
 
     /// Makes an empty database, and says its URL.
@@ -71,7 +76,16 @@ impl Server {
     #[must_use]
     pub fn pooled(url: &str) -> String {
         let (server, database) = url.rsplit_once('/').unwrap_or_default();
-        format!("{server}:6432/{database}")
+        let (folder, _) = server.rsplit_once(':').unwrap_or_default();
+        format!("{folder}:6432/{database}")
+    }
+
+    /// The same database over TLS, and the file of the authority that has signed the server's certificate.
+    #[must_use]
+    pub fn encrypted(&self, url: &str) -> (String, String) {
+        let (_, database) = url.rsplit_once('/').unwrap_or_default();
+        let url = format!("postgres://kt@localhost:{}/{database}?sslmode=require", self.port);
+        (url, format!("{}/server.crt", self.folder))
     }
 
     /// Runs statements in a database, as somebody with a shell does.
@@ -83,7 +97,7 @@ impl Server {
     }
 
     fn url(&self, database: &str) -> String {
-        format!("postgres://kt@{}/{database}", self.folder.replace('/', "%2F"))
+        format!("postgres://kt@{}:{}/{database}", self.folder.replace('/', "%2F"), self.port)
     }
 }
 

@@ -1,9 +1,11 @@
 //! The way to a Postgres database: its address, a few connections, and what every transaction begins with. A
 //! connection whose state nobody knows, because a transaction was left or took too long, is closed and not used again.
 
+use std::error::Error as _;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -11,6 +13,7 @@ use deadpool_postgres::{
 };
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::fault::Fault;
 use crate::clock::Clock;
@@ -52,6 +55,8 @@ pub struct Database {
     /// How often connecting has failed since it last has not, and until when nobody tries.
     failures: AtomicU64,
     closed_until_ms: AtomicU64,
+    /// Why it failed last.
+    unreached: Mutex<String>,
 }
 
 /// A connection for one transaction. Dropped before its end it is closed, and the server undoes what was begun.
@@ -76,24 +81,24 @@ impl Address {
     /// Reads `postgres://user:password@host:port/database`.
     ///
     /// # Errors
-    /// Where it is none, names no host, or asks for what is not built. The text is not repeated: it has a password.
+    /// Where it is none, or names no host. The text is not repeated: it has a password.
     pub fn parse(url: &str) -> Result<Self, StoreError> {
         let refused = |why: &str| StoreError::Permanent(format!("the database's URL {why}"));
         let form = "is none; write postgres://user:password@host:5432/database";
         if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
             return Err(refused(form));
         }
-        let mut config: Config = url.trim_end().parse().map_err(|_| refused(form))?;
+        // Whoever asks for encryption wants to know who is at the other end: there is one kind of it here.
+        let url = url.trim_end().replace("sslmode=verify-full", "sslmode=require");
+        let mut config: Config = url.parse().map_err(|_| refused(form))?;
         if config.get_hosts().is_empty() {
             return Err(refused("names no host"));
         }
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(refused(
-                "asks for sslmode=require, which is not built yet; let a pooler beside the sidecar \
-                 speak TLS, or leave it out on a network of your own",
-            ));
+        if config.get_ssl_mode() != SslMode::Require {
+            // To try it, and to go on without it, keeps nobody out.
+            config.ssl_mode(SslMode::Disable);
         }
-        config.ssl_mode(SslMode::Disable).application_name("kt");
+        config.application_name("kt");
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_MAX);
         }
@@ -133,11 +138,16 @@ impl Database {
     /// A way to a database, of at most so many connections. Nothing is connected yet.
     ///
     /// # Errors
-    /// Where nobody may connect at all.
+    /// Where it is to be encrypted, and there is no certificate authority to trust.
     pub fn at(address: Address, connections_max: usize, clock: Clock) -> Result<Self, StoreError> {
         let shown = address.to_string();
         let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let pool = Pool::builder(Manager::from_config(address.config, NoTls, fast))
+        let manager = if address.config.get_ssl_mode() == SslMode::Require {
+            Manager::from_config(address.config, encrypted()?, fast)
+        } else {
+            Manager::from_config(address.config, NoTls, fast)
+        };
+        let pool = Pool::builder(manager)
             .max_size(connections_max)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(CONNECT_MAX))
@@ -145,14 +155,16 @@ impl Database {
             .build()
             .map_err(|error| StoreError::Permanent(error.to_string()))?;
         let (failures, closed_until_ms) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { shown, pool, clock, failures, closed_until_ms })
+        let unreached = Mutex::default();
+        Ok(Self { shown, pool, clock, failures, closed_until_ms, unreached })
     }
 
     /// A connection, which has begun nothing yet.
     pub(super) async fn session(&self) -> Result<Session, Fault> {
         let now = self.clock.mono().0;
         if self.closed_until_ms.load(Ordering::Relaxed) > now {
-            return Err(Fault::Later(format!("{} cannot be reached", self.shown)));
+            let last = self.unreached.lock().unwrap_or_else(PoisonError::into_inner);
+            return Err(Fault::Later(format!("{} cannot be reached: {last}", self.shown)));
         }
         match self.pool.get().await {
             Ok(object) => {
@@ -171,30 +183,39 @@ impl Database {
     }
 
     fn refused(&self, error: PoolError) -> Fault {
-        match error {
-            PoolError::Backend(error) => {
-                self.pause();
-                match Fault::from(error) {
-                    Fault::Again(text) => Fault::Again(format!("{}: {text}", self.shown)),
-                    Fault::Later(text) => Fault::Later(format!("{}: {text}", self.shown)),
-                    Fault::Never(text) => Fault::Never(format!("{}: {text}", self.shown)),
-                    Fault::Corrupt(what) => Fault::Corrupt(what),
-                }
-            }
+        let shown = &self.shown;
+        let error = match error {
+            PoolError::Backend(error) => error,
             PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => {
-                Fault::Later(format!("every connection to {} is busy", self.shown))
+                return Fault::Later(format!("every connection to {shown} is busy"));
             }
             PoolError::Timeout(_)
             | PoolError::Closed
             | PoolError::NoRuntimeSpecified
             | PoolError::PostCreateHook(_) => {
-                self.pause();
-                Fault::Later(format!("{} cannot be reached", self.shown))
+                return self.unreachable("it does not answer".to_owned());
             }
+        };
+        if error.as_db_error().is_none() {
+            // Neither of both repeats the address.
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            return self.unreachable(format!("{error}{cause}"));
+        }
+        match Fault::from(error) {
+            Fault::Again(why) | Fault::Later(why) => self.unreachable(why),
+            Fault::Never(why) => Fault::Never(format!("{shown}: {why}")),
+            Fault::Corrupt(what) => Fault::Corrupt(what),
         }
     }
 
-    /// Nobody else tries for a while.
+    /// Nobody tries for a while; who asks meanwhile is told the same.
+    fn unreachable(&self, why: String) -> Fault {
+        self.pause();
+        let mut last = self.unreached.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clone_from(&why);
+        Fault::Later(format!("{} cannot be reached: {why}", self.shown))
+    }
+
     fn pause(&self) {
         let before = self.failures.fetch_add(1, Ordering::Relaxed).min(8);
         let pause = PAUSE_MS.saturating_mul(1 << before).min(PAUSE_MS_MAX);
@@ -213,6 +234,20 @@ impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Database").field(&self.shown).finish()
     }
+}
+
+/// TLS, with the certificate authorities that this machine trusts or `SSL_CERT_FILE` names. The server's certificate
+/// must be for the host that the address names.
+fn encrypted() -> Result<MakeRustlsConnect, StoreError> {
+    let made = MakeRustlsConnect::with_native_certs();
+    let (connect, unread) = made.map_err(|unread| {
+        let why = unread.first().map_or_else(String::new, |error| format!(": {error}"));
+        StoreError::Permanent(format!("no certificate authority is trusted here{why}"))
+    })?;
+    for error in unread {
+        tracing::warn!(%error, "a certificate authority is not read");
+    }
+    Ok(connect)
 }
 
 /// Does something with the database, for as long as a transaction of this purpose may take. What is left when the
@@ -301,10 +336,6 @@ mod tests {
             ("mysql://kt:hunter2@db/money", "is none; write postgres://"),
             ("postgres://kt:hunter2@db:port/money", "is none; write postgres://"),
             ("postgres://kt:hunter2@db/money?hunter2=1", "is none; write postgres://"),
-            (
-                "postgres://kt:hunter2@db/money?sslmode=require",
-                "sslmode=require, which is not built",
-            ),
             ("postgres:///money?password=hunter2", "names no host"),
         ] {
             let error = Address::parse(url).unwrap_err().to_string();

@@ -117,6 +117,31 @@ async fn a_sidecar_starts_on_migrated_tables_only_and_shares_its_wallet_with_the
 }
 
 #[tokio::test]
+async fn an_encrypted_connection_wants_to_know_who_is_at_the_other_end() {
+    let (url, authority) = SERVER.encrypted(&SERVER.database().await.unwrap());
+    let migrated = |url: &str, authority: &str| {
+        let mut command = Command::new(program("kt"));
+        command.args(["db", "migrate"]).env("KT_DATABASE_URL", url).env("SSL_CERT_FILE", authority);
+        command.output().unwrap()
+    };
+    let output = migrated(&url, &authority);
+    assert!(output.status.success(), "{output:?}");
+    // Nobody knows this server here, and the same server under another name is not the one that is asked for.
+    let unknown = "/etc/ssl/certs/ca-certificates.crt";
+    let full = url.replace("=require", "=verify-full");
+    let renamed = url.replace("localhost", "127.0.0.1");
+    for (url, authority, why) in [
+        (&url, unknown, "invalid peer certificate"),
+        (&full, unknown, "invalid peer certificate"),
+        (&renamed, authority.as_str(), "not valid for name"),
+    ] {
+        let output = migrated(url, authority);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(why), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_database_that_is_not_named_is_asked_for() {
     let place = Place::new().await;
     let output = place.kt(&["db", "migrate"]);
