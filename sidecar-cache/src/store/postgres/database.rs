@@ -31,12 +31,14 @@ const PAUSE_MS_MAX: u64 = 2_000;
 
 /// What a transaction is for, as it begins. Which way rows are looked for must not hang on statistics that a young
 /// table has not got: every question here has an index.
-const WRITE: &str = "BEGIN; SET LOCAL lock_timeout = '500ms'; SET LOCAL statement_timeout = '2s';
-    SET LOCAL synchronous_commit = on; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
-    SET LOCAL enable_mergejoin = off";
-const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '500ms';
-    SET LOCAL statement_timeout = '2s'; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
-    SET LOCAL enable_mergejoin = off";
+const WRITE: &str = "BEGIN; SELECT set_config('lock_timeout', '500ms', true),
+    set_config('statement_timeout', '2s', true), set_config('synchronous_commit', 'on', true),
+    set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true)";
+const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+    SELECT set_config('lock_timeout', '500ms', true), set_config('statement_timeout', '2s', true),
+    set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true)";
 const COUNT: &str =
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '500ms';
     SET LOCAL statement_timeout = '10min'";

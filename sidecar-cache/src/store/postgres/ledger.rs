@@ -20,6 +20,7 @@ mod sheet;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use kt_contract::time::UnixMillis;
 use tokio::sync::{mpsc, oneshot};
@@ -58,10 +59,17 @@ impl PostgresLedger {
     ) -> Result<Self, StoreError> {
         schema::check(&database).await?;
         let database = Arc::new(database);
-        let writer = Writer { database, timepiece: timepiece.map(Arc::new) };
+        let (timepiece, groups) = (timepiece.map(Arc::new), Arc::new(AtomicU64::new(0)));
+        let writer = Writer { database, timepiece, groups };
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         tokio::spawn(Lanes::new(writer.clone()).run(waiting));
         Ok(Self { writer, jobs })
+    }
+
+    /// How many groups of operations have been written since it was opened. What is in one group shares a commit.
+    #[must_use]
+    pub fn groups(&self) -> u64 {
+        self.writer.groups.load(Ordering::Relaxed)
     }
 
     fn ask<T: Send + 'static>(

@@ -79,6 +79,7 @@ const MIGRATIONS: [&str; 1] = ["
         org          bytea NOT NULL,
         seq          bigint NOT NULL,
         is_suspended boolean NOT NULL,
+        is_grown     boolean NOT NULL,
         next_at      bigint NOT NULL,
         PRIMARY KEY (org, seq)
     );

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kt_contract::time::UnixMillis;
@@ -36,6 +37,8 @@ pub(super) struct Writer {
     pub(super) database: Arc<Database>,
     /// Instead of the database's own clock.
     pub(super) timepiece: Option<Arc<Timepiece>>,
+    /// How many groups were written.
+    pub(super) groups: Arc<AtomicU64>,
 }
 
 /// What has come of a try.
@@ -148,6 +151,7 @@ impl Writer {
                 client.batch_execute("ROLLBACK").await?;
             } else {
                 flush(client, &changes).await?;
+                self.groups.fetch_add(1, Ordering::Relaxed);
             }
             *usual = seen.into_iter().take(USUAL_MAX).collect();
             return Ok(Tried::Done(done));

@@ -18,6 +18,8 @@ const GROUP_MAX: usize = 512;
 pub(super) const WAITING_MAX: usize = 4_096;
 /// How many transactions are under way at once.
 pub(super) const GROUPS_MAX: usize = 4;
+/// How often everybody else who can go on does so before a group begins.
+const YIELDS: usize = 8;
 /// How many holds' organizations are remembered. Others are found when their row is read.
 const HOLDS_MAX: usize = 65_536;
 
@@ -65,11 +67,14 @@ impl Lanes {
                 },
                 Some(done) = self.groups.join_next() => self.ended(done.ok()),
             }
-            // All that is there already is in the same group.
-            while self.waiting < WAITING_MAX
-                && let Ok(job) = jobs.try_recv()
-            {
-                self.take(job);
+            // All that is there already is in the same group, and what those ask who have just been answered.
+            for _ in 0..YIELDS {
+                while self.waiting < WAITING_MAX
+                    && let Ok(job) = jobs.try_recv()
+                {
+                    self.take(job);
+                }
+                tokio::task::yield_now().await;
             }
             self.start();
         }

@@ -106,55 +106,83 @@ pub(super) async fn find(
     which: Which<'_>,
 ) -> Result<HashMap<TransferId, Found>, Fault> {
     let chosen = match which {
-        Which::Ids(_) => format!("id = ANY($1) AND {CHOSEN}"),
+        Which::Ids(_) => format!("t.id = ANY($1) AND t.{CHOSEN}"),
         Which::LiveOf(_) => {
-            "(org, seq) IN (SELECT org, seq FROM live_holds WHERE org = $1)".to_owned()
+            "(t.org, t.seq) IN (SELECT org, seq FROM live_holds WHERE org = $1)".to_owned()
         }
     };
-    let follow = FOLLOWING.map(|kinds| {
-        format!(
-            "UNION ALL SELECT t.org, t.seq, t.id, t.kind, held.id, t.team, t.amount, t.at, t.note,
-                t.terms, NULL, true
-             FROM chosen AS held JOIN transfers AS t ON t.org = held.org AND t.hold = held.seq AND t.{kinds}
-             WHERE held.kind = 'pending'"
-        )
-    });
     let sql = format!(
-        "WITH chosen AS MATERIALIZED (SELECT * FROM transfers WHERE {chosen})
-         SELECT {COLUMNS}, live.next_at, false AS follows FROM chosen AS t {WITH_HOLD}
+        "SELECT {COLUMNS}, live.next_at, coalesce(live.is_suspended OR live.is_grown, true)
+         FROM transfers AS t {WITH_HOLD}
             LEFT JOIN live_holds AS live ON live.org = t.org AND live.seq = t.seq
-         {} ORDER BY 1, 2",
-        follow.join(" ")
+         WHERE {chosen}"
     );
     let rows = match which {
         Which::Ids([]) => return Ok(HashMap::new()),
         Which::Ids(ids) => client.query_typed(&sql, &[(&ids, Type::BYTEA_ARRAY)]).await?,
         Which::LiveOf(org) => client.query_typed(&sql, &[(&org.as_bytes(), Type::BYTEA)]).await?,
     };
-    gather(&rows)
-}
-
-fn gather(rows: &[Row]) -> Result<HashMap<TransferId, Found>, Fault> {
-    let mut chosen = Vec::new();
-    let mut following: HashMap<TransferId, Vec<Transfer>> = HashMap::new();
-    for row in rows {
+    let (mut found, mut followed) = (HashMap::new(), Vec::new());
+    for row in &rows {
         let (seq, transfer) = transfer(row)?;
-        match transfer.hold {
-            Some(hold) if row.try_get(11)? => following.entry(hold).or_default().push(transfer),
-            Some(_) | None => chosen.push((seq, transfer, row.try_get::<_, Option<i64>>(10)?)),
+        let next_at: Option<i64> = row.try_get(10)?;
+        let next_at = next_at.and_then(|at| u64::try_from(at).ok()).map(UnixMillis);
+        if transfer.kind != Kind::Pending {
+            let known = Known::Transfer(transfer);
+            found.insert(id(row.try_get(2)?)?, Found { seq, known });
+        } else if row.try_get(11)? {
+            followed.push((seq, transfer, next_at));
+        } else {
+            // It is open as it was made: no row refers to it yet.
+            found.insert(transfer.id, Found::hold(seq, transfer, &[], next_at)?);
         }
     }
-    let mut found = HashMap::new();
-    for (seq, transfer, next_at) in chosen {
-        let id = transfer.id;
-        let known = if transfer.kind == Kind::Pending {
-            let rows = following.remove(&id).unwrap_or_default();
-            let next_at = next_at.and_then(|at| u64::try_from(at).ok()).map(UnixMillis);
-            Known::Hold(Hold::from_rows(transfer, &rows, next_at).ok_or(CORRUPT)?)
-        } else {
-            Known::Transfer(transfer)
-        };
-        found.insert(id, Found { seq, known });
+    let mut following = follow(client, &followed).await?;
+    for (seq, transfer, next_at) in followed {
+        let rows = following.remove(&transfer.id).unwrap_or_default();
+        found.insert(transfer.id, Found::hold(seq, transfer, &rows, next_at)?);
     }
     Ok(found)
+}
+
+/// The rows that refer to holds, in their order.
+async fn follow(
+    client: &Client,
+    holds: &[(u64, Transfer, Option<UnixMillis>)],
+) -> Result<HashMap<TransferId, Vec<Transfer>>, Fault> {
+    let mut following: HashMap<TransferId, Vec<Transfer>> = HashMap::new();
+    if holds.is_empty() {
+        return Ok(following);
+    }
+    let orgs: Vec<&[u8]> = holds.iter().map(|(_, hold, _)| hold.org.as_bytes()).collect();
+    let seqs: Vec<i64> = holds.iter().map(|(seq, ..)| stored(*seq)).collect();
+    let ids: Vec<&[u8]> = holds.iter().map(|(_, hold, _)| &hold.id.0.0[..]).collect();
+    let each = FOLLOWING.map(|kinds| {
+        format!(
+            "SELECT {COLUMNS} FROM unnest($1, $2, $3) AS held (org, seq, id)
+                JOIN transfers AS t ON t.org = held.org AND t.hold = held.seq AND t.{kinds}"
+        )
+    });
+    let sql = format!("{} ORDER BY 1, 2", each.join(" UNION ALL "));
+    let typed: [Typed<'_>; 3] =
+        [(&orgs, Type::BYTEA_ARRAY), (&seqs, Type::INT8_ARRAY), (&ids, Type::BYTEA_ARRAY)];
+    for row in client.query_typed(&sql, &typed).await? {
+        let (_, row) = transfer(&row)?;
+        following.entry(row.hold.ok_or(CORRUPT)?).or_default().push(row);
+    }
+    Ok(following)
+}
+
+// === impl Found ===
+
+impl Found {
+    fn hold(
+        seq: u64,
+        pending: Transfer,
+        rows: &[Transfer],
+        next_at: Option<UnixMillis>,
+    ) -> Result<Self, Fault> {
+        let hold = Hold::from_rows(pending, rows, next_at).ok_or(CORRUPT)?;
+        Ok(Self { seq, known: Known::Hold(hold) })
+    }
 }

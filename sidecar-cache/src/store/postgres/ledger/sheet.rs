@@ -27,9 +27,18 @@ pub(super) struct Changes {
     /// The last charge under a budget.
     pub(super) charges: HashMap<(String, AccountName), Charge>,
     /// Holds by their place, as they are among those that live; none where they go.
-    pub(super) live: BTreeMap<(String, u64), Option<(bool, UnixMillis)>>,
+    pub(super) live: BTreeMap<(String, u64), Option<Live>>,
     /// Organizations that have changed.
     pub(super) orgs: BTreeMap<String, Org>,
+}
+
+/// A hold that is open or lies in suspense.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Live {
+    pub(super) is_suspended: bool,
+    /// Whether it holds more than at first: then there are rows that say so.
+    pub(super) is_grown: bool,
+    pub(super) next_at: UnixMillis,
 }
 
 /// A group's work.
@@ -164,8 +173,9 @@ impl Rows for Sheet<'_> {
         if let Some(hold) = hold {
             let seq = self.find(hold.id).map_or(row.last, |found| found.seq);
             let is_suspended = matches!(hold.state, State::Expired { .. });
-            let next = hold.next_at().map(|at| (is_suspended, at));
-            self.changes.live.insert((org.clone(), seq), next);
+            let is_grown = hold.held != hold.first;
+            let live = hold.next_at().map(|next_at| Live { is_suspended, is_grown, next_at });
+            self.changes.live.insert((org.clone(), seq), live);
             self.known.insert(hold.id, Found { seq, known: Known::Hold(hold) });
         }
         for (name, account) in accounts {
