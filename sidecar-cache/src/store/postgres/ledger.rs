@@ -11,7 +11,7 @@ mod facts;
 mod flush;
 mod group;
 mod job;
-mod lanes;
+mod queues;
 mod read;
 mod rows;
 mod savings;
@@ -37,7 +37,7 @@ use crate::store::ledger::{Balance, Frozen, LedgerStore, Level, Verdict};
 use crate::store::{Answer, StoreError};
 use group::Writer;
 use job::Job;
-use lanes::{Lanes, WAITING_MAX};
+use queues::{Queues, WAITING_MAX};
 
 /// A ledger in one database. Dropped, it finishes what it has been asked.
 pub struct PostgresLedger {
@@ -62,7 +62,7 @@ impl PostgresLedger {
         let (timepiece, groups) = (timepiece.map(Arc::new), Arc::new(AtomicU64::new(0)));
         let writer = Writer { database, timepiece, groups };
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(Lanes::new(writer.clone()).run(waiting));
+        tokio::spawn(Queues::new(writer.clone()).run(waiting));
         Ok(Self { writer, jobs })
     }
 

@@ -28,7 +28,7 @@ const PAUSES: [Duration; 4] = [
 /// How many accounts are asked for before anybody has named them.
 const USUAL_MAX: usize = 256;
 
-/// Accounts that groups of a lane have touched of late: the next one is likely to.
+/// Accounts that groups of a queue have touched of late: the next one is likely to.
 pub(super) type Usual = BTreeSet<(String, AccountName)>;
 
 /// Where groups are written, and by whose clock.

@@ -1,6 +1,6 @@
-//! Who waits for whom. Each organization has a lane: what waits in it is done together, in its order and in one
-//! transaction, while other lanes go on beside it. So many callers of one wallet share one commit, and a lock that
-//! somebody holds on one organization keeps nobody else waiting. Lanes are for speed alone: what two transactions must
+//! Who waits for whom. Each organization has a queue: what waits in it is done together, in its order and in one
+//! transaction, while other queues go on beside it. So many callers of one wallet share one commit, and a lock that
+//! somebody holds on one organization keeps nobody else waiting. Queues are for speed alone: what two transactions must
 //! not do at once, the locks in the database say.
 
 use std::collections::{HashMap, VecDeque};
@@ -23,32 +23,32 @@ const YIELDS: usize = 8;
 /// How many holds' organizations are remembered. Others are found when their row is read.
 const HOLDS_MAX: usize = 65_536;
 
-/// A lane that nobody works on.
+/// What waits for one organization.
 #[derive(Default)]
-struct Lane {
+struct Queue {
     waiting: VecDeque<Job>,
     usual: Usual,
     is_busy: bool,
 }
 
-/// All lanes.
-pub(super) struct Lanes {
+/// All queues.
+pub(super) struct Queues {
     writer: Writer,
-    lanes: HashMap<String, Lane>,
-    /// Lanes in which something waits and that nobody works on, the longest-waiting first.
+    queues: HashMap<String, Queue>,
+    /// Queues in which something waits and that nobody works on, the longest-waiting first.
     ready: VecDeque<String>,
     waiting: usize,
     groups: JoinSet<(String, Usual)>,
     orgs_of: HashMap<TransferId, String>,
 }
 
-// === impl Lanes ===
+// === impl Queues ===
 
-impl Lanes {
+impl Queues {
     pub(super) fn new(writer: Writer) -> Self {
         Self {
             writer,
-            lanes: HashMap::new(),
+            queues: HashMap::new(),
             ready: VecDeque::new(),
             waiting: 0,
             groups: JoinSet::new(),
@@ -81,17 +81,17 @@ impl Lanes {
     }
 
     fn take(&mut self, job: Job) {
-        let name = self.lane_of(&job);
-        let lane = self.lanes.entry(name.clone()).or_default();
-        if lane.waiting.is_empty() && !lane.is_busy {
+        let name = self.queue_of(&job);
+        let queue = self.queues.entry(name.clone()).or_default();
+        if queue.waiting.is_empty() && !queue.is_busy {
             self.ready.push_back(name);
         }
-        lane.waiting.push_back(job);
+        queue.waiting.push_back(job);
         self.waiting = self.waiting.saturating_add(1);
     }
 
-    /// The organization of a job, or a lane for those of which only the row of their hold tells it.
-    fn lane_of(&mut self, job: &Job) -> String {
+    /// The organization of a job, or a queue for those of which only the row of their hold tells it.
+    fn queue_of(&mut self, job: &Job) -> String {
         let hold = match job {
             Job::Operate(Operation::Reserve(asked), ..) => {
                 if self.orgs_of.len() >= HOLDS_MAX {
@@ -111,12 +111,12 @@ impl Lanes {
         while self.groups.len() < GROUPS_MAX
             && let Some(name) = self.ready.pop_front()
         {
-            let Some(lane) = self.lanes.get_mut(&name) else { continue };
-            let count = lane.waiting.len().min(GROUP_MAX);
-            let group: Vec<_> = lane.waiting.drain(..count).collect();
+            let Some(queue) = self.queues.get_mut(&name) else { continue };
+            let count = queue.waiting.len().min(GROUP_MAX);
+            let group: Vec<_> = queue.waiting.drain(..count).collect();
             self.waiting = self.waiting.saturating_sub(count);
-            lane.is_busy = true;
-            let (writer, mut usual) = (self.writer.clone(), std::mem::take(&mut lane.usual));
+            queue.is_busy = true;
+            let (writer, mut usual) = (self.writer.clone(), std::mem::take(&mut queue.usual));
             self.groups.spawn(async move {
                 writer.serve(group, &mut usual).await;
                 (name, usual)
@@ -126,10 +126,10 @@ impl Lanes {
 
     fn ended(&mut self, done: Option<(String, Usual)>) {
         let Some((name, usual)) = done else { return };
-        let Some(lane) = self.lanes.get_mut(&name) else { return };
-        lane.is_busy = false;
-        lane.usual = usual;
-        if !lane.waiting.is_empty() {
+        let Some(queue) = self.queues.get_mut(&name) else { return };
+        queue.is_busy = false;
+        queue.usual = usual;
+        if !queue.waiting.is_empty() {
             self.ready.push_back(name);
         }
     }
