@@ -2,6 +2,8 @@
 //! and what only several writers of one database can get wrong.
 
 #[cfg(test)]
+mod database_faults;
+#[cfg(test)]
 #[path = "../../../../sidecar-cache/tests/sidecar/ledger_bills.rs"]
 mod ledger_bills;
 #[cfg(test)]

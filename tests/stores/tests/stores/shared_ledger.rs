@@ -1,7 +1,6 @@
 //! Several sidecars on one database, and what happens to it meanwhile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use kt_stores::{Server, connect, open};
 use sidecar_cache::ledger::account::Scope;
@@ -14,19 +13,20 @@ use sidecar_cache::store::postgres::ledger::PostgresLedger;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
+use crate::database_faults::kill;
 use crate::ledger_over::Place;
 use crate::ledger_support::*;
 
 /// A sidecar's ledger, by the database's own clock.
-async fn sidecar(place: &Place) -> Arc<PostgresLedger> {
+pub(crate) async fn sidecar(place: &Place) -> Arc<PostgresLedger> {
     Arc::new(PostgresLedger::open(open(&place.url).unwrap(), None).await.unwrap())
 }
 
-async fn pair(place: &Place) -> [Arc<PostgresLedger>; 2] {
+pub(crate) async fn pair(place: &Place) -> [Arc<PostgresLedger>; 2] {
     [sidecar(place).await, sidecar(place).await]
 }
 
-async fn shell(place: &Place) -> Client {
+pub(crate) async fn shell(place: &Place) -> Client {
     connect(&place.url).await.unwrap()
 }
 
@@ -42,7 +42,7 @@ fn fund_of(org: &str, number: u64, amount: u64) -> Operation {
 }
 
 /// Asks until there is an answer, as a caller does whose call must be accounted for.
-async fn until_known(store: &PostgresLedger, operation: &Operation) -> Verdict {
+pub(crate) async fn until_known(store: &PostgresLedger, operation: &Operation) -> Verdict {
     loop {
         match store.operate(operation.clone()).await {
             Ok(verdict) => return verdict,
@@ -115,43 +115,6 @@ async fn an_id_belongs_to_the_organization_that_came_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_or_doubled_while_connections_are_killed() {
-    const CALLERS: u64 = 16;
-    const CALLS: u64 = 60;
-    let place = Place::empty().await;
-    let sidecars = pair(&place).await;
-    let killer = Arc::new(shell(&place).await);
-    ask(&*sidecars[0], fund(1, 1_000_000)).await;
-    let (done, killed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let mut callers = JoinSet::new();
-    for caller in 0..CALLERS {
-        let store = Arc::clone(&sidecars[usize::try_from(caller % 2).unwrap()]);
-        let (killer, done, killed) = (Arc::clone(&killer), Arc::clone(&done), Arc::clone(&killed));
-        callers.spawn(async move {
-            for call in 0..CALLS {
-                let number = 1_000 + caller * CALLS + call;
-                for operation in [reserve(number, 10), extend(number, 12), settle(number, 13)] {
-                    until_known(&store, &operation).await.unwrap();
-                    if done.fetch_add(1, SeqCst).is_multiple_of(23) {
-                        killed.fetch_add(kill(&killer, 1).await, SeqCst);
-                    }
-                }
-            }
-        });
-    }
-    callers.join_all().await;
-    let count = CALLERS * CALLS;
-    assert!(killed.load(SeqCst) > 50, "{killed:?} of {done:?}");
-    let history = sidecars[1].history("acme".to_owned(), None, 100_000).await.unwrap();
-    // Numbered without a gap: a fund, and of each call a reserve, an extension, its end and an overage.
-    assert_eq!(u64::try_from(history.len()).unwrap(), 1 + 4 * count);
-    assert_eq!(history[0].0, 1 + 4 * count);
-    assert_eq!(available(&*sidecars[0]).await, i128::from(1_000_000 - 13 * count));
-    assert_eq!(sidecars[0].holds("acme".to_owned()).await.unwrap(), []);
-    audited(&*sidecars[0]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_pooler_that_hands_out_connections_per_transaction_changes_nothing() {
     const CALLS: u64 = 300;
     let direct = Place::empty().await;
@@ -195,14 +158,6 @@ async fn a_pooler_that_hands_out_connections_per_transaction_changes_nothing() {
         });
         assert_eq!(found, Some("0on"));
     }
-}
-
-/// Kills connections of sidecars to this database, in no order; says how many.
-async fn kill(shell: &Client, count: i64) -> u64 {
-    let sql = "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity
-        WHERE application_name = 'kt' AND datname = current_database() ORDER BY random() LIMIT $1)
-        AS chosen";
-    u64::try_from(shell.query(sql, &[&count]).await.unwrap().len()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
