@@ -37,7 +37,7 @@ lint: ## formatting, clippy and tidy
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy -p kt-filter --target wasm32-unknown-unknown -- -D warnings
 	cargo clippy -p kt-filter-host --all-targets --target-dir target/host -- -D warnings
-	cargo clippy -p kt-power-loss -p kt-stores --all-targets -- -D warnings
+	cargo clippy -p kt-power-loss -p kt-stores -p kt-bench-postgres --all-targets -- -D warnings
 	cargo test -q -p kt-tidy
 
 test: ## prove everything: all tiers, in order
