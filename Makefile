@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build wasm run fmt lint test test-pure test-fuzz test-wasm test-power test-sim test-redis test-filter test-e2e test-compat golden fuzz sim bench soak ci clean
+.PHONY: help setup build wasm run fmt lint test test-pure test-fuzz test-wasm test-power test-sim test-redis test-stores test-filter test-e2e test-compat golden fuzz sim bench bench-postgres soak ci clean
 
 WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
 RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
@@ -39,7 +39,7 @@ lint: ## formatting, clippy and tidy
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy -p kt-filter --target wasm32-unknown-unknown -- -D warnings
 	cargo clippy -p kt-filter-host --all-targets --target-dir target/host -- -D warnings
-	cargo clippy -p kt-power-loss -p kt-sim -p kt-stores-redis --all-targets -- -D warnings
+	cargo clippy -p kt-power-loss -p kt-sim -p kt-stores -p kt-stores-redis -p kt-bench-postgres --all-targets -- -D warnings
 	cargo test -q -p kt-tidy
 
 test: ## prove everything: all tiers, in order
@@ -67,6 +67,11 @@ test-sim: ## some thousand worlds of faults by seed, and the bugs planted in the
 test-redis: ## the stores on a real Redis of their own, and what goes wrong with one
 	@scripts/setup test
 	cargo test -p kt-stores-redis
+
+test-stores: ## the stores that need a service, over a Postgres of their own
+	@scripts/setup test
+	cargo build -p kt -p sidecar-cache
+	cargo test -p kt-stores
 
 test-filter: wasm ## the built module in the wasmtime host
 	cargo test -p kt-filter-host --target-dir target/host
@@ -105,6 +110,10 @@ bench: build wasm ## compare with a bare Envoy; writes docs/reference/performanc
 	cargo build --release -p kt-filter-host --bin fuel --target-dir target/host
 	cargo build --release -p kt-bench-fanout -p kt-bench-ledger
 	.kt/venv/bin/python tests/bench/bench.py
+
+bench-postgres: ## the ledger in Postgres beside row locks and a transaction for each operation
+	@scripts/setup test
+	cargo run --release -p kt-bench-postgres -- --callers 1,32,128,512
 
 ci: ## what CI runs
 	@bash .ci/run

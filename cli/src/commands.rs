@@ -2,6 +2,7 @@
 
 pub(crate) mod cache;
 pub(crate) mod config;
+pub(crate) mod db;
 pub(crate) mod explain;
 pub(crate) mod gateway;
 mod gateway_args;

@@ -50,6 +50,9 @@ enum Command {
     /// Look at an organization's wallet, and put money into it.
     #[command(subcommand)]
     Wallet(commands::wallet::Command),
+    /// Look after the database that sidecars share.
+    #[command(subcommand)]
+    Db(commands::db::Command),
     /// Say what calls were charged, and what the cache saved.
     Savings(commands::savings::Args),
     /// Say what the cache would do for a request, and why.
@@ -96,6 +99,7 @@ fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
         Command::Key(command) => runtime.block_on(command.run(environment)),
         Command::Cache(command) => runtime.block_on(command.run(environment)),
         Command::Wallet(command) => runtime.block_on(command.run(environment)),
+        Command::Db(command) => command.run(environment),
         Command::Savings(args) => runtime.block_on(args.run(environment)),
         Command::Explain(args) => runtime.block_on(args.run(environment)),
         Command::Child(args) => Err(supervise::launch::become_child(args)),

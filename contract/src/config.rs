@@ -30,7 +30,7 @@ pub use pricing::Pricing;
 pub use report::{ConfigError, Warning};
 pub use restart::NeedsRestart;
 pub use targets::{BaseUrl, Scheme, SecretRef, Target};
-pub use wallet::{OnOutgrownHold, TimeZone, Wallet};
+pub use wallet::{Ledger, OnOutgrownHold, TimeZone, Wallet};
 
 use raw::Raw;
 use report::Report;

@@ -4,11 +4,29 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+
+use crate::migrate::Migrate;
 
 /// The shared cache of a gateway group.
 #[derive(Clone, Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Invocation {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub(crate) task: Option<Task>,
+    #[command(flatten)]
+    pub(crate) args: Option<Args>,
+}
+
+/// What is done once.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Task {
+    Migrate(Migrate),
+}
+
+/// How to serve.
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// The configuration file. It is watched: a good change takes effect within seconds.
     #[arg(long, value_name = "FILE")]
@@ -55,7 +73,18 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        Args::command().debug_assert();
+        Invocation::command().debug_assert();
+    }
+
+    #[test]
+    fn a_task_needs_nothing_of_what_serving_needs() {
+        let read = |line: &str| Invocation::try_parse_from(line.split(' '));
+        let serve = "sidecar-cache --policy-config f.yaml --socket s --data-dir d";
+        assert!(read(serve).unwrap().args.is_some());
+        let migrate = read("sidecar-cache migrate --policy-config f.yaml").unwrap();
+        assert!(migrate.task.is_some() && migrate.args.is_none());
+        assert!(read("sidecar-cache --socket s").is_err());
+        assert!(read("sidecar-cache").is_err());
     }
 
     #[test]

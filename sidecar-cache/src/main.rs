@@ -1,11 +1,14 @@
 //! The binary `sidecar-cache`: flags, start, and an orderly end.
 
 mod args;
+mod database_url;
+mod migrate;
 mod run;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use args::{Invocation, Task};
+use clap::{CommandFactory, Parser};
 
 fn main() -> ExitCode {
     // Everything that this process makes is for its owner only.
@@ -17,7 +20,15 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_max_level(tracing::Level::INFO)
         .init();
-    match run::run(args::Args::parse()) {
+    let done = match Invocation::parse() {
+        Invocation { task: Some(Task::Migrate(migrate)), .. } => migrate.run(),
+        Invocation { task: None, args: Some(args) } => run::run(args),
+        // What serving needs is asked for by the parser.
+        Invocation { task: None, args: None } => {
+            Err(vec![Invocation::command().render_usage().to_string()])
+        }
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(faults) => {
             for fault in faults {

@@ -1,10 +1,10 @@
 //! From flags to a running sidecar and back: claim, open, listen, serve, drain.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kt_contract::config::Wallet;
+use kt_contract::config::{Ledger, Wallet};
 use sidecar_cache::clock::Clock;
 use sidecar_cache::http::closing::Closing;
 use sidecar_cache::http::egress::Egress;
@@ -17,6 +17,8 @@ use sidecar_cache::service::upstream::Timeouts;
 use sidecar_cache::service::{Failure, Parts, Sidecar};
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::memory::MemoryEntries;
+use sidecar_cache::store::postgres::Database;
+use sidecar_cache::store::postgres::ledger::PostgresLedger;
 use sidecar_cache::store::savings::SavingsStore;
 use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
 use sidecar_cache::store::sqlite::{SqliteGenerations, SqliteKeys, SqliteReplies};
@@ -24,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{Args, Listen};
+use crate::database_url;
 
 /// How long running answers may take after the signal to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
@@ -33,6 +36,12 @@ const GIVE_UP_MAX: Duration = Duration::from_secs(5);
 
 /// How long connections may then take to write what they have and close.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+/// How many connections to a database a sidecar has at most: half of them to write, half to read.
+const CONNECTIONS_MAX: usize = 8;
+
+/// The ledger, and what was saved beside it.
+type Books = (Arc<dyn LedgerStore>, Arc<dyn SavingsStore>);
 
 /// What is wrong, for the person who started it; most often one line.
 type Faults = Vec<String>;
@@ -119,15 +128,15 @@ async fn open(
     clock: Clock,
 ) -> Result<Arc<Sidecar>, Faults> {
     let generations = Arc::new(SqliteGenerations::open(&args.data_dir).map_err(one)?);
-    let ledger = open_ledger(wallet, &args.data_dir, clock).await?;
+    let (ledger, savings) = open_ledger(wallet, &args.data_dir, clock).await?.unzip();
     Sidecar::new(Parts {
         clock,
         entries: Arc::new(MemoryEntries::new(clock, settings.memory)),
         settings,
         generations: Generations::load(generations).await.map_err(one)?,
         keys: Arc::new(SqliteKeys::open(&args.data_dir).map_err(one)?),
-        ledger: ledger.clone().map(|ledger| ledger as Arc<dyn LedgerStore>),
-        savings: ledger.map(|ledger| ledger as Arc<dyn SavingsStore>),
+        ledger,
+        savings,
         replies: Arc::new(SqliteReplies::open(&args.data_dir, clock).map_err(one)?),
         upstream: Arc::new(Egress::default()),
         timeouts: Timeouts::default(),
@@ -140,16 +149,30 @@ async fn open_ledger(
     wallet: Option<Wallet>,
     data_dir: &Path,
     clock: Clock,
-) -> Result<Option<Arc<SqliteLedger>>, Faults> {
-    let Some(wallet) = wallet else { return Ok(None) };
-    let path = data_dir.join(&wallet.path);
+) -> Result<Option<Books>, Faults> {
+    Ok(match wallet.map(|wallet| wallet.ledger) {
+        None => None,
+        Some(Ledger::File(path)) => {
+            let ledger = Arc::new(open_file(data_dir.join(path), clock).await?);
+            Some((Arc::clone(&ledger) as Arc<dyn LedgerStore>, ledger))
+        }
+        Some(Ledger::Database(secret)) => {
+            let address = database_url::read(&secret).map_err(one)?;
+            let database = Database::at(address, CONNECTIONS_MAX, clock).map_err(one)?;
+            let opened = PostgresLedger::open(database, None).await;
+            let ledger = Arc::new(opened.map_err(|error| one(format!("the wallet: {error}")))?);
+            Some((Arc::clone(&ledger) as Arc<dyn LedgerStore>, ledger))
+        }
+    })
+}
+
+async fn open_file(path: PathBuf, clock: Clock) -> Result<SqliteLedger, Faults> {
     let at = path.clone();
     let options = Options { path, timepiece: Box::new(move || clock.reading()), pages_max: None };
     // Every page of the file is read.
     let opened = tokio::task::spawn_blocking(move || SqliteLedger::open(options));
     let opened = opened.await.map_err(one)?;
-    let ledger = opened.map_err(|error| one(format!("the wallet in {}: {error}", at.display())))?;
-    Ok(Some(Arc::new(ledger)))
+    opened.map_err(|error| one(format!("the wallet in {}: {error}", at.display())))
 }
 
 /// Counts the ledger again before anybody is served: a wallet that does not add up is frozen from the first call on.

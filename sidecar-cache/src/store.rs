@@ -6,6 +6,7 @@ pub mod flight_log;
 pub mod leases;
 pub mod ledger;
 pub mod memory;
+pub mod postgres;
 pub mod redis;
 pub mod replies;
 pub mod savings;

@@ -241,13 +241,17 @@ pub(super) fn is_plain(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
-/// The part of a path that a message may show: what stands under `secret_key_ref` and is no field of it may be
-/// the secret itself.
+/// The part of a path that a message may show: what stands under a reference to a secret and is no field of it
+/// may be the secret itself.
 pub(super) fn showable(path: &str) -> &str {
-    const REFERENCE: &str = ".secret_key_ref";
-    let Some((before, inside)) = path.split_once(".secret_key_ref.") else { return path };
-    if ["env", "file", "store"].contains(&inside) {
-        return path;
+    for reference in [".secret_key_ref", "wallet.url"] {
+        let found = path.split_once(reference);
+        if let Some((before, inside)) = found
+            && let Some(inside) = inside.strip_prefix('.')
+            && !["env", "file", "store"].contains(&inside)
+        {
+            return path.get(..before.len() + reference.len()).unwrap_or(before);
+        }
     }
-    path.get(..before.len() + REFERENCE.len()).unwrap_or(before)
+    path
 }

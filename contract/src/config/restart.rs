@@ -116,13 +116,15 @@ fn of_wallet(wallet: Option<&Wallet>, started: Option<&Wallet>) -> Option<NeedsR
         (Some(_), None) => changed("it is new"),
         (None, Some(_)) => changed("it is gone"),
         (Some(wallet), Some(started)) => {
-            let Wallet { path, time_zone, default_max_output_tokens: _, on_outgrown_hold: _ } =
+            let Wallet { ledger, time_zone, default_max_output_tokens: _, on_outgrown_hold: _ } =
                 wallet;
-            let fields: Vec<&str> =
-                [("path", *path == started.path), ("time_zone", *time_zone == started.time_zone)]
-                    .into_iter()
-                    .filter_map(|(field, is_same)| (!is_same).then_some(field))
-                    .collect();
+            let fields: Vec<&str> = [
+                (ledger.field(), *ledger == started.ledger),
+                ("time_zone", *time_zone == started.time_zone),
+            ]
+            .into_iter()
+            .filter_map(|(field, is_same)| (!is_same).then_some(field))
+            .collect();
             if fields.is_empty() { None } else { changed(&fields.join(", ")) }
         }
     }

@@ -124,7 +124,8 @@ fn check_target(
     }
     let models = check_models(at, provider, model, models, report);
     let base_url = check_base_url(at, provider, base_url.as_deref(), report);
-    let secret = secret_key_ref.and_then(|secret| check_secret(at, secret, report));
+    let secret =
+        secret_key_ref.and_then(|secret| check_secret(at.field("secret_key_ref"), secret, report));
     let max_concurrent_requests =
         report.within(&at.field("max_concurrent_requests"), max_concurrent_requests, CONCURRENT);
     let first_byte_timeout =
@@ -241,8 +242,12 @@ fn check_models(
     set
 }
 
-fn check_secret(at: &At, raw: raw::SecretKeyRef, report: &mut Report) -> Option<SecretRef> {
-    let field = at.field("secret_key_ref");
+/// Where the secret of a field stands.
+pub(super) fn check_secret(
+    field: String,
+    raw: raw::SecretKeyRef,
+    report: &mut Report,
+) -> Option<SecretRef> {
     let raw::SecretKeyRef { env, file, store } = raw;
     if store.is_some() {
         report.error(

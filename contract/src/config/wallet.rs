@@ -8,6 +8,7 @@ use crate::snapshot::OnSidecarLoss;
 
 use super::raw::{self, WalletBackend};
 use super::report::{Bounds, Report, suggestion};
+use super::targets::{SecretRef, check_secret};
 
 /// Beside the other files of the sidecar.
 const PATH_DEFAULT: &str = "wallet.db";
@@ -19,8 +20,8 @@ const DEFAULT_OUTPUT_TOKENS: Bounds<u64> = Bounds { min: 1, max: 1_000_000, defa
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Wallet {
-    /// `path`: the ledger's file, from the sidecar's data directory on.
-    pub path: String,
+    /// `backend`, and its place: where the ledger is.
+    pub ledger: Ledger,
     /// `time_zone`: in which days and months begin.
     pub time_zone: TimeZone,
     /// `default_max_output_tokens`: what is reserved for where neither the client nor what was learned says.
@@ -40,6 +41,15 @@ pub enum OnOutgrownHold {
     Cut,
 }
 
+/// Where a ledger is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ledger {
+    /// `path`: in a file, from the sidecar's data directory on. It has one sidecar.
+    File(String),
+    /// `url`: in a Postgres database, whose address stands there.
+    Database(SecretRef),
+}
+
 /// A time zone that the IANA database knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeZone(String);
@@ -48,12 +58,24 @@ pub(super) fn check(raw: raw::Wallet, report: &mut Report) -> Wallet {
     let raw::Wallet {
         backend,
         path,
+        url,
         time_zone,
         default_max_output_tokens,
         on_outgrown_hold,
         open_with_cap,
     } = raw;
-    check_backend(backend, report);
+    let ledger = match backend {
+        None | Some(WalletBackend::Sqlite) => check_file(path, url, report),
+        Some(WalletBackend::Postgres) => check_database(path, url, report),
+        Some(WalletBackend::Redis) => {
+            report.error(
+                "wallet.backend",
+                "'redis' never holds money: in a power cut or a failover it loses what it has \
+                 acknowledged; use 'sqlite' or 'postgres'",
+            );
+            Ledger::File(PATH_DEFAULT.to_owned())
+        }
+    };
     if open_with_cap.is_some() {
         report.error(
             "wallet.open_with_cap",
@@ -61,12 +83,8 @@ pub(super) fn check(raw: raw::Wallet, report: &mut Report) -> Wallet {
              be kept. Leave it out; while the sidecar is away, clients are told to try again",
         );
     }
-    let path = path.unwrap_or_else(|| PATH_DEFAULT.to_owned());
-    if path.is_empty() || path.contains('\0') {
-        report.error("wallet.path", "is no path");
-    }
     Wallet {
-        path,
+        ledger,
         time_zone: check_time_zone(time_zone, report),
         default_max_output_tokens: Tokens(report.within(
             "wallet.default_max_output_tokens",
@@ -91,18 +109,43 @@ pub(super) fn check_loss(accounts_for: &str, on_loss: OnSidecarLoss, report: &mu
     }
 }
 
-fn check_backend(backend: Option<WalletBackend>, report: &mut Report) {
-    match backend {
-        None | Some(WalletBackend::Sqlite) => {}
-        Some(WalletBackend::Postgres) => {
-            report.error("wallet.backend", "'postgres' is not built yet; 'sqlite' is");
-        }
-        Some(WalletBackend::Redis) => report.error(
-            "wallet.backend",
-            "'redis' never holds money: in a power cut or a failover it loses what it has \
-             acknowledged; use 'sqlite'",
-        ),
+fn check_file(path: Option<String>, url: Option<raw::SecretKeyRef>, report: &mut Report) -> Ledger {
+    if url.is_some() {
+        report.error(
+            "wallet.url",
+            "is for 'backend: postgres'; with 'sqlite', 'path' names the file",
+        );
     }
+    let path = path.unwrap_or_else(|| PATH_DEFAULT.to_owned());
+    if path.is_empty() || path.contains('\0') {
+        report.error("wallet.path", "is no path");
+    }
+    Ledger::File(path)
+}
+
+fn check_database(
+    path: Option<String>,
+    url: Option<raw::SecretKeyRef>,
+    report: &mut Report,
+) -> Ledger {
+    if path.is_some() {
+        report.error("wallet.path", "is for 'backend: sqlite'; with 'postgres', 'url' says where");
+    }
+    let secret = match url {
+        Some(url) => check_secret("wallet.url".to_owned(), url, report),
+        None => {
+            if report.is_whole("wallet.url") {
+                report.error(
+                    "wallet.backend",
+                    "'postgres' needs 'url' beside it, with the name of an environment variable or \
+                     of a file that holds the address: url: {env: KT_DATABASE_URL}",
+                );
+            }
+            None
+        }
+    };
+    // Where there is none, the file has an error.
+    Ledger::Database(secret.unwrap_or_else(|| SecretRef::Env(String::new())))
 }
 
 fn check_time_zone(name: Option<String>, report: &mut Report) -> TimeZone {
@@ -128,10 +171,23 @@ impl Wallet {
     /// The wallet of a file that has rules for one and no section.
     pub(super) fn implied() -> Self {
         Self {
-            path: PATH_DEFAULT.to_owned(),
+            ledger: Ledger::File(PATH_DEFAULT.to_owned()),
             time_zone: TimeZone::default(),
             default_max_output_tokens: Tokens(DEFAULT_OUTPUT_TOKENS.default),
             on_outgrown_hold: OnOutgrownHold::default(),
+        }
+    }
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// The field that says where it is.
+    #[must_use]
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::File(_) => "path",
+            Self::Database(_) => "url",
         }
     }
 }

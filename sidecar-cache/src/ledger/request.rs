@@ -242,6 +242,57 @@ fn read_call<'de, D: Deserializer<'de>>(row: D) -> Result<CallOf, D::Error> {
 // === impl Operation ===
 
 impl Operation {
+    /// Whose book it names. What is done to a hold stands in the book that the hold is in.
+    #[must_use]
+    pub fn org(&self) -> Option<&str> {
+        match self {
+            Self::Fund(asked) => Some(&asked.org),
+            Self::Adjust(asked) => Some(&asked.org),
+            Self::Allocate(asked) => Some(&asked.org),
+            Self::Reserve(asked) => Some(&asked.org),
+            Self::Extend(_)
+            | Self::Refund(_)
+            | Self::Settle { .. }
+            | Self::LateSettle { .. }
+            | Self::Release { .. }
+            | Self::Expire { .. }
+            | Self::Return { .. } => None,
+        }
+    }
+
+    /// The hold that it does something to.
+    #[must_use]
+    pub const fn hold(&self) -> Option<TransferId> {
+        match self {
+            Self::Extend(asked) => Some(asked.hold),
+            Self::Refund(asked) => Some(asked.hold),
+            Self::Settle { hold, .. }
+            | Self::LateSettle { hold, .. }
+            | Self::Release { hold }
+            | Self::Expire { hold }
+            | Self::Return { hold } => Some(*hold),
+            Self::Fund(_) | Self::Adjust(_) | Self::Allocate(_) | Self::Reserve(_) => None,
+        }
+    }
+
+    /// The id that it has chosen for what it makes.
+    #[must_use]
+    pub const fn id(&self) -> Option<TransferId> {
+        match self {
+            Self::Fund(asked) => Some(asked.id),
+            Self::Adjust(asked) => Some(asked.id),
+            Self::Allocate(asked) => Some(asked.id),
+            Self::Reserve(asked) => Some(asked.id),
+            Self::Refund(asked) => Some(asked.id),
+            Self::Extend(_)
+            | Self::Settle { .. }
+            | Self::LateSettle { .. }
+            | Self::Release { .. }
+            | Self::Expire { .. }
+            | Self::Return { .. } => None,
+        }
+    }
+
     /// Whether it is part of a call that already runs or gives money back: what has to work while the disk has
     /// little room left.
     #[must_use]

@@ -1,9 +1,8 @@
 //! The ledger against a model of it that is as naive as can be: it keeps no counters, and finds every balance by
-//! asking each hold what it takes. Both stores have to give its answers and its balances after every step, and the
-//! durable one after a restart as well.
+//! asking each hold what it takes. The store in memory and the one that lasts have to give its answers and its balances
+//! after every step, and the latter after a restart as well.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 use sidecar_cache::ledger::Operation;
@@ -481,10 +480,9 @@ async fn stands(store: &dyn LedgerStore, days: &[u64]) -> ([i128; 4], Vec<i128>)
 fn run(steps: Vec<Step>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let folder = tempfile::tempdir().unwrap();
-        let hands = Hands::at_noon();
+        let (place, hands) = (Place::empty().await, Hands::at_noon());
         let memory = MemoryLedger::new(hands.timepiece());
-        let mut file = Arc::new(sqlite(folder.path(), &hands));
+        let mut lasting = place.open(&hands).await;
         let mut naive = Naive { now: NOON, ..Naive::default() };
         for (at, step) in steps.iter().copied().enumerate() {
             let said = naive.step(step);
@@ -492,8 +490,8 @@ fn run(steps: Vec<Step>) {
                 hands.pass(millis);
             }
             if let Step::Restart = step {
-                drop(file);
-                file = Arc::new(sqlite(folder.path(), &hands));
+                drop(lasting);
+                lasting = place.open(&hands).await;
             }
             let days: Vec<_> =
                 naive.holds.values().filter_map(|held| Some(held.limit?.0)).collect();
@@ -503,13 +501,13 @@ fn run(steps: Vec<Step>) {
                 [wallet, purse, bank, naive.suspense()],
                 days.iter().map(|day| naive.spent_on(*day)).collect(),
             );
-            for store in [&memory as &dyn LedgerStore, &*file] {
+            for store in [&memory as &dyn LedgerStore, &*lasting] {
                 assert_eq!(done(store, step).await, said, "step {at}: {step:?}");
                 assert_eq!(stands(store, &days).await, expected, "after step {at}: {step:?}");
             }
         }
         // Nobody has had to drain suspense in time here.
-        for store in [&memory as &dyn LedgerStore, &*file] {
+        for store in [&memory as &dyn LedgerStore, &*lasting] {
             store.expire_due(1_000).await.unwrap();
             store.expire_due(1_000).await.unwrap();
             audited(store).await;
@@ -520,9 +518,9 @@ fn run(steps: Vec<Step>) {
         };
         let bill = billed(&memory as &dyn LedgerStore).await;
         assert_eq!(bill.iter().map(|line| line.charged).sum::<i128>(), naive.charged());
-        assert_eq!(billed(&*file).await, bill);
+        assert_eq!(billed(&*lasting).await, bill);
         assert_eq!(
-            file.history("acme".to_owned(), None, 1_000).await.unwrap(),
+            lasting.history("acme".to_owned(), None, 1_000).await.unwrap(),
             memory.history("acme".to_owned(), None, 1_000).await.unwrap(),
         );
     });

@@ -1,6 +1,5 @@
 //! What the tests of the ledger share: a clock that they move, ids, and requests with little in them.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -13,10 +12,9 @@ use sidecar_cache::ledger::request::{
 };
 use sidecar_cache::ledger::window::{Period, Zone};
 use sidecar_cache::ledger::{Operation, TransferId};
-use sidecar_cache::store::ledger::memory::{MemoryLedger, Timepiece};
+use sidecar_cache::store::ledger::memory::Timepiece;
 use sidecar_cache::store::ledger::{LedgerStore, Verdict};
 use sidecar_cache::store::savings::SavingsStore;
-use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
 
 /// 2026-11-28, noon in UTC.
 pub(crate) const NOON: u64 = 1_795_867_200_000;
@@ -26,27 +24,8 @@ pub(crate) const DAY: u64 = 24 * HOUR;
 /// How long the holds of these tests live.
 pub(crate) const TTL: u64 = 60 * SECOND;
 
-/// Stamps tests over every ledger: a failure reads `sqlite::a_settle_returns_the_rest`. Each gets an empty one, and
-/// ends with an audit that finds nothing.
-macro_rules! ledger_suite {
-    (@over $name:ident: $open:ident, $($test:ident)*) => {
-        mod $name {$(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $test() {
-                let folder = tempfile::tempdir().unwrap();
-                let hands = crate::ledger_support::Hands::at_noon();
-                let store = crate::ledger_support::$open(folder.path(), &hands);
-                super::$test(&store, &hands).await;
-                crate::ledger_support::audited(&*store).await;
-            }
-        )*}
-    };
-    ($($test:ident)*) => {
-        ledger_suite! { @over memory: open_memory, $($test)* }
-        ledger_suite! { @over sqlite: open_sqlite, $($test)* }
-    };
-}
-pub(crate) use ledger_suite;
+// Over which ledgers a suite runs, and how one is opened, is up to the binary.
+pub(crate) use crate::ledger_over::{Place, ledger_suite};
 
 /// What every ledger is.
 pub(crate) trait Kept: LedgerStore + SavingsStore {}
@@ -54,19 +33,6 @@ pub(crate) trait Kept: LedgerStore + SavingsStore {}
 impl<T: LedgerStore + SavingsStore> Kept for T {}
 
 pub(crate) type Store = Arc<dyn Kept>;
-
-pub(crate) fn open_memory(_: &Path, hands: &Hands) -> Store {
-    Arc::new(MemoryLedger::new(hands.timepiece()))
-}
-
-pub(crate) fn open_sqlite(folder: &Path, hands: &Hands) -> Store {
-    Arc::new(sqlite(folder, hands))
-}
-
-pub(crate) fn sqlite(folder: &Path, hands: &Hands) -> SqliteLedger {
-    let path = folder.join("wallet.db");
-    SqliteLedger::open(Options { path, timepiece: hands.timepiece(), pages_max: None }).unwrap()
-}
 
 /// A clock's hands.
 #[derive(Clone, Debug)]

@@ -29,9 +29,13 @@ mod lease_suite;
 #[cfg(test)]
 mod ledger_bills;
 #[cfg(test)]
+mod ledger_clocks;
+#[cfg(test)]
 mod ledger_levels;
 #[cfg(test)]
 mod ledger_model;
+#[cfg(test)]
+mod ledger_over;
 #[cfg(test)]
 mod ledger_payers;
 #[cfg(test)]

@@ -9,18 +9,21 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 use serde_json::Value;
 
-use super::Decimal;
+use super::{Decimal, SecretKeyRef};
 use crate::config::wallet::OnOutgrownHold;
 
 /// The organization's prepaid balance.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Wallet {
-    /// Where the ledger is. `sqlite` is built; `postgres` is not yet; `redis` never holds money.
-    /// Default: sqlite.
+    /// Where the ledger is: `sqlite`, a file of one sidecar; `postgres`, a database that several share. `redis`
+    /// never holds money. Default: sqlite.
     pub(in super::super) backend: Option<WalletBackend>,
-    /// The file of the ledger, from the sidecar's data directory on; `wallet.db` where nothing is said.
+    /// The file of the ledger, from the sidecar's data directory on; `wallet.db` where nothing is said. For
+    /// `sqlite`.
     pub(in super::super) path: Option<String>,
+    /// Where the address of the database stands: postgres://user:password@host:5432/database. For `postgres`.
+    pub(in super::super) url: Option<SecretKeyRef>,
     /// The time zone in which days and months of budgets begin, by its IANA name. Default: UTC.
     pub(in super::super) time_zone: Option<String>,
     /// How many tokens of an answer are reserved for where nobody has set a limit and nothing has been
@@ -39,7 +42,7 @@ pub(in super::super) struct Wallet {
 pub(in super::super) enum WalletBackend {
     /// In a file of the sidecar.
     Sqlite,
-    /// Not built yet.
+    /// In a database.
     Postgres,
     /// Refused.
     Redis,

@@ -45,26 +45,50 @@ fn a_file_without_money_has_no_wallet_no_limits_and_the_published_prices() {
 fn a_wallet_has_defaults_and_takes_what_is_written() {
     let wallet = |more: &str| config_with(more).wallet.unwrap();
     let default = wallet("wallet:\n  backend: sqlite\n");
-    assert_eq!((default.path.as_str(), default.time_zone.name()), ("wallet.db", "UTC"));
+    assert_eq!(default.ledger, Ledger::File("wallet.db".to_owned()));
+    assert_eq!(default.time_zone.name(), "UTC");
     assert_eq!(default.default_max_output_tokens, Tokens(4_096));
     let written = wallet(
         "wallet: {path: /var/lib/kt/w.db, time_zone: Europe/Berlin, default_max_output_tokens: 9}",
     );
-    assert_eq!(
-        (written.path.as_str(), written.time_zone.name()),
-        ("/var/lib/kt/w.db", "Europe/Berlin")
-    );
+    assert_eq!(written.ledger, Ledger::File("/var/lib/kt/w.db".to_owned()));
+    assert_eq!(written.time_zone.name(), "Europe/Berlin");
     assert_eq!(written.default_max_output_tokens, Tokens(9));
+    for (reference, secret) in [
+        ("env: KT_DATABASE_URL", SecretRef::Env("KT_DATABASE_URL".to_owned())),
+        ("file: /run/secrets/db", SecretRef::File("/run/secrets/db".to_owned())),
+    ] {
+        let shared = wallet(&format!("wallet: {{backend: postgres, url: {{{reference}}}}}"));
+        assert_eq!(shared.ledger, Ledger::Database(secret));
+    }
 }
 
 #[wasm_bindgen_test(unsupported = test)]
 fn a_wallet_is_refused_where_money_could_be_lost_or_miscounted() {
     for (fields, expected) in [
-        ("backend: postgres", "backend: 'postgres' is not built yet; 'sqlite' is"),
+        (
+            "backend: postgres",
+            "backend: 'postgres' needs 'url' beside it, with the name of an environment variable or of a \
+             file that holds the address: url: {env: KT_DATABASE_URL}",
+        ),
+        (
+            "backend: postgres, url: {env: KT_DATABASE_URL}, path: w.db",
+            "path: is for 'backend: sqlite'; with 'postgres', 'url' says where",
+        ),
+        (
+            "url: {env: KT_DATABASE_URL}",
+            "url: is for 'backend: postgres'; with 'sqlite', 'path' names the file",
+        ),
+        ("backend: postgres, url: {}", "url: is empty; it needs 'env' or 'file'"),
+        (
+            "backend: postgres, url: 'postgres://kt:hunter2@db/kt'",
+            "url: expected a map, found a text",
+        ),
+        ("backend: postgres, url: {file: ''}", "url.file: is no path"),
         (
             "backend: redis",
             "backend: 'redis' never holds money: in a power cut or a failover it loses what it has \
-             acknowledged; use 'sqlite'",
+             acknowledged; use 'sqlite' or 'postgres'",
         ),
         ("backend: sqlit", "backend: unknown value 'sqlit'; did you mean 'sqlite'?"),
         ("on_outgrown_hold: cutt", "on_outgrown_hold: unknown value 'cutt'; did you mean 'cut'?"),
@@ -411,7 +435,7 @@ fn the_rule_of_seed_001_is_understood_and_brings_a_wallet() {
     };
     let config = config_with(&rule("action: allow, ", "wallet_balance: sufficient"));
     assert!(config.policy.needs_wallet_balance);
-    assert_eq!(config.wallet.unwrap().path, "wallet.db");
+    assert_eq!(config.wallet.unwrap().ledger, Ledger::File("wallet.db".to_owned()));
     assert!(!config_with("wallet: {}").policy.needs_wallet_balance);
     let at = "policies[0].rules[0]";
     let must = "must be 'allow': requests go on where the wallet has the money for them, and are \

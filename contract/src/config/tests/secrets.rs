@@ -64,6 +64,9 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
         "gateway: {id: 'sk-LIVESECRET999='}\n".to_owned(),
         "gateway: {role: sk-LIVESECRET999}\n".to_owned(),
         "workflow_cache: {backend: sk-LIVESECRET999}\n".to_owned(),
+        "wallet: {backend: postgres, url: sk-LIVESECRET999}\n".to_owned(),
+        "wallet: {backend: postgres, url: {sk-LIVESECRET999: 1}}\n".to_owned(),
+        "wallet: {backend: postgres, url: {env: 'postgres://kt:LIVESECRET999@db/kt'}}\n".to_owned(),
         "policies: sk-LIVESECRET999\n".to_owned(),
         "policies: {block_status: sk-LIVESECRET999}\n".to_owned(),
     ] {

@@ -1,0 +1,65 @@
+//! `sidecar-cache migrate`: makes the tables of the database that the sidecars of a group share, or brings them to
+//! the current version. Before the sidecars of a new version start, and by hand: a start changes no schema.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use kt_contract::config::{self, Ledger};
+use sidecar_cache::clock::Clock;
+use sidecar_cache::store::postgres::{Address, Database, schema};
+
+use crate::database_url;
+
+/// Make the tables of the database that `wallet.url` names, or bring them to the current version.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Migrate {
+    /// The configuration file that says where the database is. It goes before an address.
+    #[arg(long = "policy-config", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The database's address. In the environment it is not shown to everybody who lists processes.
+    #[arg(long, value_name = "URL", env = "KT_DATABASE_URL", hide_env_values = true)]
+    url: Option<String>,
+}
+
+// === impl Migrate ===
+
+impl Migrate {
+    /// Does it, and says what was done.
+    pub(crate) fn run(&self) -> Result<(), Vec<String>> {
+        let address = self.address()?;
+        let database = Database::at(address, 1, Clock::start()).map_err(one)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let done = runtime.map_err(one)?.block_on(schema::migrate(&database)).map_err(one)?;
+        let schema::Migrated { from, to } = done;
+        let said = match from == to {
+            true => format!("{database} has schema version {to} already"),
+            false => format!("{database} has schema version {to}; it had {from}"),
+        };
+        writeln!(std::io::stdout(), "{said}").map_err(one)
+    }
+
+    fn address(&self) -> Result<Address, Vec<String>> {
+        match (&self.file, &self.url) {
+            (None, Some(url)) => Address::parse(url).map_err(one),
+            (None, None) => Err(one("name the database: --policy-config FILE, or KT_DATABASE_URL")),
+            (Some(path), _) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| one(format!("{}: {error}", path.display())))?;
+                let loaded = config::load(&path.display().to_string(), &text)
+                    .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+                match loaded.config.ledger().map(|wallet| wallet.ledger) {
+                    Some(Ledger::Database(secret)) => database_url::read(&secret).map_err(one),
+                    Some(Ledger::File(_)) | None => Err(one(format!(
+                        "{} keeps nothing in a database: it has no 'wallet.backend: postgres'",
+                        path.display()
+                    ))),
+                }
+            }
+        }
+    }
+}
+
+fn one(fault: impl std::fmt::Display) -> Vec<String> {
+    vec![fault.to_string()]
+}

@@ -1,0 +1,202 @@
+//! The ledger in Postgres, which several sidecars share. What an operation does is decided by [`crate::ledger::book`]
+//! over rows that were read under the lock of their organization; nothing is remembered between transactions but
+//! which rows are likely to be needed.
+//!
+//! Not here yet: allotments, by which a sidecar reserves without a transaction for each call, and a spool of its own
+//! for ends of calls that the database has not taken. Both go between [`LedgerStore`] and this one: an allotment is a
+//! hold with [`crate::ledger::request::Purpose::Allotment`], and what is spooled is asked again with the same ids.
+
+mod bill;
+mod facts;
+mod flush;
+mod group;
+mod job;
+mod queues;
+mod read;
+mod rows;
+mod savings;
+mod sheet;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kt_contract::time::UnixMillis;
+use tokio::sync::{mpsc, oneshot};
+
+use super::database::{Database, Purpose, in_time};
+use super::fault::Fault;
+use super::schema;
+use crate::ledger::account::Account;
+use crate::ledger::audit::Findings;
+use crate::ledger::bill::Billed;
+use crate::ledger::{Hold, Operation, Transfer, TransferId};
+use crate::store::ledger::memory::Timepiece;
+use crate::store::ledger::{Balance, Frozen, LedgerStore, Level, Verdict};
+use crate::store::{Answer, StoreError};
+use group::Writer;
+use job::Job;
+use queues::{Queues, WAITING_MAX};
+
+/// A ledger in one database. Dropped, it finishes what it has been asked.
+pub struct PostgresLedger {
+    writer: Writer,
+    jobs: mpsc::Sender<Job>,
+}
+
+// === impl PostgresLedger ===
+
+impl PostgresLedger {
+    /// Opens the ledger of a database that has its tables. The time is the database's own, or, for tests, the wall
+    /// clock of a timepiece.
+    ///
+    /// # Errors
+    /// Where the database cannot be reached or has tables of another version.
+    pub async fn open(
+        database: Database,
+        timepiece: Option<Timepiece>,
+    ) -> Result<Self, StoreError> {
+        schema::check(&database).await?;
+        let database = Arc::new(database);
+        let (timepiece, groups) = (timepiece.map(Arc::new), Arc::new(AtomicU64::new(0)));
+        let writer = Writer { database, timepiece, groups };
+        let (jobs, waiting) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(Queues::new(writer.clone()).run(waiting));
+        Ok(Self { writer, jobs })
+    }
+
+    /// How many groups of operations have been written since it was opened. What is in one group shares a commit.
+    #[must_use]
+    pub fn groups(&self) -> u64 {
+        self.writer.groups.load(Ordering::Relaxed)
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job + Send + 'static,
+    ) -> Answer<'_, T> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.jobs.try_send(job(reply)).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    StoreError::Transient("too much waits for the database".to_owned())
+                }
+                mpsc::error::TrySendError::Closed(_) => gone(),
+            })?;
+            answer.await.map_err(|_| gone())?
+        })
+    }
+
+    fn read<'a, T: Send + 'a>(
+        purpose: Purpose,
+        work: impl Future<Output = Result<T, Fault>> + Send + 'a,
+    ) -> Answer<'a, T> {
+        Box::pin(async move { Ok(in_time(purpose, work).await?) })
+    }
+}
+
+fn gone() -> StoreError {
+    StoreError::Permanent("nobody writes the ledger any more".to_owned())
+}
+
+impl fmt::Debug for PostgresLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PostgresLedger").field(&self.writer.database).finish()
+    }
+}
+
+impl LedgerStore for PostgresLedger {
+    fn operate(&self, operation: Operation) -> Answer<'_, Verdict> {
+        self.ask(|reply| Job::Operate(operation, None, reply))
+    }
+
+    fn expire_due(&self, count_max: usize) -> Answer<'_, usize> {
+        Box::pin(async move {
+            let due = in_time(Purpose::Read, read::due(&self.writer, count_max)).await?;
+            let asked = due
+                .into_iter()
+                .map(|(org, due)| self.ask(|reply| Job::Operate(due, Some(org), reply)));
+            let mut closed = 0_usize;
+            for done in futures_util::future::join_all(asked).await {
+                // A refusal is no fault here: its end has come meanwhile, or it lives longer by now.
+                let verdict: Verdict = done?;
+                closed = closed.saturating_add(usize::from(verdict.is_ok()));
+            }
+            Ok(closed)
+        })
+    }
+
+    fn balance(&self, org: String) -> Answer<'_, Balance> {
+        Self::read(Purpose::Read, async move { read::balance(&self.writer, &org).await })
+    }
+
+    fn accounts(&self, org: String) -> Answer<'_, Vec<(String, Account)>> {
+        Self::read(Purpose::Read, async move { read::accounts(&self.writer, &org).await })
+    }
+
+    fn hold(&self, id: TransferId) -> Answer<'_, Option<Hold>> {
+        Self::read(Purpose::Read, read::one_hold(&self.writer, id))
+    }
+
+    fn holds(&self, org: String) -> Answer<'_, Vec<Hold>> {
+        Self::read(Purpose::Read, async move { read::holds(&self.writer, &org).await })
+    }
+
+    fn transfers(
+        &self,
+        org: String,
+        after: u64,
+        count_max: usize,
+    ) -> Answer<'_, Vec<(u64, Transfer)>> {
+        Self::read(Purpose::Read, async move {
+            read::transfers(&self.writer, &org, after, count_max).await
+        })
+    }
+
+    fn history(
+        &self,
+        org: String,
+        before: Option<u64>,
+        count_max: usize,
+    ) -> Answer<'_, Vec<(u64, Transfer)>> {
+        Self::read(Purpose::Read, async move {
+            read::history(&self.writer, &org, before, count_max).await
+        })
+    }
+
+    fn billed(
+        &self,
+        org: Option<String>,
+        since: UnixMillis,
+        until: UnixMillis,
+    ) -> Answer<'_, Vec<Billed>> {
+        Self::read(Purpose::Count, async move {
+            bill::billed(&self.writer, org.as_deref(), since, until).await
+        })
+    }
+
+    fn levels(&self, org: String) -> Answer<'_, Vec<Level>> {
+        Self::read(Purpose::Read, async move { read::levels(&self.writer, &org).await })
+    }
+
+    fn alerted(&self, org: String, account: String) -> Answer<'_, bool> {
+        Self::read(Purpose::Write, async move { self.writer.alert(&org, &account).await })
+    }
+
+    fn freeze(&self, org: String, reason: String) -> Answer<'_, ()> {
+        self.ask(|reply| Job::Freeze(org, reason, reply))
+    }
+
+    fn unfreeze(&self, org: String) -> Answer<'_, ()> {
+        self.ask(|reply| Job::Unfreeze(org, reply))
+    }
+
+    fn frozen(&self) -> Answer<'_, Vec<(String, Frozen)>> {
+        Self::read(Purpose::Read, read::frozen(&self.writer))
+    }
+
+    fn audit(&self) -> Answer<'_, Findings> {
+        Self::read(Purpose::Count, read::audit(&self.writer))
+    }
+}

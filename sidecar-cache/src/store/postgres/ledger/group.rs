@@ -1,0 +1,160 @@
+//! A group of operations in one transaction: lock, read, work out, write. All of it is on disk when this returns, or
+//! nothing was done, or nobody knows; done again with the same ids, it finds out.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use kt_contract::time::UnixMillis;
+
+use super::facts::{self, Facts, Question};
+use super::flush::flush;
+use super::job::{Done, Job};
+use super::sheet::Sheet;
+use crate::ledger::account::AccountName;
+use crate::store::ledger::memory::Timepiece;
+use crate::store::postgres::Database;
+use crate::store::postgres::database::{Purpose, Session, in_time};
+use crate::store::postgres::fault::Fault;
+
+/// How long is waited before a group is done again, after each try.
+const PAUSES: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+];
+/// How many accounts are asked for before anybody has named them.
+const USUAL_MAX: usize = 256;
+
+/// Accounts that groups of a queue have touched of late: the next one is likely to.
+pub(super) type Usual = BTreeSet<(String, AccountName)>;
+
+/// Where groups are written, and by whose clock.
+#[derive(Clone)]
+pub(super) struct Writer {
+    pub(super) database: Arc<Database>,
+    /// Instead of the database's own clock.
+    pub(super) timepiece: Option<Arc<Timepiece>>,
+    /// How many groups were written.
+    pub(super) groups: Arc<AtomicU64>,
+}
+
+/// What has come of a try.
+enum Tried {
+    Done(Vec<Done>),
+    /// Holds of other organizations are in it, which have to be locked as well, and in their order.
+    Wider(BTreeSet<String>),
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// What time it is, if not the database is asked.
+    pub(super) fn wall(&self) -> Option<UnixMillis> {
+        self.timepiece.as_ref().map(|read| read().wall)
+    }
+
+    /// Does a group and answers, or says to each caller why not.
+    pub(super) async fn serve(&self, group: Vec<Job>, usual: &mut Usual) {
+        match self.until_known(&group, usual).await {
+            Ok(done) => {
+                for (job, done) in group.into_iter().zip(done) {
+                    job.answer(Ok(done));
+                }
+            }
+            // One of them cannot be written. The others can.
+            Err(Fault::Never(_)) if group.len() > 1 => {
+                for job in group {
+                    let alone = self.until_known(std::slice::from_ref(&job), usual).await;
+                    let done = alone.and_then(|mut done| {
+                        done.pop().ok_or(Fault::Corrupt("a job without an answer"))
+                    });
+                    job.answer(done);
+                }
+            }
+            Err(fault) => group.into_iter().for_each(|job| job.answer(Err(fault.clone()))),
+        }
+    }
+
+    /// Tries again where that may help at once.
+    async fn until_known(&self, group: &[Job], usual: &mut Usual) -> Result<Vec<Done>, Fault> {
+        let mut pauses = PAUSES.iter();
+        loop {
+            match in_time(Purpose::Write, Box::pin(self.attempt(group, usual))).await {
+                Err(Fault::Again(why)) => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(*pause).await,
+                    None => return Err(Fault::Again(why)),
+                },
+                known => return known,
+            }
+        }
+    }
+
+    async fn attempt(&self, group: &[Job], usual: &mut Usual) -> Result<Vec<Done>, Fault> {
+        let mut question = Question::default();
+        group.iter().for_each(|job| job.ask(&mut question));
+        question.accounts.clone_from(usual);
+        loop {
+            let session = self.database.session().await?;
+            let tried = self.once(&session, group, &question, usual).await;
+            match tried {
+                Ok(Tried::Done(done)) => {
+                    session.ended();
+                    return Ok(done);
+                }
+                Ok(Tried::Wider(orgs)) => {
+                    session.undo().await;
+                    question.orgs.extend(orgs);
+                }
+                Err(fault) => {
+                    session.undo().await;
+                    return Err(fault);
+                }
+            }
+        }
+    }
+
+    async fn once(
+        &self,
+        session: &Session,
+        group: &[Job],
+        question: &Question,
+        usual: &mut Usual,
+    ) -> Result<Tried, Fault> {
+        let client = session.client()?;
+        let mut facts = Facts::default();
+        let (begun, asked) = tokio::join!(
+            async { Ok::<_, Fault>(client.batch_execute(Purpose::Write.begin()).await?) },
+            facts.ask(client, question, self.wall()),
+        );
+        begun?;
+        if !asked? {
+            facts::make(client, &question.orgs).await?;
+            facts = Facts::default();
+            facts.ask(client, question, self.wall()).await?;
+        }
+        loop {
+            let mut sheet = Sheet::over(&facts);
+            let done: Vec<_> = group.iter().map(|job| sheet.job(job)).collect();
+            let Sheet { changes, missing, seen, .. } = sheet;
+            if !missing.orgs.is_empty() {
+                return Ok(Tried::Wider(missing.orgs));
+            }
+            if !missing.is_empty() {
+                facts.ask(client, &missing, self.wall()).await?;
+                continue;
+            }
+            if changes.orgs.is_empty() {
+                // Nothing but refusals and what was done before.
+                client.batch_execute("ROLLBACK").await?;
+            } else {
+                flush(client, &changes).await?;
+                self.groups.fetch_add(1, Ordering::Relaxed);
+            }
+            *usual = seen.into_iter().take(USUAL_MAX).collect();
+            return Ok(Tried::Done(done));
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The tables in Postgres, by version, and what brings a database to the current one.
+//!
+//! Text is kept as bytes wherever somebody else has chosen it: Postgres refuses a NUL in `text`, and sorts it by rules
+//! that differ from host to host. Every organization counts its transfers for itself, under the lock of its row in
+//! `orgs`; so a number is known before its row is written, and what stands together is read together. Transfers never
+//! change and never go, and what a hold ends with, it ends with once: the database itself says so, whoever writes.
+//!
+//! A reference by a foreign key would lock and write the row of the hold a second time for every end of one; the
+//! audit finds a row whose hold is not there.
+
+use super::Database;
+use super::database::{Purpose, in_time};
+use super::fault::Fault;
+use crate::store::StoreError;
+
+/// What each version adds to the one before.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE orgs (
+        org           bytea PRIMARY KEY,
+        last          bigint NOT NULL CHECK (last >= 0),
+        at            bigint NOT NULL,
+        calendar      bigint NOT NULL,
+        frozen_since  bigint,
+        frozen_reason bytea CHECK ((frozen_reason IS NULL) = (frozen_since IS NULL))
+    ) WITH (fillfactor = 20);
+
+    CREATE TABLE transfers (
+        org    bytea NOT NULL,
+        seq    bigint NOT NULL CHECK (seq > 0),
+        id     bytea NOT NULL CHECK (length(id) = 32),
+        kind   text NOT NULL CHECK (kind IN ('fund', 'pending', 'extend', 'post', 'overage', 'void',
+                   'expire', 'late_post', 'late_void', 'return', 'refund', 'adjust_credit',
+                   'adjust_debit', 'allocate', 'deallocate')),
+        hold   bigint CHECK ((hold IS NULL) = (kind IN ('fund', 'pending', 'adjust_credit',
+                   'adjust_debit', 'allocate', 'deallocate'))),
+        team   bytea CHECK (team IS NOT NULL OR kind NOT IN ('allocate', 'deallocate')),
+        amount bigint NOT NULL CHECK (amount BETWEEN 0 AND 9007199254740991),
+        at     bigint NOT NULL,
+        note   bytea NOT NULL,
+        terms  text CHECK (terms IS NOT NULL OR kind NOT IN ('pending', 'refund')),
+        PRIMARY KEY (org, seq)
+    );
+    CREATE UNIQUE INDEX transfers_by_id ON transfers (id)
+        WHERE kind IN ('fund', 'pending', 'refund', 'adjust_credit', 'adjust_debit', 'allocate',
+                       'deallocate');
+    CREATE UNIQUE INDEX transfers_one_end ON transfers (org, hold)
+        WHERE kind IN ('post', 'void', 'expire');
+    CREATE UNIQUE INDEX transfers_one_late_end ON transfers (org, hold)
+        WHERE kind IN ('late_post', 'late_void');
+    CREATE UNIQUE INDEX transfers_one_return ON transfers (org, hold) WHERE kind = 'return';
+    CREATE INDEX transfers_of_hold ON transfers (org, hold)
+        WHERE kind IN ('extend', 'overage', 'refund');
+    CREATE INDEX transfers_by_time ON transfers USING brin (at) WITH (pages_per_range = 32);
+
+    CREATE FUNCTION transfers_stay() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'transfers are immutable and never removed'; END $$;
+    CREATE TRIGGER transfers_stay BEFORE UPDATE OR DELETE ON transfers
+        FOR EACH ROW EXECUTE FUNCTION transfers_stay();
+    CREATE TRIGGER transfers_stay_all BEFORE TRUNCATE ON transfers
+        FOR EACH STATEMENT EXECUTE FUNCTION transfers_stay();
+
+    -- Of a budget, also the last charge under it, and when its window ends.
+    CREATE TABLE accounts (
+        org              bytea NOT NULL,
+        name             bytea NOT NULL,
+        debits_pended    bigint NOT NULL CHECK (debits_pended >= 0),
+        debits_cleared   bigint NOT NULL CHECK (debits_cleared BETWEEN 0 AND debits_pended),
+        debits_posted    bigint NOT NULL CHECK (debits_posted >= 0),
+        credits_pended   bigint NOT NULL CHECK (credits_pended >= 0),
+        credits_cleared  bigint NOT NULL CHECK (credits_cleared BETWEEN 0 AND credits_pended),
+        credits_posted   bigint NOT NULL CHECK (credits_posted >= 0),
+        until            bigint,
+        charge           text CHECK ((charge IS NULL) = (until IS NULL)),
+        PRIMARY KEY (org, name)
+    ) WITH (fillfactor = 20);
+    CREATE INDEX accounts_by_end ON accounts (org, until) WHERE until IS NOT NULL;
+
+    CREATE TABLE live_holds (
+        org          bytea NOT NULL,
+        seq          bigint NOT NULL,
+        is_suspended boolean NOT NULL,
+        is_grown     boolean NOT NULL,
+        next_at      bigint NOT NULL,
+        PRIMARY KEY (org, seq)
+    );
+    CREATE INDEX live_holds_by_time ON live_holds (next_at);
+
+    CREATE TABLE alerted (
+        org  bytea NOT NULL,
+        name bytea NOT NULL,
+        PRIMARY KEY (org, name)
+    );
+
+    CREATE TABLE savings (
+        day      text NOT NULL,
+        org      bytea NOT NULL,
+        team     bytea NOT NULL,
+        caller   bytea NOT NULL,
+        model    bytea NOT NULL,
+        codebase bytea NOT NULL,
+        basis    text NOT NULL CHECK (basis IN ('hit', 'coalesced')),
+        answers  bigint NOT NULL CHECK (answers BETWEEN 0 AND 9007199254740991),
+        avoided  bigint NOT NULL CHECK (avoided BETWEEN 0 AND 9007199254740991),
+        PRIMARY KEY (day, org, team, caller, model, codebase, basis)
+    );
+"];
+
+/// One row, which says what was made.
+const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS kt_schema (
+        one     boolean PRIMARY KEY DEFAULT true CHECK (one),
+        version bigint NOT NULL
+    );
+    INSERT INTO kt_schema (version) VALUES (0) ON CONFLICT DO NOTHING";
+
+/// From one version to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// What was there.
+    pub from: u64,
+    /// What is there.
+    pub to: u64,
+}
+
+/// The version that this program works with.
+#[must_use]
+pub fn version() -> u64 {
+    u64::try_from(MIGRATIONS.len()).unwrap_or(u64::MAX)
+}
+
+/// Brings a database to the current version, all of it or nothing. Two at once wait for each other.
+///
+/// # Errors
+/// Where it cannot be reached or changed, or is of a newer version.
+pub async fn migrate(database: &Database) -> Result<Migrated, StoreError> {
+    match in_time(Purpose::Count, run(database)).await {
+        // Two that make the first table at once: the one that comes second finds it now.
+        Err(Fault::Again(_)) => Ok(in_time(Purpose::Count, run(database)).await?),
+        done => Ok(done?),
+    }
+}
+
+/// Makes sure that a database has the current version.
+///
+/// # Errors
+/// Where it cannot be reached or has another one, with the command that mends it.
+pub async fn check(database: &Database) -> Result<(), StoreError> {
+    let found = in_time(Purpose::Read, found(database)).await?;
+    let known = version();
+    match found {
+        Some(found) if found == known => Ok(()),
+        Some(found) if found > known => Err(StoreError::from(newer(database, found))),
+        Some(found) => Err(StoreError::Permanent(format!(
+            "{database} has schema version {found} and this sidecar needs {known}: run \
+             `kt db migrate`"
+        ))),
+        None => Err(StoreError::Permanent(format!(
+            "{database} has no tables of kt yet: run `kt db migrate`"
+        ))),
+    }
+}
+
+fn newer(database: &Database, found: u64) -> Fault {
+    let known = version();
+    Fault::Never(format!(
+        "{database} has schema version {found} and this program knows {known}: install the newer \
+         one that made it"
+    ))
+}
+
+async fn run(database: &Database) -> Result<Migrated, Fault> {
+    let session = database.session().await?;
+    let client = session.client()?;
+    client.batch_execute("BEGIN; SET LOCAL lock_timeout = '10s'").await?;
+    if let Err(error) = client.batch_execute(VERSIONS).await {
+        session.undo().await;
+        return Err(error.into());
+    }
+    let row = client.query_typed("SELECT version FROM kt_schema FOR UPDATE", &[]).await?;
+    let from = row.first().map(|row| row.try_get::<_, i64>(0)).transpose()?.unwrap_or_default();
+    let from = u64::try_from(from).map_err(|_| Fault::Corrupt("the schema's version"))?;
+    if from > version() {
+        return Err(newer(database, from));
+    }
+    for (number, migration) in (1..).zip(MIGRATIONS) {
+        if number > from {
+            client.batch_execute(migration).await?;
+        }
+    }
+    client.batch_execute(&format!("UPDATE kt_schema SET version = {}", version())).await?;
+    client.batch_execute("COMMIT").await?;
+    session.ended();
+    Ok(Migrated { from, to: version() })
+}
+
+async fn found(database: &Database) -> Result<Option<u64>, Fault> {
+    let session = database.begin(Purpose::Read).await?;
+    let client = session.client()?;
+    let there = client.query_typed("SELECT to_regclass('kt_schema') IS NOT NULL", &[]).await?;
+    if !there.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false) {
+        session.done().await?;
+        return Ok(None);
+    }
+    let row = client.query_typed("SELECT version FROM kt_schema", &[]).await?;
+    let version = row.first().map(|row| row.try_get::<_, i64>(0)).transpose()?;
+    session.done().await?;
+    Ok(version.and_then(|version| u64::try_from(version).ok()))
+}

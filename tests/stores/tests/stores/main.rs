@@ -1,0 +1,34 @@
+//! Stores that need a service: the suites that every store has to pass, from where those that need none run them,
+//! and what only several writers of one database can get wrong.
+
+#[cfg(test)]
+mod database_faults;
+#[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/ledger_bills.rs"]
+mod ledger_bills;
+#[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/ledger_levels.rs"]
+mod ledger_levels;
+#[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/ledger_model.rs"]
+mod ledger_model;
+#[cfg(test)]
+mod ledger_over;
+#[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/ledger_payers.rs"]
+mod ledger_payers;
+#[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/ledger_savings.rs"]
+mod ledger_savings;
+#[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/ledger_stores.rs"]
+mod ledger_stores;
+#[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/ledger_support.rs"]
+mod ledger_support;
+#[cfg(test)]
+mod programs;
+#[cfg(test)]
+mod schema;
+#[cfg(test)]
+mod shared_ledger;

@@ -1,0 +1,63 @@
+//! The tables: who makes them, and who refuses to start.
+
+use kt_stores::{connect, open};
+use sidecar_cache::store::postgres::ledger::PostgresLedger;
+use sidecar_cache::store::postgres::schema::{Migrated, check, migrate, version};
+
+use crate::ledger_over::SERVER;
+
+async fn refusal(url: &str) -> String {
+    let error = PostgresLedger::open(open(url).unwrap(), None).await.unwrap_err();
+    // Whatever is wrong with it, it says which database it is.
+    let text = error.to_string();
+    assert!(text.contains("postgres://kt@/"), "{text}");
+    text
+}
+
+#[tokio::test]
+async fn a_database_without_tables_is_refused_with_the_command_that_makes_them() {
+    let url = SERVER.database().await.unwrap();
+    let text = refusal(&url).await;
+    assert!(text.ends_with("has no tables of kt yet: run `kt db migrate`"), "{text}");
+}
+
+#[tokio::test]
+async fn tables_of_another_version_are_refused() {
+    let url = SERVER.migrated().await.unwrap();
+    let shell = connect(&url).await.unwrap();
+    for (found, why) in [
+        (version() + 1, "install the newer one that made it"),
+        (version() - 1, "run `kt db migrate`"),
+    ] {
+        shell.batch_execute(&format!("UPDATE kt_schema SET version = {found}")).await.unwrap();
+        let text = refusal(&url).await;
+        assert!(text.contains(&format!("version {found} ")) && text.ends_with(why), "{text}");
+    }
+    shell.batch_execute("UPDATE kt_schema SET version = 99").await.unwrap();
+    let error = migrate(&open(&url).unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("schema version 99 and this program knows"), "{error}");
+}
+
+#[tokio::test]
+async fn tables_are_made_once_however_many_make_them() {
+    let url = SERVER.database().await.unwrap();
+    let databases: Vec<_> = (0..4).map(|_| open(&url).unwrap()).collect();
+    let made: Vec<_> = {
+        let [a, b, c, d] = &databases[..] else { unreachable!() };
+        let (a, b, c, d) = tokio::join!(migrate(a), migrate(b), migrate(c), migrate(d));
+        [a, b, c, d].into_iter().map(Result::unwrap).collect()
+    };
+    let first = Migrated { from: 0, to: version() };
+    assert_eq!(made.iter().filter(|made| **made == first).count(), 1, "{made:?}");
+    check(&databases[0]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named_and_not_its_password() {
+    let url = "postgres://kt:hunter2@127.0.0.1:9/kt";
+    let error = PostgresLedger::open(open(url).unwrap(), None).await.unwrap_err().to_string();
+    assert!(
+        error.contains("postgres://kt@127.0.0.1:9/kt") && !error.contains("hunter2"),
+        "{error}"
+    );
+}
