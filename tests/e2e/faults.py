@@ -68,6 +68,7 @@ FAULTS = {
 }
 
 # Injected elsewhere: where, and by which test.
+POSTGRES = "tests/stores/tests/stores"
 REDIS = "tests/stores-redis/tests/redis"
 ELSEWHERE = {
     8: (f"{REDIS}/entries.rs", "a_server_that_comes_back_is_found_again"),
@@ -81,6 +82,12 @@ ELSEWHERE = {
     23: (f"{REDIS}/faults.rs", "lost_answers_lease_nothing_twice"),
     25: (f"{REDIS}/faults.rs", "a_lease_whose_grant_was_lost_is_had_by_asking_again"),
     26: (f"{REDIS}/logs.rs", "a_message_that_is_lost_is_made_up_for_by_looking"),
+    16: (f"{POSTGRES}/database_faults.rs", "nothing_is_lost_or_doubled_while_connections_are_killed"),
+    17: (f"{POSTGRES}/database_faults.rs", "nothing_is_lost_or_doubled_when_the_server_crashes"),
+    18: (f"{POSTGRES}/shared_ledger.rs", "a_lock_that_somebody_holds_is_answered_without_a_pile"),
+    19: (f"{POSTGRES}/shared_ledger.rs", "a_database_that_takes_no_writes_still_tells"),
+    20: (f"{POSTGRES}/database_faults.rs", "a_server_with_too_few_connections_serves_with_those_that_it_has"),
+    21: (f"{POSTGRES}/shared_ledger.rs", "sidecars_that_know_nothing_of_holds_end_them_without_deadlocks"),
     30: ("tests/power-loss/tests/cuts/main.rs", "a_connection_that_does_not_wait_for_the_disk_loses_and_one_that_does_loses_nothing"),
     31: (f"{REDIS}/corruption.rs", "a_bit_that_flips_anywhere_is_refused"),
     32: (f"{REDIS}/corruption.rs", "what_is_cut_or_longer_is_refused"),
@@ -96,9 +103,8 @@ ELSEWHERE = {
 NOT_YET = {
     6: "wants flights that several sidecars share",
     9: "wants the disk of `tests/power-loss` under a Redis; no promise hangs on it",
-    **dict.fromkeys(range(16, 22), "wants a ledger in Postgres"),
     24: "wants a network of its own that loses packets, which not every machine lets a test have",
-    27: "wants a ledger in Postgres: what is in Redis is asked over one connection, in order",
+    27: "the simulation delays, doubles and reorders what parts tell each other (`make test-sim`); no real store is treated so",
     29: "entries are in memory: none is on a disk",
     35: "wants a limit of its own for one process, which not every machine lets a test set",
     36: "wants a share of a CPU of its own for one process, the same way",

@@ -364,3 +364,15 @@ const fn result(verdict: &Verdict) -> &'static str {
         ) => "refused",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_second_counts_until_it_is_over() {
+        for (until, now, seconds) in [(10_000, 9_001, 1), (10_000, 8_000, 2), (10_000, 10_001, 0)] {
+            assert_eq!(seconds_until(UnixMillis(until), UnixMillis(now)), seconds, "{now}");
+        }
+    }
+}

@@ -507,6 +507,20 @@ async fn a_call_of_which_nobody_knows_the_end_waits_in_suspense() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_too_long_to_be_read_costs_a_token_for_four_bytes() {
+    let paying = paying("wallet: {}\n", 100 * FUNDS).await;
+    let key = paying.group.key().await;
+    let piece = bytes(&" ".repeat(1 << 20));
+    paying.group.provider.next(Scripted { acts: vec![piece; 9], ..answers_json("") });
+    assert!(paying.fetch(&key, CHAT).await.unwrap().has_end);
+    settle().await;
+    let spent = i128::from(100 * FUNDS) - paying.available().await;
+    // 9 MiB, at 0.60 dollars a million tokens.
+    assert!(spent >= i128::from(9_u64 << 20) / 4 * 6 / 10, "{spent}");
+    assert_eq!(paying.group.metric("kt_estimated_costs_total"), "1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_breaks_off_costs_what_came_of_it() {
     let (first, _) = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2);
     for (body, acts) in [
