@@ -119,7 +119,7 @@ class Process:
 
     def __init__(self, name, argv, log, env=None):
         self.name, self.log = name, Path(log)
-        self._argv = [str(part) for part in argv]
+        self.argv = [str(part) for part in argv]
         self._env = {**os.environ, **(env or {})}
         self._popen = None
         self._family = {}
@@ -128,7 +128,7 @@ class Process:
         """Starts it; with `env` beside what is always in its environment."""
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
-                self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**self._env, **(env or {})}, cwd=self.log.parent, start_new_session=True,
             )
         return self

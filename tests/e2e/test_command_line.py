@@ -95,7 +95,7 @@ def test_a_port_that_is_taken_is_said_clearly(group):
         taken.listen()
         port = taken.getsockname()[1]
         second = Process("second", [
-            *group.a.process._argv[:3], "--listen", f"127.0.0.1:{port}", "--policy-config", group.config_path,
+            *group.a.process.argv[:3], "--listen", f"127.0.0.1:{port}", "--policy-config", group.config_path,
             "--sidecar", group.sidecar.socket, "--id", "second", "--run-dir", group.folder / "second",
         ], group.folder / "second.log", env=environment())
         second.start()

@@ -16,7 +16,7 @@ class Local(Group):
         self.spawn(self.a)
 
     def spawn(self, gateway):
-        argv = gateway.process._argv
+        argv = gateway.process.argv
         argv[argv.index("--sidecar") + 1] = "spawn"
 
     def processes(self):
