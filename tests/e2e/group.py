@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -20,7 +19,7 @@ import httpx
 from openai import OpenAI
 
 from answers import Answer
-from processes import Process, binary_dir, envoy, filter_module, wait_until
+from processes import Process, binary_dir, envoy, filter_module, free_port, wait_until
 
 UPSTREAM_KEY = "sk-upstream-credential-of-the-target"
 MODELS = ["gpt-4o", "gpt-4o-mini"]
@@ -43,12 +42,6 @@ CONFIG = {
         "org_shared_enabled": True,
     },
 }
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def chat(prompt, **fields):

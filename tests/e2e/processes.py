@@ -1,8 +1,11 @@
 """Real processes: started in their own process group, watched, signalled, and never left behind."""
 
+import itertools
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -10,6 +13,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+
+# Ports that no outgoing connection is given, from one of them on: Linux takes those from 32768 up, unless told
+# otherwise. A port from up there that is free now may be somebody's own end of a connection in a moment.
+PORTS = range(10_000, 32_768)
+_ports = itertools.cycle([*range(start := random.choice(PORTS), PORTS.stop), *range(PORTS.start, start)])
+
+
+def free_port():
+    """A port that nobody listens on, and that was not given before."""
+    for port in _ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def wait_until(condition, what, deadline_s=30.0):

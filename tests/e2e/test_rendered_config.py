@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from group import environment, free_port
-from processes import ROOT, binary_dir, envoy, wait_until
+from group import environment
+from processes import ROOT, binary_dir, envoy, free_port, wait_until
 from raw import exchange, request
 
 EXAMPLES = sorted(ROOT.glob("examples/*/policy-config*.yaml"))

@@ -4,7 +4,8 @@ import datetime
 import json
 import uuid
 
-from group import Group, free_port
+from group import Group
+from processes import free_port
 
 CLAUDE = "claude-sonnet-4-5"
 # Served where nobody listens.

@@ -2,6 +2,8 @@
 //! direction, resets, cuts after so many bytes, a slow drip, bytes that are not those that were sent. What it
 //! does can be changed at any time, for connections that are open too.
 
+mod port;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
+
+pub use port::free_port;
 
 /// How much is read at once.
 const PIECE_BYTES: usize = 16 << 10;

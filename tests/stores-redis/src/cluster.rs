@@ -2,7 +2,9 @@
 
 use std::io;
 
-use crate::server::{Server, free_port};
+use kt_fault_proxy::free_port;
+
+use crate::server::Server;
 
 /// How many slots there are.
 const SLOTS: usize = 16_384;

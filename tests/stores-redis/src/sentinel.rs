@@ -2,10 +2,11 @@
 
 use std::io;
 
+use kt_fault_proxy::free_port;
 use tempfile::TempDir;
 
 use crate::process::Process;
-use crate::server::{Server, free_port};
+use crate::server::Server;
 
 /// The name by which the Sentinel knows the master.
 const NAME: &str = "main";

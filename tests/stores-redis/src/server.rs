@@ -1,8 +1,8 @@
 //! One Redis server.
 
 use std::io;
-use std::net::TcpListener;
 
+use kt_fault_proxy::free_port;
 use redis::{Client, Cmd, Commands as _, Connection, FromRedisValue, ToRedisArgs};
 use tempfile::TempDir;
 
@@ -122,9 +122,4 @@ impl Server {
     fn connection(&self) -> redis::RedisResult<Connection> {
         Client::open(self.url())?.get_connection()
     }
-}
-
-/// A port that nobody listens on.
-pub(crate) fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -3,11 +3,11 @@
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kt_fault_proxy::free_port;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::store::postgres::{Address, Database, schema};
 use tokio_postgres::NoTls;
@@ -33,8 +33,7 @@ impl Server {
     /// Where no Postgres is installed, with the command that gets it, or it does not start.
     pub fn start(arguments: &[&str]) -> Result<Self, Failed> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("postgres");
-        // Free now, and most likely in a moment too.
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = free_port()?;
         let mut child = Command::new(script)
             .args(arguments)
             .env("PGPORT", port.to_string())
