@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build wasm run fmt lint test test-pure test-fuzz test-wasm test-power test-sim test-redis test-stores test-filter test-e2e test-compat golden fuzz sim bench bench-postgres soak ci clean
+.PHONY: help setup build wasm run fmt lint test test-pure test-fuzz test-wasm test-power test-sim test-redis test-stores test-filter test-e2e test-compat golden fuzz scale sim bench bench-postgres soak ci clean
 
 WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
 RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
@@ -100,6 +100,10 @@ golden: ## rewrite the golden files; read their diff like code
 fuzz: ## every fuzz target for FUZZ_SECONDS, or TARGET alone
 	@scripts/setup test
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz long $(TARGET)
+
+scale: ## what 1 to 1,000 gateways ask of the store they share, simulated
+	@cargo build --quiet --release -p kt-sim
+	@target/release/kt-scale
 
 sim: ## SEEDS worlds of faults, FROM one on; with SEED=n, that one in words
 	@cargo build --quiet --release -p kt-sim

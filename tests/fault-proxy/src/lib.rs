@@ -2,6 +2,7 @@
 //! direction, resets, cuts after so many bytes, a slow drip, bytes that are not those that were sent. What it
 //! does can be changed at any time, for connections that are open too.
 
+mod line;
 mod port;
 
 use std::io;

@@ -18,6 +18,7 @@ mod leases;
 mod pilot;
 pub mod plant;
 mod provider;
+pub mod scale;
 mod shelf;
 mod sidecar;
 mod store;
