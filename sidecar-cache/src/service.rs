@@ -36,6 +36,7 @@ pub mod reload;
 mod replies;
 pub mod savings;
 mod seat;
+mod shared;
 pub mod settings;
 pub mod spending;
 pub mod status;
@@ -75,6 +76,8 @@ use logs::Logs;
 use replies::Replies;
 use savings::Savings;
 use settings::Settings;
+pub use shared::Shared;
+use shared::Group;
 use upstream::{Timeouts, Upstream};
 
 /// One sidecar: everything that its use cases share.
@@ -94,6 +97,8 @@ pub struct Sidecar {
     alerts: Alerts,
     books: Option<Arc<Books>>,
     flights: Arc<Flights>,
+    /// The sidecars that share their flights; `None` where this one flies alone.
+    group: Option<Arc<Group>>,
     logs: Arc<Logs>,
     replies: Replies,
     pub(crate) tickets: Mutex<Tickets<Box<Grant>>>,
@@ -110,6 +115,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Where entries are.
     pub entries: Arc<dyn EntryStore>,
+    /// Where flights are shared with other sidecars, beside their entries; `None`: they are not.
+    pub shared: Option<Shared>,
     /// What has been invalidated.
     pub generations: Generations,
     /// Where keys are.
@@ -135,7 +142,7 @@ impl Sidecar {
     /// Where there is no randomness for the epoch.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
         let Parts { clock, settings, entries, generations, keys, .. } = parts;
-        let Parts { ledger, savings, replies, upstream, timeouts, .. } = parts;
+        let Parts { shared, ledger, savings, replies, upstream, timeouts, .. } = parts;
         let metrics = Arc::new(Metrics::default());
         let epoch = Epoch(u64::from_be_bytes(random::bytes()?));
         let cache = Cache::new(entries, generations, Arc::clone(&metrics));
@@ -147,6 +154,7 @@ impl Sidecar {
             .clone()
             .map(|ledger| Books::new(ledger, Arc::clone(&metrics), clock, drain.clone()));
         let savings = Savings::new(savings, Arc::clone(&keys), Arc::clone(&metrics));
+        let group = shared.map(|shared| Group { shared, metrics: Arc::clone(&metrics) });
         Ok(Arc::new(Self {
             clock,
             metrics: Arc::clone(&metrics),
@@ -160,6 +168,7 @@ impl Sidecar {
             alerts: Alerts::default(),
             books: books.map(Arc::new),
             flights: Arc::new(Flights::new(epoch, clock, metrics, Arc::clone(&logs))),
+            group: group.map(Arc::new),
             logs,
             audits: Audits::default(),
             replies: Replies::new(replies),

@@ -157,6 +157,7 @@ pub(crate) fn group_saving(
         clock,
         settings,
         entries: Arc::clone(&entries) as Arc<dyn EntryStore>,
+        shared: None,
         generations: Generations::in_memory(),
         keys: Arc::new(Keys::default()),
         ledger,
