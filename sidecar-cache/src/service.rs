@@ -36,8 +36,8 @@ pub mod reload;
 mod replies;
 pub mod savings;
 mod seat;
-mod shared;
 pub mod settings;
+mod shared;
 pub mod spending;
 pub mod status;
 mod sync;
@@ -76,8 +76,8 @@ use logs::Logs;
 use replies::Replies;
 use savings::Savings;
 use settings::Settings;
-pub use shared::Shared;
 use shared::Group;
+pub use shared::Shared;
 use upstream::{Timeouts, Upstream};
 
 /// One sidecar: everything that its use cases share.

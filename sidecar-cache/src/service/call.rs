@@ -114,12 +114,7 @@ impl Pilot {
     }
 
     /// An answer on its way to its readers.
-    async fn relays(
-        &mut self,
-        opened: Opened,
-        start: Start,
-        source: Source,
-    ) -> Result<(), Failed> {
+    async fn relays(&mut self, opened: Opened, start: Start, source: Source) -> Result<(), Failed> {
         match start {
             Start::Pass(reason) if opened.status == 200 => {
                 let why = Unkept::Unstorable(reason);
@@ -240,6 +235,8 @@ impl Pilot {
                 Step::Bytes(bytes) => {
                     if body.is_empty() {
                         self.first_byte();
+                        // It is worth waiting for, elsewhere too.
+                        self.tells_opening(&opened);
                     }
                     body.extend_from_slice(&bytes);
                     charge.grow(bytes.len() as u64);

@@ -338,12 +338,7 @@ impl Flights {
 
     /// An attempt has failed; `tell` says so in the log, and how many wait. Nobody joins in between. The lease is kept
     /// for those who wait.
-    pub(super) fn tell(
-        &self,
-        key: &CacheKey,
-        token: Token,
-        tell: impl FnOnce() -> usize,
-    ) -> Told {
+    pub(super) fn tell(&self, key: &CacheKey, token: Token, tell: impl FnOnce() -> usize) -> Told {
         let mut board = self.board();
         let waiting = tell();
         if !board.machine.holds(key, token) {

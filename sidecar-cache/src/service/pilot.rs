@@ -211,7 +211,8 @@ impl Pilot {
         let Fault { failure, begun, leader, retry_after, cause, whom } = fault;
         let now = self.now();
         let begun = begun.unwrap_or_else(|| End::Failed(Arc::clone(&failure)));
-        let leader = leader.or_else(|| self.is_foreign().then(|| End::Failed(Arc::clone(&failure))));
+        let leader =
+            leader.or_else(|| self.is_foreign().then(|| End::Failed(Arc::clone(&failure))));
         let with_leader = |seat: &Arc<Seat>| whom.reaches(&seat.grant.caller.principal);
         let failing = Failing { begun, leader, with_leader };
         let tell = || self.flight.log.fail(self.reader, failing, now.0);
@@ -352,8 +353,8 @@ impl Pilot {
             return Ok(());
         }
         let is_held = self.lease.as_ref().is_some_and(|lease| lease.token().is_some());
-        let is_current = self.lease.as_ref().is_some_and(Lease::is_current)
-            && self.standing.role.may_fill();
+        let is_current =
+            self.lease.as_ref().is_some_and(Lease::is_current) && self.standing.role.may_fill();
         let reason = if let Role::Apart(apart) = self.standing.role {
             apart.as_str()
         } else if let Some(why) = self.unkept {

@@ -324,10 +324,15 @@ impl Pilot {
 
     /// An answer begins that is read as it comes.
     fn opens(&mut self, opened: &Arc<Opened>) {
+        self.tells_opening(opened);
+        self.flight.log.open(Arc::clone(opened));
+    }
+
+    /// How an answer begins, for other sidecars.
+    pub(super) fn tells_opening(&mut self, opened: &Opened) {
         if let Some(herald) = self.standing.role.herald() {
             herald.opens(&opening(opened));
         }
-        self.flight.log.open(Arc::clone(opened));
     }
 
     /// All of the answer has come: so much for the other sidecars.

@@ -166,7 +166,7 @@ impl World<'_> {
                     | Ending::NotStored
                     | Ending::Cancelled
                     | Ending::Unpaid
-            | Ending::Followed => store.leases.abandon(&key, leased),
+                    | Ending::Followed => store.leases.abandon(&key, leased),
                 };
                 None
             }

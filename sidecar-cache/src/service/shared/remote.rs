@@ -164,7 +164,8 @@ impl Remote {
     async fn more(&mut self) -> Result<(), ()> {
         let at = LogAt { key: self.asking.key, id: self.place.id };
         loop {
-            let read = timeout(READ_WITHIN, self.group.shared.logs.read(at, self.cursor, READ_BYTES));
+            let read =
+                timeout(READ_WITHIN, self.group.shared.logs.read(at, self.cursor, READ_BYTES));
             let late = |_| Err(StoreError::Transient("took too long".to_owned()));
             let has_begun = self.cursor.attempt != 0;
             match read.await.unwrap_or_else(late) {
@@ -190,7 +191,9 @@ impl Remote {
                     Turn::Own(Apart::LedElsewhere) => {}
                     // Its leader has ended the lease, and may still tell.
                     Turn::Own(Apart::HitForMiss) if has_begun => {}
-                    turn => return self.loses(turn),
+                    turn @ (Turn::Lead(_) | Turn::Follow(_) | Turn::Own(_)) => {
+                        return self.loses(turn);
+                    }
                 }
                 self.heard = Instant::now();
             }

@@ -38,6 +38,8 @@ pub(crate) struct Standing {
     before: Option<(FlightId, u64)>,
     /// Whether whoever led does not any more: the next call is made in another one's name.
     is_vacant: bool,
+    /// What the cache did for whoever leads, until it waited for another sidecar's call.
+    was: Option<(Cached, Reason)>,
 }
 
 /// Whose call it waits for.
@@ -212,12 +214,14 @@ impl Pilot {
                 Reading::Mine => self.over(remote.opening(head)).await?,
                 Reading::Others(mismatch) => {
                     self.is_not_meant(group, mismatch);
+                    self.waits_no_more();
                     return Ok(Next::Turn(Turn::Own(Apart::Mismatch)));
                 }
                 Reading::Old => {
                     drop(remote);
                     self.over(group.void(asking.key)).await?;
                     self.standing.before = None;
+                    self.waits_no_more();
                     return Ok(Next::Again);
                 }
             },
@@ -225,6 +229,7 @@ impl Pilot {
         let fault = match start {
             Start::Opened(head, Opening::Answer(answer)) => {
                 self.flight.comes_as(head.asked);
+                self.flight.is_answered();
                 let source = Source::unhurried(Box::pin(remote));
                 match self.reads(answer, source).await {
                     Ok(()) => return Ok(Next::Over),
@@ -242,6 +247,7 @@ impl Pilot {
             }
             Start::Unreadable => {
                 tracing::warn!(key = ?asking.key, "another sidecar's flight could not be read");
+                self.waits_no_more();
                 return Ok(Next::Turn(Turn::Own(Apart::Mismatch)));
             }
         };
@@ -252,8 +258,19 @@ impl Pilot {
     fn waits_for_another(&mut self) {
         self.standing.is_vacant = true;
         if self.has_reader() && !self.seat.is_coalesced() {
+            self.standing.was = Some(self.seat.cache());
             self.seat.is(Cached::Coalesced, Reason::InFlight);
             self.sidecar.metrics.followed();
+        }
+    }
+
+    /// Another sidecar's call was not for those who wait here: whoever led still does.
+    fn waits_no_more(&mut self) {
+        if self.has_reader()
+            && let Some((outcome, reason)) = self.standing.was.take()
+        {
+            self.standing.is_vacant = false;
+            self.seat.is(outcome, reason);
         }
     }
 
@@ -271,7 +288,13 @@ impl Pilot {
         let (org, key) = (&self.seat.grant.gates.org, self.seat.grant.at.key);
         group.metrics.mismatch(what);
         group.metrics.shared(SharedFlight::Mismatch);
-        tracing::warn!(security = true, what, org, ?key, "gate mismatch in another sidecar's flight");
+        tracing::warn!(
+            security = true,
+            what,
+            org,
+            ?key,
+            "gate mismatch in another sidecar's flight"
+        );
     }
 
     /// A remote attempt has failed, or its leader is gone: who has read of it is told, the others wait for what
