@@ -27,6 +27,7 @@ mod lease;
 mod log;
 mod logs;
 pub mod once;
+mod passing;
 mod pay;
 mod pilot;
 pub mod purse;

@@ -22,7 +22,7 @@ use super::pilot::Pilot;
 use super::reader::cut_short;
 use super::relay::{Source, Step};
 use super::seat::{End, Failure, Opened, Whole};
-use super::shared::turn::Role;
+use super::shared::role::Role;
 use super::upstream::{Advice, Answered, Call, CallFailed};
 use crate::attempt::{self, Fate, Finished, Start, Transport, Verdict};
 use crate::entry::Header;

@@ -25,7 +25,7 @@ use super::pilot::Pilot;
 use super::savings::the_one;
 use super::seat::{End, Failure};
 use super::settings::Accounts;
-use super::shared::turn::Role;
+use super::shared::role::Role;
 use crate::attempt::Fate;
 use crate::flight::{Cause, Ending, Held};
 use crate::ledger::TransferId;

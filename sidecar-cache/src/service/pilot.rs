@@ -16,22 +16,21 @@ use tokio::time::{Instant, sleep_until};
 use super::bill::Bill;
 use super::call_account::{CallAccount, CallEnd};
 use super::drain::Served;
-use super::fault::{Failed, Fault, SUPERSEDED, Unkept};
+use super::fault::{Failed, SUPERSEDED, Unkept};
 use super::flights::{Flight, Sent};
 use super::lease::Lease;
 use super::log::{Failing, Piece, ReaderId};
 use super::seat::{End, Failure, Seat};
-use super::shared::turn::{Role, Standing};
+use super::shared::role::{Role, Standing};
 use super::{Sidecar, lock};
 use crate::flight::{
-    AfterFailure, Bounds, Cause, Ending, Held, Outlives, Produced, RENEW_EVERY, Rule, outlives,
-    token_limit,
+    Bounds, Ending, Held, Outlives, Produced, RENEW_EVERY, Rule, outlives, token_limit,
 };
 
 /// How long an answer that is whole is kept for those who read slowly.
 const LINGER: Duration = Duration::from_secs(600);
 
-const RENEW: Duration = Duration::from_millis(RENEW_EVERY.0);
+pub(super) const RENEW: Duration = Duration::from_millis(RENEW_EVERY.0);
 
 /// A flight in the hands of its task.
 pub(super) struct Pilot {
@@ -42,7 +41,7 @@ pub(super) struct Pilot {
     /// Whose request is sent, and in whose name.
     pub(super) seat: Arc<Seat>,
     /// The leader's place; it may have left.
-    reader: Option<ReaderId>,
+    pub(super) reader: Option<ReaderId>,
     /// Whether the provider allows to store what comes.
     pub(super) may_store: bool,
     /// Why what comes is not kept whole; `None` while it is.
@@ -64,7 +63,7 @@ pub(super) struct Pilot {
     alone: Alone,
     /// What it is among the flights of its group.
     pub(super) standing: Standing,
-    renew_at: Instant,
+    pub(super) renew_at: Instant,
     sweep_at: MonoMillis,
     is_finished: bool,
 }
@@ -202,72 +201,10 @@ impl Pilot {
         call.ended(end, self.produced.bytes);
     }
 
-    /// An attempt has failed: tells whom it concerns, and hands the lease to one of those who wait, if
-    /// there is to be another. `false`: there is not, and everybody knows.
-    async fn passes_on(&mut self, fault: Fault) -> bool {
-        if let Role::Leads(herald) = std::mem::take(&mut self.standing.role) {
-            return self.hands_on(herald, fault).await;
-        }
-        let Fault { failure, begun, leader, retry_after, cause, whom } = fault;
-        let now = self.now();
-        let begun = begun.unwrap_or_else(|| End::Failed(Arc::clone(&failure)));
-        let leader =
-            leader.or_else(|| self.is_foreign().then(|| End::Failed(Arc::clone(&failure))));
-        let with_leader = |seat: &Arc<Seat>| whom.reaches(&seat.grant.caller.principal);
-        let failing = Failing { begun, leader, with_leader };
-        let tell = || self.flight.log.fail(self.reader, failing, now.0);
-        let after = match &mut self.lease {
-            Some(lease) => lease.fail(cause, retry_after, tell),
-            None => {
-                tell();
-                AfterFailure::Over
-            }
-        };
-        let end = match after {
-            AfterFailure::Over => End::Failed(failure),
-            AfterFailure::Voided => End::Voided,
-            AfterFailure::TakeOver { at } => {
-                let at = Instant::now() + Duration::from_millis(at.since(now).0);
-                self.reader = None;
-                if self.over(sleep_until(at)).await.is_ok() && self.takes_over(cause) {
-                    return true;
-                }
-                // Whoever still waits does so for a flight that was voided during the backoff.
-                End::Voided
-            }
-        };
-        self.finish(end);
-        false
-    }
-
-    fn takes_over(&mut self, cause: Cause) -> bool {
-        let Some(lease) = &mut self.lease else { return false };
-        let Some((reader, seat)) = lease.take_over(cause, &self.flight) else { return false };
-        seat.takes_over();
-        self.is_led_by(reader, seat);
-        self.renew_at = Instant::now() + RENEW;
-        true
-    }
-
     /// From now on the call is made in another name.
     pub(super) fn is_led_by(&mut self, reader: ReaderId, seat: Arc<Seat>) {
         (self.reader, self.seat) = (Some(reader), seat);
         self.alone = Alone::AsConfigured;
-    }
-
-    /// Whether whoever leads waits for an answer, or did.
-    pub(super) const fn has_reader(&self) -> bool {
-        self.reader.is_some()
-    }
-
-    /// Whoever leads does not any more.
-    pub(super) const fn leaves_its_place(&mut self) -> Option<ReaderId> {
-        self.reader.take()
-    }
-
-    /// Who has taken over a call in another shape than its own cannot read what there is of it.
-    pub(super) fn is_foreign(&self) -> bool {
-        self.seat.asked() != self.flight.comes()
     }
 
     /// Waits for `work`, as long as anybody wants it. The lease is renewed in the meantime, and readers that

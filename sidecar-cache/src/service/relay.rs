@@ -20,7 +20,7 @@ use super::log::Piece;
 use super::pilot::Pilot;
 use super::reader::cut_short;
 use super::seat::{End, Failure, Opened, Whole};
-use super::shared::turn::opening;
+use super::shared::words::opening;
 use super::tail::{Reached, Tail};
 use super::upstream::{Broken, Pieces, Timeouts};
 use crate::attempt::Transport;

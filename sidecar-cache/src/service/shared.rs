@@ -1,9 +1,13 @@
 //! Flights that sidecars share: before a flight makes its call, its sidecar asks the group's store for the key. It
 //! leads, and tells the others ([`herald`]), or it reads what another one tells ([`remote`]): one more upstream.
 
+mod following;
 pub(super) mod herald;
-pub(super) mod remote;
-pub(super) mod turn;
+mod remote;
+pub(super) mod role;
+mod telling;
+mod turn;
+pub(super) mod words;
 
 use std::sync::Arc;
 use std::time::Duration;

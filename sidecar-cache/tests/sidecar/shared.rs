@@ -25,6 +25,7 @@ use sidecar_cache::ledger::{Operation, TransferId};
 use sidecar_cache::service::Shared;
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::reader::{Piece, Reader};
+use sidecar_cache::service::settings::{Settings, SingleFlight};
 use sidecar_cache::store::flight_log::{
     Appended, Cursor, FlightLog, LogAt, MemoryLogs, Read, Watch,
 };
@@ -119,10 +120,9 @@ impl Fleet {
     async fn streams(&self, at: usize, key: &Key, body: &str) -> ((Outcome, Reason), Reader) {
         let group = &self.sidecars[at];
         let (ticket, _) = group.ticket(group.ask(key, body)).await;
-        match group.lane(&ticket, body).await.unwrap() {
-            Reply::Stream(head, reader) => (head.cache, reader),
-            other => panic!("not a stream: {other:?}"),
-        }
+        let reply = group.lane(&ticket, body).await.unwrap();
+        let Reply::Stream(head, reader) = reply else { panic!("not a stream: {reply:?}") };
+        (head.cache, reader)
     }
 
     /// The calls of each.
@@ -836,4 +836,66 @@ async fn an_answer_too_large_to_be_stored_is_read_elsewhere_as_far_as_it_is_told
     assert!(follower.body.len() > 8 << 20);
     assert!(leader.await.unwrap().unwrap().body.len() > 12 << 20, "whoever leads has all of it");
     assert_eq!(fleet.calls(), [1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_lost_while_another_sidecar_is_followed_costs_a_call_or_a_reset() {
+    for (what, body, scripted, says) in [
+        ("nothing was read", CHAT, slow(answers_json(JSON)), ""),
+        ("something was read", CHAT_STREAM, halting(25).0, halting(25).1),
+    ] {
+        let fleet = fleet(2).await;
+        let key = fleet.key().await;
+        fleet.sidecars[0]
+            .provider
+            .next(Scripted { head_after: Duration::from_secs(8), ..scripted });
+        let leader = fleet.asks(0, &key, body).await;
+        let follower = fleet.asks(1, &key, body).await;
+        seconds(if says.is_empty() { 2 } else { 10 }).await;
+        fleet.cut(1, true);
+        let seen = follower.await.unwrap().unwrap();
+        if says.is_empty() {
+            assert_eq!(seen.body, JSON.as_bytes(), "{what}");
+            assert_eq!((seen.head.cache, fleet.calls()), (TOOK_OVER, vec![1, 1]), "{what}");
+            assert!(!fleet.entries.is_filled(), "{what}: it has no token");
+        } else {
+            let text = String::from_utf8(seen.body).unwrap();
+            assert!(!seen.has_end, "{what}");
+            assert!(text.strip_prefix(says).unwrap().contains("upstream_cut_short"), "{text}");
+            assert_eq!(fleet.calls(), [1, 0], "{what}");
+        }
+        assert!(leader.await.unwrap().unwrap().has_end, "{what}");
+        assert!(fleet.is_cached(&key, body).await, "{what}: whoever leads goes on");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_loses_the_store_serves_its_clients_and_stores_nothing() {
+    let fleet = fleet(1).await;
+    let key = fleet.key().await;
+    fleet.sidecars[0].provider.next(slow(answers_json(JSON)));
+    let client = fleet.asks(0, &key, CHAT).await;
+    fleet.cut(0, true);
+    assert_eq!(client.await.unwrap().unwrap().body, JSON.as_bytes());
+    assert!(!fleet.entries.is_filled());
+    assert_eq!(fleet.sidecars[0].metric("kt_not_stored_total{reason=\"store\"}"), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_single_flight_off_everybody_calls_and_one_of_them_stores() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    for sidecar in &fleet.sidecars {
+        let single_flight = SingleFlight { is_enabled: false, ..settings().single_flight };
+        sidecar.sidecar.reconfigure(Ok(Settings { single_flight, ..settings() })).await;
+        sidecar.provider.next(slow(answers_json(JSON)));
+    }
+    let clients = [fleet.asks(0, &key, CHAT).await, fleet.asks(1, &key, CHAT).await];
+    for client in clients {
+        assert_eq!(client.await.unwrap().unwrap().head.cache, LED);
+    }
+    assert_eq!(fleet.calls(), [1, 1]);
+    assert_eq!(["led", "led-elsewhere"].map(|word| fleet.shared(1, word)), ["0", "1"]);
+    assert_eq!(fleet.sidecars[1].metric("kt_fills_total"), "0");
+    assert!(fleet.is_cached(&key, CHAT).await);
 }
