@@ -273,10 +273,6 @@ impl Pilot {
             }
             Interest::Elsewhere if self.standing.role.followers() > 0 => Ok(()),
             Interest::Elsewhere => self.deserted(),
-            // Another sidecar's call needs nobody here.
-            Interest::Detached { .. } | Interest::Unattended if self.standing.role.follows() => {
-                self.cancel(Reason::ClientLeft.as_str())
-            }
             Interest::Detached { until } if now >= until => {
                 self.cancel(Reason::ClientLeft.as_str())
             }
@@ -317,9 +313,6 @@ impl Pilot {
         if self.standing.role.followers() > 0 {
             self.interest = Interest::Elsewhere;
             return Ok(());
-        }
-        if self.standing.role.follows() {
-            return self.cancel(Reason::ClientLeft.as_str());
         }
         match outlives(self.rule()) {
             Outlives::Yes if self.alone == Alone::GoesOn => {

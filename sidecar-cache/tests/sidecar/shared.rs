@@ -3,8 +3,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -61,6 +61,8 @@ struct Cable {
     hangs: AtomicBool,
     /// How many pieces went over it.
     pieces: AtomicUsize,
+    /// What had been told of a flight when its lease was ended.
+    told: Mutex<Vec<u8>>,
 }
 
 async fn fleet(count: usize) -> &'static Fleet {
@@ -88,6 +90,7 @@ async fn fleet_with(count: usize, books: Option<Arc<MemoryLedger>>, more: &str) 
             is_cut: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
             pieces: AtomicUsize::new(0),
+            told: Mutex::default(),
         });
         let shared = Shared { leases: cable.clone(), logs: cable.clone() };
         let sidecar = group_with(common.clone(), Some(shared));
@@ -165,6 +168,23 @@ impl Cable {
             work.await
         })
     }
+
+    /// The same for what ends a flight's first lease: notes what had been told of it.
+    fn ending<'a, T: Send + 'a>(
+        &'a self,
+        key: CacheKey,
+        token: Token,
+        work: Answer<'a, T>,
+    ) -> Answer<'a, T> {
+        self.over(Box::pin(async move {
+            let at = LogAt { key, id: FlightId(token.counter) };
+            if let Read::Chunk(chunk) = self.logs.read(at, Cursor::default(), u64::MAX).await? {
+                assert_eq!(chunk.end, None, "the end is told when the lease has ended");
+                *self.told.lock().unwrap() = chunk.pieces[1..].concat();
+            }
+            work.await
+        }))
+    }
 }
 
 impl LeaseStore for Cable {
@@ -197,19 +217,19 @@ impl LeaseStore for Cable {
     }
 
     fn fill(&self, token: Token, entry: NewEntry) -> Answer<'_, Held> {
-        self.over(self.leases.fill(token, entry))
+        self.ending(entry.at.key, token, self.leases.fill(token, entry))
     }
 
     fn abandon(&self, key: CacheKey, token: Token) -> Answer<'_, Held> {
-        self.over(self.leases.abandon(key, token))
+        self.ending(key, token, self.leases.abandon(key, token))
     }
 
     fn end_uncacheable(&self, key: CacheKey, token: Token, under: Generation) -> Answer<'_, Held> {
-        self.over(self.leases.end_uncacheable(key, token, under))
+        self.ending(key, token, self.leases.end_uncacheable(key, token, under))
     }
 
     fn fail(&self, key: CacheKey, token: Token, failed: Failed) -> Answer<'_, AfterFailure> {
-        self.over(self.leases.fail(key, token, failed))
+        self.ending(key, token, self.leases.fail(key, token, failed))
     }
 
     fn take_over(&self, key: CacheKey, id: FlightId, claim: Claim) -> Answer<'_, Option<Token>> {
@@ -324,6 +344,48 @@ async fn identical_requests_at_several_sidecars_are_one_call() {
         let entry = Entry::decode(&bytes.into(), &keys).unwrap();
         assert_eq!(entry.header.token.epoch, Epoch(7), "under the group's token");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_ends_a_lease_comes_after_all_that_was_to_be_told() {
+    let no_store = |scripted| Scripted { cache_control: Some("no-store"), ..scripted };
+    let stream = || answers_sse(vec![bytes(CHUNKS), wait(1), bytes(USAGE_CHUNK), bytes(DONE)]);
+    let status = |status| Scripted { status, ..answers_json("{}") };
+    let broken = answers_sse(vec![bytes(CHUNKS), wait(1), Act::Break]);
+    for (what, body, scripted, told) in [
+        ("json, filled", CHAT, answers_json(JSON), JSON.to_owned()),
+        ("json, not stored", CHAT, no_store(answers_json(JSON)), JSON.to_owned()),
+        ("stream, filled", CHAT_STREAM, stream(), sse()),
+        ("stream, not stored", CHAT_STREAM, no_store(stream()), sse()),
+        ("stream, broken", CHAT_STREAM, broken, CHUNKS.to_owned()),
+        ("refused", CHAT, status(400), "{}".to_owned()),
+        ("failed", CHAT, status(500), "{}".to_owned()),
+    ] {
+        let fleet = fleet(2).await;
+        let key = fleet.key().await;
+        fleet.sidecars[0].provider.next(slow(scripted));
+        let clients = [fleet.asks(0, &key, body).await, fleet.asks(1, &key, body).await];
+        for client in clients {
+            client.await.unwrap().unwrap();
+        }
+        settle().await;
+        let was_told = fleet.cables[0].told.lock().unwrap().clone();
+        assert_eq!(String::from_utf8(was_told).unwrap(), told, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_on_its_way_to_another_sidecar_is_waited_for() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    let (first, rest) = JSON.split_at(1);
+    let acts = vec![bytes(first), wait(20), bytes(" "), wait(20), bytes(rest)];
+    fleet.sidecars[0].provider.next(Scripted { acts, ..answers_json("") });
+    let clients = [fleet.asks(0, &key, CHAT).await, fleet.asks(1, &key, CHAT).await];
+    for client in clients {
+        client.await.unwrap().unwrap();
+    }
+    assert_eq!(fleet.calls(), [1, 0], "40 s, paid once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -567,6 +629,20 @@ async fn an_answer_that_breaks_off_breaks_off_at_every_sidecar() {
     }
     assert_eq!(fleet.total(), 1);
     assert!(!fleet.is_cached(&key, CHAT_STREAM).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_breaks_after_its_last_event_has_an_end_at_no_sidecar() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    fleet.sidecars[0].provider.next(answers_sse(vec![bytes(&sse()), wait(1), Act::Break]));
+    let clients = [fleet.asks(0, &key, CHAT_STREAM).await, fleet.asks(1, &key, CHAT_STREAM).await];
+    for client in clients {
+        let seen = client.await.unwrap().unwrap();
+        assert!(!seen.has_end);
+        assert_eq!(String::from_utf8(seen.body).unwrap(), sse_without_usage());
+    }
+    assert!(!fleet.entries.is_filled());
 }
 
 #[tokio::test(start_paused = true)]
