@@ -5,7 +5,7 @@ use kt_contract::outcome::Reason;
 use kt_providers::{Dialect, Incomplete, Recorded, Terms, Usage};
 
 /// What Envoy writes into `%RESPONSE_CODE_DETAILS%` when, and only when, the answer is the provider's.
-const VIA_UPSTREAM: &str = "via_upstream";
+pub const VIA_UPSTREAM: &str = "via_upstream";
 
 /// The head of what came back through the egress listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

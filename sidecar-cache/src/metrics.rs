@@ -59,6 +59,44 @@ struct Flown {
     hit_for_misses: Counter,
     sent_away: Counter,
     endings: Family<EndingOf, Counter>,
+    shared: Family<ResultOf, Counter>,
+}
+
+/// What became of a flight among the sidecars of a group: the values of `kt_shared_flights_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedFlight {
+    /// This sidecar leads it.
+    Led,
+    /// It reads another one's.
+    Followed,
+    /// It makes a call of its own, because what comes for the key cannot be stored.
+    HitForMiss,
+    /// It makes a call of its own, because another one leads and it does not follow.
+    LedElsewhere,
+    /// The store has no answer: it flies for itself.
+    Unavailable,
+    /// Its lease was lost, or voided.
+    Superseded,
+    /// What another one told was not for this request.
+    Mismatch,
+}
+
+// === impl SharedFlight ===
+
+impl SharedFlight {
+    /// The word in metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Led => "led",
+            Self::Followed => "followed",
+            Self::HitForMiss => "hit-for-miss",
+            Self::LedElsewhere => "led-elsewhere",
+            Self::Unavailable => "unavailable",
+            Self::Superseded => "superseded",
+            Self::Mismatch => "mismatch",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -319,6 +357,11 @@ impl Metrics {
         self.flown.endings.get_or_create(&EndingOf { ending: ending.as_str() }).inc();
     }
 
+    /// Something became of a flight among the sidecars of a group.
+    pub fn shared(&self, what: SharedFlight) {
+        self.flown.shared.get_or_create(&ResultOf { result: what.as_str() }).inc();
+    }
+
     /// An upstream call has cost something.
     pub fn cost(&self, model: &str, provider: &str, cost: MicroUsd, is_estimated: bool) {
         self.money.cost(model, provider, cost, is_estimated);
@@ -411,6 +454,11 @@ impl Flown {
             own(&self.sent_away),
         );
         r.register("kt_flight_endings", "How leases ended", self.endings.clone());
+        r.register(
+            "kt_shared_flights",
+            "Flights among the sidecars of a group",
+            self.shared.clone(),
+        );
     }
 }
 

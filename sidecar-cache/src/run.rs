@@ -133,6 +133,8 @@ async fn open(
         clock,
         entries: Arc::new(MemoryEntries::new(clock, settings.memory)),
         settings,
+        // One sidecar: its flights are its own.
+        shared: None,
         generations: Generations::load(generations).await.map_err(one)?,
         keys: Arc::new(SqliteKeys::open(&args.data_dir).map_err(one)?),
         ledger,

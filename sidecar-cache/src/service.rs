@@ -27,6 +27,7 @@ mod lease;
 mod log;
 mod logs;
 pub mod once;
+mod passing;
 mod pay;
 mod pilot;
 pub mod purse;
@@ -37,6 +38,7 @@ mod replies;
 pub mod savings;
 mod seat;
 pub mod settings;
+mod shared;
 pub mod spending;
 pub mod status;
 mod sync;
@@ -75,6 +77,8 @@ use logs::Logs;
 use replies::Replies;
 use savings::Savings;
 use settings::Settings;
+use shared::Group;
+pub use shared::Shared;
 use upstream::{Timeouts, Upstream};
 
 /// One sidecar: everything that its use cases share.
@@ -94,6 +98,8 @@ pub struct Sidecar {
     alerts: Alerts,
     books: Option<Arc<Books>>,
     flights: Arc<Flights>,
+    /// The sidecars that share their flights; `None` where this one flies alone.
+    group: Option<Arc<Group>>,
     logs: Arc<Logs>,
     replies: Replies,
     pub(crate) tickets: Mutex<Tickets<Box<Grant>>>,
@@ -110,6 +116,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Where entries are.
     pub entries: Arc<dyn EntryStore>,
+    /// Where flights are shared with other sidecars, beside their entries; `None`: they are not.
+    pub shared: Option<Shared>,
     /// What has been invalidated.
     pub generations: Generations,
     /// Where keys are.
@@ -135,7 +143,7 @@ impl Sidecar {
     /// Where there is no randomness for the epoch.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
         let Parts { clock, settings, entries, generations, keys, .. } = parts;
-        let Parts { ledger, savings, replies, upstream, timeouts, .. } = parts;
+        let Parts { shared, ledger, savings, replies, upstream, timeouts, .. } = parts;
         let metrics = Arc::new(Metrics::default());
         let epoch = Epoch(u64::from_be_bytes(random::bytes()?));
         let cache = Cache::new(entries, generations, Arc::clone(&metrics));
@@ -147,6 +155,7 @@ impl Sidecar {
             .clone()
             .map(|ledger| Books::new(ledger, Arc::clone(&metrics), clock, drain.clone()));
         let savings = Savings::new(savings, Arc::clone(&keys), Arc::clone(&metrics));
+        let group = shared.map(|shared| Group { shared, metrics: Arc::clone(&metrics) });
         Ok(Arc::new(Self {
             clock,
             metrics: Arc::clone(&metrics),
@@ -160,6 +169,7 @@ impl Sidecar {
             alerts: Alerts::default(),
             books: books.map(Arc::new),
             flights: Arc::new(Flights::new(epoch, clock, metrics, Arc::clone(&logs))),
+            group: group.map(Arc::new),
             logs,
             audits: Audits::default(),
             replies: Replies::new(replies),

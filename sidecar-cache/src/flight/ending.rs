@@ -55,13 +55,15 @@ pub enum Ending {
     Cancelled,
     /// Who led could not pay for the call.
     Unpaid,
+    /// No call was made: another sidecar's flight was read.
+    Followed,
 }
 
 // === impl Ending ===
 
 impl Ending {
     /// Every member.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Filled,
         Self::Found,
         Self::Uncacheable,
@@ -70,6 +72,7 @@ impl Ending {
         Self::NotStored,
         Self::Cancelled,
         Self::Unpaid,
+        Self::Followed,
     ];
 
     /// The word in logs and metric labels.
@@ -84,6 +87,7 @@ impl Ending {
             Self::NotStored => "not-stored",
             Self::Cancelled => "cancelled",
             Self::Unpaid => "unpaid",
+            Self::Followed => "followed",
         }
     }
 }

@@ -100,16 +100,6 @@ pub struct Inspected {
     pub is_current: bool,
 }
 
-/// The answer to a fill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Filled {
-    /// It is stored.
-    Stored,
-    /// It was invalidated while it was made, and is not stored.
-    Invalidated,
-}
-
 /// An entry that its reader may be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hit {
@@ -289,26 +279,30 @@ impl Cache {
         self.generations.vector(wanted.gates, &wanted.at.key)
     }
 
-    /// Stores an answer for its lifetime, unless it was invalidated while it was made. An invalidation that
-    /// comes between this look and the store's work is found by whoever reads.
-    ///
-    /// # Errors
-    /// Where the store did not take it, or not in time.
-    pub async fn fill(&self, filling: Filling<'_>) -> Result<Filled, StoreError> {
+    /// An answer as it is stored for its lifetime; `None` where it was invalidated while it was made. An invalidation
+    /// that comes between this look and the store's work is found by whoever reads.
+    #[must_use]
+    pub fn entry_of(&self, filling: Filling<'_>) -> Option<NewEntry> {
         let Filling { keys, at, header, body, ttl } = filling;
         if !self.generations.is_current(&header.gates, &at.key, &header.generations) {
-            return Ok(Filled::Invalidated);
+            return None;
         }
         let fresh = lifetime(ttl, &at.key);
         let fresh_until = UnixMillis(header.created.0.saturating_add(fresh.0));
         let org = header.gates.org.clone();
         let bytes = Entry::encode(&Header { fresh_until, ..header }, body, keys);
         let lifetime = Lifetime { fresh, stale: Millis(self.kept_ms.load(Ordering::Relaxed)) };
-        let entry = NewEntry { at, org, bytes, lifetime };
+        Some(NewEntry { at, org, bytes, lifetime })
+    }
+
+    /// Stores an entry.
+    ///
+    /// # Errors
+    /// Where the store did not take it, or not in time.
+    pub async fn store(&self, entry: NewEntry) -> Result<(), StoreError> {
         tokio::time::timeout(FILL_TIMEOUT, self.entries.fill(entry))
             .await
-            .map_err(|_| StoreError::Transient("took too long".to_owned()))??;
-        Ok(Filled::Stored)
+            .map_err(|_| StoreError::Transient("took too long".to_owned()))?
     }
 
     /// Changes how long entries are kept after their time: those that are filled from now on.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::admit::Grant;
 use super::bill::Bill;
-use super::cache::{Filled, Filling};
+use super::cache::Filling;
 use super::call_account::CallAccount;
 use super::fault::{Failed, Fault, SUPERSEDED, UNBOOKED, Unkept};
 use super::lock;
@@ -22,10 +22,12 @@ use super::pilot::Pilot;
 use super::reader::cut_short;
 use super::relay::{Source, Step};
 use super::seat::{End, Failure, Opened, Whole};
+use super::shared::role::Role;
 use super::upstream::{Advice, Answered, Call, CallFailed};
 use crate::attempt::{self, Fate, Finished, Start, Transport, Verdict};
 use crate::entry::Header;
 use crate::flight::{Ending, Held, Produced, Sharing, retry_after, sharing};
+use crate::flight_text::Answer;
 
 /// What an answer turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +47,13 @@ impl Pilot {
     /// Calls the provider and writes what it says into the log.
     pub(super) async fn attempt(&mut self) -> Result<(), Failed> {
         let sidecar = Arc::clone(&self.sidecar);
-        let seat = Arc::clone(&self.seat);
-        (self.produced, self.may_store, self.unkept) = (Produced::default(), true, None);
-        // What is invalidated from now on is not stored.
-        self.flight.has_cost(None);
-        self.flight.begins_under(sidecar.cache.vector(seat.grant.wanted()));
+        self.begins_anew();
         if self.lease.is_some() {
+            if !self.takes_its_turn().await? {
+                return Ok(());
+            }
             // A flight that ended before this one began has left an entry: nobody calls for what is there.
+            let seat = Arc::clone(&self.seat);
             if let Ok((hit, _)) = self.over(sidecar.entry(&seat.grant)).await? {
                 let _: Held = self.end(Ending::Found);
                 self.finish(End::Found(Arc::from(hit)));
@@ -59,38 +61,69 @@ impl Pilot {
             }
         }
         let Some((answered, first_by)) = self.answered().await? else { return Ok(()) };
-        let opened = opened(&seat.grant, &answered);
+        let opened = opened(&self.seat.grant, &answered);
         self.may_store = attempt::may_store(answered.cache_control.as_deref());
-        let start = attempt::start(attempt::Head {
-            status: answered.status,
-            details: answered.details.as_deref(),
-            content_type: answered.content_type.as_deref(),
-            content_encoding: answered.content_encoding.as_deref(),
-        });
-        let target = || seat.grant.target.clone();
+        let start = start(&opened, answered.details.as_deref());
         let source = Source::new(answered.body, first_by, sidecar.timeouts);
+        let target = || self.seat.grant.target.clone();
         match start {
             Start::NotReached => {
                 let details = answered.details;
-                self.fate(attempt::fate_without_provider(details.as_deref()));
                 tracing::warn!(target_id = target(), details, "provider not reached");
-                Err(self.failed(Problem::UpstreamUnreachable { target: target() }))
+                let unreachable = Problem::UpstreamUnreachable { target: target() };
+                self.fate(attempt::fate_without_provider(details.as_deref()));
+                Err(self.failed(unreachable))
             }
             Start::Unauthorized => {
-                self.fate(Fate::Refused);
                 let status = opened.status;
                 tracing::error!(
                     target_id = target(),
                     status,
                     "provider refused the gateway's credential"
                 );
-                Err(self.failed(Problem::UpstreamUnauthorized { target: target() }))
+                let unauthorized = Problem::UpstreamUnauthorized { target: target() };
+                self.fate(Fate::Refused);
+                Err(self.failed(unauthorized))
             }
+            Start::Pass(_) | Start::Record(_) => self.relays(opened, start, source).await,
+        }
+    }
+
+    /// Nothing has come of the attempt that begins. What is invalidated from now on is not stored.
+    pub(super) fn begins_anew(&mut self) {
+        (self.produced, self.may_store, self.unkept) = (Produced::default(), true, None);
+        self.flight.has_cost(None);
+        self.flight.comes_as(self.flight.asked);
+        self.flight.begins_under(self.sidecar.cache.vector(self.seat.grant.wanted()));
+    }
+
+    /// Another sidecar's answer, as if the provider gave it.
+    pub(super) async fn reads(&mut self, answer: Answer, source: Source) -> Result<(), Failed> {
+        let Answer { status, content_type, content_encoding, after, after_ms, should } = answer;
+        let opened = Opened {
+            status,
+            content_type,
+            content_encoding,
+            advice: Arc::new(Advice { after, after_ms, should }),
+            served_by: self.seat.grant.gates.model.served_by(),
+            recorded: None,
+        };
+        // What a gateway says by itself is not told as an answer.
+        let start = start(&opened, Some(attempt::VIA_UPSTREAM));
+        self.relays(opened, start, source).await
+    }
+
+    /// An answer on its way to its readers.
+    async fn relays(&mut self, opened: Opened, start: Start, source: Source) -> Result<(), Failed> {
+        match start {
             Start::Pass(reason) if opened.status == 200 => {
                 let why = Unkept::Unstorable(reason);
                 self.pass(Arc::new(opened), source, Vec::new(), why).await
             }
             Start::Pass(reason) => self.refused(opened, source, reason).await,
+            Start::NotReached | Start::Unauthorized => {
+                self.refused(opened, source, Reason::Status).await
+            }
             Start::Record(Recorded::Json) => self.collect(opened, source).await,
             Start::Record(Recorded::Sse) => self.stream(opened, source).await,
         }
@@ -177,9 +210,11 @@ impl Pilot {
         }
         self.not_stored(reason.as_str());
         self.produced.bytes = body.len() as u64;
+        let body = Bytes::from(body);
+        self.tells(&opened, &body);
         self.pays(None).await;
         let (status, wait) = (opened.status, patience(&opened.advice));
-        let failure = Failure::Answer(opened, body.into(), cut_short(&self.seat));
+        let failure = Failure::Answer(opened, body, cut_short(&self.seat));
         match sharing(status) {
             Sharing::Leader => Err(Fault { retry_after: wait, ..Fault::of(failure) }.into()),
             Sharing::Everybody => {
@@ -200,6 +235,8 @@ impl Pilot {
                 Step::Bytes(bytes) => {
                     if body.is_empty() {
                         self.first_byte();
+                        // It is worth waiting for, elsewhere too.
+                        self.tells_opening(&opened);
                     }
                     body.extend_from_slice(&bytes);
                     charge.grow(bytes.len() as u64);
@@ -218,6 +255,8 @@ impl Pilot {
         // Exactly as long as it is: it may be kept for a while.
         body.shrink_to_fit();
         let body = Bytes::from(body);
+        // Before it is stored: the others learn with its end that they may have it.
+        self.tells(&opened, &body);
         match self.conclude(Recorded::Json, Some(&body), Transport::Clean).await {
             Concluded::Served => {
                 let whole = Whole::new(Arc::new(opened), Recorded::Json, body, charge);
@@ -239,6 +278,9 @@ impl Pilot {
 
     pub(super) fn first_byte(&mut self) {
         self.flight.is_answered();
+        if self.standing.role.follows() {
+            return;
+        }
         self.account(CallAccount::first_byte);
         self.seat.note(super::exchange::Exchange::first_byte);
     }
@@ -297,6 +339,10 @@ impl Pilot {
                 let is_stream = recorded == Recorded::Sse;
                 lock(&self.sidecar.flights.means).learn(model, is_stream, body.len() as u64);
                 self.was_long();
+                if self.standing.role.follows() {
+                    let _: Held = self.end(Ending::Followed);
+                    return Concluded::Served;
+                }
                 let filled = match is_booked {
                     true => self.fill(recorded, &body, usage).await,
                     false => Err(UNBOOKED),
@@ -325,6 +371,10 @@ impl Pilot {
     }
 
     fn used(&mut self, usage: Option<Usage>) {
+        if self.standing.role.follows() {
+            // Whoever made the call has counted it.
+            return;
+        }
         self.account(|call| call.used(usage));
         self.has_told_cost(usage);
         if let Some(usage) = usage {
@@ -346,6 +396,13 @@ impl Pilot {
         let (Held::Current, Some(token)) = (lease.renew(), lease.token()) else {
             return Err(SUPERSEDED);
         };
+        // The group's token, where there is a group.
+        let (token, herald) = match &self.standing.role {
+            Role::Single => (token, None),
+            Role::Leads(herald) => (herald.token(), Some(herald)),
+            Role::Apart(apart) => return Err(apart.as_str()),
+            Role::Follows(_) => return Err(SUPERSEDED),
+        };
         let grant = &self.seat.grant;
         let header = Header {
             gates: grant.gates.clone(),
@@ -365,9 +422,15 @@ impl Pilot {
             body,
             ttl: self.sidecar.feed.settings().ttl,
         };
-        match self.sidecar.cache.fill(filling).await {
-            Ok(Filled::Stored) => {}
-            Ok(Filled::Invalidated) => return Err(SUPERSEDED),
+        let cache = &self.sidecar.cache;
+        let Some(entry) = cache.entry_of(filling) else { return Err(SUPERSEDED) };
+        let stored = match herald {
+            None => cache.store(entry).await.map(|()| Held::Current),
+            Some(herald) => herald.fills(entry).await,
+        };
+        match stored {
+            Ok(Held::Current) => {}
+            Ok(Held::Superseded) => return Err(SUPERSEDED),
             Err(error) => {
                 tracing::warn!(%error, "fill failed");
                 return Err("store");
@@ -378,6 +441,15 @@ impl Pilot {
             Held::Superseded => Err(SUPERSEDED),
         }
     }
+}
+
+fn start(opened: &Opened, details: Option<&str>) -> Start {
+    attempt::start(attempt::Head {
+        status: opened.status,
+        details,
+        content_type: opened.content_type.as_deref(),
+        content_encoding: opened.content_encoding.as_deref(),
+    })
 }
 
 /// What has come of a JSON answer, if it can be read at all.

@@ -9,7 +9,7 @@ use kt_contract::key::CacheKey;
 use kt_contract::money::MicroUsd;
 use kt_providers::Recorded;
 
-use super::lease::Lease;
+use super::lease::{Lease, Told};
 use super::lock;
 use super::log::{Charge, Log, ReaderId};
 use super::logs::Logs;
@@ -33,6 +33,10 @@ pub(super) struct Flight {
     /// What the entry belongs to, as it was when the attempt began.
     generations: Mutex<Vector>,
     progress: Mutex<Progress>,
+    /// The shape in which what comes was asked for: the leader's, whichever sidecar it asks at.
+    comes: Mutex<Recorded>,
+    /// Which of its group's flights it is, where there is a group.
+    in_group: Mutex<Option<flight::FlightId>>,
     /// What the call of the attempt has cost, once that is known.
     cost: Mutex<Option<MicroUsd>>,
 }
@@ -104,6 +108,8 @@ impl Flight {
             asked,
             generations: Mutex::new(generations),
             progress: Mutex::new(Progress::Silent),
+            comes: Mutex::new(asked),
+            in_group: Mutex::default(),
             cost: Mutex::default(),
         }
     }
@@ -136,6 +142,26 @@ impl Flight {
     /// Another attempt begins: what was invalidated before it may be stored.
     pub(super) fn begins_under(&self, generations: Vector) {
         *lock(&self.generations) = generations;
+    }
+
+    /// What comes was asked for in this shape.
+    pub(super) fn comes_as(&self, asked: Recorded) {
+        *lock(&self.comes) = asked;
+    }
+
+    /// The shape in which what comes was asked for.
+    pub(super) fn comes(&self) -> Recorded {
+        *lock(&self.comes)
+    }
+
+    /// It is this one of its group's flights.
+    pub(super) fn is_in_group(&self, id: Option<flight::FlightId>) {
+        *lock(&self.in_group) = id;
+    }
+
+    /// Which of its group's flights it is.
+    pub(super) fn in_group(&self) -> Option<flight::FlightId> {
+        *lock(&self.in_group)
     }
 
     /// What the call of the attempt has cost: known before anybody learns how it ended.
@@ -282,7 +308,8 @@ impl Flights {
             | Ending::Failed
             | Ending::NotStored
             | Ending::Cancelled
-            | Ending::Unpaid => board.machine.abandon(key, token),
+            | Ending::Unpaid
+            | Ending::Followed => board.machine.abandon(key, token),
         };
         // One that has run out, and that nobody else has taken, is cleared too.
         if held == Held::Current || board.machine.abandon(key, token) == Held::Current {
@@ -307,6 +334,37 @@ impl Flights {
             board.joinable.remove(key);
         }
         after
+    }
+
+    /// An attempt has failed; `tell` says so in the log, and how many wait. Nobody joins in between. The lease is kept
+    /// for those who wait.
+    pub(super) fn tell(&self, key: &CacheKey, token: Token, tell: impl FnOnce() -> usize) -> Told {
+        let mut board = self.board();
+        let waiting = tell();
+        if !board.machine.holds(key, token) {
+            return Told::Voided;
+        }
+        if waiting > 0 {
+            return Told::Waiting(waiting);
+        }
+        let _: Held = board.machine.abandon(key, token);
+        board.joinable.remove(key);
+        Told::Nobody
+    }
+
+    /// The one that has waited longest; the lease ends where nobody does. Nobody joins in between.
+    pub(super) fn promote(
+        &self,
+        key: &CacheKey,
+        token: Token,
+        flight: &Flight,
+    ) -> Option<(ReaderId, Arc<Seat>)> {
+        let mut board = self.board();
+        let promoted = flight.log.promote();
+        if promoted.is_none() && board.machine.abandon(key, token) == Held::Current {
+            board.joinable.remove(key);
+        }
+        promoted
     }
 
     /// One of those who wait takes over. `None`: nobody waits any more, or the flight was voided.

@@ -260,7 +260,9 @@ impl Sidecar {
         let (flight, reader, theirs) = match self.flights.join(seat, generations, &sent) {
             Joined::Lead(flight, reader, lease) => {
                 self.start(&flight, Some(lease), seat, Some(reader));
-                (flight, reader, None)
+                // Where another sidecar may lead, this one waits like any other.
+                let own = self.group.as_ref().and_then(|_| flight.sent());
+                (flight, reader, own)
             }
             Joined::Follow(flight, reader, theirs) => (flight, reader, Some(theirs)),
             Joined::HitForMiss => {
@@ -323,8 +325,7 @@ impl Sidecar {
         let start = timeout(settings.timeout, reader.begin(|| self.stale(seat))).await.ok();
         if start.is_none() {
             // What has begun to come is worth waiting for, whatever shape it is wanted in.
-            let goes =
-                reader.waits_in_silence() && seat.overflow(limit) == Some(flight::Overflow::Go);
+            let goes = reader.waits_in_silence() && self.lets_go(&reader, seat, limit).await;
             if goes {
                 self.metrics.overflowed();
                 reader.step_aside();
@@ -336,6 +337,21 @@ impl Sidecar {
             None => reader.begin(|| self.stale(seat)).await,
         };
         self.begun(start, reader, seat)
+    }
+
+    /// Whether a client that has waited too long makes its own call: so many of a flight, in the whole group.
+    async fn lets_go(&self, reader: &Reader, seat: &Seat, limit: Option<u64>) -> bool {
+        match seat.overflow(limit) {
+            Some(flight::Overflow::Go) => {}
+            Some(flight::Overflow::WaitOn) => return false,
+            // Its own call, unless it is another sidecar's.
+            None if seat.is_coalesced() => {}
+            None => return false,
+        }
+        match (&self.group, reader.in_group()) {
+            (Some(group), Some(id)) => group.lets_go(seat.grant.at.key, id, limit).await,
+            (Some(_) | None, _) => true,
+        }
     }
 
     /// The beginning of an answer as its client gets it, or why there is none for it.

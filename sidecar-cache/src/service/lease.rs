@@ -12,6 +12,30 @@ use super::seat::Seat;
 use crate::flight::{AfterFailure, Cause, Ending, FlightId, Held, Token};
 use crate::generation::Generation;
 
+/// What a failed attempt has left of those who wait for its flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Told {
+    /// So many wait for another attempt.
+    Waiting(usize),
+    /// Nobody does: the lease has ended.
+    Nobody,
+    /// The lease was voided, or is somebody else's: those who wait ask anew.
+    Voided,
+}
+
+// === impl Told ===
+
+impl Told {
+    /// How many wait.
+    pub(super) const fn waiting(self) -> usize {
+        match self {
+            Self::Waiting(waiting) => waiting,
+            Self::Nobody | Self::Voided => 0,
+        }
+    }
+}
+
 /// The right, and the duty, to end one flight. Dropped before that, it abandons: whatever made the task
 /// stop, the next who asks leads.
 #[must_use]
@@ -59,6 +83,43 @@ impl Lease {
         let lost = how == Ending::Filled && held == Held::Superseded;
         self.flights.metrics.flight_ended(if lost { Ending::NotStored } else { how });
         held
+    }
+
+    /// Whether nobody may join the flight.
+    pub(super) const fn is_alone(&self) -> bool {
+        self.id.is_none()
+    }
+
+    /// An attempt has failed, and what follows is not this sidecar's to decide; `tell` says so to those it concerns,
+    /// and how many wait for another one. The lease is kept for them.
+    pub(super) fn tells(&mut self, tell: impl FnOnce() -> usize) -> Told {
+        let Some(token) = self.token else {
+            tell();
+            return Told::Nobody;
+        };
+        let told = self.flights.tell(&self.key, token, tell);
+        if told != Told::Voided && told.waiting() == 0 {
+            self.token = None;
+        }
+        told
+    }
+
+    /// The one that has waited longest is to make the call. `None`: nobody waits any more, and the lease has ended.
+    pub(super) fn promote(&mut self, flight: &Flight) -> Option<(ReaderId, Arc<Seat>)> {
+        let token = self.token?;
+        let promoted = self.flights.promote(&self.key, token, flight);
+        if promoted.is_none() {
+            self.token = None;
+        }
+        promoted
+    }
+
+    /// Gives the lease back, whose end has been counted.
+    pub(super) fn release(&mut self) {
+        if let Some(token) = self.token.take() {
+            let ended = self.flights.end(&self.key, token, Ending::Failed, Generation::default());
+            let _: Held = ended;
+        }
     }
 
     /// The attempt has failed; `tell` says so to those it concerns, and how many wait for another one.

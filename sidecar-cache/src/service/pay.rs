@@ -25,6 +25,7 @@ use super::pilot::Pilot;
 use super::savings::the_one;
 use super::seat::{End, Failure};
 use super::settings::Accounts;
+use super::shared::role::Role;
 use crate::attempt::Fate;
 use crate::flight::{Cause, Ending, Held};
 use crate::ledger::TransferId;
@@ -123,6 +124,10 @@ impl Pilot {
     /// Ends the money of the call, if it has not ended: at what has come of the answer. `false`: it is not in the
     /// ledger yet, and nothing that was made with it is kept.
     pub(super) async fn pays(&mut self, delivered: Option<Delivered>) -> bool {
+        if let Role::Follows(outcome) = &self.standing.role {
+            // Another one's call: nobody here pays for it, and what it has cost is what is saved.
+            self.flight.has_cost(lock(outcome).end.and_then(|end| end.cost));
+        }
         let Some(bill) = self.bill.take() else { return true };
         let hold = bill.hold();
         let ended = bill.end(delivered, self.produced.bytes).await;

@@ -16,21 +16,21 @@ use tokio::time::{Instant, sleep_until};
 use super::bill::Bill;
 use super::call_account::{CallAccount, CallEnd};
 use super::drain::Served;
-use super::fault::{Failed, Fault, SUPERSEDED, Unkept};
+use super::fault::{Failed, SUPERSEDED, Unkept};
 use super::flights::{Flight, Sent};
 use super::lease::Lease;
 use super::log::{Failing, Piece, ReaderId};
 use super::seat::{End, Failure, Seat};
+use super::shared::role::{Role, Standing};
 use super::{Sidecar, lock};
 use crate::flight::{
-    AfterFailure, Bounds, Cause, Ending, Held, Outlives, Produced, RENEW_EVERY, Rule, outlives,
-    token_limit,
+    Bounds, Ending, Held, Outlives, Produced, RENEW_EVERY, Rule, outlives, token_limit,
 };
 
 /// How long an answer that is whole is kept for those who read slowly.
 const LINGER: Duration = Duration::from_secs(600);
 
-const RENEW: Duration = Duration::from_millis(RENEW_EVERY.0);
+pub(super) const RENEW: Duration = Duration::from_millis(RENEW_EVERY.0);
 
 /// A flight in the hands of its task.
 pub(super) struct Pilot {
@@ -41,7 +41,7 @@ pub(super) struct Pilot {
     /// Whose request is sent, and in whose name.
     pub(super) seat: Arc<Seat>,
     /// The leader's place; it may have left.
-    reader: Option<ReaderId>,
+    pub(super) reader: Option<ReaderId>,
     /// Whether the provider allows to store what comes.
     pub(super) may_store: bool,
     /// Why what comes is not kept whole; `None` while it is.
@@ -61,7 +61,9 @@ pub(super) struct Pilot {
     interest: Interest,
     /// What becomes of it when nobody reads.
     alone: Alone,
-    renew_at: Instant,
+    /// What it is among the flights of its group.
+    pub(super) standing: Standing,
+    pub(super) renew_at: Instant,
     sweep_at: MonoMillis,
     is_finished: bool,
 }
@@ -71,6 +73,8 @@ pub(super) struct Pilot {
 enum Interest {
     /// Somebody reads, or waits.
     Attached,
+    /// Nobody does here; other sidecars do.
+    Elsewhere,
     /// Nobody does any more; it goes on until then.
     Detached { until: Instant },
     /// Nobody has to: the entry is what it is for. The call's own deadlines bound it.
@@ -119,6 +123,7 @@ impl Sidecar {
             token_limit: OnceLock::new(),
             interest,
             alone,
+            standing: Standing::default(),
             renew_at: Instant::now() + RENEW,
             sweep_at: self.clock.mono().after(idle),
             is_finished: false,
@@ -196,50 +201,10 @@ impl Pilot {
         call.ended(end, self.produced.bytes);
     }
 
-    /// An attempt has failed: tells whom it concerns, and hands the lease to one of those who wait, if
-    /// there is to be another. `false`: there is not, and everybody knows.
-    async fn passes_on(&mut self, fault: Fault) -> bool {
-        let Fault { failure, begun, leader, retry_after, cause, whom } = fault;
-        let now = self.now();
-        let begun = begun.unwrap_or_else(|| End::Failed(Arc::clone(&failure)));
-        // Who has taken over a call in another shape than its own cannot read what there is of it.
-        let is_foreign = self.seat.asked() != self.flight.asked;
-        let leader = leader.or_else(|| is_foreign.then(|| End::Failed(Arc::clone(&failure))));
-        let with_leader = |seat: &Arc<Seat>| whom.reaches(&seat.grant.caller.principal);
-        let failing = Failing { begun, leader, with_leader };
-        let tell = || self.flight.log.fail(self.reader, failing, now.0);
-        let after = match &mut self.lease {
-            Some(lease) => lease.fail(cause, retry_after, tell),
-            None => {
-                tell();
-                AfterFailure::Over
-            }
-        };
-        let end = match after {
-            AfterFailure::Over => End::Failed(failure),
-            AfterFailure::Voided => End::Voided,
-            AfterFailure::TakeOver { at } => {
-                let at = Instant::now() + Duration::from_millis(at.since(now).0);
-                self.reader = None;
-                if self.over(sleep_until(at)).await.is_ok() && self.takes_over(cause) {
-                    return true;
-                }
-                // Whoever still waits does so for a flight that was voided during the backoff.
-                End::Voided
-            }
-        };
-        self.finish(end);
-        false
-    }
-
-    fn takes_over(&mut self, cause: Cause) -> bool {
-        let Some(lease) = &mut self.lease else { return false };
-        let Some((reader, seat)) = lease.take_over(cause, &self.flight) else { return false };
-        seat.takes_over();
+    /// From now on the call is made in another name.
+    pub(super) fn is_led_by(&mut self, reader: ReaderId, seat: Arc<Seat>) {
         (self.reader, self.seat) = (Some(reader), seat);
-        self.renew_at = Instant::now() + RENEW;
         self.alone = Alone::AsConfigured;
-        true
     }
 
     /// Waits for `work`, as long as anybody wants it. The lease is renewed in the meantime, and readers that
@@ -300,10 +265,14 @@ impl Pilot {
         }
         match self.interest {
             Interest::Attached => Ok(()),
-            Interest::Detached { .. } | Interest::Unattended if self.flight.log.readers() > 0 => {
+            Interest::Elsewhere | Interest::Detached { .. } | Interest::Unattended
+                if self.flight.log.readers() > 0 =>
+            {
                 self.interest = Interest::Attached;
                 Ok(())
             }
+            Interest::Elsewhere if self.standing.role.followers() > 0 => Ok(()),
+            Interest::Elsewhere => self.deserted(),
             Interest::Detached { until } if now >= until => {
                 self.cancel(Reason::ClientLeft.as_str())
             }
@@ -317,8 +286,11 @@ impl Pilot {
             return Ok(());
         }
         let is_held = self.lease.as_ref().is_some_and(|lease| lease.token().is_some());
-        let is_current = self.lease.as_ref().is_some_and(Lease::is_current);
-        let reason = if let Some(why) = self.unkept {
+        let is_current =
+            self.lease.as_ref().is_some_and(Lease::is_current) && self.standing.role.may_fill();
+        let reason = if let Role::Apart(apart) = self.standing.role {
+            apart.as_str()
+        } else if let Some(why) = self.unkept {
             why.as_str()
         } else if !self.may_store {
             Reason::NoStore.as_str()
@@ -338,6 +310,10 @@ impl Pilot {
 
     /// The last reader has left.
     fn deserted(&mut self) -> Result<(), Failed> {
+        if self.standing.role.followers() > 0 {
+            self.interest = Interest::Elsewhere;
+            return Ok(());
+        }
         match outlives(self.rule()) {
             Outlives::Yes if self.alone == Alone::GoesOn => {
                 self.interest = Interest::Unattended;
@@ -371,6 +347,7 @@ impl Pilot {
     /// Whether what comes may be stored, as far as is known by now.
     fn is_storable(&self) -> bool {
         self.may_store
+            && self.standing.role.may_fill()
             && self.produced.fits(self.bounds())
             && self.lease.as_ref().is_some_and(Lease::is_current)
     }
@@ -398,6 +375,7 @@ impl Pilot {
     /// The last pieces and the end, for everybody who still reads.
     pub(super) fn finish_with(&mut self, last: impl Iterator<Item = Piece>, end: End) {
         self.is_finished = true;
+        self.tells_the_end(&end);
         // Before anybody learns that it is over, and leaves.
         let readers = self.flight.log.readers();
         self.account(|call| call.read_by(readers));
@@ -406,6 +384,10 @@ impl Pilot {
 
     /// Why an answer was not stored.
     pub(super) fn not_stored(&mut self, reason: &'static str) {
+        if self.standing.role.follows() {
+            // Whoever made the call says so.
+            return;
+        }
         self.sidecar.metrics.not_stored(reason);
         self.account(|call| call.not_stored(reason));
         self.seat.note(|exchange| exchange.not_stored(reason));
@@ -414,6 +396,10 @@ impl Pilot {
     /// Ends the lease, where there is one.
     pub(super) fn end(&mut self, how: Ending) -> Held {
         let under = self.flight.generations().newest();
+        let how = if self.standing.role.follows() { Ending::Followed } else { how };
+        if let Some(herald) = self.standing.role.herald() {
+            herald.ends(how, under);
+        }
         let held = self.lease.as_mut().map_or(Held::Superseded, |lease| lease.end(how, under));
         // Nobody takes over any more.
         self.flight.sent_for_good();

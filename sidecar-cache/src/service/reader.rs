@@ -18,6 +18,7 @@ use super::log::{Begun, Next, ReaderId, View};
 use super::savings::{Costs, Spared};
 use super::seat::{End, Failure, Opened, Seat};
 use crate::clock::Clock;
+use crate::flight::FlightId;
 
 /// A piece of a streamed answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +132,11 @@ impl Reader {
         self.flight.is_silent()
     }
 
+    /// Which of its group's flights it is that is waited for.
+    pub(super) fn in_group(&self) -> Option<FlightId> {
+        self.flight.in_group()
+    }
+
     /// Whether what was read last may be the last of the answer. Of an event stream that is known.
     pub(super) fn may_be_the_last(&self) -> bool {
         !self.has_events || self.phase == Phase::Read
@@ -241,7 +247,7 @@ impl Reader {
     /// Whether the answer is asked for in the shape in which this client wants it. Then it gets what comes,
     /// whatever that is.
     fn reads_as_asked(&self) -> bool {
-        self.seat.asked() == self.flight.asked
+        self.seat.asked() == self.flight.comes()
     }
 
     /// How an answer can be read while it comes.

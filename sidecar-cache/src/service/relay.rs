@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kt_contract::limits::ENTRY_BYTES_MAX;
@@ -19,6 +20,7 @@ use super::log::Piece;
 use super::pilot::Pilot;
 use super::reader::cut_short;
 use super::seat::{End, Failure, Opened, Whole};
+use super::shared::words::opening;
 use super::tail::{Reached, Tail};
 use super::upstream::{Broken, Pieces, Timeouts};
 use crate::attempt::Transport;
@@ -85,6 +87,13 @@ impl Source {
         Self { body, due: Due::First(first_by), whole_by: None, timeouts }
     }
 
+    /// Of what somebody else waits for: how long it may take, that one decides.
+    pub(super) fn unhurried(body: Pin<Box<dyn Pieces>>) -> Self {
+        let ever = Duration::from_secs(7 * 86_400);
+        let timeouts = Timeouts { idle: ever, whole: ever, ending: ever, ..Timeouts::default() };
+        Self::new(body, Instant::now() + ever, timeouts)
+    }
+
     /// The next bytes, in time.
     pub(super) async fn next(&mut self) -> Step {
         loop {
@@ -139,7 +148,7 @@ impl Pilot {
             Step::End | Step::Broken => return Err(self.failed(cut_short(&self.seat))),
         }
         let opened = Arc::new(Opened { recorded: Some(Recorded::Sse), ..opened });
-        self.flight.log.open(Arc::clone(&opened));
+        self.opens(&opened);
         let mut bytes = 0;
         let transport = loop {
             bytes += recording.out.len();
@@ -195,6 +204,13 @@ impl Pilot {
         // much is known.
         let is_cut = reached == Reached::Failed || body.is_none() && !is_done;
         let transport = if is_cut { Transport::Broken } else { transport };
+        if let Some(herald) = self.standing.role.herald() {
+            // Before it is stored: the others hold it back themselves until they learn how it ended.
+            herald.says(&Bytes::copy_from_slice(if is_done { recording.tail.held() } else { &[] }));
+            if transport == Transport::Clean {
+                herald.is_whole();
+            }
+        }
         let concluded = self.conclude(Recorded::Sse, body.as_ref(), transport).await;
         if is_done {
             recording.finish();
@@ -218,7 +234,7 @@ impl Pilot {
             self.finish_with(pieces(last), end);
             return Ok(());
         }
-        self.append(last);
+        self.append_here(last);
         let fault = self.fault();
         Err(match ending {
             // Whoever can read it has all that its dialect promises.
@@ -241,7 +257,7 @@ impl Pilot {
         why: Unkept,
     ) -> Result<(), Failed> {
         let mut is_empty = head.is_empty();
-        self.flight.log.open(Arc::clone(&opened));
+        self.opens(&opened);
         if !is_empty {
             self.append(plain(head));
             self.not_stored(why.as_str());
@@ -261,6 +277,7 @@ impl Pilot {
                     is_empty = false;
                 }
                 Step::End if is_empty => {
+                    self.tells_whole();
                     let opened = opened.as_ref().clone();
                     self.pays(None).await;
                     let empty = Failure::Answer(opened, Bytes::new(), cut_short(&self.seat));
@@ -270,6 +287,7 @@ impl Pilot {
                     return Ok(());
                 }
                 Step::End => {
+                    self.tells_whole();
                     self.pays(None).await;
                     self.finish(End::Clean);
                     return Ok(());
@@ -298,7 +316,39 @@ impl Pilot {
     fn outgrow(&mut self, why: Unkept) {
         self.unkept = Some(why);
         let _: Held = self.end(why.ending());
+        if let Some(herald) = self.standing.role.herald() {
+            herald.outgrows();
+        }
         self.flight.log.outgrow(self.now().0);
+    }
+
+    /// An answer begins that is read as it comes.
+    fn opens(&mut self, opened: &Arc<Opened>) {
+        self.tells_opening(opened);
+        self.flight.log.open(Arc::clone(opened));
+    }
+
+    /// How an answer begins, for other sidecars.
+    pub(super) fn tells_opening(&mut self, opened: &Opened) {
+        if let Some(herald) = self.standing.role.herald() {
+            herald.opens(&opening(opened));
+        }
+    }
+
+    /// All of the answer has come: so much for the other sidecars.
+    fn tells_whole(&mut self) {
+        if let Some(herald) = self.standing.role.herald() {
+            herald.is_whole();
+        }
+    }
+
+    /// An answer has come that is told all at once, for other sidecars.
+    pub(super) fn tells(&mut self, opened: &Opened, body: &Bytes) {
+        if let Some(herald) = self.standing.role.herald() {
+            herald.opens(&opening(opened));
+            herald.says(body);
+            herald.is_whole();
+        }
     }
 
     /// Waits for the fastest reader, where not everything is kept.
@@ -307,7 +357,14 @@ impl Pilot {
         self.over(poll_fn(|context| flight.log.poll_room(context))).await
     }
 
-    fn append(&self, piece: Piece) {
+    fn append(&mut self, piece: Piece) {
+        if let Some(herald) = self.standing.role.herald() {
+            herald.says(&piece.all);
+        }
+        self.append_here(piece);
+    }
+
+    fn append_here(&self, piece: Piece) {
         pieces(piece).for_each(|piece| self.flight.log.append(piece, self.now().0));
     }
 }

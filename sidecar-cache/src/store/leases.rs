@@ -3,10 +3,13 @@
 //! is stamped over every implementation. The store's own clock decides what has run out.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kt_contract::key::CacheKey;
 use kt_contract::time::Millis;
+use tokio::sync::watch;
 
 use super::{Answer, EntryStore, NewEntry};
 use crate::clock::Clock;
@@ -58,6 +61,14 @@ pub trait LeaseStore: Send + Sync {
     /// A follower has its answer, or does not wait for it any more.
     fn leave(&self, key: CacheKey, id: FlightId) -> Answer<'_, ()>;
 
+    /// Waits until somebody follows a flight whom nobody followed before. It may be missed: the next renewal says
+    /// who follows.
+    fn followed(
+        &self,
+        key: CacheKey,
+        id: FlightId,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
     /// Extends a lease by a whole [`flight::LEASE_TTL`], and says who follows.
     fn renew(&self, key: CacheKey, token: Token) -> Answer<'_, Renewed>;
 
@@ -103,6 +114,8 @@ struct Board {
     machine: Flights,
     /// Who was given the last lease of a key.
     claims: HashMap<CacheKey, (Claim, Token, FlightId)>,
+    /// Who waits for a follower.
+    watched: HashMap<(CacheKey, FlightId), watch::Sender<()>>,
 }
 
 // === impl MemoryLeases ===
@@ -111,7 +124,8 @@ impl MemoryLeases {
     /// No leases, in a new epoch. What they are for is stored in `entries`.
     #[must_use]
     pub fn new(epoch: Epoch, clock: Clock, entries: Arc<dyn EntryStore>) -> Self {
-        let board = Board { machine: Flights::new(epoch), claims: HashMap::new() };
+        let (claims, watched) = (HashMap::new(), HashMap::new());
+        let board = Board { machine: Flights::new(epoch), claims, watched };
         Self { clock, entries, board: Mutex::new(board) }
     }
 
@@ -133,6 +147,12 @@ impl LeaseStore for MemoryLeases {
             let acquired = board.machine.acquire(key, now);
             if let Acquired::Lead(token, id) = acquired {
                 board.claims.insert(key, (claim, token, id));
+            }
+            if let Acquired::Follow(id) = acquired
+                && board.machine.followers_of(&key) == 1
+                && let Some(watched) = board.watched.get(&(key, id))
+            {
+                watched.send_replace(());
             }
             Ok(acquired)
         })
@@ -159,6 +179,21 @@ impl LeaseStore for MemoryLeases {
         Box::pin(async move {
             self.board().machine.leave(&key, id);
             Ok(())
+        })
+    }
+
+    fn followed(
+        &self,
+        key: CacheKey,
+        id: FlightId,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut board = self.board();
+        board.watched.retain(|_, watched| watched.receiver_count() > 0);
+        let mut watched = board.watched.entry((key, id)).or_default().subscribe();
+        Box::pin(async move {
+            if watched.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
         })
     }
 

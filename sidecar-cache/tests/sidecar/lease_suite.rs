@@ -24,6 +24,7 @@ macro_rules! lease_store_suite {
                 keys_are_leased_apart
                 a_lease_that_is_not_renewed_runs_out
                 a_lease_that_is_renewed_lives_on_and_says_who_follows
+                the_first_who_follows_wakes_whoever_leads
                 a_lease_that_has_run_out_still_counts_until_it_is_somebody_elses
                 what_is_filled_is_found_and_ends_the_lease
                 a_superseded_token_stores_nothing
@@ -160,6 +161,34 @@ pub(crate) async fn a_lease_that_is_renewed_lives_on_and_says_who_follows<E>(
     }
     leases.leave(key(1), id).await.unwrap();
     assert_eq!(leases.renew(key(1), token).await.unwrap(), Renewed::Current { followers: 4 });
+}
+
+pub(crate) async fn the_first_who_follows_wakes_whoever_leads<E>(
+    opened: Opened<impl LeaseStore, E>,
+) {
+    let Opened { leases, .. } = opened;
+    let (_, id) = lead(&leases, 1, 1).await;
+    let mut woken = leases.followed(key(1), id);
+    let mut others = leases.followed(key(2), id);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(woken.as_mut().poll(&mut context).is_pending(), "nobody follows");
+    let mut is_woken = false;
+    // It may be missed while whoever leads is not listening yet.
+    for _ in 0..10_000 {
+        tokio::select! {
+            biased;
+            () = &mut woken => is_woken = true,
+            () = async {
+                follow(&leases, 1, 9).await;
+                leases.leave(key(1), id).await.unwrap();
+            } => {}
+        }
+        if is_woken {
+            break;
+        }
+    }
+    assert!(is_woken);
+    assert!(others.as_mut().poll(&mut context).is_pending(), "of another key");
 }
 
 pub(crate) async fn a_lease_that_has_run_out_still_counts_until_it_is_somebody_elses<E>(

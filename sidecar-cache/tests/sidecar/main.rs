@@ -51,6 +51,8 @@ mod room;
 #[cfg(test)]
 mod savings;
 #[cfg(test)]
+mod shared;
+#[cfg(test)]
 mod sockets;
 #[cfg(test)]
 mod streams;

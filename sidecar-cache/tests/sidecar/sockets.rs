@@ -145,6 +145,7 @@ async fn wired() -> Wired {
         clock,
         settings: settings(),
         entries: Arc::new(MemoryEntries::new(clock, settings().memory)),
+        shared: None,
         generations: Generations::in_memory(),
         keys: Arc::new(SqliteKeys::open(&folder.path().join("data")).unwrap()),
         ledger: None,

@@ -29,7 +29,7 @@ use sidecar_cache::service::settings::Settings;
 use sidecar_cache::service::upstream::{
     Advice, Answered, Broken, Call, CallFailed, Coming, Pieces, Timeouts, Upstream,
 };
-use sidecar_cache::service::{Parts, Sidecar};
+use sidecar_cache::service::{Parts, Shared, Sidecar};
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::replies::{NewReply, ReplyStore};
@@ -150,15 +150,34 @@ pub(crate) fn group_saving(
     ledger: Option<Arc<dyn LedgerStore>>,
     savings: Option<Arc<dyn SavingsStore>>,
 ) -> Group {
-    let provider = Arc::new(Provider::default());
     let entries = Arc::new(Shelved::new(clock, settings.memory));
+    let common = Common { clock, settings, entries, keys: Arc::default(), ledger, savings };
+    group_with(common, None)
+}
+
+/// What several sidecars have in common.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) clock: Clock,
+    pub(crate) settings: Settings,
+    pub(crate) entries: Arc<Shelved>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) ledger: Option<Arc<dyn LedgerStore>>,
+    pub(crate) savings: Option<Arc<dyn SavingsStore>>,
+}
+
+/// A sidecar of several, with its own provider.
+pub(crate) fn group_with(common: Common, shared: Option<Shared>) -> Group {
+    let Common { clock, settings, entries, keys, ledger, savings } = common;
+    let provider = Arc::new(Provider::default());
     let replies = Arc::new(Remembered::default());
     let sidecar = Sidecar::new(Parts {
         clock,
         settings,
         entries: Arc::clone(&entries) as Arc<dyn EntryStore>,
+        shared,
         generations: Generations::in_memory(),
-        keys: Arc::new(Keys::default()),
+        keys,
         ledger,
         replies: Arc::clone(&replies) as Arc<dyn ReplyStore>,
         savings,
@@ -622,7 +641,7 @@ pub(crate) struct Shelved {
 }
 
 impl Shelved {
-    fn new(clock: Clock, bounds: Bounds) -> Self {
+    pub(crate) fn new(clock: Clock, bounds: Bounds) -> Self {
         Self {
             inner: MemoryEntries::new(clock, bounds),
             filled: Mutex::default(),

@@ -409,7 +409,8 @@ impl World<'_> {
             | Ending::Failed
             | Ending::NotStored
             | Ending::Cancelled
-            | Ending::Unpaid => sidecar.leases.abandon(&key, leased),
+            | Ending::Unpaid
+            | Ending::Followed => sidecar.leases.abandon(&key, leased),
         };
         if held == Held::Current || sidecar.leases.abandon(&key, leased) == Held::Current {
             sidecar.joinable.remove(&key);

@@ -165,7 +165,8 @@ impl World<'_> {
                     | Ending::Failed
                     | Ending::NotStored
                     | Ending::Cancelled
-                    | Ending::Unpaid => store.leases.abandon(&key, leased),
+                    | Ending::Unpaid
+                    | Ending::Followed => store.leases.abandon(&key, leased),
                 };
                 None
             }

@@ -2,6 +2,8 @@
 //! is. Its epoch is the identity of the server's data (`master_replid`), so that what was granted before a
 //! promotion or a restart is void; its clock is the server's.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +13,7 @@ use redis::FromRedisValue;
 
 use super::entries::{Announced, RedisEntries};
 use super::fault::Fault;
+use super::logs::wake;
 use super::names::Names;
 use super::{Budget, READ, Redis, Script, WRITE};
 use crate::flight::{
@@ -18,6 +21,7 @@ use crate::flight::{
     LEASE_TTL, Overflow, RETRY_AFTER_MAX, TAKEOVERS_MAX, Token,
 };
 use crate::generation::Generation;
+use crate::store::flight_log::LogAt;
 use crate::store::leases::{AfterFailure, Claim, LeaseStore, Renewed};
 use crate::store::{Answer, NewEntry};
 
@@ -69,7 +73,7 @@ impl RedisLeases {
         budget: Budget,
     ) -> Result<Said, Fault> {
         let names = Names(&self.redis.prefix);
-        let keys = [names.lease(key), names.counter(key), names.entry(key)];
+        let keys = [names.lease(key), names.counter(key), names.entry(key), names.channel(key)];
         let now = self.micros.as_ref().map(|micros| micros.load(Ordering::Relaxed).to_string());
         let now = now.unwrap_or_default();
         let ttl = micros(LEASE_TTL);
@@ -145,8 +149,8 @@ impl RedisLeases {
 impl LeaseStore for RedisLeases {
     fn acquire(&self, key: CacheKey, claim: Claim) -> Answer<'_, Acquired> {
         Box::pin(async move {
-            let (claim, max) = (claim.word(), FOLLOWERS_MAX.to_string());
-            let arguments = [claim.as_bytes(), max.as_bytes()];
+            let (claim, max, words) = (claim.word(), FOLLOWERS_MAX.to_string(), key.0.to_hex());
+            let arguments = [claim.as_bytes(), max.as_bytes(), words.as_bytes()];
             let said = self.ask("acquire", &key, &arguments, READ).await?;
             match said.word.as_str() {
                 "lead" => Ok(Acquired::Lead(said.token(), FlightId(said.second))),
@@ -172,6 +176,21 @@ impl LeaseStore for RedisLeases {
             let once = Budget { may_repeat: false, ..READ };
             self.ask("leave", &key, &[id.0.to_string().as_bytes()], once).await?;
             Ok(())
+        })
+    }
+
+    fn followed(
+        &self,
+        key: CacheKey,
+        id: FlightId,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let channel = Names(&self.redis.prefix).channel(&key);
+        let mut woken = self.redis.link.wakes.wait_for(&wake(LogAt { key, id }));
+        Box::pin(async move {
+            self.redis.link.listen(&channel).await;
+            if woken.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
         })
     }
 

@@ -164,7 +164,7 @@ fn held(word: &str) -> Result<Held, Fault> {
     }
 }
 
-/// The words that wake those who watch a log.
-fn wake(at: LogAt) -> String {
+/// The words that wake those who watch a log, and whoever waits for somebody to read it.
+pub(super) fn wake(at: LogAt) -> String {
     format!("{}:{}", at.key.0.to_hex(), at.id.0)
 }

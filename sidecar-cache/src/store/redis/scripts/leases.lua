@@ -1,6 +1,6 @@
 -- The leases of one key: crate::flight::Flights, with the server's clock and identity. What was written under
 -- another identity (a replica was promoted, the server was started anew) is as if it were not there.
--- KEYS: lease (hash), the counter of its place, and, for `fill`, the entry.
+-- KEYS: lease (hash), the counter of its place, for `fill` the entry, and the channel of its place.
 -- ARGV: operation, a moment for tests (or ''), the lifetime of a lease in us, and what the operation needs.
 -- Returns: a word, the epoch, and two numbers.
 local operation, ttl = ARGV[1], tonumber(ARGV[3])
@@ -92,6 +92,10 @@ if operation == 'acquire' or operation == 'acquire_alone' then
   if state.followers >= followers_max then return answer('full') end
   state.followers = state.followers + 1
   save(state)
+  -- Whoever leads has told nobody so far: in the words that wake those who watch the flight's log.
+  if state.followers == 1 then
+    redis.call('SPUBLISH', KEYS[4], ARGV[6] .. ':' .. string.format('%.0f', state.id))
+  end
   return answer('follow', state.id)
 
 elseif operation == 'take_over' then

@@ -1,0 +1,185 @@
+//! Flights that sidecars share: before a flight makes its call, its sidecar asks the group's store for the key. It
+//! leads, and tells the others ([`herald`]), or it reads what another one tells ([`remote`]): one more upstream.
+
+mod following;
+pub(super) mod herald;
+mod remote;
+pub(super) mod role;
+mod telling;
+mod turn;
+pub(super) mod words;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kt_contract::key::CacheKey;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::flight::{Acquired, FlightId, Token};
+use crate::generation::Generation;
+use crate::metrics::{Metrics, SharedFlight};
+use crate::random;
+use crate::store::StoreError;
+use crate::store::flight_log::FlightLog;
+use crate::store::leases::{Claim, LeaseStore};
+use herald::Herald;
+
+/// How long the store may take to say who leads, all in all: after that the sidecar flies for itself.
+const ASK_WITHIN: Duration = Duration::from_millis(500);
+
+/// Where a group of sidecars keeps its leases and the logs of its flights: beside the entries that they are for.
+#[derive(Clone)]
+pub struct Shared {
+    /// Who leads.
+    pub leases: Arc<dyn LeaseStore>,
+    /// What comes.
+    pub logs: Arc<dyn FlightLog>,
+}
+
+/// A sidecar's side of what is shared.
+pub(super) struct Group {
+    pub(super) shared: Shared,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// Whose flight a key is, by the group's store.
+pub(super) enum Turn {
+    /// This sidecar makes the call. Dropped, the lease is given back.
+    Lead(Herald),
+    /// Another one does.
+    Follow(Place),
+    /// This one makes a call of its own, and stores nothing.
+    Own(Apart),
+}
+
+/// Why a sidecar flies for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Apart {
+    /// The store has no answer.
+    Unavailable,
+    /// What comes for this key cannot be stored: everybody calls.
+    HitForMiss,
+    /// Another sidecar leads, and this one does not follow it.
+    LedElsewhere,
+    /// What another sidecar tells is not for this request.
+    Mismatch,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking {
+    pub(super) key: CacheKey,
+    /// The newest generation of what belongs to the key, as far as is known here.
+    pub(super) newest: Generation,
+    /// Whether it would not follow.
+    pub(super) is_alone: bool,
+}
+
+/// A place among those who follow another sidecar's flight, given back when dropped.
+pub(super) struct Place {
+    group: Arc<Group>,
+    key: CacheKey,
+    pub(super) id: FlightId,
+}
+
+// === impl Group ===
+
+impl Group {
+    /// Asks for the lease: where `before` was followed, as one who takes it over.
+    pub(super) async fn ask(self: &Arc<Self>, asking: Asking, before: Option<FlightId>) -> Turn {
+        let asked = timeout(ASK_WITHIN, self.asked(asking, before)).await;
+        let turn = asked.unwrap_or_else(|_| Err(StoreError::Transient("took too long".into())));
+        match turn {
+            Ok(turn) => turn,
+            Err(error) => {
+                tracing::warn!(%error, "no shared flights: this sidecar flies for itself");
+                self.metrics.shared(SharedFlight::Unavailable);
+                Turn::Own(Apart::Unavailable)
+            }
+        }
+    }
+
+    async fn asked(
+        self: &Arc<Self>,
+        asking: Asking,
+        before: Option<FlightId>,
+    ) -> Result<Turn, StoreError> {
+        let Asking { key, newest, is_alone } = asking;
+        let leases = &self.shared.leases;
+        let claim = || random::bytes().map(|bytes| Claim(u128::from_be_bytes(bytes)));
+        let claim = claim().map_err(|error| StoreError::Transient(error.to_string()))?;
+        if is_alone {
+            let token = leases.acquire_alone(key, claim).await?;
+            return Ok(match token {
+                Some(token) => self.leads(key, token, FlightId(token.counter)),
+                None => Turn::Own(Apart::LedElsewhere),
+            });
+        }
+        if let Some(id) = before
+            && let Some(token) = leases.take_over(key, id, claim).await?
+        {
+            self.metrics.taken_over();
+            return Ok(self.leads(key, token, id));
+        }
+        let mut acquired = leases.acquire(key, claim).await?;
+        if acquired == Acquired::HitForMiss && newest > Generation::default() {
+            // Unless that was found before something was invalidated.
+            leases.renewed(key, newest).await?;
+            acquired = leases.acquire(key, claim).await?;
+        }
+        Ok(match acquired {
+            Acquired::Lead(token, id) => self.leads(key, token, id),
+            Acquired::Follow(id) => Turn::Follow(Place { group: Arc::clone(self), key, id }),
+            Acquired::HitForMiss => Turn::Own(Apart::HitForMiss),
+            Acquired::Full => Turn::Own(Apart::LedElsewhere),
+        })
+    }
+
+    fn leads(self: &Arc<Self>, key: CacheKey, token: Token, id: FlightId) -> Turn {
+        Turn::Lead(Herald::start(self, key, token, id))
+    }
+
+    /// Whether a follower may make its own call after waiting too long.
+    pub(super) async fn lets_go(&self, key: CacheKey, id: FlightId, limit: Option<u64>) -> bool {
+        let asked = timeout(ASK_WITHIN, self.shared.leases.overflow(key, id, limit)).await;
+        matches!(asked, Ok(Ok(crate::flight::Overflow::Go)))
+    }
+
+    /// A flight began before something was invalidated: it is for those who follow it.
+    pub(super) async fn void(&self, key: CacheKey) {
+        let voided = timeout(ASK_WITHIN, self.shared.leases.void(key)).await;
+        if !matches!(voided, Ok(Ok(_))) {
+            tracing::warn!(?key, "a flight that began before an invalidation could not be voided");
+        }
+    }
+}
+
+// === impl Apart ===
+
+impl Apart {
+    /// Why nothing is stored: the word in logs and metric labels.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "store",
+            Self::HitForMiss => "hit-for-miss",
+            Self::LedElsewhere => "led-elsewhere",
+            Self::Mismatch => "mismatch",
+        }
+    }
+}
+
+// === impl Place ===
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let (group, key, id) = (Arc::clone(&self.group), self.key, self.id);
+        // Without a runtime the process ends, and the store forgets it with the flight.
+        let Ok(runtime) = Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if let Err(error) = group.shared.leases.leave(key, id).await {
+                tracing::debug!(%error, "a place at another sidecar's flight is kept too long");
+            }
+        });
+    }
+}

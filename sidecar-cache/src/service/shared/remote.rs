@@ -1,0 +1,234 @@
+//! Another sidecar's flight as an upstream: its log is watched first, then read, piece by piece. A leader that dies is
+//! noticed here: while nothing comes, the store is asked again who leads.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout};
+
+use super::super::lock;
+use super::super::upstream::{Broken, Coming, Pieces};
+use super::{Apart, Asking, Group, Place, Turn};
+use crate::flight::{LEASE_TTL, RENEW_EVERY};
+use crate::flight_text::{End, Head, Opening};
+use crate::store::StoreError;
+use crate::store::flight_log::{Chunk, Cursor, LogAt, Read, Watch};
+
+/// While nobody has read anything: how long nothing may come before it is asked who leads.
+const ASK_EVERY: Duration = Duration::from_millis(RENEW_EVERY.0);
+/// Once somebody has, only a dead leader matters.
+const SILENT_MAX: Duration = Duration::from_millis(LEASE_TTL.0);
+/// A store that takes longer has no answer.
+const READ_WITHIN: Duration = Duration::from_secs(1);
+/// How much is read at once, about.
+const READ_BYTES: u64 = 256 << 10;
+
+/// Another sidecar's flight, as it is read.
+pub(crate) struct Remote {
+    group: Arc<Group>,
+    asking: Asking,
+    place: Place,
+    watch: Box<dyn Watch>,
+    cursor: Cursor,
+    /// An attempt that has been read to its end.
+    past: Option<u64>,
+    head: Option<Bytes>,
+    pieces: VecDeque<Bytes>,
+    end: Option<Bytes>,
+    /// When something was last heard of it.
+    heard: Instant,
+    outcome: Arc<Mutex<Outcome>>,
+}
+
+/// What is known of a remote flight after its answer has been read, as far as it came.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// Which attempt it was.
+    pub(crate) attempt: u64,
+    /// How it ended; `None` where nobody said so.
+    pub(crate) end: Option<End>,
+    /// Whose the flight is now, where its leader is gone.
+    pub(crate) turn: Option<Turn>,
+}
+
+/// How a remote flight begins.
+pub(crate) enum Start {
+    /// For whom it is, and how its answer begins.
+    Opened(Box<Head>, Opening),
+    /// Its attempt has come to an end without that.
+    Ended,
+    /// It is somebody else's by now, or nobody's.
+    Lost,
+    /// It cannot be read.
+    Unreadable,
+}
+
+/// What comes next.
+enum Step {
+    Piece(Bytes),
+    End(Option<End>),
+    /// Another attempt has taken its place.
+    Replaced,
+    Lost,
+}
+
+// === impl Remote ===
+
+impl Remote {
+    /// Watches the flight at which there is this place. An attempt that has been read is passed over.
+    pub(super) fn new(place: Place, asking: Asking, past: Option<u64>) -> Self {
+        let group = Arc::clone(&place.group);
+        let watch = group.shared.logs.watch(LogAt { key: asking.key, id: place.id });
+        Self {
+            group,
+            asking,
+            place,
+            watch,
+            cursor: Cursor::default(),
+            past,
+            head: None,
+            pieces: VecDeque::new(),
+            end: None,
+            heard: Instant::now(),
+            outcome: Arc::default(),
+        }
+    }
+
+    pub(super) fn outcome(&self) -> Arc<Mutex<Outcome>> {
+        Arc::clone(&self.outcome)
+    }
+
+    /// Waits for the head: for whom the flight is.
+    pub(super) async fn head(&mut self) -> Result<Head, Start> {
+        loop {
+            if let Some(head) = self.head.take() {
+                return Head::decode(&head).ok_or(Start::Unreadable);
+            }
+            self.more().await.map_err(|()| Start::Lost)?;
+        }
+    }
+
+    /// Waits for the answer to begin.
+    pub(super) async fn opening(&mut self, head: Head) -> Start {
+        match self.step().await {
+            Step::Piece(piece) => match Opening::decode(&piece) {
+                Some(opening) => Start::Opened(Box::new(head), opening),
+                None => Start::Unreadable,
+            },
+            Step::End(end) => {
+                lock(&self.outcome).end = end;
+                Start::Ended
+            }
+            Step::Replaced => Start::Ended,
+            Step::Lost => Start::Lost,
+        }
+    }
+
+    /// Waits for the end of an attempt that has no answer.
+    pub(super) async fn ended(mut self) {
+        while let Some(Ok(_)) = self.following().await {}
+    }
+
+    async fn following(&mut self) -> Option<Result<Bytes, Broken>> {
+        match self.step().await {
+            Step::Piece(piece) => Some(Ok(piece)),
+            Step::End(end) => {
+                lock(&self.outcome).end = end;
+                end.is_none_or(|end| !end.is_whole).then_some(Err(Broken))
+            }
+            Step::Replaced | Step::Lost => Some(Err(Broken)),
+        }
+    }
+
+    async fn step(&mut self) -> Step {
+        loop {
+            if let Some(piece) = self.pieces.pop_front() {
+                return Step::Piece(piece);
+            }
+            if self.head.is_some() {
+                return Step::Replaced;
+            }
+            if let Some(end) = &self.end {
+                return Step::End(End::decode(end));
+            }
+            if self.more().await.is_err() {
+                return Step::Lost;
+            }
+        }
+    }
+
+    /// Reads what there is, or waits for it. An error: its leader is gone, and the outcome says who leads.
+    async fn more(&mut self) -> Result<(), ()> {
+        let at = LogAt { key: self.asking.key, id: self.place.id };
+        loop {
+            let read =
+                timeout(READ_WITHIN, self.group.shared.logs.read(at, self.cursor, READ_BYTES));
+            let late = |_| Err(StoreError::Transient("took too long".to_owned()));
+            let has_begun = self.cursor.attempt != 0;
+            match read.await.unwrap_or_else(late) {
+                Ok(Read::Chunk(chunk)) => {
+                    if self.takes(chunk) {
+                        self.heard = Instant::now();
+                        return Ok(());
+                    }
+                }
+                Ok(Read::Absent) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "a shared flight's log could not be read");
+                    if !has_begun || self.heard.elapsed() >= SILENT_MAX {
+                        return self.loses(Turn::Own(Apart::Unavailable));
+                    }
+                }
+            }
+            let patience = if has_begun { SILENT_MAX } else { ASK_EVERY };
+            if self.heard.elapsed() >= patience {
+                match self.group.ask(self.asking, Some(self.place.id)).await {
+                    // The place that was there before is given back.
+                    Turn::Follow(place) if place.id == self.place.id => self.place = place,
+                    Turn::Own(Apart::LedElsewhere) => {}
+                    // Its leader has ended the lease, and may still tell.
+                    Turn::Own(Apart::HitForMiss) if has_begun => {}
+                    turn @ (Turn::Lead(_) | Turn::Follow(_) | Turn::Own(_)) => {
+                        return self.loses(turn);
+                    }
+                }
+                self.heard = Instant::now();
+            }
+            self.watch.changed().await;
+        }
+    }
+
+    fn loses(&self, turn: Turn) -> Result<(), ()> {
+        lock(&self.outcome).turn = Some(turn);
+        Err(())
+    }
+
+    /// Takes what was read. Whether there was anything new.
+    fn takes(&mut self, chunk: Chunk) -> bool {
+        let Chunk { head, pieces, cursor, end } = chunk;
+        if Some(cursor.attempt) == self.past {
+            return false;
+        }
+        let is_new = head.is_some() || !pieces.is_empty() || end.is_some();
+        if head.is_some() {
+            // Of what came before, nothing more will come.
+            self.pieces.clear();
+        }
+        if self.cursor.attempt == 0 {
+            lock(&self.outcome).attempt = cursor.attempt;
+        }
+        self.head = head.or(self.head.take());
+        self.pieces.extend(pieces);
+        (self.cursor, self.end) = (cursor, end);
+        is_new
+    }
+}
+
+impl Pieces for Remote {
+    fn next(mut self: Pin<&mut Self>) -> Coming<'_, Option<Result<Bytes, Broken>>> {
+        Box::pin(async move { self.following().await })
+    }
+}

@@ -1,0 +1,318 @@
+//! The task of a [`Herald`](super::herald::Herald): it has the lease, and writes the log.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kt_contract::time::Millis;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::herald::{Order, Seen};
+use super::{Group, Shared};
+use crate::flight::{Ending, Failed, Held, RENEW_EVERY, Token};
+use crate::flight_text::End;
+use crate::generation::Generation;
+use crate::metrics::SharedFlight;
+use crate::store::flight_log::{Appended, BYTES_MAX, LogAt};
+use crate::store::leases::{AfterFailure, Renewed};
+use crate::store::{Answer, NewEntry, StoreError};
+
+/// A first look soon: somebody may have followed before this task could hear of it.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+const RENEW: Duration = Duration::from_millis(RENEW_EVERY.0);
+/// A store that takes longer than this for one step has not done it.
+const STEP_WITHIN: Duration = Duration::from_secs(2);
+/// How much is written in one step, about.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// The task.
+pub(super) struct Telling {
+    shared: Shared,
+    group: Arc<Group>,
+    at: LogAt,
+    token: Token,
+    seen: Arc<Seen>,
+    voice: Voice,
+    lease: Lease,
+    head: Option<Bytes>,
+    /// Not written yet, and how many pieces were.
+    unsaid: VecDeque<Bytes>,
+    said: u64,
+    is_finished: bool,
+}
+
+/// Whether the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Voice {
+    /// Nobody reads it: what comes is kept.
+    Quiet,
+    /// Somebody does. Whether it has begun.
+    Speaking(bool),
+    /// It cannot be told any more, from its start on.
+    Mute,
+}
+
+/// What becomes of the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lease {
+    Held,
+    /// It ends so, once all is told.
+    Ends(Ending, Generation),
+    Over,
+}
+
+// === impl Telling ===
+
+impl Telling {
+    pub(super) fn new(group: &Arc<Group>, at: LogAt, token: Token, seen: Arc<Seen>) -> Self {
+        Self {
+            shared: group.shared.clone(),
+            group: Arc::clone(group),
+            at,
+            token,
+            seen,
+            voice: Voice::Quiet,
+            lease: Lease::Held,
+            head: None,
+            unsaid: VecDeque::new(),
+            said: 0,
+            is_finished: false,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut orders: UnboundedReceiver<Order>) {
+        let leases = Arc::clone(&self.shared.leases);
+        let LogAt { key, id } = self.at;
+        let mut followed = leases.followed(key, id);
+        let mut look_at = Instant::now() + FIRST_LOOK;
+        loop {
+            tokio::select! {
+                biased;
+                order = orders.recv() => {
+                    let Some(order) = order else { break };
+                    self.carry_out(order).await;
+                    // What came together is told together.
+                    while let Ok(order) = orders.try_recv() {
+                        self.carry_out(order).await;
+                    }
+                }
+                () = &mut followed, if self.voice == Voice::Quiet => {
+                    followed = leases.followed(key, id);
+                    self.renew().await;
+                }
+                () = sleep_until(look_at), if self.lease != Lease::Over => {
+                    look_at = Instant::now() + RENEW;
+                    self.renew().await;
+                }
+            }
+            self.speak().await;
+        }
+        self.close().await;
+    }
+
+    async fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Begins(head) => self.head = Some(head),
+            Order::Says(piece) => self.keep(piece),
+            Order::Outgrows => {
+                self.look_once_more().await;
+                if self.voice == Voice::Quiet {
+                    self.falls_silent().await;
+                }
+            }
+            Order::Ends(how, under) => {
+                if self.lease == Lease::Held {
+                    self.lease = Lease::Ends(how, under);
+                }
+                if self.voice == Voice::Mute {
+                    self.end_lease().await;
+                }
+            }
+            Order::Fills(entry, reply) => {
+                let _ = reply.send(self.fill(entry).await);
+            }
+            Order::Fails(failed, end, reply) => {
+                let failed = self.fail(failed).await;
+                let end = after(end, &failed);
+                let _ = reply.send(failed);
+                self.finish(end).await;
+            }
+            Order::Finishes(end) => {
+                self.look_once_more().await;
+                self.speak().await;
+                self.end_lease().await;
+                self.finish(end).await;
+            }
+        }
+    }
+
+    fn keep(&mut self, piece: Bytes) {
+        if self.voice != Voice::Mute {
+            self.unsaid.push_back(piece);
+        }
+    }
+
+    /// Before what cannot be taken back: has anybody come?
+    async fn look_once_more(&mut self) {
+        if self.voice == Voice::Quiet && self.lease != Lease::Over {
+            self.renew().await;
+        }
+    }
+
+    async fn renew(&mut self) {
+        if self.lease == Lease::Over {
+            return;
+        }
+        match within(self.shared.leases.renew(self.at.key, self.token)).await {
+            Ok(Renewed::Current { followers }) => {
+                self.seen.followers.store(followers, Ordering::Relaxed);
+                if followers > 0 && self.voice == Voice::Quiet {
+                    self.voice = Voice::Speaking(false);
+                }
+            }
+            Ok(Renewed::Superseded) => self.lose(),
+            Err(error) => tracing::debug!(%error, "a shared lease was not renewed"),
+        }
+    }
+
+    fn lose(&mut self) {
+        if !self.seen.is_lost.swap(true, Ordering::Relaxed) {
+            self.group.metrics.shared(SharedFlight::Superseded);
+        }
+    }
+
+    /// Writes what has not been written, where somebody reads. What cannot be written now is tried again with the
+    /// next renewal.
+    async fn speak(&mut self) {
+        let Voice::Speaking(has_begun) = self.voice else { return };
+        if !has_begun {
+            let Some(head) = self.head.clone() else { return };
+            match within(self.shared.logs.begin(self.at, self.token, head)).await {
+                Ok(Held::Current) => self.voice = Voice::Speaking(true),
+                Ok(Held::Superseded) => {
+                    self.lose();
+                    return self.falls_silent().await;
+                }
+                Err(error) => return self.could_not(&error).await,
+            }
+        }
+        while !self.unsaid.is_empty() {
+            let mut bytes = 0;
+            let fits = |piece: &&Bytes| {
+                bytes += piece.len();
+                bytes <= BATCH_BYTES
+            };
+            let count = self.unsaid.iter().take_while(fits).count().max(1);
+            let batch: Vec<Bytes> = self.unsaid.iter().take(count).cloned().collect();
+            match within(self.shared.logs.append(self.at, self.token, self.said, batch)).await {
+                Ok(Appended::Done) => {
+                    self.unsaid.drain(..count);
+                    self.said += count as u64;
+                }
+                Ok(Appended::Superseded) => return self.falls_silent().await,
+                // Too long to be stored, too: those who follow are told that there is no more.
+                Ok(Appended::Full) => {
+                    self.end_lease().await;
+                    return self.finish(BROKEN).await;
+                }
+                Err(error) => return self.could_not(&error).await,
+            }
+        }
+    }
+
+    async fn could_not(&mut self, error: &StoreError) {
+        tracing::debug!(%error, "a shared flight's log was not written");
+        let unsaid: u64 = self.unsaid.iter().map(|piece| piece.len() as u64).sum();
+        if unsaid > BYTES_MAX {
+            self.falls_silent().await;
+        }
+    }
+
+    /// It cannot be told from its start on. Nobody is kept waiting for that.
+    async fn falls_silent(&mut self) {
+        self.voice = Voice::Mute;
+        self.unsaid.clear();
+        if let Lease::Ends(..) = self.lease {
+            self.end_lease().await;
+        }
+    }
+
+    async fn fill(&mut self, entry: NewEntry) -> Result<Held, StoreError> {
+        self.renew().await;
+        self.speak().await;
+        let held = within(self.shared.leases.fill(self.token, entry)).await?;
+        match held {
+            Held::Current => self.lease = Lease::Over,
+            Held::Superseded => self.lose(),
+        }
+        Ok(held)
+    }
+
+    async fn fail(&mut self, failed: Failed) -> Result<AfterFailure, StoreError> {
+        self.renew().await;
+        self.speak().await;
+        let followers = self.seen.followers.load(Ordering::Relaxed);
+        let elsewhere = usize::try_from(followers).unwrap_or(usize::MAX);
+        let failed = Failed { waiting: failed.waiting.saturating_add(elsewhere), ..failed };
+        let after = within(self.shared.leases.fail(self.at.key, self.token, failed)).await;
+        self.lease = Lease::Over;
+        after
+    }
+
+    async fn end_lease(&mut self) {
+        let (key, token, leases) = (self.at.key, self.token, &self.shared.leases);
+        let ended = match self.lease {
+            Lease::Over | Lease::Ends(Ending::Filled, _) => Ok(Held::Current),
+            Lease::Ends(Ending::Uncacheable, under) => {
+                within(leases.end_uncacheable(key, token, under)).await
+            }
+            Lease::Held | Lease::Ends(..) => within(leases.abandon(key, token)).await,
+        };
+        self.lease = Lease::Over;
+        if let Err(error) = ended {
+            // It runs out.
+            tracing::debug!(%error, "a shared lease was not ended");
+        }
+    }
+
+    async fn finish(&mut self, end: End) {
+        let is_read = matches!(self.voice, Voice::Speaking(true));
+        let end = if self.unsaid.is_empty() { end } else { BROKEN };
+        if is_read && !std::mem::replace(&mut self.is_finished, true) {
+            let finished = self.shared.logs.finish(self.at, self.token, end.encode());
+            if let Err(error) = within(finished).await {
+                tracing::debug!(%error, "the end of a shared flight was not told");
+            }
+        }
+        (self.voice, self.lease) = (Voice::Mute, Lease::Over);
+        self.unsaid.clear();
+    }
+
+    /// Nobody flies any more. What was not ended is over.
+    async fn close(mut self) {
+        if self.lease != Lease::Over {
+            self.end_lease().await;
+        }
+        self.finish(BROKEN).await;
+    }
+}
+
+/// There is no more, and what there is has no end.
+const BROKEN: End = End { is_whole: false, is_last: false, again_after: Millis(0), cost: None };
+
+/// The end of a failed attempt, by what follows on it.
+fn after(end: End, failed: &Result<AfterFailure, StoreError>) -> End {
+    match failed {
+        Ok(AfterFailure::TakeOver { after }) => End { again_after: *after, ..end },
+        Ok(AfterFailure::Over) => End { is_last: true, ..end },
+        Ok(AfterFailure::Voided) | Err(_) => end,
+    }
+}
+
+async fn within<T>(step: Answer<'_, T>) -> Result<T, StoreError> {
+    let late = |_| Err(StoreError::Transient("took too long".to_owned()));
+    timeout(STEP_WITHIN, step).await.unwrap_or_else(late)
+}
