@@ -83,6 +83,8 @@ enum Flaw {
     Corrupt(Corrupt),
     Mismatch(Mismatch),
     Generation,
+    /// It was made under generations that are not known here yet.
+    Ahead,
 }
 
 /// An entry as an operator sees it.
@@ -108,6 +110,8 @@ pub enum Filled {
     Stored,
     /// It was invalidated while it was made, and is not stored.
     Invalidated,
+    /// It may have been; it is not stored either.
+    Unknown,
 }
 
 /// An entry that its reader may be told.
@@ -139,7 +143,7 @@ impl Flaw {
         match self {
             Self::Corrupt(_) | Self::Mismatch(Mismatch::Check) => Reason::Corrupt,
             Self::Mismatch(Mismatch::Gate(reason)) => reason,
-            Self::Generation => Reason::Generation,
+            Self::Generation | Self::Ahead => Reason::Generation,
         }
     }
 }
@@ -180,6 +184,9 @@ impl Cache {
 
     /// What is found under a key; else the store's answer.
     async fn found(&self, wanted: Wanted<'_>) -> Result<Looked, Result<Lookup, StoreError>> {
+        if !self.generations.known().has_generations() {
+            return Ok(Looked::Miss(Reason::GenerationsUnknown));
+        }
         let found = match self.entries.lookup(wanted.at).await {
             Ok(Lookup::Found(found)) => found,
             answer => return Err(answer),
@@ -195,6 +202,9 @@ impl Cache {
 
     /// What a lookup would say. Changes nothing: neither what is held nor in which order it goes.
     pub async fn peek(&self, wanted: Wanted<'_>) -> Looked {
+        if !self.generations.known().has_generations() {
+            return Looked::Miss(Reason::GenerationsUnknown);
+        }
         match self.entries.peek(wanted.at).await {
             Ok(Lookup::Found(found)) => match self.verified(wanted, &found) {
                 Ok(hit) => Looked::of(hit),
@@ -296,6 +306,9 @@ impl Cache {
     /// Where the store did not take it, or not in time.
     pub async fn fill(&self, filling: Filling<'_>) -> Result<Filled, StoreError> {
         let Filling { keys, at, header, body, ttl } = filling;
+        if !self.generations.known().has_generations() {
+            return Ok(Filled::Unknown);
+        }
         if !self.generations.is_current(&header.gates, &at.key, &header.generations) {
             return Ok(Filled::Invalidated);
         }
@@ -346,8 +359,10 @@ impl Cache {
         let entry = Entry::decode(&found.bytes, wanted.keys).map_err(Flaw::Corrupt)?;
         entry.header.verify(wanted.gates, &wanted.check).map_err(Flaw::Mismatch)?;
         // Behind equal gates, so that both vectors are of the same tags.
-        if entry.header.generations != self.vector(wanted) {
-            return Err(Flaw::Generation);
+        let (theirs, ours) = (&entry.header.generations, self.vector(wanted));
+        if *theirs != ours {
+            let is_ahead = theirs.is_ahead_of(&ours);
+            return Err(if is_ahead { Flaw::Ahead } else { Flaw::Generation });
         }
         let Found { bytes: _, age, fresh, stale } = *found;
         Ok(Box::new(Hit { entry, age, fresh, stale }))
@@ -371,6 +386,8 @@ impl Cache {
                 tracing::warn!(security = true, what, org, ?key, "gate mismatch on read");
             }
             Flaw::Generation => {}
+            // Good, for those who know what its sidecar has known.
+            Flaw::Ahead => return,
         }
         // What was seen, and not what may have been filled since.
         if let Err(error) = self.entries.purge(wanted.at.key, Some(seen)).await {

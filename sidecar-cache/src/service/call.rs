@@ -49,7 +49,7 @@ impl Pilot {
         (self.produced, self.may_store, self.unkept) = (Produced::default(), true, None);
         // What is invalidated from now on is not stored.
         self.flight.has_cost(None);
-        self.flight.begins_under(sidecar.cache.vector(seat.grant.wanted()));
+        self.flight.begins_under(sidecar.cache.vector(seat.grant.wanted()), self.now());
         if self.lease.is_some() {
             // A flight that ended before this one began has left an entry: nobody calls for what is there.
             if let Ok((hit, _)) = self.over(sidecar.entry(&seat.grant)).await? {
@@ -368,6 +368,7 @@ impl Pilot {
         match self.sidecar.cache.fill(filling).await {
             Ok(Filled::Stored) => {}
             Ok(Filled::Invalidated) => return Err(SUPERSEDED),
+            Ok(Filled::Unknown) => return Err(Reason::GenerationsUnknown.as_str()),
             Err(error) => {
                 tracing::warn!(%error, "fill failed");
                 return Err("store");
