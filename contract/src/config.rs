@@ -7,6 +7,7 @@
 
 mod budgets;
 mod cache;
+mod database;
 mod fabric;
 mod gateway;
 mod models;
@@ -23,6 +24,7 @@ mod wallet;
 
 pub use budgets::{Budgets, Limits, Share};
 pub use cache::{CompleteOnDisconnect, Memory, Overflow, WorkflowCache};
+pub use database::Database;
 pub use gateway::Gateway;
 pub use models::{ANTHROPIC_MODELS, OPENAI_MODELS};
 pub use policy::Policy;
@@ -49,6 +51,8 @@ pub struct Config {
     pub cache: WorkflowCache,
     /// `policies`: the chain that is enforced.
     pub policy: Policy,
+    /// `database`: what the sidecars of a group share; without one, each keeps its own in its data folder.
+    pub database: Option<Database>,
     /// `wallet`, or the one that a rule about it implies; without one no balance is kept.
     pub wallet: Option<Wallet>,
     /// `budgets`.
@@ -70,7 +74,8 @@ impl Config {
     #[must_use]
     pub fn ledger(&self) -> Option<Wallet> {
         let limits = self.budgets.limit_anything() || self.policy.spend_limit_daily.is_some();
-        self.wallet.clone().or_else(|| limits.then(Wallet::implied))
+        let implied = || Wallet::implied(self.database.as_ref());
+        self.wallet.clone().or_else(|| limits.then(implied))
     }
 }
 
@@ -129,6 +134,7 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         fabric,
         policies,
         policy,
+        database,
         budgets,
         wallet,
         pricing,
@@ -147,12 +153,14 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
     let gateway = gateway::check(gateway.unwrap_or_default(), report);
     let cache = cache::check(workflow_cache.unwrap_or_default(), report);
     let policy = policy::check(policies, policy, &targets, report);
+    let database = database.and_then(|database| database::check(database, report));
     let wallet = wallet
-        .map(|wallet| wallet::check(wallet, report))
-        .or_else(|| policy.needs_wallet_balance.then(Wallet::implied));
+        .map(|wallet| wallet::check(wallet, database.as_ref(), report))
+        .or_else(|| policy.needs_wallet_balance.then(|| Wallet::implied(database.as_ref())));
     let budgets = budgets::check(budgets.unwrap_or_default(), report);
     let pricing = pricing::check(pricing.unwrap_or_default(), report)?;
-    let config = Config { pack, gateway, targets, cache, policy, wallet, budgets, pricing };
+    let config =
+        Config { pack, gateway, targets, cache, policy, database, wallet, budgets, pricing };
     check_money(&config, report);
     Some(config)
 }

@@ -74,6 +74,8 @@ closed_set! {
         Expired = "expired",
         /// The entry was made under a generation that has been invalidated.
         Generation = "generation",
+        /// The database has not said for some seconds what was invalidated: nothing is read, nothing stored.
+        GenerationsUnknown = "generations-unknown",
         /// The entry is older than the client's `Cache-Control: max-age` allows.
         MaxAge = "max-age",
         /// The entry is past its time; it is served while a new answer is fetched.

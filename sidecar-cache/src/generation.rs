@@ -68,6 +68,32 @@ impl Tag {
             Self::Entry(_) => "entry",
         }
     }
+
+    /// What it is called among those of its kind, as stores keep it.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        match self {
+            Self::Org => b"",
+            Self::Codebase(name) | Self::Fabric(name) | Self::Model(name) => name.as_bytes(),
+            Self::Policy(digest) | Self::Entry(CacheKey(digest)) => &digest.0,
+        }
+    }
+
+    /// The tag of a kind and a name; `None` where there is none.
+    #[must_use]
+    pub fn of(kind: &str, name: &[u8]) -> Option<Self> {
+        let digest = || name.try_into().ok().map(Digest);
+        let text = || std::str::from_utf8(name).ok().map(str::to_owned);
+        match kind {
+            "org" => Some(Self::Org),
+            "codebase" => text().map(Self::Codebase),
+            "fabric" => text().map(Self::Fabric),
+            "model" => text().map(Self::Model),
+            "policy" => digest().map(Self::Policy),
+            "entry" => digest().map(|digest| Self::Entry(CacheKey(digest))),
+            _ => None,
+        }
+    }
 }
 
 // === impl Vector ===
@@ -90,22 +116,32 @@ impl Vector {
     pub fn numbers(&self) -> &[Generation] {
         &self.0
     }
+
+    /// Whether it knows of an invalidation of the same tags that `other` does not know of.
+    #[must_use]
+    pub fn is_ahead_of(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).any(|(ours, theirs)| ours > theirs)
+    }
 }
 
 // === impl Table ===
 
 impl Table {
     /// Gives a tag another generation. A whole organization's covers its narrower ones, which are forgotten:
-    /// nothing that was made under them can be current any more.
-    pub fn set(&mut self, org: &str, tag: Tag, generation: Generation) {
+    /// nothing that was made under them can be current any more. In whatever order they come, and however
+    /// often: what is older than what is known changes nothing. Says whether it was news.
+    pub fn set(&mut self, org: &str, tag: Tag, generation: Generation) -> bool {
         let of = self.orgs.entry(org.to_owned()).or_default();
+        if generation <= of.org {
+            return false;
+        }
         match tag {
-            Tag::Org => *of = OfOrg { org: generation, ..OfOrg::default() },
-            Tag::Codebase(name) => _ = of.codebases.insert(name, generation),
-            Tag::Fabric(version) => _ = of.fabrics.insert(version, generation),
-            Tag::Model(name) => _ = of.models.insert(name, generation),
-            Tag::Policy(digest) => _ = of.policies.insert(digest, generation),
-            Tag::Entry(key) => _ = of.entries.insert(key, generation),
+            Tag::Org => of.cover(generation),
+            Tag::Codebase(name) => raise(&mut of.codebases, name, generation),
+            Tag::Fabric(version) => raise(&mut of.fabrics, version, generation),
+            Tag::Model(name) => raise(&mut of.models, name, generation),
+            Tag::Policy(digest) => raise(&mut of.policies, digest, generation),
+            Tag::Entry(key) => raise(&mut of.entries, key, generation),
         }
     }
 
@@ -144,6 +180,18 @@ impl Table {
 // === impl OfOrg ===
 
 impl OfOrg {
+    /// The whole organization has another generation; only what is newer stands beside it.
+    fn cover(&mut self, generation: Generation) -> bool {
+        let Self { org, codebases, fabrics, models, policies, entries } = self;
+        *org = generation;
+        for named in [codebases, fabrics, models] {
+            named.retain(|_, narrower| *narrower > generation);
+        }
+        policies.retain(|_, narrower| *narrower > generation);
+        entries.retain(|_, narrower| *narrower > generation);
+        true
+    }
+
     fn count(&self) -> usize {
         let Self { org, codebases, fabrics, models, policies, entries } = self;
         let tags = [codebases.len(), fabrics.len(), models.len(), policies.len(), entries.len()];
@@ -156,6 +204,17 @@ impl OfOrg {
         let all = named.chain(policies.values()).chain(entries.values()).chain([org]);
         all.copied().max().unwrap_or_default()
     }
+}
+
+fn raise<K: std::hash::Hash + Eq>(
+    of: &mut HashMap<K, Generation>,
+    name: K,
+    generation: Generation,
+) -> bool {
+    let known = of.entry(name).or_default();
+    let is_newer = generation > *known;
+    *known = generation.max(*known);
+    is_newer
 }
 
 fn number<K, Q>(of: &HashMap<K, Generation>, name: &Q) -> Generation
@@ -252,6 +311,49 @@ mod tests {
             let vector = table.vector(&gates, &KEY);
             assert!(!seen.contains(&vector));
             seen.push(vector);
+        }
+    }
+
+    #[test]
+    fn in_whatever_order_generations_come_the_table_is_the_same() {
+        let given: Vec<(Tag, Generation)> =
+            all_tags().into_iter().chain(all_tags()).zip((1..).map(Generation)).collect();
+        let table = |order: &[usize]| {
+            let mut table = Table::default();
+            for at in order {
+                let (tag, generation) = given[*at].clone();
+                table.set("acme", tag, generation);
+            }
+            table
+        };
+        let count = given.len();
+        let in_order: Vec<usize> = (0..count).collect();
+        let expected = table(&in_order);
+        for step in [1, 3, 5, 9, 11, 13] {
+            // Steps that have nothing in common with the count reach all of them; and some come twice.
+            let order: Vec<usize> =
+                (0..2 * count).map(|n| (count - 1 + n * step) % count).collect();
+            assert_eq!(table(&order), expected, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_already_is_no_news() {
+        let mut table = Table::default();
+        for (tag, number, is_news) in [
+            (Tag::Model("m".to_owned()), 3, true),
+            (Tag::Model("m".to_owned()), 3, false),
+            (Tag::Model("m".to_owned()), 2, false),
+            (Tag::Org, 3, true),
+            (Tag::Org, 3, false),
+            (Tag::Model("m".to_owned()), 3, false),
+            (Tag::Model("m".to_owned()), 4, true),
+        ] {
+            assert_eq!(
+                table.set("acme", tag.clone(), Generation(number)),
+                is_news,
+                "{tag:?} {number}"
+            );
         }
     }
 

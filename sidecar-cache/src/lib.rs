@@ -11,6 +11,7 @@
 pub mod attempt;
 #[cfg(feature = "server")]
 pub mod clock;
+pub mod confirmed;
 pub mod entry;
 pub mod flight;
 pub mod flight_text;

@@ -3,6 +3,7 @@
 mod args;
 mod database_url;
 mod migrate;
+mod open;
 mod run;
 
 use std::process::ExitCode;

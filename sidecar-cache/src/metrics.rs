@@ -43,6 +43,7 @@ pub struct Metrics {
     tickets_refused: Family<Word, Counter>,
     keyed: Family<ResultOf, Counter>,
     reload_errors: Counter,
+    look_failures: Counter,
     flown: Flown,
     money: Money,
     seen: Seen,
@@ -171,6 +172,7 @@ impl Default for Metrics {
             tickets_refused: Family::default(),
             keyed: Family::default(),
             reload_errors: Counter::default(),
+            look_failures: Counter::default(),
             flown: Flown::default(),
             money: Money::default(),
             seen: Seen::default(),
@@ -226,6 +228,11 @@ impl Metrics {
             "kt_reload_errors",
             "Changes of the configuration file that were not put in force",
             self.reload_errors.clone(),
+        );
+        r.register(
+            "kt_database_look_failures",
+            "Times that the shared database was asked what is new and did not say",
+            self.look_failures.clone(),
         );
         self.seen.register(&mut r);
         self.flown.register(&mut r);
@@ -320,6 +327,11 @@ impl Metrics {
     /// The configuration file changed to something that was not put in force.
     pub fn reload_failed(&self) {
         self.reload_errors.inc();
+    }
+
+    /// The shared database did not say what is new.
+    pub fn look_failed(&self) {
+        self.look_failures.inc();
     }
 
     /// A request leads a flight.

@@ -5,13 +5,13 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use kt_contract::config::{self, Ledger};
+use kt_contract::config::{self, Config, Ledger};
 use sidecar_cache::clock::Clock;
 use sidecar_cache::store::postgres::{Address, Database, schema};
 
 use crate::database_url;
 
-/// Make the tables of the database that `wallet.url` names, or bring them to the current version.
+/// Make the tables of the databases that `database.url` and `wallet.url` name, or bring them to the current version.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Migrate {
     /// The configuration file that says where the database is. It goes before an address.
@@ -27,37 +27,57 @@ pub(crate) struct Migrate {
 impl Migrate {
     /// Does it, and says what was done.
     pub(crate) fn run(&self) -> Result<(), Vec<String>> {
-        let address = self.address()?;
-        let database = Database::at(address, 1, Clock::start()).map_err(one)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let done = runtime.map_err(one)?.block_on(schema::migrate(&database)).map_err(one)?;
-        let schema::Migrated { from, to } = done;
-        let said = match from == to {
-            true => format!("{database} has schema version {to} already"),
-            false => format!("{database} has schema version {to}; it had {from}"),
-        };
-        writeln!(std::io::stdout(), "{said}").map_err(one)
+        let runtime = runtime.map_err(one)?;
+        for address in self.addresses()? {
+            let database = Database::at(address, 1, Clock::start()).map_err(one)?;
+            let done = runtime.block_on(schema::migrate(&database)).map_err(one)?;
+            let schema::Migrated { from, to } = done;
+            let said = match from == to {
+                true => format!("{database} has schema version {to} already"),
+                false => format!("{database} has schema version {to}; it had {from}"),
+            };
+            writeln!(std::io::stdout(), "{said}").map_err(one)?;
+        }
+        Ok(())
     }
 
-    fn address(&self) -> Result<Address, Vec<String>> {
+    fn addresses(&self) -> Result<Vec<Address>, Vec<String>> {
         match (&self.file, &self.url) {
-            (None, Some(url)) => Address::parse(url).map_err(one),
+            (None, Some(url)) => Ok(vec![Address::parse(url).map_err(one)?]),
             (None, None) => Err(one("name the database: --policy-config FILE, or KT_DATABASE_URL")),
             (Some(path), _) => {
                 let text = std::fs::read_to_string(path)
                     .map_err(|error| one(format!("{}: {error}", path.display())))?;
                 let loaded = config::load(&path.display().to_string(), &text)
                     .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-                match loaded.config.ledger().map(|wallet| wallet.ledger) {
-                    Some(Ledger::Database(secret)) => database_url::read(&secret).map_err(one),
-                    Some(Ledger::File(_)) | None => Err(one(format!(
-                        "{} keeps nothing in a database: it has no 'wallet.backend: postgres'",
+                let addresses = named(&loaded.config).map_err(one)?;
+                if addresses.is_empty() {
+                    return Err(one(format!(
+                        "{} keeps nothing in a database: it has no 'database' and no \
+                         'wallet.backend: postgres'",
                         path.display()
-                    ))),
+                    )));
                 }
+                Ok(addresses)
             }
         }
     }
+}
+
+/// The addresses that a configuration names, each once.
+fn named(config: &Config) -> Result<Vec<Address>, String> {
+    let shared = config.database.as_ref().map(|database| database.url.clone());
+    let mut addresses = Vec::new();
+    if let Some(secret) = &shared {
+        addresses.push(database_url::read("database.url", secret)?);
+    }
+    if let Some(Ledger::Database(secret)) = config.ledger().map(|wallet| wallet.ledger)
+        && shared.as_ref() != Some(&secret)
+    {
+        addresses.push(database_url::read("wallet.url", &secret)?);
+    }
+    Ok(addresses)
 }
 
 fn one(fault: impl std::fmt::Display) -> Vec<String> {

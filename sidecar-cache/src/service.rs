@@ -12,6 +12,7 @@ mod call_account;
 pub mod callers;
 mod calls;
 pub mod drain;
+pub mod elsewhere;
 pub mod exchange;
 pub mod explain;
 mod fault;
@@ -22,6 +23,7 @@ pub mod generations;
 pub mod hits;
 pub mod invalidate;
 pub mod keys;
+pub mod known;
 pub mod lane;
 mod lease;
 mod log;
@@ -146,6 +148,7 @@ impl Sidecar {
         let Parts { shared, ledger, savings, replies, upstream, timeouts, .. } = parts;
         let metrics = Arc::new(Metrics::default());
         let epoch = Epoch(u64::from_be_bytes(random::bytes()?));
+        let known = generations.known().clone();
         let cache = Cache::new(entries, generations, Arc::clone(&metrics));
         cache.keep_stale(settings.stale.kept());
         let logs = Logs::new(settings.flight_bytes_max, clock, Arc::clone(&metrics));
@@ -161,14 +164,14 @@ impl Sidecar {
             metrics: Arc::clone(&metrics),
             feed: Feed::new(random::hex::<16>()?, settings),
             gateways: Gateways::default(),
-            callers: Callers::new(Arc::clone(&keys)),
+            callers: Callers::new(Arc::clone(&keys), known.clone()),
             keys,
             cache,
             ledger,
             savings: Arc::new(savings),
             alerts: Alerts::default(),
             books: books.map(Arc::new),
-            flights: Arc::new(Flights::new(epoch, clock, metrics, Arc::clone(&logs))),
+            flights: Arc::new(Flights::new(epoch, clock, metrics, Arc::clone(&logs), known)),
             group: group.map(Arc::new),
             logs,
             audits: Audits::default(),
@@ -193,6 +196,7 @@ impl Sidecar {
             log_bytes: self.logs.kept(),
             gateways: self.gateways.live(self.clock.mono()),
             is_degraded: !self.feed.faults().is_empty(),
+            look_age: self.cache.generations().known().age(),
             exposed: self.books.as_ref().map(|books| books.exposed()).unwrap_or_default(),
             frozen: self.audits.frozen(),
             snapshot: self.snapshot_version(),

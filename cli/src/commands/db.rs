@@ -20,7 +20,7 @@ pub(crate) enum Command {
 /// Which database.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Migrate {
-    /// The configuration whose `wallet.url` says where the database is
+    /// The configuration whose `database.url` or `wallet.url` says where the database is
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     policy_config: Option<PathBuf>,
     /// The database's address, which others see in the list of processes [default: KT_DATABASE_URL]

@@ -47,6 +47,8 @@ pub(super) struct Raw {
     pub(super) policies: Option<Policies>,
     /// Settings of the policies in the chain, where they do not stand inside `policies`.
     pub(super) policy: Option<BTreeMap<String, Value>>,
+    /// What the sidecars of a group share: gateway keys, generations, remembered replies.
+    pub(super) database: Option<Database>,
     /// The organization's prepaid balance.
     pub(super) wallet: Option<Wallet>,
     /// How much may be spent, by whom, in a day and in a month.
@@ -57,6 +59,14 @@ pub(super) struct Raw {
     pub(super) routes: Option<Value>,
     /// Not built yet.
     pub(super) fallback: Option<Value>,
+}
+
+/// A Postgres database that the sidecars of a group share.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Database {
+    /// Where its address stands: postgres://user:password@host:5432/database.
+    pub(super) url: Option<SecretKeyRef>,
 }
 
 /// What a configuration calls itself.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{Config, Gateway, Target, Wallet};
+use super::{Config, Database, Gateway, Target, Wallet};
 
 /// A change that nothing but a restart puts in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,10 +23,20 @@ impl Config {
     #[must_use]
     pub fn needs_restart(&self, started: &Self) -> Vec<NeedsRestart> {
         // Destructured, here and below, so that a new field does not compile until somebody decides.
-        let Self { pack: _, gateway, targets, cache: _, policy: _, wallet, budgets: _, pricing: _ } =
-            self;
+        let Self {
+            pack: _,
+            gateway,
+            targets,
+            cache: _,
+            policy: _,
+            database,
+            wallet,
+            budgets: _,
+            pricing: _,
+        } = self;
         let mut found = of_targets(targets, &started.targets);
         found.extend(of_gateway(gateway, &started.gateway));
+        found.extend(of_database(database.as_ref(), started.database.as_ref()));
         found.extend(of_wallet(wallet.as_ref(), started.wallet.as_ref()));
         if wallet.is_none() && self.ledger().is_some() && started.ledger().is_none() {
             let what = "it is new, and there is no ledger to count it in".to_owned();
@@ -106,6 +116,18 @@ fn of_gateway(gateway: &Gateway, started: &Gateway) -> Vec<NeedsRestart> {
         changed("gateway.request_bytes_max", &started.request_bytes_max, request_bytes_max);
     }
     found
+}
+
+/// Where keys and generations are is opened from the start on, and what was there before is not taken along.
+fn of_database(database: Option<&Database>, started: Option<&Database>) -> Option<NeedsRestart> {
+    let what = match (database, started) {
+        (None, None) => return None,
+        (Some(_), None) => "it is new",
+        (None, Some(_)) => "it is gone",
+        (Some(Database { url }), Some(started)) if *url == started.url => return None,
+        (Some(_), Some(_)) => "url",
+    };
+    Some(NeedsRestart { field: "database", what: what.to_owned() })
 }
 
 /// A ledger is opened, and its days are counted, from the start on.

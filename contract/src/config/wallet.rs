@@ -6,6 +6,7 @@ use serde::Deserialize;
 use crate::money::Tokens;
 use crate::snapshot::OnSidecarLoss;
 
+use super::database::Database;
 use super::raw::{self, WalletBackend};
 use super::report::{Bounds, Report, suggestion};
 use super::targets::{SecretRef, check_secret};
@@ -46,7 +47,7 @@ pub enum OnOutgrownHold {
 pub enum Ledger {
     /// `path`: in a file, from the sidecar's data directory on. It has one sidecar.
     File(String),
-    /// `url`: in a Postgres database, whose address stands there.
+    /// `url`, or else `database.url`: in a Postgres database, whose address stands there.
     Database(SecretRef),
 }
 
@@ -54,7 +55,7 @@ pub enum Ledger {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeZone(String);
 
-pub(super) fn check(raw: raw::Wallet, report: &mut Report) -> Wallet {
+pub(super) fn check(raw: raw::Wallet, database: Option<&Database>, report: &mut Report) -> Wallet {
     let raw::Wallet {
         backend,
         path,
@@ -65,8 +66,19 @@ pub(super) fn check(raw: raw::Wallet, report: &mut Report) -> Wallet {
         open_with_cap,
     } = raw;
     let ledger = match backend {
-        None | Some(WalletBackend::Sqlite) => check_file(path, url, report),
-        Some(WalletBackend::Postgres) => check_database(path, url, report),
+        Some(WalletBackend::Sqlite) => {
+            if database.is_some() {
+                report.error(
+                    "wallet.backend",
+                    "'sqlite' contradicts 'database': each of the sidecars that share it would have \
+                     a wallet of its own; leave 'backend' out, and the ledger is there too",
+                );
+            }
+            check_file(path, url, report)
+        }
+        None if database.is_none() => check_file(path, url, report),
+        // Where the sidecars share a database, a wallet is theirs together as well.
+        None | Some(WalletBackend::Postgres) => check_database(path, url, database, report),
         Some(WalletBackend::Redis) => {
             report.error(
                 "wallet.backend",
@@ -126,14 +138,20 @@ fn check_file(path: Option<String>, url: Option<raw::SecretKeyRef>, report: &mut
 fn check_database(
     path: Option<String>,
     url: Option<raw::SecretKeyRef>,
+    database: Option<&Database>,
     report: &mut Report,
 ) -> Ledger {
     if path.is_some() {
-        report.error("wallet.path", "is for 'backend: sqlite'; with 'postgres', 'url' says where");
+        let problem = match database {
+            None => "is for 'backend: sqlite'; with 'postgres', 'url' says where",
+            Some(_) => "is for 'backend: sqlite'; with 'database', the ledger is there",
+        };
+        report.error("wallet.path", problem);
     }
-    let secret = match url {
-        Some(url) => check_secret("wallet.url".to_owned(), url, report),
-        None => {
+    let secret = match (url, database) {
+        (Some(url), _) => check_secret("wallet.url".to_owned(), url, report),
+        (None, Some(database)) => Some(database.url.clone()),
+        (None, None) => {
             if report.is_whole("wallet.url") {
                 report.error(
                     "wallet.backend",
@@ -169,9 +187,10 @@ fn check_time_zone(name: Option<String>, report: &mut Report) -> TimeZone {
 
 impl Wallet {
     /// The wallet of a file that has rules for one and no section.
-    pub(super) fn implied() -> Self {
+    pub(super) fn implied(database: Option<&Database>) -> Self {
+        let file = || Ledger::File(PATH_DEFAULT.to_owned());
         Self {
-            ledger: Ledger::File(PATH_DEFAULT.to_owned()),
+            ledger: database.map_or_else(file, |database| Ledger::Database(database.url.clone())),
             time_zone: TimeZone::default(),
             default_max_output_tokens: Tokens(DEFAULT_OUTPUT_TOKENS.default),
             on_outgrown_hold: OnOutgrownHold::default(),

@@ -1,6 +1,10 @@
 //! What is read from elsewhere when somebody looks: entries, tickets, flights, gateways.
 
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
 use kt_contract::money::MicroUsd;
+use kt_contract::time::Millis;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
@@ -23,6 +27,8 @@ pub struct Sight {
     pub gateways: usize,
     /// Whether the configuration file is not what is in force.
     pub is_degraded: bool,
+    /// How long ago the shared database was asked what is new, the last time that it answered.
+    pub look_age: Millis,
     /// How far the calls under way can go beyond what they hold.
     pub exposed: MicroUsd,
     /// Wallets that are frozen.
@@ -44,6 +50,7 @@ pub(super) struct Seen {
     log_bytes: Gauge,
     gateways: Gauge,
     degraded: Gauge,
+    look_age: Gauge<f64, AtomicU64>,
 }
 
 // === impl Seen ===
@@ -76,11 +83,16 @@ impl Seen {
             "1 while the configuration file is not what is in force",
             self.degraded.clone(),
         );
+        r.register(
+            "kt_database_look_age_seconds",
+            "Since the shared database last said what is new",
+            self.look_age.clone(),
+        );
     }
 
     pub(super) fn set(&self, sight: &Sight) {
         let Sight { held, tickets, flights, followers, log_bytes, .. } = sight;
-        let Sight { gateways, is_degraded, .. } = sight;
+        let Sight { gateways, is_degraded, look_age, .. } = sight;
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.entries.set(number(held.entries));
         self.bytes.set(number(held.bytes));
@@ -92,5 +104,6 @@ impl Seen {
         self.log_bytes.set(number(*log_bytes));
         self.gateways.set(number(*gateways as u64));
         self.degraded.set(i64::from(*is_degraded));
+        self.look_age.set(Duration::from_millis(look_age.0).as_secs_f64());
     }
 }

@@ -83,6 +83,8 @@ enum Flaw {
     Corrupt(Corrupt),
     Mismatch(Mismatch),
     Generation,
+    /// It was made under generations that are not known here yet.
+    Ahead,
 }
 
 /// An entry as an operator sees it.
@@ -98,6 +100,15 @@ pub struct Inspected {
     pub stale: Millis,
     /// Whether its generations are those of now: only then it is told to anybody.
     pub is_current: bool,
+}
+
+/// Why an answer is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It was invalidated while it was made.
+    Invalidated,
+    /// It may have been.
+    Unknown,
 }
 
 /// An entry that its reader may be told.
@@ -129,7 +140,7 @@ impl Flaw {
         match self {
             Self::Corrupt(_) | Self::Mismatch(Mismatch::Check) => Reason::Corrupt,
             Self::Mismatch(Mismatch::Gate(reason)) => reason,
-            Self::Generation => Reason::Generation,
+            Self::Generation | Self::Ahead => Reason::Generation,
         }
     }
 }
@@ -170,6 +181,9 @@ impl Cache {
 
     /// What is found under a key; else the store's answer.
     async fn found(&self, wanted: Wanted<'_>) -> Result<Looked, Result<Lookup, StoreError>> {
+        if !self.generations.known().has_generations() {
+            return Ok(Looked::Miss(Reason::GenerationsUnknown));
+        }
         let found = match self.entries.lookup(wanted.at).await {
             Ok(Lookup::Found(found)) => found,
             answer => return Err(answer),
@@ -185,6 +199,9 @@ impl Cache {
 
     /// What a lookup would say. Changes nothing: neither what is held nor in which order it goes.
     pub async fn peek(&self, wanted: Wanted<'_>) -> Looked {
+        if !self.generations.known().has_generations() {
+            return Looked::Miss(Reason::GenerationsUnknown);
+        }
         match self.entries.peek(wanted.at).await {
             Ok(Lookup::Found(found)) => match self.verified(wanted, &found) {
                 Ok(hit) => Looked::of(hit),
@@ -279,20 +296,25 @@ impl Cache {
         self.generations.vector(wanted.gates, &wanted.at.key)
     }
 
-    /// An answer as it is stored for its lifetime; `None` where it was invalidated while it was made. An invalidation
+    /// An answer as it is stored for its lifetime, unless it was invalidated while it was made. An invalidation
     /// that comes between this look and the store's work is found by whoever reads.
-    #[must_use]
-    pub fn entry_of(&self, filling: Filling<'_>) -> Option<NewEntry> {
+    ///
+    /// # Errors
+    /// Where it was, or may have been.
+    pub fn entry_of(&self, filling: Filling<'_>) -> Result<NewEntry, Unfit> {
         let Filling { keys, at, header, body, ttl } = filling;
+        if !self.generations.known().has_generations() {
+            return Err(Unfit::Unknown);
+        }
         if !self.generations.is_current(&header.gates, &at.key, &header.generations) {
-            return None;
+            return Err(Unfit::Invalidated);
         }
         let fresh = lifetime(ttl, &at.key);
         let fresh_until = UnixMillis(header.created.0.saturating_add(fresh.0));
         let org = header.gates.org.clone();
         let bytes = Entry::encode(&Header { fresh_until, ..header }, body, keys);
         let lifetime = Lifetime { fresh, stale: Millis(self.kept_ms.load(Ordering::Relaxed)) };
-        Some(NewEntry { at, org, bytes, lifetime })
+        Ok(NewEntry { at, org, bytes, lifetime })
     }
 
     /// Stores an entry.
@@ -340,8 +362,10 @@ impl Cache {
         let entry = Entry::decode(&found.bytes, wanted.keys).map_err(Flaw::Corrupt)?;
         entry.header.verify(wanted.gates, &wanted.check).map_err(Flaw::Mismatch)?;
         // Behind equal gates, so that both vectors are of the same tags.
-        if entry.header.generations != self.vector(wanted) {
-            return Err(Flaw::Generation);
+        let (theirs, ours) = (&entry.header.generations, self.vector(wanted));
+        if *theirs != ours {
+            let is_ahead = theirs.is_ahead_of(&ours);
+            return Err(if is_ahead { Flaw::Ahead } else { Flaw::Generation });
         }
         let Found { bytes: _, age, fresh, stale } = *found;
         Ok(Box::new(Hit { entry, age, fresh, stale }))
@@ -365,6 +389,8 @@ impl Cache {
                 tracing::warn!(security = true, what, org, ?key, "gate mismatch on read");
             }
             Flaw::Generation => {}
+            // Good, for those who know what its sidecar has known.
+            Flaw::Ahead => return,
         }
         // What was seen, and not what may have been filled since.
         if let Err(error) = self.entries.purge(wanted.at.key, Some(seen)).await {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::admit::Grant;
 use super::bill::Bill;
-use super::cache::Filling;
+use super::cache::{Filling, Unfit};
 use super::call_account::CallAccount;
 use super::fault::{Failed, Fault, SUPERSEDED, UNBOOKED, Unkept};
 use super::lock;
@@ -94,7 +94,8 @@ impl Pilot {
         (self.produced, self.may_store, self.unkept) = (Produced::default(), true, None);
         self.flight.has_cost(None);
         self.flight.comes_as(self.flight.asked);
-        self.flight.begins_under(self.sidecar.cache.vector(self.seat.grant.wanted()));
+        let generations = self.sidecar.cache.vector(self.seat.grant.wanted());
+        self.flight.begins_under(generations, self.now());
     }
 
     /// Another sidecar's answer, as if the provider gave it.
@@ -423,7 +424,10 @@ impl Pilot {
             ttl: self.sidecar.feed.settings().ttl,
         };
         let cache = &self.sidecar.cache;
-        let Some(entry) = cache.entry_of(filling) else { return Err(SUPERSEDED) };
+        let entry = cache.entry_of(filling).map_err(|unfit| match unfit {
+            Unfit::Invalidated => SUPERSEDED,
+            Unfit::Unknown => Reason::GenerationsUnknown.as_str(),
+        })?;
         let stored = match herald {
             None => cache.store(entry).await.map(|()| Held::Current),
             Some(herald) => herald.fills(entry).await,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use kt_contract::key::OrgKeys;
 use kt_contract::principal::{KeyHash, Principal};
 
+use super::known::Known;
 use super::lock;
 use crate::store::{KeyRecord, PrincipalStore, StoreError};
 
@@ -37,6 +38,8 @@ pub enum Resolved {
 pub struct Callers {
     store: Arc<dyn PrincipalStore>,
     remembered: Mutex<Remembered>,
+    /// Whether who is remembered may be believed to have the same rights.
+    known: Known,
 }
 
 /// Two halves: the young one takes what comes, and becomes the old one when it is full. What is asked for
@@ -54,8 +57,8 @@ struct Remembered {
 impl Callers {
     /// Remembers nobody.
     #[must_use]
-    pub fn new(store: Arc<dyn PrincipalStore>) -> Self {
-        Self { store, remembered: Mutex::default() }
+    pub fn new(store: Arc<dyn PrincipalStore>, known: Known) -> Self {
+        Self { store, remembered: Mutex::default(), known }
     }
 
     /// Who stands behind a key.
@@ -65,7 +68,9 @@ impl Callers {
     pub async fn resolve(&self, key: KeyHash) -> Result<Resolved, StoreError> {
         let revocations = {
             let mut remembered = lock(&self.remembered);
-            if let Some(caller) = remembered.recall(&key) {
+            if self.known.has_callers()
+                && let Some(caller) = remembered.recall(&key)
+            {
                 return Ok(Resolved::Known(caller));
             }
             remembered.revocations
@@ -82,6 +87,13 @@ impl Callers {
             remembered.remember(key, Arc::clone(&caller));
         }
         Ok(Resolved::Known(caller))
+    }
+
+    /// Forgets everybody.
+    pub fn forget_all(&self) {
+        let mut remembered = lock(&self.remembered);
+        let revocations = remembered.revocations + 1;
+        *remembered = Remembered { revocations, ..Remembered::default() };
     }
 
     /// Forgets a key, because it was revoked.
@@ -174,7 +186,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_before_a_revocation_is_not_remembered_after_it() {
         let store = Arc::new(Slow::default());
-        let callers = Callers::new(Arc::clone(&store) as Arc<dyn PrincipalStore>);
+        let callers = Callers::new(Arc::clone(&store) as Arc<dyn PrincipalStore>, Known::always());
         let revoke = async {
             store.is_asked.notified().await;
             callers.forget(&key(1));

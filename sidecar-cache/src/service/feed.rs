@@ -89,6 +89,12 @@ impl Feed {
         self.wake();
     }
 
+    /// Tells every worker to drop all that it holds: principals and entries.
+    pub fn reset(&self) {
+        lock(&self.state).events.reset();
+        self.wake();
+    }
+
     /// What is new for a worker, held back for a while if there is nothing.
     pub async fn poll(&self, request: &FeedRequest) -> FeedReply {
         // Subscribed before looking, so that nothing falls between.
@@ -136,6 +142,12 @@ impl Events {
             self.kept.pop_front();
         }
         self.kept.push_back(event);
+        self.seq += 1;
+    }
+
+    /// What was before is not told any more, and whoever has not got this far starts over.
+    fn reset(&mut self) {
+        self.kept.clear();
         self.seq += 1;
     }
 
@@ -189,5 +201,16 @@ mod tests {
         assert_eq!(events.after(1).map(|new| new.len()), Some(EVENTS_MAX));
         assert_eq!(events.after(EVENTS_MAX as u64), Some(vec![Event::Purged]));
         assert_eq!(events.after(EVENTS_MAX as u64 + 1), Some(vec![]));
+    }
+
+    #[test]
+    fn after_a_reset_everybody_starts_over_once() {
+        let mut events = Events::default();
+        events.push(Event::Purged);
+        events.reset();
+        assert_eq!((events.after(0), events.after(1)), (None, None));
+        assert_eq!(events.after(2), Some(vec![]));
+        events.push(Event::Purged);
+        assert_eq!((events.after(1), events.after(2)), (None, Some(vec![Event::Purged])));
     }
 }

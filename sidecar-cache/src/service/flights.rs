@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use kt_contract::key::CacheKey;
 use kt_contract::money::MicroUsd;
+use kt_contract::time::MonoMillis;
 use kt_providers::Recorded;
 
+use super::known::Known;
 use super::lease::{Lease, Told};
 use super::lock;
 use super::log::{Charge, Log, ReaderId};
@@ -30,8 +32,8 @@ pub(super) struct Flight {
     other: Mutex<Option<Arc<Sent>>>,
     /// The shape in which the leader's request asks for the answer.
     pub(super) asked: Recorded,
-    /// What the entry belongs to, as it was when the attempt began.
-    generations: Mutex<Vector>,
+    /// What the entry belongs to, as it was when the attempt began, and when that was.
+    began: Mutex<(Vector, MonoMillis)>,
     progress: Mutex<Progress>,
     /// The shape in which what comes was asked for: the leader's, whichever sidecar it asks at.
     comes: Mutex<Recorded>,
@@ -63,6 +65,8 @@ pub(super) struct Flights {
     pub(super) metrics: Arc<Metrics>,
     pub(super) means: Mutex<Means>,
     logs: Arc<Logs>,
+    /// Whether it is known what was invalidated since a flight began.
+    known: Known,
 }
 
 struct Board {
@@ -96,7 +100,7 @@ pub(super) struct Following {
 
 impl Flight {
     pub(super) fn new(
-        generations: Vector,
+        began: (Vector, MonoMillis),
         asked: Recorded,
         sent: Arc<Sent>,
         charge: Charge,
@@ -106,7 +110,7 @@ impl Flight {
             sent: Mutex::new(Some(sent)),
             other: Mutex::default(),
             asked,
-            generations: Mutex::new(generations),
+            began: Mutex::new(began),
             progress: Mutex::new(Progress::Silent),
             comes: Mutex::new(asked),
             in_group: Mutex::default(),
@@ -136,12 +140,12 @@ impl Flight {
 
     /// What the entry belongs to.
     pub(super) fn generations(&self) -> Vector {
-        lock(&self.generations).clone()
+        lock(&self.began).0.clone()
     }
 
     /// Another attempt begins: what was invalidated before it may be stored.
-    pub(super) fn begins_under(&self, generations: Vector) {
-        *lock(&self.generations) = generations;
+    pub(super) fn begins_under(&self, generations: Vector, now: MonoMillis) {
+        *lock(&self.began) = (generations, now);
     }
 
     /// What comes was asked for in this shape.
@@ -192,13 +196,19 @@ impl Flight {
 // === impl Flights ===
 
 impl Flights {
-    pub(super) fn new(epoch: Epoch, clock: Clock, metrics: Arc<Metrics>, logs: Arc<Logs>) -> Self {
+    pub(super) fn new(
+        epoch: Epoch,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        logs: Arc<Logs>,
+        known: Known,
+    ) -> Self {
         let board = Board { machine: flight::Flights::new(epoch), joinable: HashMap::new() };
-        Self { board: Mutex::new(board), clock, metrics, means: Mutex::default(), logs }
+        Self { board: Mutex::new(board), clock, metrics, means: Mutex::default(), logs, known }
     }
 
     /// Joins the flight of a key, or leads one; the seat is attached in the same step. A flight that began
-    /// before something was invalidated is for those who are attached: it is voided, and nobody joins it.
+    /// before something was invalidated, or may have, is for those who are attached: it is voided, and nobody joins it.
     /// `generations` says what the entry belongs to at that moment.
     pub(super) fn join(
         self: &Arc<Self>,
@@ -209,11 +219,12 @@ impl Flights {
         let key = seat.grant.at.key;
         let now = self.clock.mono();
         let mut board = self.board();
-        let generations = board.void_old(&key, generations);
+        let generations = board.void_old(&key, generations, self.known.joinable_since());
         match board.machine.acquire(key, now) {
             Acquired::Lead(token, id) => {
                 let charge = self.logs.charge();
-                let flight = Flight::new(generations, seat.asked(), Arc::clone(sent), charge);
+                let flight =
+                    Flight::new((generations, now), seat.asked(), Arc::clone(sent), charge);
                 let flight = Arc::new(flight);
                 let reader = flight.log.attach(Arc::clone(seat), now.0);
                 board.joinable.insert(key, Arc::clone(&flight));
@@ -249,12 +260,13 @@ impl Flights {
         sent: Arc<Sent>,
     ) -> Option<(Arc<Flight>, Lease)> {
         let key = seat.grant.at.key;
+        let now = self.clock.mono();
         let mut board = self.board();
-        let generations = board.void_old(&key, generations);
-        match board.machine.acquire(key, self.clock.mono()) {
+        let generations = board.void_old(&key, generations, self.known.joinable_since());
+        match board.machine.acquire(key, now) {
             Acquired::Lead(token, id) => {
                 let charge = self.logs.charge();
-                let flight = Arc::new(Flight::new(generations, seat.asked(), sent, charge));
+                let flight = Arc::new(Flight::new((generations, now), seat.asked(), sent, charge));
                 board.joinable.insert(key, Arc::clone(&flight));
                 self.metrics.led();
                 Some((flight, Lease::new(self, key, token, Some(id))))
@@ -274,7 +286,7 @@ impl Flights {
         generations: impl FnOnce() -> Vector,
     ) -> Option<Lease> {
         let mut board = self.board();
-        let _: Vector = board.void_old(&key, generations);
+        let _: Vector = board.void_old(&key, generations, self.known.joinable_since());
         let token = board.machine.acquire_alone(key, self.clock.mono())?;
         drop(board);
         self.metrics.led();
@@ -429,11 +441,17 @@ impl Flights {
 impl Board {
     /// Voids a flight that began before something was invalidated, which is for those who are attached, and
     /// forgets what was found of the key's answers before. Returns what the entry belongs to now. It is asked
-    /// after the flight's own, and generations only grow: what differs is older.
-    fn void_old(&mut self, key: &CacheKey, generations: impl FnOnce() -> Vector) -> Vector {
-        let begun = self.joinable.get(key).map(|flight| flight.generations());
+    /// after the flight's own, and generations only grow: what differs is older. One that began before `since` is
+    /// voided as well: nobody knows what was invalidated after it.
+    fn void_old(
+        &mut self,
+        key: &CacheKey,
+        generations: impl FnOnce() -> Vector,
+        since: MonoMillis,
+    ) -> Vector {
+        let begun = self.joinable.get(key).map(|flight| lock(&flight.began).clone());
         let now = generations();
-        if begun.is_some_and(|begun| begun != now) {
+        if begun.is_some_and(|(under, began)| under != now || began < since) {
             self.machine.void(key);
             self.joinable.remove(key);
         }
@@ -460,7 +478,6 @@ impl Drop for Following {
 #[cfg(test)]
 mod tests {
     use kt_contract::hex::Digest;
-    use kt_contract::time::MonoMillis;
 
     use super::*;
     use crate::service::log::Total;
@@ -477,7 +494,8 @@ mod tests {
         let mut machine = flight::Flights::new(Epoch(1));
         let _ = machine.acquire(KEY, MonoMillis(0));
         let charge = Charge::new(Arc::new(Total::new(u64::MAX)));
-        let flight = Arc::new(Flight::new(vector(1), Recorded::Json, sent, charge));
+        let flight =
+            Arc::new(Flight::new((vector(1), MonoMillis(10)), Recorded::Json, sent, charge));
         let joinable = HashMap::from([(KEY, Arc::clone(&flight))]);
         (Board { machine, joinable }, flight)
     }
@@ -486,8 +504,17 @@ mod tests {
     fn only_a_flight_that_began_before_an_invalidation_is_voided() {
         for (now, is_voided) in [(1, false), (2, true)] {
             let (mut board, _) = board();
-            assert_eq!(board.void_old(&KEY, || vector(now)), vector(now));
+            assert_eq!(board.void_old(&KEY, || vector(now), MonoMillis(0)), vector(now));
             assert_eq!(board.machine.count(), usize::from(!is_voided));
+        }
+    }
+
+    #[test]
+    fn a_flight_that_is_older_than_what_is_known_may_be_is_voided() {
+        for (since, is_voided) in [(10, false), (11, true)] {
+            let (mut board, _) = board();
+            board.void_old(&KEY, || vector(1), MonoMillis(since));
+            assert_eq!(board.machine.count(), usize::from(!is_voided), "{since}");
         }
     }
 
@@ -495,10 +522,10 @@ mod tests {
     fn a_flight_that_begins_anew_while_somebody_asks_is_not_voided_by_what_is_older() {
         let (mut board, flight) = board();
         let asks = || {
-            flight.begins_under(vector(2));
+            flight.begins_under(vector(2), MonoMillis(20));
             vector(1)
         };
-        assert_eq!(board.void_old(&KEY, asks), vector(1));
+        assert_eq!(board.void_old(&KEY, asks, MonoMillis(0)), vector(1));
         assert_eq!(board.machine.count(), 1);
     }
 }

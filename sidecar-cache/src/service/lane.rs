@@ -232,6 +232,7 @@ impl Sidecar {
         let (grant, settings) = (&seat.grant, self.feed.settings());
         let may_serve = settings.snapshot.cache.enabled
             && settings.stale.serves_on_error(hit.stale, grant.control.max_age_s)
+            && self.cache.generations().known().has_generations()
             && hit.entry.header.generations == self.cache.vector(grant.wanted());
         let told = told(grant.dialect, &hit, grant.reply).filter(|_| may_serve)?;
         seat.follows_no_more(Outcome::Stale, Reason::UpstreamError);
@@ -303,7 +304,8 @@ impl Sidecar {
     ) -> Result<Reply, Refusal> {
         let generations = self.cache.vector(seat.grant.wanted());
         let charge = self.logs.charge();
-        let flight = Arc::new(Flight::new(generations, seat.asked(), sent, charge));
+        let flight =
+            Arc::new(Flight::new((generations, self.clock.mono()), seat.asked(), sent, charge));
         let reader = flight.log.attach(Arc::clone(&seat), self.clock.mono().0);
         self.start(&flight, lease, &seat, Some(reader));
         let mut reader = Reader::new(flight, reader, Arc::clone(&seat), self.clock);

@@ -192,7 +192,7 @@ impl Draft {
         };
         drop((pieces, charge));
         let record = Record { fingerprint: claim.name.fingerprint, head, kept, body };
-        if let Err(error) = sidecar.replies.keep(claim.name, &caller, &record).await {
+        if let Err(error) = sidecar.replies.keep(claim, &caller, &record).await {
             // The client has paid for its answer and gets it; its retry would make the call again.
             tracing::error!(%error, "the reply to an Idempotency-Key cannot be kept");
             sidecar.metrics.keyed("not_kept");

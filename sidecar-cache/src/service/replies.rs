@@ -1,12 +1,15 @@
 //! Requests with an `Idempotency-Key`: which are being answered, and what was remembered of those that were. What
-//! is in flight is known to this process alone: after its end there is no such request.
+//! is in flight is known to this process alone: after its end there is no such request. Where sidecars share what is
+//! remembered, it is claimed there as well.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use kt_contract::hex::Digest;
 use kt_contract::idempotency::IdempotencyKey;
 use kt_contract::key::RequestDigests;
+use tokio::runtime::Handle;
 use tokio::sync::RwLock;
 
 use super::admit::Grant;
@@ -15,7 +18,7 @@ use super::flights::Sent;
 use super::lock;
 use crate::idempotency::record::{Corrupt, Record};
 use crate::idempotency::{Fingerprint, Known, ReplyId};
-use crate::store::replies::{NewReply, ReplyStore};
+use crate::store::replies::{ClaimNumber, ClaimStore, Claimed, NewClaim, NewReply, ReplyStore};
 use crate::store::{Answer, StoreError};
 
 /// All of them.
@@ -24,6 +27,20 @@ pub(crate) struct Replies {
     in_flight: Arc<InFlight>,
     /// Held by whoever remembers a reply; alone, by whoever forgets those of an organization.
     forgetting: Arc<RwLock<()>>,
+    /// The last number of a shared claim.
+    claims: AtomicU64,
+    late: Arc<Late>,
+}
+
+/// Shared claims that could not be given up when it was time.
+#[derive(Default)]
+struct Late(Mutex<Vec<(ReplyId, ClaimNumber)>>);
+
+/// A claim in the store that several sidecars share.
+struct Shared {
+    store: Arc<dyn ReplyStore>,
+    number: ClaimNumber,
+    late: Arc<Late>,
 }
 
 #[derive(Default)]
@@ -52,6 +69,7 @@ pub(super) struct Name {
 pub(super) struct Claim {
     pub(super) name: Name,
     in_flight: Arc<InFlight>,
+    shared: Option<Shared>,
 }
 
 /// What is known of a key, and what goes with it.
@@ -68,7 +86,8 @@ pub(super) enum Looked {
 
 impl Replies {
     pub(super) fn new(store: Arc<dyn ReplyStore>) -> Self {
-        Self { store, in_flight: Arc::default(), forgetting: Arc::default() }
+        let (in_flight, forgetting, late) = (Arc::default(), Arc::default(), Arc::default());
+        Self { store, in_flight, forgetting, claims: AtomicU64::new(0), late }
     }
 
     /// Looks a key up, and takes it where it is free. Found before it is taken: those who try again at the same
@@ -79,17 +98,55 @@ impl Replies {
             return Ok(Looked::Done(record));
         }
         let claim = match self.in_flight.claim(name, &caller.principal.org) {
-            Ok(()) => Claim { name, in_flight: Arc::clone(&self.in_flight) },
+            Ok(()) => Claim { name, in_flight: Arc::clone(&self.in_flight), shared: None },
             Err(first) => return Ok(Looked::InFlight(first)),
         };
+        if let Some(claims) = self.store.claims() {
+            return self.look_elsewhere(claims, claim, caller).await;
+        }
         match self.find(name, caller).await? {
             None => Ok(Looked::Free(claim)),
             Some(Ok(record)) => Ok(Looked::Done(record)),
             Some(Err(corrupt)) => {
                 // Nothing that could be told, or compared: the next answer takes its place.
-                let key_id = &caller.principal.key_id;
-                tracing::error!(security = true, key_id, %corrupt, "a reply cannot be told again");
+                untellable(caller, corrupt);
                 Ok(Looked::Free(claim))
+            }
+        }
+    }
+
+    /// Takes a key that is free here from all other sidecars, too.
+    async fn look_elsewhere(
+        &self,
+        claims: &dyn ClaimStore,
+        mut claim: Claim,
+        caller: &Caller,
+    ) -> Result<Looked, StoreError> {
+        let Name { id, fingerprint } = claim.name;
+        let mut replaces = false;
+        loop {
+            let number = ClaimNumber(self.claims.fetch_add(1, Ordering::Relaxed) + 1);
+            let org = caller.principal.org.clone();
+            let claimed = claims.claim(NewClaim { id, number, fingerprint, org, replaces }).await;
+            match claimed {
+                Ok(Claimed::Taken) => {
+                    let (store, late) = (Arc::clone(&self.store), Arc::clone(&self.late));
+                    claim.shared = Some(Shared { store, number, late });
+                    return Ok(Looked::Free(claim));
+                }
+                Ok(Claimed::InFlight(first)) => return Ok(Looked::InFlight(first)),
+                Ok(Claimed::Done(bytes)) => match Record::open(id, &caller.keys, &bytes) {
+                    Ok(record) => return Ok(Looked::Done(record)),
+                    Err(corrupt) => {
+                        untellable(caller, corrupt);
+                        replaces = true;
+                    }
+                },
+                Err(error) => {
+                    // It may be taken all the same.
+                    lock(&self.late.0).push((id, number));
+                    return Err(error);
+                }
             }
         }
     }
@@ -104,18 +161,77 @@ impl Replies {
     }
 
     /// Remembers what was said to a request, unless its organization was purged since it was asked.
-    pub(super) fn keep(&self, name: Name, caller: &Caller, record: &Record) -> Answer<'static, ()> {
+    /// The key is free or done when this has ended.
+    pub(super) fn keep(
+        &self,
+        claim: Claim,
+        caller: &Caller,
+        record: &Record,
+    ) -> Answer<'static, ()> {
+        let name = claim.name;
         let bytes = record.seal(name.id, &caller.keys);
         let org = caller.principal.org.clone();
         let (store, in_flight) = (Arc::clone(&self.store), Arc::clone(&self.in_flight));
         let forgetting = Arc::clone(&self.forgetting);
         Box::pin(async move {
             let _not_meanwhile = forgetting.read().await;
-            match in_flight.is_void(name) {
-                true => Ok(()),
-                false => store.keep(NewReply { id: name.id, org, bytes }).await,
+            if in_flight.is_void(name) {
+                return Ok(());
+            }
+            let reply = NewReply { id: name.id, org, bytes };
+            match (&claim.shared, store.claims()) {
+                (Some(shared), Some(claims)) => {
+                    if !claims.fulfil(shared.number, reply).await? {
+                        tracing::info!("a reply was forgotten elsewhere before it was kept");
+                        return Ok(());
+                    }
+                    claim.fulfilled();
+                    Ok(())
+                }
+                (None, _) | (Some(_), None) => store.keep(reply).await,
             }
         })
+    }
+
+    /// What was asked for by an organization's requests that are in flight will not be remembered.
+    pub(super) fn void(&self, org: &str) {
+        self.in_flight.void(org);
+    }
+
+    /// Gives up claims for which there was no answer when it was time.
+    pub(super) async fn free_late(&self) {
+        let late = std::mem::take(&mut *lock(&self.late.0));
+        let Some(claims) = self.store.claims().filter(|_| !late.is_empty()) else { return };
+        // Who is told that a key is in flight tries again; so do we.
+        if claims.free(late.clone()).await.is_err() {
+            lock(&self.late.0).extend(late);
+        }
+    }
+
+    /// Says that this sidecar lives. `false`: nobody has heard it.
+    pub(super) async fn renew(&self) -> bool {
+        match self.store.claims() {
+            None => true,
+            Some(claims) => claims.renew().await.is_ok(),
+        }
+    }
+
+    /// Says that it does not any more.
+    pub(super) async fn leave(&self) {
+        if let Some(claims) = self.store.claims()
+            && let Err(error) = claims.leave().await
+        {
+            tracing::warn!(%error, "keys in flight here are free a little later");
+        }
+    }
+
+    /// Removes what has expired.
+    pub(super) async fn sweep(&self) {
+        if let Some(claims) = self.store.claims()
+            && let Err(error) = claims.sweep().await
+        {
+            tracing::warn!(%error, "expired replies are not removed");
+        }
     }
 
     /// Forgets what was said to an organization's requests, and what will be to those that are in flight.
@@ -124,6 +240,11 @@ impl Replies {
         self.in_flight.void(org);
         self.store.forget_org(org.to_owned()).await
     }
+}
+
+fn untellable(caller: &Caller, corrupt: Corrupt) {
+    let key_id = &caller.principal.key_id;
+    tracing::error!(security = true, key_id, %corrupt, "a reply cannot be told again");
 }
 
 // === impl InFlight ===
@@ -191,8 +312,37 @@ impl Looked {
 
 // === impl Claim ===
 
+impl Claim {
+    /// Its answer is in its place: nothing is left to be given up.
+    fn fulfilled(mut self) {
+        self.shared = None;
+    }
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
         lock(&self.in_flight.0).remove(&self.name.id);
+        if let Some(shared) = self.shared.take() {
+            shared.free(self.name.id);
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Gives it up in a moment, or when there is an answer again.
+    fn free(self, id: ReplyId) {
+        let Self { store, number, late } = self;
+        let Ok(runtime) = Handle::try_current() else {
+            lock(&late.0).push((id, number));
+            return;
+        };
+        runtime.spawn(async move {
+            let Some(claims) = store.claims() else { return };
+            if claims.free(vec![(id, number)]).await.is_err() {
+                lock(&late.0).push((id, number));
+            }
+        });
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kt_contract::key::CacheKey;
+use kt_contract::outcome::Reason;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
@@ -64,6 +65,8 @@ pub(super) enum Apart {
     LedElsewhere,
     /// What another sidecar tells is not for this request.
     Mismatch,
+    /// What others have invalidated is not known.
+    Unknown,
 }
 
 /// What is asked for.
@@ -165,6 +168,7 @@ impl Apart {
             Self::HitForMiss => "hit-for-miss",
             Self::LedElsewhere => "led-elsewhere",
             Self::Mismatch => "mismatch",
+            Self::Unknown => Reason::GenerationsUnknown.as_str(),
         }
     }
 }

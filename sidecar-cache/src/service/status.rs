@@ -3,6 +3,7 @@
 use kt_contract::wire::admin::{Condition, GatewayStatus, StatusReply};
 
 use super::Sidecar;
+use crate::confirmed::Standing;
 
 // === impl Sidecar ===
 
@@ -12,7 +13,10 @@ impl Sidecar {
     pub fn condition(&self) -> Condition {
         if self.drain.is_draining() {
             Condition::Draining
-        } else if self.feed.faults().is_empty() && self.audits.faults().is_empty() {
+        } else if self.feed.faults().is_empty()
+            && self.audits.faults().is_empty()
+            && self.cache.generations().known().has_generations()
+        {
             Condition::Ok
         } else {
             Condition::Degraded
@@ -45,11 +49,23 @@ impl Sidecar {
             wallet_errors: self.audits.faults(),
             cache_enabled: settings.snapshot.cache.enabled,
             tier: settings.snapshot.cache.tier,
+            database_errors: self.database_errors(),
             // No fabric is built that could be attached.
             fabric_attached: false,
             entries: held.entries,
             entry_bytes: held.bytes,
             gateways,
         }
+    }
+    /// What follows from a shared database that does not answer.
+    fn database_errors(&self) -> Vec<String> {
+        let known = self.cache.generations().known();
+        let closed = match known.standing() {
+            Standing::All => return Vec::new(),
+            Standing::Callers => "the cache is closed",
+            Standing::Nothing => "nobody is served",
+        };
+        let seconds = known.age().0 / 1_000;
+        vec![format!("database: it has not answered for {seconds} s: {closed} until it does")]
     }
 }

@@ -1,11 +1,20 @@
 //! What must not get lost, in Postgres, where several sidecars share it. Everything here works through a pooler that
 //! hands out connections per transaction: no prepared statement and no setting outlives its transaction.
 //!
-//! [`database`] is the way to it, [`schema`] its tables, [`ledger`] the wallet.
+//! [`database`] is the way to it, [`schema`] its tables, [`ledger`] the wallet; keys, generations and replies are what
+//! else the sidecars of a group share, and [`changes`] tells each of them what the others have done.
 
+pub mod changes;
 pub mod database;
 mod fault;
+mod generations;
+mod keys;
 pub mod ledger;
+pub mod replies;
 pub mod schema;
 
+pub use changes::PostgresChanges;
 pub use database::{Address, Database};
+pub use generations::PostgresGenerations;
+pub use keys::PostgresKeys;
+pub use replies::PostgresReplies;

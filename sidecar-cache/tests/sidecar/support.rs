@@ -32,7 +32,7 @@ use sidecar_cache::service::upstream::{
 use sidecar_cache::service::{Parts, Shared, Sidecar};
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::memory::MemoryEntries;
-use sidecar_cache::store::replies::{NewReply, ReplyStore};
+use sidecar_cache::store::replies::{ClaimStore, NewReply, ReplyStore};
 use sidecar_cache::store::savings::SavingsStore;
 use sidecar_cache::store::{
     Address, Answer, Bounds, EntryStore, Held, KeyRecord, Lifetime, Lookup, NewEntry, OrgHeld,
@@ -562,6 +562,10 @@ impl Remembered {
 }
 
 impl ReplyStore for Remembered {
+    fn claims(&self) -> Option<&dyn ClaimStore> {
+        None
+    }
+
     fn find(&self, id: ReplyId) -> Answer<'_, Option<Vec<u8>>> {
         Box::pin(async move {
             let finds = *self.finds.lock().unwrap();

@@ -22,7 +22,8 @@ pub(in super::super) struct Wallet {
     /// The file of the ledger, from the sidecar's data directory on; `wallet.db` where nothing is said. For
     /// `sqlite`.
     pub(in super::super) path: Option<String>,
-    /// Where the address of the database stands: postgres://user:password@host:5432/database. For `postgres`.
+    /// Where the address of the database stands: postgres://user:password@host:5432/database. For `postgres`;
+    /// without it, that of `database`.
     pub(in super::super) url: Option<SecretKeyRef>,
     /// The time zone in which days and months of budgets begin, by its IANA name. Default: UTC.
     pub(in super::super) time_zone: Option<String>,

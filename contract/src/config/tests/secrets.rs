@@ -67,6 +67,9 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
         "wallet: {backend: postgres, url: sk-LIVESECRET999}\n".to_owned(),
         "wallet: {backend: postgres, url: {sk-LIVESECRET999: 1}}\n".to_owned(),
         "wallet: {backend: postgres, url: {env: 'postgres://kt:LIVESECRET999@db/kt'}}\n".to_owned(),
+        "database: sk-LIVESECRET999\n".to_owned(),
+        "database: {url: sk-LIVESECRET999}\n".to_owned(),
+        "database: {url: {env: 'postgres://kt:LIVESECRET999@db/kt'}}\n".to_owned(),
         "policies: sk-LIVESECRET999\n".to_owned(),
         "policies: {block_status: sk-LIVESECRET999}\n".to_owned(),
     ] {

@@ -24,6 +24,10 @@ impl Pilot {
         self.standing.role = Role::Single;
         let mut known = None;
         loop {
+            // Nobody knows what was invalidated since another sidecar's flight began.
+            if !self.sidecar.cache.generations().known().has_generations() {
+                return Ok(self.flies_apart(&group, Apart::Unknown));
+            }
             let asking = self.asking();
             let before = self.standing.before.map(|(id, _)| id);
             let turn = match known.take() {
@@ -53,7 +57,7 @@ impl Pilot {
     fn asking(&self) -> Asking {
         let generations = self.sidecar.cache.vector(self.seat.grant.wanted());
         let newest = generations.newest();
-        self.flight.begins_under(generations);
+        self.flight.begins_under(generations, self.now());
         let is_alone = self.lease.as_ref().is_some_and(|lease| lease.is_alone());
         Asking { key: self.seat.grant.at.key, newest, is_alone }
     }
@@ -85,7 +89,7 @@ impl Pilot {
             }
             Apart::LedElsewhere => group.metrics.shared(SharedFlight::LedElsewhere),
             // Counted where it was noticed.
-            Apart::Unavailable | Apart::Mismatch => {}
+            Apart::Unavailable | Apart::Mismatch | Apart::Unknown => {}
         }
         self.begins_anew();
         self.standing.role = Role::Apart(apart);

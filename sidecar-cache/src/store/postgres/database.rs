@@ -12,7 +12,8 @@ use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::fault::Fault;
@@ -42,6 +43,17 @@ const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 const COUNT: &str =
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '500ms';
     SET LOCAL statement_timeout = '10min'";
+
+/// How long is waited before something is done again, after each try.
+pub(super) const PAUSES: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+];
+
+/// A parameter with its type: nothing is prepared, so the server is told.
+pub(super) type Typed<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// Where a database is, and who asks. Shown without the password.
 #[derive(Clone)]
@@ -184,6 +196,14 @@ impl Database {
         Ok(session)
     }
 
+    /// One question, which is its own transaction: one way there and back.
+    pub(super) async fn ask(&self, sql: &str, typed: &[Typed<'_>]) -> Result<Vec<Row>, Fault> {
+        let session = self.session().await?;
+        let rows = session.client()?.query_typed(sql, typed).await?;
+        session.ended();
+        Ok(rows)
+    }
+
     fn refused(&self, error: PoolError) -> Fault {
         let shown = &self.shown;
         let error = match error {
@@ -266,6 +286,23 @@ pub(super) async fn in_time<T>(
     tokio::time::timeout(length, work).await.map_err(late)?
 }
 
+/// The same, and again where that may help at once. What is done twice must be as if it was done once.
+pub(super) async fn until_known<T, F: Future<Output = Result<T, Fault>>>(
+    purpose: Purpose,
+    mut work: impl FnMut() -> F,
+) -> Result<T, Fault> {
+    let mut pauses = PAUSES.iter();
+    loop {
+        match in_time(purpose, work()).await {
+            Err(Fault::Again(why)) => match pauses.next() {
+                Some(pause) => tokio::time::sleep(*pause).await,
+                None => return Err(Fault::Again(why)),
+            },
+            known => return known,
+        }
+    }
+}
+
 // === impl Purpose ===
 
 impl Purpose {
@@ -301,7 +338,18 @@ impl Session {
         }
     }
 
-    /// Ends a transaction that has only read.
+    /// Ends a transaction by what has come of it.
+    pub(super) async fn end<T>(self, come: Result<T, Fault>) -> Result<T, Fault> {
+        match come {
+            Ok(done) => self.done().await.map(|()| done),
+            Err(fault) => {
+                self.undo().await;
+                Err(fault)
+            }
+        }
+    }
+
+    /// Ends a transaction.
     pub(super) async fn done(self) -> Result<(), Fault> {
         self.client()?.batch_execute("COMMIT").await?;
         self.ended();

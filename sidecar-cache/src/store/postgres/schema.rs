@@ -14,7 +14,9 @@ use super::fault::Fault;
 use crate::store::StoreError;
 
 /// What each version adds to the one before.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [LEDGER, SHARED];
+
+const LEDGER: &str = "
     CREATE TABLE orgs (
         org           bytea PRIMARY KEY,
         last          bigint NOT NULL CHECK (last >= 0),
@@ -103,7 +105,63 @@ const MIGRATIONS: [&str; 1] = ["
         avoided  bigint NOT NULL CHECK (avoided BETWEEN 0 AND 9007199254740991),
         PRIMARY KEY (day, org, team, caller, model, codebase, basis)
     );
-"];
+";
+
+/// What the sidecars of a group share beside the ledger. Every change of a generation or a key takes the next number
+/// under the lock of the one row in `changes`, and holds it until it is committed: whoever sees a number sees all
+/// smaller ones. An answer to an `Idempotency-Key` is no such change.
+const SHARED: &str = "
+    CREATE TABLE changes (
+        one  boolean PRIMARY KEY DEFAULT true CHECK (one),
+        last bigint NOT NULL CHECK (last >= 0)
+    );
+    INSERT INTO changes (last) VALUES (0);
+
+    CREATE TABLE generations (
+        org        bytea NOT NULL,
+        kind       text NOT NULL CHECK (kind IN ('org', 'codebase', 'fabric', 'model', 'policy', 'entry')),
+        name       bytea NOT NULL,
+        generation bigint NOT NULL UNIQUE CHECK (generation > 0),
+        PRIMARY KEY (org, kind, name)
+    );
+
+    CREATE TABLE keys (
+        key_id     bytea PRIMARY KEY,
+        hash       bytea NOT NULL UNIQUE CHECK (length(hash) = 32),
+        principal  bytea NOT NULL,
+        created_at bigint NOT NULL,
+        revoked_at bigint,
+        changed    bigint NOT NULL UNIQUE CHECK (changed > 0)
+    );
+
+    -- Sidecars that answer to keys, and until when they are taken to live.
+    CREATE TABLE reply_holders (
+        id    bytea PRIMARY KEY CHECK (length(id) = 16),
+        until bigint NOT NULL
+    );
+
+    -- Without bytes, a key that its holder is answering; with them, one that was answered.
+    CREATE TABLE replies (
+        id          bytea PRIMARY KEY CHECK (length(id) = 32),
+        nth         bigint GENERATED ALWAYS AS IDENTITY,
+        org         bytea NOT NULL,
+        holder      bytea NOT NULL,
+        claim       bigint NOT NULL,
+        fingerprint bytea CHECK (length(fingerprint) = 32),
+        is_void     boolean NOT NULL DEFAULT false,
+        at          bigint NOT NULL,
+        bytes       bytea CHECK (bytes IS NOT NULL OR fingerprint IS NOT NULL)
+    );
+    CREATE INDEX replies_by_org ON replies (org, nth) WHERE bytes IS NOT NULL;
+    CREATE INDEX replies_by_age ON replies (at) WHERE bytes IS NOT NULL;
+    CREATE INDEX replies_in_flight ON replies (org) WHERE bytes IS NULL;
+
+    CREATE TABLE reply_orgs (
+        org     bytea PRIMARY KEY,
+        replies bigint NOT NULL CHECK (replies >= 0),
+        bytes   bigint NOT NULL CHECK (bytes >= 0)
+    );
+";
 
 /// One row, which says what was made.
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS kt_schema (

@@ -3,8 +3,6 @@
 
 use std::path::Path;
 
-use kt_contract::hex::Digest;
-use kt_contract::key::CacheKey;
 use rusqlite::{Connection, params};
 
 use super::database::{Database, Schema};
@@ -70,7 +68,7 @@ fn bump(connection: &mut Connection, org: &str, tag: &Tag) -> Result<Generation,
     change.execute(
         "INSERT INTO generations (org, kind, name, generation) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (org, kind, name) DO UPDATE SET generation = excluded.generation",
-        params![org, tag.kind(), name(tag), number],
+        params![org, tag.kind(), tag.name(), number],
     )?;
     change.commit()?;
     u64::try_from(number).map(Generation).map_err(|_| CORRUPT)
@@ -85,7 +83,7 @@ fn all(connection: &Connection) -> Result<Vec<(String, Tag, Generation)>, StoreE
         .collect::<Result<Vec<(String, String, Vec<u8>, i64)>, _>>()?;
     rows.into_iter()
         .map(|(org, kind, name, number)| {
-            let tag = tag(&kind, name).ok_or(CORRUPT)?;
+            let tag = Tag::of(&kind, &name).ok_or(CORRUPT)?;
             let number = u64::try_from(number).map_err(|_| CORRUPT)?;
             Ok((org, tag, Generation(number)))
         })
@@ -93,25 +91,3 @@ fn all(connection: &Connection) -> Result<Vec<(String, Tag, Generation)>, StoreE
 }
 
 const CORRUPT: StoreError = StoreError::Corrupt("a generation");
-
-fn name(tag: &Tag) -> &[u8] {
-    match tag {
-        Tag::Org => b"",
-        Tag::Codebase(name) | Tag::Fabric(name) | Tag::Model(name) => name.as_bytes(),
-        Tag::Policy(digest) | Tag::Entry(CacheKey(digest)) => &digest.0,
-    }
-}
-
-fn tag(kind: &str, name: Vec<u8>) -> Option<Tag> {
-    let digest = || name.as_slice().try_into().ok().map(Digest);
-    let text = || String::from_utf8(name.clone()).ok();
-    match kind {
-        "org" => Some(Tag::Org),
-        "codebase" => text().map(Tag::Codebase),
-        "fabric" => text().map(Tag::Fabric),
-        "model" => text().map(Tag::Model),
-        "policy" => digest().map(Tag::Policy),
-        "entry" => digest().map(|digest| Tag::Entry(CacheKey(digest))),
-        _ => None,
-    }
-}

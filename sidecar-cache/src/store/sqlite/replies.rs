@@ -11,7 +11,7 @@ use super::database::{Database, Schema};
 use crate::clock::Clock;
 use crate::idempotency::{KEPT, ORG_BOUNDS, OrgBounds, ReplyId};
 use crate::ledger::clock::{LedgerClock, Marks, Reading};
-use crate::store::replies::{NewReply, ReplyStore};
+use crate::store::replies::{ClaimStore, NewReply, ReplyStore};
 use crate::store::{Answer, StoreError};
 
 const SCHEMA: Schema = Schema {
@@ -91,6 +91,10 @@ impl SqliteReplies {
 }
 
 impl ReplyStore for SqliteReplies {
+    fn claims(&self) -> Option<&dyn ClaimStore> {
+        None
+    }
+
     fn find(&self, id: ReplyId) -> Answer<'_, Option<Vec<u8>>> {
         let oldest_kept = kept_since(self.now());
         self.database.ask(move |connection| find(connection, id, oldest_kept))

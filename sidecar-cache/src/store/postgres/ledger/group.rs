@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use kt_contract::time::UnixMillis;
 
@@ -15,16 +14,9 @@ use super::sheet::Sheet;
 use crate::ledger::account::AccountName;
 use crate::store::ledger::memory::Timepiece;
 use crate::store::postgres::Database;
-use crate::store::postgres::database::{Purpose, Session, in_time};
+use crate::store::postgres::database::{PAUSES, Purpose, Session, in_time};
 use crate::store::postgres::fault::Fault;
 
-/// How long is waited before a group is done again, after each try.
-const PAUSES: [Duration; 4] = [
-    Duration::ZERO,
-    Duration::from_millis(20),
-    Duration::from_millis(100),
-    Duration::from_millis(400),
-];
 /// How many accounts are asked for before anybody has named them.
 const USUAL_MAX: usize = 256;
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use kt_contract::hex::Digest;
 use kt_contract::money::MicroUsd;
 use kt_contract::time::UnixMillis;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use super::super::fault::Fault;
@@ -15,8 +15,7 @@ use crate::ledger::{Hold, Kind, Transfer, TransferId};
 
 pub(super) const CORRUPT: Fault = Fault::Corrupt("a row of the wallet");
 
-/// A parameter with its type: nothing is prepared, so the server is told.
-pub(super) type Typed<'a> = (&'a (dyn ToSql + Sync), Type);
+pub(super) use crate::store::postgres::database::Typed;
 
 /// What [`transfer`] reads, of a transfer `t` whose hold is `held`.
 pub(super) const COLUMNS: &str =

@@ -1,0 +1,140 @@
+//! Opens what a sidecar keeps: in its data folder, or in the database that it shares with others.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kt_contract::config::{self, Ledger, SecretRef, Wallet};
+use sidecar_cache::clock::Clock;
+use sidecar_cache::http::egress::Egress;
+use sidecar_cache::service::generations::Generations;
+use sidecar_cache::service::reload::Watched;
+use sidecar_cache::service::settings::Settings;
+use sidecar_cache::service::upstream::Timeouts;
+use sidecar_cache::service::{Parts, Sidecar};
+use sidecar_cache::store::ledger::LedgerStore;
+use sidecar_cache::store::memory::MemoryEntries;
+use sidecar_cache::store::postgres::ledger::PostgresLedger;
+use sidecar_cache::store::postgres::{
+    Database, PostgresChanges, PostgresGenerations, PostgresKeys, PostgresReplies, schema,
+};
+use sidecar_cache::store::replies::ReplyStore;
+use sidecar_cache::store::savings::SavingsStore;
+use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
+use sidecar_cache::store::sqlite::{SqliteGenerations, SqliteKeys, SqliteReplies};
+use sidecar_cache::store::{PrincipalStore, StoreError};
+
+use crate::args::Args;
+use crate::database_url;
+use crate::run::{Faults, one};
+
+/// How many connections to a ledger's database a sidecar has at most: half of them to write, half to read.
+const LEDGER_CONNECTIONS_MAX: usize = 8;
+/// How many for keys, generations and replies.
+const SHARED_CONNECTIONS_MAX: usize = 4;
+/// And one to ask what is new, which waits for no other.
+const LOOKING_CONNECTIONS_MAX: usize = 1;
+
+/// The ledger, and what was saved beside it.
+type Books = (Arc<dyn LedgerStore>, Arc<dyn SavingsStore>);
+
+/// What sidecars share, or each has for itself.
+struct Kept {
+    generations: Generations,
+    keys: Arc<dyn PrincipalStore>,
+    replies: Arc<dyn ReplyStore>,
+}
+
+/// Opens all that is kept.
+pub(crate) async fn open(
+    args: &Args,
+    watched: &Watched,
+    settings: Settings,
+    clock: Clock,
+) -> Result<Arc<Sidecar>, Faults> {
+    let kept = match watched.database() {
+        Some(database) => open_shared(&database, clock).await?,
+        None => open_own(&args.data_dir, clock).await.map_err(one)?,
+    };
+    let Kept { generations, keys, replies } = kept;
+    let (ledger, savings) = open_ledger(watched.ledger(), &args.data_dir, clock).await?.unzip();
+    Sidecar::new(Parts {
+        clock,
+        entries: Arc::new(MemoryEntries::new(clock, settings.memory)),
+        settings,
+        // One sidecar: its flights are its own.
+        shared: None,
+        generations,
+        keys,
+        ledger,
+        savings,
+        replies,
+        upstream: Arc::new(Egress::default()),
+        timeouts: Timeouts::default(),
+    })
+    .map_err(one)
+}
+
+async fn open_own(data_dir: &Path, clock: Clock) -> Result<Kept, StoreError> {
+    let generations = Arc::new(SqliteGenerations::open(data_dir)?);
+    Ok(Kept {
+        generations: Generations::load(generations).await?,
+        keys: Arc::new(SqliteKeys::open(data_dir)?),
+        replies: Arc::new(SqliteReplies::open(data_dir, clock)?),
+    })
+}
+
+async fn open_shared(shared: &config::Database, clock: Clock) -> Result<Kept, Faults> {
+    let reach = |connections_max| reach("database.url", &shared.url, connections_max, clock);
+    let database = Arc::new(reach(SHARED_CONNECTIONS_MAX)?);
+    let failed = |error: StoreError| one(format!("the database: {error}"));
+    schema::check(&database).await.map_err(failed)?;
+    tracing::info!(%database, "keys, generations and replies are shared");
+    let changes = Arc::new(PostgresChanges::over(reach(LOOKING_CONNECTIONS_MAX)?));
+    let generations = Arc::new(PostgresGenerations::over(Arc::clone(&database)));
+    let replies = PostgresReplies::open(Arc::clone(&database)).await.map_err(failed)?;
+    Ok(Kept {
+        generations: Generations::load_shared(generations, changes, clock).await.map_err(failed)?,
+        keys: Arc::new(PostgresKeys::over(database)),
+        replies: Arc::new(replies),
+    })
+}
+
+fn reach(
+    field: &str,
+    secret: &SecretRef,
+    connections_max: usize,
+    clock: Clock,
+) -> Result<Database, Faults> {
+    let address = database_url::read(field, secret).map_err(one)?;
+    Database::at(address, connections_max, clock).map_err(one)
+}
+
+/// Opens the ledger, if the configuration asks for one. What it holds is checked before it is used.
+async fn open_ledger(
+    wallet: Option<Wallet>,
+    data_dir: &Path,
+    clock: Clock,
+) -> Result<Option<Books>, Faults> {
+    Ok(match wallet.map(|wallet| wallet.ledger) {
+        None => None,
+        Some(Ledger::File(path)) => {
+            let ledger = Arc::new(open_file(data_dir.join(path), clock).await?);
+            Some((Arc::clone(&ledger) as Arc<dyn LedgerStore>, ledger))
+        }
+        Some(Ledger::Database(secret)) => {
+            let database = reach("wallet.url", &secret, LEDGER_CONNECTIONS_MAX, clock)?;
+            let opened = PostgresLedger::open(database, None).await;
+            let ledger = Arc::new(opened.map_err(|error| one(format!("the wallet: {error}")))?);
+            Some((Arc::clone(&ledger) as Arc<dyn LedgerStore>, ledger))
+        }
+    })
+}
+
+async fn open_file(path: PathBuf, clock: Clock) -> Result<SqliteLedger, Faults> {
+    let at = path.clone();
+    let options = Options { path, timepiece: Box::new(move || clock.reading()), pages_max: None };
+    // Every page of the file is read.
+    let opened = tokio::task::spawn_blocking(move || SqliteLedger::open(options));
+    let opened = opened.await.map_err(one)?;
+    opened.map_err(|error| one(format!("the wallet in {}: {error}", at.display())))
+}
