@@ -22,7 +22,7 @@ mod usd;
 mod wallet;
 
 pub use budgets::{Budgets, Limits, Share};
-pub use cache::{CompleteOnDisconnect, Memory, Overflow, WorkflowCache};
+pub use cache::{Backend, CompleteOnDisconnect, Memory, Overflow, Redis, RedisUrl, WorkflowCache};
 pub use gateway::Gateway;
 pub use models::{ANTHROPIC_MODELS, OPENAI_MODELS};
 pub use policy::Policy;
@@ -154,12 +154,17 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
     let pricing = pricing::check(pricing.unwrap_or_default(), report)?;
     let config = Config { pack, gateway, targets, cache, policy, wallet, budgets, pricing };
     check_money(&config, report);
+    cache::check_database(&config.cache.backend, HAS_SHARED_DATABASE, report);
     Some(config)
 }
 
+/// Whether sidecars that share their entries share gateway keys and generations as well, in a database. There is no
+/// field yet that says so, and who shares entries answers for it; once there is one, what it says belongs here.
+const HAS_SHARED_DATABASE: bool = true;
+
 /// What the sections that are about money ask of the others.
 fn check_money(config: &Config, report: &mut Report) {
-    let Config { pack, gateway, targets, policy, wallet, budgets, pricing, .. } = config;
+    let Config { pack, gateway, targets, cache, policy, wallet, budgets, pricing } = config;
     if policy.spend_limit_daily.is_some() && pack.name.is_none() && report.is_whole("pack") {
         report.error("pack.name", "missing: spend-limit counts what the pack of this name spends");
     }
@@ -173,6 +178,7 @@ fn check_money(config: &Config, report: &mut Report) {
         return;
     };
     wallet::check_loss(accounts_for, gateway.on_sidecar_loss, report);
+    cache::check_ledger(accounts_for, &cache.backend, config.ledger().as_ref(), report);
     pricing.warn_of_unpriced(targets, report);
 }
 

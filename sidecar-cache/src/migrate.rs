@@ -9,7 +9,7 @@ use kt_contract::config::{self, Ledger};
 use sidecar_cache::clock::Clock;
 use sidecar_cache::store::postgres::{Address, Database, schema};
 
-use crate::database_url;
+use crate::secret;
 
 /// Make the tables of the database that `wallet.url` names, or bring them to the current version.
 #[derive(Clone, Debug, Args)]
@@ -49,7 +49,9 @@ impl Migrate {
                 let loaded = config::load(&path.display().to_string(), &text)
                     .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
                 match loaded.config.ledger().map(|wallet| wallet.ledger) {
-                    Some(Ledger::Database(secret)) => database_url::read(&secret).map_err(one),
+                    Some(Ledger::Database(secret)) => {
+                        secret::database("wallet.url", &secret).map_err(one)
+                    }
                     Some(Ledger::File(_)) | None => Err(one(format!(
                         "{} keeps nothing in a database: it has no 'wallet.backend: postgres'",
                         path.display()

@@ -1,32 +1,19 @@
 //! From flags to a running sidecar and back: claim, open, listen, serve, drain.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kt_contract::config::{Ledger, Wallet};
 use sidecar_cache::clock::Clock;
 use sidecar_cache::http::closing::Closing;
-use sidecar_cache::http::egress::Egress;
 use sidecar_cache::http::serve;
 use sidecar_cache::http::socket::{Claim, Listening, with_ending};
-use sidecar_cache::service::generations::Generations;
 use sidecar_cache::service::reload::Watched;
-use sidecar_cache::service::settings::Settings;
-use sidecar_cache::service::upstream::Timeouts;
-use sidecar_cache::service::{Failure, Parts, Sidecar};
-use sidecar_cache::store::ledger::LedgerStore;
-use sidecar_cache::store::memory::MemoryEntries;
-use sidecar_cache::store::postgres::Database;
-use sidecar_cache::store::postgres::ledger::PostgresLedger;
-use sidecar_cache::store::savings::SavingsStore;
-use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
-use sidecar_cache::store::sqlite::{SqliteGenerations, SqliteKeys, SqliteReplies};
+use sidecar_cache::service::{Failure, Sidecar};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{Args, Listen};
-use crate::database_url;
+use crate::open::open;
 
 /// How long running answers may take after the signal to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
@@ -37,14 +24,8 @@ const GIVE_UP_MAX: Duration = Duration::from_secs(5);
 /// How long connections may then take to write what they have and close.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
-/// How many connections to a database a sidecar has at most: half of them to write, half to read.
-const CONNECTIONS_MAX: usize = 8;
-
-/// The ledger, and what was saved beside it.
-type Books = (Arc<dyn LedgerStore>, Arc<dyn SavingsStore>);
-
 /// What is wrong, for the person who started it; most often one line.
-type Faults = Vec<String>;
+pub(crate) type Faults = Vec<String>;
 
 pub(crate) fn run(args: Args) -> Result<(), Faults> {
     tokio::runtime::Builder::new_multi_thread()
@@ -67,7 +48,7 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         let tier = settings.snapshot.cache.tier;
         tracing::info!(?tier, "local: this sidecar belongs to one gateway and shares nothing");
     }
-    let sidecar = open(&args, watched.ledger(), settings, clock).await?;
+    let sidecar = open(&args, &watched, settings, clock).await?;
     // What was due while nobody looked is no fault of the ledger.
     sidecar.close_due().await;
     if !audited(&sidecar, &mut terminate).await? {
@@ -120,61 +101,6 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     Ok(())
 }
 
-/// Opens all that is kept in the data folder.
-async fn open(
-    args: &Args,
-    wallet: Option<Wallet>,
-    settings: Settings,
-    clock: Clock,
-) -> Result<Arc<Sidecar>, Faults> {
-    let generations = Arc::new(SqliteGenerations::open(&args.data_dir).map_err(one)?);
-    let (ledger, savings) = open_ledger(wallet, &args.data_dir, clock).await?.unzip();
-    Sidecar::new(Parts {
-        clock,
-        entries: Arc::new(MemoryEntries::new(clock, settings.memory)),
-        settings,
-        generations: Generations::load(generations).await.map_err(one)?,
-        keys: Arc::new(SqliteKeys::open(&args.data_dir).map_err(one)?),
-        ledger,
-        savings,
-        replies: Arc::new(SqliteReplies::open(&args.data_dir, clock).map_err(one)?),
-        upstream: Arc::new(Egress::default()),
-        timeouts: Timeouts::default(),
-    })
-    .map_err(one)
-}
-
-/// Opens the ledger, if the configuration asks for one. What it holds is checked before it is used.
-async fn open_ledger(
-    wallet: Option<Wallet>,
-    data_dir: &Path,
-    clock: Clock,
-) -> Result<Option<Books>, Faults> {
-    Ok(match wallet.map(|wallet| wallet.ledger) {
-        None => None,
-        Some(Ledger::File(path)) => {
-            let ledger = Arc::new(open_file(data_dir.join(path), clock).await?);
-            Some((Arc::clone(&ledger) as Arc<dyn LedgerStore>, ledger))
-        }
-        Some(Ledger::Database(secret)) => {
-            let address = database_url::read(&secret).map_err(one)?;
-            let database = Database::at(address, CONNECTIONS_MAX, clock).map_err(one)?;
-            let opened = PostgresLedger::open(database, None).await;
-            let ledger = Arc::new(opened.map_err(|error| one(format!("the wallet: {error}")))?);
-            Some((Arc::clone(&ledger) as Arc<dyn LedgerStore>, ledger))
-        }
-    })
-}
-
-async fn open_file(path: PathBuf, clock: Clock) -> Result<SqliteLedger, Faults> {
-    let at = path.clone();
-    let options = Options { path, timepiece: Box::new(move || clock.reading()), pages_max: None };
-    // Every page of the file is read.
-    let opened = tokio::task::spawn_blocking(move || SqliteLedger::open(options));
-    let opened = opened.await.map_err(one)?;
-    opened.map_err(|error| one(format!("the wallet in {}: {error}", at.display())))
-}
-
 /// Counts the ledger again before anybody is served: a wallet that does not add up is frozen from the first call on.
 /// `false`: it was told to stop meanwhile.
 async fn audited(sidecar: &Sidecar, terminate: &mut Signal) -> Result<bool, Faults> {
@@ -200,6 +126,6 @@ async fn audited(sidecar: &Sidecar, terminate: &mut Signal) -> Result<bool, Faul
     }
 }
 
-fn one(fault: impl std::fmt::Display) -> Faults {
+pub(crate) fn one(fault: impl std::fmt::Display) -> Faults {
     vec![fault.to_string()]
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{Config, Gateway, Target, Wallet};
+use super::{Backend, Config, Gateway, Target, Wallet};
 
 /// A change that nothing but a restart puts in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,10 +23,11 @@ impl Config {
     #[must_use]
     pub fn needs_restart(&self, started: &Self) -> Vec<NeedsRestart> {
         // Destructured, here and below, so that a new field does not compile until somebody decides.
-        let Self { pack: _, gateway, targets, cache: _, policy: _, wallet, budgets: _, pricing: _ } =
+        let Self { pack: _, gateway, targets, cache, policy: _, wallet, budgets: _, pricing: _ } =
             self;
         let mut found = of_targets(targets, &started.targets);
         found.extend(of_gateway(gateway, &started.gateway));
+        found.extend(of_backend(&cache.backend, &started.cache.backend));
         found.extend(of_wallet(wallet.as_ref(), started.wallet.as_ref()));
         if wallet.is_none() && self.ledger().is_some() && started.ledger().is_none() {
             let what = "it is new, and there is no ledger to count it in".to_owned();
@@ -106,6 +107,18 @@ fn of_gateway(gateway: &Gateway, started: &Gateway) -> Vec<NeedsRestart> {
         changed("gateway.request_bytes_max", &started.request_bytes_max, request_bytes_max);
     }
     found
+}
+
+/// Stores are opened at the start. The rest of the cache changes live.
+fn of_backend(backend: &Backend, started: &Backend) -> Option<NeedsRestart> {
+    let what = match (backend, started) {
+        (Backend::Memory, Backend::Memory) => return None,
+        (Backend::Redis(_), Backend::Memory) => "from memory to redis".to_owned(),
+        (Backend::Memory, Backend::Redis(_)) => "from redis to memory".to_owned(),
+        (Backend::Redis(redis), Backend::Redis(started)) if redis == started => return None,
+        (Backend::Redis(redis), Backend::Redis(started)) => redis.differing(started).join(", "),
+    };
+    Some(NeedsRestart { field: "workflow_cache.backend", what })
 }
 
 /// A ledger is opened, and its days are counted, from the start on.

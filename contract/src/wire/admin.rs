@@ -39,7 +39,7 @@ pub enum Condition {
     /// All is well.
     Ok,
     /// It serves, and somebody should look: with the last good configuration, because the file has an error or
-    /// needs a restart; or without a wallet that an audit has frozen.
+    /// needs a restart; without a wallet that an audit has frozen; or without a store that is away.
     Degraded,
     /// It finishes what it has and takes nothing new.
     Draining,
@@ -63,6 +63,9 @@ pub struct StatusReply {
     /// What the last audit of the ledger found. Every wallet that it is about is frozen; the others go on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wallet_errors: Vec<String>,
+    /// Which stores are away, since when and why. Requests are served all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub store_errors: Vec<String>,
     /// `workflow_cache.enabled`.
     pub cache_enabled: bool,
     /// The tier of every request.

@@ -369,7 +369,9 @@ impl Pilot {
             Ok(Filled::Stored) => {}
             Ok(Filled::Invalidated) => return Err(SUPERSEDED),
             Err(error) => {
-                tracing::warn!(%error, "fill failed");
+                if error.is_news() {
+                    tracing::warn!(%error, "fill failed");
+                }
                 return Err("store");
             }
         }

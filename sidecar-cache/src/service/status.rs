@@ -12,11 +12,19 @@ impl Sidecar {
     pub fn condition(&self) -> Condition {
         if self.drain.is_draining() {
             Condition::Draining
-        } else if self.feed.faults().is_empty() && self.audits.faults().is_empty() {
+        } else if self.feed.faults().is_empty()
+            && self.audits.faults().is_empty()
+            && self.store_faults().is_empty()
+        {
             Condition::Ok
         } else {
             Condition::Degraded
         }
+    }
+
+    /// What is wrong with stores that are somewhere else.
+    fn store_faults(&self) -> Vec<String> {
+        self.cache.health().and_then(|health| health.fault()).into_iter().collect()
     }
 
     /// Everything that `kt gateway status` shows.
@@ -43,6 +51,7 @@ impl Sidecar {
             snapshot: settings.snapshot.version.clone(),
             config_errors: self.feed.faults(),
             wallet_errors: self.audits.faults(),
+            store_errors: self.store_faults(),
             cache_enabled: settings.snapshot.cache.enabled,
             tier: settings.snapshot.cache.tier,
             // No fabric is built that could be attached.

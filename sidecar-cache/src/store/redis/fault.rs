@@ -80,9 +80,8 @@ impl From<Fault> for StoreError {
             | Fault::Lost(_)
             | Fault::Elsewhere(_)
             | Fault::Skipped
-            | Fault::Crowded
-            | Fault::NoScript
-            | Fault::Refused(_) => Self::Transient(fault.to_string()),
+            | Fault::Crowded => Self::Away(fault.to_string()),
+            Fault::NoScript | Fault::Refused(_) => Self::Transient(fault.to_string()),
         }
     }
 }

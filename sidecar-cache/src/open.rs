@@ -1,0 +1,115 @@
+//! From the configuration to stores that can be used: all that is opened before anybody is served.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kt_contract::config::{self, Ledger, RedisUrl, Wallet};
+use sidecar_cache::cache_backend::{self, Backend, Place};
+use sidecar_cache::clock::Clock;
+use sidecar_cache::http::egress::Egress;
+use sidecar_cache::service::generations::Generations;
+use sidecar_cache::service::reload::Watched;
+use sidecar_cache::service::settings::Settings;
+use sidecar_cache::service::upstream::Timeouts;
+use sidecar_cache::service::{Parts, Sidecar};
+use sidecar_cache::store::ledger::LedgerStore;
+use sidecar_cache::store::postgres::Database;
+use sidecar_cache::store::postgres::ledger::PostgresLedger;
+use sidecar_cache::store::redis::Servers;
+use sidecar_cache::store::savings::SavingsStore;
+use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
+use sidecar_cache::store::sqlite::{SqliteGenerations, SqliteKeys, SqliteReplies};
+
+use crate::args::Args;
+use crate::run::{Faults, one};
+use crate::secret;
+
+/// How many connections to a database a sidecar has at most: half of them to write, half to read.
+const CONNECTIONS_MAX: usize = 8;
+
+/// The ledger, and what was saved beside it.
+type Books = (Arc<dyn LedgerStore>, Arc<dyn SavingsStore>);
+
+/// Opens all that is kept, in the data folder and elsewhere. What has to be looked after is from now on.
+pub(crate) async fn open(
+    args: &Args,
+    watched: &Watched,
+    settings: Settings,
+    clock: Clock,
+) -> Result<Arc<Sidecar>, Faults> {
+    let generations = Arc::new(SqliteGenerations::open(&args.data_dir).map_err(one)?);
+    let (ledger, savings) = open_ledger(watched.ledger(), &args.data_dir, clock).await?.unzip();
+    let place = place(watched.backend(), args.local)?;
+    let opened = cache_backend::open(place, settings.memory, clock).await;
+    let Backend { entries, shared: _, keeper } =
+        opened.map_err(|error| one(format!("workflow_cache.redis: {error}")))?;
+    if let Some(keeper) = keeper {
+        tokio::spawn(keeper.keep());
+    }
+    Sidecar::new(Parts {
+        clock,
+        entries,
+        settings,
+        generations: Generations::load(generations).await.map_err(one)?,
+        keys: Arc::new(SqliteKeys::open(&args.data_dir).map_err(one)?),
+        ledger,
+        savings,
+        replies: Arc::new(SqliteReplies::open(&args.data_dir, clock).map_err(one)?),
+        upstream: Arc::new(Egress::default()),
+        timeouts: Timeouts::default(),
+    })
+    .map_err(one)
+}
+
+/// Where entries are to be. A local sidecar shares them with nobody.
+fn place(backend: &config::Backend, is_local: bool) -> Result<Place, Faults> {
+    let redis = match backend {
+        config::Backend::Redis(redis) if !is_local => redis,
+        config::Backend::Redis(_) | config::Backend::Memory => return Ok(Place::Memory),
+    };
+    let field = "workflow_cache.redis.url";
+    let (url, from) = match &redis.url {
+        RedisUrl::Written(url) => (url.clone(), String::new()),
+        RedisUrl::Kept(secret) => {
+            let (url, from) = secret::read(field, secret).map_err(one)?;
+            (url, format!(", in {from}"))
+        }
+    };
+    let servers = Servers::parse(url.trim());
+    Ok(Place::Redis {
+        servers: servers.map_err(|error| one(format!("{field}{from}: {error}")))?,
+        prefix: redis.prefix.clone(),
+        org_bytes_max: redis.max_bytes_per_org,
+    })
+}
+
+/// Opens the ledger, if the configuration asks for one. What it holds is checked before it is used.
+async fn open_ledger(
+    wallet: Option<Wallet>,
+    data_dir: &Path,
+    clock: Clock,
+) -> Result<Option<Books>, Faults> {
+    Ok(match wallet.map(|wallet| wallet.ledger) {
+        None => None,
+        Some(Ledger::File(path)) => {
+            let ledger = Arc::new(open_file(data_dir.join(path), clock).await?);
+            Some((Arc::clone(&ledger) as Arc<dyn LedgerStore>, ledger))
+        }
+        Some(Ledger::Database(secret)) => {
+            let address = secret::database("wallet.url", &secret).map_err(one)?;
+            let database = Database::at(address, CONNECTIONS_MAX, clock).map_err(one)?;
+            let opened = PostgresLedger::open(database, None).await;
+            let ledger = Arc::new(opened.map_err(|error| one(format!("the wallet: {error}")))?);
+            Some((Arc::clone(&ledger) as Arc<dyn LedgerStore>, ledger))
+        }
+    })
+}
+
+async fn open_file(path: PathBuf, clock: Clock) -> Result<SqliteLedger, Faults> {
+    let at = path.clone();
+    let options = Options { path, timepiece: Box::new(move || clock.reading()), pages_max: None };
+    // Every page of the file is read.
+    let opened = tokio::task::spawn_blocking(move || SqliteLedger::open(options));
+    let opened = opened.await.map_err(one)?;
+    opened.map_err(|error| one(format!("the wallet in {}: {error}", at.display())))
+}
