@@ -22,6 +22,17 @@ impl Sidecar {
         }
     }
 
+    /// The names of the stores that are away.
+    #[must_use]
+    pub fn stores_away(&self) -> Vec<&'static str> {
+        let health = self.cache.health();
+        health
+            .into_iter()
+            .filter(|health| health.away.is_some())
+            .map(|health| health.store)
+            .collect()
+    }
+
     /// What is wrong with stores that are somewhere else.
     fn store_faults(&self) -> Vec<String> {
         self.cache.health().and_then(|health| health.fault()).into_iter().collect()

@@ -11,6 +11,9 @@ const SCRIPT: &str = "return redis.call('INFO', 'server') .. redis.call('INFO', 
 /// Sharded channels are from there on.
 const VERSION_MIN: u32 = 7;
 
+const NO_CLUSTER: &str =
+    "it is no cluster, and its address names one: begin the address with redis://";
+
 /// What is noted of a Redis that will do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Noted {
@@ -50,6 +53,10 @@ impl Redis {
                 Err(_) => Err("it does not say what it is".to_owned()),
             },
             Err(Fault::Refused(why)) => Err(refused(&why)),
+            // So it answers whoever asks for its slots, before anything else can be asked.
+            Err(Fault::Lost(why)) if why.contains("cluster support disabled") => {
+                Err(NO_CLUSTER.to_owned())
+            }
             Err(fault) => return Err(Unchecked::Away(fault.into())),
         };
         self.link.judged(judged.as_ref().err().cloned());
@@ -104,10 +111,7 @@ fn judge(info: &str, is_cluster: bool) -> Result<Noted, String> {
             );
         }
         (true, false) => {
-            return Err(
-                "it is no cluster, and its address names one: begin the address with redis://"
-                    .to_owned(),
-            );
+            return Err(NO_CLUSTER.to_owned());
         }
         (true, true) | (false, false) => {}
     }
