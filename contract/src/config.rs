@@ -23,7 +23,7 @@ mod usd;
 mod wallet;
 
 pub use budgets::{Budgets, Limits, Share};
-pub use cache::{CompleteOnDisconnect, Memory, Overflow, WorkflowCache};
+pub use cache::{Backend, CompleteOnDisconnect, Memory, Overflow, Redis, RedisUrl, WorkflowCache};
 pub use database::Database;
 pub use gateway::Gateway;
 pub use models::{ANTHROPIC_MODELS, OPENAI_MODELS};
@@ -162,12 +162,14 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
     let config =
         Config { pack, gateway, targets, cache, policy, database, wallet, budgets, pricing };
     check_money(&config, report);
+    cache::check_database(&config.cache.backend, config.database.is_some(), report);
     Some(config)
 }
 
 /// What the sections that are about money ask of the others.
 fn check_money(config: &Config, report: &mut Report) {
-    let Config { pack, gateway, targets, policy, wallet, budgets, pricing, .. } = config;
+    let Config { pack, gateway, targets, cache, policy, wallet, budgets, pricing, database: _ } =
+        config;
     if policy.spend_limit_daily.is_some() && pack.name.is_none() && report.is_whole("pack") {
         report.error("pack.name", "missing: spend-limit counts what the pack of this name spends");
     }
@@ -181,6 +183,7 @@ fn check_money(config: &Config, report: &mut Report) {
         return;
     };
     wallet::check_loss(accounts_for, gateway.on_sidecar_loss, report);
+    cache::check_ledger(accounts_for, &cache.backend, config.ledger().as_ref(), report);
     pricing.warn_of_unpriced(targets, report);
 }
 

@@ -86,6 +86,8 @@ closed_set! {
         Corrupt = "corrupt",
         /// The stored answer cannot be told in the shape that was asked for.
         Shape = "shape",
+        /// The store of entries did not say whether there is one.
+        StoreUnavailable = "store-unavailable",
         /// An identical request was in flight; its call served this one too.
         InFlight = "in-flight",
         /// The call that this request waited for failed; it made the next one.

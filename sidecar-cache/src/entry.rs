@@ -148,6 +148,15 @@ impl Entry {
         }
         Ok(Self { header, body: bytes.slice(body_at..sealed) })
     }
+
+    /// The organization that an entry says it is of, unverified: for housekeeping, and for nothing that anybody
+    /// is told.
+    #[must_use]
+    pub fn whose(bytes: &[u8]) -> Option<String> {
+        let (prefix, head) = bytes.split_first_chunk::<PREFIX_BYTES>()?;
+        let is_entry = prefix.starts_with(&MAGIC) && prefix.get(4..6)? == VERSION.to_be_bytes();
+        if is_entry { codec::first_text(head) } else { None }
+    }
 }
 
 // === impl Header ===

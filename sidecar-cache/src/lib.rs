@@ -10,6 +10,8 @@
 
 pub mod attempt;
 #[cfg(feature = "server")]
+pub mod cache_backend;
+#[cfg(feature = "server")]
 pub mod clock;
 pub mod confirmed;
 pub mod entry;

@@ -1,10 +1,10 @@
 //! The binary `sidecar-cache`: flags, start, and an orderly end.
 
 mod args;
-mod database_url;
 mod migrate;
 mod open;
 mod run;
+mod secret;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,7 @@
 
 mod money;
 mod seen;
+mod stores;
 
 use std::sync::atomic::AtomicU64;
 
@@ -22,6 +23,7 @@ use crate::ticket::Refused;
 use money::Money;
 use seen::Seen;
 pub use seen::Sight;
+use stores::Stores;
 
 /// All counters of the process.
 #[derive(Debug)]
@@ -47,6 +49,7 @@ pub struct Metrics {
     flown: Flown,
     money: Money,
     seen: Seen,
+    stores: Stores,
     snapshot: Family<Version, Gauge>,
 }
 
@@ -176,6 +179,7 @@ impl Default for Metrics {
             flown: Flown::default(),
             money: Money::default(),
             seen: Seen::default(),
+            stores: Stores::default(),
             snapshot: Family::default(),
         };
         metrics.registered()
@@ -237,6 +241,7 @@ impl Metrics {
         self.seen.register(&mut r);
         self.flown.register(&mut r);
         self.money.register(&mut r);
+        self.stores.register(&mut r);
         r.register("kt_snapshot_info", "The version in use", self.snapshot.clone());
         self.registry = r;
         self
@@ -413,6 +418,9 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, sight: &Sight) -> String {
         self.seen.set(sight);
+        if let Some(health) = &sight.store {
+            self.stores.set(health);
+        }
         self.money.exposed(sight.exposed);
         self.money.frozen(sight.frozen);
         self.snapshot.clear();

@@ -9,7 +9,7 @@ use kt_contract::config::{self, Config, Ledger};
 use sidecar_cache::clock::Clock;
 use sidecar_cache::store::postgres::{Address, Database, schema};
 
-use crate::database_url;
+use crate::secret;
 
 /// Make the tables of the databases that `database.url` and `wallet.url` name, or bring them to the current version.
 #[derive(Clone, Debug, Args)]
@@ -69,13 +69,13 @@ impl Migrate {
 fn named(config: &Config) -> Result<Vec<Address>, String> {
     let shared = config.database.as_ref().map(|database| database.url.clone());
     let mut addresses = Vec::new();
-    if let Some(secret) = &shared {
-        addresses.push(database_url::read("database.url", secret)?);
+    if let Some(url) = &shared {
+        addresses.push(secret::database("database.url", url)?);
     }
-    if let Some(Ledger::Database(secret)) = config.ledger().map(|wallet| wallet.ledger)
-        && shared.as_ref() != Some(&secret)
+    if let Some(Ledger::Database(url)) = config.ledger().map(|wallet| wallet.ledger)
+        && shared.as_ref() != Some(&url)
     {
-        addresses.push(database_url::read("wallet.url", &secret)?);
+        addresses.push(secret::database("wallet.url", &url)?);
     }
     Ok(addresses)
 }

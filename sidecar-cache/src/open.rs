@@ -1,9 +1,11 @@
-//! Opens what a sidecar keeps: in its data folder, or in the database that it shares with others.
+//! From the configuration to stores that can be used: all that is opened before anybody is served, in the data folder, or
+//! where sidecars share it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kt_contract::config::{self, Ledger, SecretRef, Wallet};
+use kt_contract::config::{self, Ledger, RedisUrl, SecretRef, Wallet};
+use sidecar_cache::cache_backend::{self, Backend, Place};
 use sidecar_cache::clock::Clock;
 use sidecar_cache::http::egress::Egress;
 use sidecar_cache::service::generations::Generations;
@@ -12,11 +14,11 @@ use sidecar_cache::service::settings::Settings;
 use sidecar_cache::service::upstream::Timeouts;
 use sidecar_cache::service::{Parts, Sidecar};
 use sidecar_cache::store::ledger::LedgerStore;
-use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::postgres::ledger::PostgresLedger;
 use sidecar_cache::store::postgres::{
     Database, PostgresChanges, PostgresGenerations, PostgresKeys, PostgresReplies, schema,
 };
+use sidecar_cache::store::redis::Servers;
 use sidecar_cache::store::replies::ReplyStore;
 use sidecar_cache::store::savings::SavingsStore;
 use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
@@ -24,8 +26,8 @@ use sidecar_cache::store::sqlite::{SqliteGenerations, SqliteKeys, SqliteReplies}
 use sidecar_cache::store::{PrincipalStore, StoreError};
 
 use crate::args::Args;
-use crate::database_url;
 use crate::run::{Faults, one};
+use crate::secret;
 
 /// How many connections to a ledger's database a sidecar has at most: half of them to write, half to read.
 const LEDGER_CONNECTIONS_MAX: usize = 8;
@@ -44,7 +46,7 @@ struct Kept {
     replies: Arc<dyn ReplyStore>,
 }
 
-/// Opens all that is kept.
+/// Opens all that is kept. What has to be looked after is from now on.
 pub(crate) async fn open(
     args: &Args,
     watched: &Watched,
@@ -57,12 +59,18 @@ pub(crate) async fn open(
     };
     let Kept { generations, keys, replies } = kept;
     let (ledger, savings) = open_ledger(watched.ledger(), &args.data_dir, clock).await?.unzip();
+    let place = place(watched.backend(), args.local)?;
+    let opened = cache_backend::open(place, settings.memory, clock).await;
+    let Backend { entries, shared, keeper } =
+        opened.map_err(|error| one(format!("workflow_cache.redis: {error}")))?;
+    if let Some(keeper) = keeper {
+        tokio::spawn(keeper.keep());
+    }
     Sidecar::new(Parts {
         clock,
-        entries: Arc::new(MemoryEntries::new(clock, settings.memory)),
+        entries,
         settings,
-        // One sidecar: its flights are its own.
-        shared: None,
+        shared,
         generations,
         keys,
         ledger,
@@ -101,12 +109,34 @@ async fn open_shared(shared: &config::Database, clock: Clock) -> Result<Kept, Fa
 
 fn reach(
     field: &str,
-    secret: &SecretRef,
+    url: &SecretRef,
     connections_max: usize,
     clock: Clock,
 ) -> Result<Database, Faults> {
-    let address = database_url::read(field, secret).map_err(one)?;
+    let address = secret::database(field, url).map_err(one)?;
     Database::at(address, connections_max, clock).map_err(one)
+}
+
+/// Where entries are to be. A local sidecar shares them with nobody.
+fn place(backend: &config::Backend, is_local: bool) -> Result<Place, Faults> {
+    let redis = match backend {
+        config::Backend::Redis(redis) if !is_local => redis,
+        config::Backend::Redis(_) | config::Backend::Memory => return Ok(Place::Memory),
+    };
+    let field = "workflow_cache.redis.url";
+    let (url, from) = match &redis.url {
+        RedisUrl::Written(url) => (url.clone(), String::new()),
+        RedisUrl::Kept(secret) => {
+            let (url, from) = secret::read(field, secret).map_err(one)?;
+            (url, format!(", in {from}"))
+        }
+    };
+    let servers = Servers::parse(url.trim());
+    Ok(Place::Redis {
+        servers: servers.map_err(|error| one(format!("{field}{from}: {error}")))?,
+        prefix: redis.prefix.clone(),
+        org_bytes_max: redis.max_bytes_per_org,
+    })
 }
 
 /// Opens the ledger, if the configuration asks for one. What it holds is checked before it is used.
@@ -121,8 +151,8 @@ async fn open_ledger(
             let ledger = Arc::new(open_file(data_dir.join(path), clock).await?);
             Some((Arc::clone(&ledger) as Arc<dyn LedgerStore>, ledger))
         }
-        Some(Ledger::Database(secret)) => {
-            let database = reach("wallet.url", &secret, LEDGER_CONNECTIONS_MAX, clock)?;
+        Some(Ledger::Database(url)) => {
+            let database = reach("wallet.url", &url, LEDGER_CONNECTIONS_MAX, clock)?;
             let opened = PostgresLedger::open(database, None).await;
             let ledger = Arc::new(opened.map_err(|error| one(format!("the wallet: {error}")))?);
             Some((Arc::clone(&ledger) as Arc<dyn LedgerStore>, ledger))

@@ -190,6 +190,7 @@ impl Sidecar {
         let (flights, followers) = self.flights.count();
         self.metrics.render(&Sight {
             held: self.cache.held(),
+            store: self.cache.health(),
             tickets: self.tickets().count(),
             flights,
             followers,

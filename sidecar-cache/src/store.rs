@@ -4,6 +4,8 @@
 
 pub mod changes;
 pub mod flight_log;
+pub mod health;
+pub mod layered;
 pub mod leases;
 pub mod ledger;
 pub mod memory;
@@ -24,6 +26,7 @@ use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::time::{Millis, UnixMillis};
 
 use crate::generation::{Generation, Tag};
+use health::Health;
 
 /// The answer of a store. Boxed, so that the configuration can choose the store at run time.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -34,12 +37,29 @@ pub enum StoreError {
     /// It may have one later.
     #[error("the store is unavailable: {0}")]
     Transient(String),
+    /// It is not reached, or left alone because it was not. That it went, and that it came back, the store itself
+    /// says, once each.
+    #[error("the store is away: {0}")]
+    Away(String),
     /// What it holds cannot be read.
     #[error("the store holds something unreadable: {0}")]
     Corrupt(&'static str),
     /// It will not have one.
     #[error("the store failed: {0}")]
     Permanent(String),
+}
+
+// === impl StoreError ===
+
+impl StoreError {
+    /// Whether somebody should be told. That a store is away has been said when it went.
+    #[must_use]
+    pub const fn is_news(&self) -> bool {
+        match self {
+            Self::Away(_) => false,
+            Self::Transient(_) | Self::Corrupt(_) | Self::Permanent(_) => true,
+        }
+    }
 }
 
 /// Where an entry is: its key, and the request that it shares with the entries behind other gates.
@@ -163,6 +183,9 @@ pub trait EntryStore: Send + Sync {
 
     /// How much each organization holds, by name.
     fn held_by_org(&self) -> Vec<OrgHeld>;
+
+    /// How it is; `None` where it is in this process, and so always well.
+    fn health(&self) -> Option<Health>;
 }
 
 /// A gateway key as the store knows it: never the key itself.

@@ -136,7 +136,7 @@ def page():
         "",
         "What can break around kt, what must happen then, and the tests that break it: through the front door where",
         "nothing else is said (`tests/e2e`: client → Envoy → filter → sidecar → provider). A test's name says what",
-        "happened. What is said of Redis is said of its stores (`make test-redis`); no sidecar keeps anything there yet.",
+        "happened. What is said of Redis is said of its stores, and of what a sidecar opens there (`make test-redis`).",
         "Written by `python tests/e2e/faults.py` from the tests' marks, and checked by `make test-e2e`.",
         "",
         "| # | what is injected | what must happen | what happened |",

@@ -44,6 +44,9 @@ impl Args {
         for error in &status.database_errors {
             report::note(error);
         }
+        for error in &status.store_errors {
+            report::note(format_args!("a store is not as it should be: {error}"));
+        }
         report::say("");
         let rows: Vec<_> = status.gateways.iter().map(row).collect();
         let head = ["gateway", "role", "group", "state", "snapshot", "last seen"];

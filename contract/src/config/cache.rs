@@ -1,5 +1,7 @@
 //! `workflow_cache`: what is stored, for how long, and who shares it.
 
+mod redis;
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -8,8 +10,10 @@ use serde::Deserialize;
 use crate::limits;
 use crate::snapshot::Tier;
 
-use super::raw::{self, Backend, DefaultTier};
+use super::raw::{self, DefaultTier};
 use super::report::{Bounds, Report};
+pub use redis::{Redis, RedisUrl};
+pub(super) use redis::{check_database, check_ledger};
 
 /// A year: beyond it, somebody meant another unit.
 const TTL_SECONDS: Bounds<u64> = Bounds { min: 1, max: 31_536_000, default: 86_400 };
@@ -58,10 +62,21 @@ pub struct WorkflowCache {
     pub single_flight_overflow: Overflow,
     /// `complete_on_disconnect`.
     pub complete_on_disconnect: CompleteOnDisconnect,
-    /// `memory`, the only backend that is built.
+    /// `backend`, and its settings.
+    pub backend: Backend,
+    /// `memory`: bounds on all entries, or on the copies in front of another backend.
     pub memory: Memory,
     /// `l1.max_bytes`; 0 turns a worker's own memory off.
     pub l1_bytes_max: u64,
+}
+
+/// `workflow_cache.backend`: where entries are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// In the memory of each sidecar.
+    Memory,
+    /// In a Redis that sidecars share, and in the memory of each what it has read of late.
+    Redis(Redis),
 }
 
 /// `workflow_cache.single_flight_overflow`: how many of those who have waited for a flight longer than
@@ -125,7 +140,7 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
         l1,
     } = raw;
     let enabled = enabled.unwrap_or(false);
-    check_backend(backend, redis.is_some(), postgres.is_some(), report);
+    let backend = check_backend(backend, redis, postgres.is_some(), report);
     let at = |field: &str| format!("workflow_cache.{field}");
     WorkflowCache {
         enabled,
@@ -152,6 +167,7 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
         )),
         single_flight_overflow: overflow(single_flight_overflow, report),
         complete_on_disconnect: complete_on_disconnect.unwrap_or_default(),
+        backend,
         memory: check_memory(memory.unwrap_or_default(), report),
         l1_bytes_max: report.within(
             &at("l1.max_bytes"),
@@ -219,19 +235,32 @@ fn tier(raw: &raw::WorkflowCache, report: &mut Report) -> Tier {
     Tier::PrivateEdge
 }
 
-fn check_backend(backend: Option<Backend>, redis: bool, postgres: bool, report: &mut Report) {
-    for (name, chosen, configured) in [
-        ("redis", backend == Some(Backend::Redis), redis),
-        ("postgres", backend == Some(Backend::Postgres), postgres),
-    ] {
-        if chosen {
-            report
-                .error("workflow_cache.backend", format!("'{name}' is not built yet; 'memory' is"));
-        } else if configured {
-            report.error(
-                format!("workflow_cache.{name}"),
-                "this backend is not built yet; 'memory' is",
+fn check_backend(
+    chosen: Option<raw::Backend>,
+    redis: Option<raw::Redis>,
+    has_postgres: bool,
+    report: &mut Report,
+) -> Backend {
+    let not_built = "entries in Postgres are not built yet; use 'memory' or 'redis'";
+    if chosen == Some(raw::Backend::Postgres) {
+        report.error("workflow_cache.backend", not_built);
+    } else if has_postgres {
+        report.error("workflow_cache.postgres", not_built);
+    }
+    match chosen {
+        Some(raw::Backend::Redis) => {
+            report.local_note(
+                "workflow_cache.backend",
+                "redis is for gateways that join their group's sidecar (--sidecar SOCKET); one that \
+                 spawns its own is local and keeps its entries in memory",
             );
+            Backend::Redis(redis::check(redis.unwrap_or_default(), report))
+        }
+        None | Some(raw::Backend::Memory | raw::Backend::Postgres) => {
+            if redis.is_some() && report.is_whole("workflow_cache.backend") {
+                report.error("workflow_cache.redis", "is for 'backend: redis'");
+            }
+            Backend::Memory
         }
     }
 }

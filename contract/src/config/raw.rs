@@ -6,6 +6,7 @@ mod money;
 mod overflow;
 mod policies;
 mod read;
+mod redis;
 mod strict;
 mod wording;
 
@@ -27,6 +28,7 @@ pub(super) use money::{
 pub(super) use overflow::Overflow;
 pub(super) use policies::{Chain, NamedPolicy, Policies, Rule};
 pub(super) use read::read;
+pub(super) use redis::{Redis, RedisUrl};
 
 /// The gateway's configuration, `policy-config.yaml`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -182,11 +184,12 @@ pub(super) struct WorkflowCache {
     /// Whether a call goes on when the last client that waited for it has left. Default: auto, which goes on
     /// where half of the expected answer is there.
     pub(super) complete_on_disconnect: Option<CompleteOnDisconnect>,
-    /// Where entries are. `memory` is built; `redis` and `postgres` are not yet. Default: memory.
+    /// Where entries are: in the sidecar's memory, or in a Redis that several sidecars share, with memory in front
+    /// of it. `postgres` is not built yet. Default: memory.
     pub(super) backend: Option<Backend>,
-    /// Settings of the backend `memory`.
+    /// Bounds on what the sidecar has in memory: all entries, or with `redis` its copies of some.
     pub(super) memory: Option<Memory>,
-    /// Not built yet.
+    /// Settings of the backend `redis`.
     pub(super) redis: Option<Redis>,
     /// Not built yet.
     pub(super) postgres: Option<Postgres>,
@@ -210,13 +213,13 @@ pub(super) enum DefaultTier {
 pub(super) enum Backend {
     /// In the sidecar's memory.
     Memory,
-    /// Not built yet.
+    /// In a Redis that several sidecars share.
     Redis,
     /// Not built yet.
     Postgres,
 }
 
-/// Settings of the backend `memory`.
+/// Bounds on what the sidecar has in memory.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Memory {
@@ -236,18 +239,6 @@ pub(super) struct Memory {
 pub(super) enum Eviction {
     /// The one that was not used for the longest time.
     Lru,
-}
-
-/// Not built yet.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Redis {
-    /// Its address.
-    #[expect(dead_code, reason = "its type is checked; the backend is not built yet")]
-    pub(super) url: Option<String>,
-    /// What its keys begin with.
-    #[expect(dead_code, reason = "its type is checked; the backend is not built yet")]
-    pub(super) prefix: Option<String>,
 }
 
 /// Not built yet.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{Config, Database, Gateway, Target, Wallet};
+use super::{Backend, Config, Database, Gateway, Target, Wallet};
 
 /// A change that nothing but a restart puts in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +27,7 @@ impl Config {
             pack: _,
             gateway,
             targets,
-            cache: _,
+            cache,
             policy: _,
             database,
             wallet,
@@ -36,6 +36,7 @@ impl Config {
         } = self;
         let mut found = of_targets(targets, &started.targets);
         found.extend(of_gateway(gateway, &started.gateway));
+        found.extend(of_backend(&cache.backend, &started.cache.backend));
         found.extend(of_database(database.as_ref(), started.database.as_ref()));
         found.extend(of_wallet(wallet.as_ref(), started.wallet.as_ref()));
         if wallet.is_none() && self.ledger().is_some() && started.ledger().is_none() {
@@ -128,6 +129,18 @@ fn of_database(database: Option<&Database>, started: Option<&Database>) -> Optio
         (Some(_), Some(_)) => "url",
     };
     Some(NeedsRestart { field: "database", what: what.to_owned() })
+}
+
+/// Stores are opened at the start. The rest of the cache changes live.
+fn of_backend(backend: &Backend, started: &Backend) -> Option<NeedsRestart> {
+    let what = match (backend, started) {
+        (Backend::Memory, Backend::Memory) => return None,
+        (Backend::Redis(_), Backend::Memory) => "from memory to redis".to_owned(),
+        (Backend::Memory, Backend::Redis(_)) => "from redis to memory".to_owned(),
+        (Backend::Redis(redis), Backend::Redis(started)) if redis == started => return None,
+        (Backend::Redis(redis), Backend::Redis(started)) => redis.differing(started).join(", "),
+    };
+    Some(NeedsRestart { field: "workflow_cache.backend", what })
 }
 
 /// A ledger is opened, and its days are counted, from the start on.

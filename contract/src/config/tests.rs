@@ -9,6 +9,7 @@ mod money;
 mod restart;
 mod secrets;
 mod seeds;
+mod shared_cache;
 mod to_snapshot;
 mod together;
 

@@ -39,8 +39,8 @@ pub enum Condition {
     /// All is well.
     Ok,
     /// It serves, and somebody should look: with the last good configuration, because the file has an error or
-    /// needs a restart; without a wallet that an audit has frozen; or on what it remembers of a database that does
-    /// not answer.
+    /// needs a restart; without a wallet that an audit has frozen; without a store that is away; or on what it
+    /// remembers of a database that does not answer.
     Degraded,
     /// It finishes what it has and takes nothing new.
     Draining,
@@ -67,6 +67,9 @@ pub struct StatusReply {
     /// That the database which sidecars share does not answer, and what follows from it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub database_errors: Vec<String>,
+    /// Which stores are away, since when and why. Requests are served all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub store_errors: Vec<String>,
     /// `workflow_cache.enabled`.
     pub cache_enabled: bool,
     /// The tier of every request.

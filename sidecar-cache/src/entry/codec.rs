@@ -74,6 +74,11 @@ impl Header {
     }
 }
 
+/// The text that a header begins with: its organization.
+pub(super) fn first_text(head: &[u8]) -> Option<String> {
+    Reader::new(head).text()
+}
+
 fn write_usage(usage: Usage, out: &mut Writer) {
     let Usage {
         uncached_input_tokens,

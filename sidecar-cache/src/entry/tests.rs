@@ -165,6 +165,8 @@ fn each_gate_and_the_check_hash_are_compared() {
 proptest! {
     #[test]
     fn arbitrary_bytes_are_never_read(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        // Whatever it says, it says it without a panic.
+        let _ = Entry::whose(&bytes);
         prop_assert!(Entry::decode(&bytes.into(), &OrgKeys::derive("acme")).is_err());
     }
 
@@ -189,7 +191,9 @@ proptest! {
         header.gates.entitlements = BTreeSet::from([tag]);
         header.gates.model.version = Some(version);
         header.served_by = served_by;
-        let bytes = Entry::encode(&header, b"x", &keys).into();
+        let bytes: Bytes = Entry::encode(&header, b"x", &keys).into();
+        prop_assert_eq!(Entry::whose(&bytes), Some(header.gates.org.clone()));
+        prop_assert_eq!(Entry::whose(&bytes[1..]), None);
         prop_assert_eq!(Entry::decode(&bytes, &keys).unwrap().header, header);
     }
 }

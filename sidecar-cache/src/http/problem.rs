@@ -79,7 +79,7 @@ pub(super) fn failed(failure: &Failure) -> Answer {
             StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::BAD_REQUEST),
             problem.code(),
         ),
-        Failure::Store(StoreError::Transient(_)) => {
+        Failure::Store(StoreError::Transient(_) | StoreError::Away(_)) => {
             (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable")
         }
         Failure::Store(StoreError::Corrupt(_)) => {

@@ -17,6 +17,9 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 struct Health {
     status: Condition,
     snapshot: String,
+    /// Stores that are away, by their names: where they are is nobody's business here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stores_away: Vec<&'static str>,
 }
 
 /// Answers one request.
@@ -40,5 +43,6 @@ fn health(sidecar: &Sidecar) -> Answer {
         Condition::Ok | Condition::Degraded => StatusCode::OK,
         Condition::Draining => StatusCode::SERVICE_UNAVAILABLE,
     };
-    json(code, &Health { status, snapshot: sidecar.snapshot_version() })
+    let snapshot = sidecar.snapshot_version();
+    json(code, &Health { status, snapshot, stores_away: sidecar.stores_away() })
 }

@@ -9,12 +9,15 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::store::Held;
+use crate::store::health::Health;
 
 /// What [`super::Metrics::render`] needs to know of the rest of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sight {
     /// What the entry store holds.
     pub held: Held,
+    /// How that store is, where it is somewhere else.
+    pub store: Option<Health>,
     /// Open tickets.
     pub tickets: usize,
     /// Keys in flight.

@@ -178,7 +178,7 @@ impl Books {
             match timeout(longest, self.ask(operation.clone())).await {
                 Ok(Ok(verdict)) => return self.ended(&operation, &verdict),
                 Ok(Err(StoreError::Permanent(_) | StoreError::Corrupt(_))) => return,
-                Ok(Err(StoreError::Transient(_))) | Err(_) => {}
+                Ok(Err(StoreError::Transient(_) | StoreError::Away(_))) | Err(_) => {}
             }
             pause = pause.saturating_mul(2).min(longest);
         }

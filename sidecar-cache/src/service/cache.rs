@@ -18,6 +18,7 @@ use crate::flight::LEASE_TTL;
 use crate::freshness::lifetime;
 use crate::generation::Vector;
 use crate::metrics::Metrics;
+use crate::store::health::Health;
 use crate::store::{
     Address, Bounds, EntryStore, Found, Held, Lifetime, Lookup, NewEntry, OrgHeld, StoreError,
 };
@@ -351,6 +352,12 @@ impl Cache {
         self.entries.held_by_org()
     }
 
+    /// How the store is, where it is somewhere else.
+    #[must_use]
+    pub fn health(&self) -> Option<Health> {
+        self.entries.health()
+    }
+
     /// How many entries an organization holds.
     #[must_use]
     pub fn held_by(&self, org: &str) -> u64 {
@@ -393,7 +400,9 @@ impl Cache {
             Flaw::Ahead => return,
         }
         // What was seen, and not what may have been filled since.
-        if let Err(error) = self.entries.purge(wanted.at.key, Some(seen)).await {
+        if let Err(error) = self.entries.purge(wanted.at.key, Some(seen)).await
+            && error.is_news()
+        {
             tracing::warn!(%error, "an entry could not be removed");
         }
     }
@@ -409,6 +418,8 @@ impl Cache {
 
 /// A cache that cannot be read is a cache without entries.
 fn unreadable(error: &StoreError) -> Reason {
-    tracing::warn!(%error, "lookup failed");
-    Reason::Request
+    if error.is_news() {
+        tracing::warn!(%error, "lookup failed");
+    }
+    Reason::StoreUnavailable
 }

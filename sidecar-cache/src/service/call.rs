@@ -436,7 +436,9 @@ impl Pilot {
             Ok(Held::Current) => {}
             Ok(Held::Superseded) => return Err(SUPERSEDED),
             Err(error) => {
-                tracing::warn!(%error, "fill failed");
+                if error.is_news() {
+                    tracing::warn!(%error, "fill failed");
+                }
                 return Err("store");
             }
         }

@@ -13,6 +13,7 @@ use kt_providers::Recorded;
 use super::cache::Inspected;
 use super::{Failure, Sidecar};
 use crate::generation::Tag;
+use crate::store::StoreError;
 
 /// The longest name of a model or a fabric artifact set.
 const NAME_BYTES_MAX: usize = 256;
@@ -32,10 +33,15 @@ impl Sidecar {
         let one = if let Tag::Entry(key) = tag { Some(key) } else { None };
         let generation = self.bump(&org, tag).await?;
         // The others are removed when somebody asks for them: which they are, only their headers say.
-        let entries_dropped = match one {
-            Some(key) => self.cache.drop_entry(&org, key).await?,
-            None if whole_org => self.cache.drop_org(&org).await?,
-            None => 0,
+        let dropped = match one {
+            Some(key) => self.cache.drop_entry(&org, key).await,
+            None if whole_org => self.cache.drop_org(&org).await,
+            None => Ok(0),
+        };
+        let entries_dropped = match dropped {
+            // They are still there, and told to nobody: they are invalidated.
+            Err(StoreError::Away(_)) => 0,
+            dropped => dropped?,
         };
         self.replies.forget_org(&org).await?;
         let entries_held = self.cache.held_by(&org);

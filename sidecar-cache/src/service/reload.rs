@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kt_contract::config::{self, Config, Database, Loaded, Wallet, Warning};
+use kt_contract::config::{self, Backend, Config, Database, Loaded, Wallet, Warning};
 use kt_contract::wire::feed::Event;
 
 use super::Sidecar;
@@ -55,6 +55,12 @@ impl Watched {
     #[must_use]
     pub fn database(&self) -> Option<Database> {
         self.started.database.clone()
+    }
+
+    /// Where entries are from the start on.
+    #[must_use]
+    pub const fn backend(&self) -> &Backend {
+        &self.started.cache.backend
     }
 
     /// Looks at the file again and says what follows, if it has changed.

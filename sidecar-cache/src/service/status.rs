@@ -16,11 +16,28 @@ impl Sidecar {
         } else if self.feed.faults().is_empty()
             && self.audits.faults().is_empty()
             && self.cache.generations().known().has_generations()
+            && self.store_faults().is_empty()
         {
             Condition::Ok
         } else {
             Condition::Degraded
         }
+    }
+
+    /// The names of the stores that are away.
+    #[must_use]
+    pub fn stores_away(&self) -> Vec<&'static str> {
+        let health = self.cache.health();
+        health
+            .into_iter()
+            .filter(|health| health.away.is_some())
+            .map(|health| health.store)
+            .collect()
+    }
+
+    /// What is wrong with stores that are somewhere else.
+    fn store_faults(&self) -> Vec<String> {
+        self.cache.health().and_then(|health| health.fault()).into_iter().collect()
     }
 
     /// Everything that `kt gateway status` shows.
@@ -47,6 +64,7 @@ impl Sidecar {
             snapshot: settings.snapshot.version.clone(),
             config_errors: self.feed.faults(),
             wallet_errors: self.audits.faults(),
+            store_errors: self.store_faults(),
             cache_enabled: settings.snapshot.cache.enabled,
             tier: settings.snapshot.cache.tier,
             database_errors: self.database_errors(),

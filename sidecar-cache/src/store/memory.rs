@@ -8,6 +8,7 @@ use bytes::Bytes;
 use kt_contract::hex::Digest;
 use kt_contract::key::CacheKey;
 
+use super::health::Health;
 use super::shelf::{New, Shelf, Taken};
 use super::{
     Address, Answer, Bounds, EntryStore, Found, GenerationStore, Held, Lookup, NewEntry, OrgHeld,
@@ -35,6 +36,27 @@ impl MemoryEntries {
         Self { clock, shelf: Mutex::new(Shelf::new(bounds)) }
     }
 
+    /// A lookup.
+    pub(super) fn find(&self, at: &Address) -> Lookup {
+        told(self.shelf().lookup(at, self.clock.mono()))
+    }
+
+    /// A fill.
+    pub(super) fn put(&self, entry: NewEntry) {
+        let NewEntry { at, org, bytes, lifetime } = entry;
+        // Copied before the lock is taken.
+        let bytes = Arc::from(bytes);
+        let now = self.clock.mono();
+        let mut shelf = self.shelf();
+        shelf.sweep(SWEPT_PER_FILL, now);
+        shelf.fill(New { at, org: &org, bytes, lifetime }, now);
+    }
+
+    /// Removes an entry, whichever it is.
+    pub(super) fn remove(&self, key: &CacheKey) -> bool {
+        self.shelf().purge(key, None)
+    }
+
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         // Nothing in the table panics between two steps that belong together.
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
@@ -53,7 +75,7 @@ fn told(taken: Taken) -> Lookup {
 
 impl EntryStore for MemoryEntries {
     fn lookup(&self, at: Address) -> Answer<'_, Lookup> {
-        Box::pin(async move { Ok(told(self.shelf().lookup(&at, self.clock.mono()))) })
+        Box::pin(async move { Ok(self.find(&at)) })
     }
 
     fn peek(&self, at: Address) -> Answer<'_, Lookup> {
@@ -62,13 +84,7 @@ impl EntryStore for MemoryEntries {
 
     fn fill(&self, entry: NewEntry) -> Answer<'_, ()> {
         Box::pin(async move {
-            let NewEntry { at, org, bytes, lifetime } = entry;
-            // Copied before the lock is taken.
-            let bytes = Arc::from(bytes);
-            let now = self.clock.mono();
-            let mut shelf = self.shelf();
-            shelf.sweep(SWEPT_PER_FILL, now);
-            shelf.fill(New { at, org: &org, bytes, lifetime }, now);
+            self.put(entry);
             Ok(())
         })
     }
@@ -105,6 +121,10 @@ impl EntryStore for MemoryEntries {
 
     fn held_by_org(&self) -> Vec<OrgHeld> {
         self.shelf().held_by_org()
+    }
+
+    fn health(&self) -> Option<Health> {
+        None
     }
 }
 

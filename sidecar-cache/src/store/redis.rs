@@ -6,6 +6,7 @@
 //! decides what has expired.
 
 pub mod breaker;
+mod checks;
 mod entries;
 mod fault;
 mod label;
@@ -13,6 +14,7 @@ mod leases;
 mod link;
 mod logs;
 mod names;
+mod presence;
 mod servers;
 mod wakes;
 mod wire;
@@ -24,7 +26,9 @@ use kt_contract::limits;
 use redis::{Cmd, Pipeline, Value};
 
 use super::StoreError;
+use super::health::Health;
 use crate::clock::Clock;
+pub use checks::{Noted, Unchecked};
 pub use entries::RedisEntries;
 use fault::Fault;
 pub use leases::RedisLeases;
@@ -93,6 +97,22 @@ impl Redis {
     #[must_use]
     pub fn is_asked(&self) -> bool {
         self.link.is_open()
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.link.health()
+    }
+
+    /// Asks whether it is there. Whoever does it every second knows within two that it is not, and that it is
+    /// again, whether or not anybody wants something of it.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it does not answer.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.ask(&redis::cmd("PING"), READ).await?;
+        Ok(())
     }
 
     async fn ask(&self, command: &Cmd, budget: Budget) -> Result<Value, Fault> {

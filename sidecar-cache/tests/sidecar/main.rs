@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod admit;
 #[cfg(test)]
+mod distant;
+#[cfg(test)]
 mod entry_stores;
 #[cfg(test)]
 mod entry_suite;
@@ -22,6 +24,8 @@ mod invalidation;
 mod keyed;
 #[cfg(test)]
 mod lane;
+#[cfg(test)]
+mod layered;
 #[cfg(test)]
 mod lease_stores;
 #[cfg(test)]
@@ -54,6 +58,8 @@ mod savings;
 mod shared;
 #[cfg(test)]
 mod sockets;
+#[cfg(test)]
+mod store_away;
 #[cfg(test)]
 mod streams;
 #[cfg(test)]

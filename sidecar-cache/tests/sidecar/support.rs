@@ -30,6 +30,7 @@ use sidecar_cache::service::upstream::{
     Advice, Answered, Broken, Call, CallFailed, Coming, Pieces, Timeouts, Upstream,
 };
 use sidecar_cache::service::{Parts, Shared, Sidecar};
+use sidecar_cache::store::health::Health;
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::replies::{ClaimStore, NewReply, ReplyStore};
@@ -736,6 +737,10 @@ impl EntryStore for Shelved {
 
     fn held_by_org(&self) -> Vec<OrgHeld> {
         self.inner.held_by_org()
+    }
+
+    fn health(&self) -> Option<Health> {
+        self.inner.health()
     }
 }
 

@@ -243,24 +243,6 @@ fn tiers_do_not_contradict_each_other() {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
-fn backends_that_are_not_built_are_named() {
-    for backend in ["redis", "postgres"] {
-        assert_eq!(
-            errors_with(&format!("workflow_cache: {{backend: {backend}, {backend}: {{}}}}")),
-            [format!(
-                "f.yaml:6: workflow_cache.backend: '{backend}' is not built yet; 'memory' is"
-            )]
-        );
-        assert_eq!(
-            errors_with(&format!("workflow_cache: {{{backend}: {{}}}}")),
-            [format!(
-                "f.yaml:6: workflow_cache.{backend}: this backend is not built yet; 'memory' is"
-            )]
-        );
-    }
-}
-
-#[wasm_bindgen_test(unsupported = test)]
 fn nothing_runs_from_a_pack_that_is_switched_off() {
     assert_eq!(
         errors_with("pack:\n  enabled: false\n"),

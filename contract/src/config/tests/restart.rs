@@ -83,3 +83,33 @@ fn a_target_that_is_new_or_gone_needs_a_restart_and_is_named() {
     assert!(found[0].ends_with("(target 'three' is new)"), "{found:?}");
     assert!(found[1].ends_with("(target 'two' is gone)"), "{found:?}");
 }
+
+#[wasm_bindgen_test(unsupported = test)]
+fn where_entries_are_needs_a_restart_and_no_address_is_told() {
+    let with = |cache: &str| {
+        let text = format!("{STARTED}workflow_cache: {{{cache}}}\n");
+        load("f.yaml", &text).unwrap().config
+    };
+    let redis = |more: &str| with(&format!("backend: redis, redis: {{{more}}}"));
+    let started = redis("url: redis://one, prefix: 'a:'");
+    for (config, what) in [
+        (redis("url: redis://two, prefix: 'a:'"), "redis.url"),
+        (redis("url: {env: ONE}, prefix: 'a:'"), "redis.url"),
+        (redis("url: redis://two, prefix: 'b:'"), "redis.url, redis.prefix"),
+        (
+            redis("url: redis://one, prefix: 'a:', max_bytes_per_org: 65536"),
+            "redis.max_bytes_per_org",
+        ),
+        (with("backend: memory"), "from redis to memory"),
+    ] {
+        let needs: Vec<_> =
+            config.needs_restart(&started).iter().map(ToString::to_string).collect();
+        let expected = "workflow_cache.backend changed: restart the gateways and the sidecar to put it in \
+                        force";
+        assert_eq!(needs, [format!("{expected} ({what})")]);
+    }
+    let live = redis("url: redis://one, prefix: 'a:'}, ttl_seconds: 9, memory: {max_entries: 9");
+    assert_eq!(live.needs_restart(&started), []);
+    let found = started.needs_restart(&with("enabled: true"));
+    assert_eq!(found[0].what, "from memory to redis");
+}

@@ -32,6 +32,7 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
     let target = |fields: &str| {
         format!("providers:\n  targets:\n    - {{id: a, provider: openai, {fields}}}\n")
     };
+    let redis = |url: &str| format!("workflow_cache: {{backend: redis, redis: {{url: {url}}}}}\n");
     for text in [
         target("secret_key_ref: sk-LIVESECRET999"),
         target("secret_key_ref: {sk-LIVESECRET999}"),
@@ -70,6 +71,18 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
         "database: sk-LIVESECRET999\n".to_owned(),
         "database: {url: sk-LIVESECRET999}\n".to_owned(),
         "database: {url: {env: 'postgres://kt:LIVESECRET999@db/kt'}}\n".to_owned(),
+        redis("sk-LIVESECRET999"),
+        redis("'redis://:LIVESECRET999@cache'"),
+        redis("'redis://kt:LIVESECRET999@cache:6379/0'"),
+        redis("redis://LIVESECRET999@cache"),
+        redis("rediss://:LIVESECRET999@cache"),
+        redis("'unix:///run/redis.sock?pass=LIVESECRET999'"),
+        redis("'redis-sentinel://:LIVESECRET999@a,b#main'"),
+        redis("redis-cluster://:LIVESECRET999@a"),
+        redis("{sk-LIVESECRET999: 1}"),
+        redis("[sk-LIVESECRET999]"),
+        redis("{env: 'redis://:LIVESECRET999@cache'}"),
+        redis("{env: A, file: LIVESECRET999}"),
         "policies: sk-LIVESECRET999\n".to_owned(),
         "policies: {block_status: sk-LIVESECRET999}\n".to_owned(),
     ] {

@@ -16,7 +16,7 @@ providers:
     - {id: a, provider: openai, base_url: x, models: [m, 2, m]}
 workflow_cache:
   ttl: 3
-  backend: redis
+  backend: postgres
 policies:
   chain: [1, pii-detector, audit-logger, 2]
 routes: {}
@@ -44,7 +44,8 @@ gateway: {port: 0, role: 3}
             "f.yaml:7: providers.targets[3].id: is the id of providers.targets[0] as \
              well",
             "f.yaml:9: workflow_cache.ttl: unknown field; did you mean 'ttl_seconds'?",
-            "f.yaml:10: workflow_cache.backend: 'redis' is not built yet; 'memory' is",
+            "f.yaml:10: workflow_cache.backend: entries in Postgres are not built yet; use 'memory' or \
+             'redis'",
             "f.yaml:12: policies.chain[0]: expected a text, found a number; put it in quotes",
             "f.yaml:12: policies.chain[3]: expected a text, found a number; put it in quotes",
             "f.yaml:12: policies.chain[1]: 'pii-detector' is configured but not enforced yet",

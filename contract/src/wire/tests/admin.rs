@@ -58,6 +58,7 @@ fn status_replies() {
         config_errors: vec!["policy-config.yaml:3: gateway.port: 0 is not …".into()],
         wallet_errors: vec!["audit: I2 balances follow from transfers: wallet of acme: …".into()],
         database_errors: vec!["database: it has not answered for 7 s: …".into()],
+        store_errors: vec!["redis at cache:6379 is away since 12 s: no answer in time".into()],
         cache_enabled: true,
         tier: Tier::OrgShared,
         fabric_attached: false,

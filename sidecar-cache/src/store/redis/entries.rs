@@ -19,6 +19,7 @@ use super::fault::Fault;
 use super::label::{self, LABEL_BYTES, Label};
 use super::names::{Names, OrgId};
 use super::{READ, Redis, Script, WRITE};
+use crate::store::health::Health;
 use crate::store::{
     Address, Answer, Bounds, EntryStore, Found, Held, Lookup, NewEntry, OrgHeld, StoreError,
 };
@@ -313,6 +314,10 @@ impl EntryStore for RedisEntries {
             bytes: *bytes,
         })
         .collect()
+    }
+
+    fn health(&self) -> Option<Health> {
+        Some(self.redis.health())
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) enum Fault {
     #[error("no answer in time")]
     Late,
     /// The connection broke, or none could be made. It may have been done.
-    #[error("the connection is lost: {0}")]
+    #[error("no connection: {0}")]
     Lost(String),
     /// The server that is asked cannot do it, and another may: it was demoted, or is still loading.
     #[error("the server cannot serve: {0}")]
@@ -80,9 +80,8 @@ impl From<Fault> for StoreError {
             | Fault::Lost(_)
             | Fault::Elsewhere(_)
             | Fault::Skipped
-            | Fault::Crowded
-            | Fault::NoScript
-            | Fault::Refused(_) => Self::Transient(fault.to_string()),
+            | Fault::Crowded => Self::Away(fault.to_string()),
+            Fault::NoScript | Fault::Refused(_) => Self::Transient(fault.to_string()),
         }
     }
 }

@@ -19,11 +19,13 @@ use tokio::time::timeout;
 
 use super::breaker::{Admitted, Breaker, Verdict};
 use super::fault::Fault;
+use super::presence::{Change, Heard, Presence};
 use super::servers::{Place, Servers};
 use super::wakes::Wakes;
 use super::wire::Wire;
 use super::{CONNECT_BUDGET, IN_FLIGHT_MAX, SETUP_BUDGET};
 use crate::clock::Clock;
+use crate::store::health::{Copies, Health};
 
 /// After how many commands in a row that got no answer the connection is given up: one may just have been
 /// slow, and others share the connection.
@@ -52,6 +54,8 @@ pub(super) struct Budget {
 /// What has happened since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Commands that were answered as they should be.
+    pub answered: u64,
     /// Connections that were made.
     pub connections: u64,
     /// Commands that got no answer in time.
@@ -60,6 +64,8 @@ pub struct Counts {
     pub lost: u64,
     /// Commands that Redis refused: out of memory, no permission.
     pub refused: u64,
+    /// Commands whose answers made no sense.
+    pub malformed: u64,
     /// Commands that were not sent because the breaker was open, or too many were under way.
     pub skipped: u64,
     /// How often the breaker has opened.
@@ -71,6 +77,9 @@ pub(super) struct Link {
     servers: Servers,
     clock: Clock,
     breaker: Mutex<Breaker>,
+    presence: Mutex<Presence>,
+    /// Why it will not do, as it was last found.
+    unfit: Mutex<Option<String>>,
     permits: Semaphore,
     dialer: tokio::sync::Mutex<Dialer>,
     pub(super) wakes: Arc<Wakes>,
@@ -83,6 +92,8 @@ struct Dialer {
     number: u64,
     failures: u32,
     not_before: MonoMillis,
+    /// Why the last connection could not be made.
+    failed: Option<Fault>,
 }
 
 /// A connection that is open.
@@ -102,10 +113,12 @@ enum Connection {
 
 #[derive(Default)]
 struct Counters {
+    answered: AtomicU64,
     connections: AtomicU64,
     late: AtomicU64,
     lost: AtomicU64,
     refused: AtomicU64,
+    malformed: AtomicU64,
     skipped: AtomicU64,
     opened: AtomicU64,
 }
@@ -118,6 +131,8 @@ impl Link {
             servers,
             clock,
             breaker: Mutex::default(),
+            presence: Mutex::default(),
+            unfit: Mutex::default(),
             permits: Semaphore::new(IN_FLIGHT_MAX),
             dialer: tokio::sync::Mutex::default(),
             wakes: Arc::default(),
@@ -130,13 +145,16 @@ impl Link {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let Counters { connections, late, lost, refused, skipped, opened } = &self.counters;
+        let Counters { answered, connections, late, lost, refused, .. } = &self.counters;
+        let Counters { malformed, skipped, opened, .. } = &self.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
+            answered: read(answered),
             connections: read(connections),
             late: read(late),
             lost: read(lost),
             refused: read(refused),
+            malformed: read(malformed),
             skipped: read(skipped),
             opened: read(opened),
         }
@@ -144,6 +162,25 @@ impl Link {
 
     pub(super) fn is_open(&self) -> bool {
         !self.breaker().is_open()
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let (presence, now) = (lock(&self.presence), self.clock.mono());
+        Health {
+            store: "redis",
+            place: self.servers.to_string(),
+            away: presence.away(now),
+            unfit: lock(&self.unfit).clone(),
+            away_total: presence.away_total(now),
+            is_asked: self.is_open(),
+            counts: self.counts(),
+            copies: Copies::default(),
+        }
+    }
+
+    /// It was asked whether it will do, and this is why not.
+    pub(super) fn judged(&self, unfit: Option<String>) {
+        *lock(&self.unfit) = unfit;
     }
 
     /// Asks, within a budget.
@@ -176,7 +213,8 @@ impl Link {
             return Ok(Arc::clone(line));
         }
         if self.clock.mono() < dialer.not_before {
-            return Err(Fault::Lost("no connection can be made".to_owned()));
+            let unknown = || Fault::Lost("no connection can be made".to_owned());
+            return Err(dialer.failed.clone().unwrap_or_else(unknown));
         }
         let dialed = self.dial().await;
         let connection = match dialed {
@@ -185,7 +223,13 @@ impl Link {
                 let backoff = BACKOFF.0.saturating_mul(1 << dialer.failures.min(10));
                 dialer.failures = dialer.failures.saturating_add(1);
                 dialer.not_before = self.clock.mono().after(Millis(backoff.min(BACKOFF_MAX.0)));
-                return Err(Fault::of(&error));
+                let fault = match Fault::of(&error) {
+                    // A login that is refused, for one: the server is there, and of no use.
+                    Fault::Refused(why) => Fault::Lost(why),
+                    fault => fault,
+                };
+                dialer.failed = Some(fault.clone());
+                return Err(fault);
             }
         };
         add(&self.counters.connections);
@@ -251,8 +295,9 @@ impl Link {
             Err(Fault::Late) => add(&self.counters.late),
             Err(Fault::Lost(_) | Fault::Elsewhere(_)) => add(&self.counters.lost),
             Err(Fault::Refused(_)) => add(&self.counters.refused),
-            Ok(_)
-            | Err(Fault::NoScript | Fault::Skipped | Fault::Crowded | Fault::Malformed(_)) => {}
+            Err(Fault::Malformed(_)) => add(&self.counters.malformed),
+            Ok(_) => add(&self.counters.answered),
+            Err(Fault::NoScript | Fault::Skipped | Fault::Crowded) => {}
         }
         let verdict = match answer {
             Ok(_) | Err(Fault::NoScript | Fault::Refused(_) | Fault::Malformed(_)) => {
@@ -266,10 +311,39 @@ impl Link {
                 | Fault::Crowded,
             ) => Verdict::Failed,
         };
-        if self.breaker().ended(admitted, verdict, self.clock.mono()) {
+        let now = self.clock.mono();
+        let (has_opened, is_asked) = {
+            let mut breaker = self.breaker();
+            (breaker.ended(admitted, verdict, now), !breaker.is_open())
+        };
+        let why = answer.as_ref().err().map(Fault::to_string).unwrap_or_default();
+        let heard = match verdict {
+            Verdict::Answered => Heard::Answer,
+            Verdict::Failed => Heard::Nothing(&why),
+        };
+        let change = lock(&self.presence).heard(heard, is_asked, now);
+        self.tell(change);
+        if has_opened {
             add(&self.counters.opened);
             // The probe makes a connection of its own.
             self.dialer.lock().await.line = None;
+        }
+    }
+
+    /// Once each: whoever has no answer in between need not say so.
+    fn tell(&self, change: Option<Change>) {
+        let place = &self.servers;
+        match change {
+            None => {}
+            Some(Change::Went(why)) => tracing::warn!(
+                store = "redis",
+                %place,
+                why,
+                "the shared store is away: what is not in this sidecar's memory is a miss, and nothing is stored"
+            ),
+            Some(Change::Came(away)) => {
+                tracing::info!(store = "redis", %place, away_ms = away.0, "the shared store is back");
+            }
         }
     }
 
@@ -325,7 +399,7 @@ impl Link {
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.breaker)
     }
 }
 
@@ -392,6 +466,10 @@ async fn within<T>(
 ) -> Result<T, RedisError> {
     let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, "it took too long to connect");
     timeout(time, work).await.unwrap_or_else(|_| Err(late().into()))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn add(counter: &AtomicU64) {

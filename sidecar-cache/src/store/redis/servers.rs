@@ -58,6 +58,10 @@ impl Servers {
         // Wake-ups come on the connection that asks, which only RESP3 allows.
         Ok(Self { place, login: login.set_protocol(ProtocolVersion::RESP3) })
     }
+
+    pub(super) const fn is_cluster(&self) -> bool {
+        matches!(self.place, Place::Cluster(_))
+    }
 }
 
 impl fmt::Display for Servers {

@@ -41,7 +41,7 @@ fn gates(org: &str) -> Gates {
     }
 }
 
-fn encoded(org: &str) -> Vec<u8> {
+pub(crate) fn encoded(org: &str) -> Vec<u8> {
     let header = Header {
         gates: gates(org),
         check: CheckHash(Digest([9; 32])),

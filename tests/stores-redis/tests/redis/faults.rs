@@ -133,7 +133,7 @@ async fn a_drip_is_not_waited_for() {
     rig.proxy.set(Faults::of_answers(Fault::Drip(Duration::from_millis(50))));
     let lookup = rig.entries.lookup(at(1, 1));
     let error = timeout(Duration::from_secs(1), lookup).await.unwrap().unwrap_err();
-    assert!(matches!(&error, StoreError::Transient(_)), "{error}");
+    assert!(matches!(&error, StoreError::Away(_)), "{error}");
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn an_answer_that_is_cut_anywhere_is_asked_for_again_or_an_error() {
             match rig.entries.lookup(at(1, 1)).await {
                 Ok(Lookup::Found(found)) => assert_eq!(found.bytes, "entry", "{fault:?}"),
                 Ok(other) => panic!("{fault:?}: {other:?}"),
-                Err(StoreError::Transient(_)) => {}
+                Err(StoreError::Away(_)) => {}
                 Err(error) => panic!("{fault:?}: {error}"),
             }
             rig.proxy.heal();
@@ -173,7 +173,7 @@ async fn what_is_no_answer_closes_the_connection() {
         let before = rig.redis.counts().connections;
         rig.proxy.set(Faults::of_answers(Fault::Replace(bytes.to_vec())));
         let error = rig.entries.lookup(at(1, 1)).await.unwrap_err();
-        assert!(matches!(&error, StoreError::Transient(_)), "{text:?}: {error}");
+        assert!(matches!(&error, StoreError::Away(_)), "{text:?}: {error}");
         rig.proxy.heal();
         rig.is_back().await;
         assert!(rig.redis.counts().connections > before, "{text:?}");

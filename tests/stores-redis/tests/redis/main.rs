@@ -1,6 +1,8 @@
 //! The stores on a Redis of their own. One binary for all of it, so that it links once.
 
 #[cfg(test)]
+mod backend;
+#[cfg(test)]
 mod corruption;
 #[cfg(test)]
 mod entries;
@@ -11,6 +13,8 @@ mod entry_suite;
 mod failover;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod layered;
 #[cfg(test)]
 mod lease_model;
 #[cfg(test)]

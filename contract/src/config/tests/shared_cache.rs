@@ -1,0 +1,182 @@
+//! `workflow_cache.backend`: what is taken, and what is refused because it would lose or multiply something.
+
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use super::*;
+
+const REDIS: &str = "workflow_cache: {backend: redis, redis: {url: 'redis://cache-host:6379'}}\n";
+
+fn backend(fields: &str) -> Backend {
+    loaded_with(&format!("workflow_cache: {{{fields}}}")).config.cache.backend
+}
+
+fn redis(fields: &str) -> Redis {
+    match backend(&format!("backend: redis, redis: {{{fields}}}")) {
+        Backend::Redis(redis) => redis,
+        Backend::Memory => panic!("memory"),
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_redis_has_defaults_and_takes_what_is_written() {
+    assert_eq!(backend(""), Backend::Memory);
+    assert_eq!(backend("backend: memory"), Backend::Memory);
+    let default = redis("url: redis://cache-host:6379");
+    assert_eq!(default.url, RedisUrl::Written("redis://cache-host:6379".to_owned()));
+    assert_eq!((default.prefix.as_str(), default.max_bytes_per_org), ("kt:cache:", 1 << 30));
+    let written = redis("url: {env: KT_REDIS_URL}, prefix: 'a:', max_bytes_per_org: 70000");
+    assert_eq!(written.url, RedisUrl::Kept(SecretRef::Env("KT_REDIS_URL".to_owned())));
+    assert_eq!((written.prefix.as_str(), written.max_bytes_per_org), ("a:", 70_000));
+    let kept = redis("url: {file: /run/secrets/redis}");
+    assert_eq!(kept.url, RedisUrl::Kept(SecretRef::File("/run/secrets/redis".to_owned())));
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn addresses_of_every_kind_of_redis_are_taken() {
+    for url in [
+        "redis://cache-host",
+        "redis://[::1]:6379/2",
+        "unix:///run/redis/redis.sock",
+        "unix:///run/redis.sock?db=1",
+        "redis-sentinel://a,b:26380/1#main",
+        "redis-cluster://a:7000,b:7001",
+    ] {
+        assert_eq!(redis(&format!("url: '{url}'")).url, RedisUrl::Written(url.to_owned()));
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn what_is_no_address_is_refused_with_what_to_do() {
+    let none = "is no address of a Redis: it begins with redis://, unix://, redis-sentinel:// or \
+                redis-cluster://";
+    let login = "has a login in it, which does not belong here: put the whole address into an environment \
+                 variable or a file, and name that: url: {env: KT_REDIS_URL}";
+    let tls =
+        "TLS to Redis is not built: use a Unix socket, or a tunnel that ends beside the sidecar";
+    let master = "names no master: redis-sentinel://host:26379,host:26379#master";
+    for (url, expected) in [
+        ("cache-host:6379", none),
+        ("http://cache-host", none),
+        ("redis://", none),
+        ("", none),
+        ("redis://:hunter2@cache-host", login),
+        ("redis://kt@cache-host", login),
+        ("redis-cluster://kt:hunter2@a,b", login),
+        ("unix:///run/redis.sock?db=1&pass=hunter2", login),
+        ("rediss://cache-host", tls),
+        ("valkeys://cache-host", tls),
+        ("redis-sentinel://a,b", master),
+        ("redis-sentinel://a,b#", master),
+    ] {
+        assert_eq!(
+            errors_with(&format!("workflow_cache: {{backend: redis, redis: {{url: '{url}'}}}}")),
+            [format!("f.yaml:6: workflow_cache.redis.url: {expected}")],
+            "{url}"
+        );
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn what_is_missing_or_does_not_fit_is_named() {
+    let needs = "backend: 'redis' needs 'redis.url' beside it: redis: {url: 'redis://host:6379'}, or, where \
+                 there is a password, redis: {url: {env: KT_REDIS_URL}}";
+    let postgres = "entries in Postgres are not built yet; use 'memory' or 'redis'";
+    let url = "url: redis://cache-host";
+    for (fields, expected) in [
+        ("backend: redis".to_owned(), needs.to_owned()),
+        ("backend: redis, redis: {prefix: 'a:'}".to_owned(), needs.to_owned()),
+        (format!("redis: {{{url}}}"), "redis: is for 'backend: redis'".to_owned()),
+        (format!("backend: memory, redis: {{{url}}}"), "redis: is for 'backend: redis'".to_owned()),
+        ("backend: postgres, postgres: {}".to_owned(), format!("backend: {postgres}")),
+        ("postgres: {table: t}".to_owned(), format!("postgres: {postgres}")),
+        (
+            "backend: redis, redis: {url: 3}".to_owned(),
+            "redis.url: expected an address, or a map with 'env' or 'file', found a number".to_owned(),
+        ),
+        (
+            "backend: redis, redis: {url: {}}".to_owned(),
+            "redis.url: is empty; it needs 'env' or 'file'".to_owned(),
+        ),
+        (
+            "backend: redis, redis: {url: {evn: A}}".to_owned(),
+            "redis.url: unknown field; did you mean 'env'?".to_owned(),
+        ),
+        (
+            format!("backend: redis, redis: {{{url}, prefix: 'a b'}}"),
+            "redis.prefix: must have at most 64 characters, printable ones of ASCII without spaces and \
+             braces"
+                .to_owned(),
+        ),
+        (
+            format!("backend: redis, redis: {{{url}, max_bytes_per_org: 1}}"),
+            "redis.max_bytes_per_org: 1 is not between 65536 and 1099511627776".to_owned(),
+        ),
+    ] {
+        assert_eq!(
+            errors_with(&format!("workflow_cache: {{{fields}}}")),
+            [format!("f.yaml:6: workflow_cache.{expected}")],
+            "{fields}"
+        );
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_shared_cache_with_a_ledger_of_each_sidecar_is_refused() {
+    for (more, accounts_for) in [
+        ("wallet: {}\n", "wallet"),
+        ("wallet: {backend: sqlite, path: w.db}\n", "wallet"),
+        ("budgets: {organization: {daily_limit_usd: 5}}\n", "budgets"),
+        (
+            "pack: {name: p}\npolicies: {chain: [spend-limit], policy: {spend-limit: \
+             {max_daily_usd: 5}}}\n",
+            "spend-limit",
+        ),
+    ] {
+        let expected = format!(
+            "f.yaml:6: workflow_cache.backend: 'redis' is for several sidecars, and each would keep a \
+             ledger of its own for {accounts_for}: so many sidecars, so many times the money. Set \
+             'wallet: {{backend: postgres, url: {{env: KT_DATABASE_URL}}}}', or 'backend: memory'"
+        );
+        assert_eq!(errors_with(&format!("{REDIS}{more}")), [expected], "{more}");
+    }
+    let shared = "wallet: {backend: postgres, url: {env: KT_DATABASE_URL}}\n";
+    assert!(loaded_with(&format!("{REDIS}{shared}")).config.is_prepaid());
+    let counted = "budgets: {organization: {daily_limit_usd: 5}}\n";
+    let loaded = loaded_with(&format!("{REDIS}{shared}{counted}"));
+    assert!(loaded.config.ledger().is_some());
+    loaded_with(&format!("workflow_cache: {{backend: memory}}\nwallet: {{}}\n{counted}"));
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_shared_cache_without_a_shared_database_is_refused() {
+    let check = |backend: &Backend, has_shared_database| {
+        let tree = tree::read("f.yaml", REDIS).unwrap();
+        let mut report = Report::new("f.yaml".to_owned(), tree.lines);
+        cache::check_database(backend, has_shared_database, &mut report);
+        report.into_errors().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let shared = Backend::Redis(redis("url: redis://cache-host"));
+    assert_eq!(
+        check(&shared, false),
+        ["f.yaml:1: workflow_cache.backend: 'redis' is for several sidecars, and each would keep \
+          gateway keys and invalidations to itself: what one has purged or revoked, the others would \
+          go on serving. Say where they share both: database: {url: {env: KT_DATABASE_URL}}"]
+    );
+    for (backend, has_shared_database) in
+        [(&shared, true), (&Backend::Memory, false), (&Backend::Memory, true)]
+    {
+        assert!(check(backend, has_shared_database).is_empty());
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_gateway_with_a_sidecar_of_its_own_is_told_that_it_shares_nothing() {
+    let notes = loaded_with(REDIS).local_notes;
+    assert_eq!(
+        notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "f.yaml:6: workflow_cache.backend: redis is for gateways that join their group's sidecar \
+          (--sidecar SOCKET); one that spawns its own is local and keeps its entries in memory"
+        ]
+    );
+}

@@ -1,0 +1,123 @@
+//! Where entries are, as the configuration has it: in memory, or in a Redis with memory in front. From an address
+//! to stores that can be used.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::entry::Entry;
+use crate::service::Shared;
+use crate::store::layered::{Layered, LayeredLeases};
+use crate::store::memory::MemoryEntries;
+use crate::store::redis::{Noted, Redis, RedisEntries, RedisLeases, RedisLogs, Servers, Unchecked};
+use crate::store::{Bounds, EntryStore, StoreError};
+
+/// How often a Redis is asked whether it is there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Where entries are to be.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In the memory of this process.
+    Memory,
+    /// In a Redis.
+    Redis {
+        /// Where it is.
+        servers: Servers,
+        /// What its keys begin with.
+        prefix: String,
+        /// How many bytes an organization may have there.
+        org_bytes_max: u64,
+    },
+}
+
+/// Stores, opened.
+pub struct Backend {
+    /// The entries.
+    pub entries: Arc<dyn EntryStore>,
+    /// Where several sidecars share the entries: what they can share flights through. What is filled by a lease
+    /// is found by `entries` at once.
+    pub shared: Option<Shared>,
+    /// What looks after a store that is somewhere else, for as long as it is polled.
+    pub keeper: Option<Keeper>,
+}
+
+/// Looks after a Redis.
+pub struct Keeper {
+    redis: Redis,
+    entries: RedisEntries,
+}
+
+/// Opens the stores. A Redis that is away is no reason not to: the cache is no condition for serving.
+///
+/// # Errors
+/// A prefix that is none; a Redis that is there and will not do, with what to do.
+pub async fn open(place: Place, bounds: Bounds, clock: Clock) -> Result<Backend, StoreError> {
+    let (redis, org_bytes_max) = match place {
+        Place::Memory => {
+            let entries = Arc::new(MemoryEntries::new(clock, bounds));
+            return Ok(Backend { entries, shared: None, keeper: None });
+        }
+        Place::Redis { servers, prefix, org_bytes_max } => {
+            (Redis::new(servers, &prefix, clock)?, org_bytes_max)
+        }
+    };
+    let entries = RedisEntries::new(redis.clone(), Bounds { org_bytes_max, ..bounds });
+    let keeper = Keeper { redis: redis.clone(), entries: entries.clone() };
+    match keeper.look_whole().await {
+        // The second time in a row: it has told so itself.
+        Err(Unchecked::Away(_)) => drop(redis.ping().await),
+        Err(Unchecked::Unfit(why)) => {
+            return Err(StoreError::Permanent(format!("{}: {why}", redis.place())));
+        }
+        Ok(()) => {}
+    }
+    let leases = RedisLeases::new(redis.clone(), entries.clone());
+    let layered = Layered::new(clock, bounds, Arc::new(entries), Entry::whose)
+        .with_shared_bound(org_bytes_max);
+    let layered = Arc::new(layered);
+    let leases = LayeredLeases::new(Arc::clone(&layered), leases);
+    let shared = Shared { leases: Arc::new(leases), logs: Arc::new(RedisLogs::new(redis)) };
+    Ok(Backend { entries: layered, shared: Some(shared), keeper: Some(keeper) })
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    /// Looks every second whether it is there, and what it is when it comes back: it may be another one.
+    pub async fn keep(self) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_known = self.redis.health().away.is_none();
+        loop {
+            looks.tick().await;
+            let is_there = self.redis.ping().await.is_ok();
+            if is_there && !is_known {
+                is_known = match self.look_whole().await {
+                    Ok(()) => true,
+                    Err(Unchecked::Unfit(why)) => {
+                        let place = self.redis.place();
+                        tracing::error!(place, why, "the shared store is back, and will not do");
+                        true
+                    }
+                    Err(Unchecked::Away(_)) => false,
+                };
+            }
+            is_known &= self.redis.health().away.is_none();
+        }
+    }
+
+    /// What it is, and how much it holds.
+    async fn look_whole(&self) -> Result<(), Unchecked> {
+        let noted = self.redis.check().await?;
+        let (place, advice) = (self.redis.place(), noted.advice());
+        let Noted { version, memory_max, policy } = noted;
+        tracing::info!(place, version, memory_max, policy, "the shared store");
+        if let Some(advice) = advice {
+            tracing::warn!(place, advice, "the shared store could be set up better");
+        }
+        // What is held is for people: without an answer it is what is heard of from now on.
+        drop(self.entries.measure().await);
+        Ok(())
+    }
+}
