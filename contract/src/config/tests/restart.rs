@@ -87,7 +87,8 @@ fn a_target_that_is_new_or_gone_needs_a_restart_and_is_named() {
 #[wasm_bindgen_test(unsupported = test)]
 fn where_entries_are_needs_a_restart_and_no_address_is_told() {
     let with = |cache: &str| {
-        let text = format!("{STARTED}workflow_cache: {{{cache}}}\n");
+        let shared = "database: {url: {env: KT_DATABASE_URL}}\n";
+        let text = format!("{STARTED}workflow_cache: {{{cache}}}\n{shared}");
         load("f.yaml", &text).unwrap().config
     };
     let redis = |more: &str| with(&format!("backend: redis, redis: {{{more}}}"));

@@ -5,9 +5,10 @@ use wasm_bindgen_test::wasm_bindgen_test;
 use super::*;
 
 const REDIS: &str = "workflow_cache: {backend: redis, redis: {url: 'redis://cache-host:6379'}}\n";
+const DATABASE: &str = "database: {url: {env: KT_DATABASE_URL}}\n";
 
 fn backend(fields: &str) -> Backend {
-    loaded_with(&format!("workflow_cache: {{{fields}}}")).config.cache.backend
+    loaded_with(&format!("workflow_cache: {{{fields}}}\n{DATABASE}")).config.cache.backend
 }
 
 fn redis(fields: &str) -> Redis {
@@ -69,7 +70,9 @@ fn what_is_no_address_is_refused_with_what_to_do() {
         ("redis-sentinel://a,b#", master),
     ] {
         assert_eq!(
-            errors_with(&format!("workflow_cache: {{backend: redis, redis: {{url: '{url}'}}}}")),
+            errors_with(&format!(
+                "workflow_cache: {{backend: redis, redis: {{url: '{url}'}}}}\n{DATABASE}"
+            )),
             [format!("f.yaml:6: workflow_cache.redis.url: {expected}")],
             "{url}"
         );
@@ -113,7 +116,7 @@ fn what_is_missing_or_does_not_fit_is_named() {
         ),
     ] {
         assert_eq!(
-            errors_with(&format!("workflow_cache: {{{fields}}}")),
+            errors_with(&format!("workflow_cache: {{{fields}}}\n{DATABASE}")),
             [format!("f.yaml:6: workflow_cache.{expected}")],
             "{fields}"
         );
@@ -137,41 +140,35 @@ fn a_shared_cache_with_a_ledger_of_each_sidecar_is_refused() {
              ledger of its own for {accounts_for}: so many sidecars, so many times the money. Set \
              'wallet: {{backend: postgres, url: {{env: KT_DATABASE_URL}}}}', or 'backend: memory'"
         );
-        assert_eq!(errors_with(&format!("{REDIS}{more}")), [expected], "{more}");
+        assert_eq!(errors_with(&format!("{REDIS}{more}")), [expected, ALONE.to_owned()], "{more}");
     }
-    let shared = "wallet: {backend: postgres, url: {env: KT_DATABASE_URL}}\n";
-    assert!(loaded_with(&format!("{REDIS}{shared}")).config.is_prepaid());
+    for shared in ["wallet: {backend: postgres, url: {env: KT_WALLET_URL}}\n", "wallet: {}\n"] {
+        assert!(loaded_with(&format!("{REDIS}{shared}{DATABASE}")).config.is_prepaid());
+    }
     let counted = "budgets: {organization: {daily_limit_usd: 5}}\n";
-    let loaded = loaded_with(&format!("{REDIS}{shared}{counted}"));
-    assert!(loaded.config.ledger().is_some());
+    let loaded = loaded_with(&format!("{REDIS}{counted}{DATABASE}"));
+    assert!(matches!(
+        loaded.config.ledger().map(|wallet| wallet.ledger),
+        Some(Ledger::Database(_))
+    ));
     loaded_with(&format!("workflow_cache: {{backend: memory}}\nwallet: {{}}\n{counted}"));
 }
 
+const ALONE: &str = "f.yaml:6: workflow_cache.backend: 'redis' is for several sidecars, and each would keep gateway \
+     keys and invalidations to itself: what one has purged or revoked, the others would go on serving. Say where they \
+     share both: database: {url: {env: KT_DATABASE_URL}}";
+
 #[wasm_bindgen_test(unsupported = test)]
 fn a_shared_cache_without_a_shared_database_is_refused() {
-    let check = |backend: &Backend, has_shared_database| {
-        let tree = tree::read("f.yaml", REDIS).unwrap();
-        let mut report = Report::new("f.yaml".to_owned(), tree.lines);
-        cache::check_database(backend, has_shared_database, &mut report);
-        report.into_errors().iter().map(ToString::to_string).collect::<Vec<_>>()
-    };
-    let shared = Backend::Redis(redis("url: redis://cache-host"));
-    assert_eq!(
-        check(&shared, false),
-        ["f.yaml:1: workflow_cache.backend: 'redis' is for several sidecars, and each would keep \
-          gateway keys and invalidations to itself: what one has purged or revoked, the others would \
-          go on serving. Say where they share both: database: {url: {env: KT_DATABASE_URL}}"]
-    );
-    for (backend, has_shared_database) in
-        [(&shared, true), (&Backend::Memory, false), (&Backend::Memory, true)]
-    {
-        assert!(check(backend, has_shared_database).is_empty());
-    }
+    assert_eq!(errors_with(REDIS), [ALONE]);
+    loaded_with(&format!("{REDIS}{DATABASE}"));
+    // What is shared may be less than everything.
+    loaded_with(&format!("workflow_cache: {{backend: memory}}\n{DATABASE}"));
 }
 
 #[wasm_bindgen_test(unsupported = test)]
 fn a_gateway_with_a_sidecar_of_its_own_is_told_that_it_shares_nothing() {
-    let notes = loaded_with(REDIS).local_notes;
+    let notes = loaded_with(&format!("{REDIS}{DATABASE}")).local_notes;
     assert_eq!(
         notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
