@@ -78,6 +78,7 @@ async fn fleet_with(count: usize, books: Option<Arc<MemoryLedger>>, more: &str) 
         clock,
         settings,
         entries: entries.clone(),
+        store: entries.clone(),
         keys: Arc::default(),
         ledger: books.clone().map(|books| books as Arc<dyn LedgerStore>),
         savings: books.map(|books| books as Arc<dyn SavingsStore>),
@@ -180,7 +181,8 @@ impl Cable {
             let at = LogAt { key, id: FlightId(token.counter) };
             if let Read::Chunk(chunk) = self.logs.read(at, Cursor::default(), u64::MAX).await? {
                 assert_eq!(chunk.end, None, "the end is told when the lease has ended");
-                *self.told.lock().unwrap() = chunk.pieces[1..].concat();
+                *self.told.lock().unwrap() =
+                    chunk.pieces.into_iter().skip(1).collect::<Vec<_>>().concat();
             }
             work.await
         }))

@@ -152,7 +152,8 @@ pub(crate) fn group_saving(
     savings: Option<Arc<dyn SavingsStore>>,
 ) -> Group {
     let entries = Arc::new(Shelved::new(clock, settings.memory));
-    let common = Common { clock, settings, entries, keys: Arc::default(), ledger, savings };
+    let (store, keys) = (Arc::clone(&entries) as Arc<dyn EntryStore>, Arc::default());
+    let common = Common { clock, settings, entries, store, keys, ledger, savings };
     group_with(common, None)
 }
 
@@ -162,6 +163,8 @@ pub(crate) struct Common {
     pub(crate) clock: Clock,
     pub(crate) settings: Settings,
     pub(crate) entries: Arc<Shelved>,
+    /// Where entries are kept: these, or others.
+    pub(crate) store: Arc<dyn EntryStore>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) ledger: Option<Arc<dyn LedgerStore>>,
     pub(crate) savings: Option<Arc<dyn SavingsStore>>,
@@ -169,13 +172,13 @@ pub(crate) struct Common {
 
 /// A sidecar of several, with its own provider.
 pub(crate) fn group_with(common: Common, shared: Option<Shared>) -> Group {
-    let Common { clock, settings, entries, keys, ledger, savings } = common;
+    let Common { clock, settings, entries, store, keys, ledger, savings } = common;
     let provider = Arc::new(Provider::default());
     let replies = Arc::new(Remembered::default());
     let sidecar = Sidecar::new(Parts {
         clock,
         settings,
-        entries: Arc::clone(&entries) as Arc<dyn EntryStore>,
+        entries: store,
         shared,
         generations: Generations::in_memory(),
         keys,
@@ -422,6 +425,8 @@ pub(crate) struct Scripted {
 pub(crate) enum Act {
     Bytes(Bytes),
     Wait(Duration),
+    /// Waits until it is told to go on.
+    Until(Arc<Notify>),
     Break,
 }
 
@@ -508,6 +513,10 @@ impl Pieces for Body {
                 match self.acts.front().cloned() {
                     Some(Act::Wait(length)) => {
                         tokio::time::sleep(length).await;
+                        self.acts.pop_front();
+                    }
+                    Some(Act::Until(told)) => {
+                        told.notified().await;
                         self.acts.pop_front();
                     }
                     Some(Act::Bytes(bytes)) => {

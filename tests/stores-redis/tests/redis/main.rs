@@ -14,6 +14,8 @@ mod failover;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod flights;
+#[cfg(test)]
 mod layered;
 #[cfg(test)]
 mod lease_model;
@@ -27,6 +29,10 @@ mod leases;
 mod log_suite;
 #[cfg(test)]
 mod logs;
+#[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/support.rs"]
+#[expect(dead_code, reason = "the sidecar's own tests need more of it")]
+mod sidecars;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
