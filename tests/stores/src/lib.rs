@@ -32,7 +32,7 @@ impl Server {
     /// # Errors
     /// Where no Postgres is installed, with the command that gets it, or it does not start.
     pub fn start(arguments: &[&str]) -> Result<Self, Failed> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("postgres");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/postgres");
         let port = free_port()?;
         let mut child = Command::new(script)
             .args(arguments)

@@ -47,3 +47,23 @@ async fn what_was_kept_survives_a_restart_in_a_file_of_its_owners() {
     assert_eq!(store.find(id(2)).await.unwrap().unwrap(), b"");
     assert_eq!(store.find(id(3)).await.unwrap(), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_told_for_a_day_by_a_clock_that_only_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder, Clock::start());
+    keep(&store, 1, "acme", b"one").await;
+    tokio::time::advance(Duration::from_secs(24 * 3_600 - 1)).await;
+    keep(&store, 2, "acme", b"two").await;
+    assert_eq!(numbers(&store).await, [1, 2]);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(numbers(&store).await, [2]);
+    // It was found expired; the next one removes it.
+    keep(&store, 3, "acme", b"three").await;
+    drop(store);
+    // A restart goes on from the newest: the wall clock of this test stands a day behind by now.
+    let store = open(&folder, Clock::start());
+    assert_eq!(numbers(&store).await, [2, 3]);
+    tokio::time::advance(Duration::from_secs(24 * 3_600 - 1)).await;
+    assert_eq!(numbers(&store).await, [3]);
+}
