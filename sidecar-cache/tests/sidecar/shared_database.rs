@@ -134,10 +134,7 @@ impl Database {
 // === impl Link ===
 
 impl Link {
-    fn ask<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut State) -> T + Send,
-    ) -> Answer<'_, T> {
+    fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut State) -> T + Send) -> Answer<'_, T> {
         let away = *self.database.away.lock().unwrap();
         let done = match away {
             None => Ok(work(&mut self.database.state.lock().unwrap())),
