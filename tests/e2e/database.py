@@ -15,9 +15,10 @@ VARIABLE = "E2E_DATABASE_URL"
 
 
 class Database:
-    """One server with one database that has all tables."""
+    """One server with one database, which has all tables where nothing else is said."""
 
-    def __init__(self):
+    def __init__(self, is_migrated=True):
+        self._is_migrated = is_migrated
         self.port = free_port()
         self.url = f"postgres://kt@127.0.0.1:{self.port}/postgres"
         self._script = None
@@ -31,6 +32,8 @@ class Database:
         self.folder = self._script.stdout.readline().strip()
         assert self.folder, "no Postgres for the test, for the reason above"
         os.environ[VARIABLE] = self.url
+        if not self._is_migrated:
+            return self
         subprocess.run([binary_dir() / "kt", "db", "migrate"], check=True, capture_output=True,
                        env={**os.environ, "KT_DATABASE_URL": self.url})
         return self
