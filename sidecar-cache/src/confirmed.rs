@@ -9,6 +9,10 @@ pub const GENERATIONS_MAX: Millis = Millis(5_000);
 /// How old what is known of callers may be: beyond it somebody may have taken their rights away.
 pub const CALLERS_MAX: Millis = Millis(60_000);
 
+/// How old it is at most while the database answers: several looks were not answered beyond it, and nobody waits for it.
+pub const ANSWERING_MAX: Millis = Millis(2_000);
+
+const _: () = assert!(ANSWERING_MAX.0 < GENERATIONS_MAX.0);
 const _: () = assert!(GENERATIONS_MAX.0 < CALLERS_MAX.0);
 
 /// The last moment of which all that others have changed is known.
@@ -61,6 +65,12 @@ impl Confirmed {
         }
     }
 
+    /// Whether the database answers, as far as looks can tell.
+    #[must_use]
+    pub fn is_answering(&self, now: MonoMillis) -> bool {
+        self.age(now) <= ANSWERING_MAX
+    }
+
     /// The oldest beginning of a call whose answer may be shared with somebody who asks now: any, while it is known
     /// what was invalidated since; else none that is older than what is known may be.
     #[must_use]
@@ -81,6 +91,8 @@ mod tests {
     #[test]
     fn what_is_remembered_holds_for_its_time_and_not_a_millisecond_longer() {
         let confirmed = Confirmed::by(MonoMillis(1_000));
+        assert!(confirmed.is_answering(MonoMillis(3_000)));
+        assert!(!confirmed.is_answering(MonoMillis(3_001)));
         for (now, standing) in [
             (0, Standing::All),
             (1_000, Standing::All),

@@ -27,4 +27,6 @@ pub enum PrincipalReply {
     Revoked,
     /// There never was such a key.
     Unknown,
+    /// Nobody can say now: where keys are does not answer. The sidecar itself is well.
+    Unavailable,
 }

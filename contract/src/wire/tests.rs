@@ -206,7 +206,12 @@ fn principal_replies() {
     };
     golden!(strict
         "principal-reply",
-        [PrincipalReply::Known { principal }, PrincipalReply::Revoked, PrincipalReply::Unknown]
+        [
+            PrincipalReply::Known { principal },
+            PrincipalReply::Revoked,
+            PrincipalReply::Unknown,
+            PrincipalReply::Unavailable,
+        ]
     );
 }
 

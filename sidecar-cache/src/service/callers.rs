@@ -75,6 +75,10 @@ impl Callers {
             }
             remembered.revocations
         };
+        if !self.known.is_answering() {
+            // Whoever asks does not wait as long as a database may take to say nothing.
+            return Err(StoreError::Transient("the shared database does not answer".to_owned()));
+        }
         let Some(record) = self.store.find(key).await? else { return Ok(Resolved::Unknown) };
         let KeyRecord { principal, revoked_at, .. } = record;
         if revoked_at.is_some() {

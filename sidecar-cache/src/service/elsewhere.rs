@@ -58,6 +58,9 @@ impl Sidecar {
 
     /// Looks after claims for as long as it is polled.
     pub async fn keep_claims(&self) {
+        if !self.replies.are_shared() {
+            return;
+        }
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut renewed, mut swept) = (Instant::now(), Instant::now());

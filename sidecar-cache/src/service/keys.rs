@@ -13,7 +13,7 @@ use super::callers::Resolved;
 use super::feed::expect_version;
 use super::{Failure, Sidecar};
 use crate::random;
-use crate::store::{KeyRecord, Revoked};
+use crate::store::{KeyRecord, Revoked, StoreError};
 
 /// How many codebases or tags a key may have.
 const NAMES_MAX: usize = 256;
@@ -24,15 +24,18 @@ impl Sidecar {
     /// Who stands behind a key, for a filter.
     ///
     /// # Errors
-    /// Another version of the wire; a store that cannot say.
+    /// Another version of the wire; a store that will never say.
     pub async fn principal(&self, request: &PrincipalRequest) -> Result<PrincipalReply, Failure> {
         expect_version(request.version)?;
-        Ok(match self.callers.resolve(request.key).await? {
-            Resolved::Known(caller) => {
+        Ok(match self.callers.resolve(request.key).await {
+            Ok(Resolved::Known(caller)) => {
                 PrincipalReply::Known { principal: caller.principal.clone() }
             }
-            Resolved::Revoked => PrincipalReply::Revoked,
-            Resolved::Unknown => PrincipalReply::Unknown,
+            Ok(Resolved::Revoked) => PrincipalReply::Revoked,
+            Ok(Resolved::Unknown) => PrincipalReply::Unknown,
+            // The filter need not take this sidecar for lost, and those whom it knows go on.
+            Err(StoreError::Transient(_)) => PrincipalReply::Unavailable,
+            Err(error) => return Err(error.into()),
         })
     }
 

@@ -60,6 +60,12 @@ impl Known {
         self.standing() <= Standing::Callers
     }
 
+    /// Whether the database answers, as far as looks can tell.
+    #[must_use]
+    pub fn is_answering(&self) -> bool {
+        self.at_now(Confirmed::is_answering).unwrap_or(true)
+    }
+
     /// The oldest beginning of a call that may be joined now.
     #[must_use]
     pub fn joinable_since(&self) -> MonoMillis {

@@ -198,6 +198,11 @@ impl Replies {
         self.in_flight.void(org);
     }
 
+    /// Whether other sidecars answer to the same keys.
+    pub(super) fn are_shared(&self) -> bool {
+        self.store.claims().is_some()
+    }
+
     /// Gives up claims for which there was no answer when it was time.
     pub(super) async fn free_late(&self) {
         let late = std::mem::take(&mut *lock(&self.late.0));

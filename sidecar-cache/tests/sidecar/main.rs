@@ -5,6 +5,8 @@ mod admit;
 #[cfg(test)]
 mod distant;
 #[cfg(test)]
+mod elsewhere;
+#[cfg(test)]
 mod entry_stores;
 #[cfg(test)]
 mod entry_suite;
@@ -19,7 +21,13 @@ mod freshness;
 #[cfg(test)]
 mod generation_stores;
 #[cfg(test)]
+mod generation_suite;
+#[cfg(test)]
 mod invalidation;
+#[cfg(test)]
+mod key_stores;
+#[cfg(test)]
+mod key_suite;
 #[cfg(test)]
 mod keyed;
 #[cfg(test)]
@@ -51,11 +59,17 @@ mod ledger_support;
 #[cfg(test)]
 mod log_suite;
 #[cfg(test)]
+mod reply_stores;
+#[cfg(test)]
+mod reply_suite;
+#[cfg(test)]
 mod room;
 #[cfg(test)]
 mod savings;
 #[cfg(test)]
 mod shared;
+#[cfg(test)]
+mod shared_database;
 #[cfg(test)]
 mod sockets;
 #[cfg(test)]

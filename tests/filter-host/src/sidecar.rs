@@ -264,7 +264,7 @@ impl Sidecar {
             (Some(PrincipalReply::Revoked), _) => {
                 decision(&Admitted::Unauthenticated { revoked: true }).into()
             }
-            (Some(PrincipalReply::Unknown) | None, _) => {
+            (Some(PrincipalReply::Unknown | PrincipalReply::Unavailable) | None, _) => {
                 decision(&Admitted::Unauthenticated { revoked: false }).into()
             }
         }

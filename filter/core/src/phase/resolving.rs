@@ -124,7 +124,7 @@ impl Resolving {
             Ok(PrincipalReply::Revoked) => Problem::RevokedKey,
             Ok(PrincipalReply::Unknown) => Problem::InvalidKey,
             // Without an identity nothing is forwarded, whatever `on_sidecar_loss` says.
-            Err(_) => Problem::SidecarUnavailable,
+            Ok(PrincipalReply::Unavailable) | Err(_) => Problem::SidecarUnavailable,
         };
         turn.refuse(self.wants.dialect(), &problem, self.wants.log())
     }

@@ -192,6 +192,17 @@ fn a_key_that_the_sidecar_does_not_take_is_refused() {
 }
 
 #[test]
+fn a_key_of_which_nobody_can_say_anything_now_is_told_to_come_again_and_opens_no_breaker() {
+    let mut rig = Rig::ready();
+    for _ in 0..100 {
+        let _ = rig.head("POST", "/v1/chat/completions", &[], false);
+        let _ = rig.answer_principal(&PrincipalReply::Unavailable);
+        refused(&rig, 503, "sidecar_unavailable");
+    }
+    assert!(rig.worker.breaker.is_closed());
+}
+
+#[test]
 fn the_key_itself_is_never_sent() {
     let mut rig = Rig::ready();
     let _ = rig.head("POST", "/v1/chat/completions", &[], false);

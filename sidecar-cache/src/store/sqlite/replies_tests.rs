@@ -48,52 +48,6 @@ async fn what_was_kept_survives_a_restart_in_a_file_of_its_owners() {
     assert_eq!(store.find(id(3)).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn a_keys_newer_answer_takes_the_place_of_the_older_and_is_counted_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder, Clock::start());
-    for number in 0..10 {
-        keep(&store, 1, "acme", &[number; 60]).await;
-    }
-    keep(&store, 2, "acme", &[0; 40]).await;
-    assert_eq!(numbers(&store).await, [1, 2]);
-    assert_eq!(store.find(id(1)).await.unwrap().unwrap(), [9; 60]);
-}
-
-#[tokio::test]
-async fn an_organization_beyond_its_bounds_loses_its_own_oldest() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder, Clock::start());
-    keep(&store, 0, "umbrella", &[0; 99]).await;
-    for number in 1..=5 {
-        keep(&store, number, "acme", b"x").await;
-    }
-    assert_eq!(numbers(&store).await, [0, 3, 4, 5], "by their number");
-    keep(&store, 6, "acme", &[0; 99]).await;
-    assert_eq!(numbers(&store).await, [0, 5, 6], "by their bytes");
-    keep(&store, 7, "acme", &[0; 500]).await;
-    assert_eq!(numbers(&store).await, [0, 7], "the newest stays");
-}
-
-#[tokio::test]
-async fn an_organization_is_forgotten_for_good_and_has_all_of_its_room_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder, Clock::start());
-    keep(&store, 0, "umbrella", b"x").await;
-    for number in 1..=3 {
-        keep(&store, number, "acme", b"x").await;
-    }
-    store.forget_org("acme".to_owned()).await.unwrap();
-    assert_eq!(numbers(&store).await, [0]);
-    drop(store);
-    let store = open(&folder, Clock::start());
-    assert_eq!(numbers(&store).await, [0]);
-    for number in 4..=6 {
-        keep(&store, number, "acme", b"x").await;
-    }
-    assert_eq!(numbers(&store).await, [0, 4, 5, 6]);
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_told_for_a_day_by_a_clock_that_only_goes_on() {
     let folder = tempfile::tempdir().unwrap();

@@ -4,6 +4,14 @@
 #[cfg(test)]
 mod database_faults;
 #[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/generation_suite.rs"]
+mod generation_suite;
+#[cfg(test)]
+mod kept;
+#[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/key_suite.rs"]
+mod key_suite;
+#[cfg(test)]
 #[path = "../../../../sidecar-cache/tests/sidecar/ledger_bills.rs"]
 mod ledger_bills;
 #[cfg(test)]
@@ -28,6 +36,9 @@ mod ledger_stores;
 mod ledger_support;
 #[cfg(test)]
 mod programs;
+#[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/reply_suite.rs"]
+mod reply_suite;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]

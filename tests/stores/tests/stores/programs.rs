@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
+use sidecar_cache::store::postgres::schema::version;
+
 use crate::ledger_over::SERVER;
 
 /// A folder with a configuration that names a database.
@@ -24,8 +26,12 @@ gateway: {id: gw-a}
 providers:
   targets:
     - {id: openai-1, provider: openai, model: gpt-4o-mini, secret_key_ref: {env: KEY}}
-wallet: {backend: postgres, url: {env: KT_TEST_DATABASE}}
 ";
+
+/// A wallet in a database, and nothing else.
+const WALLET: &str = "wallet: {backend: postgres, url: {env: KT_TEST_DATABASE}}\n";
+/// All that can be shared, the wallet too.
+const SHARED: &str = "database: {url: {env: KT_TEST_DATABASE}}\nwallet: {}\n";
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -43,9 +49,10 @@ fn program(name: &str) -> PathBuf {
 }
 
 impl Place {
-    async fn new() -> Self {
+    async fn new(database: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("policy-config.yaml"), CONFIG).unwrap();
+        let config = format!("{CONFIG}{database}");
+        std::fs::write(folder.path().join("policy-config.yaml"), config).unwrap();
         Self { folder, url: SERVER.database().await.unwrap() }
     }
 
@@ -89,24 +96,32 @@ impl Place {
         (Running { child, _log: log }, said)
     }
 
-    fn wallet(&self, sidecar: &Path, arguments: &[&str]) -> String {
+    fn refuses_without_tables(&self) {
+        let (mut refused, said) = self.start("a");
+        assert!(!refused.child.wait().unwrap().success());
+        assert!(said.contains("has no tables of kt yet: run `kt db migrate`"), "{said}");
+    }
+
+    /// What `kt` says when it asks a sidecar.
+    fn ask(&self, sidecar: &Path, arguments: &[&str]) -> String {
         let socket = sidecar.to_str().unwrap();
-        let output =
-            self.kt(&[&["wallet"], arguments, &["--org", "acme", "--sidecar", socket]].concat());
+        let output = self.kt(&[arguments, &["--sidecar", socket]].concat());
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn wallet(&self, sidecar: &Path, arguments: &[&str]) -> String {
+        self.ask(sidecar, &[&["wallet"], arguments, &["--org", "acme"]].concat())
     }
 }
 
 #[tokio::test]
 async fn a_sidecar_starts_on_migrated_tables_only_and_shares_its_wallet_with_the_next() {
-    let place = Place::new().await;
-    let (mut refused, said) = place.start("a");
-    assert!(!refused.child.wait().unwrap().success());
-    assert!(said.contains("has no tables of kt yet: run `kt db migrate`"), "{said}");
-
-    assert!(place.migrated().ends_with("has schema version 1; it had 0\n"));
-    assert!(place.migrated().ends_with("has schema version 1 already\n"));
+    let place = Place::new(WALLET).await;
+    place.refuses_without_tables();
+    let version = version();
+    assert!(place.migrated().ends_with(&format!("has schema version {version}; it had 0\n")));
+    assert!(place.migrated().ends_with(&format!("has schema version {version} already\n")));
 
     let (one, other) = (place.start("a"), place.start("b"));
     place.wallet(&place.socket("a"), &["fund", "25"]);
@@ -114,6 +129,33 @@ async fn a_sidecar_starts_on_migrated_tables_only_and_shares_its_wallet_with_the
     assert!(balance.contains("$25.00"), "{balance}");
     assert!(place.wallet(&place.socket("b"), &["history"]).contains("fund"));
     drop((one, other));
+}
+
+#[tokio::test]
+async fn sidecars_of_one_database_share_keys_purges_and_the_wallet_and_take_nothing_along() {
+    let place = Place::new(SHARED).await;
+    place.refuses_without_tables();
+    // One database, which is named for two purposes and migrated once.
+    assert_eq!(place.migrated().lines().count(), 1);
+    let (one, other) = (place.start("a"), place.start("b"));
+    let (a, b) = (place.socket("a"), place.socket("b"));
+    place.ask(&a, &["key", "create", "--org", "acme"]);
+    let listed = place.ask(&b, &["key", "list", "--json"]);
+    assert_eq!(listed.matches("\"key_id\"").count(), 1, "{listed}");
+    place.ask(&a, &["cache", "purge", "--org", "acme", "--all"]);
+    place.wallet(&a, &["fund", "25"]);
+    assert!(place.wallet(&b, &["balance"]).contains("$25.00"));
+    let data = place.folder.path().join("a");
+    for file in ["generations.db", "idempotency.db", "wallet.db"] {
+        assert!(!data.join(file).exists(), "{file}");
+    }
+    // Whoever starts later has what was before.
+    let late = place.start("c");
+    let c = place.socket("c");
+    assert_eq!(place.ask(&c, &["key", "list", "--json"]), listed);
+    let stats = place.ask(&c, &["cache", "stats", "--json"]);
+    assert!(stats.contains("\"invalidated_tags\": 1"), "{stats}");
+    drop((one, other, late));
 }
 
 #[tokio::test]
@@ -143,7 +185,10 @@ async fn an_encrypted_connection_wants_to_know_who_is_at_the_other_end() {
 
 #[tokio::test]
 async fn a_database_that_is_not_named_is_asked_for() {
-    let place = Place::new().await;
+    let place = Place::new("").await;
+    let unnamed = place.kt(&["db", "migrate", "--policy-config", place.config().to_str().unwrap()]);
+    let said = String::from_utf8(unnamed.stderr).unwrap();
+    assert!(said.contains("it has no 'database' and no 'wallet.backend: postgres'"), "{said}");
     let output = place.kt(&["db", "migrate"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && said.contains("name the database"), "{said}");

@@ -1,0 +1,83 @@
+"""A Postgres of a test's own: on a free port, with its data in a temporary folder, and easy to hurt.
+
+    with Database() as database, Group(database.config()) as one, Group(database.config()) as other:
+        ...
+"""
+
+import os
+import signal
+import subprocess
+
+from processes import ROOT, binary_dir, family_of, free_port, wait_until
+
+# The variable of a sidecar's environment that holds the address.
+VARIABLE = "E2E_DATABASE_URL"
+
+
+class Database:
+    """One server with one database, which has all tables where nothing else is said."""
+
+    def __init__(self, is_migrated=True):
+        self._is_migrated = is_migrated
+        self.port = free_port()
+        self.url = f"postgres://kt@127.0.0.1:{self.port}/postgres"
+        self._script = None
+        self.folder = None
+
+    def __enter__(self):
+        self._script = subprocess.Popen(
+            [ROOT / "scripts/postgres", "-c", "fsync=off"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PGPORT": str(self.port)},
+        )
+        self.folder = self._script.stdout.readline().strip()
+        assert self.folder, "no Postgres for the test, for the reason above"
+        os.environ[VARIABLE] = self.url
+        if not self._is_migrated:
+            return self
+        subprocess.run([binary_dir() / "kt", "db", "migrate"], check=True, capture_output=True,
+                       env={**os.environ, "KT_DATABASE_URL": self.url})
+        return self
+
+    def __exit__(self, *_):
+        self.thaw()
+        # It ends with its input, and takes everything along.
+        self._script.stdin.close()
+        self._script.wait(30)
+        os.environ.pop(VARIABLE, None)
+
+    @staticmethod
+    def config():
+        """What a group's configuration says of it."""
+        return {"database": {"url": {"env": VARIABLE}}}
+
+    def _servers(self):
+        """The server's processes."""
+        with open(f"{self.folder}/data/postmaster.pid", encoding="ascii") as file:
+            return family_of(int(file.readline()))
+
+    def freeze(self):
+        """It answers nobody any more, and no connection breaks. Those that are made meanwhile do not answer either."""
+        for _ in range(2):  # The first one stopped starts no more; what it had just started is found the second time.
+            for member in self._servers():
+                member.signal(signal.SIGSTOP)
+
+    def thaw(self):
+        try:
+            members = self._servers()
+        except OSError:
+            return
+        for member in members:
+            member.signal(signal.SIGCONT)
+
+    def kill(self):
+        """Kills the server and all that is its own, as a crash of its machine does."""
+        members = self._servers()
+        for member in members:
+            member.signal(signal.SIGKILL)
+        wait_until(lambda: not any(member.is_running() for member in members), "the database is gone")
+
+    def start(self):
+        """Starts it again, with what it had."""
+        self._script.stdin.write("start\n")
+        self._script.stdin.flush()
+        assert self._script.stdout.readline() == "started\n", "the database does not start again"
