@@ -8,6 +8,7 @@ WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
 RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
 PROVIDER ?= fake
 EXAMPLE ?= quickstart
+GROUP ?= quickstart
 FUZZ_SECONDS ?= 600
 SEEDS ?= 100000
 FROM ?= 0
@@ -26,10 +27,11 @@ wasm: ## build the filter module and print its size
 	@cargo build -p kt-filter --target wasm32-unknown-unknown --profile wasm
 	@echo "$(WASM): $$(stat -c %s $(WASM)) bytes"
 
-run: ## run the quickstart group: a sidecar, two gateways, a fake provider; with EXAMPLE=wallet, a wallet too
-	@PROVIDER=$(PROVIDER) EXAMPLE=$(EXAMPLE) examples/quickstart/run check
-	@$(MAKE) --no-print-directory setup build wasm
-	@PROVIDER=$(PROVIDER) EXAMPLE=$(EXAMPLE) exec examples/quickstart/run
+run: ## run the quickstart group: a sidecar, two gateways, a fake provider; EXAMPLE=wallet: a wallet too; GROUP=fleet: four of each, Redis, Postgres
+	@PROVIDER=$(PROVIDER) EXAMPLE=$(EXAMPLE) examples/$(GROUP)/run check
+	@scripts/setup $(if $(filter fleet,$(GROUP)),fleet,run)
+	@$(MAKE) --no-print-directory build wasm
+	@PROVIDER=$(PROVIDER) EXAMPLE=$(EXAMPLE) exec examples/$(GROUP)/run
 
 fmt: ## format the code
 	@cargo fmt --all
@@ -78,6 +80,7 @@ test-filter: wasm ## the built module in the wasmtime host
 
 test-e2e: build wasm ## the whole group on real Envoys
 	@scripts/setup test
+	@cargo build --release -p kt-fault-proxy
 	.kt/venv/bin/python -m pytest tests/e2e -q
 
 test-compat: build wasm ## the core of the end-to-end suite on the oldest Envoy that is supported

@@ -4,6 +4,7 @@
         ...
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -81,3 +82,41 @@ class Database:
         self._script.stdin.write("start\n")
         self._script.stdin.flush()
         assert self._script.stdout.readline() == "started\n", "the database does not start again"
+
+    def _psql(self, **how):
+        return subprocess.Popen(["psql", "-h", self.folder, "-p", str(self.port), "-U", "kt", "-AtqX", "postgres"],
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **how)
+
+    def run(self, sql):
+        """What the server says, past everybody else."""
+        said, _ = self._psql().communicate(sql, timeout=30)
+        return said.strip()
+
+    def kill_connections(self):
+        """Ends all connections of sidecars."""
+        return self.run("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'kt'")
+
+    def kill_backend(self):
+        """Kills the process that serves a sidecar, upon which the server ends all others and recovers."""
+        backend = self.run("SELECT pid FROM pg_stat_activity WHERE application_name = 'kt' LIMIT 1")
+        os.kill(int(backend), signal.SIGKILL)
+
+    def takes_writes(self, does=True):
+        """Whether it does; for connections that are made from now on, and all others end."""
+        # This connection may be one that takes none.
+        self.run("SET default_transaction_read_only = off; "
+                 f"ALTER DATABASE postgres SET default_transaction_read_only = {'off' if does else 'on'}")
+        self.kill_connections()
+
+    @contextlib.contextmanager
+    def locked(self, org):
+        """Somebody else holds the lock of an organization."""
+        shell = self._psql()
+        try:
+            shell.stdin.write(f"BEGIN;\nSELECT 'locked' FROM orgs WHERE org = '{org}' FOR UPDATE;\n")
+            shell.stdin.flush()
+            assert shell.stdout.readline() == "locked\n", f"no {org} to lock"
+            yield
+        finally:
+            shell.stdin.close()
+            shell.wait(30)

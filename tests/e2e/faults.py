@@ -101,7 +101,6 @@ ELSEWHERE = {
 
 # Not injected yet, and why.
 NOT_YET = {
-    6: "wants flights that several sidecars share",
     9: "wants the disk of `tests/power-loss` under a Redis; no promise hangs on it",
     24: "wants a network of its own that loses packets, which not every machine lets a test have",
     27: "the simulation delays, doubles and reorders what parts tell each other (`make test-sim`); no real store is treated so",
@@ -136,7 +135,7 @@ def page():
         "",
         "What can break around kt, what must happen then, and the tests that break it: through the front door where",
         "nothing else is said (`tests/e2e`: client → Envoy → filter → sidecar → provider). A test's name says what",
-        "happened. What is said of Redis is said of its stores, and of what a sidecar opens there (`make test-redis`).",
+        "happened. Where a file of Rust stands, it is of the stores alone (`make test-redis`, `make test-stores`).",
         "Written by `python tests/e2e/faults.py` from the tests' marks, and checked by `make test-e2e`.",
         "",
         "| # | what is injected | what must happen | what happened |",

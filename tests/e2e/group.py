@@ -389,12 +389,12 @@ class Group:
             wait_until(lambda: set(gateway.snapshots()) == {after},
                        f"every worker of {gateway.id} has the edited configuration")
 
-    def kt(self, *arguments, stdin=None, check=True):
-        """Runs the CLI against this group's sidecar."""
+    def kt(self, *arguments, stdin=None, check=True, env=None):
+        """Runs the CLI against this group's sidecar, with `env` beside what is always in its environment."""
         done = subprocess.run(
             [binary_dir() / "kt", *map(str, arguments)], input=stdin, capture_output=True, text=True,
             timeout=DEADLINE_S, cwd=self.folder,
-            env={**os.environ, **environment(), "KT_SIDECAR": str(self.sidecar.socket)},
+            env={**os.environ, **environment(), "KT_SIDECAR": str(self.sidecar.socket), **(env or {})},
         )
         assert not check or done.returncode == 0, f"{done.args}: {done.stdout}\n{done.stderr}"
         return done

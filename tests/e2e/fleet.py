@@ -1,0 +1,93 @@
+"""Gateways that each have a sidecar of their own, over one Redis and one Postgres.
+
+    with Fleet() as fleet:
+        key = fleet.key(org="acme")
+        fleet.a.ask(key, "hello"), fleet.d.ask(key, "hello")
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from database import Database
+from group import CONFIG, DEADLINE_S, FOUR, MODELS, Gateway, Group, Provider, Sidecar, merged
+from processes import wait_until
+from servers import FaultProxy, Redis
+
+SHARED = {
+    "gateway": {"on_sidecar_loss": "unavailable"},
+    "database": {"url": {"env": "KT_DATABASE_URL"}},
+    "workflow_cache": {"backend": "redis", "redis": {"url": {"env": "KT_REDIS_URL"}}},
+    "wallet": {"backend": "postgres"},
+}
+
+
+class Fleet(Group):
+    """A group whose gateways have a sidecar each. `sidecar` is the first one's, where any will do."""
+
+    def __init__(self, config=None, gateways=FOUR, redis=()):
+        self.folder = Path(tempfile.mkdtemp(prefix="kt-e2e-"))
+        self.config_path = self.folder / "policy-config.yaml"
+        self.provider = Provider(self.folder)
+        self.redis, self.database, self.database_proxy = Redis(self.folder, *redis), Database(), None
+        self.config = merged(CONFIG, SHARED, {"providers": {"targets": self.targets()}}, config or {})
+        self.write_config(self.config)
+        self.sidecars, self.gateways = [], []
+        for gateway_id, role in gateways:
+            folder = self.folder / gateway_id
+            folder.mkdir()
+            self.sidecars.append(Sidecar(folder, self.config_path))
+            self.gateways.append(Gateway(gateway_id, role, folder, self.config_path, self.sidecars[-1].socket))
+        self.sidecar = self.sidecars[0]
+
+    def processes(self):
+        return [self.provider.process, self.redis.process,
+                *(part.process for pair in zip(self.sidecars, self.gateways) for part in pair)]
+
+    def start_sidecar(self):
+        self.redis.start()
+        self.database.__enter__()
+        self.database_proxy = FaultProxy(self.database.port)
+        for sidecar in self.sidecars:
+            sidecar.process.start(self.environment())
+        for sidecar in self.sidecars:
+            wait_until(sidecar.is_ready, "a sidecar is ready")
+
+    def environment(self):
+        """Where the stores are: behind their proxies."""
+        database = f"postgres://kt@127.0.0.1:{self.database_proxy.port}/postgres"
+        return {"KT_DATABASE_URL": database, "KT_REDIS_URL": self.redis.url}
+
+    def __exit__(self, *_):
+        super().__exit__()
+        self.redis.end()
+        if self.database_proxy:
+            self.database_proxy.kill()
+            self.database.__exit__()
+
+    def mend(self):
+        """Everything is there again that a test has broken."""
+        self.redis.proxy.heals()
+        self.database_proxy.heals()
+        self.database.thaw()
+        if self.redis.process.is_alive():
+            self.redis.process.thaw()
+        else:
+            self.redis.start()
+        for sidecar in self.sidecars:
+            if sidecar.process.is_alive():
+                sidecar.process.thaw()
+            else:
+                sidecar.restart(self.environment())
+
+    def followed(self):
+        """How often a sidecar has followed another one's flight."""
+        lines = [line for sidecar in self.sidecars for line in sidecar.metrics().splitlines()]
+        return sum(float(line.rpartition(" ")[2]) for line in lines
+                   if line.startswith('kt_shared_flights_total{result="followed"}'))
+
+    def wait_following(self, count):
+        """Waits until so many requests follow a flight of their own sidecar, in all."""
+        wait_until(lambda: sum(sidecar.gauge("kt_flight_followers") for sidecar in self.sidecars) == count,
+                   f"{count} requests follow a flight", DEADLINE_S)

@@ -1,0 +1,302 @@
+"""Four gateways, each with a sidecar of its own, over one Redis and one Postgres: one group, whatever breaks."""
+
+import time
+import uuid
+
+import pytest
+
+from answers import assert_coalesced, assert_hit, assert_miss, assert_refused
+from fleet import Fleet
+from group import chat
+from processes import wait_until
+from wallet import Wallet
+
+SHAPES = pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
+# Far above the budgets of every store, far below what a hang takes.
+BOUND_S = 10.0
+# How soon a store that is back is used again.
+BACK_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def shared():
+    with Fleet() as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def fleet(shared):
+    """The fleet, whole again after the test."""
+    yield shared
+    shared.provider.release()
+    shared.mend()
+    wait_recovered(shared)
+
+
+def wait_recovered(fleet, deadline_s=30.0):
+    """Until every gateway fills what another one reads."""
+    key = Wallet(fleet, "recovery").fund(1_000_000).key()
+
+    def is_whole():
+        return all(fills(fleet, key, one, other) for one, other in zip(fleet.gateways, fleet.gateways[1:]))
+    wait_until(is_whole, "the fleet shares again", deadline_s)
+
+
+def fills(fleet, key, one, other):
+    """Whether what is asked at one gateway is there for another."""
+    question = f"Are you there? {uuid.uuid4()}"
+    return one.ask(key, question).cache_status == "miss" and other.ask(key, question).cache_status == "hit"
+
+
+def funded(fleet):
+    return Wallet(fleet, f"org-{uuid.uuid4().hex[:12]}").fund(10_000_000)
+
+
+def bounded(ask):
+    """The answer, which must come within the budgets."""
+    begin = time.monotonic()
+    answer = ask()
+    assert time.monotonic() - begin < BOUND_S, answer
+    return answer
+
+
+def books_agree(fleet, wallet, prompts):
+    """Each call that the provider has had is paid once, and nothing else is."""
+    calls = sum(fleet.provider.calls_of(prompt)["total"] for prompt in prompts)
+    wait_until(lambda: wallet.pending == 0, "no money is set aside any more")
+    assert len(wallet.charges()) == calls, (wallet.rows(), calls)
+    assert not wallet.audit()["breaches"]
+
+
+@SHAPES
+def test_a_thousand_identical_requests_at_four_sidecars_make_one_call(fleet, crowd, prompt, stream):
+    wallet, gate = funded(fleet), prompt[8:16]
+    key = wallet.key()
+    body = chat(f"{prompt} [[fake: gate={gate}]]", stream=stream)
+    lives = crowd.ask(fleet.gateways, key, body, count=1000)
+    # All but the first one at each sidecar.
+    fleet.wait_following(996)
+    fleet.provider.wait_at(gate)
+    fleet.provider.release(gate)
+    answers = [live.whole() for live in lives]
+    paid, = [answer for answer in answers if answer.cache_status == "miss"]
+    for answer in answers:
+        if answer is not paid:
+            assert_coalesced(answer)
+    assert {answer.body for answer in answers} == {assert_miss(paid).body}
+    assert fleet.provider.calls_of(prompt) == {"total": 1, "open": 0, "by_outcome": {"ok": 1}}
+    for gateway in fleet.gateways:
+        assert_hit(gateway.ask(key, body), of=paid)
+    books_agree(fleet, wallet, [prompt])
+
+
+def test_a_stream_is_read_at_another_sidecar_while_it_comes(fleet, crowd, prompt):
+    wallet, gate = funded(fleet), prompt[8:16]
+    key = wallet.key()
+    body = chat(f"{prompt} [[fake: gate={gate}@event:4]]", stream=True)
+    lead = crowd.one(fleet.a, key, body)
+    fleet.provider.wait_at(gate)
+    followers = [crowd.one(gateway, key, body) for gateway in fleet.gateways[1:]]
+    for live in [lead, *followers]:
+        live.wait_events(4)
+    assert not any(live.ended for live in followers)
+    fleet.provider.release(gate)
+    paid = assert_miss(lead.whole())
+    for live in followers:
+        assert assert_coalesced(live.whole(), of=paid).body == paid.body
+    books_agree(fleet, wallet, [prompt])
+
+
+def test_money_keys_and_answers_are_those_of_all_sidecars(fleet, prompt):
+    wallet = funded(fleet)
+    key = wallet.key()
+    paid = assert_miss(fleet.a.ask(key, prompt))
+    assert paid.headers["x-kt-cost-usd"] != "0"
+    assert_hit(fleet.d.ask(key, prompt), of=paid)
+    wallet.drain()
+    assert_hit(fleet.c.ask(key, prompt), of=paid)
+    assert_refused(fleet.d.ask(key, f"{prompt} Again?"), 402, "insufficient_quota")
+    fleet.sidecars[1].revoke(key)
+    wait_until(lambda: fleet.c.ask(key, prompt).status == 401, "another sidecar's gateway knows of the revocation", 2)
+
+
+def test_sidecars_that_die_cost_a_call_and_no_answer(fleet, crowd, prompt):
+    wallet, gate = funded(fleet), prompt[8:16]
+    key = wallet.key()
+    body = chat(f"{prompt} [[fake: gate={gate}]]", stream=True)
+    crowd.one(fleet.a, key, body)
+    fleet.provider.wait_at(gate)
+    others = crowd.ask(fleet.gateways[1:], key, body, count=30)
+    wait_until(lambda: sum(s.gauge("kt_flight_followers") for s in fleet.sidecars[1:]) == 27, "all of them wait")
+    fleet.sidecars[0].process.kill()
+    wait_until(lambda: fleet.provider.calls_of(prompt)["total"] == 2, "another sidecar has taken over")
+    fleet.provider.wait_at(gate)
+    fleet.provider.release(gate)
+    answers = [live.whole() for live in others]
+    assert {answer.status for answer in answers} == {200} and len({answer.id for answer in answers}) == 1, answers
+    assert not any(answer.broke for answer in answers)
+    assert fleet.provider.calls_of(prompt)["total"] == 2
+
+
+@pytest.mark.fault(6)
+def test_a_sidecar_that_wakes_behind_its_lease_changes_nothing(fleet, crowd, prompt):
+    wallet, gate = funded(fleet), prompt[8:16]
+    key = wallet.key()
+    body = chat(f"{prompt} [[fake: gate={gate}]]")
+    crowd.one(fleet.a, key, body)
+    fleet.provider.wait_at(gate)
+    stopped, follows = fleet.sidecars[0], fleet.followed()
+    other = crowd.one(fleet.b, key, body)
+    wait_until(lambda: fleet.followed() > follows, "the other sidecar follows")
+    stopped.process.freeze()
+    wait_until(lambda: fleet.provider.calls_of(prompt)["total"] == 2, "the other sidecar has taken over")
+    fleet.provider.wait_at(gate, 2)
+    # The first call's answer comes while nobody is awake to take it.
+    fleet.provider.release(gate)
+    second = other.whole()
+    assert second.status == 200 and second.broke is None, second
+    stopped.process.thaw()
+    wait_until(stopped.is_ready, "the sidecar is awake")
+    fleet.provider.wait_idle()
+    for gateway in fleet.gateways[1:]:
+        assert_hit(gateway.ask(key, body), of=second)
+    assert fleet.provider.calls_of(prompt)["total"] == 2
+
+
+@pytest.mark.fault(8)
+def test_a_redis_that_is_killed_costs_calls_and_is_used_again_when_it_is_back(fleet, prompt):
+    wallet = funded(fleet)
+    key = wallet.key()
+    kept = assert_miss(fleet.a.ask(key, prompt))
+    fleet.redis.kill()
+    prompts = [f"{prompt} {number}" for number in range(8)]
+    for number, question in enumerate(prompts):
+        assert_miss(bounded(lambda: fleet.gateways[number % 4].ask(key, question)), "store-unavailable")
+    # Its own sidecar has a copy, and the database says that it is still good.
+    assert_hit(fleet.a.ask(key, prompt), of=kept)
+    fleet.redis.start()
+    wait_recovered(fleet, BACK_S)
+    books_agree(fleet, wallet, [prompt, *prompts])
+
+
+@pytest.mark.fault(12)
+@pytest.mark.fault(22)
+@pytest.mark.parametrize("breaks", ["sleeps", "swallows"])
+def test_a_redis_that_does_not_answer_costs_a_budget_and_then_nothing(fleet, prompt, breaks):
+    wallet = funded(fleet)
+    key = wallet.key()
+    if breaks == "sleeps":
+        fleet.redis.process.freeze()
+    else:
+        fleet.redis.proxy.does("requests=drop answers=drop")
+    prompts = [f"{prompt} {number}" for number in range(8)]
+    for number, question in enumerate(prompts):
+        assert_miss(bounded(lambda: fleet.gateways[number % 4].ask(key, question)), "store-unavailable")
+    fleet.mend()
+    wait_recovered(fleet, BACK_S)
+    books_agree(fleet, wallet, prompts)
+
+
+@pytest.mark.fault(13)
+def test_a_redis_without_memory_drops_what_it_is_given_and_serves_what_it_has(fleet, prompt):
+    wallet = funded(fleet)
+    key = wallet.key()
+    kept = assert_miss(fleet.a.ask(key, prompt))
+    fleet.redis.run("CONFIG", "SET", "maxmemory", "1")
+    assert_hit(fleet.d.ask(key, prompt), of=kept)
+    for gateway in (fleet.a, fleet.d):
+        assert_miss(bounded(lambda: gateway.ask(key, f"{prompt} 1")))
+    fleet.redis.run("CONFIG", "SET", "maxmemory", "0")
+    wait_recovered(fleet, BACK_S)
+    books_agree(fleet, wallet, [prompt, f"{prompt} 1"])
+
+
+@pytest.mark.fault(23)
+@pytest.mark.fault(25)
+@pytest.mark.parametrize("answers", ["reset-every:3", "drop"])
+def test_answers_of_redis_that_are_lost_pay_for_nothing_twice(fleet, prompt, answers):
+    wallet = funded(fleet)
+    key = wallet.key()
+    fleet.redis.proxy.does(f"answers={answers}")
+    prompts = [f"{prompt} {number}" for number in range(12)]
+    for number, question in enumerate(prompts):
+        answer = bounded(lambda: fleet.gateways[number % 4].ask(key, question))
+        assert answer.status == 200 and answer.broke is None, answer
+    fleet.mend()
+    wait_recovered(fleet, BACK_S)
+    books_agree(fleet, wallet, prompts)
+
+
+@pytest.mark.fault(16)
+@pytest.mark.fault(17)
+@pytest.mark.parametrize("kill", ["connections", "backend"])
+def test_connections_to_postgres_that_are_killed_lose_no_money(fleet, prompt, kill):
+    wallet = funded(fleet)
+    key = wallet.key()
+    prompts = [f"{prompt} {number}" for number in range(8)]
+    for number, question in enumerate(prompts):
+        fleet.database.kill_connections() if kill == "connections" else fleet.database.kill_backend()
+        wait_until(lambda: bounded(lambda: fleet.gateways[number % 4].ask(key, question)).status == 200,
+                   "the question is answered", BOUND_S)
+    books_agree(fleet, wallet, prompts)
+
+
+@pytest.mark.fault(18)
+def test_a_lock_on_one_organization_is_a_503_there_and_nothing_elsewhere(fleet, prompt):
+    locked, free = funded(fleet), funded(fleet)
+    keys = locked.key(), free.key()
+    with fleet.database.locked(locked.org):
+        refused = bounded(lambda: fleet.a.ask(keys[0], prompt))
+        assert refused.status == 503 and int(refused.headers["retry-after"]) > 0, refused
+        assert_miss(bounded(lambda: fleet.b.ask(keys[1], prompt)))
+    wait_until(lambda: fleet.a.ask(keys[0], prompt).status == 200, "the lock is gone", BACK_S)
+
+
+@pytest.mark.fault(19)
+def test_a_postgres_that_takes_no_writes_refuses_calls_and_serves_hits(fleet, prompt):
+    wallet = funded(fleet)
+    key = wallet.key()
+    paid = assert_miss(fleet.a.ask(key, prompt))
+    fleet.database.takes_writes(False)
+    refused = bounded(lambda: fleet.b.ask(key, f"{prompt} Again?"))
+    assert refused.status == 503 and "retry-after" in refused.headers, refused
+    assert_hit(fleet.d.ask(key, prompt), of=paid)
+    fleet.database.takes_writes()
+    wait_until(lambda: fleet.b.ask(key, f"{prompt} Again?").status == 200, "it is written again", BACK_S)
+
+
+@pytest.mark.fault(25)
+def test_answers_of_postgres_that_are_lost_spend_nothing_twice(fleet, prompt):
+    wallet = funded(fleet)
+    key = wallet.key()
+    assert_miss(fleet.a.ask(key, prompt))
+    fleet.database_proxy.does("answers=drop")
+    lost = [bounded(lambda: gateway.ask(key, f"{prompt} Lost?")) for gateway in fleet.gateways]
+    assert {answer.status for answer in lost} == {503}, lost
+    fleet.database_proxy.heals()
+    wait_until(lambda: fleet.b.ask(key, f"{prompt} Lost?").status == 200, "it is healed", BOUND_S)
+    wait_recovered(fleet, BOUND_S)
+    assert fleet.provider.calls_of(f"{prompt} Lost?")["total"] == 1
+    charged = sum(amount for amount, _ in wallet.charges())
+    assert len(wallet.charges()) == 2 and charged == 10_000_000 - wallet.available - wallet.pending
+
+
+def test_without_redis_and_postgres_what_may_is_answered_and_the_rest_refused_until_they_are_back(fleet, prompt):
+    wallet = funded(fleet)
+    key = wallet.key()
+    paid = assert_miss(fleet.a.ask(key, prompt))
+    fleet.redis.kill()
+    fleet.database.freeze()
+    # Known to be good a moment ago, and not known any more soon after.
+    assert_hit(fleet.a.ask(key, prompt), of=paid)
+    answer = wait_until(lambda: (got := bounded(lambda: fleet.a.ask(key, prompt))).status != 200 and got,
+                        "nobody knows any more what was purged")
+    assert answer.status == 503 and int(answer.headers["retry-after"]) > 0, answer
+    for gateway in fleet.gateways:
+        refused = bounded(lambda: gateway.ask(key, f"{prompt} New?"))
+        assert refused.status == 503 and "retry-after" in refused.headers, refused
+    assert fleet.provider.calls_of(f"{prompt} New?")["total"] == 0
+    fleet.database.thaw()
+    fleet.redis.start()
+    wait_until(lambda: fleet.a.ask(key, prompt).status == 200, "they are used again", BACK_S)
+    wait_recovered(fleet, BACK_S)
