@@ -188,6 +188,10 @@ impl Books {
     fn ended(&self, operation: &Operation, verdict: &Verdict) {
         match verdict {
             Ok(_) => self.calls.ended(operation),
+            // Of a reserve nobody knew whether it was done, and it was not: nothing is held.
+            Err(Refused::NotFound) if matches!(operation, Operation::Release { .. }) => {
+                tracing::debug!(?operation, "there is no hold to release");
+            }
             Err(refused) => {
                 let why = refused.code();
                 tracing::error!(why, ?operation, "the ledger refuses the end of a hold");
