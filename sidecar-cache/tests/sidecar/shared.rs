@@ -625,6 +625,28 @@ async fn a_leader_that_dies_before_a_byte_is_noticed_and_another_sidecar_leads()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_that_dies_has_made_one_of_the_groups_three_calls() {
+    let fleet = fleet(3).await;
+    let key = fleet.key().await;
+    let silent = Scripted { head_after: Duration::from_secs(500), ..answers_json(JSON) };
+    fleet.sidecars[0].provider.next(silent);
+    let fails = slow(Scripted { status: 500, ..answers_json("{}") });
+    for sidecar in &fleet.sidecars[1..] {
+        (0..4).for_each(|_| sidecar.provider.next(fails.clone()));
+    }
+    let _dead = fleet.asks(0, &key, CHAT).await;
+    let mut clients = Vec::new();
+    for nth in 0..8 {
+        clients.push(fleet.asks(1 + nth % 2, &key, CHAT).await);
+    }
+    fleet.cut(0, true);
+    for client in clients {
+        assert_eq!(client.await.unwrap().unwrap().head.status, 500);
+    }
+    assert_eq!(fleet.total(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_dies_mid_stream_leaves_an_error_event_and_no_end() {
     let fleet = fleet(2).await;
     let key = fleet.key().await;
