@@ -1033,3 +1033,36 @@ async fn with_single_flight_off_everybody_calls_and_one_of_them_stores() {
     assert_eq!(fleet.sidecars[1].metric("kt_fills_total"), "0");
     assert!(fleet.is_cached(&key, CHAT).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_stored_is_shared_again_after_an_invalidation() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    let no_store = Scripted { cache_control: Some("no-store"), ..answers_json(JSON) };
+    fleet.sidecars[0].provider.next(no_store);
+    fleet.asks(0, &key, CHAT).await.await.unwrap().unwrap();
+    fleet.sidecars[1].sidecar.bump("acme", Tag::Org).await.unwrap();
+    let seen = fleet.asks(1, &key, CHAT).await.await.unwrap().unwrap();
+    assert_eq!(seen.head.cache, LED);
+    assert!(fleet.sidecars[1].is_cached(&key, CHAT).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_entrys_successor_is_fetched_once_for_all_sidecars() {
+    let fleet = fleet_with(2, None, "  stale_while_revalidate_seconds: 600\n");
+    fleet.polled().await;
+    let key = fleet.key().await;
+    fleet.asks(0, &key, CHAT).await.await.unwrap().unwrap();
+    seconds(3_600).await;
+    let newer = JSON.replace("hello", "newer");
+    fleet.sidecars.iter().for_each(|sidecar| sidecar.provider.next(slow(answers_json(&newer))));
+    for at in [0, 1, 0, 1] {
+        let seen = fleet.asks(at, &key, CHAT).await.await.unwrap().unwrap();
+        assert_eq!(seen.head.cache, (Outcome::Stale, Reason::Revalidating));
+    }
+    seconds(5).await;
+    assert_eq!(fleet.calls(), [2, 0]);
+    let told = fleet.sidecars[1].hit(fleet.sidecars[1].ask(&key, CHAT)).await;
+    assert!(String::from_utf8(told.to_vec()).unwrap().contains("newer"));
+    assert_eq!(fleet.sidecars[1].metric("kt_flights"), "0");
+}
