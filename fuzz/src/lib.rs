@@ -19,6 +19,7 @@ pub mod cache_control;
 pub mod config;
 pub mod entry;
 pub mod filter;
+pub mod flight_text;
 pub mod json;
 pub mod requests;
 pub mod resp;
@@ -36,6 +37,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("config", config::check),
     ("entry", entry::check),
     ("filter", filter::check),
+    ("flight_text", flight_text::check),
     ("json", json::check),
     ("requests", requests::check),
     ("resp", resp::check),

@@ -278,11 +278,20 @@ impl Flights {
         AfterFailure::TakeOver { at: until }
     }
 
-    /// Asks for the lease again, for one of those who wait. `None`: it is too early, or another flight's.
+    /// Asks for the lease again, for one of those who wait. `None`: it is too early, or another flight's, or it has
+    /// been taken over as often as it may.
     pub fn take_over(&mut self, key: &CacheKey, id: FlightId, now: MonoMillis) -> Option<Token> {
-        let flight = match self.live(key, now) {
-            Some(State::BackingOff { until, flight, .. }) if flight.id == id && now >= *until => {
+        let flight = match self.states.get(key) {
+            Some(state @ State::BackingOff { until, flight, .. })
+                if flight.id == id && now >= *until && state.is_live(now) =>
+            {
                 *flight
+            }
+            // Who led it has died, which counts as a failure: a call was made, or may have been.
+            Some(State::Leased { until, flight, .. })
+                if flight.id == id && now >= *until && flight.takeovers < TAKEOVERS_MAX =>
+            {
+                Flight { takeovers: flight.takeovers + 1, ..*flight }
             }
             Some(State::Leased { .. } | State::BackingOff { .. } | State::HitForMiss { .. })
             | None => return None,

@@ -192,7 +192,7 @@ fn every_operation_in_every_state() {
         // acquire, alone | renew, fill, abandon, uncacheable, fail | take over, give up, overflow | void |
         // renewed: nothing was invalidated, something was
         (Known::Leased, "F-CCCCT--GC--"),
-        (Known::RunOut, "LL--CCT--GC--"),
+        (Known::RunOut, "LL--CCTL-GC--"),
         (Known::LedAnew, "F-----V---C--"),
         (Known::Filled, "LL----V------"),
         (Known::Abandoned, "LL----V------"),

@@ -10,6 +10,7 @@ mod turn;
 pub(super) mod words;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kt_contract::key::CacheKey;
@@ -42,6 +43,8 @@ pub struct Shared {
 pub(super) struct Group {
     pub(super) shared: Shared,
     pub(super) metrics: Arc<Metrics>,
+    /// Whether the store had no answer when it was asked last: told when that changes.
+    is_away: AtomicBool,
 }
 
 /// Whose flight a key is, by the group's store.
@@ -89,14 +92,25 @@ pub(super) struct Place {
 // === impl Group ===
 
 impl Group {
+    pub(super) fn new(shared: Shared, metrics: Arc<Metrics>) -> Self {
+        Self { shared, metrics, is_away: AtomicBool::new(false) }
+    }
+
     /// Asks for the lease: where `before` was followed, as one who takes it over.
     pub(super) async fn ask(self: &Arc<Self>, asking: Asking, before: Option<FlightId>) -> Turn {
         let asked = timeout(ASK_WITHIN, self.asked(asking, before)).await;
         let turn = asked.unwrap_or_else(|_| Err(StoreError::Transient("took too long".into())));
         match turn {
-            Ok(turn) => turn,
+            Ok(turn) => {
+                if self.is_away.swap(false, Ordering::Relaxed) {
+                    tracing::info!("flights are shared with other sidecars again");
+                }
+                turn
+            }
             Err(error) => {
-                tracing::warn!(%error, "no shared flights: this sidecar flies for itself");
+                if !self.is_away.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "no shared flights: this sidecar flies for itself");
+                }
                 self.metrics.shared(SharedFlight::Unavailable);
                 Turn::Own(Apart::Unavailable)
             }

@@ -87,7 +87,8 @@ pub trait LeaseStore: Send + Sync {
     /// An attempt has failed. Where somebody waits for an answer, one of them will take over.
     fn fail(&self, key: CacheKey, token: Token, failed: Failed) -> Answer<'_, AfterFailure>;
 
-    /// Asks for the lease again, for one of those who wait. `None`: it is too early, or another flight's.
+    /// Asks for the lease again, for one of those who wait, after a failure or where it has run out. `None`: it is too
+    /// early, or another flight's, or it has been taken over as often as it may.
     fn take_over(&self, key: CacheKey, id: FlightId, claim: Claim) -> Answer<'_, Option<Token>>;
 
     /// Gives up between two attempts. Says whether there was something to give up.

@@ -38,6 +38,7 @@ macro_rules! lease_store_suite {
                 a_takeover_that_is_claimed_twice_is_one
                 nobody_is_waited_for_who_does_not_take_over
                 a_flight_is_taken_over_so_often
+                a_leader_that_died_counts_as_one_that_failed
                 who_could_not_pay_is_followed_at_once
                 a_provider_that_asks_for_patience_ends_the_flight
                 a_flight_that_nobody_waits_for_is_over
@@ -357,6 +358,22 @@ pub(crate) async fn nobody_is_waited_for_who_does_not_take_over<E>(
     go_on(Millis(1));
     assert_eq!(leases.take_over(key(1), id, Claim(2)).await.unwrap(), None);
     assert_ne!(lead(&leases, 1, 3).await.1, id);
+}
+
+pub(crate) async fn a_leader_that_died_counts_as_one_that_failed<E>(
+    opened: Opened<impl LeaseStore, E>,
+) {
+    let Opened { leases, go_on, .. } = opened;
+    let (token, id) = lead(&leases, 1, 1).await;
+    go_on(LEASE_TTL);
+    let next = leases.take_over(key(1), id, Claim(2)).await.unwrap().unwrap();
+    assert_eq!(leases.renew(key(1), token).await.unwrap(), Renewed::Superseded);
+    assert!(matches!(fail(&leases, next, waiting(1)).await, AfterFailure::TakeOver { .. }));
+    go_on(Millis(BACKOFF.0 << 1));
+    let last = leases.take_over(key(1), id, Claim(3)).await.unwrap().unwrap();
+    go_on(LEASE_TTL);
+    assert_eq!(leases.take_over(key(1), id, Claim(4)).await.unwrap(), None, "so often");
+    assert_eq!(fail(&leases, last, waiting(1)).await, AfterFailure::Over);
 }
 
 pub(crate) async fn a_flight_is_taken_over_so_often<E>(opened: Opened<impl LeaseStore, E>) {

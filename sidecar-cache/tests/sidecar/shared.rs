@@ -34,6 +34,7 @@ use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
 use sidecar_cache::store::savings::SavingsStore;
 use sidecar_cache::store::{Answer, NewEntry, StoreError};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::support::*;
@@ -66,10 +67,13 @@ struct Cable {
 }
 
 async fn fleet(count: usize) -> &'static Fleet {
-    fleet_with(count, None, "").await
+    let fleet = fleet_with(count, None, "");
+    fleet.polled().await;
+    fleet
 }
 
-async fn fleet_with(count: usize, books: Option<Arc<MemoryLedger>>, more: &str) -> &'static Fleet {
+/// One without gateways.
+fn fleet_with(count: usize, books: Option<Arc<MemoryLedger>>, more: &str) -> &'static Fleet {
     let (clock, settings) = (Clock::start(), settings_with(more));
     let entries = Arc::new(Shelved::new(clock, settings.memory));
     let leases = Arc::new(MemoryLeases::new(Epoch(7), clock, entries.clone()));
@@ -95,7 +99,6 @@ async fn fleet_with(count: usize, books: Option<Arc<MemoryLedger>>, more: &str) 
         });
         let shared = Shared { leases: cable.clone(), logs: cable.clone() };
         let sidecar = group_with(common.clone(), Some(shared));
-        sidecar.poll().await;
         sidecars.push(sidecar);
         cables.push(cable);
     }
@@ -107,6 +110,13 @@ type Fetching = JoinHandle<Result<Seen, Refusal>>;
 // === impl Fleet ===
 
 impl Fleet {
+    /// A gateway polls each of them.
+    async fn polled(&self) {
+        for sidecar in &self.sidecars {
+            sidecar.poll().await;
+        }
+    }
+
     async fn key(&self) -> Key {
         self.sidecars[0].key().await
     }
@@ -448,8 +458,8 @@ async fn everybody_reads_in_the_shape_that_was_asked_for() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn who_follows_pays_nothing_and_is_told_what_that_saves() {
+/// Two sidecars with one ledger, in which `acme` has money.
+async fn funded(more: &str) -> &'static Fleet {
     let clock = Clock::start();
     let wall = clock.wall();
     let reading = move || {
@@ -457,8 +467,6 @@ async fn who_follows_pays_nothing_and_is_told_what_that_saves() {
         Reading { mono, wall: UnixMillis(wall.0 + mono.0) }
     };
     let ledger = Arc::new(MemoryLedger::new(Box::new(reading)));
-    let fleet = fleet_with(2, Some(ledger.clone()), "wallet: {}\n").await;
-    let key = fleet.key().await;
     let fund = Operation::Fund(Fund {
         id: TransferId(Digest([9; 32])),
         org: "acme".to_owned(),
@@ -466,20 +474,43 @@ async fn who_follows_pays_nothing_and_is_told_what_that_saves() {
         note: String::new(),
     });
     ledger.operate(fund).await.unwrap().unwrap();
+    fleet_with(2, Some(ledger), &format!("wallet: {{}}\n{more}"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_follows_pays_nothing_and_is_told_what_that_saves() {
+    let fleet = funded("").await;
+    fleet.polled().await;
+    let key = fleet.key().await;
     fleet.sidecars[0].provider.next(slow(answers_json(JSON)));
     let leader = fleet.asks(0, &key, CHAT).await;
     let follower = fleet.asks(1, &key, CHAT).await;
     let (leader, follower) = (leader.await.unwrap().unwrap(), follower.await.unwrap().unwrap());
     let cost = MicroUsd::new(5).ok();
     assert_eq!((leader.head.costs.cost, leader.head.costs.saved), (cost, None));
-    assert_eq!(
-        (follower.head.costs.cost, follower.head.costs.saved),
-        (MicroUsd::new(0).ok(), cost)
-    );
+    let nothing = MicroUsd::new(0).ok();
+    assert_eq!((follower.head.costs.cost, follower.head.costs.saved), (nothing, cost));
     let reserved = "kt_wallet_operations_total{operation=\"reserve\",result=\"created\"}";
     assert_eq!(fleet.sidecars[0].metric(reserved), "1");
     assert_eq!(fleet.sidecars[1].metric(reserved), "0");
     assert_eq!(fleet.calls(), [1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_pay_hands_the_lease_to_another_sidecar_at_once() {
+    let fleet = funded("budgets: {teams: {poor: {daily_limit_usd: 0.000001}}}\n").await;
+    let poor = fleet.sidecars[0].key_with(|key| key.team = Some("poor".to_owned())).await;
+    let rich = fleet.key().await;
+    // No gateway has polled: before each reserve one is waited for, for two seconds.
+    let leader = fleet.asks(0, &poor, CHAT).await;
+    let follower = fleet.asks(1, &rich, CHAT).await;
+    let refusal = leader.await.unwrap().unwrap_err();
+    assert_eq!(refusal.problem.code(), "budget_exceeded");
+    let start = tokio::time::Instant::now();
+    let seen = follower.await.unwrap().unwrap();
+    assert_eq!(seen.head.cache, TOOK_OVER);
+    assert!(start.elapsed() < Duration::from_millis(2_100), "{:?}", start.elapsed());
+    assert_eq!(fleet.calls(), [0, 1]);
 }
 
 /// Failures of an attempt that nobody has read anything of.
@@ -594,6 +625,28 @@ async fn a_leader_that_dies_before_a_byte_is_noticed_and_another_sidecar_leads()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_that_dies_has_made_one_of_the_groups_three_calls() {
+    let fleet = fleet(3).await;
+    let key = fleet.key().await;
+    let silent = Scripted { head_after: Duration::from_secs(500), ..answers_json(JSON) };
+    fleet.sidecars[0].provider.next(silent);
+    let fails = slow(Scripted { status: 500, ..answers_json("{}") });
+    for sidecar in &fleet.sidecars[1..] {
+        (0..4).for_each(|_| sidecar.provider.next(fails.clone()));
+    }
+    let _dead = fleet.asks(0, &key, CHAT).await;
+    let mut clients = Vec::new();
+    for nth in 0..8 {
+        clients.push(fleet.asks(1 + nth % 2, &key, CHAT).await);
+    }
+    fleet.cut(0, true);
+    for client in clients {
+        assert_eq!(client.await.unwrap().unwrap().head.status, 500);
+    }
+    assert_eq!(fleet.total(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_dies_mid_stream_leaves_an_error_event_and_no_end() {
     let fleet = fleet(2).await;
     let key = fleet.key().await;
@@ -683,11 +736,14 @@ async fn what_cannot_be_stored_is_read_by_those_who_are_there_and_then_no_sideca
 async fn a_call_goes_on_without_its_own_clients_while_another_sidecar_reads() {
     let fleet = fleet(2).await;
     let key = fleet.key().await;
-    let (scripted, _, _) = halting(20);
-    fleet.sidecars[0].provider.next(scripted);
+    let told = Arc::<Notify>::default();
+    let acts = vec![bytes(CHUNKS), Act::Until(told.clone()), bytes(USAGE_CHUNK), bytes(DONE)];
+    fleet.sidecars[0].provider.next(answers_sse(acts));
     let (_, leader) = fleet.streams(0, &key, CHAT_STREAM).await;
     let follower = fleet.asks(1, &key, CHAT_STREAM).await;
     drop(leader);
+    seconds(20).await;
+    told.notify_one();
     let seen = follower.await.unwrap().unwrap();
     assert!(seen.has_end && seen.body == sse_without_usage().as_bytes());
     assert_eq!(fleet.sidecars[0].provider.cancelled(), 0);
@@ -976,4 +1032,37 @@ async fn with_single_flight_off_everybody_calls_and_one_of_them_stores() {
     assert_eq!(["led", "led-elsewhere"].map(|word| fleet.shared(1, word)), ["0", "1"]);
     assert_eq!(fleet.sidecars[1].metric("kt_fills_total"), "0");
     assert!(fleet.is_cached(&key, CHAT).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_stored_is_shared_again_after_an_invalidation() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    let no_store = Scripted { cache_control: Some("no-store"), ..answers_json(JSON) };
+    fleet.sidecars[0].provider.next(no_store);
+    fleet.asks(0, &key, CHAT).await.await.unwrap().unwrap();
+    fleet.sidecars[1].sidecar.bump("acme", Tag::Org).await.unwrap();
+    let seen = fleet.asks(1, &key, CHAT).await.await.unwrap().unwrap();
+    assert_eq!(seen.head.cache, LED);
+    assert!(fleet.sidecars[1].is_cached(&key, CHAT).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_entrys_successor_is_fetched_once_for_all_sidecars() {
+    let fleet = fleet_with(2, None, "  stale_while_revalidate_seconds: 600\n");
+    fleet.polled().await;
+    let key = fleet.key().await;
+    fleet.asks(0, &key, CHAT).await.await.unwrap().unwrap();
+    seconds(3_600).await;
+    let newer = JSON.replace("hello", "newer");
+    fleet.sidecars.iter().for_each(|sidecar| sidecar.provider.next(slow(answers_json(&newer))));
+    for at in [0, 1, 0, 1] {
+        let seen = fleet.asks(at, &key, CHAT).await.await.unwrap().unwrap();
+        assert_eq!(seen.head.cache, (Outcome::Stale, Reason::Revalidating));
+    }
+    seconds(5).await;
+    assert_eq!(fleet.calls(), [2, 0]);
+    let told = fleet.sidecars[1].hit(fleet.sidecars[1].ask(&key, CHAT)).await;
+    assert!(String::from_utf8(told.to_vec()).unwrap().contains("newer"));
+    assert_eq!(fleet.sidecars[1].metric("kt_flights"), "0");
 }

@@ -233,9 +233,9 @@ impl LeaseStore for RedisLeases {
 
     fn take_over(&self, key: CacheKey, id: FlightId, claim: Claim) -> Answer<'_, Option<Token>> {
         Box::pin(async move {
-            let (id, claim) = (id.0.to_string(), claim.word());
-            let said =
-                self.ask("take_over", &key, &[id.as_bytes(), claim.as_bytes()], READ).await?;
+            let (id, claim, max) = (id.0.to_string(), claim.word(), TAKEOVERS_MAX.to_string());
+            let arguments = [id.as_bytes(), claim.as_bytes(), max.as_bytes()];
+            let said = self.ask("take_over", &key, &arguments, READ).await?;
             Ok((said.word == "lead").then(|| said.token()))
         })
     }

@@ -107,6 +107,12 @@ elseif operation == 'take_over' then
   if is_live() and state.kind == 'backing_off' and is_flight(id) and now >= state['until'] then
     return lease(state, claim)
   end
+  -- Who led it has died, which counts as a failure.
+  if state and state.kind == 'leased' and not is_live() and is_flight(id)
+    and state.takeovers < tonumber(ARGV[6]) then
+    state.takeovers = state.takeovers + 1
+    return lease(state, claim)
+  end
   return answer('none')
 
 elseif operation == 'leave' then
