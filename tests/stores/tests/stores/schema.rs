@@ -1,6 +1,10 @@
 //! The tables: who makes them, and who refuses to start.
 
+use std::sync::Arc;
+
 use kt_stores::{connect, open};
+use sidecar_cache::store::PrincipalStore as _;
+use sidecar_cache::store::postgres::PostgresKeys;
 use sidecar_cache::store::postgres::ledger::PostgresLedger;
 use sidecar_cache::store::postgres::schema::{Migrated, check, migrate, version};
 
@@ -36,6 +40,24 @@ async fn tables_of_another_version_are_refused() {
     shell.batch_execute("UPDATE kt_schema SET version = 99").await.unwrap();
     let error = migrate(&open(&url).unwrap()).await.unwrap_err().to_string();
     assert!(error.contains("schema version 99 and this program knows"), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_with_a_wallet_gets_what_is_new_and_keeps_what_it_has() {
+    let url = SERVER.migrated().await.unwrap();
+    let shell = connect(&url).await.unwrap();
+    // As the first version has left it.
+    let old = "INSERT INTO alerted (org, name) VALUES ('acme', 'org:daily');
+        DROP TABLE changes, generations, keys, reply_holders, replies, reply_orgs;
+        UPDATE kt_schema SET version = 1";
+    shell.batch_execute(old).await.unwrap();
+    assert!(refusal(&url).await.contains("has schema version 1 and"));
+    let migrated = migrate(&open(&url).unwrap()).await.unwrap();
+    assert_eq!(migrated, Migrated { from: 1, to: version() });
+    let keys = PostgresKeys::over(Arc::new(open(&url).unwrap()));
+    assert_eq!(keys.list().await.unwrap(), []);
+    let kept = shell.query("SELECT name FROM alerted", &[]).await.unwrap();
+    assert_eq!(kept.len(), 1);
 }
 
 #[tokio::test]
