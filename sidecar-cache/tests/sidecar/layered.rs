@@ -217,7 +217,9 @@ async fn what_is_filled_under_a_lease_is_in_memory_if_the_lease_is_current() {
     };
     let lead = async |claim| match leases.acquire(at(1, 1).key, Claim(claim)).await.unwrap() {
         Acquired::Lead(token, _) => token,
-        other => panic!("{other:?}"),
+        other @ (Acquired::Follow(_) | Acquired::HitForMiss | Acquired::Full) => {
+            panic!("{other:?}")
+        }
     };
     let token = lead(1).await;
     assert_eq!(leases.fill(token, entry(b"a")).await.unwrap(), Held::Current);
@@ -282,7 +284,7 @@ async fn answer(store: &dyn EntryStore, step: &Step) -> String {
             Lookup::Found(found) => {
                 format!("{:?}", store.purge(at(key).key, Some(found.bytes)).await)
             }
-            other => format!("{other:?}"),
+            gone @ (Lookup::Expired | Lookup::Absent) => format!("{gone:?}"),
         },
         Step::PurgeOrg(org) => format!("{:?}", store.purge_org(format!("org-{org}")).await),
         Step::Near(request) => format!("{:?}", store.near(at(request).request, 9).await),

@@ -223,11 +223,7 @@ impl Link {
                 let backoff = BACKOFF.0.saturating_mul(1 << dialer.failures.min(10));
                 dialer.failures = dialer.failures.saturating_add(1);
                 dialer.not_before = self.clock.mono().after(Millis(backoff.min(BACKOFF_MAX.0)));
-                let fault = match Fault::of(&error) {
-                    // A login that is refused, for one: the server is there, and of no use.
-                    Fault::Refused(why) => Fault::Lost(why),
-                    fault => fault,
-                };
+                let fault = Fault::of_dialing(&error);
                 dialer.failed = Some(fault.clone());
                 return Err(fault);
             }
