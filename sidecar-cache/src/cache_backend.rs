@@ -46,6 +46,8 @@ pub struct Backend {
 pub struct Keeper {
     redis: Redis,
     entries: RedisEntries,
+    /// Whether it was looked at since it came.
+    is_known: bool,
 }
 
 /// Opens the stores. A Redis that is away is no reason not to: the cache is no condition for serving.
@@ -63,14 +65,14 @@ pub async fn open(place: Place, bounds: Bounds, clock: Clock) -> Result<Backend,
         }
     };
     let entries = RedisEntries::new(redis.clone(), Bounds { org_bytes_max, ..bounds });
-    let keeper = Keeper { redis: redis.clone(), entries: entries.clone() };
+    let mut keeper = Keeper { redis: redis.clone(), entries: entries.clone(), is_known: false };
     match keeper.look_whole().await {
         // The second time in a row: it has told so itself.
         Err(Unchecked::Away(_)) => drop(redis.ping().await),
         Err(Unchecked::Unfit(why)) => {
             return Err(StoreError::Permanent(format!("{}: {why}", redis.place())));
         }
-        Ok(()) => {}
+        Ok(()) => keeper.is_known = true,
     }
     let leases = RedisLeases::new(redis.clone(), entries.clone());
     let layered = Layered::new(clock, bounds, Arc::new(entries), Entry::whose)
@@ -85,15 +87,14 @@ pub async fn open(place: Place, bounds: Bounds, clock: Clock) -> Result<Backend,
 
 impl Keeper {
     /// Looks every second whether it is there, and what it is when it comes back: it may be another one.
-    pub async fn keep(self) {
+    pub async fn keep(mut self) {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut is_known = self.redis.health().away.is_none();
         loop {
             looks.tick().await;
             let is_there = self.redis.ping().await.is_ok();
-            if is_there && !is_known {
-                is_known = match self.look_whole().await {
+            if is_there && !self.is_known {
+                self.is_known = match self.look_whole().await {
                     Ok(()) => true,
                     Err(Unchecked::Unfit(why)) => {
                         let place = self.redis.place();
@@ -103,7 +104,7 @@ impl Keeper {
                     Err(Unchecked::Away(_)) => false,
                 };
             }
-            is_known &= self.redis.health().away.is_none();
+            self.is_known &= self.redis.health().away.is_none();
         }
     }
 

@@ -293,3 +293,64 @@ fn a_local_sidecar_shares_nothing() {
     let _running = Running::ready(command);
     assert!(place.admin("GET /v1/status").contains(r#""tier":"private_edge_cache""#));
 }
+
+/// The configuration with a Redis whose address stands in the environment.
+fn with_redis(place: &Place) -> Command {
+    let config = CONFIG.replace(
+        "enabled: true,",
+        "enabled: true, backend: redis, redis: {url: {env: KT_TEST_REDIS}},",
+    );
+    std::fs::write(place.folder.path().join("policy-config.yaml"), config).unwrap();
+    place.command(&place.socket(), "data")
+}
+
+#[test]
+fn a_sidecar_starts_without_its_redis_says_so_and_tells_no_password() {
+    let place = Place::new();
+    let nobody = place.folder.path().join("nobody.sock");
+    let mut command = with_redis(&place);
+    command.env("KT_TEST_REDIS", format!("unix://{}?pass=hunter2", nobody.display()));
+    let mut child = command.spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let mut running = Running { child, log };
+    let log = running.lines_until("\"ready\"").concat();
+    assert!(log.contains("the shared store is away"), "{log}");
+    assert!(log.matches("shared store").count() == 1 && !log.contains("hunter2"), "{log}");
+    let status = place.admin("GET /v1/status");
+    assert!(status.contains(r#""status":"degraded""#), "{status}");
+    assert!(status.contains("nobody.sock is away since"), "{status}");
+    assert!(!status.contains("hunter2"), "{status}");
+}
+
+#[test]
+fn a_local_sidecar_shares_nothing_whatever_the_backend() {
+    let place = Place::new();
+    let mut command = with_redis(&place);
+    command.arg("--local");
+    let _running = Running::ready(command);
+    let status = place.admin("GET /v1/status");
+    assert!(status.contains(r#""status":"ok""#) && !status.contains("store_errors"), "{status}");
+}
+
+#[test]
+fn an_address_of_a_redis_that_cannot_be_read_ends_the_start_with_its_field() {
+    for (address, said) in [
+        (
+            None,
+            "workflow_cache.redis.url needs the environment variable KT_TEST_REDIS, which is not set",
+        ),
+        (
+            Some("rediss://:hunter2@cache"),
+            "workflow_cache.redis.url, in the environment variable KT_TEST_REDIS: the store failed: TLS to \
+             Redis (rediss://) is not built: use a tunnel or a Unix socket",
+        ),
+    ] {
+        let place = Place::new();
+        let mut command = with_redis(&place);
+        address.into_iter().for_each(|address| _ = command.env("KT_TEST_REDIS", address));
+        let output = command.output().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{log}");
+        assert!(log.contains(said) && !log.contains("hunter2"), "{log}");
+    }
+}

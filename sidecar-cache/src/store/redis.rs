@@ -7,6 +7,7 @@
 
 pub mod breaker;
 mod checks;
+mod counts;
 mod entries;
 mod fault;
 mod label;
@@ -29,10 +30,10 @@ use super::StoreError;
 use super::health::Health;
 use crate::clock::Clock;
 pub use checks::{Noted, Unchecked};
+pub use counts::Counts;
 pub use entries::RedisEntries;
 use fault::Fault;
 pub use leases::RedisLeases;
-pub use link::Counts;
 use link::{Budget, Link, Work};
 pub use logs::RedisLogs;
 pub use servers::Servers;

@@ -23,6 +23,9 @@ pub(crate) struct Distant {
     holds_next: AtomicBool,
     held: Notify,
     released: Notify,
+    delays_purges: AtomicBool,
+    pub(crate) purging: Notify,
+    pub(crate) purge: Notify,
 }
 
 // === impl Distant ===
@@ -36,6 +39,9 @@ impl Distant {
             holds_next: AtomicBool::new(false),
             held: Notify::new(),
             released: Notify::new(),
+            delays_purges: AtomicBool::new(false),
+            purging: Notify::new(),
+            purge: Notify::new(),
         }
     }
 
@@ -52,19 +58,43 @@ impl Distant {
         self.lookups.load(Ordering::SeqCst)
     }
 
+    /// Purges tell `purging` that they have come, and are done when `purge` says so.
+    pub(crate) fn delay_purges(&self) {
+        self.delays_purges.store(true, Ordering::SeqCst);
+    }
+
+    /// The next lookup or fill is done at once, and its answer is held back.
+    pub(crate) fn hold_next(&self) {
+        self.holds_next.store(true, Ordering::SeqCst);
+    }
+
     /// The answer of the next lookup is made at once, and comes only after `work`.
     pub(crate) async fn while_answering<T>(
         &self,
         lookup: impl Future<Output = T>,
         work: impl Future<Output = ()>,
     ) -> T {
-        self.holds_next.store(true, Ordering::SeqCst);
+        self.hold_next();
         let working = async {
             self.held.notified().await;
             work.await;
             self.released.notify_one();
         };
         tokio::join!(lookup, working).0
+    }
+
+    async fn delay(&self) {
+        if self.delays_purges.load(Ordering::SeqCst) {
+            self.purging.notify_one();
+            self.purge.notified().await;
+        }
+    }
+
+    async fn hold(&self) {
+        if self.holds_next.swap(false, Ordering::SeqCst) {
+            self.held.notify_one();
+            self.released.notified().await;
+        }
     }
 
     fn is_there(&self) -> Result<(), StoreError> {
@@ -81,10 +111,7 @@ impl EntryStore for Distant {
             self.lookups.fetch_add(1, Ordering::SeqCst);
             self.is_there()?;
             let answer = self.inner.lookup(at).await;
-            if self.holds_next.swap(false, Ordering::SeqCst) {
-                self.held.notify_one();
-                self.released.notified().await;
-            }
+            self.hold().await;
             answer
         })
     }
@@ -99,13 +126,16 @@ impl EntryStore for Distant {
     fn fill(&self, entry: NewEntry) -> Answer<'_, ()> {
         Box::pin(async move {
             self.is_there()?;
-            self.inner.fill(entry).await
+            let answer = self.inner.fill(entry).await;
+            self.hold().await;
+            answer
         })
     }
 
     fn purge(&self, key: CacheKey, seen: Option<Bytes>) -> Answer<'_, bool> {
         Box::pin(async move {
             self.is_there()?;
+            self.delay().await;
             self.inner.purge(key, seen).await
         })
     }
@@ -113,6 +143,7 @@ impl EntryStore for Distant {
     fn purge_org(&self, org: String) -> Answer<'_, u64> {
         Box::pin(async move {
             self.is_there()?;
+            self.delay().await;
             self.inner.purge_org(org).await
         })
     }

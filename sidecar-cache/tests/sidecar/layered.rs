@@ -13,7 +13,8 @@ use sidecar_cache::store::layered::{Layered, LayeredLeases};
 use sidecar_cache::store::leases::{Claim, LeaseStore, MemoryLeases};
 use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::{Bounds, EntryStore, Found, Lifetime, Lookup, NewEntry, StoreError};
-use tokio::time::advance;
+use tokio::sync::Notify;
+use tokio::time::{advance, timeout};
 
 use crate::distant::Distant;
 use crate::entry_suite::{BOUNDS, LONG, at, fill, fill_of, found};
@@ -119,6 +120,16 @@ async fn what_the_shared_store_did_not_take_is_in_neither() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_fill_that_is_not_waited_for_leaves_no_older_copy() {
+    let (shared, layered) = layered();
+    fill(&*layered, at(1, 1), b"old".to_vec(), LONG).await;
+    shared.hold_next();
+    let filling = fill(&*layered, at(1, 1), b"new".to_vec(), LONG);
+    timeout(Duration::from_secs(2), filling).await.unwrap_err();
+    assert_eq!(found(&*layered, at(1, 1)).await.unwrap().bytes, "new", "it was done");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_purge_is_done_here_though_the_store_is_away() {
     let (shared, layered) = layered();
     for purge_org in [false, true] {
@@ -155,6 +166,59 @@ async fn what_was_purged_or_replaced_while_it_was_found_is_not_copied() {
         let is_new = found(&*layered, at(1, 1)).await.is_some_and(|found| found.bytes == "new");
         assert_eq!(is_new, what == "fill", "{what}");
         layered.purge(at(1, 1).key, None).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_found_while_a_purge_is_on_its_way_does_not_stay() {
+    let (shared, layered) = layered();
+    fill(&shared.inner, at(1, 1), b"old".to_vec(), LONG).await;
+    shared.delay_purges();
+    for (purge_org, comes_late) in [(false, true), (true, true), (false, false), (true, false)] {
+        fill(&shared.inner, at(1, 1), b"old".to_vec(), LONG).await;
+        let purged = Notify::new();
+        let purging = async {
+            match purge_org {
+                true => assert_eq!(layered.purge_org("acme".to_owned()).await.unwrap(), 1),
+                false => assert!(layered.purge(at(1, 1).key, None).await.unwrap()),
+            }
+            purged.notify_one();
+        };
+        let finding = async {
+            shared.purging.notified().await;
+            let purge = async {
+                shared.purge.notify_one();
+                purged.notified().await;
+            };
+            let finding = found(&*layered, at(1, 1));
+            if comes_late {
+                return shared.while_answering(finding, purge).await;
+            }
+            let found = finding.await;
+            purge.await;
+            found
+        };
+        let ((), old) = tokio::join!(purging, finding);
+        assert_eq!(old.unwrap().bytes, "old");
+        assert_eq!(copied(&shared, &layered).await, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_that_is_not_waited_for_leaves_no_copy() {
+    let (shared, layered) = layered();
+    shared.delay_purges();
+    for purge_org in [false, true] {
+        fill(&*layered, at(1, 1), b"a".to_vec(), LONG).await;
+        let purging = async {
+            match purge_org {
+                true => layered.purge_org("acme".to_owned()).await.map(|_| ()),
+                false => layered.purge(at(1, 1).key, None).await.map(|_| ()),
+            }
+        };
+        timeout(Duration::from_secs(2), purging).await.unwrap_err();
+        assert_eq!(copied(&shared, &layered).await, None);
+        shared.purging.notified().await;
     }
 }
 
@@ -217,7 +281,9 @@ async fn what_is_filled_under_a_lease_is_in_memory_if_the_lease_is_current() {
     };
     let lead = async |claim| match leases.acquire(at(1, 1).key, Claim(claim)).await.unwrap() {
         Acquired::Lead(token, _) => token,
-        other => panic!("{other:?}"),
+        other @ (Acquired::Follow(_) | Acquired::HitForMiss | Acquired::Full) => {
+            panic!("{other:?}")
+        }
     };
     let token = lead(1).await;
     assert_eq!(leases.fill(token, entry(b"a")).await.unwrap(), Held::Current);
@@ -282,7 +348,7 @@ async fn answer(store: &dyn EntryStore, step: &Step) -> String {
             Lookup::Found(found) => {
                 format!("{:?}", store.purge(at(key).key, Some(found.bytes)).await)
             }
-            other => format!("{other:?}"),
+            gone @ (Lookup::Expired | Lookup::Absent) => format!("{gone:?}"),
         },
         Step::PurgeOrg(org) => format!("{:?}", store.purge_org(format!("org-{org}")).await),
         Step::Near(request) => format!("{:?}", store.near(at(request).request, 9).await),

@@ -39,6 +39,12 @@ pub(super) enum Fault {
 // === impl Fault ===
 
 impl Fault {
+    /// Where a connection was to be made: a server that is there and refuses a login is of no more use than none.
+    pub(super) fn of_dialing(error: &RedisError) -> Self {
+        let fault = Self::of(error);
+        if let Self::Refused(why) = fault { Self::Lost(why) } else { fault }
+    }
+
     pub(super) fn of(error: &RedisError) -> Self {
         let text = || error.to_string().chars().take(TEXT_CHARS_MAX).collect::<String>();
         match error.kind() {

@@ -2,7 +2,7 @@
 //! once where Redis has not answered for a while.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::breaker::{Admitted, Breaker, Verdict};
+use super::counts::{Counters, Counts};
 use super::fault::Fault;
 use super::presence::{Change, Heard, Presence};
 use super::servers::{Place, Servers};
@@ -49,27 +50,6 @@ pub(super) enum Work<'a> {
 pub(super) struct Budget {
     pub(super) time: Duration,
     pub(super) may_repeat: bool,
-}
-
-/// What has happened since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Commands that were answered as they should be.
-    pub answered: u64,
-    /// Connections that were made.
-    pub connections: u64,
-    /// Commands that got no answer in time.
-    pub late: u64,
-    /// Commands that were lost with their connection, or for which none could be made.
-    pub lost: u64,
-    /// Commands that Redis refused: out of memory, no permission.
-    pub refused: u64,
-    /// Commands whose answers made no sense.
-    pub malformed: u64,
-    /// Commands that were not sent because the breaker was open, or too many were under way.
-    pub skipped: u64,
-    /// How often the breaker has opened.
-    pub opened: u64,
 }
 
 /// The connection.
@@ -111,18 +91,6 @@ enum Connection {
     Cluster(ClusterConnection<Wire>),
 }
 
-#[derive(Default)]
-struct Counters {
-    answered: AtomicU64,
-    connections: AtomicU64,
-    late: AtomicU64,
-    lost: AtomicU64,
-    refused: AtomicU64,
-    malformed: AtomicU64,
-    skipped: AtomicU64,
-    opened: AtomicU64,
-}
-
 // === impl Link ===
 
 impl Link {
@@ -145,19 +113,7 @@ impl Link {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let Counters { answered, connections, late, lost, refused, .. } = &self.counters;
-        let Counters { malformed, skipped, opened, .. } = &self.counters;
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            answered: read(answered),
-            connections: read(connections),
-            late: read(late),
-            lost: read(lost),
-            refused: read(refused),
-            malformed: read(malformed),
-            skipped: read(skipped),
-            opened: read(opened),
-        }
+        self.counters.read()
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -187,12 +143,12 @@ impl Link {
     pub(super) async fn ask(&self, work: Work<'_>, budget: Budget) -> Result<Value, Fault> {
         // Who finds too many under way is not the server's fault, and does not wait for them.
         let Ok(_permit) = self.permits.try_acquire() else {
-            add(&self.counters.skipped);
+            self.counters.skipped();
             return Err(Fault::Crowded);
         };
         let admitted = self.breaker().admit(self.clock.mono());
         if admitted == Admitted::Refused {
-            add(&self.counters.skipped);
+            self.counters.skipped();
             return Err(Fault::Skipped);
         }
         let answer = match timeout(budget.time, self.attempts(work, budget.may_repeat)).await {
@@ -223,16 +179,12 @@ impl Link {
                 let backoff = BACKOFF.0.saturating_mul(1 << dialer.failures.min(10));
                 dialer.failures = dialer.failures.saturating_add(1);
                 dialer.not_before = self.clock.mono().after(Millis(backoff.min(BACKOFF_MAX.0)));
-                let fault = match Fault::of(&error) {
-                    // A login that is refused, for one: the server is there, and of no use.
-                    Fault::Refused(why) => Fault::Lost(why),
-                    fault => fault,
-                };
+                let fault = Fault::of_dialing(&error);
                 dialer.failed = Some(fault.clone());
                 return Err(fault);
             }
         };
-        add(&self.counters.connections);
+        self.counters.connected();
         dialer.number += 1;
         dialer.failures = 0;
         let (number, silent) = (dialer.number, AtomicU32::new(0));
@@ -291,14 +243,7 @@ impl Link {
     }
 
     async fn ended(&self, admitted: Admitted, answer: &Result<Value, Fault>) {
-        match answer {
-            Err(Fault::Late) => add(&self.counters.late),
-            Err(Fault::Lost(_) | Fault::Elsewhere(_)) => add(&self.counters.lost),
-            Err(Fault::Refused(_)) => add(&self.counters.refused),
-            Err(Fault::Malformed(_)) => add(&self.counters.malformed),
-            Ok(_) => add(&self.counters.answered),
-            Err(Fault::NoScript | Fault::Skipped | Fault::Crowded) => {}
-        }
+        self.counters.ended(answer);
         let verdict = match answer {
             Ok(_) | Err(Fault::NoScript | Fault::Refused(_) | Fault::Malformed(_)) => {
                 Verdict::Answered
@@ -324,7 +269,7 @@ impl Link {
         let change = lock(&self.presence).heard(heard, is_asked, now);
         self.tell(change);
         if has_opened {
-            add(&self.counters.opened);
+            self.counters.opened();
             // The probe makes a connection of its own.
             self.dialer.lock().await.line = None;
         }
@@ -470,8 +415,4 @@ async fn within<T>(
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn add(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }

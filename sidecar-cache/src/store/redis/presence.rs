@@ -1,5 +1,5 @@
-//! Whether a store is there, as it is told to people: two calls in a row without an answer, and it is away; one
-//! answer, and it is back. Pure: moments are arguments.
+//! Whether a store is there, as it is told to people: two calls in a row without an answer, and it is away, for a
+//! second at least; an answer after that, and it is back. Pure: moments are arguments.
 //!
 //! Beside the breaker, which decides whether it is asked, this says so where few ask.
 
@@ -7,6 +7,8 @@ use kt_contract::time::{Millis, MonoMillis};
 
 /// How many calls in a row must have failed: one alone may have met a connection that had just broken.
 const FAILED_MIN: u32 = 2;
+/// What comes and goes, as part of a cluster may, is not told more often.
+const AWAY_MIN: Millis = Millis(1_000);
 
 /// How a call ended, as far as that is concerned.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +74,9 @@ impl Presence {
             (State::Away { .. }, Heard::Answer) if !is_asked => None,
             (State::Away { since, .. }, Heard::Answer) => {
                 let away = now.since(*since);
+                if away < AWAY_MIN {
+                    return None;
+                }
                 self.away_before = Millis(self.away_before.0.saturating_add(away.0));
                 self.state = State::default();
                 Some(Change::Came(away))
@@ -126,9 +131,21 @@ mod tests {
         assert_eq!(heard(&mut presence, Heard::Nothing("lost"), 100), went);
         assert_eq!(heard(&mut presence, LATE, 200), None);
         assert_eq!(presence.away(MonoMillis(400)), Some((Millis(300), "late".to_owned())));
-        assert_eq!(heard(&mut presence, Heard::Answer, 600), Some(Change::Came(Millis(500))));
-        assert_eq!(heard(&mut presence, Heard::Answer, 700), None);
-        assert_eq!(presence.away(MonoMillis(700)), None);
+        assert_eq!(heard(&mut presence, Heard::Answer, 1_099), None);
+        let came = Some(Change::Came(Millis(1_000)));
+        assert_eq!(heard(&mut presence, Heard::Answer, 1_100), came);
+        assert_eq!(heard(&mut presence, Heard::Answer, 1_200), None);
+        assert_eq!(presence.away(MonoMillis(1_200)), None);
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_told_once_a_second() {
+        let mut presence = Presence::default();
+        let told = (0..10_000).filter(|now| {
+            let is_lost = now % 4 < 2;
+            heard(&mut presence, if is_lost { LATE } else { Heard::Answer }, *now).is_some()
+        });
+        assert!(told.count() <= 20);
     }
 
     #[test]
@@ -136,20 +153,21 @@ mod tests {
         let mut presence = Presence::default();
         let change = presence.heard(LATE, false, MonoMillis(0));
         assert_eq!(change, Some(Change::Went("late".to_owned())));
-        assert_eq!(presence.heard(Heard::Answer, false, MonoMillis(1)), None);
-        assert!(presence.away(MonoMillis(2)).is_some());
-        assert_eq!(heard(&mut presence, Heard::Answer, 3), Some(Change::Came(Millis(3))));
+        assert_eq!(presence.heard(Heard::Answer, false, MonoMillis(1_001)), None);
+        assert!(presence.away(MonoMillis(1_002)).is_some());
+        let came = Some(Change::Came(Millis(1_003)));
+        assert_eq!(heard(&mut presence, Heard::Answer, 1_003), came);
     }
 
     #[test]
     fn the_time_that_it_was_away_adds_up() {
         let mut presence = Presence::default();
-        for start in [0, 1_000] {
+        for start in [0, 5_000] {
             heard(&mut presence, LATE, start);
             heard(&mut presence, LATE, start);
             assert!(presence.away_total(MonoMillis(start + 50)).0 >= 50);
-            heard(&mut presence, Heard::Answer, start + 100);
+            heard(&mut presence, Heard::Answer, start + 1_500);
         }
-        assert_eq!(presence.away_total(MonoMillis(9_999)), Millis(200));
+        assert_eq!(presence.away_total(MonoMillis(99_999)), Millis(3_000));
     }
 }

@@ -170,6 +170,9 @@ async fn a_cluster_and_a_unix_socket_will_do() {
     let on_cluster = opened(&cluster().url().unwrap(), "backend:").await.unwrap();
     on_cluster.entries.fill(entry(1)).await.unwrap();
     assert!(matches!(on_cluster.entries.lookup(at(1, 1)).await.unwrap(), Lookup::Found(_)));
+    let redis = redis_at(&cluster().url().unwrap());
+    redis.ping().await.unwrap();
+    assert_eq!(redis.check().await.unwrap().policy, "noeviction");
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("redis.sock");
     let path = socket.to_string_lossy().into_owned();
