@@ -59,7 +59,7 @@ async fn what_one_sidecar_fills_another_serves_by_lease_or_without() {
     let one = opened(&url, "shared:").await.unwrap();
     let other = opened(&url, "shared:").await.unwrap();
     one.entries.fill(entry(1)).await.unwrap();
-    let (leases, _) = one.shared.as_ref().unwrap();
+    let leases = &one.shared.as_ref().unwrap().leases;
     let acquired = leases.acquire(at(2, 2).key, Claim(1)).await.unwrap();
     let Acquired::Lead(token, _) = acquired else { panic!("{acquired:?}") };
     assert_eq!(leases.fill(token, entry(2)).await.unwrap(), Held::Current);
