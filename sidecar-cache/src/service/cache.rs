@@ -185,17 +185,24 @@ impl Cache {
         if !self.generations.known().has_generations() {
             return Ok(Looked::Miss(Reason::GenerationsUnknown));
         }
-        let found = match self.entries.lookup(wanted.at).await {
-            Ok(Lookup::Found(found)) => found,
-            answer => return Err(answer),
-        };
-        Ok(match self.verified(wanted, &found) {
-            Ok(hit) => Looked::of(hit),
-            Err(flaw) => {
-                self.dropped(wanted, flaw, found.bytes).await;
-                Looked::Miss(flaw.reason())
+        let mut flawed = None;
+        // Twice: what was found may have been a copy of what another sidecar has replaced since.
+        for _ in 0..2 {
+            let found = match (self.entries.lookup(wanted.at).await, flawed) {
+                (Ok(Lookup::Found(found)), _) => found,
+                (answer, None) => return Err(answer),
+                (_, Some(_)) => break,
+            };
+            match self.verified(wanted, &found) {
+                Ok(hit) => return Ok(Looked::of(hit)),
+                Err(flaw) => {
+                    self.dropped(wanted, flaw, found.bytes).await;
+                    flawed.get_or_insert(flaw);
+                }
             }
-        })
+        }
+        let reason = flawed.map_or(Reason::Request, Flaw::reason);
+        Ok(Looked::Miss(reason))
     }
 
     /// What a lookup would say. Changes nothing: neither what is held nor in which order it goes.

@@ -121,6 +121,25 @@ async fn what_one_has_filled_another_finds_and_what_it_invalidates_a_copy_does_n
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_made_anew_after_an_invalidation_is_found_behind_a_copy_of_the_old() {
+    let clock = Clock::start();
+    let shared = Arc::new(Distant::new(clock, settings().memory));
+    let (one, other) = (over(&shared, clock).await, over(&shared, clock).await);
+    let (key, same) = (one.key().await, other.key().await);
+    one.fetch(&key, CHAT).await.unwrap();
+    other.hit(other.ask(&same, CHAT)).await;
+    // Both know of the invalidation, and the one has asked anew.
+    for group in [&one, &other] {
+        group.sidecar.bump("acme", Tag::Org).await.unwrap();
+    }
+    let newer = JSON.replace("hello", "newer");
+    one.provider.next(answers_json(&newer));
+    one.fetch(&key, CHAT).await.unwrap();
+    assert_eq!(other.hit(other.ask(&same, CHAT)).await, newer);
+    assert_eq!(other.provider.count(), 0, "it is not paid for twice");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_looks_is_told_that_the_store_is_away_and_that_it_is_back() {
     let (group, shared) = group_and_store().await;
     let condition = || {
