@@ -49,6 +49,11 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         tracing::info!(?tier, "local: this sidecar belongs to one gateway and shares nothing");
     }
     let sidecar = open(&args, &watched, settings, clock).await?;
+    // Also while the ledger is counted, which may take long: what is known must not be old when it is over.
+    let looking = Arc::clone(&sidecar);
+    tokio::spawn(async move { looking.keep_looking().await });
+    let claiming = Arc::clone(&sidecar);
+    tokio::spawn(async move { claiming.keep_claims().await });
     // What was due while nobody looked is no fault of the ledger.
     sidecar.close_due().await;
     if !audited(&sidecar, &mut terminate).await? {
@@ -69,10 +74,6 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     tokio::spawn(async move { watching.watch(watched).await });
     let keeping = Arc::clone(&sidecar);
     tokio::spawn(async move { keeping.keep_ledger().await });
-    let looking = Arc::clone(&sidecar);
-    tokio::spawn(async move { looking.keep_looking().await });
-    let claiming = Arc::clone(&sidecar);
-    tokio::spawn(async move { claiming.keep_claims().await });
     let auditing = Arc::clone(&sidecar);
     tokio::spawn(async move { auditing.keep_audited().await });
     listeners.push(tokio::spawn(serve::data(Arc::clone(&sidecar), data, connections.open())));
