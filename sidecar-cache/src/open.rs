@@ -53,13 +53,14 @@ pub(crate) async fn open(
     settings: Settings,
     clock: Clock,
 ) -> Result<Arc<Sidecar>, Faults> {
+    // What is read costs nothing; who has mistyped an address need not wait for a database.
+    let place = place(watched.backend(), args.local)?;
     let kept = match watched.database() {
         Some(database) => open_shared(&database, clock).await?,
         None => open_own(&args.data_dir, clock).await.map_err(one)?,
     };
     let Kept { generations, keys, replies } = kept;
     let (ledger, savings) = open_ledger(watched.ledger(), &args.data_dir, clock).await?.unzip();
-    let place = place(watched.backend(), args.local)?;
     let opened = cache_backend::open(place, settings.memory, clock).await;
     let Backend { entries, shared, keeper } =
         opened.map_err(|error| one(format!("workflow_cache.redis: {error}")))?;

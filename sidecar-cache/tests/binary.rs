@@ -294,42 +294,15 @@ fn a_local_sidecar_shares_nothing() {
     assert!(place.admin("GET /v1/status").contains(r#""tier":"private_edge_cache""#));
 }
 
-/// The configuration with a Redis whose address stands in the environment.
+/// The configuration with a Redis and a database whose addresses stand in the environment.
 fn with_redis(place: &Place) -> Command {
     let config = CONFIG.replace(
         "enabled: true,",
         "enabled: true, backend: redis, redis: {url: {env: KT_TEST_REDIS}},",
     );
+    let config = format!("{config}database: {{url: {{env: KT_TEST_DATABASE}}}}\n");
     std::fs::write(place.folder.path().join("policy-config.yaml"), config).unwrap();
     place.command(&place.socket(), "data")
-}
-
-#[test]
-fn a_sidecar_starts_without_its_redis_says_so_and_tells_no_password() {
-    let place = Place::new();
-    let nobody = place.folder.path().join("nobody.sock");
-    let mut command = with_redis(&place);
-    command.env("KT_TEST_REDIS", format!("unix://{}?pass=hunter2", nobody.display()));
-    let mut child = command.spawn().unwrap();
-    let log = BufReader::new(child.stderr.take().unwrap());
-    let mut running = Running { child, log };
-    let log = running.lines_until("\"ready\"").concat();
-    assert!(log.contains("the shared store is away"), "{log}");
-    assert!(log.matches("shared store").count() == 1 && !log.contains("hunter2"), "{log}");
-    let status = place.admin("GET /v1/status");
-    assert!(status.contains(r#""status":"degraded""#), "{status}");
-    assert!(status.contains("nobody.sock is away since"), "{status}");
-    assert!(!status.contains("hunter2"), "{status}");
-}
-
-#[test]
-fn a_local_sidecar_shares_nothing_whatever_the_backend() {
-    let place = Place::new();
-    let mut command = with_redis(&place);
-    command.arg("--local");
-    let _running = Running::ready(command);
-    let status = place.admin("GET /v1/status");
-    assert!(status.contains(r#""status":"ok""#) && !status.contains("store_errors"), "{status}");
 }
 
 #[test]

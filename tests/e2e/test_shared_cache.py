@@ -4,6 +4,7 @@ Redis that goes away takes nothing along but what is only there."""
 import pytest
 
 from answers import assert_hit, assert_miss
+from database import Database
 from group import Gateway, Group, Sidecar
 from processes import Process, free_port, wait_until
 
@@ -17,7 +18,8 @@ class Shared(Group):
     def __init__(self):
         self.redis_port = free_port()
         redis = {"url": f"redis://127.0.0.1:{self.redis_port}", "prefix": "e2e:"}
-        cache = {"workflow_cache": {"backend": "redis", "redis": redis}}
+        self.database = Database()
+        cache = {"workflow_cache": {"backend": "redis", "redis": redis}, **self.database.config()}
         super().__init__(cache, gateways=[("gw-a", "primary")])
         self.redis = Process("redis", [
             "redis-server", "--port", self.redis_port, "--bind", "127.0.0.1", "--save", "",
@@ -32,14 +34,19 @@ class Shared(Group):
 
     def start_sidecar(self):
         self.redis.start()
+        self.database.__enter__()
         super().start_sidecar()
         self.other.process.start()
         wait_until(self.other.is_ready, "the other sidecar is ready")
         for sidecar in (self.sidecar, self.other):
             wait_until(lambda: "stores_away" not in sidecar.health().json(), "Redis is there")
 
+    def __exit__(self, *_):
+        super().__exit__()
+        self.database.__exit__()
+
     def keys(self, **fields):
-        """A key at each sidecar, of one organization: keys are in the file of each."""
+        """A key made at each sidecar, of one organization."""
         return [sidecar.create_key(org="acme", **fields) for sidecar in (self.sidecar, self.other)]
 
 

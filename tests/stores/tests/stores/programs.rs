@@ -33,6 +33,13 @@ const WALLET: &str = "wallet: {backend: postgres, url: {env: KT_TEST_DATABASE}}\
 /// All that can be shared, the wallet too.
 const SHARED: &str = "database: {url: {env: KT_TEST_DATABASE}}\nwallet: {}\n";
 
+/// A cache in a Redis where nobody listens.
+const CACHE: &str = "
+database: {url: {env: KT_TEST_DATABASE}}
+workflow_cache:
+  {enabled: true, default_tier: org_shared_cache, org_shared_enabled: true, backend: redis, redis: {url: {env: KT_TEST_REDIS}}}
+";
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -78,6 +85,10 @@ impl Place {
 
     /// A sidecar with a data folder of its own, and what it has said when it was ready or has ended.
     fn start(&self, name: &str) -> (Running, String) {
+        self.start_with(name, &[])
+    }
+
+    fn start_with(&self, name: &str, arguments: &[&str]) -> (Running, String) {
         let mut child = Command::new(program("sidecar-cache"))
             .arg("--policy-config")
             .arg(self.config())
@@ -86,7 +97,12 @@ impl Place {
             .arg("--data-dir")
             .arg(self.folder.path().join(name))
             .args(["--listen", "none"])
+            .args(arguments)
             .env("KT_TEST_DATABASE", &self.url)
+            .env(
+                "KT_TEST_REDIS",
+                format!("unix://{}?pass=hunter2", self.socket("nobody").display()),
+            )
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -196,4 +212,25 @@ async fn a_database_that_is_not_named_is_asked_for() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && !said.contains("hunter2"), "{said}");
     assert!(said.contains("postgres://kt@127.0.0.1:9/kt"), "{said}");
+}
+
+#[tokio::test]
+async fn a_sidecar_starts_without_its_redis_says_so_and_tells_no_password() {
+    let place = Place::new(CACHE).await;
+    place.migrated();
+    let (_running, log) = place.start("a");
+    assert!(log.contains("the shared store is away"), "{log}");
+    assert!(log.matches("the shared store").count() == 1 && !log.contains("hunter2"), "{log}");
+    let status = place.kt(&["gateway", "status", "--sidecar", place.socket("a").to_str().unwrap()]);
+    let status = format!("{status:?}");
+    assert!(status.contains("nobody.sock is away since"), "{status}");
+    assert!(!status.contains("hunter2"), "{status}");
+}
+
+#[tokio::test]
+async fn a_local_sidecar_keeps_its_entries_to_itself_whatever_the_backend() {
+    let place = Place::new(CACHE).await;
+    place.migrated();
+    let (_running, log) = place.start_with("a", &["--local"]);
+    assert!(log.contains("\"ready\"") && !log.contains("away"), "{log}");
 }
