@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -91,6 +92,17 @@ class Database:
         """What the server says, past everybody else."""
         said, _ = self._psql().communicate(sql, timeout=30)
         return said.strip()
+
+    def rows(self, *questions):
+        """The rows that several questions find, all of one moment. A question is its columns, and where from."""
+        asked = "".join(f"SELECT json_build_array({number}, json_build_array({columns})) FROM {of};\n"
+                        for number, (columns, of) in enumerate(questions))
+        said = self.run(f"BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ;\n{asked}COMMIT;")
+        answers = [[] for _ in questions]
+        for line in said.splitlines():
+            number, row = json.loads(line)
+            answers[number].append(row)
+        return answers
 
     def kill_connections(self):
         """Ends all connections of sidecars."""

@@ -1,6 +1,7 @@
-"""The wallet's file, read row by row and added up with code of its own: what the sidecar says of it is not asked.
+"""The wallet's rows, in its file or in a database, read one by one and added up with code of its own: what the
+sidecar says of them is not asked.
 
-After a crash a copy is read: whoever opens a file of SQLite repairs it, and that is the sidecar's to do.
+After a crash a copy of the file is read: whoever opens a file of SQLite repairs it, and that is the sidecar's to do.
 """
 
 import json
@@ -58,7 +59,7 @@ class Hold:
 
 
 class Ledger:
-    """What an organization's rows in the file of a wallet say."""
+    """What an organization's rows in a wallet say."""
 
     @classmethod
     def left_behind(cls, data_dir, org):
@@ -70,25 +71,41 @@ class Ledger:
                     shutil.copy(data_dir / name, folder)
             with closing(sqlite3.connect(Path(folder, "wallet.db"))) as file:
                 assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-                return cls(file, org)
+                return cls.of_file(file, org)
 
     @classmethod
     def in_use(cls, data_dir, org):
         """What a running sidecar has written so far."""
         with closing(sqlite3.connect(f"file:{data_dir / 'wallet.db'}?mode=ro", uri=True)) as file:
             file.execute("BEGIN")
-            return cls(file, org)
+            return cls.of_file(file, org)
 
-    def __init__(self, file, org):
+    @classmethod
+    def of_file(cls, file, org):
+        """What an open file has."""
+        return cls(
+            file.execute("SELECT seq, is_suspended FROM live_holds"),
+            file.execute("SELECT name, credits_posted - debits_posted, debits_pended - debits_cleared, debits_posted"
+                         " FROM accounts WHERE org = ?", [org]),
+            file.execute("SELECT seq, hex(id), kind, hold, amount, note, terms FROM transfers WHERE org = ? ORDER BY seq",
+                         [org]))
+
+    @classmethod
+    def in_database(cls, database, org):
+        """What a database has: all of one moment."""
+        live, accounts, transfers = database.rows(
+            ("seq, is_suspended", f"live_holds WHERE org = '{org}'"),
+            (f"{text('name')}, credits_posted - debits_posted, debits_pended - debits_cleared, debits_posted",
+             f"accounts WHERE org = '{org}'"),
+            (f"seq, encode(id, 'hex'), kind, hold, amount, {text('note')}, terms",
+             f"transfers WHERE org = '{org}' ORDER BY seq"))
+        return cls(live, accounts, transfers)
+
+    def __init__(self, live, accounts, transfers):
         self.funds, self.holds, self.odd = {}, {}, []
-        self.live = {seq: bool(is_suspended) for seq, is_suspended in
-                     file.execute("SELECT seq, is_suspended FROM live_holds")}
-        self.accounts = {name: rest for name, *rest in file.execute(
-            "SELECT name, credits_posted - debits_posted, debits_pended - debits_cleared, debits_posted"
-            " FROM accounts WHERE org = ?", [org])}
-        for seq, id, kind, hold, amount, note, terms in file.execute(
-                "SELECT seq, hex(id), kind, hold, amount, note, terms FROM transfers WHERE org = ? ORDER BY seq",
-                [org]):
+        self.live = {seq: bool(is_suspended) for seq, is_suspended in live}
+        self.accounts = {name: rest for name, *rest in accounts}
+        for seq, id, kind, hold, amount, note, terms in transfers:
             if kind == "fund":
                 self.funds.setdefault(note, []).append(amount)
             elif kind == "pending":
@@ -135,6 +152,11 @@ class Ledger:
         if live != self.live:
             faults.append(f"holds that live: {live}, and those listed: {self.live}")
         return faults
+
+
+def text(column):
+    """Names and notes are bytes in a database: whoever chose them may have chosen any."""
+    return f"convert_from({column}, 'UTF8')"
 
 
 def named(scope):

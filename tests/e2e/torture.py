@@ -202,9 +202,13 @@ class Torture:
             request_id = dict(call["headers"])["x-request-id"]
             self.calls.setdefault(request_id, []).append(call)
 
+    def read(self):
+        """What the sidecar has left behind."""
+        return Ledger.left_behind(self.data_dir, ORG)
+
     def compare(self, when):
-        """The file, as it is, with all that is known."""
-        ledger = Ledger.left_behind(self.data_dir, ORG)
+        """The book, as it is, with all that is known."""
+        ledger = self.read()
         faults = ledger.faults()
         faults += self.faults_of_funds(ledger)
         faults += self.faults_of_answers(ledger)
