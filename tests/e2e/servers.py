@@ -28,6 +28,10 @@ class FaultProxy:
     def heals(self):
         self.does("")
 
+    def leads_to(self, service_port):
+        """Where new connections lead from now on."""
+        self.does(f"lead-to={service_port}")
+
     def kill(self):
         self._popen.kill()
         self._popen.wait(10)
@@ -37,9 +41,9 @@ class Redis:
     """A server that keeps nothing on disk, behind a proxy."""
 
     def __init__(self, folder, *settings):
-        self._port = free_port()
+        self.port = free_port()
         self.process = Process("redis", [
-            "redis-server", "--port", self._port, "--bind", "127.0.0.1", "--dir", folder, "--save", "",
+            "redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", folder, "--save", "",
             "--appendonly", "no", *settings,
         ], folder / "redis.log")
         self.proxy = None
@@ -52,11 +56,11 @@ class Redis:
         self.process.start()
         wait_until(lambda: self.run("PING") == "PONG", "Redis answers")
         if self.proxy is None:
-            self.proxy = FaultProxy(self._port)
+            self.proxy = FaultProxy(self.port)
 
     def run(self, *words):
         """What the server answers to a command, past the proxy."""
-        done = subprocess.run(["redis-cli", "-p", str(self._port), *map(str, words)], capture_output=True, text=True,
+        done = subprocess.run(["redis-cli", "-p", str(self.port), *map(str, words)], capture_output=True, text=True,
                               timeout=10)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()

@@ -9,6 +9,7 @@ from answers import assert_coalesced, assert_hit, assert_miss, assert_refused
 from fleet import Fleet
 from group import chat
 from processes import wait_until
+from servers import Redis
 from wallet import Wallet
 
 SHAPES = pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
@@ -177,6 +178,65 @@ def test_a_redis_that_is_killed_costs_calls_and_is_used_again_when_it_is_back(fl
     fleet.redis.start()
     wait_recovered(fleet, BACK_S)
     books_agree(fleet, wallet, [prompt, *prompts])
+
+
+@pytest.mark.fault(10)
+def test_a_replica_that_is_promoted_unheard_voids_leases_and_brings_nothing_back(crowd, prompt):
+    with Fleet() as fleet:
+        wallet, gate = funded(fleet), prompt[8:16]
+        key = wallet.key()
+        purged = assert_miss(fleet.a.ask(key, prompt))
+        (fleet.folder / "replica").mkdir()
+        replica = Redis(fleet.folder / "replica", "--replicaof", "127.0.0.1", str(fleet.redis.port))
+        replica.start()
+        try:
+            wait_until(lambda: int(replica.run("DBSIZE")) >= 1 and "master_link_status:up" in replica.run("INFO"),
+                       "the replica has what its master has")
+            # It hears nothing from here on.
+            replica.process.freeze()
+            fleet.kt("cache", "purge", "--org", wallet.org, "--all")
+            question = chat(f"{prompt} Now? [[fake: gate={gate}]]")
+            crowd.one(fleet.a, key, question)
+            fleet.provider.wait_at(gate)
+            fleet.redis.kill()
+            replica.process.thaw()
+            wait_until(lambda: replica.run("REPLICAOF", "NO", "ONE") == "OK", "the replica is promoted")
+            fleet.redis.proxy.leads_to(replica.port)
+            for sidecar in fleet.sidecars:
+                wait_until(lambda: "stores_away" not in sidecar.health().json(), "the new master is used")
+            other = crowd.one(fleet.b, key, question)
+            # The lease that the old master gave is nobody's: this one leads, too.
+            fleet.provider.wait_at(gate, 2)
+            fleet.provider.release(gate)
+            second = other.whole()
+            fleet.provider.wait_idle()
+            assert second.status == 200, second
+            for gateway in fleet.gateways[1:]:
+                assert_hit(gateway.ask(key, question), of=second)
+                assert gateway.ask(key, prompt).id != purged.id
+            books_agree(fleet, wallet, [prompt, f"{prompt} Now?"])
+        finally:
+            replica.end()
+
+
+@pytest.mark.fault(14)
+@pytest.mark.fault(15)
+def test_a_redis_that_forgets_costs_a_call_and_nothing_else(fleet, crowd, prompt):
+    wallet, gate = funded(fleet), prompt[8:16]
+    key = wallet.key()
+    body = chat(f"{prompt} [[fake: gate={gate}]]")
+    lead = crowd.one(fleet.a, key, body)
+    fleet.provider.wait_at(gate)
+    # Leases, counters, entries, and the scripts.
+    fleet.redis.run("FLUSHALL")
+    fleet.redis.run("SCRIPT", "FLUSH")
+    other = crowd.one(fleet.b, key, body)
+    fleet.provider.wait_at(gate, 2)
+    fleet.provider.release(gate)
+    first, second = lead.whole(), other.whole()
+    assert first.status == second.status == 200 and first.id != second.id
+    assert_hit(fleet.d.ask(key, body), of=second)
+    books_agree(fleet, wallet, [prompt])
 
 
 @pytest.mark.fault(12)

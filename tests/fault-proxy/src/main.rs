@@ -1,6 +1,6 @@
 //! The proxy as a program, for tests that are not written in Rust: `kt-fault-proxy SERVICE_PORT`. It says its own port,
-//! and then takes a line for what it is to do from now on, as [`Faults::parse`] reads it, and answers each with `ok` or
-//! with the word that it does not know. It ends with its input.
+//! and then takes a line for what it is to do from now on, as [`Faults::parse`] reads it, or `lead-to=PORT` for where new
+//! connections lead, and answers each with `ok` or with the word that it does not know. It ends with its input.
 
 use std::io::{Error, Write as _, stdout};
 
@@ -15,6 +15,12 @@ async fn main() -> Result<(), Error> {
     say(&proxy.port().to_string())?;
     let mut lines = BufReader::new(stdin()).lines();
     while let Some(line) = lines.next_line().await? {
+        let service = line.strip_prefix("lead-to=").and_then(|port| port.parse().ok());
+        if let Some(service) = service {
+            proxy.lead_to(service);
+            say("ok")?;
+            continue;
+        }
         match Faults::parse(&line) {
             Ok(faults) => {
                 proxy.set(faults);
