@@ -2,6 +2,7 @@
 remembers holds for a while when the database does not answer."""
 
 import json
+import shutil
 import uuid
 
 import pytest
@@ -141,9 +142,12 @@ def test_what_was_purged_and_revoked_while_one_could_not_look_comes_first_when_i
 def test_a_sidecar_without_its_tables_says_which_command_makes_them():
     with Database(is_migrated=False) as database:
         group = Group(database.config(), gateways=())
-        group.sidecar.process.start()
-        wait_until(lambda: not group.sidecar.process.is_alive(), "the sidecar has given up")
-        assert "has no tables of kt yet: run `kt db migrate`" in group.sidecar.process.log.read_text()
-        group.kt("db", "migrate", "--policy-config", group.config_path)
-        group.sidecar.restart()
-        group.sidecar.process.kill()
+        try:
+            group.sidecar.process.start()
+            wait_until(lambda: not group.sidecar.process.is_alive(), "the sidecar has given up")
+            assert "has no tables of kt yet: run `kt db migrate`" in group.sidecar.process.log.read_text()
+            group.kt("db", "migrate", "--policy-config", group.config_path)
+            group.sidecar.restart()
+        finally:
+            group.sidecar.process.kill()
+            shutil.rmtree(group.folder)
