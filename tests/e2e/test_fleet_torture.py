@@ -24,10 +24,15 @@ class FleetTorture(Torture):
 
     def __init__(self, fleet, crowd, seed):
         super().__init__(fleet, crowd, seed)
-        self.hurts = Counter()
+        self.hurts, self.told = Counter(), []
 
     def read(self):
+        # Money is paid in while the book is read, too: what was acknowledged before must be there.
+        self.told = super().acknowledged()
         return Ledger.in_database(self.group.database, ORG)
+
+    def acknowledged(self):
+        return self.told
 
     def lost(self):
         lines = (line for sidecar in self.group.sidecars for line in sidecar.process.log.read_text().splitlines())

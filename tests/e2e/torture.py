@@ -217,9 +217,13 @@ class Torture:
         assert not faults, "\n".join([f"seed {self.seed}, {when}: {len(faults)} faults", *faults[:20]])
         return ledger
 
+    def acknowledged(self):
+        """What had been paid in, for all that anybody was told, when the book was read."""
+        return list(self.funder.acknowledged.items())
+
     def faults_of_funds(self, ledger):
         asked = self.funder.asked
-        for key, amount in list(self.funder.acknowledged.items()):
+        for key, amount in self.acknowledged():
             if ledger.funds.get(key) != [amount]:
                 yield f"acknowledged: {amount} by {key}; in the file: {ledger.funds.get(key)}"
         for key, amounts in ledger.funds.items():
