@@ -32,6 +32,7 @@ GATEWAYS = fanout.GATEWAYS
 QUESTIONS = 200
 L1_BYTES = 32 << 20
 LITELLM = Path(os.environ.get("KT_LITELLM", ROOT / ".kt/litellm/bin/litellm"))
+PYTHON = LITELLM.with_name("python")
 # name: the stack's port. What a gateway of `kt` may keep where follows from its number, see `Fleet.may_keep`.
 PATHS = {"bare": "bare-0", "kt_l1": "kt-3", "kt_memory": "kt-2", "kt_redis": "kt-1", "litellm": "litellm"}
 # Who pays for the questions of all gateways, at a sidecar that none of the measured ones knows but by Redis.
@@ -114,7 +115,7 @@ class Fleet(Stack):
         path = self.folder / "litellm.json"
         path.write_text(json.dumps(config))
         return ["env", "-i", f"PATH={LITELLM.parent}:/usr/bin:/bin", f"HOME={self.folder}", "LITELLM_MODE=PRODUCTION",
-                "LITELLM_LOG=ERROR", "LITELLM_LOCAL_MODEL_COST_MAP=True", LITELLM, "--config", path,
+                "LITELLM_LOG=ERROR", "LITELLM_LOCAL_MODEL_COST_MAP=True", PYTHON, LITELLM, "--config", path,
                 "--host", "127.0.0.1", "--port", self.ports["litellm"], "--num_workers", "1", "--telemetry", "False"]
 
     def ask_all(self, where: str) -> None:
@@ -187,13 +188,27 @@ def spent(stack: Fleet, path: str, before: dict[str, float]) -> dict[str, float]
     return {part: round(now[part] - before[part], 3) for part in SIDES[path.split("_")[0]]}
 
 
+def settled(stack: Fleet, path: str, before: dict[str, float]) -> dict[str, float]:
+    """The same, once the side is done with what wrk has left unanswered."""
+    now, end = spent(stack, path, before), time.monotonic() + 10
+    while time.monotonic() < end:
+        time.sleep(0.25)
+        last, now = now, spent(stack, path, before)
+        if sum(now.values()) - sum(last.values()) < 0.03:
+            break
+    return now
+
+
 def run(stack: Fleet, path: str, connections: int, seconds: int) -> dict:
     """One run, which counts only if its requests took the path that it is a figure of."""
     where = PATHS[path]
     stack.warm(where)
     calls, copies, cpu = stack.provider_calls(), stack.copy_hits(where), stack.cpu()
     result = wrk(stack.url(where), "rotate", connections, seconds, stack.key_of(where), QUESTIONS)
-    result["cpu_s"] = spent(stack, path, cpu)
+    result["cpu_s"] = settled(stack, path, cpu)
+    # At its end wrk leaves a request on every connection, and the servers work on them: no little part of what a slow
+    # one has done.
+    result["served"] = result["requests"] + connections
     result["provider_calls"] = stack.provider_calls() - calls
     result["copy_hits"] = stack.copy_hits(where) - copies
     if path != "bare" and result["provider_calls"]:
@@ -214,7 +229,7 @@ def hits(stack: Fleet, rounds: int, seconds: int) -> dict:
             for label, connections in (("c32", 32), ("c1", 1)):
                 result = run(stack, path, connections, seconds)
                 raw[path][label].append(result)
-                each = result["requests"] / max(sum(result["cpu_s"].values()), 1 / TICKS)
+                each = result["served"] / max(sum(result["cpu_s"].values()), 1 / TICKS)
                 print(f"round {number + 1}/{rounds} {path:<10} c={connections:<3} {result['rps']:>8.0f} req/s  "
                       f"{each:>8.0f} per CPU-second  p50 {result['p50_us']:>6.0f} µs", flush=True)
     cpu = stack.cpu()
@@ -232,6 +247,12 @@ def readers(rounds: int) -> dict:
                     runs.append(fanout.run(stack, work, where, f"{work}-{where}-{number}"))
                     print(f"round {number + 1}/{rounds} {work:<6} {where:<5} {runs[-1]}", flush=True)
     return {"gateways": GATEWAYS, "readers": fanout.READERS, "followers": fanout.FOLLOWERS, "raw": raw}
+
+
+def theirs(expression: str) -> str:
+    """What LiteLLM's Python says."""
+    command = [PYTHON, "-c", f"import importlib.metadata, sys; print({expression})"]
+    return subprocess.check_output(command, text=True).strip()
 
 
 def main() -> None:
@@ -254,9 +275,8 @@ def main() -> None:
         "answer_bytes": len(ANSWER),
         "questions": QUESTIONS,
         "envoy": stack.envoy_version,
-        "litellm": subprocess.check_output(
-            [LITELLM.parent / "python", "-c", "import importlib.metadata as m; print(m.version('litellm'))"],
-            text=True).strip(),
+        "litellm": theirs("importlib.metadata.version('litellm')"),
+        "litellm_python": theirs("sys.version.split()[0] + ' of the distribution' * (sys.base_prefix == '/usr')"),
         "redis": subprocess.check_output(["redis-server", "--version"], text=True).split("v=")[1].split()[0],
         "rounds": given.rounds,
         "seconds": given.seconds,

@@ -25,10 +25,10 @@ def middle(runs: list[dict], figure: str) -> float:
     return statistics.median(run[figure] for run in runs)
 
 
-def per_cpu(run: dict, *parts: str) -> float:
-    """Answers per CPU-second of those parts, or of the whole side. A clock tick is the least that can be seen."""
-    used = sum(seconds for part, seconds in run["cpu_s"].items() if not parts or part in parts)
-    return run["requests"] / max(used, 0.01)
+def per_cpu(run: dict) -> float:
+    """Answers per CPU-second of the whole side. A clock tick is the least that can be seen."""
+    used = sum(run["cpu_s"].values())
+    return run["served"] / max(used, 0.01)
 
 
 def summary(paths: dict) -> dict:
@@ -79,7 +79,7 @@ def processes(paths: dict, idle: dict) -> list[str]:
     lines = ["| path | CPU time per 1,000 answers, all rounds together | of it | while nobody asks, per second |",
              "|---|---|---|---|"]
     for path, runs in paths.items():
-        asked = sum(run["requests"] for run in runs["c32"])
+        asked = sum(run["served"] for run in runs["c32"])
         each = {part: sum(run["cpu_s"][part] for run in runs["c32"]) / asked * 1e6 for part in runs["c32"][0]["cpu_s"]}
         parts = ", ".join(f"{part} {cost:.1f}" for part, cost in each.items())
         side = sum(idle["cpu_s"][path.split("_")[0]].values()) / idle["seconds"] * 1000
@@ -131,7 +131,8 @@ def page(report: dict) -> str:
         "`docs/reference/performance-fleet.json`, which holds every raw figure; ratios judge, absolutes only show the",
         "machine. One gateway and one sidecar: [performance](performance.md).",
         "",
-        f"Run of {report['date']}: Envoy {report['envoy']}, LiteLLM {report['litellm']}, Redis {report['redis']}; "
+        f"Run of {report['date']}: Envoy {report['envoy']}, LiteLLM {report['litellm']} on Python {report['litellm_python']}, "
+        f"Redis {report['redis']}; "
         f"{machine['cpus']} cores shared by all of it and the client,",
         f"kernel {machine['kernel']}, load of the 15 minutes before {machine['load_before']:.1f}; request {report['request_bytes']} bytes, "
         f"answer {report['answer_bytes']} bytes; {report['rounds']} interleaved",
@@ -156,6 +157,8 @@ def page(report: dict) -> str:
         "A CPU-second is one of all processes of a side, from /proc: for kt all four gateways (Envoy and `kt`), all four",
         "sidecars, Redis and Postgres; for LiteLLM its proxy and Redis; for the bare Envoy that and the provider, which answers",
         "each of its requests and no hit. The client's is nobody's. Redis also serves what the idle side asks of it meanwhile.",
+        "What the client leaves unanswered at the end of a run, one request on each connection, counts as answered: servers",
+        "work on it, and a slow one no little part of the time.",
         "",
         *beside(median),
         "",
