@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build wasm run fmt lint test test-pure test-fuzz test-wasm test-power test-sim test-redis test-stores test-filter test-e2e test-compat golden fuzz scale sim bench bench-postgres soak ci clean
+.PHONY: help setup build wasm run fmt lint test test-pure test-fuzz test-wasm test-power test-sim test-redis test-stores test-filter test-e2e test-compat golden fuzz scale sim bench bench-fleet bench-postgres soak ci clean
 
 WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
 RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
@@ -119,6 +119,11 @@ bench: build wasm ## compare with a bare Envoy; writes docs/reference/performanc
 	cargo build --release -p kt-filter-host --bin fuel --target-dir target/host
 	cargo build --release -p kt-bench-fanout -p kt-bench-ledger
 	.kt/venv/bin/python tests/bench/bench.py
+
+bench-fleet: build wasm ## a fleet beside a bare Envoy and LiteLLM's proxy; writes docs/reference/performance-fleet.md
+	@scripts/setup bench
+	cargo build --release -p kt-bench-fanout
+	.kt/venv/bin/python tests/bench/fleet.py
 
 bench-postgres: ## the ledger in Postgres beside row locks and a transaction for each operation
 	@scripts/setup test

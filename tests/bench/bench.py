@@ -36,11 +36,11 @@ PATHS = {
 }
 
 
-def wrk(url: str, mode: str, connections: int, seconds: int, key: str) -> dict:
+def wrk(url: str, mode: str, connections: int, seconds: int, key: str, questions: int = 1) -> dict:
     """One wrk run; requests per second, p50 and p99 in microseconds, and every status that was not 200."""
     script = Path(__file__).with_name("load.lua")
-    env = dict(os.environ, KT_KEY=key, KT_MODE=mode, KT_BODY=REQUEST)
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
+    env = dict(os.environ, KT_KEY=key, KT_MODE=mode, KT_BODY=REQUEST, KT_QUESTIONS=str(questions))
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script), url]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=seconds + 30)
     found = re.search(r"^KT (\{.*\})$", done.stdout, re.M)
     if not found:

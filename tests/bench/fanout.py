@@ -45,13 +45,16 @@ def measure(rounds: int) -> dict:
 
 
 def run(stack: Stack, work: str, where: str, seed: str) -> dict:
-    """One run; it counts only if kt made one call and the bare Envoys one for each reader."""
+    """One run; it counts only if kt made one call and the bare Envoys one for each reader. Where gateways have sidecars
+    of their own, the leader of `lag` is at the first one and all followers are at the others."""
     readers = FOLLOWERS if work == "lag" else READERS
-    ports = stack.group_ports(where)
+    ports, sidecars, leader = stack.group_ports(where), stack.metrics_ports(), []
+    if work == "lag" and len(sidecars) > 1:
+        leader, ports = ["--leader", f"127.0.0.1:{ports[0]}"], ports[1:]
     command = [CLIENT, "--work", work, "--provider", f"127.0.0.1:{stack.ports['provider']}", "--readers", readers,
-               "--gateways", ",".join(f"127.0.0.1:{port}" for port in ports), "--seed", seed]
+               "--gateways", ",".join(f"127.0.0.1:{port}" for port in ports), "--seed", seed, *leader]
     if where == "kt":
-        command += ["--key", stack.key_of("group"), "--metrics", f"127.0.0.1:{stack.ports['metrics']}"]
+        command += ["--key", stack.key_of("group"), "--metrics", ",".join(f"127.0.0.1:{port}" for port in sidecars)]
     if work == "hold":
         command += ["--sidecar-pid", stack.pid_of("group-sidecar")]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300)

@@ -1,7 +1,7 @@
--- wrk's script: a 2 KB chat request, the same each time or with a number that makes each one new.
+-- wrk's script: a 2 KB chat request, the same each time, or with a number that makes each one new, or some in turn.
 local key, mode, body = os.getenv("KT_KEY"), os.getenv("KT_MODE"), os.getenv("KT_BODY")
 local count, seed = 0, tostring(os.time()) .. tostring(os.clock())
-local errors = 0
+local questions, asked = tonumber(os.getenv("KT_QUESTIONS") or "1"), {}
 
 wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"
@@ -11,6 +11,11 @@ function request()
   if mode == "unique" then
     count = count + 1
     return wrk.format(nil, nil, nil, (body:gsub("SEED", seed .. "-" .. count)))
+  end
+  if mode == "rotate" then
+    count = count % questions + 1
+    asked[count] = asked[count] or wrk.format(nil, nil, nil, (body:gsub("SEED", "q-" .. count)))
+    return asked[count]
   end
   return wrk.format(nil, nil, nil, body)
 end

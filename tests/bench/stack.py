@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -43,10 +44,20 @@ def die(words: str) -> None:
     sys.exit(f"bench: {words}")
 
 
+# Below those that outgoing connections are given: one from up there may be somebody's end of a connection in a moment.
+PORTS = iter(random.sample(range(10_000, 32_768), 10_000))
+
+
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A port that nobody listens on, and that was not given before."""
+    for port in PORTS:
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    die("no port is free")
 
 
 def get(url: str) -> str:
@@ -125,6 +136,10 @@ class Stack:
     def group_ports(self, where: str) -> list[int]:
         """The ports of the group's gateways, or of the bare Envoys beside them."""
         return [self.ports[f"{where}-{at}"] for at in range(self.gateways or 0)]
+
+    def metrics_ports(self) -> list[int]:
+        """Where the sidecars of the group tell how many follow."""
+        return [self.ports["metrics"]]
 
     def _start(self) -> None:
         if self.gateways:

@@ -39,9 +39,13 @@ struct Args {
     /// How many readers.
     #[arg(long)]
     readers: usize,
-    /// Where the sidecar tells how many follow. Without it, every reader must reach the provider itself.
+    /// A gateway whose sidecar is none of the others': the first reader asks it, and leads before anybody else asks.
+    /// It is not among those whose lag counts.
     #[arg(long)]
-    metrics: Option<SocketAddr>,
+    leader: Option<SocketAddr>,
+    /// Where each sidecar tells how many follow. Without it, every reader must reach the provider itself.
+    #[arg(long, value_delimiter = ',')]
+    metrics: Vec<SocketAddr>,
     /// Whose memory to read.
     #[arg(long)]
     sidecar_pid: Option<u32>,
@@ -146,11 +150,11 @@ async fn stampede(args: &Args, provider: &Provider) -> io::Result<Fanned> {
     for at in 0..args.readers {
         readers.spawn(reader::read(ask(args, at)));
     }
-    let follow = args.readers - 1;
     let all_wait = async {
-        match args.metrics {
-            Some(metrics) => reader::until_following(metrics, follow, PATIENCE).await,
-            None => provider.until_waiting(args.readers, PATIENCE).await,
+        if args.metrics.is_empty() {
+            provider.until_waiting(args.readers, PATIENCE).await
+        } else {
+            until_following(args, args.readers).await
         }
     };
     tokio::select! {
@@ -179,11 +183,15 @@ async fn stampede(args: &Args, provider: &Provider) -> io::Result<Fanned> {
 async fn lag(args: &Args, provider: &Provider) -> io::Result<Lag> {
     let mut readers = JoinSet::new();
     let early = args.readers / 2;
-    for at in 0..=early {
+    readers.spawn(reader::read(ask(args, 0)));
+    if args.leader.is_some() {
+        provider.until_waiting(1, PATIENCE).await?;
+    }
+    for at in 1..=early {
         readers.spawn(reader::read(ask(args, at)));
     }
-    if let Some(metrics) = args.metrics {
-        reader::until_following(metrics, early, PATIENCE).await?;
+    if !args.metrics.is_empty() {
+        until_following(args, early + 1).await?;
     }
     provider.release();
     let between = tokens::STEADY_FOR / u32::try_from(args.readers + 1).unwrap_or(u32::MAX);
@@ -194,7 +202,8 @@ async fn lag(args: &Args, provider: &Provider) -> io::Result<Lag> {
     let mut seen = all(readers).await?;
     seen.sort_by_key(|seen| seen.asked);
     same_length(&seen)?;
-    Ok(behind(args.readers, provider.calls(), &seen))
+    let elsewhere = usize::from(args.leader.is_some());
+    Ok(behind(args.readers, provider.calls(), &seen, elsewhere))
 }
 
 /// Every reader has a flight of its own, and all of them stand still at the same time.
@@ -224,14 +233,21 @@ fn resident(pid: u32) -> io::Result<u64> {
     kib.map(|kib| kib << 10).ok_or_else(|| io::Error::other("no VmRSS"))
 }
 
-/// The leader is nobody in particular: a token is "there" when its first reader has it.
-fn behind(readers: usize, provider_calls: usize, seen: &[Seen]) -> Lag {
+/// Waits until all of so many readers follow, but for the first one at each sidecar, which leads there.
+async fn until_following(args: &Args, asked: usize) -> io::Result<()> {
+    let follow = asked.saturating_sub(args.metrics.len());
+    reader::until_following(&args.metrics, follow, PATIENCE).await
+}
+
+/// A token is "there" when its first reader has it, whoever that is. The lags of those that asked first, `elsewhere`
+/// of them, are not counted.
+fn behind(readers: usize, provider_calls: usize, seen: &[Seen], elsewhere: usize) -> Lag {
     let tokens = seen.iter().map(|seen| seen.tokens.len()).max().unwrap_or(0);
     let first: Vec<Option<Instant>> = (0..tokens)
         .map(|token| seen.iter().filter_map(|seen| seen.tokens.get(token).copied()).min())
         .collect();
     let (mut lags, mut caught_up) = (Vec::new(), Vec::new());
-    for reader in seen {
+    for reader in seen.iter().skip(elsewhere) {
         let mut missed = None;
         for (came, first) in reader.tokens.iter().zip(&first) {
             match *first {
@@ -257,7 +273,12 @@ fn behind(readers: usize, provider_calls: usize, seen: &[Seen]) -> Lag {
 }
 
 fn ask(args: &Args, at: usize) -> Ask {
-    let gateway = args.gateways.get(at % args.gateways.len()).copied();
+    let dealt = |at: usize| args.gateways.get(at % args.gateways.len()).copied();
+    let gateway = match (args.leader, at.checked_sub(1)) {
+        (Some(leader), None) => Some(leader),
+        (Some(_), Some(follower)) => dealt(follower),
+        (None, _) => dealt(at),
+    };
     Ask {
         gateway: gateway.unwrap_or(args.provider),
         key: args.key.clone(),

@@ -64,25 +64,36 @@ pub(crate) async fn read(ask: Ask) -> io::Result<Seen> {
     Ok(Seen { asked, ended: crate::clock::now(), bytes, tokens })
 }
 
-/// Waits until the sidecar says that so many requests follow another one's flight.
+/// Waits until the sidecars say that so many requests, in all, follow another one's flight.
 pub(crate) async fn until_following(
-    at: SocketAddr,
+    sidecars: &[SocketAddr],
     count: usize,
     patience: Duration,
 ) -> io::Result<()> {
     let until = crate::clock::now() + patience;
     while crate::clock::now() < until {
-        let request = Request::get("/metrics").header("host", "bench").body(Empty::<Bytes>::new());
-        let answer = answered(at, request.map_err(io::Error::other)?).await?;
-        let page = answer.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
-        let page = String::from_utf8_lossy(&page);
-        let now = page.lines().find_map(|line| line.strip_prefix("kt_flight_followers "));
-        if now.and_then(|now| now.trim().parse().ok()) == Some(count) {
+        let mut now = 0;
+        for at in sidecars {
+            now += followers(*at).await?;
+        }
+        if now == count {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Err(io::Error::other(format!("there were never {count} followers")))
+}
+
+/// How many requests follow a flight at this sidecar.
+async fn followers(at: SocketAddr) -> io::Result<usize> {
+    let request = Request::get("/metrics").header("host", "bench").body(Empty::<Bytes>::new());
+    let answer = answered(at, request.map_err(io::Error::other)?).await?;
+    let page = answer.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+    let page = String::from_utf8_lossy(&page);
+    let count = page.lines().find_map(|line| line.strip_prefix("kt_flight_followers "));
+    count
+        .and_then(|count| count.trim().parse().ok())
+        .ok_or_else(|| io::Error::other(format!("{at} does not say how many follow")))
 }
 
 async fn answered<B>(at: SocketAddr, request: Request<B>) -> io::Result<Response<Incoming>>
