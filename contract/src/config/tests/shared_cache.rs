@@ -14,14 +14,14 @@ fn backend(fields: &str) -> Backend {
 fn redis(fields: &str) -> Redis {
     match backend(&format!("backend: redis, redis: {{{fields}}}")) {
         Backend::Redis(redis) => redis,
-        other => panic!("{other:?}"),
+        other @ (Backend::Memory | Backend::Postgres(_)) => panic!("{other:?}"),
     }
 }
 
 fn postgres(fields: &str) -> Postgres {
     match backend(&format!("backend: postgres, postgres: {{{fields}}}")) {
         Backend::Postgres(postgres) => postgres,
-        other => panic!("{other:?}"),
+        other @ (Backend::Memory | Backend::Redis(_)) => panic!("{other:?}"),
     }
 }
 
