@@ -4,13 +4,14 @@
 //! What differs from a store in memory: there is no bound on all entries but the disk, of an organization's entries
 //! those go first that were filled first, and what is held is what was last heard, here, of each organization.
 
+mod asking;
+mod changing;
 mod statements;
 mod table;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,19 +21,19 @@ use kt_contract::hex::Digest;
 use kt_contract::key::CacheKey;
 use kt_contract::time::Millis;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Row};
 
-use super::database::{Database, Session, Typed};
+use super::database::{Database, Typed};
 use super::fault::Fault;
 use crate::store::health::Health;
 use crate::store::{
     Address, Answer, Bounds, EntryStore, Found, Held, Lookup, NewEntry, OrgHeld, StoreError,
 };
-use statements::{BEGIN_FILL, BEGIN_PURGE, BEGIN_READ, PORTION, Statements};
+use changing::Change;
+use statements::{BEGIN_FILL, BEGIN_PURGE, PORTION, Statements};
 pub use table::{Made, Table};
-use watch::{Ended, Watch};
+use watch::Watch;
 
 const CORRUPT: Fault = Fault::Corrupt("an entry");
 
@@ -44,8 +45,6 @@ const WRITE: Duration = Duration::from_millis(1_000);
 const WRITERS_MAX: usize = 4;
 /// No entry lives longer than ten years.
 const LIFETIME_MAX: u64 = 10 * 365 * 86_400_000;
-/// How many portions one fill removes to make room; the next one goes on.
-const EVICTIONS_MAX: usize = 40;
 /// How many portions of what has expired go at a time.
 const SWEEPS_MAX: usize = 20;
 
@@ -130,59 +129,6 @@ impl PostgresEntries {
         &self.shared.statements
     }
 
-    /// Asks within a budget, and once more where the connection has just broken: twice is as good as once.
-    async fn within<T, F>(
-        &self,
-        budget: Duration,
-        ask: impl Fn() -> F + Send,
-    ) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, Fault>> + Send,
-        T: Send,
-    {
-        let Shared { database, watch, .. } = &*self.shared;
-        let clock = database.clock();
-        let Some(admitted) = watch.admit(clock.mono()) else {
-            let why = "it has failed too often and is left alone for a second";
-            return Err(StoreError::Away(why.to_owned()));
-        };
-        let asked = async {
-            match ask().await {
-                Err(Fault::Again(_)) => ask().await,
-                answer => answer,
-            }
-        };
-        let answer = timeout(budget, asked).await;
-        let ended = match &answer {
-            Ok(Ok(_)) => Ended::Answered,
-            Ok(Err(fault)) => Ended::Failed(fault),
-            Err(_) => Ended::Late,
-        };
-        watch.ended(admitted, &ended, database, clock.mono());
-        let answer = answer.map_err(|_| StoreError::Away("no answer in time".to_owned()))?;
-        answer.map_err(|fault| match fault {
-            // That it went is told by the watch.
-            Fault::Again(why) | Fault::Later(why) => StoreError::Away(why),
-            Fault::Never(_) | Fault::Corrupt(_) => fault.into(),
-        })
-    }
-
-    /// One question. The server is told how long it may take, all on one way there and back.
-    async fn read(&self, sql: &str, typed: &[Typed<'_>]) -> Result<Vec<Row>, Fault> {
-        let session = self.shared.database.session().await?;
-        let client = session.client()?;
-        // Sent in this order.
-        let (begun, rows, ended) = tokio::join!(
-            client.batch_execute(BEGIN_READ),
-            client.query_typed(sql, typed),
-            client.batch_execute("COMMIT"),
-        );
-        begun?;
-        ended?;
-        session.ended();
-        Ok(rows?)
-    }
-
     async fn find(&self, at: Address) -> Result<Lookup, Fault> {
         let typed: [Typed<'_>; 1] = [(&&at.key.0.0[..], Type::BYTEA)];
         let rows = self.read(&self.statements().lookup, &typed).await?;
@@ -205,115 +151,6 @@ impl PostgresEntries {
         let typed: [Typed<'_>; 2] = [(&&request.0[..], Type::BYTEA), (&count, Type::INT8)];
         let rows = self.read(&self.statements().near, &typed).await?;
         rows.iter().map(|row| Ok(row.try_get::<_, Vec<u8>>(0)?.into())).collect()
-    }
-
-    /// Changes something, and hears what is then held. Says how many entries have come or gone.
-    async fn change(&self, begin: &str, change: Change<'_>) -> Result<u64, Fault> {
-        let _permit = self.shared.writers.acquire().await.map_err(|_| CORRUPT)?;
-        let session = self.shared.database.session().await?;
-        session.client()?.batch_execute(begin).await?;
-        let changed = self.changed(&session, change).await;
-        let rows = session.end(changed).await?;
-        let mut count = 0_u64;
-        for row in &rows {
-            self.hears(name(row, 0)?, number(row, 1)?, number(row, 2)?);
-            count = count.saturating_add(number(row, 3)?);
-        }
-        match change {
-            Change::Sweep => _ = self.shared.expired.fetch_add(count, Ordering::Relaxed),
-            Change::Fill(_) | Change::Purge { .. } | Change::PurgeSome { .. } => {}
-        }
-        Ok(count)
-    }
-
-    async fn changed(&self, session: &Session, change: Change<'_>) -> Result<Vec<Row>, Fault> {
-        let client = session.client()?;
-        match change {
-            Change::Fill(entry) => self.put(client, entry).await,
-            Change::Purge { key, seen } => self.remove(client, key, seen).await,
-            Change::PurgeSome { org, newest } => {
-                self.lock(client, org.as_bytes()).await?;
-                let typed: [Typed<'_>; 2] = [(&org.as_bytes(), Type::BYTEA), (&newest, Type::INT8)];
-                Ok(client.query_typed(&self.statements().remove_up_to, &typed).await?)
-            }
-            Change::Sweep => self.remove_expired(client).await,
-        }
-    }
-
-    async fn put(&self, client: &Client, entry: &NewEntry) -> Result<Vec<Row>, Fault> {
-        let NewEntry { at, org, bytes, lifetime } = entry;
-        let fresh = to_row(lifetime.fresh.0.min(LIFETIME_MAX));
-        let stale = to_row(lifetime.stale.0.min(LIFETIME_MAX));
-        let max = to_row(self.shared.org_bytes_max.load(Ordering::Relaxed));
-        let held = self.lock(client, org.as_bytes()).await?;
-        let nothing: Option<&[u8]> = None;
-        let key = &at.key.0.0[..];
-        let typed: [Typed<'_>; 2] = [(&key, Type::BYTEA), (&nothing, Type::BYTEA)];
-        let removed = client.query_typed(&self.statements().remove, &typed).await?;
-        let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-        if fresh.saturating_add(stale) == 0 || length > max {
-            // What was there is older.
-            return Ok(removed);
-        }
-        let typed: [Typed<'_>; 6] = [
-            (&key, Type::BYTEA),
-            (&&at.request.0[..], Type::BYTEA),
-            (&org.as_bytes(), Type::BYTEA),
-            (&fresh, Type::INT8),
-            (&stale, Type::INT8),
-            (&&bytes[..], Type::BYTEA),
-        ];
-        let mut rows = client.query_typed(&self.statements().put, &typed).await?;
-        let mut held = rows.first().map_or(Ok(held), |row| row.try_get(2))?;
-        for _ in 0..EVICTIONS_MAX {
-            if held <= max {
-                break;
-            }
-            let excess = held.saturating_sub(max);
-            let typed: [Typed<'_>; 2] = [(&org.as_bytes(), Type::BYTEA), (&excess, Type::INT8)];
-            rows = client.query_typed(&self.statements().evict, &typed).await?;
-            let row = rows.first().ok_or(CORRUPT)?;
-            held = row.try_get(2)?;
-            self.shared.evicted.fetch_add(number(row, 3)?, Ordering::Relaxed);
-        }
-        Ok(rows)
-    }
-
-    async fn remove(
-        &self,
-        client: &Client,
-        key: CacheKey,
-        seen: Option<&[u8]>,
-    ) -> Result<Vec<Row>, Fault> {
-        let key = &key.0.0[..];
-        let owner = client.query_typed(&self.statements().owner, &[(&key, Type::BYTEA)]).await?;
-        let Some(owner) = owner.first() else { return Ok(Vec::new()) };
-        self.lock(client, owner.try_get(0)?).await?;
-        let typed: [Typed<'_>; 2] = [(&key, Type::BYTEA), (&seen, Type::BYTEA)];
-        Ok(client.query_typed(&self.statements().remove, &typed).await?)
-    }
-
-    async fn remove_expired(&self, client: &Client) -> Result<Vec<Row>, Fault> {
-        let column = |rows: &[Row], column| -> Result<Vec<Vec<u8>>, Fault> {
-            rows.iter().map(|row| Ok(row.try_get(column)?)).collect()
-        };
-        let Statements { due, lock_some, remove_expired, .. } = self.statements();
-        let due = client.query_typed(due, &[]).await?;
-        let mut orgs = column(&due, 1)?;
-        orgs.sort_unstable();
-        orgs.dedup();
-        let locked = client.query_typed(lock_some, &[(&orgs, Type::BYTEA_ARRAY)]).await?;
-        let locked = column(&locked, 0)?;
-        let keys = column(&due, 0)?.into_iter().zip(column(&due, 1)?);
-        let keys: Vec<_> =
-            keys.filter_map(|(key, org)| locked.contains(&org).then_some(key)).collect();
-        Ok(client.query_typed(remove_expired, &[(&keys, Type::BYTEA_ARRAY)]).await?)
-    }
-
-    /// Locks what an organization holds until the transaction ends, and says how many bytes that are.
-    async fn lock(&self, client: &Client, org: &[u8]) -> Result<i64, Fault> {
-        let rows = client.query_typed(&self.statements().lock, &[(&org, Type::BYTEA)]).await?;
-        Ok(rows.first().ok_or(CORRUPT)?.try_get(0)?)
     }
 
     async fn purge_all(&self, org: &str) -> Result<u64, StoreError> {
@@ -354,15 +191,6 @@ impl fmt::Debug for PostgresEntries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("PostgresEntries").field(&self.shared.database).finish()
     }
-}
-
-/// What is changed in one transaction.
-#[derive(Clone, Copy)]
-enum Change<'a> {
-    Fill(&'a NewEntry),
-    Purge { key: CacheKey, seen: Option<&'a [u8]> },
-    PurgeSome { org: &'a str, newest: i64 },
-    Sweep,
 }
 
 impl EntryStore for PostgresEntries {
@@ -435,8 +263,4 @@ fn name(row: &Row, column: usize) -> Result<String, Fault> {
 
 fn number(row: &Row, column: usize) -> Result<u64, Fault> {
     u64::try_from(row.try_get::<_, i64>(column)?).map_err(|_| CORRUPT)
-}
-
-fn to_row(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

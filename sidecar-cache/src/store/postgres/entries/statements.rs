@@ -46,7 +46,7 @@ const NEAR: &str = r#"SELECT bytes FROM (SELECT bytes, nth, fresh_until FROM "{t
         WHERE request = $1 ORDER BY nth DESC LIMIT 256) AS newest
     WHERE fresh_until > ({now}) ORDER BY nth DESC LIMIT $2"#;
 const LOCK: &str = r#"INSERT INTO "{table}_orgs" AS held (org, entries, bytes) VALUES ($1, 0, 0)
-    ON CONFLICT (org) DO UPDATE SET entries = held.entries RETURNING held.bytes"#;
+    ON CONFLICT (org) DO UPDATE SET entries = held.entries"#;
 const PUT: &str = r#"WITH now AS ({now}), put AS (
         INSERT INTO "{table}" (key, request, org, filled_at, fresh_until, until, bytes)
         SELECT $1, $2, $3, ms, ms + $4, ms + $4 + $5, $6 FROM now
