@@ -58,6 +58,7 @@ struct Shared {
     database: Database,
     statements: Statements,
     watch: Watch,
+    read: Duration,
     writers: Semaphore,
     org_bytes_max: AtomicU64,
     evicted: AtomicU64,
@@ -72,9 +73,16 @@ impl PostgresEntries {
     /// The entries in a table. Of the bounds, that on an organization holds.
     #[must_use]
     pub fn over(database: Database, table: &Table, bounds: Bounds) -> Self {
+        Self::over_within(database, table, bounds, READ)
+    }
+
+    /// The same, with another budget for who looks up.
+    #[must_use]
+    pub fn over_within(database: Database, table: &Table, bounds: Bounds, read: Duration) -> Self {
         let shared = Shared {
             database,
-            statements: Statements::about(table),
+            statements: Statements::about(table, read),
+            read,
             watch: Watch::default(),
             writers: Semaphore::new(WRITERS_MAX),
             org_bytes_max: AtomicU64::new(bounds.org_bytes_max),
@@ -91,7 +99,7 @@ impl PostgresEntries {
     /// # Errors
     /// [`StoreError`] where it does not answer.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.within(READ, || self.read("SELECT 1", &[])).await.map(drop)
+        self.within(self.shared.read, || self.read("SELECT 1", &[])).await.map(drop)
     }
 
     /// Asks what every organization holds, those included that this process has not heard of.
@@ -195,7 +203,7 @@ impl fmt::Debug for PostgresEntries {
 
 impl EntryStore for PostgresEntries {
     fn lookup(&self, at: Address) -> Answer<'_, Lookup> {
-        Box::pin(self.within(READ, move || self.find(at)))
+        Box::pin(self.within(self.shared.read, move || self.find(at)))
     }
 
     fn peek(&self, at: Address) -> Answer<'_, Lookup> {
@@ -220,7 +228,7 @@ impl EntryStore for PostgresEntries {
     }
 
     fn near(&self, request: Digest, count: usize) -> Answer<'_, Vec<Bytes>> {
-        Box::pin(self.within(READ, move || self.nearest(request, count)))
+        Box::pin(self.within(self.shared.read, move || self.nearest(request, count)))
     }
 
     fn bound(&self, bounds: Bounds) -> Answer<'_, ()> {

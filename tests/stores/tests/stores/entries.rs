@@ -36,6 +36,12 @@ fn over(url: &str, bounds: Bounds) -> PostgresEntries {
     PostgresEntries::over(open(url).unwrap(), &table(), bounds)
 }
 
+/// The same, for who has the time that a busy machine takes.
+fn patient(url: &str, bounds: Bounds) -> PostgresEntries {
+    let budget = Duration::from_secs(5);
+    PostgresEntries::over_within(open(url).unwrap(), &table(), bounds, budget)
+}
+
 /// A database with the table.
 async fn prepared(server: &Server) -> String {
     let url = server.migrated().await.unwrap();
@@ -70,7 +76,7 @@ crate::entry_store_suite! {
     direct {
         test: tokio::test,
         open: |bounds| async move {
-            crate::entries::over(&crate::entries::prepared(&crate::ledger_over::SERVER).await, bounds)
+            crate::entries::patient(&crate::entries::prepared(&crate::ledger_over::SERVER).await, bounds)
         },
         wait: crate::entries::wait,
     }
@@ -81,7 +87,7 @@ crate::entry_store_suite! {
         test: tokio::test,
         open: |bounds| async move {
             let url = crate::entries::prepared(&crate::ledger_over::SERVER).await;
-            crate::entries::over(&kt_stores::Server::pooled(&url), bounds)
+            crate::entries::patient(&kt_stores::Server::pooled(&url), bounds)
         },
         wait: crate::entries::wait,
     }
@@ -92,7 +98,7 @@ crate::entry_store_suite! {
         test: tokio::test,
         open: |bounds| async move {
             let url = crate::entries::prepared(&crate::ledger_over::SERVER).await;
-            let shared = std::sync::Arc::new(crate::entries::over(&url, bounds));
+            let shared = std::sync::Arc::new(crate::entries::patient(&url, bounds));
             let clock = sidecar_cache::clock::Clock::start();
             sidecar_cache::store::layered::Layered::new(clock, bounds, shared, crate::entries::acme)
         },
@@ -186,7 +192,8 @@ proptest! {
             // Of each organization there is not room for everything.
             let bounds = Bounds { org_bytes_max: 12, ..WIDE };
             let model = MemoryEntries::new(Clock::start(), bounds);
-            let store = PostgresEntries::over(database, &table, bounds);
+            let budget = Duration::from_secs(5);
+            let store = PostgresEntries::over_within(database, &table, bounds, budget);
             for (number, step) in steps.iter().enumerate() {
                 if matches!(step, Step::Sweep) {
                     prop_assert_eq!(store.sweep().await.unwrap(), 0);

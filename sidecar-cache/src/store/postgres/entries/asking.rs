@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::Row;
 
-use super::statements::BEGIN_READ;
 use super::watch::Ended;
 use super::{PostgresEntries, Shared};
 use crate::store::StoreError;
@@ -59,7 +58,7 @@ impl PostgresEntries {
         let client = session.client()?;
         // Sent in this order.
         let (begun, rows, ended) = tokio::join!(
-            client.batch_execute(BEGIN_READ),
+            client.batch_execute(&self.statements().begin_read),
             client.query_typed(sql, typed),
             client.batch_execute("COMMIT"),
         );

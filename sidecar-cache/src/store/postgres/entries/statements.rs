@@ -3,6 +3,8 @@
 //! An organization's entries change only while its row in the second table is locked, before they are looked at: so
 //! its count is right, and nobody waits for two who wait for each other.
 
+use std::time::Duration;
+
 use super::table::Table;
 
 /// How many entries go in one step.
@@ -22,8 +24,8 @@ macro_rules! begin {
 }
 
 /// Whoever waits for a lock longer than this has no use for the answer.
-pub(super) const BEGIN_READ: &str = begin! {
-    "SET TRANSACTION READ ONLY" "SET LOCAL statement_timeout = '150ms'" "SET LOCAL lock_timeout = '150ms'"
+const BEGIN_READ: &str = begin! {
+    "SET TRANSACTION READ ONLY" "SET LOCAL statement_timeout = {budget}" "SET LOCAL lock_timeout = {budget}"
 };
 /// A fill that is lost with a server that crashes is a miss.
 pub(super) const BEGIN_FILL: &str = begin! {
@@ -84,6 +86,8 @@ const HELD: &str = r#"SELECT org, entries, bytes FROM "{table}_orgs" WHERE entri
 /// The statements about one table.
 #[derive(Debug)]
 pub(super) struct Statements {
+    /// Begins a transaction that reads.
+    pub(super) begin_read: String,
     /// `$1`: the key. The bytes, where it has not expired; how long ago it was filled; how long it is fresh.
     pub(super) lookup: String,
     /// `$1`: the request, `$2`: how many.
@@ -116,13 +120,14 @@ pub(super) struct Statements {
 // === impl Statements ===
 
 impl Statements {
-    pub(super) fn about(table: &Table) -> Self {
+    pub(super) fn about(table: &Table, read: Duration) -> Self {
         let said = |sql: &str| {
             let portion = PORTION.to_string();
             table.fill_in(&sql.replace("{now}", NOW).replace("{portion}", &portion))
         };
         let remove = |which: &str| said(&REMOVE.replace("{which}", which));
         Self {
+            begin_read: BEGIN_READ.replace("{budget}", &read.as_millis().to_string()),
             lookup: said(LOOKUP),
             near: said(NEAR),
             lock: said(LOCK),
