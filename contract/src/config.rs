@@ -23,7 +23,9 @@ mod usd;
 mod wallet;
 
 pub use budgets::{Budgets, Limits, Share};
-pub use cache::{Backend, CompleteOnDisconnect, Memory, Overflow, Redis, RedisUrl, WorkflowCache};
+pub use cache::{
+    Backend, CompleteOnDisconnect, Memory, Overflow, Postgres, Redis, RedisUrl, WorkflowCache,
+};
 pub use database::Database;
 pub use gateway::Gateway;
 pub use models::{ANTHROPIC_MODELS, OPENAI_MODELS};

@@ -5,13 +5,15 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use kt_contract::config::{self, Config, Ledger};
+use kt_contract::config::{self, Backend, Config, Ledger};
 use sidecar_cache::clock::Clock;
+use sidecar_cache::store::postgres::entries::{Made, Table};
 use sidecar_cache::store::postgres::{Address, Database, schema};
 
 use crate::secret;
 
-/// Make the tables of the databases that `database.url` and `wallet.url` name, or bring them to the current version.
+/// Make the tables of the databases that `database.url` and `wallet.url` name, or bring them to the current version;
+/// with `workflow_cache.backend: postgres`, the table of entries as well.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Migrate {
     /// The configuration file that says where the database is. It goes before an address.
@@ -22,6 +24,14 @@ pub(crate) struct Migrate {
     url: Option<String>,
 }
 
+/// What is to be made.
+struct Wanted {
+    /// In each of these the tables that every one has. The first is that of `database.url`, if there is one.
+    addresses: Vec<Address>,
+    /// In the first, a table of entries.
+    entries: Option<Table>,
+}
+
 // === impl Migrate ===
 
 impl Migrate {
@@ -29,7 +39,8 @@ impl Migrate {
     pub(crate) fn run(&self) -> Result<(), Vec<String>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(one)?;
-        for address in self.addresses()? {
+        let Wanted { addresses, mut entries } = self.wanted()?;
+        for address in addresses {
             let database = Database::at(address, 1, Clock::start()).map_err(one)?;
             let done = runtime.block_on(schema::migrate(&database)).map_err(one)?;
             let schema::Migrated { from, to } = done;
@@ -38,13 +49,25 @@ impl Migrate {
                 false => format!("{database} has schema version {to}; it had {from}"),
             };
             writeln!(std::io::stdout(), "{said}").map_err(one)?;
+            if let Some(table) = entries.take() {
+                let said = match runtime.block_on(table.make(&database)).map_err(one)? {
+                    Made::Now => format!("{database} has the table '{table}' for entries"),
+                    Made::Before => {
+                        format!("{database} has the table '{table}' for entries already")
+                    }
+                };
+                writeln!(std::io::stdout(), "{said}").map_err(one)?;
+            }
         }
         Ok(())
     }
 
-    fn addresses(&self) -> Result<Vec<Address>, Vec<String>> {
+    fn wanted(&self) -> Result<Wanted, Vec<String>> {
         match (&self.file, &self.url) {
-            (None, Some(url)) => Ok(vec![Address::parse(url).map_err(one)?]),
+            (None, Some(url)) => {
+                let addresses = vec![Address::parse(url).map_err(one)?];
+                Ok(Wanted { addresses, entries: None })
+            }
             (None, None) => Err(one("name the database: --policy-config FILE, or KT_DATABASE_URL")),
             (Some(path), _) => {
                 let text = std::fs::read_to_string(path)
@@ -59,9 +82,20 @@ impl Migrate {
                         path.display()
                     )));
                 }
-                Ok(addresses)
+                let entries = entries(&loaded.config).map_err(one)?;
+                Ok(Wanted { addresses, entries })
             }
         }
+    }
+}
+
+/// The table that a configuration keeps entries in, if it does.
+fn entries(config: &Config) -> Result<Option<Table>, String> {
+    match &config.cache.backend {
+        Backend::Postgres(postgres) => Table::named(&postgres.table)
+            .map(Some)
+            .map_err(|error| format!("workflow_cache.postgres.table: {error}")),
+        Backend::Memory | Backend::Redis(_) => Ok(None),
     }
 }
 

@@ -14,6 +14,7 @@ use sidecar_cache::service::settings::Settings;
 use sidecar_cache::service::upstream::Timeouts;
 use sidecar_cache::service::{Parts, Sidecar};
 use sidecar_cache::store::ledger::LedgerStore;
+use sidecar_cache::store::postgres::entries::Table;
 use sidecar_cache::store::postgres::ledger::PostgresLedger;
 use sidecar_cache::store::postgres::{
     Database, PostgresChanges, PostgresGenerations, PostgresKeys, PostgresReplies, schema,
@@ -33,6 +34,8 @@ use crate::secret;
 const LEDGER_CONNECTIONS_MAX: usize = 8;
 /// How many for keys, generations and replies.
 const SHARED_CONNECTIONS_MAX: usize = 4;
+/// How many for entries: half of them to change some.
+const ENTRY_CONNECTIONS_MAX: usize = 8;
 /// And one to ask what is new, which waits for no other.
 const LOOKING_CONNECTIONS_MAX: usize = 1;
 
@@ -54,7 +57,8 @@ pub(crate) async fn open(
     clock: Clock,
 ) -> Result<Arc<Sidecar>, Faults> {
     // What is read costs nothing; who has mistyped an address need not wait for a database.
-    let place = place(watched.backend(), args.local)?;
+    let backend = watched.backend();
+    let place = place(backend, watched.database().as_ref(), args.local, clock)?;
     let kept = match watched.database() {
         Some(database) => open_shared(&database, clock).await?,
         None => open_own(&args.data_dir, clock).await.map_err(one)?,
@@ -63,7 +67,7 @@ pub(crate) async fn open(
     let (ledger, savings) = open_ledger(watched.ledger(), &args.data_dir, clock).await?.unzip();
     let opened = cache_backend::open(place, settings.memory, clock).await;
     let Backend { entries, shared, keeper } =
-        opened.map_err(|error| one(format!("workflow_cache.redis: {error}")))?;
+        opened.map_err(|error| one(format!("workflow_cache.{}: {error}", backend.name())))?;
     if let Some(keeper) = keeper {
         tokio::spawn(keeper.keep());
     }
@@ -119,11 +123,31 @@ fn reach(
 }
 
 /// Where entries are to be. A local sidecar shares them with nobody.
-fn place(backend: &config::Backend, is_local: bool) -> Result<Place, Faults> {
-    let redis = match backend {
-        config::Backend::Redis(redis) if !is_local => redis,
-        config::Backend::Redis(_) | config::Backend::Memory => return Ok(Place::Memory),
-    };
+fn place(
+    backend: &config::Backend,
+    database: Option<&config::Database>,
+    is_local: bool,
+    clock: Clock,
+) -> Result<Place, Faults> {
+    match (backend, database) {
+        (config::Backend::Redis(redis), _) if !is_local => in_redis(redis),
+        (config::Backend::Postgres(postgres), Some(database)) if !is_local => Ok(Place::Postgres {
+            database: reach("database.url", &database.url, ENTRY_CONNECTIONS_MAX, clock)?,
+            table: Table::named(&postgres.table)
+                .map_err(|error| one(format!("workflow_cache.postgres.table: {error}")))?,
+            org_bytes_max: postgres.max_bytes_per_org,
+        }),
+        (config::Backend::Postgres(_), None) if !is_local => {
+            // The configuration is refused before.
+            Err(one("workflow_cache.backend: 'postgres' needs 'database'"))
+        }
+        (config::Backend::Memory | config::Backend::Redis(_) | config::Backend::Postgres(_), _) => {
+            Ok(Place::Memory)
+        }
+    }
+}
+
+fn in_redis(redis: &config::Redis) -> Result<Place, Faults> {
     let field = "workflow_cache.redis.url";
     let (url, from) = match &redis.url {
         RedisUrl::Written(url) => (url.clone(), String::new()),

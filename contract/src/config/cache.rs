@@ -1,5 +1,6 @@
 //! `workflow_cache`: what is stored, for how long, and who shares it.
 
+mod postgres;
 mod redis;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::snapshot::Tier;
 
 use super::raw::{self, DefaultTier};
 use super::report::{Bounds, Report};
+pub use postgres::Postgres;
 pub use redis::{Redis, RedisUrl};
 pub(super) use redis::{check_database, check_ledger};
 
@@ -77,6 +79,8 @@ pub enum Backend {
     Memory,
     /// In a Redis that sidecars share, and in the memory of each what it has read of late.
     Redis(Redis),
+    /// In the database that sidecars share, and in the memory of each what it has read of late.
+    Postgres(Postgres),
 }
 
 /// `workflow_cache.single_flight_overflow`: how many of those who have waited for a flight longer than
@@ -140,7 +144,7 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
         l1,
     } = raw;
     let enabled = enabled.unwrap_or(false);
-    let backend = check_backend(backend, redis, postgres.is_some(), report);
+    let backend = check_backend(backend, redis, postgres, report);
     let at = |field: &str| format!("workflow_cache.{field}");
     WorkflowCache {
         enabled,
@@ -174,6 +178,20 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
             l1.unwrap_or_default().max_bytes,
             L1_BYTES,
         ),
+    }
+}
+
+// === impl Backend ===
+
+impl Backend {
+    /// Its name in the file.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis(_) => "redis",
+            Self::Postgres(_) => "postgres",
+        }
     }
 }
 
@@ -238,29 +256,34 @@ fn tier(raw: &raw::WorkflowCache, report: &mut Report) -> Tier {
 fn check_backend(
     chosen: Option<raw::Backend>,
     redis: Option<raw::Redis>,
-    has_postgres: bool,
+    postgres: Option<raw::Postgres>,
     report: &mut Report,
 ) -> Backend {
-    let not_built = "entries in Postgres are not built yet; use 'memory' or 'redis'";
-    if chosen == Some(raw::Backend::Postgres) {
-        report.error("workflow_cache.backend", not_built);
-    } else if has_postgres {
-        report.error("workflow_cache.postgres", not_built);
+    // What a wrong name of a backend would have taken is not known.
+    if report.is_whole("workflow_cache.backend") {
+        if redis.is_some() && chosen != Some(raw::Backend::Redis) {
+            report.error("workflow_cache.redis", "is for 'backend: redis'");
+        }
+        if postgres.is_some() && chosen != Some(raw::Backend::Postgres) {
+            report.error("workflow_cache.postgres", "is for 'backend: postgres'");
+        }
     }
-    match chosen {
+    let (name, backend) = match chosen {
+        None | Some(raw::Backend::Memory) => return Backend::Memory,
         Some(raw::Backend::Redis) => {
-            report.local_note(
-                "workflow_cache.backend",
-                "redis is for gateways that join their group's sidecar (--sidecar SOCKET); one that \
-                 spawns its own is local and keeps its entries in memory",
-            );
-            Backend::Redis(redis::check(redis.unwrap_or_default(), report))
+            ("redis", Backend::Redis(redis::check(redis.unwrap_or_default(), report)))
         }
-        None | Some(raw::Backend::Memory | raw::Backend::Postgres) => {
-            if redis.is_some() && report.is_whole("workflow_cache.backend") {
-                report.error("workflow_cache.redis", "is for 'backend: redis'");
-            }
-            Backend::Memory
+        Some(raw::Backend::Postgres) => {
+            let postgres = postgres::check(postgres.unwrap_or_default(), report);
+            ("postgres", Backend::Postgres(postgres))
         }
-    }
+    };
+    report.local_note(
+        "workflow_cache.backend",
+        format!(
+            "{name} is for gateways that join their group's sidecar (--sidecar SOCKET); one that \
+             spawns its own is local and keeps its entries in memory"
+        ),
+    );
+    backend
 }

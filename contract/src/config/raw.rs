@@ -184,14 +184,14 @@ pub(super) struct WorkflowCache {
     /// Whether a call goes on when the last client that waited for it has left. Default: auto, which goes on
     /// where half of the expected answer is there.
     pub(super) complete_on_disconnect: Option<CompleteOnDisconnect>,
-    /// Where entries are: in the sidecar's memory, or in a Redis that several sidecars share, with memory in front
-    /// of it. `postgres` is not built yet. Default: memory.
+    /// Where entries are: in the sidecar's memory, or in a Redis or the database that several sidecars share, with
+    /// memory in front of it. Default: memory.
     pub(super) backend: Option<Backend>,
-    /// Bounds on what the sidecar has in memory: all entries, or with `redis` its copies of some.
+    /// Bounds on what the sidecar has in memory: all entries, or with another backend its copies of some.
     pub(super) memory: Option<Memory>,
     /// Settings of the backend `redis`.
     pub(super) redis: Option<Redis>,
-    /// Not built yet.
+    /// Settings of the backend `postgres`.
     pub(super) postgres: Option<Postgres>,
     /// Settings of each gateway worker's own memory.
     pub(super) l1: Option<L1>,
@@ -215,7 +215,7 @@ pub(super) enum Backend {
     Memory,
     /// In a Redis that several sidecars share.
     Redis,
-    /// Not built yet.
+    /// In the database that several sidecars share.
     Postgres,
 }
 
@@ -241,13 +241,14 @@ pub(super) enum Eviction {
     Lru,
 }
 
-/// Not built yet.
+/// Settings of the backend `postgres`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Postgres {
-    /// The table of the entries.
-    #[expect(dead_code, reason = "its type is checked; the backend is not built yet")]
+    /// The table of the entries, in the database that `database` names. Default: cache_entries.
     pub(super) table: Option<String>,
+    /// How many bytes the entries of one organization may have there. Default: 1073741824.
+    pub(super) max_bytes_per_org: Option<u64>,
 }
 
 /// Settings of each gateway worker's own memory.

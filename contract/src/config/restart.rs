@@ -134,11 +134,12 @@ fn of_database(database: Option<&Database>, started: Option<&Database>) -> Optio
 /// Stores are opened at the start. The rest of the cache changes live.
 fn of_backend(backend: &Backend, started: &Backend) -> Option<NeedsRestart> {
     let what = match (backend, started) {
-        (Backend::Memory, Backend::Memory) => return None,
-        (Backend::Redis(_), Backend::Memory) => "from memory to redis".to_owned(),
-        (Backend::Memory, Backend::Redis(_)) => "from redis to memory".to_owned(),
-        (Backend::Redis(redis), Backend::Redis(started)) if redis == started => return None,
+        _ if backend == started => return None,
         (Backend::Redis(redis), Backend::Redis(started)) => redis.differing(started).join(", "),
+        (Backend::Postgres(postgres), Backend::Postgres(started)) => {
+            postgres.differing(started).join(", ")
+        }
+        _ => format!("from {} to {}", started.name(), backend.name()),
     };
     Some(NeedsRestart { field: "workflow_cache.backend", what })
 }

@@ -2,10 +2,12 @@
 //! hands out connections per transaction: no prepared statement and no setting outlives its transaction.
 //!
 //! [`database`] is the way to it, [`schema`] its tables, [`ledger`] the wallet; keys, generations and replies are what
-//! else the sidecars of a group share, and [`changes`] tells each of them what the others have done.
+//! else the sidecars of a group share, and [`changes`] tells each of them what the others have done. [`entries`] may get
+//! lost; they are here for those who want them to stay.
 
 pub mod changes;
 pub mod database;
+pub mod entries;
 mod fault;
 mod generations;
 mod keys;
@@ -15,6 +17,7 @@ pub mod schema;
 
 pub use changes::PostgresChanges;
 pub use database::{Address, Database};
+pub use entries::PostgresEntries;
 pub use generations::PostgresGenerations;
 pub use keys::PostgresKeys;
 pub use replies::PostgresReplies;

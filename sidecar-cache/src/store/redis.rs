@@ -15,7 +15,7 @@ mod leases;
 mod link;
 mod logs;
 mod names;
-mod presence;
+pub(in crate::store) mod presence;
 mod servers;
 mod wakes;
 mod wire;

@@ -111,12 +111,12 @@ pub(crate) async fn a_lookup_does_not_lengthen_a_life<W: Future>(
     store: impl EntryStore,
     wait: impl Fn(Duration) -> W,
 ) {
-    fill(&store, at(1, 1), b"a".to_vec(), Millis(1_500)).await;
+    fill(&store, at(1, 1), b"a".to_vec(), Millis(4_000)).await;
     for _ in 0..5 {
         wait(Duration::from_millis(100)).await;
         assert!(found(&store, at(1, 1)).await.is_some());
     }
-    wait(Duration::from_millis(1_000)).await;
+    wait(Duration::from_millis(4_000)).await;
     assert!(found(&store, at(1, 1)).await.is_none());
 }
 

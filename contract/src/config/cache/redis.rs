@@ -127,7 +127,9 @@ pub(in super::super) fn check_ledger(
                  postgres, url: {{env: KT_DATABASE_URL}}}}', or 'backend: memory'"
             ),
         ),
-        (Backend::Redis(_), Some(Ledger::Database(_)) | None) | (Backend::Memory, _) => {}
+        // Where there is a database, a ledger in a file is refused; and entries in Postgres are there.
+        (Backend::Redis(_), Some(Ledger::Database(_)) | None)
+        | (Backend::Memory | Backend::Postgres(_), _) => {}
     }
 }
 
@@ -145,7 +147,12 @@ pub(in super::super) fn check_database(
              itself: what one has purged or revoked, the others would go on serving. Say where they \
              share both: database: {url: {env: KT_DATABASE_URL}}",
         ),
-        Backend::Redis(_) | Backend::Memory => {}
+        Backend::Postgres(_) if !has_shared_database => report.error(
+            "workflow_cache.backend",
+            "'postgres' keeps entries in the database that sidecars share, with the keys and \
+             invalidations that they go by. Say where it is: database: {url: {env: KT_DATABASE_URL}}",
+        ),
+        Backend::Redis(_) | Backend::Postgres(_) | Backend::Memory => {}
     }
 }
 

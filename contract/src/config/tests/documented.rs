@@ -84,7 +84,7 @@ fn rows_name_the_default_and_say_what_is_not_built() {
 fn the_pages_examples_load() {
     let examples: Vec<&str> =
         PAGE.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     for example in examples {
         assert!(load("config.md", example).is_ok(), "{:?}", load("config.md", example));
     }

@@ -113,4 +113,16 @@ fn where_entries_are_needs_a_restart_and_no_address_is_told() {
     assert_eq!(live.needs_restart(&started), []);
     let found = started.needs_restart(&with("enabled: true"));
     assert_eq!(found[0].what, "from memory to redis");
+
+    let postgres = |more: &str| with(&format!("backend: postgres, postgres: {{{more}}}"));
+    let table = postgres("table: a");
+    for (config, started, what) in [
+        (&table, &started, "from redis to postgres"),
+        (&started, &table, "from postgres to redis"),
+        (&postgres("table: b"), &table, "postgres.table"),
+        (&postgres("table: a, max_bytes_per_org: 65536"), &table, "postgres.max_bytes_per_org"),
+    ] {
+        assert_eq!(config.needs_restart(started)[0].what, what);
+    }
+    assert_eq!(table.needs_restart(&table), []);
 }

@@ -14,8 +14,56 @@ fn backend(fields: &str) -> Backend {
 fn redis(fields: &str) -> Redis {
     match backend(&format!("backend: redis, redis: {{{fields}}}")) {
         Backend::Redis(redis) => redis,
-        Backend::Memory => panic!("memory"),
+        other @ (Backend::Memory | Backend::Postgres(_)) => panic!("{other:?}"),
     }
+}
+
+fn postgres(fields: &str) -> Postgres {
+    match backend(&format!("backend: postgres, postgres: {{{fields}}}")) {
+        Backend::Postgres(postgres) => postgres,
+        other @ (Backend::Memory | Backend::Redis(_)) => panic!("{other:?}"),
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn entries_in_the_database_have_a_table() {
+    assert_eq!(backend("backend: postgres"), Backend::Postgres(postgres("")));
+    let default = postgres("");
+    assert_eq!((default.table.as_str(), default.max_bytes_per_org), ("cache_entries", 1 << 30));
+    let longest = "a".repeat(48);
+    let written = postgres(&format!("table: {longest}, max_bytes_per_org: 70000"));
+    assert_eq!((written.table, written.max_bytes_per_org), (longest, 70_000));
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_table_has_a_plain_name() {
+    let longer = "a".repeat(49);
+    for name in ["''", "1a", "A", "a.b", "'a b'", "a-b", "'a\"; drop'", &longer] {
+        assert_eq!(
+            errors_with(&format!(
+                "workflow_cache: {{backend: postgres, postgres: {{table: {name}}}}}\n{DATABASE}"
+            )),
+            [
+                "f.yaml:6: workflow_cache.postgres.table: must have 1 to 48 characters, lower-case letters, \
+              digits and '_', and begin with no digit"
+            ],
+            "{name}"
+        );
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn entries_in_a_database_that_is_not_named_are_refused() {
+    let without = "workflow_cache: {backend: postgres}\n";
+    let expected = "f.yaml:6: workflow_cache.backend: 'postgres' keeps entries in the database that \
+                    sidecars share, with the keys and invalidations that they go by. Say where it is: \
+                    database: {url: {env: KT_DATABASE_URL}}";
+    for more in ["", "wallet: {}\n"] {
+        assert_eq!(errors_with(&format!("{without}{more}")), [expected], "{more}");
+    }
+    let file = "wallet: {backend: sqlite, path: w.db}\n";
+    assert_eq!(errors_with(&format!("{without}{DATABASE}{file}")).len(), 1);
+    assert!(loaded_with(&format!("{without}{DATABASE}wallet: {{}}\n")).config.is_prepaid());
 }
 
 #[wasm_bindgen_test(unsupported = test)]
@@ -83,15 +131,25 @@ fn what_is_no_address_is_refused_with_what_to_do() {
 fn what_is_missing_or_does_not_fit_is_named() {
     let needs = "backend: 'redis' needs 'redis.url' beside it: redis: {url: 'redis://host:6379'}, or, where \
                  there is a password, redis: {url: {env: KT_REDIS_URL}}";
-    let postgres = "entries in Postgres are not built yet; use 'memory' or 'redis'";
     let url = "url: redis://cache-host";
     for (fields, expected) in [
         ("backend: redis".to_owned(), needs.to_owned()),
         ("backend: redis, redis: {prefix: 'a:'}".to_owned(), needs.to_owned()),
         (format!("redis: {{{url}}}"), "redis: is for 'backend: redis'".to_owned()),
         (format!("backend: memory, redis: {{{url}}}"), "redis: is for 'backend: redis'".to_owned()),
-        ("backend: postgres, postgres: {}".to_owned(), format!("backend: {postgres}")),
-        ("postgres: {table: t}".to_owned(), format!("postgres: {postgres}")),
+        (
+            format!("backend: postgres, redis: {{{url}}}"),
+            "redis: is for 'backend: redis'".to_owned(),
+        ),
+        ("postgres: {table: t}".to_owned(), "postgres: is for 'backend: postgres'".to_owned()),
+        (
+            format!("backend: redis, redis: {{{url}}}, postgres: {{}}"),
+            "postgres: is for 'backend: postgres'".to_owned(),
+        ),
+        (
+            "backend: postgres, postgres: {max_bytes_per_org: 1}".to_owned(),
+            "postgres.max_bytes_per_org: 1 is not between 65536 and 1099511627776".to_owned(),
+        ),
         (
             "backend: redis, redis: {url: 3}".to_owned(),
             "redis.url: expected an address, or a map with 'env' or 'file', found a number".to_owned(),
@@ -168,12 +226,14 @@ fn a_shared_cache_without_a_shared_database_is_refused() {
 
 #[wasm_bindgen_test(unsupported = test)]
 fn a_gateway_with_a_sidecar_of_its_own_is_told_that_it_shares_nothing() {
-    let notes = loaded_with(&format!("{REDIS}{DATABASE}")).local_notes;
-    assert_eq!(
-        notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        [
-            "f.yaml:6: workflow_cache.backend: redis is for gateways that join their group's sidecar \
-          (--sidecar SOCKET); one that spawns its own is local and keeps its entries in memory"
-        ]
-    );
+    for (file, name) in [(REDIS, "redis"), ("workflow_cache: {backend: postgres}\n", "postgres")] {
+        let notes = loaded_with(&format!("{file}{DATABASE}")).local_notes;
+        assert_eq!(
+            notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [format!(
+                "f.yaml:6: workflow_cache.backend: {name} is for gateways that join their group's sidecar \
+                 (--sidecar SOCKET); one that spawns its own is local and keeps its entries in memory"
+            )]
+        );
+    }
 }

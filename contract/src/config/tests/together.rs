@@ -44,8 +44,9 @@ gateway: {port: 0, role: 3}
             "f.yaml:7: providers.targets[3].id: is the id of providers.targets[0] as \
              well",
             "f.yaml:9: workflow_cache.ttl: unknown field; did you mean 'ttl_seconds'?",
-            "f.yaml:10: workflow_cache.backend: entries in Postgres are not built yet; use 'memory' or \
-             'redis'",
+            "f.yaml:10: workflow_cache.backend: 'postgres' keeps entries in the database that sidecars \
+             share, with the keys and invalidations that they go by. Say where it is: database: {url: \
+             {env: KT_DATABASE_URL}}",
             "f.yaml:12: policies.chain[0]: expected a text, found a number; put it in quotes",
             "f.yaml:12: policies.chain[3]: expected a text, found a number; put it in quotes",
             "f.yaml:12: policies.chain[1]: 'pii-detector' is configured but not enforced yet",

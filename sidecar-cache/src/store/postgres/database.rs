@@ -71,6 +71,8 @@ pub struct Database {
     closed_until_ms: AtomicU64,
     /// Why it failed last.
     unreached: Mutex<String>,
+    /// How many connections were made.
+    connections: AtomicU64,
 }
 
 /// A connection for one transaction. Dropped before its end it is closed, and the server undoes what was begun.
@@ -169,8 +171,8 @@ impl Database {
             .build()
             .map_err(|error| StoreError::Permanent(error.to_string()))?;
         let (failures, closed_until_ms) = (AtomicU64::new(0), AtomicU64::new(0));
-        let unreached = Mutex::default();
-        Ok(Self { shown, pool, clock, failures, closed_until_ms, unreached })
+        let (unreached, connections) = (Mutex::default(), AtomicU64::new(0));
+        Ok(Self { shown, pool, clock, failures, closed_until_ms, unreached, connections })
     }
 
     /// A connection, which has begun nothing yet.
@@ -183,10 +185,23 @@ impl Database {
         match self.pool.get().await {
             Ok(object) => {
                 self.failures.store(0, Ordering::Relaxed);
+                if Object::metrics(&object).recycle_count == 0 {
+                    self.connections.fetch_add(1, Ordering::Relaxed);
+                }
                 Ok(Session { object: Some(object) })
             }
             Err(error) => Err(self.refused(error)),
         }
+    }
+
+    /// How many connections were made since the start.
+    pub(super) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// By which moments are told.
+    pub(super) const fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// A connection with a transaction that has begun.

@@ -12,7 +12,7 @@ const AWAY_MIN: Millis = Millis(1_000);
 
 /// How a call ended, as far as that is concerned.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Heard<'a> {
+pub(in crate::store) enum Heard<'a> {
     /// It was answered, and be it with a refusal.
     Answer,
     /// It was not, and this is why.
@@ -21,7 +21,7 @@ pub(super) enum Heard<'a> {
 
 /// What has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(in crate::store) enum Change {
     /// It is away, because of this.
     Went(String),
     /// It is back, after so long.
@@ -30,7 +30,7 @@ pub(super) enum Change {
 
 /// The state.
 #[derive(Debug, Default)]
-pub(super) struct Presence {
+pub(in crate::store) struct Presence {
     state: State,
     away_before: Millis,
 }
@@ -51,7 +51,7 @@ impl Default for State {
 
 impl Presence {
     /// A call has ended; `is_asked`: the breaker is closed after it. Says what has changed.
-    pub(super) fn heard(
+    pub(in crate::store) fn heard(
         &mut self,
         heard: Heard<'_>,
         is_asked: bool,
@@ -89,7 +89,7 @@ impl Presence {
     }
 
     /// For how long it has been away, and why it was not answered last.
-    pub(super) fn away(&self, now: MonoMillis) -> Option<(Millis, String)> {
+    pub(in crate::store) fn away(&self, now: MonoMillis) -> Option<(Millis, String)> {
         match &self.state {
             State::Here { .. } => None,
             State::Away { since, why } => Some((now.since(*since), why.clone())),
@@ -97,7 +97,7 @@ impl Presence {
     }
 
     /// For how long it has been away in all.
-    pub(super) fn away_total(&self, now: MonoMillis) -> Millis {
+    pub(in crate::store) fn away_total(&self, now: MonoMillis) -> Millis {
         let (away, _) = self.away(now).unwrap_or_default();
         Millis(self.away_before.0.saturating_add(away.0))
     }

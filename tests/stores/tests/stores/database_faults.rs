@@ -70,14 +70,14 @@ pub(crate) async fn kill(shell: &Client, count: i64) -> u64 {
 }
 
 /// The process of the server that serves a sidecar; none where none does, or where the server goes down just now.
-async fn process(shell: &Client) -> Option<i32> {
+pub(crate) async fn process(shell: &Client) -> Option<i32> {
     let sql =
         format!("SELECT pid FROM pg_stat_activity WHERE {SIDECARS} ORDER BY random() LIMIT 1");
     shell.query_opt(&sql, &[]).await.ok().flatten().map(|row| row.get(0))
 }
 
 /// Whether the process was there to get it.
-fn signal(name: &str, process: i32) -> bool {
+pub(crate) fn signal(name: &str, process: i32) -> bool {
     Command::new("kill").args([name, &process.to_string()]).status().unwrap().success()
 }
 

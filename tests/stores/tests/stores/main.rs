@@ -4,6 +4,11 @@
 #[cfg(test)]
 mod database_faults;
 #[cfg(test)]
+mod entries;
+#[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/entry_suite.rs"]
+mod entry_suite;
+#[cfg(test)]
 #[path = "../../../../sidecar-cache/tests/sidecar/generation_suite.rs"]
 mod generation_suite;
 #[cfg(test)]

@@ -28,6 +28,10 @@ providers:
     - {id: openai-1, provider: openai, model: gpt-4o-mini, secret_key_ref: {env: KEY}}
 ";
 
+/// Entries in a table of a name of its own.
+const ENTRIES: &str = "database: {url: {env: KT_TEST_DATABASE}}
+workflow_cache: {enabled: true, backend: postgres, postgres: {table: answers}}
+";
 /// A wallet in a database, and nothing else.
 const WALLET: &str = "wallet: {backend: postgres, url: {env: KT_TEST_DATABASE}}\n";
 /// All that can be shared, the wallet too.
@@ -172,6 +176,29 @@ async fn sidecars_of_one_database_share_keys_purges_and_the_wallet_and_take_noth
     let stats = place.ask(&c, &["cache", "stats", "--json"]);
     assert!(stats.contains("\"invalidated_tags\": 1"), "{stats}");
     drop((one, other, late));
+}
+
+#[tokio::test]
+async fn the_table_of_entries_is_made_with_the_others_and_a_sidecar_starts_on_it_only() {
+    let place = Place::new(ENTRIES).await;
+    place.refuses_without_tables();
+    // Whoever names the database alone has named no table.
+    let mut migrate = Command::new(program("kt"));
+    migrate.args(["db", "migrate"]).env("KT_DATABASE_URL", &place.url);
+    assert!(migrate.output().unwrap().status.success());
+    let (mut refused, said) = place.start("a");
+    assert!(!refused.child.wait().unwrap().success());
+    let why = "workflow_cache.postgres: the store failed: ";
+    let table = "has no table 'answers' for entries yet: run `kt db migrate --policy-config FILE`";
+    assert!(said.contains(why) && said.contains(table), "{said}");
+
+    assert!(place.migrated().ends_with("has the table 'answers' for entries\n"));
+    assert!(place.migrated().ends_with("has the table 'answers' for entries already\n"));
+    let (one, said) = place.start("a");
+    assert!(said.contains("\"message\":\"ready\""), "{said}");
+    let status = place.ask(&place.socket("a"), &["cache", "stats", "--json"]);
+    assert!(status.contains("\"entries\""), "{status}");
+    drop(one);
 }
 
 #[tokio::test]
