@@ -295,6 +295,23 @@ async fn a_claim_whose_answer_was_lost_is_given_up_and_the_request_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_keyed_request_is_refused_at_once_while_the_database_does_not_answer() {
+    let (database, one, _other) = pair().await;
+    let key = one.key().await;
+    one.fetch(&key, CHAT).await.unwrap();
+    let calls = one.provider.count();
+    database.is(Away::Hangs);
+    pass(Duration::from_secs(3)).await;
+    let start = Instant::now();
+    assert_eq!(repeated(one.fetch_keyed("a", &key, CHAT).await), Repeated::Unknown);
+    assert_eq!(start.elapsed(), Duration::ZERO, "nobody waits for what does not answer");
+    database.is(None);
+    pass(Duration::from_secs(2)).await;
+    one.fetch_keyed("a", &key, CHAT).await.unwrap();
+    assert_eq!(one.provider.count(), calls);
+}
+
+#[tokio::test(start_paused = true)]
 async fn hits_are_served_for_five_seconds_without_the_database_and_then_none_until_it_answers() {
     for away in BOTH {
         let (database, one, _other) = pair().await;
