@@ -171,6 +171,17 @@ pub trait EntryStore: Send + Sync {
     /// Removes every entry of an organization, and says how many there were.
     fn purge_org(&self, org: String) -> Answer<'_, u64>;
 
+    /// Gives up the room of an entry that another sidecar has purged. Where the store is shared, that one removes it
+    /// there, and what is there now may be newer: only what is remembered of it in this process goes.
+    fn forget(&self, key: CacheKey) -> Answer<'_, ()> {
+        Box::pin(async move { self.purge(key, None).await.map(|_| ()) })
+    }
+
+    /// The same, of every entry of an organization.
+    fn forget_org(&self, org: String) -> Answer<'_, ()> {
+        Box::pin(async move { self.purge_org(org).await.map(|_| ()) })
+    }
+
     /// Fresh entries of the same request behind whatever gates, newest first, at most `count`. May name
     /// entries of another request; omits none but those behind hundreds that have expired.
     fn near(&self, request: Digest, count: usize) -> Answer<'_, Vec<Bytes>>;

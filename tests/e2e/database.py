@@ -110,7 +110,9 @@ class Database:
 
     def kill_backend(self):
         """Kills the process that serves a sidecar, upon which the server ends all others and recovers."""
-        backend = self.run("SELECT pid FROM pg_stat_activity WHERE application_name = 'kt' LIMIT 1")
+        backend = wait_until(
+            lambda: self.run("SELECT pid FROM pg_stat_activity WHERE application_name = 'kt' LIMIT 1"),
+            "a process of the server serves a sidecar")
         os.kill(int(backend), signal.SIGKILL)
 
     def takes_writes(self, does=True):

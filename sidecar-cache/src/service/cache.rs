@@ -241,14 +241,8 @@ impl Cache {
         key: CacheKey,
         keys: &OrgKeys,
     ) -> Result<Option<Inspected>, StoreError> {
-        // Of an address only the key finds an entry.
-        let at = Address { key, request: Digest([0; 32]) };
-        let Lookup::Found(found) = self.entries.peek(at).await? else { return Ok(None) };
-        let entry = match Entry::decode(&found.bytes, keys) {
-            Ok(entry) => entry,
-            // Most likely another organization's, which is nobody's business.
-            Err(Corrupt::Mac) => return Ok(None),
-            Err(_) => return Err(StoreError::Corrupt("an entry")),
+        let Some((entry, found)) = stored(&*self.entries, key, keys).await? else {
+            return Ok(None);
         };
         let Header { gates, generations, .. } = &entry.header;
         let is_current = self.generations.is_current(gates, &key, generations);
@@ -274,6 +268,30 @@ impl Cache {
     /// A store that does not do it.
     pub async fn drop_org(&self, org: &str) -> Result<u64, StoreError> {
         self.entries.purge_org(org.to_owned()).await
+    }
+
+    /// Gives up the room of what another sidecar has purged, in a task of its own: nobody reads it any more, and nobody
+    /// waits until it has gone.
+    pub fn forget(&self, purged: Vec<(String, Option<CacheKey>)>) {
+        if purged.is_empty() {
+            return;
+        }
+        let entries = Arc::clone(&self.entries);
+        tokio::spawn(async move {
+            for (org, key) in purged {
+                let forgotten = match key {
+                    Some(key) => match stored(&*entries, key, &OrgKeys::derive(&org)).await {
+                        // A key of another organization is not this one's to remove.
+                        Ok(Some(_)) => entries.forget(key).await,
+                        there => there.map(|_| ()),
+                    },
+                    None => entries.forget_org(org).await,
+                };
+                if let Err(error) = forgotten {
+                    tracing::warn!(%error, "what was invalidated elsewhere is not removed here");
+                }
+            }
+        });
     }
 
     /// Why there is no entry: the gate in which the nearest entry of the same request differs, and its
@@ -420,6 +438,23 @@ impl Cache {
             .filter_map(|bytes| Entry::decode(bytes, keys).ok())
             .map(|entry| entry.header.gates)
             .collect()
+    }
+}
+
+/// An entry as it is stored; `None` where there is none, or none of this organization.
+async fn stored(
+    entries: &dyn EntryStore,
+    key: CacheKey,
+    keys: &OrgKeys,
+) -> Result<Option<(Entry, Found)>, StoreError> {
+    // Of an address only the key finds an entry.
+    let at = Address { key, request: Digest([0; 32]) };
+    let Lookup::Found(found) = entries.peek(at).await? else { return Ok(None) };
+    match Entry::decode(&found.bytes, keys) {
+        Ok(entry) => Ok(Some((entry, found))),
+        // Most likely another organization's, which is nobody's business.
+        Err(Corrupt::Mac) => Ok(None),
+        Err(_) => Err(StoreError::Corrupt("an entry")),
     }
 }
 

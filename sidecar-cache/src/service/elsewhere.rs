@@ -111,6 +111,7 @@ impl Sidecar {
         if !news.generations.is_empty() {
             self.feed.publish(Event::Purged);
         }
+        let mut purged = Vec::new();
         for (org, tag, generation) in news.generations {
             tracing::info!(
                 org,
@@ -119,16 +120,13 @@ impl Sidecar {
                 "invalidated elsewhere"
             );
             self.replies.void(&org);
-            // Nobody reads them any more, and they need not take room.
-            let dropped = match tag {
-                Tag::Org => self.cache.drop_org(&org).await,
-                Tag::Entry(key) => self.cache.drop_entry(&org, key).await,
-                Tag::Codebase(_) | Tag::Fabric(_) | Tag::Model(_) | Tag::Policy(_) => Ok(0),
-            };
-            if let Err(error) = dropped {
-                tracing::warn!(%error, "what was invalidated elsewhere is not removed here");
+            match tag {
+                Tag::Org => purged.push((org, None)),
+                Tag::Entry(key) => purged.push((org, Some(key))),
+                Tag::Codebase(_) | Tag::Fabric(_) | Tag::Model(_) | Tag::Policy(_) => {}
             }
         }
+        self.cache.forget(purged);
         Ok(())
     }
 

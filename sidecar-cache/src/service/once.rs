@@ -22,6 +22,7 @@ use super::replies::{Claim, Looked, Name};
 use super::savings::Costs;
 use crate::idempotency::record::{Record, ReplyHead};
 use crate::idempotency::{Ending, Kept, Memory, REPLY_BYTES_MAX, Verdict, memory, verdict};
+use crate::store::StoreError;
 
 /// A streamed answer that is remembered before its client has its end. Dropped before, its key is free.
 pub struct Keeping {
@@ -70,7 +71,7 @@ impl Sidecar {
         sent: Arc<Sent>,
     ) -> Result<Reply, Refusal> {
         let name = Name::of(key, &grant, &sent);
-        let looked = match self.replies.look(name, &grant.caller).await {
+        let looked = match self.look_up_reply(name, &grant.caller).await {
             Ok(looked) => looked,
             Err(error) => {
                 tracing::error!(%error, "what became of an Idempotency-Key cannot be looked up");
@@ -93,6 +94,14 @@ impl Sidecar {
                 Err(self.repeated(Repeated::InFlight, &grant, &mut account))
             }
         }
+    }
+
+    async fn look_up_reply(&self, name: Name, caller: &Caller) -> Result<Looked, StoreError> {
+        if self.replies.are_shared() && !self.cache.generations().known().is_answering() {
+            // Whoever asks does not wait as long as a database may take to say nothing.
+            return Err(StoreError::Transient("the shared database does not answer".to_owned()));
+        }
+        self.replies.look(name, caller).await
     }
 
     fn repeated(&self, repeated: Repeated, grant: &Grant, account: &mut Account) -> Refusal {

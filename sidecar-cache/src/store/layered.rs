@@ -226,6 +226,22 @@ impl EntryStore for Layered {
         })
     }
 
+    fn forget(&self, key: CacheKey) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.changed(&key);
+            Ok(())
+        })
+    }
+
+    fn forget_org(&self, org: String) -> Answer<'_, ()> {
+        Box::pin(async move {
+            for change in &self.changes {
+                change.fetch_add(1, Ordering::SeqCst);
+            }
+            self.memory.purge_org(org).await.map(|_| ())
+        })
+    }
+
     fn near(&self, request: Digest, count: usize) -> Answer<'_, Vec<Bytes>> {
         Box::pin(async move {
             match self.shared.near(request, count).await {

@@ -12,13 +12,16 @@ use kt_contract::wire::admit::Admitted;
 use kt_contract::wire::feed::{Event, FeedReply, FeedRequest};
 use kt_contract::wire::principal::{PrincipalReply, PrincipalRequest};
 use sidecar_cache::clock::Clock;
+use sidecar_cache::entry::Entry;
 use sidecar_cache::generation::Tag;
 use sidecar_cache::service::lane::Refusal;
+use sidecar_cache::store::layered::Layered;
 use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::{EntryStore, StoreError};
 
 use tokio::time::Instant;
 
+use crate::distant::Distant;
 use crate::shared_database::{Away, Database};
 use crate::support::*;
 
@@ -135,11 +138,75 @@ async fn an_entry_of_somebody_who_knows_more_is_a_miss_and_stays() {
     one.fetch(&key, CHAT).await.unwrap();
     assert_eq!(reason(&other, &key, CHAT).await, Reason::Generation);
     assert_eq!(shared.held().entries, 1);
+    // What hears of a purge of the whole organization gives the room back, too, where the store is its own.
     other.sidecar.look_elsewhere().await.unwrap();
-    // The purge was of the whole organization, and the room is given back here, too.
-    assert_eq!(shared.held().entries, 0);
+    settle().await;
     one.fetch(&key, CHAT).await.unwrap();
     assert!(other.is_cached(&key, CHAT).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_purged_elsewhere_gives_its_room_back_here() {
+    let (_database, one, other) = pair().await;
+    let key = one.key().await;
+    for tag in [Tag::Org, Tag::Entry(one.ask(&key, CHAT).key)] {
+        other.fetch(&key, CHAT).await.unwrap();
+        assert_eq!(other.sidecar.cache_stats().entries, 1);
+        one.sidecar.bump("acme", tag.clone()).await.unwrap();
+        pass(SOON).await;
+        assert_eq!(other.sidecar.cache_stats().entries, 0, "{tag:?}");
+    }
+    // Whose key it is not, has nothing removed.
+    other.fetch(&key, CHAT).await.unwrap();
+    one.sidecar.bump("globex", Tag::Entry(one.ask(&key, CHAT).key)).await.unwrap();
+    pass(SOON).await;
+    assert!(other.is_cached(&key, CHAT).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_shared_store_who_hears_of_a_purge_removes_copies_only() {
+    let (database, clock) = (Arc::new(Database::default()), Clock::start());
+    let shared = Arc::new(Distant::new(clock, settings().memory));
+    let layered = || {
+        let inner = Arc::clone(&shared) as Arc<dyn EntryStore>;
+        Arc::new(Layered::new(clock, settings().memory, inner, Entry::whose))
+    };
+    let (here, there) = (layered(), layered());
+    let (one, _) = database.group_over(settings(), Some(here)).await;
+    let (other, _) = database.group_over(settings(), Some(Arc::clone(&there) as _)).await;
+    let key = one.key().await;
+    one.fetch(&key, CHAT).await.unwrap();
+    for tag in [Tag::Org, Tag::Entry(one.ask(&key, CHAT).key)] {
+        assert!(other.is_cached(&key, CHAT).await);
+        assert_eq!(there.copies().entries, 1);
+        // Purged and made anew by one, before the other has heard of the purge.
+        one.sidecar.bump("acme", tag.clone()).await.unwrap();
+        one.fetch(&key, CHAT).await.unwrap();
+        other.sidecar.look_elsewhere().await.unwrap();
+        settle().await;
+        assert_eq!(there.copies().entries, 0, "{tag:?}");
+        assert_eq!(shared.held().entries, 1, "{tag:?}");
+        assert!(other.is_cached(&key, CHAT).await, "{tag:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_look_waits_for_what_was_purged_elsewhere_to_be_removed() {
+    let database = Arc::new(Database::default());
+    let slow = Arc::new(Distant::new(Clock::start(), settings().memory));
+    slow.delay_purges();
+    let (group, _) = database.group_over(settings(), Some(Arc::clone(&slow) as _)).await;
+    let other = database.group().await;
+    let key = group.key().await;
+    group.fetch(&key, CHAT).await.unwrap();
+    let looking = Arc::clone(&group.sidecar);
+    tokio::spawn(async move { looking.keep_looking().await });
+    other.sidecar.bump("acme", Tag::Org).await.unwrap();
+    slow.purging.notified().await;
+    pass(Duration::from_secs(10)).await;
+    group.fetch(&key, OTHER).await.unwrap();
+    assert!(group.is_cached(&key, OTHER).await, "it knows what was purged");
+    assert_eq!(group.sidecar.status().database_errors, [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,6 +292,23 @@ async fn a_claim_whose_answer_was_lost_is_given_up_and_the_request_refused() {
     pass(SOON).await;
     other.fetch_keyed("a", &key, CHAT).await.unwrap();
     assert_eq!((one.provider.count(), other.provider.count()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keyed_request_is_refused_at_once_while_the_database_does_not_answer() {
+    let (database, one, _other) = pair().await;
+    let key = one.key().await;
+    one.fetch(&key, CHAT).await.unwrap();
+    let calls = one.provider.count();
+    database.is(Away::Hangs);
+    pass(Duration::from_secs(3)).await;
+    let start = Instant::now();
+    assert_eq!(repeated(one.fetch_keyed("a", &key, CHAT).await), Repeated::Unknown);
+    assert_eq!(start.elapsed(), Duration::ZERO, "nobody waits for what does not answer");
+    database.is(None);
+    pass(Duration::from_secs(2)).await;
+    one.fetch_keyed("a", &key, CHAT).await.unwrap();
+    assert_eq!(one.provider.count(), calls);
 }
 
 #[tokio::test(start_paused = true)]

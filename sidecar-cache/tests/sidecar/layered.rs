@@ -145,6 +145,26 @@ async fn a_purge_is_done_here_though_the_store_is_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_another_has_purged_is_forgotten_here_and_left_alone_there() {
+    let (shared, layered) = layered();
+    for whole_org in [false, true] {
+        let forget = async || match whole_org {
+            true => layered.forget_org("acme".to_owned()).await.unwrap(),
+            false => layered.forget(at(1, 1).key).await.unwrap(),
+        };
+        fill(&*layered, at(1, 1), b"a".to_vec(), LONG).await;
+        shared.goes_away();
+        forget().await;
+        shared.comes_back();
+        assert_eq!(copied(&shared, &layered).await, None);
+        // What was found before that is not copied after it.
+        shared.while_answering(found(&*layered, at(1, 1)), forget()).await.unwrap();
+        assert_eq!(copied(&shared, &layered).await, None);
+        assert_eq!(found(&*layered, at(1, 1)).await.unwrap().bytes, "a");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_purged_or_replaced_while_it_was_found_is_not_copied() {
     let (shared, layered) = layered();
     for what in ["purge", "purge what was seen", "purge the organization", "fill"] {

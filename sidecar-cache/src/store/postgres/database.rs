@@ -30,10 +30,12 @@ const LONG_MAX: Duration = Duration::from_secs(600);
 const PAUSE_MS: u64 = 100;
 const PAUSE_MS_MAX: u64 = 2_000;
 
-/// What a transaction is for, as it begins. Which way rows are looked for must not hang on statistics that a young
+/// What a transaction is for, as it begins. Who stops within one, as a process that is frozen does, must not keep others
+/// from the rows that it has locked: the server ends it. Which way rows are looked for must not hang on statistics that a young
 /// table has not got: every question here has an index.
 const WRITE: &str = "BEGIN; SELECT set_config('lock_timeout', '500ms', true),
-    set_config('statement_timeout', '2s', true), set_config('synchronous_commit', 'on', true),
+    set_config('statement_timeout', '2s', true),
+    set_config('idle_in_transaction_session_timeout', '5s', true), set_config('synchronous_commit', 'on', true),
     set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
     set_config('enable_mergejoin', 'off', true)";
 const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;

@@ -1,8 +1,10 @@
 //! Keys, generations and replies in Postgres: the suites that the stores of one sidecar pass, and what several sidecars
 //! on one database could get wrong.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use kt_contract::hex::Digest;
 use kt_contract::time::UnixMillis;
@@ -15,7 +17,9 @@ use sidecar_cache::store::postgres::{
 };
 use sidecar_cache::store::replies::{ClaimNumber, ClaimStore, Claimed, NewClaim, ReplyStore};
 use sidecar_cache::store::{GenerationStore, PrincipalStore, Revoked, StoreError};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::database_faults::kill;
 use crate::key_suite::{hash, record};
@@ -153,6 +157,54 @@ async fn no_change_overtakes_one_that_is_not_committed() {
     }
     shell.batch_execute("COMMIT").await.unwrap();
     assert_eq!(bump(&generations, "acme", Tag::Org).await, Generation(3));
+}
+
+/// Makes a change in a process that is frozen within its transaction, and stays so until `told` is dropped.
+fn frozen(url: String, freeze: Arc<Notify>, told: mpsc::Receiver<()>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let store = generations(&url);
+        let mut bump = store.bump("acme".to_owned(), Tag::Org);
+        runtime.block_on(async {
+            tokio::select! {
+                bumped = &mut bump => panic!("{bumped:?}"),
+                () = freeze.notified() => {}
+            }
+        });
+        // Nobody drives its connection, which stays open.
+        told.recv().unwrap_err();
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_is_frozen_within_a_change_does_not_keep_others_from_theirs() {
+    let url = SERVER.migrated().await.unwrap();
+    let (mut shell, freeze) = (connect(&url).await.unwrap(), Arc::new(Notify::new()));
+    let is = async |state: &str| {
+        let sql = format!(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
+             AND application_name = 'kt' AND {state}"
+        );
+        let shell = connect(&url).await.unwrap();
+        !shell.query(&sql, &[]).await.unwrap().is_empty()
+    };
+    // It has its number, and waits for the table.
+    let blocking = shell.transaction().await.unwrap();
+    blocking.batch_execute("LOCK TABLE generations IN EXCLUSIVE MODE").await.unwrap();
+    let (thaw, told) = mpsc::channel();
+    let frozen = frozen(url.clone(), Arc::clone(&freeze), told);
+    while !is("wait_event_type = 'Lock'").await {}
+    freeze.notify_one();
+    blocking.rollback().await.unwrap();
+    while !is("state = 'idle in transaction'").await {}
+    let bump = async || generations(&url).bump("acme".to_owned(), Tag::Org).await;
+    let error = bump().await.unwrap_err();
+    assert!(matches!(error, StoreError::Transient(_)), "{error:?}");
+    let ended = async { while is("state = 'idle in transaction'").await {} };
+    timeout(Duration::from_secs(20), ended).await.unwrap();
+    assert_eq!(bump().await.unwrap(), Generation(1));
+    drop(thaw);
+    frozen.join().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
