@@ -163,12 +163,16 @@ impl Group {
         matches!(asked, Ok(Ok(crate::flight::Overflow::Go)))
     }
 
-    /// A flight began before something was invalidated: it is for those who follow it.
-    pub(super) async fn void(&self, key: CacheKey) {
-        let voided = timeout(ASK_WITHIN, self.shared.leases.void(key)).await;
-        if !matches!(voided, Ok(Ok(_))) {
+    /// A flight began before something was invalidated: it is for those who follow it. `false`: nobody knows whether
+    /// it was voided.
+    pub(super) async fn void(&self, key: CacheKey, id: FlightId) -> bool {
+        let voided = timeout(ASK_WITHIN, self.shared.leases.void(key, id)).await;
+        let is_known = matches!(voided, Ok(Ok(_)));
+        if !is_known {
             tracing::warn!(?key, "a flight that began before an invalidation could not be voided");
+            self.metrics.shared(SharedFlight::Unavailable);
         }
+        is_known
     }
 }
 

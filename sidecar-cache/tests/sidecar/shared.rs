@@ -60,6 +60,8 @@ struct Cable {
     is_cut: AtomicBool,
     /// It takes for ever.
     hangs: AtomicBool,
+    /// The next void waits for this.
+    voids_after: Mutex<Option<Arc<Notify>>>,
     /// How many pieces went over it.
     pieces: AtomicUsize,
     /// What had been told of a flight when its lease was ended.
@@ -94,6 +96,7 @@ fn fleet_with(count: usize, books: Option<Arc<MemoryLedger>>, more: &str) -> &'s
             logs: logs.clone(),
             is_cut: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
+            voids_after: Mutex::default(),
             pieces: AtomicUsize::new(0),
             told: Mutex::default(),
         });
@@ -256,8 +259,15 @@ impl LeaseStore for Cable {
         self.over(self.leases.overflow(key, id, limit))
     }
 
-    fn void(&self, key: CacheKey) -> Answer<'_, bool> {
-        self.over(self.leases.void(key))
+    fn void(&self, key: CacheKey, id: FlightId) -> Answer<'_, bool> {
+        let gate = self.voids_after.lock().unwrap().take();
+        let voided = self.over(self.leases.void(key, id));
+        Box::pin(async move {
+            if let Some(gate) = gate {
+                gate.notified().await;
+            }
+            voided.await
+        })
     }
 
     fn renewed(&self, key: CacheKey, newest: Generation) -> Answer<'_, ()> {
@@ -898,6 +908,29 @@ async fn what_was_begun_before_an_invalidation_is_not_read_and_not_stored() {
     let (at, _) = fleet.entries.last();
     assert_eq!(at.key, fleet.at(&key, CHAT));
     assert!(fleet.sidecars[1].is_cached(&key, CHAT).await, "the new one is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_voids_an_old_flight_late_does_not_void_the_one_that_has_taken_its_place() {
+    let fleet = fleet(3).await;
+    let key = fleet.key().await;
+    let late = Scripted { head_after: Duration::from_secs(10), ..answers_json("{\"old\":1}") };
+    fleet.sidecars[0].provider.next(late);
+    let _old = fleet.asks(0, &key, CHAT).await;
+    let gate = Arc::<Notify>::default();
+    *fleet.cables[2].voids_after.lock().unwrap() = Some(gate.clone());
+    let mut clients = Vec::new();
+    for at in [2, 1] {
+        fleet.sidecars[at].sidecar.bump("acme", Tag::Org).await.unwrap();
+        fleet.sidecars[at].provider.next(slow(answers_json(JSON)));
+        clients.push(fleet.asks(at, &key, CHAT).await);
+    }
+    gate.notify_one();
+    for client in clients {
+        assert_eq!(client.await.unwrap().unwrap().body, JSON.as_bytes());
+    }
+    assert_eq!(fleet.calls(), [1, 1, 0], "both have read the old one, and one leads the new one");
+    assert!(fleet.sidecars[1].is_cached(&key, CHAT).await);
 }
 
 #[tokio::test(start_paused = true)]
