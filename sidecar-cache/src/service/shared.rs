@@ -18,7 +18,8 @@ use kt_contract::outcome::Reason;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::flight::{Acquired, FlightId, Token};
+use super::drain::Drain;
+use crate::flight::{Acquired, FlightId, Held, Token};
 use crate::generation::Generation;
 use crate::metrics::{Metrics, SharedFlight};
 use crate::random;
@@ -29,6 +30,8 @@ use herald::Herald;
 
 /// How long the store may take to say who leads, all in all: after that the sidecar flies for itself.
 const ASK_WITHIN: Duration = Duration::from_millis(500);
+/// How long it may take to give back what it granted later than that. Then that runs out by itself.
+const GIVE_BACK_WITHIN: Duration = Duration::from_secs(2);
 
 /// Where a group of sidecars keeps its leases and the logs of its flights: beside the entries that they are for.
 #[derive(Clone)]
@@ -43,6 +46,8 @@ pub struct Shared {
 pub(super) struct Group {
     pub(super) shared: Shared,
     pub(super) metrics: Arc<Metrics>,
+    /// A sidecar that ends waits for what it has to tell.
+    drain: Drain,
     /// Whether the store had no answer when it was asked last: told when that changes.
     is_away: AtomicBool,
 }
@@ -92,14 +97,16 @@ pub(super) struct Place {
 // === impl Group ===
 
 impl Group {
-    pub(super) fn new(shared: Shared, metrics: Arc<Metrics>) -> Self {
-        Self { shared, metrics, is_away: AtomicBool::new(false) }
+    pub(super) fn new(shared: Shared, metrics: Arc<Metrics>, drain: Drain) -> Self {
+        Self { shared, metrics, drain, is_away: AtomicBool::new(false) }
     }
 
     /// Asks for the lease: where `before` was followed, as one who takes it over.
     pub(super) async fn ask(self: &Arc<Self>, asking: Asking, before: Option<FlightId>) -> Turn {
-        let asked = timeout(ASK_WITHIN, self.asked(asking, before)).await;
-        let turn = asked.unwrap_or_else(|_| Err(StoreError::Transient("took too long".into())));
+        let turn = match random::bytes() {
+            Ok(bytes) => self.asks(asking, before, Claim(u128::from_be_bytes(bytes))).await,
+            Err(error) => Err(StoreError::Transient(error.to_string())),
+        };
         match turn {
             Ok(turn) => {
                 if self.is_away.swap(false, Ordering::Relaxed) {
@@ -117,15 +124,55 @@ impl Group {
         }
     }
 
+    async fn asks(
+        self: &Arc<Self>,
+        asking: Asking,
+        before: Option<FlightId>,
+        claim: Claim,
+    ) -> Result<Turn, StoreError> {
+        let asked = timeout(ASK_WITHIN, self.asked(asking, before, claim)).await;
+        let turn = asked.unwrap_or_else(|_| Err(StoreError::Transient("took too long".into())));
+        if turn.is_err() {
+            // What was granted, and nobody has heard of, would be waited for.
+            let group = Arc::clone(self);
+            tokio::spawn(async move {
+                let given_back = timeout(GIVE_BACK_WITHIN, group.gives_back(asking, claim)).await;
+                if !matches!(given_back, Ok(Ok(()))) {
+                    tracing::debug!("a lease that was granted too late, if any, runs out");
+                }
+            });
+        }
+        turn
+    }
+
+    /// Under the same claim, to ask again is to be told again.
+    async fn gives_back(&self, asking: Asking, claim: Claim) -> Result<(), StoreError> {
+        let Asking { key, is_alone, .. } = asking;
+        let leases = &self.shared.leases;
+        if is_alone {
+            if let Some(token) = leases.acquire_alone(key, claim).await? {
+                let _: Held = leases.abandon(key, token).await?;
+            }
+            return Ok(());
+        }
+        match leases.acquire(key, claim).await? {
+            Acquired::Lead(token, _) => {
+                let _: Held = leases.abandon(key, token).await?;
+            }
+            Acquired::Follow(id) => leases.leave(key, id).await?,
+            Acquired::HitForMiss | Acquired::Full => {}
+        }
+        Ok(())
+    }
+
     async fn asked(
         self: &Arc<Self>,
         asking: Asking,
         before: Option<FlightId>,
+        claim: Claim,
     ) -> Result<Turn, StoreError> {
         let Asking { key, newest, is_alone } = asking;
         let leases = &self.shared.leases;
-        let claim = || random::bytes().map(|bytes| Claim(u128::from_be_bytes(bytes)));
-        let claim = claim().map_err(|error| StoreError::Transient(error.to_string()))?;
         if is_alone {
             let token = leases.acquire_alone(key, claim).await?;
             return Ok(match token {

@@ -1,6 +1,9 @@
 //! Several sidecars, one upstream call: who leads, who reads along through the shared store, and how every ending looks
 //! at another sidecar than the one that makes the call.
 
+#[cfg(test)]
+mod adverse;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -60,8 +63,20 @@ struct Cable {
     is_cut: AtomicBool,
     /// It takes for ever.
     hangs: AtomicBool,
-    /// The next void waits for this.
+    /// The next void waits for this, the next end of a log for that.
     voids_after: Mutex<Option<Arc<Notify>>>,
+    finishes_after: Mutex<Option<Arc<Notify>>>,
+    /// What is written takes so long.
+    append_takes: Mutex<Duration>,
+    /// So many reads never come back.
+    late_reads: AtomicUsize,
+    /// The next lease is given, and its answer never comes back.
+    loses_acquired: AtomicBool,
+    /// No failure can be told, and nothing be voided.
+    fails_no_flight: AtomicBool,
+    voids_nothing: AtomicBool,
+    /// How often a log was read from its start.
+    starts_read: AtomicUsize,
     /// How many pieces went over it.
     pieces: AtomicUsize,
     /// What had been told of a flight when its lease was ended.
@@ -97,6 +112,13 @@ fn fleet_with(count: usize, books: Option<Arc<MemoryLedger>>, more: &str) -> &'s
             is_cut: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
             voids_after: Mutex::default(),
+            finishes_after: Mutex::default(),
+            append_takes: Mutex::default(),
+            late_reads: AtomicUsize::new(0),
+            loses_acquired: AtomicBool::new(false),
+            fails_no_flight: AtomicBool::new(false),
+            voids_nothing: AtomicBool::new(false),
+            starts_read: AtomicUsize::new(0),
             pieces: AtomicUsize::new(0),
             told: Mutex::default(),
         });
@@ -204,7 +226,15 @@ impl Cable {
 
 impl LeaseStore for Cable {
     fn acquire(&self, key: CacheKey, claim: Claim) -> Answer<'_, Acquired> {
-        self.over(self.leases.acquire(key, claim))
+        let is_lost = self.loses_acquired.swap(false, Ordering::SeqCst);
+        let acquired = self.over(self.leases.acquire(key, claim));
+        Box::pin(async move {
+            let acquired = acquired.await;
+            if is_lost {
+                std::future::pending::<()>().await;
+            }
+            acquired
+        })
     }
 
     fn acquire_alone(&self, key: CacheKey, claim: Claim) -> Answer<'_, Option<Token>> {
@@ -244,6 +274,9 @@ impl LeaseStore for Cable {
     }
 
     fn fail(&self, key: CacheKey, token: Token, failed: Failed) -> Answer<'_, AfterFailure> {
+        if self.fails_no_flight.load(Ordering::SeqCst) {
+            return refused();
+        }
         self.ending(key, token, self.leases.fail(key, token, failed))
     }
 
@@ -260,6 +293,9 @@ impl LeaseStore for Cable {
     }
 
     fn void(&self, key: CacheKey, id: FlightId) -> Answer<'_, bool> {
+        if self.voids_nothing.load(Ordering::SeqCst) {
+            return refused();
+        }
         let gate = self.voids_after.lock().unwrap().take();
         let voided = self.over(self.leases.void(key, id));
         Box::pin(async move {
@@ -288,20 +324,41 @@ impl FlightLog for Cable {
         pieces: Vec<Bytes>,
     ) -> Answer<'_, Appended> {
         self.pieces.fetch_add(pieces.len(), Ordering::SeqCst);
-        self.over(self.logs.append(at, token, first, pieces))
+        let takes = *self.append_takes.lock().unwrap();
+        let appended = self.over(self.logs.append(at, token, first, pieces));
+        Box::pin(async move {
+            pass(takes).await;
+            appended.await
+        })
     }
 
     fn finish(&self, at: LogAt, token: Token, end: Bytes) -> Answer<'_, Held> {
-        self.over(self.logs.finish(at, token, end))
+        let gate = self.finishes_after.lock().unwrap().take();
+        let finished = self.over(self.logs.finish(at, token, end));
+        Box::pin(async move {
+            if let Some(gate) = gate {
+                gate.notified().await;
+            }
+            finished.await
+        })
     }
 
     fn read(&self, at: LogAt, from: Cursor, bytes: u64) -> Answer<'_, Read> {
+        let fewer = |late: usize| late.checked_sub(1);
+        if self.late_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_ok() {
+            return Box::pin(std::future::pending());
+        }
+        self.starts_read.fetch_add(usize::from(from == Cursor::default()), Ordering::SeqCst);
         self.over(self.logs.read(at, from, bytes))
     }
 
     fn watch(&self, at: LogAt) -> Box<dyn Watch> {
         self.logs.watch(at)
     }
+}
+
+fn refused<T: Send + 'static>() -> Answer<'static, T> {
+    Box::pin(async { Err(StoreError::Transient("refused".to_owned())) })
 }
 
 fn wait(seconds: u64) -> Act {

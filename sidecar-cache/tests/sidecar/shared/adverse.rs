@@ -1,0 +1,142 @@
+//! Shared flights where something is slow, late, lost or old.
+
+use kt_contract::time::Millis;
+use sidecar_cache::flight::Cause;
+use sidecar_cache::flight_text::End;
+use sidecar_cache::store::EntryStore;
+use sidecar_cache::store::memory::MemoryEntries;
+
+use super::*;
+use crate::shared_database::{Away, Database};
+
+/// Nothing but the start of a stream, in one piece of so many bytes.
+fn some_of_a_stream(bytes_in: usize) -> String {
+    let (first, _) = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2);
+    first.replace("hello", &"x".repeat(bytes_in))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fast_stream_over_a_slow_store_keeps_its_lease() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    let piece = some_of_a_stream(5);
+    let mut acts = Vec::new();
+    for _ in 0..60 {
+        acts.extend([bytes(&piece), Act::Wait(Duration::from_millis(150))]);
+    }
+    acts.push(bytes(&sse()));
+    fleet.sidecars[0].provider.next(answers_sse(acts));
+    *fleet.cables[0].append_takes.lock().unwrap() = Duration::from_millis(400);
+    let leader = fleet.asks(0, &key, CHAT_STREAM).await;
+    let follower = fleet.asks(1, &key, CHAT_STREAM).await;
+    for client in [leader, follower] {
+        assert!(client.await.unwrap().unwrap().has_end);
+    }
+    assert_eq!(fleet.shared(0, "superseded"), "0");
+    assert!(fleet.is_cached(&key, CHAT_STREAM).await);
+    assert_eq!(fleet.calls(), [1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_kept_while_much_is_written_at_once() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    let piece = some_of_a_stream(256 << 10);
+    let mut acts = vec![wait(1)];
+    acts.extend((0..24).map(|_| bytes(&piece)));
+    acts.push(bytes(&sse()));
+    fleet.sidecars[0].provider.next(answers_sse(acts));
+    *fleet.cables[0].append_takes.lock().unwrap() = Duration::from_millis(400);
+    let leader = fleet.asks(0, &key, CHAT_STREAM).await;
+    let follower = fleet.asks(1, &key, CHAT_STREAM).await;
+    assert!(leader.await.unwrap().unwrap().has_end);
+    assert!(follower.await.unwrap().unwrap().has_end);
+    assert_eq!(fleet.shared(0, "superseded"), "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_nobody_can_read_any_more_ends() {
+    for what in ["voided", "without the store"] {
+        let fleet = fleet(2).await;
+        let key = fleet.key().await;
+        let (scripted, _, _) = halting(100);
+        fleet.sidecars[0].provider.next(scripted);
+        let (_, leader) = fleet.streams(0, &key, CHAT_STREAM).await;
+        let _follower = fleet.asks(1, &key, CHAT_STREAM).await;
+        drop(leader);
+        seconds(3).await;
+        assert_eq!(fleet.sidecars[0].provider.cancelled(), 0, "{what}: somebody reads");
+        if what == "voided" {
+            let at = fleet.at(&key, CHAT_STREAM);
+            let Acquired::Follow(id) = fleet.leases.acquire(at, Claim(5)).await.unwrap() else {
+                panic!("nobody leads");
+            };
+            assert!(fleet.leases.void(at, id).await.unwrap());
+        } else {
+            fleet.cut(0, true);
+        }
+        seconds(10).await;
+        assert_eq!(fleet.sidecars[0].provider.cancelled(), 1, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_was_given_too_late_is_given_back() {
+    let fleet = fleet(1).await;
+    let key = fleet.key().await;
+    fleet.cables[0].loses_acquired.store(true, Ordering::SeqCst);
+    let seen = fleet.asks(0, &key, CHAT).await.await.unwrap().unwrap();
+    assert_eq!(seen.body, JSON.as_bytes());
+    settle().await;
+    let acquired = fleet.leases.acquire(fleet.at(&key, CHAT), Claim(9)).await.unwrap();
+    assert!(matches!(acquired, Acquired::Lead(..)), "{acquired:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_given_back_whose_failure_could_not_be_told() {
+    let fleet = fleet(1).await;
+    let key = fleet.key().await;
+    fleet.cables[0].fails_no_flight.store(true, Ordering::SeqCst);
+    fleet.sidecars[0].provider.next(Scripted { status: 500, ..answers_json("{}") });
+    let seen = fleet.asks(0, &key, CHAT).await.await.unwrap().unwrap();
+    assert_eq!(seen.head.status, 500);
+    settle().await;
+    let acquired = fleet.leases.acquire(fleet.at(&key, CHAT), Claim(9)).await.unwrap();
+    assert!(matches!(acquired, Acquired::Lead(..)), "{acquired:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sidecar_that_ends_tells_the_others_to_the_end_first() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    let gate = Arc::<Notify>::default();
+    *fleet.cables[0].finishes_after.lock().unwrap() = Some(gate.clone());
+    fleet.sidecars[0].provider.next(slow(answers_json(JSON)));
+    let leader = fleet.asks(0, &key, CHAT).await;
+    let follower = fleet.asks(1, &key, CHAT).await;
+    assert!(leader.await.unwrap().unwrap().has_end);
+    settle().await;
+    let ending = tokio::spawn(fleet.sidecars[0].sidecar.gave_up());
+    settle().await;
+    assert!(!ending.is_finished(), "the end has not been told");
+    gate.notify_one();
+    settle().await;
+    assert!(ending.is_finished());
+    assert_eq!(follower.await.unwrap().unwrap().body, JSON.as_bytes());
+    assert_eq!(fleet.calls(), [1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_an_old_flight_cannot_be_voided_the_sidecar_makes_its_own_call() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    let late = Scripted { head_after: Duration::from_secs(10), ..answers_json("{\"old\":1}") };
+    fleet.sidecars[0].provider.next(late);
+    let _old = fleet.asks(0, &key, CHAT).await;
+    fleet.sidecars[1].sidecar.bump("acme", Tag::Org).await.unwrap();
+    fleet.cables[1].voids_nothing.store(true, Ordering::SeqCst);
+    let seen = fleet.asks(1, &key, CHAT).await.await.unwrap().unwrap();
+    assert_eq!((seen.body.as_slice(), seen.head.cache), (JSON.as_bytes(), LED));
+    assert_eq!((fleet.calls(), fleet.shared(1, "unavailable")), (vec![1, 1], "1".to_owned()));
+    assert!(!fleet.entries.is_filled(), "it has no token");
+}
