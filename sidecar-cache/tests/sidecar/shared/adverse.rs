@@ -55,6 +55,24 @@ async fn a_lease_is_kept_while_much_is_written_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_that_dies_before_a_byte_is_noticed_whenever_it_dies() {
+    for later in (0..5_000).step_by(500) {
+        let fleet = fleet(2).await;
+        let key = fleet.key().await;
+        let silent = Scripted { head_after: Duration::from_secs(500), ..answers_json(JSON) };
+        fleet.sidecars[0].provider.next(silent);
+        let _dead = fleet.asks(0, &key, CHAT).await;
+        let follower = fleet.asks(1, &key, CHAT).await;
+        pass(Duration::from_millis(15_000 + later)).await;
+        fleet.cut(0, true);
+        // A lease's time and two questions: once something was shown, one takes as long as a lease.
+        pass(Duration::from_millis(LEASE_TTL.0 + 2 * 1_500 + 100)).await;
+        assert!(follower.is_finished(), "{later}");
+        assert_eq!(follower.await.unwrap().unwrap().head.cache, TOOK_OVER, "{later}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_nobody_can_read_any_more_ends() {
     for what in ["voided", "without the store"] {
         let fleet = fleet(2).await;
@@ -127,6 +145,20 @@ async fn a_sidecar_that_ends_tells_the_others_to_the_end_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_late_read_costs_no_call() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    let late = Scripted { head_after: Duration::from_secs(8), ..answers_json(JSON) };
+    fleet.sidecars[0].provider.next(late);
+    let leader = fleet.asks(0, &key, CHAT).await;
+    fleet.cables[1].late_reads.store(1, Ordering::SeqCst);
+    let follower = fleet.asks(1, &key, CHAT).await;
+    assert_eq!(follower.await.unwrap().unwrap().head.cache, COALESCED);
+    assert!(leader.await.unwrap().unwrap().has_end);
+    assert_eq!(fleet.calls(), [1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_an_old_flight_cannot_be_voided_the_sidecar_makes_its_own_call() {
     let fleet = fleet(2).await;
     let key = fleet.key().await;
@@ -139,4 +171,30 @@ async fn where_an_old_flight_cannot_be_voided_the_sidecar_makes_its_own_call() {
     assert_eq!((seen.body.as_slice(), seen.head.cache), (JSON.as_bytes(), LED));
     assert_eq!((fleet.calls(), fleet.shared(1, "unavailable")), (vec![1, 1], "1".to_owned()));
     assert!(!fleet.entries.is_filled(), "it has no token");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_was_read_is_not_read_again() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    let ask = fleet.sidecars[1].ask(&key, CHAT);
+    let began = Vector::from_numbers(vec![Generation(0); 5]);
+    let (gates, check, at) = (ask.gates.clone(), ask.check, ask.key);
+    forge(fleet, at, &Head { gates, check, began, asked: Recorded::Json }).await;
+    let Acquired::Lead(token, id) = fleet.leases.acquire(at, Claim(1)).await.unwrap() else {
+        panic!("it is the same claim");
+    };
+    let follower = fleet.asks(1, &key, CHAT).await;
+    let log = LogAt { key: at, id };
+    let end = End { is_whole: false, is_last: false, again_after: Millis(1_000), cost: None };
+    assert_eq!(fleet.logs.finish(log, token, end.encode()).await.unwrap(), Held::Current);
+    let failed = Failed { waiting: 1, retry_after: None, cause: Cause::Call };
+    let after = fleet.leases.fail(at, token, failed).await.unwrap();
+    assert!(matches!(after, AfterFailure::TakeOver { .. }), "{after:?}");
+    pass(Duration::from_millis(500)).await;
+    assert!(fleet.leases.take_over(at, id, Claim(2)).await.unwrap().is_some());
+    let before = fleet.cables[1].starts_read.load(Ordering::SeqCst);
+    seconds(4).await;
+    assert!(!follower.is_finished(), "it waits for the next attempt");
+    assert_eq!(fleet.cables[1].starts_read.load(Ordering::SeqCst), before + 1);
 }
