@@ -73,6 +73,8 @@ pub(super) enum Apart {
     LedElsewhere,
     /// What another sidecar tells is not for this request.
     Mismatch,
+    /// What another sidecar tells is in words that this one does not know.
+    Unreadable,
     /// What others have invalidated is not known.
     Unknown,
 }
@@ -233,6 +235,7 @@ impl Apart {
             Self::HitForMiss => "hit-for-miss",
             Self::LedElsewhere => "led-elsewhere",
             Self::Mismatch => "mismatch",
+            Self::Unreadable => "unreadable",
             Self::Unknown => Reason::GenerationsUnknown.as_str(),
         }
     }

@@ -96,7 +96,7 @@ impl Pilot {
             Start::Unreadable => {
                 tracing::warn!(key = ?asking.key, "another sidecar's flight could not be read");
                 self.waits_no_more();
-                return Ok(Next::Turn(Turn::Own(Apart::Mismatch)));
+                return Ok(Next::Turn(Turn::Own(Apart::Unreadable)));
             }
         };
         self.has_failed_elsewhere(fault, id, &outcome).await

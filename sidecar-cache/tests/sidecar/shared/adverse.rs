@@ -73,6 +73,48 @@ async fn a_leader_that_dies_before_a_byte_is_noticed_whenever_it_dies() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_joins_what_follows_another_sidecar_once_it_is_not_known_what_was_purged() {
+    let database = Arc::<Database>::default();
+    let clock = Clock::start();
+    let entries: Arc<dyn EntryStore> = Arc::new(MemoryEntries::new(clock, settings().memory));
+    let leases = Arc::new(MemoryLeases::new(Epoch(7), clock, entries.clone()));
+    let logs = Arc::new(MemoryLogs::new(clock, leases.clone()));
+    let mut groups = Vec::new();
+    for _ in 0..2 {
+        let shared = Shared { leases: leases.clone(), logs: logs.clone() };
+        let sharing = database.group_sharing(settings(), Some(entries.clone()), Some(shared));
+        groups.push(sharing.await.0);
+    }
+    let [leader, follower] = groups.try_into().ok().unwrap();
+    let (leader, follower): (Group, &'static Group) = (leader, Box::leak(Box::new(follower)));
+    let key = leader.key().await;
+    let late = Scripted { head_after: Duration::from_secs(25), ..answers_json(JSON) };
+    leader.provider.next(late);
+    let (ticket, _) = leader.ticket(leader.ask(&key, CHAT)).await;
+    let leading =
+        tokio::spawn(async move { read(leader.lane(&ticket, CHAT).await.unwrap()).await });
+    // Who asks has been seen. So long ago was the last look, when its flight follows.
+    follower.admit(follower.ask(&key, CHAT)).await;
+    seconds(4).await;
+    let ticket = || async { follower.ticket(follower.ask(&key, CHAT)).await.0 };
+    let reads = |ticket: String| {
+        tokio::spawn(async move { read(follower.lane(&ticket, CHAT).await.unwrap()).await })
+    };
+    let first = reads(ticket().await);
+    settle().await;
+    database.is(Away::Refuses);
+    seconds(2).await;
+    let second = reads(ticket().await);
+    seconds(1).await;
+    assert!(second.is_finished(), "it does not join a call that began before the last look");
+    assert_eq!(second.await.unwrap().body, JSON.as_bytes());
+    assert_eq!((follower.provider.count(), first.is_finished()), (1, false));
+    assert_eq!(follower.metric("kt_shared_flights_total{result=\"unknown\"}"), "1");
+    assert_eq!(first.await.unwrap().head.cache, COALESCED);
+    assert_eq!(leading.await.unwrap().head.cache, LED);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_nobody_can_read_any_more_ends() {
     for what in ["voided", "without the store"] {
         let fleet = fleet(2).await;
@@ -197,4 +239,20 @@ async fn an_attempt_that_was_read_is_not_read_again() {
     seconds(4).await;
     assert!(!follower.is_finished(), "it waits for the next attempt");
     assert_eq!(fleet.cables[1].starts_read.load(Ordering::SeqCst), before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_sidecar_tells_in_other_words_costs_a_call_and_is_counted() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    let at = fleet.at(&key, CHAT);
+    let Acquired::Lead(token, id) = fleet.leases.acquire(at, Claim(1)).await.unwrap() else {
+        panic!("somebody leads already");
+    };
+    let head = Bytes::from_static(b"\xff");
+    let begun = fleet.logs.begin(LogAt { key: at, id }, token, head).await.unwrap();
+    assert_eq!(begun, Held::Current);
+    let seen = fleet.asks(1, &key, CHAT).await.await.unwrap().unwrap();
+    assert_eq!((seen.body.as_slice(), seen.head.cache), (JSON.as_bytes(), LED));
+    assert_eq!(fleet.shared(1, "unreadable"), "1");
 }
