@@ -320,13 +320,14 @@ impl Flights {
         }
     }
 
-    /// Voids what is known of a key: a lease fills nothing, and the next who asks leads. Those who follow
-    /// the flight are not this file's business. Says whether there was a lease.
-    pub fn void(&mut self, key: &CacheKey) -> bool {
-        match self.states.remove(key) {
-            Some(State::Leased { .. } | State::BackingOff { .. }) => true,
-            Some(State::HitForMiss { .. }) | None => false,
+    /// Voids a flight: its lease fills nothing, and the next who asks leads. Those who follow it are not this file's
+    /// business. Another flight of the key stays, since who voids has not seen it. Says whether it was there.
+    pub fn void(&mut self, key: &CacheKey, id: FlightId) -> bool {
+        let is_there = self.flight(key, id).is_some();
+        if is_there {
+            self.states.remove(key);
         }
+        is_there
     }
 
     /// What belongs to a key has this generation by now. Where it was an older one when the answer was found

@@ -83,6 +83,10 @@ pub enum SharedFlight {
     Superseded,
     /// What another one told was not for this request.
     Mismatch,
+    /// What another one told is in words that this one does not know.
+    Unreadable,
+    /// It flies for itself, because it is not known what others have invalidated.
+    Unknown,
 }
 
 // === impl SharedFlight ===
@@ -99,6 +103,8 @@ impl SharedFlight {
             Self::Unavailable => "unavailable",
             Self::Superseded => "superseded",
             Self::Mismatch => "mismatch",
+            Self::Unreadable => "unreadable",
+            Self::Unknown => "unknown",
         }
     }
 }

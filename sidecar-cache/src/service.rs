@@ -158,7 +158,7 @@ impl Sidecar {
             .clone()
             .map(|ledger| Books::new(ledger, Arc::clone(&metrics), clock, drain.clone()));
         let savings = Savings::new(savings, Arc::clone(&keys), Arc::clone(&metrics));
-        let group = shared.map(|shared| Group::new(shared, Arc::clone(&metrics)));
+        let group = shared.map(|shared| Group::new(shared, Arc::clone(&metrics), drain.clone()));
         Ok(Arc::new(Self {
             clock,
             metrics: Arc::clone(&metrics),

@@ -76,7 +76,7 @@ fn in_state(known: Known) -> Rig {
             T0
         }
         Known::Voided => {
-            assert!(flights.void(&KEY));
+            assert!(flights.void(&KEY, id));
             T0
         }
         Known::BackingOff => {
@@ -164,8 +164,8 @@ fn answers(known: Known) -> String {
         if flights.overflow(&KEY, id, Some(1)) == Overflow::Go { 'G' } else { '-' }
     };
     let voided = {
-        let Rig { mut flights, .. } = rig();
-        if flights.void(&KEY) { 'C' } else { '-' }
+        let Rig { mut flights, id, .. } = rig();
+        if flights.void(&KEY, id) { 'C' } else { '-' }
     };
     [
         acquired,
@@ -193,7 +193,7 @@ fn every_operation_in_every_state() {
         // renewed: nothing was invalidated, something was
         (Known::Leased, "F-CCCCT--GC--"),
         (Known::RunOut, "LL--CCTL-GC--"),
-        (Known::LedAnew, "F-----V---C--"),
+        (Known::LedAnew, "F-----V------"),
         (Known::Filled, "LL----V------"),
         (Known::Abandoned, "LL----V------"),
         (Known::Voided, "LL----V------"),
@@ -275,8 +275,8 @@ fn nobody_takes_over_where_nobody_waits_or_the_provider_asks_for_patience() {
         });
         assert_eq!(after, expected, "{waiting} wait, {retry_after:?}");
 
-        let (token, _) = lead(&mut flights, OTHER, T0);
-        assert!(flights.void(&OTHER));
+        let (token, id) = lead(&mut flights, OTHER, T0);
+        assert!(flights.void(&OTHER, id));
         let after =
             flights.fail(&OTHER, token, T0, Failed { waiting, retry_after, cause: Cause::Call });
         let is_hopeless = retry_after > Some(RETRY_AFTER_MAX);
@@ -330,7 +330,7 @@ fn followers_are_bounded_by_flight_and_in_all() {
     lead(&mut flights, OTHER, T0);
     assert_eq!(flights.acquire(OTHER, T0), Acquired::Full);
     // A place that was taken in a flight that is over counts until it is given back.
-    flights.void(&KEY);
+    assert!(flights.void(&KEY, id));
     assert_eq!(flights.acquire(OTHER, T0), Acquired::Full);
     flights.leave(&KEY, id);
     assert!(matches!(flights.acquire(OTHER, T0), Acquired::Follow(_)));

@@ -72,7 +72,7 @@ pub(super) struct Flights {
 struct Board {
     machine: flight::Flights,
     /// Those that may be joined.
-    joinable: HashMap<CacheKey, Arc<Flight>>,
+    joinable: HashMap<CacheKey, (flight::FlightId, Arc<Flight>)>,
 }
 
 /// The answer to [`Flights::join`].
@@ -227,12 +227,12 @@ impl Flights {
                     Flight::new((generations, now), seat.asked(), Arc::clone(sent), charge);
                 let flight = Arc::new(flight);
                 let reader = flight.log.attach(Arc::clone(seat), now.0);
-                board.joinable.insert(key, Arc::clone(&flight));
+                board.joinable.insert(key, (id, Arc::clone(&flight)));
                 self.metrics.led();
                 Joined::Lead(flight, reader, Lease::new(self, key, token, Some(id)))
             }
             Acquired::Follow(id) => {
-                let Some(flight) = board.joinable.get(&key).cloned() else {
+                let Some((_, flight)) = board.joinable.get(&key).cloned() else {
                     board.machine.leave(&key, id);
                     return Joined::Alone;
                 };
@@ -267,7 +267,7 @@ impl Flights {
             Acquired::Lead(token, id) => {
                 let charge = self.logs.charge();
                 let flight = Arc::new(Flight::new((generations, now), seat.asked(), sent, charge));
-                board.joinable.insert(key, Arc::clone(&flight));
+                board.joinable.insert(key, (id, Arc::clone(&flight)));
                 self.metrics.led();
                 Some((flight, Lease::new(self, key, token, Some(id))))
             }
@@ -449,10 +449,12 @@ impl Board {
         generations: impl FnOnce() -> Vector,
         since: MonoMillis,
     ) -> Vector {
-        let begun = self.joinable.get(key).map(|flight| lock(&flight.began).clone());
+        let begun = self.joinable.get(key).map(|(id, flight)| (*id, lock(&flight.began).clone()));
         let now = generations();
-        if begun.is_some_and(|(under, began)| under != now || began < since) {
-            self.machine.void(key);
+        if let Some((id, (under, began))) = begun
+            && (under != now || began < since)
+        {
+            self.machine.void(key, id);
             self.joinable.remove(key);
         }
         self.machine.renewed(key, now.newest());
@@ -492,11 +494,13 @@ mod tests {
     fn board() -> (Board, Arc<Flight>) {
         let sent = Arc::new(Sent { headers: Vec::new(), body: Bytes::new() });
         let mut machine = flight::Flights::new(Epoch(1));
-        let _ = machine.acquire(KEY, MonoMillis(0));
+        let Acquired::Lead(_, id) = machine.acquire(KEY, MonoMillis(0)) else {
+            panic!("somebody leads already");
+        };
         let charge = Charge::new(Arc::new(Total::new(u64::MAX)));
         let flight =
             Arc::new(Flight::new((vector(1), MonoMillis(10)), Recorded::Json, sent, charge));
-        let joinable = HashMap::from([(KEY, Arc::clone(&flight))]);
+        let joinable = HashMap::from([(KEY, (id, Arc::clone(&flight)))]);
         (Board { machine, joinable }, flight)
     }
 

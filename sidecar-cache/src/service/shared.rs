@@ -18,7 +18,8 @@ use kt_contract::outcome::Reason;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::flight::{Acquired, FlightId, Token};
+use super::drain::Drain;
+use crate::flight::{Acquired, FlightId, Held, Token};
 use crate::generation::Generation;
 use crate::metrics::{Metrics, SharedFlight};
 use crate::random;
@@ -29,6 +30,8 @@ use herald::Herald;
 
 /// How long the store may take to say who leads, all in all: after that the sidecar flies for itself.
 const ASK_WITHIN: Duration = Duration::from_millis(500);
+/// How long it may take to give back what it granted later than that. Then that runs out by itself.
+const GIVE_BACK_WITHIN: Duration = Duration::from_secs(2);
 
 /// Where a group of sidecars keeps its leases and the logs of its flights: beside the entries that they are for.
 #[derive(Clone)]
@@ -43,6 +46,8 @@ pub struct Shared {
 pub(super) struct Group {
     pub(super) shared: Shared,
     pub(super) metrics: Arc<Metrics>,
+    /// A sidecar that ends waits for what it has to tell.
+    drain: Drain,
     /// Whether the store had no answer when it was asked last: told when that changes.
     is_away: AtomicBool,
 }
@@ -68,6 +73,8 @@ pub(super) enum Apart {
     LedElsewhere,
     /// What another sidecar tells is not for this request.
     Mismatch,
+    /// What another sidecar tells is in words that this one does not know.
+    Unreadable,
     /// What others have invalidated is not known.
     Unknown,
 }
@@ -92,14 +99,16 @@ pub(super) struct Place {
 // === impl Group ===
 
 impl Group {
-    pub(super) fn new(shared: Shared, metrics: Arc<Metrics>) -> Self {
-        Self { shared, metrics, is_away: AtomicBool::new(false) }
+    pub(super) fn new(shared: Shared, metrics: Arc<Metrics>, drain: Drain) -> Self {
+        Self { shared, metrics, drain, is_away: AtomicBool::new(false) }
     }
 
     /// Asks for the lease: where `before` was followed, as one who takes it over.
     pub(super) async fn ask(self: &Arc<Self>, asking: Asking, before: Option<FlightId>) -> Turn {
-        let asked = timeout(ASK_WITHIN, self.asked(asking, before)).await;
-        let turn = asked.unwrap_or_else(|_| Err(StoreError::Transient("took too long".into())));
+        let turn = match random::bytes() {
+            Ok(bytes) => self.asks(asking, before, Claim(u128::from_be_bytes(bytes))).await,
+            Err(error) => Err(StoreError::Transient(error.to_string())),
+        };
         match turn {
             Ok(turn) => {
                 if self.is_away.swap(false, Ordering::Relaxed) {
@@ -117,15 +126,55 @@ impl Group {
         }
     }
 
+    async fn asks(
+        self: &Arc<Self>,
+        asking: Asking,
+        before: Option<FlightId>,
+        claim: Claim,
+    ) -> Result<Turn, StoreError> {
+        let asked = timeout(ASK_WITHIN, self.asked(asking, before, claim)).await;
+        let turn = asked.unwrap_or_else(|_| Err(StoreError::Transient("took too long".into())));
+        if turn.is_err() {
+            // What was granted, and nobody has heard of, would be waited for.
+            let group = Arc::clone(self);
+            tokio::spawn(async move {
+                let given_back = timeout(GIVE_BACK_WITHIN, group.gives_back(asking, claim)).await;
+                if !matches!(given_back, Ok(Ok(()))) {
+                    tracing::debug!("a lease that was granted too late, if any, runs out");
+                }
+            });
+        }
+        turn
+    }
+
+    /// Under the same claim, to ask again is to be told again.
+    async fn gives_back(&self, asking: Asking, claim: Claim) -> Result<(), StoreError> {
+        let Asking { key, is_alone, .. } = asking;
+        let leases = &self.shared.leases;
+        if is_alone {
+            if let Some(token) = leases.acquire_alone(key, claim).await? {
+                let _: Held = leases.abandon(key, token).await?;
+            }
+            return Ok(());
+        }
+        match leases.acquire(key, claim).await? {
+            Acquired::Lead(token, _) => {
+                let _: Held = leases.abandon(key, token).await?;
+            }
+            Acquired::Follow(id) => leases.leave(key, id).await?,
+            Acquired::HitForMiss | Acquired::Full => {}
+        }
+        Ok(())
+    }
+
     async fn asked(
         self: &Arc<Self>,
         asking: Asking,
         before: Option<FlightId>,
+        claim: Claim,
     ) -> Result<Turn, StoreError> {
         let Asking { key, newest, is_alone } = asking;
         let leases = &self.shared.leases;
-        let claim = || random::bytes().map(|bytes| Claim(u128::from_be_bytes(bytes)));
-        let claim = claim().map_err(|error| StoreError::Transient(error.to_string()))?;
         if is_alone {
             let token = leases.acquire_alone(key, claim).await?;
             return Ok(match token {
@@ -163,12 +212,16 @@ impl Group {
         matches!(asked, Ok(Ok(crate::flight::Overflow::Go)))
     }
 
-    /// A flight began before something was invalidated: it is for those who follow it.
-    pub(super) async fn void(&self, key: CacheKey) {
-        let voided = timeout(ASK_WITHIN, self.shared.leases.void(key)).await;
-        if !matches!(voided, Ok(Ok(_))) {
+    /// A flight began before something was invalidated: it is for those who follow it. `false`: nobody knows whether
+    /// it was voided.
+    pub(super) async fn void(&self, key: CacheKey, id: FlightId) -> bool {
+        let voided = timeout(ASK_WITHIN, self.shared.leases.void(key, id)).await;
+        let is_known = matches!(voided, Ok(Ok(_)));
+        if !is_known {
             tracing::warn!(?key, "a flight that began before an invalidation could not be voided");
+            self.metrics.shared(SharedFlight::Unavailable);
         }
+        is_known
     }
 }
 
@@ -182,6 +235,7 @@ impl Apart {
             Self::HitForMiss => "hit-for-miss",
             Self::LedElsewhere => "led-elsewhere",
             Self::Mismatch => "mismatch",
+            Self::Unreadable => "unreadable",
             Self::Unknown => Reason::GenerationsUnknown.as_str(),
         }
     }

@@ -97,8 +97,8 @@ pub trait LeaseStore: Send + Sync {
     /// A follower has waited too long. At most `limit` of a flight go.
     fn overflow(&self, key: CacheKey, id: FlightId, limit: Option<u64>) -> Answer<'_, Overflow>;
 
-    /// Voids what is known of a key. Says whether there was a lease.
-    fn void(&self, key: CacheKey) -> Answer<'_, bool>;
+    /// Voids a flight; another one of the key stays. Says whether it was there.
+    fn void(&self, key: CacheKey, id: FlightId) -> Answer<'_, bool>;
 
     /// What belongs to a key has this generation by now: what was found under an older one is forgotten.
     fn renewed(&self, key: CacheKey, newest: Generation) -> Answer<'_, ()>;
@@ -284,11 +284,14 @@ impl LeaseStore for MemoryLeases {
         Box::pin(async move { Ok(self.board().machine.overflow(&key, id, limit)) })
     }
 
-    fn void(&self, key: CacheKey) -> Answer<'_, bool> {
+    fn void(&self, key: CacheKey, id: FlightId) -> Answer<'_, bool> {
         Box::pin(async move {
             let mut board = self.board();
-            board.claims.remove(&key);
-            Ok(board.machine.void(&key))
+            let is_voided = board.machine.void(&key, id);
+            if is_voided {
+                board.claims.remove(&key);
+            }
+            Ok(is_voided)
         })
     }
 

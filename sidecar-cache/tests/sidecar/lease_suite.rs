@@ -446,15 +446,17 @@ pub(crate) async fn so_many_of_a_flight_make_their_own_call<E>(opened: Opened<im
 
 pub(crate) async fn what_is_voided_fills_nothing(opened: Opened<impl LeaseStore, impl EntryStore>) {
     let Opened { leases, entries, .. } = opened;
-    assert!(!leases.void(key(1)).await.unwrap());
-    let (token, _) = lead(&leases, 1, 1).await;
-    assert!(leases.void(key(1)).await.unwrap());
+    assert!(!leases.void(key(1), FlightId(1)).await.unwrap());
+    let (token, id) = lead(&leases, 1, 1).await;
+    assert!(leases.void(key(1), id).await.unwrap());
     assert_eq!(leases.fill(token, entry(1, b"old")).await.unwrap(), Held::Superseded);
     assert!(!is_there(&*entries, 1).await);
-    let (token, _) = lead(&leases, 1, 2).await;
+    let (token, next) = lead(&leases, 1, 2).await;
+    assert!(!leases.void(key(1), id).await.unwrap(), "it is another flight");
+    assert!(leases.holds(key(1), token).await.unwrap(), "who voids has not seen this one");
     assert_eq!(leases.end_uncacheable(key(1), token, UNDER).await.unwrap(), Held::Current);
-    assert!(!leases.void(key(1)).await.unwrap(), "there was no lease");
-    let _: (Token, FlightId) = lead(&leases, 1, 3).await;
+    assert!(!leases.void(key(1), next).await.unwrap(), "there was no lease");
+    assert_eq!(leases.acquire(key(1), Claim(3)).await.unwrap(), Acquired::HitForMiss);
 }
 
 pub(crate) async fn alone_one_leads_or_does_not<E>(opened: Opened<impl LeaseStore, E>) {

@@ -1,6 +1,9 @@
 //! Several sidecars, one upstream call: who leads, who reads along through the shared store, and how every ending looks
 //! at another sidecar than the one that makes the call.
 
+#[cfg(test)]
+mod adverse;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -60,6 +63,20 @@ struct Cable {
     is_cut: AtomicBool,
     /// It takes for ever.
     hangs: AtomicBool,
+    /// The next void waits for this, the next end of a log for that.
+    voids_after: Mutex<Option<Arc<Notify>>>,
+    finishes_after: Mutex<Option<Arc<Notify>>>,
+    /// What is written takes so long.
+    append_takes: Mutex<Duration>,
+    /// So many reads never come back.
+    late_reads: AtomicUsize,
+    /// The next lease is given, and its answer never comes back.
+    loses_acquired: AtomicBool,
+    /// No failure can be told, and nothing be voided.
+    fails_no_flight: AtomicBool,
+    voids_nothing: AtomicBool,
+    /// How often a log was read from its start.
+    starts_read: AtomicUsize,
     /// How many pieces went over it.
     pieces: AtomicUsize,
     /// What had been told of a flight when its lease was ended.
@@ -94,6 +111,14 @@ fn fleet_with(count: usize, books: Option<Arc<MemoryLedger>>, more: &str) -> &'s
             logs: logs.clone(),
             is_cut: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
+            voids_after: Mutex::default(),
+            finishes_after: Mutex::default(),
+            append_takes: Mutex::default(),
+            late_reads: AtomicUsize::new(0),
+            loses_acquired: AtomicBool::new(false),
+            fails_no_flight: AtomicBool::new(false),
+            voids_nothing: AtomicBool::new(false),
+            starts_read: AtomicUsize::new(0),
             pieces: AtomicUsize::new(0),
             told: Mutex::default(),
         });
@@ -201,7 +226,15 @@ impl Cable {
 
 impl LeaseStore for Cable {
     fn acquire(&self, key: CacheKey, claim: Claim) -> Answer<'_, Acquired> {
-        self.over(self.leases.acquire(key, claim))
+        let is_lost = self.loses_acquired.swap(false, Ordering::SeqCst);
+        let acquired = self.over(self.leases.acquire(key, claim));
+        Box::pin(async move {
+            let acquired = acquired.await;
+            if is_lost {
+                std::future::pending::<()>().await;
+            }
+            acquired
+        })
     }
 
     fn acquire_alone(&self, key: CacheKey, claim: Claim) -> Answer<'_, Option<Token>> {
@@ -241,6 +274,9 @@ impl LeaseStore for Cable {
     }
 
     fn fail(&self, key: CacheKey, token: Token, failed: Failed) -> Answer<'_, AfterFailure> {
+        if self.fails_no_flight.load(Ordering::SeqCst) {
+            return refused();
+        }
         self.ending(key, token, self.leases.fail(key, token, failed))
     }
 
@@ -256,8 +292,18 @@ impl LeaseStore for Cable {
         self.over(self.leases.overflow(key, id, limit))
     }
 
-    fn void(&self, key: CacheKey) -> Answer<'_, bool> {
-        self.over(self.leases.void(key))
+    fn void(&self, key: CacheKey, id: FlightId) -> Answer<'_, bool> {
+        if self.voids_nothing.load(Ordering::SeqCst) {
+            return refused();
+        }
+        let gate = self.voids_after.lock().unwrap().take();
+        let voided = self.over(self.leases.void(key, id));
+        Box::pin(async move {
+            if let Some(gate) = gate {
+                gate.notified().await;
+            }
+            voided.await
+        })
     }
 
     fn renewed(&self, key: CacheKey, newest: Generation) -> Answer<'_, ()> {
@@ -278,20 +324,41 @@ impl FlightLog for Cable {
         pieces: Vec<Bytes>,
     ) -> Answer<'_, Appended> {
         self.pieces.fetch_add(pieces.len(), Ordering::SeqCst);
-        self.over(self.logs.append(at, token, first, pieces))
+        let takes = *self.append_takes.lock().unwrap();
+        let appended = self.over(self.logs.append(at, token, first, pieces));
+        Box::pin(async move {
+            pass(takes).await;
+            appended.await
+        })
     }
 
     fn finish(&self, at: LogAt, token: Token, end: Bytes) -> Answer<'_, Held> {
-        self.over(self.logs.finish(at, token, end))
+        let gate = self.finishes_after.lock().unwrap().take();
+        let finished = self.over(self.logs.finish(at, token, end));
+        Box::pin(async move {
+            if let Some(gate) = gate {
+                gate.notified().await;
+            }
+            finished.await
+        })
     }
 
     fn read(&self, at: LogAt, from: Cursor, bytes: u64) -> Answer<'_, Read> {
+        let fewer = |late: usize| late.checked_sub(1);
+        if self.late_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_ok() {
+            return Box::pin(std::future::pending());
+        }
+        self.starts_read.fetch_add(usize::from(from == Cursor::default()), Ordering::SeqCst);
         self.over(self.logs.read(at, from, bytes))
     }
 
     fn watch(&self, at: LogAt) -> Box<dyn Watch> {
         self.logs.watch(at)
     }
+}
+
+fn refused<T: Send + 'static>() -> Answer<'static, T> {
+    Box::pin(async { Err(StoreError::Transient("refused".to_owned())) })
 }
 
 fn wait(seconds: u64) -> Act {
@@ -898,6 +965,29 @@ async fn what_was_begun_before_an_invalidation_is_not_read_and_not_stored() {
     let (at, _) = fleet.entries.last();
     assert_eq!(at.key, fleet.at(&key, CHAT));
     assert!(fleet.sidecars[1].is_cached(&key, CHAT).await, "the new one is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_voids_an_old_flight_late_does_not_void_the_one_that_has_taken_its_place() {
+    let fleet = fleet(3).await;
+    let key = fleet.key().await;
+    let late = Scripted { head_after: Duration::from_secs(10), ..answers_json("{\"old\":1}") };
+    fleet.sidecars[0].provider.next(late);
+    let _old = fleet.asks(0, &key, CHAT).await;
+    let gate = Arc::<Notify>::default();
+    *fleet.cables[2].voids_after.lock().unwrap() = Some(gate.clone());
+    let mut clients = Vec::new();
+    for at in [2, 1] {
+        fleet.sidecars[at].sidecar.bump("acme", Tag::Org).await.unwrap();
+        fleet.sidecars[at].provider.next(slow(answers_json(JSON)));
+        clients.push(fleet.asks(at, &key, CHAT).await);
+    }
+    gate.notify_one();
+    for client in clients {
+        assert_eq!(client.await.unwrap().unwrap().body, JSON.as_bytes());
+    }
+    assert_eq!(fleet.calls(), [1, 1, 0], "both have read the old one, and one leads the new one");
+    assert!(fleet.sidecars[1].is_cached(&key, CHAT).await);
 }
 
 #[tokio::test(start_paused = true)]

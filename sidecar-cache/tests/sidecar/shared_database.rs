@@ -12,7 +12,7 @@ use sidecar_cache::idempotency::{Fingerprint, ReplyId};
 use sidecar_cache::service::generations::Generations;
 use sidecar_cache::service::settings::Settings;
 use sidecar_cache::service::upstream::{Timeouts, Upstream};
-use sidecar_cache::service::{Parts, Sidecar};
+use sidecar_cache::service::{Parts, Shared, Sidecar};
 use sidecar_cache::store::changes::{ChangeStore, Changes};
 use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::replies::{
@@ -99,13 +99,23 @@ impl Database {
         settings: Settings,
         entries: Option<Arc<dyn EntryStore>>,
     ) -> (Group, Arc<Link>) {
+        self.group_sharing(settings, entries, None).await
+    }
+
+    /// The same, whose flights are shared, too.
+    pub(crate) async fn group_sharing(
+        self: &Arc<Self>,
+        settings: Settings,
+        entries: Option<Arc<dyn EntryStore>>,
+        shared: Option<Shared>,
+    ) -> (Group, Arc<Link>) {
         let (clock, link) = (Clock::start(), self.link());
         let own = || Arc::new(MemoryEntries::new(clock, settings.memory)) as Arc<dyn EntryStore>;
         let entries = entries.unwrap_or_else(own);
         let provider = Arc::new(Provider::default());
         let (generations, changes) = (Arc::clone(&link), Arc::clone(&link));
         let sidecar = Sidecar::new(Parts {
-            shared: None,
+            shared,
             clock,
             settings,
             entries,

@@ -257,13 +257,16 @@ impl World<'_> {
         }
         let mono = self.mono(at);
         let begun = self.sidecars.get(at).and_then(|sidecar| sidecar.joinable.get(&key).copied());
-        let is_old = begun
+        let old = begun
             .and_then(|flight| self.flights.get(flight))
-            .is_some_and(|flight| flight.generations != vector);
+            .filter(|flight| flight.generations != vector)
+            .map(|flight| flight.lease.as_ref().map(|lease| lease.id));
         let Some(sidecar) = self.sidecars.get_mut(at) else { return };
-        if is_old {
+        if let Some(id) = old {
             self.tally.add("flights voided");
-            sidecar.leases.void(&key);
+            if let Some(id) = id {
+                sidecar.leases.void(&key, id);
+            }
             sidecar.joinable.remove(&key);
         }
         sidecar.leases.renewed(&key, vector.newest());

@@ -157,9 +157,10 @@ impl Leases {
     }
 
     /// See [`Flights::void`].
-    pub(crate) fn void(&mut self, key: &CacheKey) {
-        self.machine.void(key);
-        self.ends(key);
+    pub(crate) fn void(&mut self, key: &CacheKey, id: FlightId) {
+        if self.machine.void(key, id) {
+            self.ends(key);
+        }
     }
 
     /// See [`Flights::renewed`].

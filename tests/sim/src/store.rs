@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use kt_contract::time::Millis;
-use sidecar_cache::flight::{Acquired, Ending, Held};
+use sidecar_cache::flight::{Acquired, Ending, FlightId, Held};
 use sidecar_cache::freshness::lifetime;
 use sidecar_cache::generation::{Generation, Table};
 use sidecar_cache::idempotency::Fingerprint;
@@ -32,7 +32,7 @@ pub(crate) struct Store {
     /// The leases that sidecars share.
     pub(crate) leases: Leases,
     /// The newest generation under which each lease was taken.
-    pub(crate) under: BTreeMap<kt_contract::key::CacheKey, Generation>,
+    pub(crate) under: BTreeMap<kt_contract::key::CacheKey, (Generation, FlightId)>,
     pub(crate) epoch: u64,
     /// What is remembered for an `Idempotency-Key`, by caller and key.
     pub(crate) replies: BTreeMap<(usize, String), Reply>,
@@ -134,13 +134,15 @@ impl World<'_> {
         match question {
             LeaseQuestion::Acquire(newest) => {
                 // A lease that was taken before something was invalidated is for those who wait for it.
-                if store.under.get(&key).is_some_and(|under| *under < newest) {
-                    store.leases.void(&key);
+                if let Some((under, id)) = store.under.get(&key).copied()
+                    && under < newest
+                {
+                    store.leases.void(&key, id);
                 }
                 store.leases.renewed(&key, newest);
                 Some(match store.leases.acquire(key, mono) {
-                    Ok((leased, _)) => {
-                        store.under.insert(key, newest);
+                    Ok((leased, id)) => {
+                        store.under.insert(key, (newest, id));
                         LeaseAnswer::Lead(leased)
                     }
                     Err(Acquired::Follow(id)) => {

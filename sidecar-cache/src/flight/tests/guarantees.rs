@@ -111,9 +111,11 @@ proptest! {
                 (Op::AcquireAlone, _) => if let Some(token) = flights.acquire_alone(key, now) {
                     model.given(token, None, now.0);
                 },
-                (Op::Void, _) => {
-                    flights.void(&key);
-                    model.voided = true;
+                // Only the flight that is there is voided.
+                (Op::Void, Some((_, id))) => {
+                    if flights.void(&key, id) {
+                        model.voided = true;
+                    }
                 }
                 (Op::Renew, Some((token, _))) => {
                     let is_current = model.is_current(token, now.0);
@@ -168,7 +170,7 @@ proptest! {
                 }
                 (
                     Op::Renew | Op::Fill | Op::Abandon | Op::Uncacheable | Op::Fail { .. }
-                    | Op::TakeOver | Op::Overflow,
+                    | Op::TakeOver | Op::Overflow | Op::Void,
                     None,
                 ) => {}
             }

@@ -65,10 +65,12 @@ impl Pilot {
                 }
                 Reading::Old => {
                     drop(remote);
-                    self.over(group.void(asking.key)).await?;
+                    let is_voided = self.over(group.void(asking.key, id)).await?;
                     self.standing.before = None;
                     self.waits_no_more();
-                    return Ok(Next::Again);
+                    // Who asked again would be told of the same flight, at once and for ever.
+                    let apart = || Next::Turn(Turn::Own(Apart::Unavailable));
+                    return Ok(if is_voided { Next::Again } else { apart() });
                 }
             },
         };
@@ -94,7 +96,7 @@ impl Pilot {
             Start::Unreadable => {
                 tracing::warn!(key = ?asking.key, "another sidecar's flight could not be read");
                 self.waits_no_more();
-                return Ok(Next::Turn(Turn::Own(Apart::Mismatch)));
+                return Ok(Next::Turn(Turn::Own(Apart::Unreadable)));
             }
         };
         self.has_failed_elsewhere(fault, id, &outcome).await

@@ -38,8 +38,12 @@ pub(crate) struct Remote {
     head: Option<Bytes>,
     pieces: VecDeque<Bytes>,
     end: Option<Bytes>,
+    /// Whether somebody here may have seen something of it.
+    is_shown: bool,
     /// When something was last heard of it.
     heard: Instant,
+    /// Since when the store has not answered.
+    unanswered: Option<Instant>,
     outcome: Arc<Mutex<Outcome>>,
 }
 
@@ -92,7 +96,9 @@ impl Remote {
             head: None,
             pieces: VecDeque::new(),
             end: None,
+            is_shown: false,
             heard: Instant::now(),
+            unanswered: None,
             outcome: Arc::default(),
         }
     }
@@ -146,6 +152,7 @@ impl Remote {
     async fn step(&mut self) -> Step {
         loop {
             if let Some(piece) = self.pieces.pop_front() {
+                self.is_shown = true;
                 return Step::Piece(piece);
             }
             if self.head.is_some() {
@@ -167,30 +174,34 @@ impl Remote {
             let read =
                 timeout(READ_WITHIN, self.group.shared.logs.read(at, self.cursor, READ_BYTES));
             let late = |_| Err(StoreError::Transient("took too long".to_owned()));
-            let has_begun = self.cursor.attempt != 0;
+            let asked = Instant::now();
             match read.await.unwrap_or_else(late) {
                 Ok(Read::Chunk(chunk)) => {
+                    self.unanswered = None;
                     if self.takes(chunk) {
                         self.heard = Instant::now();
                         return Ok(());
                     }
                 }
-                Ok(Read::Absent) => {}
+                Ok(Read::Absent) => self.unanswered = None,
                 Err(error) => {
                     tracing::debug!(%error, "a shared flight's log could not be read");
-                    if !has_begun || self.heard.elapsed() >= SILENT_MAX {
+                    let since = *self.unanswered.get_or_insert(asked);
+                    // One answer that is late is no reason for a call.
+                    let is_away = !self.is_shown && since.elapsed() >= ASK_EVERY;
+                    if is_away || self.heard.elapsed() >= SILENT_MAX {
                         return self.loses(Turn::Own(Apart::Unavailable));
                     }
                 }
             }
-            let patience = if has_begun { SILENT_MAX } else { ASK_EVERY };
+            let patience = if self.is_shown { SILENT_MAX } else { ASK_EVERY };
             if self.heard.elapsed() >= patience {
                 match self.group.ask(self.asking, Some(self.place.id)).await {
                     // The place that was there before is given back.
                     Turn::Follow(place) if place.id == self.place.id => self.place = place,
                     Turn::Own(Apart::LedElsewhere) => {}
                     // Its leader has ended the lease, and may still tell.
-                    Turn::Own(Apart::HitForMiss) if has_begun => {}
+                    Turn::Own(Apart::HitForMiss) if self.is_shown => {}
                     turn @ (Turn::Lead(_) | Turn::Follow(_) | Turn::Own(_)) => {
                         return self.loses(turn);
                     }
@@ -210,6 +221,8 @@ impl Remote {
     fn takes(&mut self, chunk: Chunk) -> bool {
         let Chunk { head, pieces, cursor, end } = chunk;
         if Some(cursor.attempt) == self.past {
+            // Read from here on, where there is nothing more.
+            self.cursor = cursor;
             return false;
         }
         let is_new = head.is_some() || !pieces.is_empty() || end.is_some();
@@ -217,9 +230,11 @@ impl Remote {
             // Of what came before, nothing more will come.
             self.pieces.clear();
         }
-        if self.cursor.attempt == 0 {
-            lock(&self.outcome).attempt = cursor.attempt;
+        let mut outcome = lock(&self.outcome);
+        if outcome.attempt == 0 {
+            outcome.attempt = cursor.attempt;
         }
+        drop(outcome);
         self.head = head.or(self.head.take());
         self.pieces.extend(pieces);
         (self.cursor, self.end) = (cursor, end);

@@ -10,9 +10,10 @@ use kt_contract::time::Millis;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::super::drain::Served;
 use super::herald::{Order, Seen};
 use super::{Group, Shared};
-use crate::flight::{Ending, Failed, Held, RENEW_EVERY, Token};
+use crate::flight::{Ending, Failed, Held, LEASE_TTL, RENEW_EVERY, Token};
 use crate::flight_text::End;
 use crate::generation::Generation;
 use crate::metrics::SharedFlight;
@@ -23,6 +24,10 @@ use crate::store::{Answer, NewEntry, StoreError};
 /// A first look soon: somebody may have followed before this task could hear of it.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 const RENEW: Duration = Duration::from_millis(RENEW_EVERY.0);
+/// Between two renewals that each take long, something else is done for so long.
+const BETWEEN: Duration = Duration::from_millis(100);
+/// After so long without a renewal nobody follows.
+const RUNS_OUT: Duration = Duration::from_millis(LEASE_TTL.0);
 /// A store that takes longer than this for one step has not done it.
 const STEP_WITHIN: Duration = Duration::from_secs(2);
 /// How much is written in one step, about.
@@ -42,6 +47,13 @@ pub(super) struct Telling {
     unsaid: VecDeque<Bytes>,
     said: u64,
     is_finished: bool,
+    /// When the lease is renewed next, and when it was last.
+    renew_at: Instant,
+    renewed: Instant,
+    /// How many follow, whether or not they can read: they wait for what follows on a failure.
+    waiting: u32,
+    /// A sidecar that ends waits for what is to be told.
+    _served: Served,
 }
 
 /// Whether the log is written.
@@ -80,6 +92,10 @@ impl Telling {
             unsaid: VecDeque::new(),
             said: 0,
             is_finished: false,
+            renew_at: Instant::now() + FIRST_LOOK,
+            renewed: Instant::now(),
+            waiting: 0,
+            _served: group.drain.enter(),
         }
     }
 
@@ -87,24 +103,22 @@ impl Telling {
         let leases = Arc::clone(&self.shared.leases);
         let LogAt { key, id } = self.at;
         let mut followed = leases.followed(key, id);
-        let mut look_at = Instant::now() + FIRST_LOOK;
         loop {
             tokio::select! {
+                // The lease first: orders may come faster than the store takes them.
                 biased;
+                () = sleep_until(self.renew_at), if self.lease != Lease::Over => self.renew().await,
                 order = orders.recv() => {
                     let Some(order) = order else { break };
                     self.carry_out(order).await;
                     // What came together is told together.
                     while let Ok(order) = orders.try_recv() {
                         self.carry_out(order).await;
+                        self.renew_if_due().await;
                     }
                 }
                 () = &mut followed, if self.voice == Voice::Quiet => {
                     followed = leases.followed(key, id);
-                    self.renew().await;
-                }
-                () = sleep_until(look_at), if self.lease != Lease::Over => {
-                    look_at = Instant::now() + RENEW;
                     self.renew().await;
                 }
             }
@@ -136,8 +150,12 @@ impl Telling {
             }
             Order::Fails(failed, end, reply) => {
                 let failed = self.fail(failed).await;
-                let end = after(end, &failed);
+                let (end, is_known) = (after(end, &failed), failed.is_ok());
                 let _ = reply.send(failed);
+                if !is_known {
+                    // It may be there still, for a flight that is over.
+                    self.end_lease().await;
+                }
                 self.finish(end).await;
             }
             Order::Finishes(end) => {
@@ -166,19 +184,42 @@ impl Telling {
         if self.lease == Lease::Over {
             return;
         }
+        let asked = Instant::now();
         match within(self.shared.leases.renew(self.at.key, self.token)).await {
             Ok(Renewed::Current { followers }) => {
-                self.seen.followers.store(followers, Ordering::Relaxed);
+                (self.renewed, self.waiting) = (asked, followers);
                 if followers > 0 && self.voice == Voice::Quiet {
                     self.voice = Voice::Speaking(false);
                 }
+                // What was not told from its start on, nobody reads.
+                let reading = if self.voice == Voice::Mute { 0 } else { followers };
+                self.seen.followers.store(reading, Ordering::Relaxed);
             }
             Ok(Renewed::Superseded) => self.lose(),
-            Err(error) => tracing::debug!(%error, "a shared lease was not renewed"),
+            Err(error) => {
+                tracing::debug!(%error, "a shared lease was not renewed");
+                if self.renewed.elapsed() >= RUNS_OUT {
+                    self.is_read_by_nobody();
+                }
+            }
+        }
+        self.renew_at = (asked + RENEW).max(Instant::now() + BETWEEN);
+    }
+
+    async fn renew_if_due(&mut self) {
+        if self.lease != Lease::Over && Instant::now() >= self.renew_at {
+            self.renew().await;
         }
     }
 
+    /// The call goes on for its own clients alone.
+    fn is_read_by_nobody(&self) {
+        self.seen.followers.store(0, Ordering::Relaxed);
+    }
+
     fn lose(&mut self) {
+        self.waiting = 0;
+        self.is_read_by_nobody();
         if !self.seen.is_lost.swap(true, Ordering::Relaxed) {
             self.group.metrics.shared(SharedFlight::Superseded);
         }
@@ -211,6 +252,7 @@ impl Telling {
                 Ok(Appended::Done) => {
                     self.unsaid.drain(..count);
                     self.said += count as u64;
+                    self.renew_if_due().await;
                 }
                 Ok(Appended::Superseded) => return self.falls_silent().await,
                 // Too long to be stored, too: those who follow are told that there is no more.
@@ -235,6 +277,7 @@ impl Telling {
     async fn falls_silent(&mut self) {
         self.voice = Voice::Mute;
         self.unsaid.clear();
+        self.is_read_by_nobody();
         if let Lease::Ends(..) = self.lease {
             self.end_lease().await;
         }
@@ -245,7 +288,7 @@ impl Telling {
         self.speak().await;
         let held = within(self.shared.leases.fill(self.token, entry)).await?;
         match held {
-            Held::Current => self.lease = Lease::Over,
+            Held::Current => self.is_over(),
             Held::Superseded => self.lose(),
         }
         Ok(held)
@@ -254,11 +297,12 @@ impl Telling {
     async fn fail(&mut self, failed: Failed) -> Result<AfterFailure, StoreError> {
         self.renew().await;
         self.speak().await;
-        let followers = self.seen.followers.load(Ordering::Relaxed);
-        let elsewhere = usize::try_from(followers).unwrap_or(usize::MAX);
+        let elsewhere = usize::try_from(self.waiting).unwrap_or(usize::MAX);
         let failed = Failed { waiting: failed.waiting.saturating_add(elsewhere), ..failed };
         let after = within(self.shared.leases.fail(self.at.key, self.token, failed)).await;
-        self.lease = Lease::Over;
+        if after.is_ok() {
+            self.is_over();
+        }
         after
     }
 
@@ -271,11 +315,16 @@ impl Telling {
             }
             Lease::Held | Lease::Ends(..) => within(leases.abandon(key, token)).await,
         };
-        self.lease = Lease::Over;
+        self.is_over();
         if let Err(error) = ended {
             // It runs out.
             tracing::debug!(%error, "a shared lease was not ended");
         }
+    }
+
+    fn is_over(&mut self) {
+        self.lease = Lease::Over;
+        self.is_read_by_nobody();
     }
 
     async fn finish(&mut self, end: End) {
@@ -287,7 +336,8 @@ impl Telling {
                 tracing::debug!(%error, "the end of a shared flight was not told");
             }
         }
-        (self.voice, self.lease) = (Voice::Mute, Lease::Over);
+        self.voice = Voice::Mute;
+        self.is_over();
         self.unsaid.clear();
     }
 

@@ -4,6 +4,7 @@
 use std::mem::replace;
 
 use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::time::MonoMillis;
 
 use super::super::fault::Failed;
 use super::super::pilot::Pilot;
@@ -57,7 +58,11 @@ impl Pilot {
     fn asking(&self) -> Asking {
         let generations = self.sidecar.cache.vector(self.seat.grant.wanted());
         let newest = generations.newest();
-        self.flight.begins_under(generations, self.now());
+        // Whoever is followed may have called long ago: what was invalidated since is known up to the last look, and
+        // once it is not any more, nobody joins. A call of one's own begins anew.
+        let age = self.sidecar.cache.generations().known().age();
+        let looked = MonoMillis(self.now().0.saturating_sub(age.0));
+        self.flight.begins_under(generations, looked);
         let is_alone = self.lease.as_ref().is_some_and(|lease| lease.is_alone());
         Asking { key: self.seat.grant.at.key, newest, is_alone }
     }
@@ -88,8 +93,10 @@ impl Pilot {
                 self.seat.is(Outcome::Miss, Reason::HitForMiss);
             }
             Apart::LedElsewhere => group.metrics.shared(SharedFlight::LedElsewhere),
+            Apart::Unreadable => group.metrics.shared(SharedFlight::Unreadable),
+            Apart::Unknown => group.metrics.shared(SharedFlight::Unknown),
             // Counted where it was noticed.
-            Apart::Unavailable | Apart::Mismatch | Apart::Unknown => {}
+            Apart::Unavailable | Apart::Mismatch => {}
         }
         self.begins_anew();
         self.standing.role = Role::Apart(apart);

@@ -90,8 +90,8 @@ impl<L: LeaseStore> LeaseStore for LayeredLeases<L> {
         self.leases.overflow(key, id, limit)
     }
 
-    fn void(&self, key: CacheKey) -> Answer<'_, bool> {
-        self.leases.void(key)
+    fn void(&self, key: CacheKey, id: FlightId) -> Answer<'_, bool> {
+        self.leases.void(key, id)
     }
 
     fn renewed(&self, key: CacheKey, newest: Generation) -> Answer<'_, ()> {

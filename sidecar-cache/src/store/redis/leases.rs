@@ -257,8 +257,11 @@ impl LeaseStore for RedisLeases {
         })
     }
 
-    fn void(&self, key: CacheKey) -> Answer<'_, bool> {
-        Box::pin(async move { Ok(self.ask("void", &key, &[], READ).await?.word == "done") })
+    fn void(&self, key: CacheKey, id: FlightId) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let said = self.ask("void", &key, &[id.0.to_string().as_bytes()], READ).await?;
+            Ok(said.word == "done")
+        })
     }
 
     fn renewed(&self, key: CacheKey, newest: Generation) -> Answer<'_, ()> {

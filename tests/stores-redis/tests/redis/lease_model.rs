@@ -33,7 +33,7 @@ enum Step {
     TakeOver(u8, usize, u8),
     GiveUp(u8, usize),
     Overflow(u8, usize, Option<u64>),
-    Void(u8),
+    Void(u8, usize),
     Renewed(u8, u64),
 }
 
@@ -66,7 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (key(), given()).prop_map(|(key, id)| Step::GiveUp(key, id)),
         2 => (key(), given(), prop::option::of(0_u64..3))
             .prop_map(|(key, id, limit)| Step::Overflow(key, id, limit)),
-        1 => key().prop_map(Step::Void),
+        1 => (key(), given()).prop_map(|(key, id)| Step::Void(key, id)),
         1 => (key(), 0_u64..4).prop_map(|(key, newest)| Step::Renewed(key, newest)),
     ]
 }
@@ -180,7 +180,9 @@ impl<L: LeaseStore, E: EntryStore> Side<L, E> {
             Step::Overflow(of, id, limit) => {
                 Said::Overflow(leases.overflow(key(of), self.flight(of, id), limit).await.unwrap())
             }
-            Step::Void(of) => Said::Yes(leases.void(key(of)).await.unwrap()),
+            Step::Void(of, id) => {
+                Said::Yes(leases.void(key(of), self.flight(of, id)).await.unwrap())
+            }
             Step::Renewed(of, newest) => {
                 leases.renewed(key(of), Generation(newest)).await.unwrap();
                 Said::Done

@@ -179,8 +179,9 @@ elseif operation == 'overflow' then
   return answer('wait_on')
 
 elseif operation == 'void' then
-  if not state then return answer('none') end
-  return remove(state.kind == 'hit_for_miss' and 'none' or 'done')
+  -- Another flight of the key is not the one that was read.
+  if not is_flight(ARGV[4]) then return answer('none') end
+  return remove('done')
 
 elseif operation == 'renewed' then
   -- Generations as text of one length: they need not fit into a double.
