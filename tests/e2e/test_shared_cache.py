@@ -18,7 +18,9 @@ class Shared(Group):
     def __init__(self):
         self.redis_port = free_port()
         redis = {"url": f"redis://127.0.0.1:{self.redis_port}", "prefix": "e2e:"}
+        # First: what is started later inherits where it is.
         self.database = Database()
+        self.database.__enter__()
         cache = {"workflow_cache": {"backend": "redis", "redis": redis}, **self.database.config()}
         super().__init__(cache, gateways=[("gw-a", "primary")])
         self.redis = Process("redis", [
@@ -34,7 +36,6 @@ class Shared(Group):
 
     def start_sidecar(self):
         self.redis.start()
-        self.database.__enter__()
         super().start_sidecar()
         self.other.process.start()
         wait_until(self.other.is_ready, "the other sidecar is ready")

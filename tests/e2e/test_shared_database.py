@@ -119,7 +119,8 @@ def test_without_the_database_hits_are_served_for_a_while_and_then_closed_until_
     database.thaw() if hurt == "freeze" else database.start()
     again = wait_until(lambda: (answer := one.a.ask(key, prompt)).cache_status == "hit" and answer,
                        "the cache is open again", SECOND + 5)
-    assert_hit(again, of=paid)
+    # A call that was under way when it came back may have been kept in place of the first one.
+    assert_hit(again)
     wait_until(lambda: one.sidecar.status()["status"] == "ok", "the sidecar is well")
 
 
