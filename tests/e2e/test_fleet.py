@@ -123,7 +123,7 @@ def test_money_keys_and_answers_are_those_of_all_sidecars(fleet, prompt):
 def test_sidecars_that_die_cost_a_call_and_no_answer(fleet, crowd, prompt):
     wallet, gate = funded(fleet), prompt[8:16]
     key = wallet.key()
-    body = chat(f"{prompt} [[fake: gate={gate}]]")
+    body = chat(f"{prompt} [[fake: gate={gate}]]", stream=True)
     crowd.one(fleet.a, key, body)
     fleet.provider.wait_at(gate)
     others = crowd.ask(fleet.gateways[1:], key, body, count=30)

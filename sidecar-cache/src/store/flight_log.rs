@@ -87,7 +87,8 @@ pub trait FlightLog: Send + Sync {
     /// Begins the log of an attempt, in place of that of the attempt before. Only with the current token.
     fn begin(&self, at: LogAt, token: Token, head: Bytes) -> Answer<'_, Held>;
 
-    /// Adds pieces; `first` is the number of the first. The same pieces again change nothing.
+    /// Adds pieces; `first` is the number of the first. Those that are there already are passed over: whoever has
+    /// missed an answer repeats what it was about, with what has come since.
     fn append(
         &self,
         at: LogAt,
@@ -202,7 +203,7 @@ impl FlightLog for MemoryLogs {
         pieces: Vec<Bytes>,
     ) -> Answer<'_, Appended> {
         Box::pin(async move {
-            let appended = self.write(at, token, KEPT, |text| text.append(first, pieces));
+            let appended = self.write(at, token, KEPT, |text| text.append(first, &pieces));
             Ok(appended.unwrap_or(Appended::Superseded))
         })
     }
@@ -242,21 +243,25 @@ impl Log {
 // === impl Text ===
 
 impl Text {
-    fn append(&mut self, first: u64, pieces: Vec<Bytes>) -> Appended {
+    fn append(&mut self, first: u64, pieces: &[Bytes]) -> Appended {
         let there = self.pieces.len() as u64;
-        let is_again = there == first.saturating_add(pieces.len() as u64);
-        if is_again {
+        let Some(known) = there.checked_sub(first).and_then(|known| usize::try_from(known).ok())
+        else {
+            return Appended::Superseded;
+        };
+        let new = pieces.get(known..).unwrap_or_default();
+        if new.is_empty() {
             return Appended::Done;
         }
-        if self.end.is_some() || there != first {
+        if self.end.is_some() {
             return Appended::Superseded;
         }
-        let bytes = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        let bytes = new.iter().map(|piece| piece.len() as u64).sum::<u64>();
         if self.bytes.saturating_add(bytes) > BYTES_MAX {
             return Appended::Full;
         }
         self.bytes += bytes;
-        self.pieces.extend(pieces);
+        self.pieces.extend_from_slice(new);
         Appended::Done
     }
 

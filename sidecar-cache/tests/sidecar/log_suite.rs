@@ -24,6 +24,7 @@ macro_rules! flight_log_suite {
                 the_end_comes_with_the_last_piece
                 only_who_holds_the_lease_begins_a_log
                 what_is_written_twice_is_there_once
+                what_is_repeated_with_more_behind_it_is_there_once
                 a_gap_is_refused
                 the_first_end_stays
                 an_ended_log_grows_no_more
@@ -173,9 +174,23 @@ pub(crate) async fn a_gap_is_refused(opened: OpenedLogs<impl FlightLog, impl Lea
     let flying = begun(&logs, &*leases).await;
     assert_eq!(append(&logs, &flying, 1, &["b"]).await, Appended::Superseded);
     assert_eq!(append(&logs, &flying, 0, &["a", "b"]).await, Appended::Done);
-    assert_eq!(append(&logs, &flying, 1, &["x", "y"]).await, Appended::Superseded);
+    assert_eq!(append(&logs, &flying, 3, &["d"]).await, Appended::Superseded);
     let chunk = read(&logs, flying.at, Cursor::default(), 99).await;
     assert_eq!(chunk.pieces.concat(), b"ab");
+}
+
+pub(crate) async fn what_is_repeated_with_more_behind_it_is_there_once(
+    opened: OpenedLogs<impl FlightLog, impl LeaseStore>,
+) {
+    let OpenedLogs { logs, leases, .. } = opened;
+    let flying = begun(&logs, &*leases).await;
+    assert_eq!(append(&logs, &flying, 0, &["a", "b"]).await, Appended::Done);
+    assert_eq!(append(&logs, &flying, 0, &["a", "b", "c"]).await, Appended::Done);
+    assert_eq!(append(&logs, &flying, 1, &["b", "c", "d", "e"]).await, Appended::Done);
+    // What was under way for long.
+    assert_eq!(append(&logs, &flying, 1, &["b"]).await, Appended::Done);
+    let chunk = read(&logs, flying.at, Cursor::default(), 99).await;
+    assert_eq!((chunk.pieces.concat(), chunk.cursor.next), (b"abcde".to_vec(), 5));
 }
 
 pub(crate) async fn the_first_end_stays(opened: OpenedLogs<impl FlightLog, impl LeaseStore>) {

@@ -68,6 +68,9 @@ struct Cable {
     finishes_after: Mutex<Option<Arc<Notify>>>,
     /// What is written takes so long.
     append_takes: Mutex<Duration>,
+    /// So many appends are done, and nobody is told; so many ends are not taken.
+    unheard_appends: AtomicUsize,
+    refused_ends: AtomicUsize,
     /// So many reads never come back.
     late_reads: AtomicUsize,
     /// The next lease is given, and its answer never comes back.
@@ -114,6 +117,8 @@ fn fleet_with(count: usize, books: Option<Arc<MemoryLedger>>, more: &str) -> &'s
             voids_after: Mutex::default(),
             finishes_after: Mutex::default(),
             append_takes: Mutex::default(),
+            unheard_appends: AtomicUsize::new(0),
+            refused_ends: AtomicUsize::new(0),
             late_reads: AtomicUsize::new(0),
             loses_acquired: AtomicBool::new(false),
             fails_no_flight: AtomicBool::new(false),
@@ -326,13 +331,18 @@ impl FlightLog for Cable {
         self.pieces.fetch_add(pieces.len(), Ordering::SeqCst);
         let takes = *self.append_takes.lock().unwrap();
         let appended = self.over(self.logs.append(at, token, first, pieces));
+        let is_unheard = is_one_of(&self.unheard_appends);
         Box::pin(async move {
             pass(takes).await;
-            appended.await
+            let appended = appended.await;
+            if is_unheard { Err(StoreError::Transient("unheard".to_owned())) } else { appended }
         })
     }
 
     fn finish(&self, at: LogAt, token: Token, end: Bytes) -> Answer<'_, Held> {
+        if is_one_of(&self.refused_ends) {
+            return refused();
+        }
         let gate = self.finishes_after.lock().unwrap().take();
         let finished = self.over(self.logs.finish(at, token, end));
         Box::pin(async move {
@@ -344,8 +354,7 @@ impl FlightLog for Cable {
     }
 
     fn read(&self, at: LogAt, from: Cursor, bytes: u64) -> Answer<'_, Read> {
-        let fewer = |late: usize| late.checked_sub(1);
-        if self.late_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_ok() {
+        if is_one_of(&self.late_reads) {
             return Box::pin(std::future::pending());
         }
         self.starts_read.fetch_add(usize::from(from == Cursor::default()), Ordering::SeqCst);
@@ -355,6 +364,11 @@ impl FlightLog for Cable {
     fn watch(&self, at: LogAt) -> Box<dyn Watch> {
         self.logs.watch(at)
     }
+}
+
+/// Counts down, as long as there is something to count.
+fn is_one_of(left: &AtomicUsize) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 fn refused<T: Send + 'static>() -> Answer<'static, T> {

@@ -151,12 +151,13 @@ impl Remote {
 
     async fn step(&mut self) -> Step {
         loop {
+            // First: what has come with another head is that one's, which nobody has looked at.
+            if self.head.is_some() {
+                return Step::Replaced;
+            }
             if let Some(piece) = self.pieces.pop_front() {
                 self.is_shown = true;
                 return Step::Piece(piece);
-            }
-            if self.head.is_some() {
-                return Step::Replaced;
             }
             if let Some(end) = &self.end {
                 return Step::End(End::decode(end));
@@ -245,5 +246,55 @@ impl Remote {
 impl Pieces for Remote {
     fn next(mut self: Pin<&mut Self>) -> Coming<'_, Option<Result<Bytes, Broken>>> {
         Box::pin(async move { self.following().await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kt_contract::hex::Digest;
+    use kt_contract::key::CacheKey;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::flight::{Acquired, Epoch, Held};
+    use crate::generation::Generation;
+    use crate::service::drain::Drain;
+    use crate::service::shared::Shared;
+    use crate::store::Bounds;
+    use crate::store::flight_log::{Appended, FlightLog, MemoryLogs};
+    use crate::store::leases::{Claim, LeaseStore, MemoryLeases};
+    use crate::store::memory::MemoryEntries;
+
+    const BOUNDS: Bounds = Bounds { entries_max: 1, bytes_max: 1, org_bytes_max: 1 };
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_with_another_attempt_is_not_read_as_this_ones() {
+        let (clock, key) = (Clock::start(), CacheKey(Digest([1; 32])));
+        let entries = Arc::new(MemoryEntries::new(clock, BOUNDS));
+        let leases = Arc::new(MemoryLeases::new(Epoch(1), clock, entries));
+        let logs = Arc::new(MemoryLogs::new(clock, leases.clone()));
+        let shared = Shared { leases: leases.clone(), logs: logs.clone() };
+        let group = Arc::new(Group::new(shared, Arc::default(), Drain::default()));
+        let Acquired::Lead(first, id) = leases.acquire(key, Claim(1)).await.unwrap() else {
+            panic!("nobody else leads");
+        };
+        let at = LogAt { key, id };
+        assert_eq!(logs.begin(at, first, "for one".into()).await.unwrap(), Held::Current);
+
+        let asking = Asking { key, newest: Generation(0), is_alone: false };
+        let mut remote = Remote::new(Place { group, key, id }, asking, None);
+        remote.more().await.unwrap();
+        assert_eq!(remote.head.take(), Some("for one".into()));
+        tokio::time::advance(SILENT_MAX).await;
+        let second = leases.take_over(key, id, Claim(2)).await.unwrap().unwrap();
+        // All of it, before anybody looks.
+        assert_eq!(logs.begin(at, second, "for another".into()).await.unwrap(), Held::Current);
+        let appended = logs.append(at, second, 0, vec!["secret".into()]).await.unwrap();
+        assert_eq!(appended, Appended::Done);
+        assert_eq!(logs.finish(at, second, "end".into()).await.unwrap(), Held::Current);
+
+        assert!(matches!(remote.step().await, Step::Replaced));
+        assert_eq!(remote.head.take(), Some("for another".into()));
+        assert!(matches!(remote.step().await, Step::Piece(piece) if piece == "secret"));
     }
 }

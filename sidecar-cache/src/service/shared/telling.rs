@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kt_contract::time::Millis;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::super::drain::Served;
 use super::herald::{Order, Seen};
@@ -46,7 +46,6 @@ pub(super) struct Telling {
     /// Not written yet, and how many pieces were.
     unsaid: VecDeque<Bytes>,
     said: u64,
-    is_finished: bool,
     /// When the lease is renewed next, and when it was last.
     renew_at: Instant,
     renewed: Instant,
@@ -91,7 +90,6 @@ impl Telling {
             head: None,
             unsaid: VecDeque::new(),
             said: 0,
-            is_finished: false,
             renew_at: Instant::now() + FIRST_LOOK,
             renewed: Instant::now(),
             waiting: 0,
@@ -160,7 +158,7 @@ impl Telling {
             }
             Order::Finishes(end) => {
                 self.look_once_more().await;
-                self.speak().await;
+                self.speak_out().await;
                 self.end_lease().await;
                 self.finish(end).await;
             }
@@ -258,7 +256,7 @@ impl Telling {
                 // Too long to be stored, too: those who follow are told that there is no more.
                 Ok(Appended::Full) => {
                     self.end_lease().await;
-                    return self.finish(BROKEN).await;
+                    return self.tell_end(BROKEN).await;
                 }
                 Err(error) => return self.could_not(&error).await,
             }
@@ -327,13 +325,36 @@ impl Telling {
         self.is_read_by_nobody();
     }
 
+    /// The last of it. Whoever has read what came before waits for this: a store that does not take it is asked
+    /// again for as long as they do.
+    async fn speak_out(&mut self) {
+        let by = Instant::now() + RUNS_OUT;
+        loop {
+            self.speak().await;
+            let is_told = self.voice != Voice::Speaking(true) || self.unsaid.is_empty();
+            if is_told || Instant::now() >= by {
+                return;
+            }
+            sleep(BETWEEN).await;
+            self.renew_if_due().await;
+        }
+    }
+
     async fn finish(&mut self, end: End) {
-        let is_read = matches!(self.voice, Voice::Speaking(true));
+        self.speak_out().await;
         let end = if self.unsaid.is_empty() { end } else { BROKEN };
-        if is_read && !std::mem::replace(&mut self.is_finished, true) {
-            let finished = self.shared.logs.finish(self.at, self.token, end.encode());
-            if let Err(error) = within(finished).await {
-                tracing::debug!(%error, "the end of a shared flight was not told");
+        self.tell_end(end).await;
+    }
+
+    async fn tell_end(&mut self, end: End) {
+        let by = Instant::now() + RUNS_OUT;
+        while self.voice == Voice::Speaking(true) {
+            match within(self.shared.logs.finish(self.at, self.token, end.encode())).await {
+                Err(error) if Instant::now() < by => {
+                    tracing::debug!(%error, "the end of a shared flight was not told");
+                    sleep(BETWEEN).await;
+                }
+                Ok(Held::Current | Held::Superseded) | Err(_) => break,
             }
         }
         self.voice = Voice::Mute;

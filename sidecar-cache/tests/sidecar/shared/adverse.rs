@@ -188,6 +188,32 @@ async fn a_sidecar_that_ends_tells_the_others_to_the_end_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_whose_answers_are_lost_costs_no_reader_its_end() {
+    for unheard in 1..6 {
+        for refused in [0, 3] {
+            let fleet = fleet(2).await;
+            let key = fleet.key().await;
+            let (first, rest) = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2);
+            let rest = [rest, USAGE_CHUNK, DONE].concat();
+            let acts =
+                vec![wait(1), bytes(first), bytes(first), wait(2), bytes(first), bytes(&rest)];
+            fleet.sidecars[0].provider.next(answers_sse(acts));
+            fleet.cables[0].unheard_appends.store(unheard, Ordering::SeqCst);
+            fleet.cables[0].refused_ends.store(refused, Ordering::SeqCst);
+            let leader = fleet.asks(0, &key, CHAT_STREAM).await;
+            let follower = fleet.asks(1, &key, CHAT_STREAM).await;
+            let (led, followed) =
+                (leader.await.unwrap().unwrap(), follower.await.unwrap().unwrap());
+            assert!(led.has_end);
+            let [led, text] =
+                [led.body, followed.body].map(|body| String::from_utf8(body).unwrap());
+            assert_eq!((followed.has_end, text), (true, led), "{unheard} {refused}");
+            assert_eq!(fleet.calls(), [1, 0]);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_late_read_costs_no_call() {
     let fleet = fleet(2).await;
     let key = fleet.key().await;

@@ -29,14 +29,16 @@ if operation == 'begin' then
 elseif operation == 'append' then
   local first, bytes_max = tonumber(ARGV[6]), tonumber(ARGV[7])
   if not is_writer(ARGV[4], ARGV[5]) then return 'superseded' end
-  local there = redis.call('LLEN', KEYS[2])
-  if there == first + #ARGV - 7 then return 'done' end
-  if there ~= first or redis.call('HEXISTS', KEYS[1], 'end') == 1 then return 'superseded' end
+  -- Of these pieces, so many are there: whoever missed an answer repeats them with what has come since.
+  local known = redis.call('LLEN', KEYS[2]) - first
+  if known < 0 then return 'superseded' end
+  if known >= #ARGV - 7 then return 'done' end
+  if redis.call('HEXISTS', KEYS[1], 'end') == 1 then return 'superseded' end
   local bytes = 0
-  for at = 8, #ARGV do bytes = bytes + #ARGV[at] end
+  for at = 8 + known, #ARGV do bytes = bytes + #ARGV[at] end
   if redis.call('HGET', KEYS[1], 'bytes') + bytes > bytes_max then return 'full' end
   redis.call('HINCRBY', KEYS[1], 'bytes', bytes)
-  for at = 8, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[at]) end
+  for at = 8 + known, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[at]) end
   written()
   return 'done'
 
