@@ -7,7 +7,8 @@
 //! end:    {"whole":…, "last":…, "again_after_ms":…, "cost_micro_usd":…}
 //! ```
 //!
-//! A head of another version is nobody's: whoever reads it makes its own call.
+//! A head of another version is nobody's: whoever reads it makes its own call. All of it is sealed
+//! ([`flight_seal`](crate::flight_seal)).
 
 use bytes::Bytes;
 use kt_contract::gates::Gates;

@@ -3,7 +3,7 @@
 //!
 //! [`http`] turns bytes into messages and refusals into statuses; [`service`] holds the use cases;
 //! [`store`] keeps things. Beside them stand pure modules, where time and randomness are arguments: which
-//! request leads ([`flight`]), what sidecars tell each other of it ([`flight_text`]), who may take the lane ([`ticket`]), what an entry is ([`entry`]) and how long
+//! request leads ([`flight`]), what sidecars tell each other of it ([`flight_text`]) and how nobody else does ([`flight_seal`]), who may take the lane ([`ticket`]), what an entry is ([`entry`]) and how long
 //! it lives ([`freshness`]), what an
 //! invalidation voids ([`generation`]), what an upstream answer means ([`attempt`]), what a call may cost
 //! ([`reserve`]), what an `Idempotency-Key` is worth ([`idempotency`]), and what a Redis may send ([`resp`]).
@@ -16,6 +16,7 @@ pub mod clock;
 pub mod confirmed;
 pub mod entry;
 pub mod flight;
+pub mod flight_seal;
 pub mod flight_text;
 pub mod freshness;
 pub mod generation;

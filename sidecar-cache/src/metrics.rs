@@ -85,6 +85,8 @@ pub enum SharedFlight {
     Mismatch,
     /// What another one told is in words that this one does not know.
     Unreadable,
+    /// What was read is not what was told.
+    Corrupt,
     /// It flies for itself, because it is not known what others have invalidated.
     Unknown,
 }
@@ -104,6 +106,7 @@ impl SharedFlight {
             Self::Superseded => "superseded",
             Self::Mismatch => "mismatch",
             Self::Unreadable => "unreadable",
+            Self::Corrupt => "corrupt",
             Self::Unknown => "unknown",
         }
     }

@@ -26,8 +26,8 @@ pub const POLL_EVERY: Duration = Duration::from_millis(500);
 pub const KEPT: Millis = Millis(660_000);
 /// How long it is kept after its end.
 pub const KEPT_ENDED: Millis = Millis(30_000);
-/// How large it may be: what can be stored, and what is said around it.
-pub const BYTES_MAX: u64 = limits::ENTRY_BYTES_MAX as u64 + (1 << 20);
+/// How large it may be: what can be stored, and what is said around it and around each piece.
+pub const BYTES_MAX: u64 = limits::ENTRY_BYTES_MAX as u64 + (2 << 20);
 
 /// Which flight's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

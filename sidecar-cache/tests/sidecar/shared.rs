@@ -20,6 +20,7 @@ use kt_providers::Recorded;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::entry::Entry;
 use sidecar_cache::flight::{Acquired, Epoch, Failed, FlightId, Held, LEASE_TTL, Overflow, Token};
+use sidecar_cache::flight_seal::{Part, Seal};
 use sidecar_cache::flight_text::{Answer as Said, Head, Opening};
 use sidecar_cache::generation::{Generation, Tag, Vector};
 use sidecar_cache::ledger::clock::Reading;
@@ -30,7 +31,7 @@ use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::reader::{Piece, Reader};
 use sidecar_cache::service::settings::{Settings, SingleFlight};
 use sidecar_cache::store::flight_log::{
-    Appended, Cursor, FlightLog, LogAt, MemoryLogs, Read, Watch,
+    Appended, Chunk, Cursor, FlightLog, LogAt, MemoryLogs, Read, Watch,
 };
 use sidecar_cache::store::leases::{AfterFailure, Claim, LeaseStore, MemoryLeases, Renewed};
 use sidecar_cache::store::ledger::LedgerStore;
@@ -78,6 +79,8 @@ struct Cable {
     /// No failure can be told, and nothing be voided.
     fails_no_flight: AtomicBool,
     voids_nothing: AtomicBool,
+    /// What of the next chunk that has it is not what was written.
+    tampers: Mutex<Option<Part>>,
     /// How often a log was read from its start.
     starts_read: AtomicUsize,
     /// How many pieces went over it.
@@ -123,6 +126,7 @@ fn fleet_with(count: usize, books: Option<Arc<MemoryLedger>>, more: &str) -> &'s
             loses_acquired: AtomicBool::new(false),
             fails_no_flight: AtomicBool::new(false),
             voids_nothing: AtomicBool::new(false),
+            tampers: Mutex::default(),
             starts_read: AtomicUsize::new(0),
             pieces: AtomicUsize::new(0),
             told: Mutex::default(),
@@ -221,11 +225,37 @@ impl Cable {
             let at = LogAt { key, id: FlightId(token.counter) };
             if let Read::Chunk(chunk) = self.logs.read(at, Cursor::default(), u64::MAX).await? {
                 assert_eq!(chunk.end, None, "the end is told when the lease has ended");
-                *self.told.lock().unwrap() =
-                    chunk.pieces.into_iter().skip(1).collect::<Vec<_>>().concat();
+                let seal = Seal::new("acme", key, at.id);
+                let numbered = (0..).zip(&chunk.pieces).skip(1);
+                let opened = numbered
+                    .map(|(at, piece)| seal.open(token.counter, Part::Piece(at), piece).unwrap());
+                *self.told.lock().unwrap() = opened.collect::<Vec<_>>().concat();
             }
             work.await
         }))
+    }
+}
+
+impl Cable {
+    fn tamper(&self, chunk: &mut Chunk) {
+        let mut tampers = self.tampers.lock().unwrap();
+        let first = chunk.cursor.next - chunk.pieces.len() as u64;
+        let part = match *tampers {
+            None => None,
+            Some(Part::Head) => chunk.head.as_mut(),
+            Some(Part::Piece(at)) => {
+                let at = at.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+                at.and_then(|at| chunk.pieces.get_mut(at))
+            }
+            Some(Part::End) => chunk.end.as_mut(),
+        };
+        if let Some(part) = part {
+            let mut bytes = part.to_vec();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            *part = bytes.into();
+            *tampers = None;
+        }
     }
 }
 
@@ -358,7 +388,14 @@ impl FlightLog for Cable {
             return Box::pin(std::future::pending());
         }
         self.starts_read.fetch_add(usize::from(from == Cursor::default()), Ordering::SeqCst);
-        self.over(self.logs.read(at, from, bytes))
+        let read = self.over(self.logs.read(at, from, bytes));
+        Box::pin(async move {
+            let mut read = read.await;
+            if let Ok(Read::Chunk(chunk)) = &mut read {
+                self.tamper(chunk);
+            }
+            read
+        })
     }
 
     fn watch(&self, at: LogAt) -> Box<dyn Watch> {
@@ -920,11 +957,15 @@ async fn forge(fleet: &Fleet, key: CacheKey, head: &Head) {
         panic!("somebody leads already");
     };
     let at = LogAt { key, id };
-    let held = fleet.logs.begin(at, token, head.encode()).await.unwrap();
+    // By one who can.
+    let seal = Seal::new("acme", key, id);
+    let of = |part, written: &[u8]| seal.seal(token.counter, part, written);
+    let held = fleet.logs.begin(at, token, of(Part::Head, &head.encode())).await.unwrap();
     assert_eq!(held, Held::Current);
     let said =
         Said { status: 200, content_type: Some("application/json".into()), ..Said::default() };
-    let pieces = vec![Opening::Answer(said).encode(), Bytes::from_static(b"{\"forged\":1}")];
+    let opening = of(Part::Piece(0), &Opening::Answer(said).encode());
+    let pieces = vec![opening, of(Part::Piece(1), b"{\"forged\":1}")];
     assert_eq!(fleet.logs.append(at, token, 0, pieces).await.unwrap(), Appended::Done);
 }
 

@@ -51,7 +51,8 @@ impl Pilot {
         }
         self.waits_for_another();
         self.flight.is_in_group(Some(id));
-        let mut remote = Remote::new(place, asking, past);
+        let org = &self.seat.grant.gates.org;
+        let mut remote = Remote::new(place, org, asking, past);
         let outcome = remote.outcome();
         self.standing.role = Role::Follows(Arc::clone(&outcome));
         let start = match self.over(remote.head()).await? {

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::Group;
 use super::telling::Telling;
 use crate::flight::{Ending, Failed, FlightId, Held, Token};
+use crate::flight_seal::Seal;
 use crate::flight_text::{End, Head, Opening};
 use crate::generation::Generation;
 use crate::store::flight_log::LogAt;
@@ -30,6 +31,7 @@ pub(crate) struct Herald {
     orders: UnboundedSender<Order>,
     seen: Arc<Seen>,
     token: Token,
+    key: CacheKey,
     id: FlightId,
     has_opened: bool,
     is_whole: bool,
@@ -43,7 +45,7 @@ pub(super) struct Seen {
 }
 
 pub(super) enum Order {
-    Begins(Bytes),
+    Begins(Seal, Bytes),
     Says(Bytes),
     Outgrows,
     Ends(Ending, Generation),
@@ -61,7 +63,7 @@ impl Herald {
         let seen = Arc::<Seen>::default();
         let telling = Telling::new(group, LogAt { key, id }, token, Arc::clone(&seen));
         tokio::spawn(telling.run(received));
-        Self { orders, seen, token, id, has_opened: false, is_whole: false }
+        Self { orders, seen, token, key, id, has_opened: false, is_whole: false }
     }
 
     /// The fencing number of the group, for the entry.
@@ -84,7 +86,8 @@ impl Herald {
     }
 
     pub(crate) fn begins(&self, head: &Head) {
-        self.order(Order::Begins(head.encode()));
+        let seal = Seal::new(&head.gates.org, self.key, self.id);
+        self.order(Order::Begins(seal, head.encode()));
     }
 
     /// How the answer begins.

@@ -13,7 +13,9 @@ use super::super::lock;
 use super::super::upstream::{Broken, Coming, Pieces};
 use super::{Apart, Asking, Group, Place, Turn};
 use crate::flight::{LEASE_TTL, RENEW_EVERY};
+use crate::flight_seal::{Part, Seal, Unsealed};
 use crate::flight_text::{End, Head, Opening};
+use crate::metrics::SharedFlight;
 use crate::store::StoreError;
 use crate::store::flight_log::{Chunk, Cursor, LogAt, Read, Watch};
 
@@ -32,12 +34,15 @@ pub(crate) struct Remote {
     asking: Asking,
     place: Place,
     watch: Box<dyn Watch>,
+    seal: Seal,
     cursor: Cursor,
     /// An attempt that has been read to its end.
     past: Option<u64>,
     head: Option<Bytes>,
     pieces: VecDeque<Bytes>,
     end: Option<Bytes>,
+    /// Nothing of it is read any more.
+    is_unread: bool,
     /// Whether somebody here may have seen something of it.
     is_shown: bool,
     /// When something was last heard of it.
@@ -77,25 +82,30 @@ enum Step {
     /// Another attempt has taken its place.
     Replaced,
     Lost,
+    /// What comes next cannot be read.
+    Unread,
 }
 
 // === impl Remote ===
 
 impl Remote {
-    /// Watches the flight at which there is this place. An attempt that has been read is passed over.
-    pub(super) fn new(place: Place, asking: Asking, past: Option<u64>) -> Self {
+    /// Watches the flight of that organization at which there is this place. An attempt that has been read is passed over.
+    pub(super) fn new(place: Place, org: &str, asking: Asking, past: Option<u64>) -> Self {
         let group = Arc::clone(&place.group);
         let watch = group.shared.logs.watch(LogAt { key: asking.key, id: place.id });
+        let seal = Seal::new(org, asking.key, place.id);
         Self {
             group,
             asking,
             place,
             watch,
+            seal,
             cursor: Cursor::default(),
             past,
             head: None,
             pieces: VecDeque::new(),
             end: None,
+            is_unread: false,
             is_shown: false,
             heard: Instant::now(),
             unanswered: None,
@@ -110,6 +120,9 @@ impl Remote {
     /// Waits for the head: for whom the flight is.
     pub(super) async fn head(&mut self) -> Result<Head, Start> {
         loop {
+            if self.is_unread {
+                return Err(Start::Unreadable);
+            }
             if let Some(head) = self.head.take() {
                 return Head::decode(&head).ok_or(Start::Unreadable);
             }
@@ -130,6 +143,7 @@ impl Remote {
             }
             Step::Replaced => Start::Ended,
             Step::Lost => Start::Lost,
+            Step::Unread => Start::Unreadable,
         }
     }
 
@@ -145,7 +159,7 @@ impl Remote {
                 lock(&self.outcome).end = end;
                 end.is_none_or(|end| !end.is_whole).then_some(Err(Broken))
             }
-            Step::Replaced | Step::Lost => Some(Err(Broken)),
+            Step::Replaced | Step::Lost | Step::Unread => Some(Err(Broken)),
         }
     }
 
@@ -158,6 +172,9 @@ impl Remote {
             if let Some(piece) = self.pieces.pop_front() {
                 self.is_shown = true;
                 return Step::Piece(piece);
+            }
+            if self.is_unread {
+                return Step::Unread;
             }
             if let Some(end) = &self.end {
                 return Step::End(End::decode(end));
@@ -218,6 +235,20 @@ impl Remote {
         Err(())
     }
 
+    /// What was read already is good; nothing else is read of this flight.
+    fn cannot_read(&mut self, flaw: Unsealed) {
+        self.is_unread = true;
+        match flaw {
+            // Counted where a call is made instead.
+            Unsealed::Version => {}
+            Unsealed::Corrupt => {
+                self.group.metrics.shared(SharedFlight::Corrupt);
+                let key = &self.asking.key;
+                tracing::warn!(security = true, ?key, "another sidecar's flight was tampered with");
+            }
+        }
+    }
+
     /// Takes what was read. Whether there was anything new.
     fn takes(&mut self, chunk: Chunk) -> bool {
         let Chunk { head, pieces, cursor, end } = chunk;
@@ -227,6 +258,23 @@ impl Remote {
             return false;
         }
         let is_new = head.is_some() || !pieces.is_empty() || end.is_some();
+        let first = cursor.next.saturating_sub(pieces.len() as u64);
+        let numbered = (first..).zip(&pieces);
+        let open = |part, sealed: &Bytes| self.seal.open(cursor.attempt, part, sealed);
+        let opened =
+            head.as_ref().map(|head| open(Part::Head, head)).transpose().and_then(|head| {
+                let pieces = numbered.map(|(at, piece)| open(Part::Piece(at), piece));
+                let pieces = pieces.collect::<Result<Vec<_>, _>>()?;
+                let end = end.as_ref().map(|end| open(Part::End, end)).transpose()?;
+                Ok((head, pieces, end))
+            });
+        let (head, pieces, end) = match opened {
+            Ok(opened) => opened,
+            Err(flaw) => {
+                self.cannot_read(flaw);
+                return true;
+            }
+        };
         if head.is_some() {
             // Of what came before, nothing more will come.
             self.pieces.clear();
@@ -279,19 +327,24 @@ mod tests {
             panic!("nobody else leads");
         };
         let at = LogAt { key, id };
-        assert_eq!(logs.begin(at, first, "for one".into()).await.unwrap(), Held::Current);
+        let seal = Seal::new("acme", key, id);
+        let head = seal.seal(first.counter, Part::Head, b"for one");
+        assert_eq!(logs.begin(at, first, head).await.unwrap(), Held::Current);
 
         let asking = Asking { key, newest: Generation(0), is_alone: false };
-        let mut remote = Remote::new(Place { group, key, id }, asking, None);
+        let mut remote = Remote::new(Place { group, key, id }, "acme", asking, None);
         remote.more().await.unwrap();
         assert_eq!(remote.head.take(), Some("for one".into()));
         tokio::time::advance(SILENT_MAX).await;
         let second = leases.take_over(key, id, Claim(2)).await.unwrap().unwrap();
         // All of it, before anybody looks.
-        assert_eq!(logs.begin(at, second, "for another".into()).await.unwrap(), Held::Current);
-        let appended = logs.append(at, second, 0, vec!["secret".into()]).await.unwrap();
-        assert_eq!(appended, Appended::Done);
-        assert_eq!(logs.finish(at, second, "end".into()).await.unwrap(), Held::Current);
+        let of = |part, written| seal.seal(second.counter, part, written);
+        let head = of(Part::Head, b"for another");
+        assert_eq!(logs.begin(at, second, head).await.unwrap(), Held::Current);
+        let appended = logs.append(at, second, 0, vec![of(Part::Piece(0), b"secret")]).await;
+        assert_eq!(appended.unwrap(), Appended::Done);
+        let finished = logs.finish(at, second, of(Part::End, b"end")).await.unwrap();
+        assert_eq!(finished, Held::Current);
 
         assert!(matches!(remote.step().await, Step::Replaced));
         assert_eq!(remote.head.take(), Some("for another".into()));

@@ -14,6 +14,7 @@ use super::super::drain::Served;
 use super::herald::{Order, Seen};
 use super::{Group, Shared};
 use crate::flight::{Ending, Failed, Held, LEASE_TTL, RENEW_EVERY, Token};
+use crate::flight_seal::{Part, Seal};
 use crate::flight_text::End;
 use crate::generation::Generation;
 use crate::metrics::SharedFlight;
@@ -42,7 +43,7 @@ pub(super) struct Telling {
     seen: Arc<Seen>,
     voice: Voice,
     lease: Lease,
-    head: Option<Bytes>,
+    head: Option<(Arc<Seal>, Bytes)>,
     /// Not written yet, and how many pieces were.
     unsaid: VecDeque<Bytes>,
     said: u64,
@@ -127,7 +128,7 @@ impl Telling {
 
     async fn carry_out(&mut self, order: Order) {
         match order {
-            Order::Begins(head) => self.head = Some(head),
+            Order::Begins(seal, head) => self.head = Some((Arc::new(seal), head)),
             Order::Says(piece) => self.keep(piece),
             Order::Outgrows => {
                 self.look_once_more().await;
@@ -227,8 +228,9 @@ impl Telling {
     /// next renewal.
     async fn speak(&mut self) {
         let Voice::Speaking(has_begun) = self.voice else { return };
+        let Some((seal, head)) = self.head.clone() else { return };
         if !has_begun {
-            let Some(head) = self.head.clone() else { return };
+            let head = seal.seal(self.token.counter, Part::Head, &head);
             match within(self.shared.logs.begin(self.at, self.token, head)).await {
                 Ok(Held::Current) => self.voice = Voice::Speaking(true),
                 Ok(Held::Superseded) => {
@@ -239,13 +241,8 @@ impl Telling {
             }
         }
         while !self.unsaid.is_empty() {
-            let mut bytes = 0;
-            let fits = |piece: &&Bytes| {
-                bytes += piece.len();
-                bytes <= BATCH_BYTES
-            };
-            let count = self.unsaid.iter().take_while(fits).count().max(1);
-            let batch: Vec<Bytes> = self.unsaid.iter().take(count).cloned().collect();
+            let batch = self.batch(&seal);
+            let count = batch.len();
             match within(self.shared.logs.append(self.at, self.token, self.said, batch)).await {
                 Ok(Appended::Done) => {
                     self.unsaid.drain(..count);
@@ -261,6 +258,20 @@ impl Telling {
                 Err(error) => return self.could_not(&error).await,
             }
         }
+    }
+
+    /// What is written next.
+    fn batch(&self, seal: &Seal) -> Vec<Bytes> {
+        let mut bytes = 0;
+        let fits = |piece: &&Bytes| {
+            bytes += piece.len();
+            bytes <= BATCH_BYTES
+        };
+        let count = self.unsaid.iter().take_while(fits).count().max(1);
+        let numbered = (self.said..).zip(&self.unsaid).take(count);
+        let sealed =
+            |(at, piece): (u64, &Bytes)| seal.seal(self.token.counter, Part::Piece(at), piece);
+        numbered.map(sealed).collect()
     }
 
     async fn could_not(&mut self, error: &StoreError) {
@@ -348,8 +359,12 @@ impl Telling {
 
     async fn tell_end(&mut self, end: End) {
         let by = Instant::now() + RUNS_OUT;
-        while self.voice == Voice::Speaking(true) {
-            match within(self.shared.logs.finish(self.at, self.token, end.encode())).await {
+        let told = self
+            .head
+            .as_ref()
+            .map(|(seal, _)| seal.seal(self.token.counter, Part::End, &end.encode()));
+        while let (Voice::Speaking(true), Some(end)) = (self.voice, told.clone()) {
+            match within(self.shared.logs.finish(self.at, self.token, end)).await {
                 Err(error) if Instant::now() < by => {
                     tracing::debug!(%error, "the end of a shared flight was not told");
                     sleep(BETWEEN).await;

@@ -14,7 +14,11 @@ use crate::store::changes::{ChangeStore, Changes};
 
 const CORRUPT: Fault = Fault::Corrupt("a change");
 
-const NEXT: &str = "UPDATE changes SET last = last + 1 RETURNING last";
+/// From a clock, in microseconds: a standby that takes over without the last changes gives larger numbers than they
+/// had, and whoever had seen those is told of what follows.
+const NEXT: &str = "UPDATE changes
+    SET last = greatest(last + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+    RETURNING last";
 const NEWEST: &str = "SELECT last FROM changes";
 /// One statement sees one state of the database, and so the count and all that it has counted.
 const SINCE: &str = "SELECT NULL::bytea, NULL::bytea, NULL::text, NULL::bytea, last FROM changes

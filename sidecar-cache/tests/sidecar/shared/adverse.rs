@@ -214,6 +214,34 @@ async fn a_store_whose_answers_are_lost_costs_no_reader_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_changed_on_its_way_is_read_by_nobody() {
+    for part in [Part::Head, Part::Piece(0), Part::Piece(1), Part::Piece(2), Part::End] {
+        let fleet = fleet(2).await;
+        let key = fleet.key().await;
+        let (scripted, first, rest) = halting(3);
+        fleet.sidecars[0].provider.next(scripted);
+        let leader = fleet.asks(0, &key, CHAT_STREAM).await;
+        *fleet.cables[1].tampers.lock().unwrap() = Some(part);
+        let follower = fleet.asks(1, &key, CHAT_STREAM).await;
+        let (led, read) = (leader.await.unwrap().unwrap(), follower.await.unwrap().unwrap());
+        assert!(led.has_end, "{part:?}");
+        let text = String::from_utf8(read.body).unwrap();
+        match part {
+            Part::Head | Part::Piece(0 | 1) => {
+                assert!(read.has_end, "{part:?}: of a call of its own, or as it was stored");
+                assert_eq!(text.as_bytes(), led.body, "{part:?}");
+            }
+            Part::Piece(_) => {
+                let error = text.strip_prefix(first).unwrap();
+                assert!(!read.has_end && error.contains("upstream_cut_short"), "{text}");
+            }
+            Part::End => assert_eq!((read.has_end, text), (false, [first, &rest].concat())),
+        }
+        assert_eq!(fleet.shared(1, "corrupt"), "1", "{part:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_late_read_costs_no_call() {
     let fleet = fleet(2).await;
     let key = fleet.key().await;
@@ -256,7 +284,8 @@ async fn an_attempt_that_was_read_is_not_read_again() {
     let follower = fleet.asks(1, &key, CHAT).await;
     let log = LogAt { key: at, id };
     let end = End { is_whole: false, is_last: false, again_after: Millis(1_000), cost: None };
-    assert_eq!(fleet.logs.finish(log, token, end.encode()).await.unwrap(), Held::Current);
+    let end = Seal::new("acme", at, id).seal(token.counter, Part::End, &end.encode());
+    assert_eq!(fleet.logs.finish(log, token, end).await.unwrap(), Held::Current);
     let failed = Failed { waiting: 1, retry_after: None, cause: Cause::Call };
     let after = fleet.leases.fail(at, token, failed).await.unwrap();
     assert!(matches!(after, AfterFailure::TakeOver { .. }), "{after:?}");

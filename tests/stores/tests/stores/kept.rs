@@ -156,7 +156,10 @@ async fn no_change_overtakes_one_that_is_not_committed() {
         assert!(matches!(error, StoreError::Transient(_)), "{error:?}");
     }
     shell.batch_execute("COMMIT").await.unwrap();
-    assert_eq!(bump(&generations, "acme", Tag::Org).await, Generation(3));
+    let committed = changes(&url).newest().await.unwrap();
+    let bumped = bump(&generations, "acme", Tag::Org).await;
+    assert!(bumped > Generation(committed), "{bumped:?} after {committed}");
+    assert_eq!(generations.all().await.unwrap(), [("acme".to_owned(), Tag::Org, bumped)]);
 }
 
 /// Makes a change in a process that is frozen within its transaction, and stays so until `told` is dropped.
@@ -202,7 +205,9 @@ async fn a_sidecar_that_is_frozen_within_a_change_does_not_keep_others_from_thei
     assert!(matches!(error, StoreError::Transient(_)), "{error:?}");
     let ended = async { while is("state = 'idle in transaction'").await {} };
     timeout(Duration::from_secs(20), ended).await.unwrap();
-    assert_eq!(bump().await.unwrap(), Generation(1));
+    let bumped = bump().await.unwrap();
+    let all = generations(&url).all().await.unwrap();
+    assert_eq!(all, [("acme".to_owned(), Tag::Org, bumped)], "and nothing of the frozen one's");
     drop(thaw);
     frozen.join().unwrap();
 }
@@ -254,15 +259,38 @@ async fn whoever_looks_while_many_change_something_misses_nothing() {
 async fn no_number_is_given_twice_by_a_database_that_was_restored() {
     let url = SERVER.migrated().await.unwrap();
     let (generations, changes) = (generations(&url), changes(&url));
-    for _ in 0..5 {
-        bump(&generations, "acme", Tag::Org).await;
-    }
+    let Generation(seen) = bump(&generations, "acme", Tag::Org).await;
     let shell = connect(&url).await.unwrap();
     shell.batch_execute("DELETE FROM generations; UPDATE changes SET last = 2").await.unwrap();
-    let news = changes.since(5).await.unwrap();
-    assert_eq!(news, Changes { upto: 5, went_back: true, ..Changes::default() });
-    assert_eq!(changes.since(5).await.unwrap(), Changes { upto: 5, ..Changes::default() });
-    assert_eq!(bump(&generations, "acme", Tag::Org).await, Generation(6));
+    let news = changes.since(seen).await.unwrap();
+    assert_eq!(news, Changes { upto: seen, went_back: true, ..Changes::default() });
+    assert_eq!(changes.since(seen).await.unwrap(), Changes { upto: seen, ..Changes::default() });
+    assert!(bump(&generations, "acme", Tag::Org).await > Generation(seen));
+    // However far the clock that gave it was ahead.
+    let ahead = "UPDATE changes SET last = 8000000000000000000";
+    shell.batch_execute(ahead).await.unwrap();
+    let next = bump(&generations, "acme", Tag::Org).await;
+    assert_eq!(next, Generation(8_000_000_000_000_000_001));
+}
+
+#[tokio::test]
+async fn what_a_database_changes_that_has_lost_its_last_changes_is_told_all_the_same() {
+    let url = SERVER.migrated().await.unwrap();
+    let (generations, changes) = (generations(&url), changes(&url));
+    let kept = bump(&generations, "acme", Tag::Org).await;
+    let mut lost = kept;
+    for _ in 0..5 {
+        lost = bump(&generations, "acme", Tag::Org).await;
+    }
+    let shell = connect(&url).await.unwrap();
+    let back =
+        format!("UPDATE generations SET generation = {0}; UPDATE changes SET last = {0}", kept.0);
+    shell.batch_execute(&back).await.unwrap();
+    // Before anybody has looked.
+    let next = bump(&generations, "globex", Tag::Org).await;
+    let news = changes.since(lost.0).await.unwrap();
+    assert_eq!(news.generations, [("globex".to_owned(), Tag::Org, next)]);
+    assert_eq!(news.upto, next.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
