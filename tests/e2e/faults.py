@@ -101,7 +101,6 @@ ELSEWHERE = {
 
 # Not injected yet, and why.
 NOT_YET = {
-    9: "wants the disk of `tests/power-loss` under a Redis; no promise hangs on it",
     24: "wants a network of its own that loses packets, which not every machine lets a test have",
     27: "the simulation delays, doubles and reorders what parts tell each other (`make test-sim`); no real store is treated so",
     29: "entries are in memory: none is on a disk",

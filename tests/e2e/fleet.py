@@ -5,15 +5,23 @@
         fleet.a.ask(key, "hello"), fleet.d.ask(key, "hello")
 """
 
-import os
+import json
 import shutil
 import tempfile
+import time
+import uuid
 from pathlib import Path
 
 from database import Database
 from group import CONFIG, DEADLINE_S, FOUR, MODELS, Gateway, Group, Provider, Sidecar, merged
 from processes import wait_until
 from servers import FaultProxy, Redis
+from wallet import Wallet
+
+# Far above the budgets of every store, far below what a hang takes.
+BOUND_S = 10.0
+# How soon a store that is back is used again, and what a busy machine may add.
+BACK_S = 5.0 + 10.0
 
 SHARED = {
     "gateway": {"on_sidecar_loss": "unavailable"},
@@ -50,14 +58,18 @@ class Fleet(Group):
         self.database.__enter__()
         self.database_proxy = FaultProxy(self.database.port)
         for sidecar in self.sidecars:
-            sidecar.process.start(self.environment())
+            sidecar.process.start(self.environment(sidecar))
         for sidecar in self.sidecars:
             wait_until(sidecar.is_ready, "a sidecar is ready")
 
-    def environment(self):
-        """Where the stores are: behind their proxies."""
+    def environment(self, sidecar):
+        """Where a sidecar finds the stores: behind their proxies."""
         database = f"postgres://kt@127.0.0.1:{self.database_proxy.port}/postgres"
-        return {"KT_DATABASE_URL": database, "KT_REDIS_URL": self.redis.url}
+        return {"KT_DATABASE_URL": database, "KT_REDIS_URL": self.redis_url(sidecar)}
+
+    def redis_url(self, _sidecar):
+        """Where a sidecar finds Redis."""
+        return self.redis.url
 
     def __exit__(self, *_):
         super().__exit__()
@@ -79,7 +91,7 @@ class Fleet(Group):
             if sidecar.process.is_alive():
                 sidecar.process.thaw()
             else:
-                sidecar.restart(self.environment())
+                sidecar.restart(self.environment(sidecar))
 
     def followed(self):
         """How often a sidecar has followed another one's flight."""
@@ -91,3 +103,47 @@ class Fleet(Group):
         """Waits until so many requests follow a flight of their own sidecar, in all."""
         wait_until(lambda: sum(sidecar.gauge("kt_flight_followers") for sidecar in self.sidecars) == count,
                    f"{count} requests follow a flight", DEADLINE_S)
+
+    def purge(self, *selector):
+        """Purges, and waits until every sidecar has heard of it: for so long those that have not serve what was made
+        before, and what they fill is void for those that have."""
+        purged = json.loads(self.kt("cache", "purge", *selector, "--json").stdout)["generation"]
+
+        def has_heard(sidecar):
+            with sidecar.admin() as admin:
+                return admin.get("/v1/cache").raise_for_status().json()["generation"] >= purged
+        for sidecar in self.sidecars:
+            wait_until(lambda: has_heard(sidecar), "every sidecar has heard of the purge")
+
+
+def wait_recovered(fleet, deadline_s=30.0):
+    """Until every gateway fills what another one reads."""
+    def is_whole():
+        return all(fills(fleet.recovery, one, other) for one, other in zip(fleet.gateways, fleet.gateways[1:]))
+    wait_until(is_whole, "the fleet shares again", deadline_s)
+
+
+def fills(key, one, other):
+    """Whether what is asked at one gateway is there for another."""
+    question = f"Are you there? {uuid.uuid4()}"
+    return one.ask(key, question).cache_status == "miss" and other.ask(key, question).cache_status == "hit"
+
+
+def funded(fleet):
+    return Wallet(fleet, f"org-{uuid.uuid4().hex[:12]}").fund(10_000_000)
+
+
+def bounded(ask):
+    """The answer, which must come within the budgets."""
+    begin = time.monotonic()
+    answer = ask()
+    assert time.monotonic() - begin < BOUND_S, answer
+    return answer
+
+
+def books_agree(fleet, wallet, prompts):
+    """Each call that the provider has had is paid once, and nothing else is."""
+    calls = sum(fleet.provider.calls_of(prompt)["total"] for prompt in prompts)
+    wait_until(lambda: wallet.pending == 0, "no money is set aside any more")
+    assert len(wallet.charges()) == calls, (wallet.rows(), calls)
+    assert not wallet.audit()["breaches"]

@@ -1,5 +1,7 @@
 """A Redis of a test's own, and a way to it, or to a database, that breaks on demand."""
 
+import re
+import shutil
 import subprocess
 
 from processes import Process, binary_dir, free_port, wait_until
@@ -38,10 +40,10 @@ class FaultProxy:
 
 
 class Redis:
-    """A server that keeps nothing on disk, behind a proxy."""
+    """A server that keeps nothing on disk unless its settings say so, behind a proxy."""
 
     def __init__(self, folder, *settings):
-        self.port = free_port()
+        self.port, self.folder = free_port(), folder
         self.process = Process("redis", [
             "redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", folder, "--save", "",
             "--appendonly", "no", *settings,
@@ -64,6 +66,42 @@ class Redis:
                               timeout=10)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
+
+    def holds(self, key):
+        """Whether an entry is in it, by its key as `kt explain` shows it."""
+        return bool(self.run("KEYS", f"*}}e:{key}"))
+
+    def leases(self):
+        """The tokens of the leases that are in it, each as its epoch and its number, by the keys of what they are for."""
+        names = self.run("KEYS", "*}l:*").split()
+        return {name.rpartition(":")[2]: tuple(self.run("HMGET", name, "epoch", "token").split()) for name in names}
+
+    def has_all_of(self, master):
+        """Whether this replica has all that its master has by now."""
+        offset, = re.findall(r"^master_repl_offset:(\d+)$", master.run("INFO", "replication"), re.MULTILINE)
+        said = self.run("INFO", "replication").splitlines()
+        return "master_link_status:up" in said and f"slave_repl_offset:{offset}" in said
+
+    def promote(self):
+        assert self.run("REPLICAOF", "NO", "ONE") == "OK"
+
+    def hang_up(self):
+        """Ends everybody's connections, those that wait for messages too."""
+        for kind in ("normal", "pubsub"):
+            self.run("CLIENT", "KILL", "TYPE", kind)
+
+    def copy(self, to):
+        """Copies what is on its disk at one moment."""
+        self.process.freeze()
+        shutil.copytree(self.folder / "appendonlydir", to)
+        self.process.thaw()
+
+    def loses_all_since(self, copy):
+        """Kills it and starts it with what its disk had when it was copied."""
+        self.kill()
+        shutil.rmtree(self.folder / "appendonlydir")
+        shutil.copytree(copy, self.folder / "appendonlydir")
+        self.start()
 
     def kill(self):
         """Without a word; the proxy stays."""

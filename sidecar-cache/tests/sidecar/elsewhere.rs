@@ -146,6 +146,33 @@ async fn an_entry_of_somebody_who_knows_more_is_a_miss_and_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_filled_before_a_purge_is_heard_of_is_a_miss_for_who_has_heard() {
+    let database = Arc::new(Database::default());
+    let shared: Arc<dyn EntryStore> =
+        Arc::new(MemoryEntries::new(Clock::start(), settings().memory));
+    let (one, _) = database.group_over(settings(), Some(Arc::clone(&shared))).await;
+    let (other, _) = database.group_over(settings(), Some(Arc::clone(&shared))).await;
+    let key = one.key().await;
+    one.sidecar.bump("acme", Tag::Org).await.unwrap();
+    other.fetch(&key, CHAT).await.unwrap();
+    assert!(other.is_cached(&key, CHAT).await, "it has not heard of the purge");
+    assert_eq!(reason(&one, &key, CHAT).await, Reason::Generation);
+    assert_eq!(shared.held().entries, 0, "and nobody keeps it");
+    // Who has heard by the end of a call keeps nothing in the first place.
+    other.provider.next(Scripted { head_after: SOON, ..answers_json(JSON) });
+    let hears = async {
+        settle().await;
+        one.sidecar.bump("acme", Tag::Org).await.unwrap();
+        other.sidecar.look_elsewhere().await.unwrap();
+    };
+    let (fetched, ()) = tokio::join!(other.fetch(&key, CHAT), hears);
+    assert_eq!(fetched.unwrap().head.status, 200);
+    assert_eq!(shared.held().entries, 0);
+    one.fetch(&key, CHAT).await.unwrap();
+    assert!(other.is_cached(&key, CHAT).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_purged_elsewhere_gives_its_room_back_here() {
     let (_database, one, other) = pair().await;
     let key = one.key().await;
