@@ -173,6 +173,11 @@ mod tests {
                 Rule { produced: no_stream, token_limit: Some(2_500), ..RULE },
                 Yes,
             ),
+            (
+                "and less than half of that",
+                Rule { produced: no_stream, token_limit: Some(2_501), ..RULE },
+                No,
+            ),
             ("nothing has come", Rule { produced: none, token_limit: Some(0), ..RULE }, No),
             ("always", Rule { configured: Always, produced: none, ..RULE }, Yes),
             ("never", Rule { configured: Never, token_limit: Some(1), ..RULE }, No),

@@ -169,6 +169,12 @@ mod tests {
     }
 
     #[test]
+    fn one_answer_more_than_are_counted_is_no_new_habit() {
+        let habit = std::iter::repeat_n(10, ANSWERS_MAX as usize);
+        assert_eq!(taught(habit.chain([1_000])).expected("m", "a"), Some(Tokens(10)));
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded() {
         let mut taught = Lengths::default();
         for at in 0..2 * PAIRS_MAX {

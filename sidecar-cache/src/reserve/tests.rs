@@ -125,6 +125,8 @@ fn a_hold_grows_in_steps_before_it_is_outgrown_and_not_beyond_the_longest() {
     let last = grown(second, 16_000).unwrap();
     assert_eq!(last.output, Tokens(16_384));
     assert_eq!(grown(last, 20_000), None, "nobody allows more");
+    assert!(second.amount > first.amount && second.amount < first.cost_max(&price));
+    assert_eq!(first.cost_max(&price), last.amount, "the most is what the longest costs");
     let small = chat("{}", None, Some(10));
     assert_eq!(grown(small, 8).unwrap().output, Tokens(10 + STEP_TOKENS));
     let limited = chat(r#"{"max_tokens":100}"#, None, None);
