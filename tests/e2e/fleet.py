@@ -5,16 +5,21 @@
         fleet.a.ask(key, "hello"), fleet.d.ask(key, "hello")
 """
 
-import os
-import shutil
 import tempfile
+import time
+import uuid
 from pathlib import Path
 
 from database import Database
 from group import CONFIG, DEADLINE_S, FOUR, MODELS, Gateway, Group, Provider, Sidecar, merged
 from processes import wait_until
 from servers import FaultProxy, Redis
+from wallet import Wallet
 
+# Far above the budgets of every store, far below what a hang takes.
+BOUND_S = 10.0
+# How soon a store that is back is used again, and what a busy machine may add.
+BACK_S = 5.0 + 10.0
 SHARED = {
     "gateway": {"on_sidecar_loss": "unavailable"},
     "database": {"url": {"env": "KT_DATABASE_URL"}},
@@ -26,11 +31,11 @@ SHARED = {
 class Fleet(Group):
     """A group whose gateways have a sidecar each. `sidecar` is the first one's, where any will do."""
 
-    def __init__(self, config=None, gateways=FOUR, redis=()):
+    def __init__(self, config=None, gateways=FOUR, redis=(), database=()):
         self.folder = Path(tempfile.mkdtemp(prefix="kt-e2e-"))
         self.config_path = self.folder / "policy-config.yaml"
         self.provider = Provider(self.folder)
-        self.redis, self.database, self.database_proxy = Redis(self.folder, *redis), Database(), None
+        self.redis, self.database, self.database_proxy = Redis(self.folder, *redis), Database(settings=database), None
         self.config = merged(CONFIG, SHARED, {"providers": {"targets": self.targets()}}, config or {})
         self.write_config(self.config)
         self.sidecars, self.gateways = [], []
@@ -49,10 +54,14 @@ class Fleet(Group):
         self.redis.start()
         self.database.__enter__()
         self.database_proxy = FaultProxy(self.database.port)
+        self.prepare()
         for sidecar in self.sidecars:
             sidecar.process.start(self.environment())
         for sidecar in self.sidecars:
             wait_until(sidecar.is_ready, "a sidecar is ready")
+
+    def prepare(self):
+        """What must be there before the first sidecar starts, beside stores that run."""
 
     def environment(self):
         """Where the stores are: behind their proxies."""
@@ -91,3 +100,37 @@ class Fleet(Group):
         """Waits until so many requests follow a flight of their own sidecar, in all."""
         wait_until(lambda: sum(sidecar.gauge("kt_flight_followers") for sidecar in self.sidecars) == count,
                    f"{count} requests follow a flight", DEADLINE_S)
+
+
+def funded(fleet):
+    """The wallet of an organization of its own, with ten dollars in it."""
+    return Wallet(fleet, f"org-{uuid.uuid4().hex[:12]}").fund(10_000_000)
+
+
+def bounded(ask):
+    """The answer, which must come within the budgets."""
+    begin = time.monotonic()
+    answer = ask()
+    assert time.monotonic() - begin < BOUND_S, answer
+    return answer
+
+
+def books_agree(fleet, wallet, prompts):
+    """Each call that the provider has had is paid once, and nothing else is."""
+    calls = sum(fleet.provider.calls_of(prompt)["total"] for prompt in prompts)
+    wait_until(lambda: wallet.pending == 0, "no money is set aside any more")
+    assert len(wallet.charges()) == calls, (wallet.rows(), calls)
+    assert not wallet.audit()["breaches"]
+
+
+def wait_recovered(fleet, deadline_s=30.0):
+    """Until every gateway fills what another one reads."""
+    def is_whole():
+        return all(fills(fleet.recovery, one, other) for one, other in zip(fleet.gateways, fleet.gateways[1:]))
+    wait_until(is_whole, "the fleet shares again", deadline_s)
+
+
+def fills(key, one, other):
+    """Whether what is asked at one gateway is there for another."""
+    question = f"Are you there? {uuid.uuid4()}"
+    return one.ask(key, question).cache_status == "miss" and other.ask(key, question).cache_status == "hit"

@@ -1,28 +1,20 @@
 """Four gateways, each with a sidecar of its own, over one Redis and one Postgres: one group, whatever breaks."""
 
-import time
-import uuid
-
 import pytest
 
 from answers import assert_coalesced, assert_hit, assert_miss, assert_refused
-from fleet import Fleet
+from fleet import BACK_S, BOUND_S, Fleet, books_agree, bounded, funded, wait_recovered
 from group import chat
 from processes import wait_until
-from wallet import Wallet
 
 SHAPES = pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
-# Far above the budgets of every store, far below what a hang takes.
-BOUND_S = 10.0
-# How soon a store that is back is used again, and what a busy machine may add.
-BACK_S = 5.0 + 10.0
 
 
 @pytest.fixture(scope="module")
 def shared():
     with Fleet() as fleet:
         # Made while all is well: who asks whether it is again must not need it for asking.
-        fleet.recovery = Wallet(fleet, "recovery").fund(100_000_000).key()
+        fleet.recovery = funded(fleet).key()
         yield fleet
 
 
@@ -33,39 +25,6 @@ def fleet(shared):
     shared.provider.release()
     shared.mend()
     wait_recovered(shared)
-
-
-def wait_recovered(fleet, deadline_s=30.0):
-    """Until every gateway fills what another one reads."""
-    def is_whole():
-        return all(fills(fleet.recovery, one, other) for one, other in zip(fleet.gateways, fleet.gateways[1:]))
-    wait_until(is_whole, "the fleet shares again", deadline_s)
-
-
-def fills(key, one, other):
-    """Whether what is asked at one gateway is there for another."""
-    question = f"Are you there? {uuid.uuid4()}"
-    return one.ask(key, question).cache_status == "miss" and other.ask(key, question).cache_status == "hit"
-
-
-def funded(fleet):
-    return Wallet(fleet, f"org-{uuid.uuid4().hex[:12]}").fund(10_000_000)
-
-
-def bounded(ask):
-    """The answer, which must come within the budgets."""
-    begin = time.monotonic()
-    answer = ask()
-    assert time.monotonic() - begin < BOUND_S, answer
-    return answer
-
-
-def books_agree(fleet, wallet, prompts):
-    """Each call that the provider has had is paid once, and nothing else is."""
-    calls = sum(fleet.provider.calls_of(prompt)["total"] for prompt in prompts)
-    wait_until(lambda: wallet.pending == 0, "no money is set aside any more")
-    assert len(wallet.charges()) == calls, (wallet.rows(), calls)
-    assert not wallet.audit()["breaches"]
 
 
 @SHAPES
