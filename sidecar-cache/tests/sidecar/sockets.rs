@@ -24,6 +24,7 @@ use sidecar_cache::http::egress::Egress;
 use sidecar_cache::http::serve;
 use sidecar_cache::http::socket::Listening;
 use sidecar_cache::service::generations::Generations;
+use sidecar_cache::service::settings::Settings;
 use sidecar_cache::service::upstream::Timeouts;
 use sidecar_cache::service::{Parts, Sidecar};
 use sidecar_cache::store::memory::MemoryEntries;
@@ -499,6 +500,40 @@ async fn a_body_beyond_the_bound_is_413() {
     let ticket = wired.ticket(&wired.group.ask(&key, CHAT)).await;
     let response = wired.lane(&ticket, &"x".repeat((32 << 20) + 1)).await;
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_body_for_which_there_is_no_room_is_refused_until_another_one_has_gone() {
+    let mut wired = wired().await;
+    let key = wired.group.key().await;
+    let [first, second] = [1, 2].map(|number| CHAT.replace("hi", &format!("hi {number}")));
+    let bodies_bytes_max = first.len() as u64 + 10;
+    wired.group.sidecar.reconfigure(Ok(Settings { bodies_bytes_max, ..settings() })).await;
+
+    let ticket = wired.ticket(&wired.group.ask(&key, &first)).await;
+    let (data, request) = (wired.data.clone(), Wired::lane_request(&ticket, &first));
+    let response = tokio::spawn(async move { send(&data, request).await });
+    let call = wired.egress.0.recv().await.unwrap();
+    assert_eq!(wired.group.metric("kt_request_body_bytes"), first.len().to_string());
+
+    let ticket = wired.ticket(&wired.group.ask(&key, &second)).await;
+    let refused = wired.lane(&ticket, &second).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(header(&refused, "retry-after"), Some("1"));
+    let body: serde_json::Value = json(refused).await;
+    assert_eq!(body["error"]["code"], "bodies_full");
+
+    call.answer_whole(provider_head("application/json"), JSON);
+    let _ = response.await.unwrap().into_body().collect().await.unwrap();
+    while wired.group.metric("kt_request_body_bytes") != "0" {
+        tokio::task::yield_now().await;
+    }
+    let ticket = wired.ticket(&wired.group.ask(&key, &second)).await;
+    let (data, request) = (wired.data.clone(), Wired::lane_request(&ticket, &second));
+    let response = tokio::spawn(async move { send(&data, request).await });
+    let call = wired.egress.0.recv().await.unwrap();
+    call.answer_whole(provider_head("application/json"), JSON);
+    assert_eq!(response.await.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]
