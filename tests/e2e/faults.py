@@ -103,7 +103,6 @@ ELSEWHERE = {
 NOT_YET = {
     9: "wants the disk of `tests/power-loss` under a Redis; no promise hangs on it",
     27: "the simulation delays, doubles and reorders what parts tell each other (`make test-sim`); no real store is treated so",
-    35: "wants a limit of its own for one process, which not every machine lets a test set",
 }
 
 

@@ -38,6 +38,10 @@ def fleet(shared):
     shared.provider.release()
     shared.mend()
     wait_recovered(shared)
+    # Whom nobody has seen yet is looked up over connections that nothing else needs.
+    key = wait_until(lambda: shared.key(org="stranger"), "keys are made again")
+    for gateway in shared.gateways:
+        wait_until(lambda: gateway.ask(key, "Do you know me?").status == 402, "a stranger is known")
 
 
 def asked(fleet, crowd, keys, prompts, **fields):

@@ -1,19 +1,26 @@
 """A machine under the sidecar that has next to nothing: a twentieth of a CPU, or little memory for large bodies."""
 
 import contextlib
+import re
+import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from answers import assert_hit, assert_miss
-from group import chat
+from answers import assert_hit, assert_miss, assert_refused
+from group import Group, chat
 from processes import wait_until
 from wallet import Paying
 
 # Far above all budgets, far below what a hang takes.
 BOUND_S = 10.0
+# All bodies together, and one of them.
+BODIES_BYTES, LARGE_BYTES = 64 << 20, 7 << 20
+# What a sidecar takes beside: itself, and what comes on its sockets until it is read.
+BESIDE_BYTES = 64 << 20
 # Lets a process have a twentieth of a CPU in every 100 ms, as a group with a quota has, until nobody wants that any more.
 STARVE = """
 import os, select, signal, sys
@@ -81,3 +88,44 @@ def test_with_next_to_no_cpu_what_is_checked_is_checked_and_everything_ends_in_t
         group.provider.wait_idle()
         assert wallet.pending == 0 and wallet.audit()["breaches_total"] == 0
         assert len(wallet.charges()) == group.provider.total()
+
+
+def peak_bytes(process):
+    """The most memory that it has ever had."""
+    told = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", told)[1]) << 10
+
+
+@pytest.mark.fault(35)
+def test_many_large_bodies_at_once_are_shed_and_neither_memory_nor_anybody_else_suffers(crowd, prompt):
+    with Group({"workflow_cache": {"max_bodies_bytes": BODIES_BYTES}}) as group:
+        key, pid, gate = group.key(), group.sidecar.process.pid, prompt[8:16]
+        # More cannot be had: a process that needs it dies.
+        limit = peak_bytes(group.sidecar.process) + BODIES_BYTES + BESIDE_BYTES
+        mapped = int(Path(f"/proc/{pid}/statm").read_text().split()[5]) * resource.getpagesize()
+        resource.prlimit(pid, resource.RLIMIT_DATA, (mapped + BODIES_BYTES + BESIDE_BYTES,) * 2)
+        filler = "x " * (LARGE_BYTES // 2)
+        lives = [crowd.one(group.gateways[nth % 2], key, chat(f"{prompt} {nth} [[fake: gate={gate}]] {filler}"))
+                 for nth in range(24)]
+
+        def is_decided():
+            calls = group.provider.calls()["running"].values()
+            return sum(call["gate"] == gate for call in calls) + sum(live.ended for live in lives) == len(lives)
+        wait_until(is_decided, "each has come to the provider or is refused", 60)
+        served = [live for live in lives if not live.ended]
+        shed = [live.whole() for live in lives if live.ended]
+        assert len(shed) == len(lives) - BODIES_BYTES // LARGE_BYTES
+        for answer in shed:
+            assert_refused(answer, 503, "bodies_full")
+            assert int(answer.headers["retry-after"]) > 0
+        # There is room for others.
+        assert_miss(group.a.ask(key, prompt))
+        group.provider.release(gate)
+        for live in served:
+            assert_miss(live.whole())
+        wait_until(lambda: group.sidecar.gauge("kt_request_body_bytes") == 0, "nothing is kept any more")
+        assert_miss(group.b.ask(key, f"{prompt} Again? {filler}"))
+        assert group.sidecar.process.pid == pid and group.sidecar.process.is_alive()
+        assert peak_bytes(group.sidecar.process) < limit
+        for gateway in group.gateways:
+            assert gateway.vms_lost() == 0, gateway.id
