@@ -153,7 +153,8 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
     let targets = targets::check(providers, report);
     let pack = check_pack(pack.unwrap_or_default(), report);
     let gateway = gateway::check(gateway.unwrap_or_default(), report);
-    let cache = cache::check(workflow_cache.unwrap_or_default(), report);
+    let requests = gateway.request_bytes_max;
+    let cache = cache::check(workflow_cache.unwrap_or_default(), requests, report);
     let policy = policy::check(policies, policy, &targets, report);
     let database = database.and_then(|database| database::check(database, report));
     let wallet = wallet

@@ -88,6 +88,8 @@ pub enum Problem {
     Draining,
     /// As many requests as may already wait for the identical one that is in flight.
     FlightFull,
+    /// The bodies of requests take as much memory as they may already.
+    BodiesFull,
     /// The ticket of the lane is unknown, used, too old, or not for this body.
     TicketRefused,
     /// The client asked for a cached answer only, and there is none that may serve it.
@@ -141,6 +143,7 @@ impl Problem {
             | Self::SidecarUnavailable
             | Self::Draining
             | Self::FlightFull
+            | Self::BodiesFull
             | Self::TicketRefused => 503,
             Self::UpstreamUnreachable { .. }
             | Self::UpstreamCutShort { .. }
@@ -173,6 +176,7 @@ impl Problem {
             Self::SidecarUnavailable => "sidecar_unavailable",
             Self::Draining => "draining",
             Self::FlightFull => "flight_full",
+            Self::BodiesFull => "bodies_full",
             Self::TicketRefused => "ticket_refused",
             Self::NotCached { .. } => "not_cached",
             Self::UpstreamUnreachable { .. } => "upstream_unreachable",
@@ -204,6 +208,7 @@ impl Problem {
             | Self::SidecarUnavailable
             | Self::Draining
             | Self::FlightFull
+            | Self::BodiesFull
             | Self::TicketRefused
             | Self::NotCached { .. }
             | Self::UpstreamUnreachable { .. }
@@ -221,6 +226,7 @@ impl Problem {
             | Self::SidecarUnavailable
             | Self::Draining
             | Self::FlightFull
+            | Self::BodiesFull
             | Self::TicketRefused => Some(1),
             Self::UpstreamUnreachable { .. } | Self::UpstreamCutShort { .. } | Self::Internal => {
                 Some(1)
@@ -281,6 +287,7 @@ impl std::fmt::Display for Problem {
             Self::SidecarUnavailable => f.write_str("The gateway's sidecar cannot be reached. Try again in a moment."),
             Self::Draining => f.write_str("The gateway is restarting. Try again in a moment."),
             Self::FlightFull => f.write_str("Too many requests wait for the same answer already. Try again in a moment."),
+            Self::BodiesFull => f.write_str("The gateway has no room for the body of this request beside those that it is answering. Try again in a moment."),
             Self::TicketRefused => f.write_str("The gateway lost track of this request. Try again."),
             Self::NotCached { reason } => write!(f, "The cache has no answer that may serve this request ({}), and the request says 'only-if-cached'. Without that it is answered by the provider.", reason.for_client()),
             Self::UpstreamUnreachable { target } => write!(f, "The provider target '{target}' could not be reached. Try again in a moment."),

@@ -5,6 +5,7 @@ pub mod admit;
 mod alerts;
 pub mod audit;
 mod bill;
+mod bodies;
 mod books;
 pub mod cache;
 mod call;
@@ -66,6 +67,7 @@ use crate::ticket::{TICKETS_MAX, Tickets};
 use admit::Grant;
 use alerts::Alerts;
 use audit::Audits;
+use bodies::Bodies;
 use books::Books;
 use cache::Cache;
 use callers::Callers;
@@ -103,6 +105,7 @@ pub struct Sidecar {
     /// The sidecars that share their flights; `None` where this one flies alone.
     group: Option<Arc<Group>>,
     logs: Arc<Logs>,
+    bodies: Arc<Bodies>,
     replies: Replies,
     pub(crate) tickets: Mutex<Tickets<Box<Grant>>>,
     pub(crate) upstream: Arc<dyn Upstream>,
@@ -153,6 +156,7 @@ impl Sidecar {
         cache.keep_stale(settings.stale.kept());
         let logs = Logs::new(settings.flight_bytes_max, clock, Arc::clone(&metrics));
         let logs = Arc::new(logs);
+        let bodies = Arc::new(Bodies::new(settings.bodies_bytes_max));
         let drain = Drain::default();
         let books = ledger
             .clone()
@@ -174,6 +178,7 @@ impl Sidecar {
             flights: Arc::new(Flights::new(epoch, clock, metrics, Arc::clone(&logs), known)),
             group: group.map(Arc::new),
             logs,
+            bodies,
             audits: Audits::default(),
             replies: Replies::new(replies),
             reports: Reports::default(),
@@ -195,6 +200,7 @@ impl Sidecar {
             flights,
             followers,
             log_bytes: self.logs.kept(),
+            body_bytes: self.bodies.kept(),
             gateways: self.gateways.live(self.clock.mono()),
             is_degraded: !self.feed.faults().is_empty(),
             look_age: self.cache.generations().known().age(),

@@ -8,6 +8,8 @@ import contextlib
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 
 from processes import ROOT, binary_dir, family_of, free_port, wait_until
@@ -17,18 +19,19 @@ VARIABLE = "E2E_DATABASE_URL"
 
 
 class Database:
-    """One server with one database, which has all tables where nothing else is said."""
+    """One server with one database, which has all tables where nothing else is said. Settings are the server's own."""
 
-    def __init__(self, is_migrated=True):
-        self._is_migrated = is_migrated
+    def __init__(self, is_migrated=True, settings=()):
+        self._is_migrated, self._settings = is_migrated, settings
         self.port = free_port()
         self.url = f"postgres://kt@127.0.0.1:{self.port}/postgres"
         self._script = None
         self.folder = None
 
     def __enter__(self):
+        settings = [part for setting in ("fsync=off", *self._settings) for part in ("-c", setting)]
         self._script = subprocess.Popen(
-            [ROOT / "scripts/postgres", "-c", "fsync=off"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [ROOT / "scripts/postgres", *settings], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "PGPORT": str(self.port)},
         )
         self.folder = self._script.stdout.readline().strip()
@@ -134,3 +137,65 @@ class Database:
         finally:
             shell.stdin.close()
             shell.wait(30)
+
+    def deadlocks(self):
+        """How often the server has ended somebody's waiting for who waits for him."""
+        with open(f"{self.folder}/log", encoding="utf-8") as log:
+            return log.read().count("ERROR:  deadlock detected")
+
+    @contextlib.contextmanager
+    def crossed(self, org):
+        """Somebody else has locked the wallet of an organization, and, as soon as anybody waits for it, wants the
+        organization too, which whoever waits has locked. It is not he whose waiting is ended."""
+        shell = self._psql()
+        try:
+            shell.stdin.write(f"""BEGIN; SET LOCAL deadlock_timeout = '60s';
+                SELECT 'locked' FROM accounts WHERE org = '{org}' AND name = 'wallet' FOR UPDATE;\n""")
+            shell.stdin.flush()
+            assert shell.stdout.readline() == "locked\n", f"no wallet of {org} to lock"
+            shell.stdin.write(f"""DO $$ BEGIN
+                WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted) LOOP END LOOP;
+                PERFORM FROM orgs WHERE org = '{org}' FOR UPDATE;
+                END $$; COMMIT; SELECT 'had both';\n""")
+            shell.stdin.flush()
+            yield
+            assert shell.stdout.readline() == "had both\n", f"nobody has waited for the wallet of {org}"
+        finally:
+            shell.kill()
+            shell.wait(30)
+
+    @contextlib.contextmanager
+    def crowded(self, left=0):
+        """Somebody else has all connections but so many, and none of the sidecars has one to begin with."""
+        shell = self._psql()
+        with contextlib.ExitStack() as guests:
+            guests.callback(shell.wait, 30)
+            guests.callback(shell.stdin.close)
+            held = []
+
+            def is_full():
+                while guest := self._guest():
+                    held.append(guests.enter_context(guest))
+                shell.stdin.write("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                                  "WHERE application_name = 'kt';\n")
+                shell.stdin.flush()
+                return shell.stdout.readline() == "0\n"
+            wait_until(is_full, "no connection is left")
+            for guest in held[:left]:
+                guest.close()
+            yield
+
+    def _guest(self):
+        """A connection that does nothing, if there is one."""
+        guest = socket.create_connection(("127.0.0.1", self.port), 30)
+        words = b"user\0kt\0database\0postgres\0application_name\0guest\0\0"
+        guest.sendall(struct.pack("!ii", 8 + len(words), 196_608) + words)
+        said = guest.makefile("rb")
+        while kind := said.read(1):
+            said.read(struct.unpack("!i", said.read(4))[0] - 4)
+            if kind == b"Z":
+                return guest
+            if kind == b"E":
+                break
+        guest.close()
+        return None

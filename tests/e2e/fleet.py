@@ -6,7 +6,6 @@
 """
 
 import json
-import shutil
 import tempfile
 import time
 import uuid
@@ -22,7 +21,6 @@ from wallet import Wallet
 BOUND_S = 10.0
 # How soon a store that is back is used again, and what a busy machine may add.
 BACK_S = 5.0 + 10.0
-
 SHARED = {
     "gateway": {"on_sidecar_loss": "unavailable"},
     "database": {"url": {"env": "KT_DATABASE_URL"}},
@@ -34,11 +32,11 @@ SHARED = {
 class Fleet(Group):
     """A group whose gateways have a sidecar each. `sidecar` is the first one's, where any will do."""
 
-    def __init__(self, config=None, gateways=FOUR, redis=()):
+    def __init__(self, config=None, gateways=FOUR, redis=(), database=()):
         self.folder = Path(tempfile.mkdtemp(prefix="kt-e2e-"))
         self.config_path = self.folder / "policy-config.yaml"
         self.provider = Provider(self.folder)
-        self.redis, self.database, self.database_proxy = Redis(self.folder, *redis), Database(), None
+        self.redis, self.database, self.database_proxy = Redis(self.folder, *redis), Database(settings=database), None
         self.config = merged(CONFIG, SHARED, {"providers": {"targets": self.targets()}}, config or {})
         self.write_config(self.config)
         self.sidecars, self.gateways = [], []
@@ -57,10 +55,14 @@ class Fleet(Group):
         self.redis.start()
         self.database.__enter__()
         self.database_proxy = FaultProxy(self.database.port)
+        self.prepare()
         for sidecar in self.sidecars:
             sidecar.process.start(self.environment(sidecar))
         for sidecar in self.sidecars:
             wait_until(sidecar.is_ready, "a sidecar is ready")
+
+    def prepare(self):
+        """What must be there before the first sidecar starts, beside stores that run."""
 
     def environment(self, sidecar):
         """Where a sidecar finds the stores: behind their proxies."""

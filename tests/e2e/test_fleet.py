@@ -3,10 +3,9 @@
 import pytest
 
 from answers import assert_coalesced, assert_hit, assert_miss, assert_refused
-from fleet import BACK_S, BOUND_S, Fleet, bounded, books_agree, funded, wait_recovered
+from fleet import BACK_S, BOUND_S, Fleet, books_agree, bounded, funded, wait_recovered
 from group import chat
 from processes import wait_until
-from wallet import Wallet
 
 SHAPES = pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
 
@@ -15,7 +14,7 @@ SHAPES = pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
 def shared():
     with Fleet() as fleet:
         # Made while all is well: who asks whether it is again must not need it for asking.
-        fleet.recovery = Wallet(fleet, "recovery").fund(100_000_000).key()
+        fleet.recovery = funded(fleet).key()
         yield fleet
 
 

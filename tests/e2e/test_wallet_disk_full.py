@@ -1,14 +1,9 @@
 """A disk without room while calls run: they still end in the book, nothing new begins, and nothing has to be mended."""
 
-import os
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
-
 import pytest
 
 from answers import assert_miss, assert_refused
+from disks import fill, make_room, small_disk
 from group import chat
 from ledger import Ledger
 from processes import wait_until
@@ -20,26 +15,8 @@ DISK_BYTES = 80 << 20
 
 @pytest.fixture
 def disk():
-    """A small disk of its own."""
-    if os.geteuid() != 0:
-        pytest.fail("a small disk is mounted for this test, which only root can: run it as root, or without it by "
-                    "-k 'not disk_full'")
-    folder = Path(tempfile.mkdtemp(prefix="kt-disk-"))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "kt-disk", folder], check=True)
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
-    folder.rmdir()
-
-
-def fill(disk):
-    """Takes all the room that there is."""
-    with (disk / "filler").open("wb", buffering=0) as filler:
-        try:
-            while True:
-                filler.write(bytes(1 << 16))
-        except OSError:
-            pass
-    assert shutil.disk_usage(disk).free == 0
+    with small_disk(DISK_BYTES) as disk:
+        yield disk
 
 
 @pytest.mark.fault(28)
@@ -66,7 +43,7 @@ def test_on_a_full_disk_calls_that_run_are_settled_and_no_other_is_made(disk, cr
         charge = cost(len(prompt.split()) + 3, 12)
         assert wallet.charges() == [(charge, False)] * len(running)
         assert (wallet.pending, wallet.available) == (0, 1_000_000 - charge * len(running))
-        (disk / "filler").unlink()
+        make_room(disk)
         wait_until(lambda: group.a.ask(key, f"{prompt} at last").status == 200, "there is room again")
         wallet.fund(5)
         assert Ledger.in_use(disk, wallet.org).faults() == []

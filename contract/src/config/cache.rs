@@ -27,6 +27,8 @@ const ENTRY_BYTES: Bounds<u64> =
 /// Room for one answer of the largest kind at least.
 const FLIGHT_BYTES: Bounds<u64> =
     Bounds { min: limits::ENTRY_BYTES_MAX as u64, max: 1 << 40, default: 256 << 20 };
+/// Room for one request of the largest kind at least, which `gateway.request_bytes_max` says.
+const BODIES_BYTES: Bounds<u64> = Bounds { min: 0, max: 1 << 40, default: 512 << 20 };
 const STALE_SECONDS: Bounds<u64> = Bounds { min: 0, max: 31_536_000, default: 0 };
 const SINGLE_FLIGHT_TIMEOUT_MS: Bounds<u64> = Bounds { min: 1, max: 600_000, default: 30_000 };
 /// More than may wait for one flight is all of them.
@@ -52,6 +54,8 @@ pub struct WorkflowCache {
     pub max_entry_bytes: u64,
     /// `max_flight_bytes`.
     pub max_flight_bytes: u64,
+    /// `max_bodies_bytes`.
+    pub max_bodies_bytes: u64,
     /// `stale_while_revalidate_seconds`.
     pub stale_while_revalidate: Duration,
     /// `stale_if_error_seconds`.
@@ -120,7 +124,11 @@ pub struct Memory {
     pub max_bytes_per_org: u64,
 }
 
-pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCache {
+pub(super) fn check(
+    raw: raw::WorkflowCache,
+    request_bytes_max: u64,
+    report: &mut Report,
+) -> WorkflowCache {
     let tier = tier(&raw, report);
     let raw::WorkflowCache {
         enabled,
@@ -131,6 +139,7 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
         max_entry_tokens,
         max_entry_bytes,
         max_flight_bytes,
+        max_bodies_bytes,
         stale_while_revalidate_seconds,
         stale_if_error_seconds,
         single_flight_enabled,
@@ -153,6 +162,11 @@ pub(super) fn check(raw: raw::WorkflowCache, report: &mut Report) -> WorkflowCac
         max_entry_tokens: report.within(&at("max_entry_tokens"), max_entry_tokens, ENTRY_TOKENS),
         max_entry_bytes: report.within(&at("max_entry_bytes"), max_entry_bytes, ENTRY_BYTES),
         max_flight_bytes: report.within(&at("max_flight_bytes"), max_flight_bytes, FLIGHT_BYTES),
+        max_bodies_bytes: report.within(
+            &at("max_bodies_bytes"),
+            max_bodies_bytes,
+            Bounds { min: request_bytes_max, ..BODIES_BYTES },
+        ),
         stale_while_revalidate: Duration::from_secs(report.within(
             &at("stale_while_revalidate_seconds"),
             stale_while_revalidate_seconds,

@@ -170,6 +170,8 @@ pub(super) struct WorkflowCache {
     /// How many bytes of answers the sidecar keeps for those who are still being answered, in all. Default:
     /// 268435456.
     pub(super) max_flight_bytes: Option<u64>,
+    /// How many bytes of requests' bodies the sidecar keeps for calls, in all. Default: 536870912.
+    pub(super) max_bodies_bytes: Option<u64>,
     /// How long after its time an answer may be served while a new one is fetched. Default: 0.
     pub(super) stale_while_revalidate_seconds: Option<u64>,
     /// How long after its time an answer may be served where no new one can be had. Default: 0.

@@ -143,6 +143,7 @@ const fn why(problem: &Problem) -> Counter {
         | Problem::Draining
         | Problem::TicketRefused
         | Problem::FlightFull
+        | Problem::BodiesFull
         | Problem::UpstreamUnreachable { .. }
         | Problem::UpstreamCutShort { .. }
         | Problem::UpstreamUnauthorized { .. }

@@ -40,13 +40,14 @@ async fn serve(
     let holder = Holder { request_id, peer };
     let entered = sidecar.enter(text(&head.headers, headers::TICKET), &holder)?;
     let key = head.headers.get_all(headers::IDEMPOTENCY_KEY).iter().map(HeaderValue::as_bytes);
-    let entered = match IdempotencyKey::read(key) {
+    let mut entered = match IdempotencyKey::read(key) {
         Ok(key) => entered.keyed(key),
         Err(problem) => return Err(entered.refuse(problem)),
     };
     let semantic = semantic(entered.dialect(), &head.headers);
     let bytes_max = sidecar.request_bytes_max();
-    match read::whole(body, bytes_max, sidecar.timeouts.upload_idle).await {
+    let has_room = |bytes| entered.has_room(bytes);
+    match read::whole_in(body, bytes_max, sidecar.timeouts.upload_idle, has_room).await {
         Ok(body) => sidecar.serve(entered, semantic, body).await,
         Err(unread) => Err(entered.refuse(problem::unread(&unread))),
     }

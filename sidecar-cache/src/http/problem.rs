@@ -47,6 +47,7 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
 pub(super) fn unread(unread: &Unread) -> Problem {
     match unread {
         Unread::TooLarge { bytes_max } => Problem::TooLarge { bytes_max: *bytes_max },
+        Unread::NoRoom => Problem::BodiesFull,
         Unread::Broken | Unread::Message(_) => {
             Problem::InvalidBody { what: "it did not arrive whole".to_owned() }
         }
@@ -57,6 +58,7 @@ pub(super) fn unread(unread: &Unread) -> Problem {
 pub(super) fn bad_message(unread: &Unread) -> Answer {
     let status = match unread {
         Unread::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Unread::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
         Unread::Broken | Unread::Message(_) => StatusCode::BAD_REQUEST,
     };
     error(status, "invalid_message", unread.to_string())
@@ -140,7 +142,7 @@ fn refusal_message(refused: &Refused) -> String {
 /// A message about money that was not read. Whatever is wrong with it, what an amount is may be it.
 pub(super) fn bad_money(unread: &Unread) -> Answer {
     match unread {
-        Unread::TooLarge { .. } | Unread::Broken => bad_message(unread),
+        Unread::TooLarge { .. } | Unread::NoRoom | Unread::Broken => bad_message(unread),
         Unread::Message(_) => {
             let message = format!("{unread}. An amount is {}", Amount::IS);
             error(StatusCode::BAD_REQUEST, "invalid_message", message)
@@ -180,6 +182,7 @@ mod tests {
             (Problem::Unpaid(Unpaid::LedgerUnavailable), 503, Some("1"), None),
             (Problem::NotCached { reason: Reason::Generation }, 504, None, Some("false")),
             (Problem::FlightFull, 503, Some("1"), None),
+            (Problem::BodiesFull, 503, Some("1"), None),
         ] {
             for dialect in [None, Some(Dialect::OpenAiChat), Some(Dialect::AnthropicMessages)] {
                 let (problem, request_id) = (problem.clone(), "r".to_owned());

@@ -17,6 +17,8 @@ pub(super) const MESSAGE_BYTES_MAX: u64 = 8 << 20;
 pub(super) enum Unread {
     #[error("the body is larger than {bytes_max} bytes")]
     TooLarge { bytes_max: u64 },
+    #[error("there is no room for the body")]
+    NoRoom,
     #[error("the body broke off")]
     Broken,
     #[error("the body is not the message that belongs here: {0}")]
@@ -24,22 +26,35 @@ pub(super) enum Unread {
 }
 
 /// Reads a whole body.
-pub(super) async fn whole(
+pub(super) async fn whole(body: Incoming, bytes_max: u64, idle: Duration) -> Result<Bytes, Unread> {
+    whole_in(body, bytes_max, idle, |_| true).await
+}
+
+/// The same of one for which there must be room: all of it, where its length is told.
+pub(super) async fn whole_in(
     mut body: Incoming,
     bytes_max: u64,
     idle: Duration,
+    mut has_room: impl FnMut(u64) -> bool,
 ) -> Result<Bytes, Unread> {
-    let too_large = || Unread::TooLarge { bytes_max };
-    if body.size_hint().lower() > bytes_max {
-        return Err(too_large());
+    let told = body.size_hint().lower();
+    if told > bytes_max {
+        return Err(Unread::TooLarge { bytes_max });
+    }
+    if !has_room(told) {
+        return Err(Unread::NoRoom);
     }
     let mut only = Bytes::new();
     let mut gathered = BytesMut::new();
     while let Some(frame) = timeout(idle, body.frame()).await.map_err(|_| Unread::Broken)? {
         // Trailers are nobody's business here.
         let Ok(piece) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
-        if (only.len() + gathered.len() + piece.len()) as u64 > bytes_max {
-            return Err(too_large());
+        let so_far = (only.len() + gathered.len() + piece.len()) as u64;
+        if so_far > bytes_max {
+            return Err(Unread::TooLarge { bytes_max });
+        }
+        if !has_room(so_far) {
+            return Err(Unread::NoRoom);
         }
         if only.is_empty() && gathered.is_empty() {
             only = piece;

@@ -26,6 +26,8 @@ pub struct Sight {
     pub followers: usize,
     /// Bytes that flights keep for their readers.
     pub log_bytes: u64,
+    /// Bytes of requests' bodies.
+    pub body_bytes: u64,
     /// Gateways whose feed polls are recent.
     pub gateways: usize,
     /// Whether the configuration file is not what is in force.
@@ -51,6 +53,7 @@ pub(super) struct Seen {
     flights: Gauge,
     followers: Gauge,
     log_bytes: Gauge,
+    body_bytes: Gauge,
     gateways: Gauge,
     degraded: Gauge,
     look_age: Gauge<f64, AtomicU64>,
@@ -77,6 +80,11 @@ impl Seen {
             self.log_bytes.clone(),
         );
         r.register(
+            "kt_request_body_bytes",
+            "Bytes of requests' bodies that are kept for calls",
+            self.body_bytes.clone(),
+        );
+        r.register(
             "kt_gateways",
             "Gateways that polled the change feed in the last 5 s",
             self.gateways.clone(),
@@ -94,7 +102,7 @@ impl Seen {
     }
 
     pub(super) fn set(&self, sight: &Sight) {
-        let Sight { held, tickets, flights, followers, log_bytes, .. } = sight;
+        let Sight { held, tickets, flights, followers, log_bytes, body_bytes, .. } = sight;
         let Sight { gateways, is_degraded, look_age, .. } = sight;
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.entries.set(number(held.entries));
@@ -105,6 +113,7 @@ impl Seen {
         self.flights.set(number(*flights as u64));
         self.followers.set(number(*followers as u64));
         self.log_bytes.set(number(*log_bytes));
+        self.body_bytes.set(number(*body_bytes));
         self.gateways.set(number(*gateways as u64));
         self.degraded.set(i64::from(*is_degraded));
         self.look_age.set(Duration::from_millis(look_age.0).as_secs_f64());

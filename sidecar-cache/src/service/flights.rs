@@ -10,6 +10,7 @@ use kt_contract::money::MicroUsd;
 use kt_contract::time::MonoMillis;
 use kt_providers::Recorded;
 
+use super::bodies::Room;
 use super::known::Known;
 use super::lease::{Lease, Told};
 use super::lock;
@@ -49,6 +50,8 @@ pub(super) struct Sent {
     /// The headers that its dialect names.
     pub(super) headers: Vec<(String, Vec<u8>)>,
     pub(super) body: Bytes,
+    /// What the body takes.
+    pub(super) _room: Option<Room>,
 }
 
 /// Whether the provider has begun to answer.
@@ -492,7 +495,7 @@ mod tests {
 
     /// With one flight, under generation 1.
     fn board() -> (Board, Arc<Flight>) {
-        let sent = Arc::new(Sent { headers: Vec::new(), body: Bytes::new() });
+        let sent = Arc::new(Sent { headers: Vec::new(), body: Bytes::new(), _room: None });
         let mut machine = flight::Flights::new(Epoch(1));
         let Acquired::Lead(_, id) = machine.acquire(KEY, MonoMillis(0)) else {
             panic!("somebody leads already");

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::Sidecar;
 use super::admit::{AtAdmit, Found, Grant, Told, told};
+use super::bodies::Room;
 use super::cache::Hit;
 use super::drain::Served;
 use super::exchange::Exchange;
@@ -34,6 +35,7 @@ pub struct Entered {
     ticket: Ticket<Box<Grant>>,
     account: Account,
     key: Option<IdempotencyKey>,
+    room: Room,
 }
 
 /// What accompanies a request to its end, whichever task that happens in.
@@ -109,7 +111,7 @@ impl Sidecar {
             Ok(ticket) => {
                 let exchange = Exchange::begin(self, &ticket.grant);
                 let account = Account { exchange, _served: served };
-                Ok(Entered { ticket, account, key: None })
+                Ok(Entered { ticket, account, key: None, room: self.bodies.room() })
             }
             Err(refused) => Err(self.ticket_refused(refused, None, holder.request_id.clone())),
         }
@@ -131,7 +133,7 @@ impl Sidecar {
         headers: Vec<(String, Vec<u8>)>,
         body: Bytes,
     ) -> Result<Reply, Refusal> {
-        let Entered { ticket, mut account, key } = entered;
+        let Entered { ticket, mut account, key, room } = entered;
         let (dialect, request_id) = (ticket.grant.dialect, ticket.grant.request_id.clone());
         let digest = Digest(*blake3::hash(&body).as_bytes());
         let grant = match ticket.for_body(digest) {
@@ -141,7 +143,7 @@ impl Sidecar {
                 return Err(self.ticket_refused(refused, Some(dialect), request_id));
             }
         };
-        let sent = Arc::new(Sent { headers, body });
+        let sent = Arc::new(Sent { headers, body, _room: Some(room) });
         match key {
             Some(key) => self.once(&key, grant, account, sent).await,
             None => self.answer(grant, account, sent).await,
@@ -465,6 +467,11 @@ impl Entered {
     #[must_use]
     pub fn keyed(self, key: Option<IdempotencyKey>) -> Self {
         Self { key, ..self }
+    }
+
+    /// Whether there is room for a body of so many bytes, as far as is known of it.
+    pub fn has_room(&mut self, bytes: u64) -> bool {
+        self.room.reaches(bytes)
     }
 
     /// The body did not come as it should.

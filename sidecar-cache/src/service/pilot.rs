@@ -412,7 +412,8 @@ impl Pilot {
 
     /// The request as it is sent; empty once nothing will be sent any more.
     pub(super) fn sent(&self) -> Arc<Sent> {
-        let nothing = || Arc::new(Sent { headers: Vec::new(), body: bytes::Bytes::new() });
+        let nothing =
+            || Arc::new(Sent { headers: Vec::new(), body: bytes::Bytes::new(), _room: None });
         self.flight.sent().unwrap_or_else(nothing)
     }
 

@@ -113,6 +113,7 @@ impl Sidecar {
                 self.cache.bound(settings.memory).await;
                 self.cache.keep_stale(settings.stale.kept());
                 self.logs.bound(settings.flight_bytes_max);
+                self.bodies.bound(settings.bodies_bytes_max);
                 let has_new_prices = settings.pricing != self.feed.settings().pricing;
                 self.feed.configure(settings);
                 if has_new_prices {

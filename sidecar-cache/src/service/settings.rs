@@ -33,6 +33,8 @@ pub struct Settings {
     pub entry_bytes_max: u64,
     /// `workflow_cache.max_flight_bytes`.
     pub flight_bytes_max: u64,
+    /// `workflow_cache.max_bodies_bytes`.
+    pub bodies_bytes_max: u64,
     /// How long an entry may be served after its time.
     pub stale: Stale,
     /// `workflow_cache.memory`.
@@ -90,6 +92,7 @@ impl Settings {
             entry_tokens_max: cache.max_entry_tokens,
             entry_bytes_max: cache.max_entry_bytes,
             flight_bytes_max: cache.max_flight_bytes,
+            bodies_bytes_max: cache.max_bodies_bytes,
             stale: Stale {
                 while_revalidate: millis(cache.stale_while_revalidate),
                 if_error: millis(cache.stale_if_error),

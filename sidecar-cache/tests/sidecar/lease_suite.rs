@@ -93,7 +93,7 @@ pub(crate) async fn lead(leases: &impl LeaseStore, of: u8, claim: u128) -> (Toke
     }
 }
 
-async fn follow(leases: &impl LeaseStore, of: u8, claim: u128) -> FlightId {
+pub(crate) async fn follow(leases: &impl LeaseStore, of: u8, claim: u128) -> FlightId {
     match leases.acquire(key(of), Claim(claim)).await.unwrap() {
         Acquired::Follow(id) => id,
         other @ (Acquired::Lead(..) | Acquired::HitForMiss | Acquired::Full) => {

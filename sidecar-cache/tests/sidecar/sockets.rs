@@ -1,7 +1,9 @@
 //! The same over real sockets: HTTP/1.1 and HTTP/2 in front, a gateway's egress behind. No clock is paused
 //! and nothing waits for a while: every step waits for the one before it.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -24,6 +26,7 @@ use sidecar_cache::http::egress::Egress;
 use sidecar_cache::http::serve;
 use sidecar_cache::http::socket::Listening;
 use sidecar_cache::service::generations::Generations;
+use sidecar_cache::service::settings::Settings;
 use sidecar_cache::service::upstream::Timeouts;
 use sidecar_cache::service::{Parts, Sidecar};
 use sidecar_cache::store::memory::MemoryEntries;
@@ -66,7 +69,7 @@ impl http_body::Body for Acting {
     type Error = std::io::Error;
 
     fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         match self.steps.poll_recv(context) {
@@ -109,6 +112,21 @@ impl ArrivedCall {
         let feeding = self.answer_with(head);
         feeding.send(Some(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
         feeding.send(None).unwrap();
+    }
+}
+
+/// A body that does not tell its length.
+struct Untold(Full<Bytes>);
+
+impl http_body::Body for Untold {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.0).poll_frame(context)
     }
 }
 
@@ -181,7 +199,10 @@ fn identity(egress: &Path) -> GatewayIdentity {
 }
 
 /// Sends one request on a connection of its own, as Envoy's clusters do: HTTP/2 with prior knowledge.
-async fn send(socket: &Path, request: Request<Full<Bytes>>) -> Response<Incoming> {
+async fn send<B>(socket: &Path, request: Request<B>) -> Response<Incoming>
+where
+    B: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
     let stream = TokioIo::new(UnixStream::connect(socket).await.unwrap());
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
@@ -499,6 +520,52 @@ async fn a_body_beyond_the_bound_is_413() {
     let ticket = wired.ticket(&wired.group.ask(&key, CHAT)).await;
     let response = wired.lane(&ticket, &"x".repeat((32 << 20) + 1)).await;
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_body_for_which_there_is_no_room_is_refused_until_another_one_has_gone() {
+    let mut wired = wired().await;
+    let key = wired.group.key().await;
+    let [first, second] = [1, 2].map(|number| CHAT.replace("hi", &format!("hi {number}")));
+    let bodies_bytes_max = first.len() as u64 + 10;
+    wired.group.sidecar.reconfigure(Ok(Settings { bodies_bytes_max, ..settings() })).await;
+
+    let ticket = wired.ticket(&wired.group.ask(&key, &first)).await;
+    let (data, request) = (wired.data.clone(), Wired::lane_request(&ticket, &first));
+    let response = tokio::spawn(async move { send(&data, request).await });
+    let call = wired.egress.0.recv().await.unwrap();
+    assert_eq!(wired.group.metric("kt_request_body_bytes"), first.len().to_string());
+
+    for is_length_told in [true, false] {
+        let ticket = wired.ticket(&wired.group.ask(&key, &second)).await;
+        let request = Wired::lane_request(&ticket, &second);
+        let asking = async {
+            match is_length_told {
+                true => send(&wired.data, request).await,
+                false => send(&wired.data, request.map(Untold)).await,
+            }
+        };
+        let refused = tokio::select! {
+            refused = asking => refused,
+            _ = wired.egress.0.recv() => panic!("a call is made: {is_length_told}"),
+        };
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "{is_length_told}");
+        assert_eq!(header(&refused, "retry-after"), Some("1"));
+        let body: serde_json::Value = json(refused).await;
+        assert_eq!(body["error"]["code"], "bodies_full");
+    }
+
+    call.answer_whole(provider_head("application/json"), JSON);
+    let _ = response.await.unwrap().into_body().collect().await.unwrap();
+    while wired.group.metric("kt_request_body_bytes") != "0" {
+        tokio::task::yield_now().await;
+    }
+    let ticket = wired.ticket(&wired.group.ask(&key, &second)).await;
+    let (data, request) = (wired.data.clone(), Wired::lane_request(&ticket, &second));
+    let response = tokio::spawn(async move { send(&data, request).await });
+    let call = wired.egress.0.recv().await.unwrap();
+    call.answer_whole(provider_head("application/json"), JSON);
+    assert_eq!(response.await.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! does can be changed at any time, for connections that are open too.
 
 mod line;
+mod loss;
 mod port;
 
 use std::io;
@@ -42,8 +43,22 @@ pub enum Fault {
     /// The connection is reset instead of passing on every so-manyth piece, counted over all connections. With
     /// a service that answers each request in one piece: every so-manyth answer.
     ResetEvery(u64),
+    /// What a network that loses packets does to a stream: nothing of it is missing, and it comes late.
+    Lossy(Loss),
     /// Other bytes arrive, once, in place of the first ones.
     Replace(Vec<u8>),
+}
+
+/// A narrow line that loses packets, as far as TCP lets anybody see it. No packet is lost here: each is sent again as
+/// far as the ends can tell, which is a pause for its connection and for whatever it says behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Every so-manyth packet is lost, counted over all connections.
+    pub every: u64,
+    /// After so long it is sent again. Linux waits 200 ms at least.
+    pub again_after: Duration,
+    /// How many bytes pass in a second, in each direction, on all connections together.
+    pub bytes_per_second: u64,
 }
 
 /// What happens to new connections.
@@ -82,6 +97,7 @@ struct Counted {
     connections: AtomicU64,
     pieces: AtomicU64,
     resets: AtomicU64,
+    narrow: loss::Narrow,
 }
 
 /// How a direction has ended.
@@ -290,6 +306,7 @@ async fn pump(
             }
             Fault::Drop => (Ok(()), None),
             Fault::Drip(pause) => (drip(to, piece, pause).await, None),
+            Fault::Lossy(loss) => (counted.narrow.pass(to, piece, loss, way).await, None),
             Fault::ResetAfter(bytes) => cut(to, piece, &mut passed, bytes, Ended::Reset).await,
             Fault::CloseAfter(bytes) => cut(to, piece, &mut passed, bytes, Ended::Quiet).await,
             Fault::ResetEvery(nth) => {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::{Door, Fault, Faults};
+use crate::{Door, Fault, Faults, Loss};
 
 impl Faults {
     /// Reads a line such as `door=reset`, `requests=drop answers=delay:500`, or nothing for no fault at all. A time is
     /// in milliseconds; `requests` and `answers` take `drop`, `delay:MS`, `drip:MS`, `reset-after:BYTES`,
-    /// `close-after:BYTES` and `reset-every:COUNT`.
+    /// `close-after:BYTES`, `reset-every:COUNT` and `lossy:COUNT:MS:BYTES`, which is every so-manyth packet lost, sent
+    /// again after so long, and so many bytes in a second.
     ///
     /// # Errors
     /// The word that is not understood.
@@ -27,6 +28,7 @@ impl Faults {
 
 fn read(word: &str) -> Option<Fault> {
     let (name, number) = match word.split_once(':') {
+        Some(("lossy", numbers)) => return read_loss(numbers).map(Fault::Lossy),
         Some((name, number)) => (name, number.parse().ok()?),
         None => return (word == "drop").then_some(Fault::Drop),
     };
@@ -36,6 +38,17 @@ fn read(word: &str) -> Option<Fault> {
         "reset-after" => Some(Fault::ResetAfter(number)),
         "close-after" => Some(Fault::CloseAfter(number)),
         "reset-every" if number > 0 => Some(Fault::ResetEvery(number)),
+        _ => None,
+    }
+}
+
+fn read_loss(numbers: &str) -> Option<Loss> {
+    let numbers: Result<Vec<u64>, _> = numbers.split(':').map(str::parse).collect();
+    match numbers.ok()?[..] {
+        [every, again_after_ms, bytes_per_second] if every > 0 && bytes_per_second > 0 => {
+            let again_after = Duration::from_millis(again_after_ms);
+            Some(Loss { every, again_after, bytes_per_second })
+        }
         _ => None,
     }
 }
@@ -58,6 +71,12 @@ mod tests {
             Faults::parse("requests=close-after:9"),
             Ok(Faults::of_requests(Fault::CloseAfter(9)))
         );
+        let (every, again_after) = (10, Duration::from_millis(200));
+        let loss = Loss { every, again_after, bytes_per_second: 125_000 };
+        assert_eq!(
+            Faults::parse("requests=lossy:10:200:125000"),
+            Ok(Faults::of_requests(Fault::Lossy(loss)))
+        );
         assert_eq!(Faults::parse("door=reset").map(|faults| faults.door), Ok(Door::Reset));
     }
 
@@ -69,6 +88,8 @@ mod tests {
             "answers=delay",
             "answers=delay:soon",
             "answers=reset-every:0",
+            "answers=lossy:0:200:125000",
+            "answers=lossy:10:200",
             "drop",
         ] {
             assert_eq!(Faults::parse(&format!("requests=drop {word}")), Err(word.to_owned()));

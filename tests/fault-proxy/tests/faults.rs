@@ -5,7 +5,7 @@ mod tests {
     use std::io::ErrorKind;
     use std::time::Duration;
 
-    use kt_fault_proxy::{Door, Fault, Faults, Proxy};
+    use kt_fault_proxy::{Door, Fault, Faults, Loss, Proxy};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::time::{Instant, timeout};
@@ -123,6 +123,35 @@ mod tests {
         let before = Instant::now();
         assert_eq!(say(&mut stream, b"abcdef").await, b"abcdef");
         assert!(before.elapsed() >= Duration::from_millis(100));
+    }
+
+    #[tokio::test]
+    async fn a_lossy_line_loses_nothing_and_is_late() {
+        let proxy = echo().await;
+        let mut stream = client(&proxy).await;
+        let again_after = Duration::from_millis(100);
+        let (every, bytes_per_second) = (3, 1_000_000);
+        let loss = Loss { every, again_after, bytes_per_second };
+        proxy.set(Faults::of_answers(Fault::Lossy(loss)));
+        // Five packets, of which one is sent twice.
+        let words: Vec<u8> = (0..4 * 1_460 + 1_u32).map(|at| at.to_le_bytes()[0]).collect();
+        let before = Instant::now();
+        assert_eq!(say(&mut stream, &words).await, words);
+        let wire = Duration::from_micros(words.len() as u64);
+        assert!(before.elapsed() >= again_after + wire);
+    }
+
+    #[tokio::test]
+    async fn a_narrow_line_is_one_for_all_connections() {
+        let proxy = echo().await;
+        let (mut one, mut other) = (client(&proxy).await, client(&proxy).await);
+        let again_after = Duration::ZERO;
+        let loss = Loss { every: u64::MAX, again_after, bytes_per_second: 10_000 };
+        proxy.set(Faults::of_answers(Fault::Lossy(loss)));
+        let before = Instant::now();
+        let words = [7; 1_000];
+        tokio::join!(say(&mut one, &words), say(&mut other, &words));
+        assert!(before.elapsed() >= Duration::from_millis(200));
     }
 
     #[tokio::test]

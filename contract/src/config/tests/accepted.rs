@@ -19,7 +19,7 @@ fn a_short_file_has_the_defaults_of_the_seeds() {
     assert!(cache.single_flight_enabled);
     assert_eq!(cache.single_flight_timeout.as_millis(), 30_000);
     assert_eq!(cache.max_entry_bytes, 8 << 20);
-    assert_eq!(cache.max_flight_bytes, 256 << 20);
+    assert_eq!((cache.max_flight_bytes, cache.max_bodies_bytes), (256 << 20, 512 << 20));
     assert!(cache.stale_while_revalidate.is_zero() && cache.stale_if_error.is_zero());
     assert_eq!(cache.single_flight_overflow, Overflow::Count(1));
     assert_eq!(cache.complete_on_disconnect, CompleteOnDisconnect::Auto);
@@ -61,6 +61,7 @@ workflow_cache:
   max_entry_tokens: 5
   max_entry_bytes: 8
   max_flight_bytes: 9000000
+  max_bodies_bytes: 9000001
   stale_while_revalidate_seconds: 9
   stale_if_error_seconds: 10
   single_flight_enabled: false
@@ -115,7 +116,7 @@ fn the_cache_is_as_written(cache: &WorkflowCache) {
     assert_eq!((cache.enabled, cache.tier), (true, Tier::PhysicalGateway));
     assert_eq!((cache.ttl.as_secs(), cache.max_entry_tokens), (4, 5));
     assert_eq!(cache.max_entry_bytes, 8);
-    assert_eq!(cache.max_flight_bytes, 9_000_000);
+    assert_eq!((cache.max_flight_bytes, cache.max_bodies_bytes), (9_000_000, 9_000_001));
     assert_eq!((cache.stale_while_revalidate.as_secs(), cache.stale_if_error.as_secs()), (9, 10));
     assert!(!cache.single_flight_enabled);
     assert_eq!(cache.single_flight_timeout.as_millis(), 6);

@@ -34,6 +34,10 @@ fn numbers_have_bounds() {
             "workflow_cache.max_flight_bytes: 8388607 is not between 8388608 and 1099511627776",
         ),
         (
+            "workflow_cache: {max_bodies_bytes: 2047}\ngateway: {request_bytes_max: 2048}",
+            "workflow_cache.max_bodies_bytes: 2047 is not between 2048 and 1099511627776",
+        ),
+        (
             "workflow_cache: {stale_if_error_seconds: 31536001}",
             "workflow_cache.stale_if_error_seconds: 31536001 is not between 0 and 31536000",
         ),

@@ -13,7 +13,7 @@ use sidecar_cache::store::redis::{RedisEntries, RedisLeases, RedisLogs};
 use tokio::time::timeout;
 
 use crate::entry_suite::BOUNDS;
-use crate::lease_suite::{Opened, key, lead};
+use crate::lease_suite::{Opened, follow, key, lead};
 use crate::leases;
 use crate::log_suite::OpenedLogs;
 use crate::support::{redis_named, server};
@@ -125,6 +125,26 @@ async fn a_message_that_is_lost_is_made_up_for_by_looking() {
     proxy.heal();
     let reading = more(&reads, &mut *watch, at, Cursor::default());
     assert_eq!(timeout(Duration::from_secs(10), reading).await.unwrap().next, 1);
+}
+
+/// As whoever is made by `ACL SETUSER` has none, unless it is said.
+#[tokio::test]
+async fn without_a_right_to_channels_flights_are_followed_by_looking() {
+    let server = Server::start().unwrap();
+    let user = ["ACL", "SETUSER", "kt", "on", "nopass", "~*", "resetchannels", "+@all"];
+    let _: () = server.run(&user).unwrap();
+    let url = format!("redis://kt:any@127.0.0.1:{}", server.port);
+    let (leases, writes, reads) = two(&url, "mute:");
+    let (token, id) = lead(&leases, 1, 1).await;
+    assert_eq!(follow(&leases, 1, 2).await, id);
+    let at = LogAt { key: key(1), id };
+    assert_eq!(writes.begin(at, token, "head".into()).await.unwrap(), Held::Current);
+    let appended = writes.append(at, token, 0, vec!["piece".into()]).await.unwrap();
+    assert_eq!(appended, Appended::Done);
+    let mut watch = reads.watch(at);
+    let reading = more(&reads, &mut *watch, at, Cursor::default());
+    assert_eq!(timeout(Duration::from_secs(10), reading).await.unwrap().next, 1);
+    assert_eq!(writes.finish(at, token, "end".into()).await.unwrap(), Held::Current);
 }
 
 #[tokio::test]

@@ -92,9 +92,10 @@ if operation == 'acquire' or operation == 'acquire_alone' then
   if state.followers >= followers_max then return answer('full') end
   state.followers = state.followers + 1
   save(state)
-  -- Whoever leads has told nobody so far: in the words that wake those who watch the flight's log.
+  -- Whoever leads has told nobody so far: in the words that wake those who watch the flight's log. A hint: where its
+  -- user may not publish, whoever leads looks by itself.
   if state.followers == 1 then
-    redis.call('SPUBLISH', KEYS[4], ARGV[6] .. ':' .. string.format('%.0f', state.id))
+    redis.pcall('SPUBLISH', KEYS[4], ARGV[6] .. ':' .. string.format('%.0f', state.id))
   end
   return answer('follow', state.id)
 

@@ -8,7 +8,8 @@ local epoch = string.sub(string.match(redis.call('INFO', 'replication'), 'master
 local function written()
   redis.call('PEXPIRE', KEYS[1], kept)
   redis.call('PEXPIRE', KEYS[2], kept)
-  redis.call('SPUBLISH', KEYS[3], wake)
+  -- A hint: where its user may not publish, whoever reads looks by itself.
+  redis.pcall('SPUBLISH', KEYS[3], wake)
 end
 local function is_writer(of_epoch, token)
   local known = redis.call('HMGET', KEYS[1], 'epoch', 'token')
