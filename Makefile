@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build wasm run fmt lint test test-pure test-fuzz test-wasm test-power test-sim test-redis test-stores test-filter test-e2e test-compat golden fuzz scale sim bench bench-fleet bench-postgres soak ci clean
+.PHONY: help setup build wasm run fmt lint test test-rust test-pure test-fuzz test-wasm test-power test-sim test-redis test-stores test-filter test-e2e test-compat golden fuzz scale sim bench bench-fleet bench-postgres soak ci clean
 
 WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
 RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
@@ -13,6 +13,11 @@ FUZZ_SECONDS ?= 600
 SEEDS ?= 100000
 FROM ?= 0
 ENVOY_OLDEST := 1.36.2
+# All that is built for this machine. One choice of packages is one choice of their features: what lint and the tests in
+# Rust share is built once, while each choice of fewer packages would build half of it again.
+HOST := --workspace --exclude kt-filter
+# How many files of the end-to-end suite run at the same time. Most of what they do is waiting.
+E2E_WORKERS ?= 2
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,14 +43,16 @@ fmt: ## format the code
 
 lint: ## formatting, clippy and tidy
 	cargo fmt --all --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy $(HOST) --all-targets -- -D warnings
 	cargo clippy -p kt-filter --target wasm32-unknown-unknown -- -D warnings
-	cargo clippy -p kt-filter-host --all-targets --target-dir target/host -- -D warnings
-	cargo clippy -p kt-power-loss -p kt-sim -p kt-stores -p kt-stores-redis -p kt-bench-postgres --all-targets -- -D warnings
-	cargo test -q -p kt-tidy
+	cargo test -q $(HOST) --test code --test docs --test invariants
 
 test: ## prove everything: all tiers, in order
 	@scripts/test
+
+test-rust: wasm ## every test in Rust but fuzzing and wasm: pure, power, sim, redis, stores and filter, built at once
+	@scripts/setup test
+	cargo test $(HOST)
 
 test-pure: ## the default members: no services, no network
 	cargo test
@@ -76,12 +83,13 @@ test-stores: ## the stores that need a service, over a Postgres of their own
 	cargo test -p kt-stores
 
 test-filter: wasm ## the built module in the wasmtime host
-	cargo test -p kt-filter-host --target-dir target/host
+	cargo test -p kt-filter-host
 
 test-e2e: build wasm ## the whole group on real Envoys
 	@scripts/setup test
 	@cargo build --release -p kt-fault-proxy
-	.kt/venv/bin/python -m pytest tests/e2e -q
+	.kt/venv/bin/python -m pytest tests/e2e -q -m alone
+	.kt/venv/bin/python -m pytest tests/e2e -q -m "not alone" -n $(E2E_WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-compat: build wasm ## the core of the end-to-end suite on the oldest Envoy that is supported
 	@scripts/setup test
@@ -116,7 +124,7 @@ sim: ## SEEDS worlds of faults, FROM one on; with SEED=n, that one in words
 
 bench: build wasm ## compare with a bare Envoy; writes docs/reference/performance.md
 	@scripts/setup run
-	cargo build --release -p kt-filter-host --bin fuel --target-dir target/host
+	cargo build --release -p kt-filter-host --bin fuel
 	cargo build --release -p kt-bench-fanout -p kt-bench-ledger
 	.kt/venv/bin/python tests/bench/bench.py
 

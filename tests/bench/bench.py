@@ -109,7 +109,7 @@ def ledger(folder: str, seconds: int) -> list:
 
 def fuel() -> dict | None:
     """Fuel per request from the wasmtime host; None where its binary was not built."""
-    binary = ROOT / "target/host/release/fuel"
+    binary = ROOT / "target/release/fuel"
     if not binary.exists():
         return None
     done = subprocess.run([binary], capture_output=True, text=True, cwd=ROOT, timeout=300)

@@ -23,9 +23,13 @@ def pytest_sessionstart(session):
         binary_dir(), filter_module(), envoy()
 
 
+# Files that take a minute or more, most of it waiting. Whoever starts them first does not wait for them at the end.
+LONG = ("test_fleet", "test_shared_database", "test_flight_waiting", "test_flight_endings", "test_nothing_broken")
+
+
 def pytest_collection_modifyitems(items):
-    """The quickstart has ports of its own that must be free: it goes first, before anything else takes some."""
-    items.sort(key=lambda item: item.path.name != "test_quickstart.py")
+    """What wants the machine for itself, then what takes long, then all else."""
+    items.sort(key=lambda item: (item.get_closest_marker("alone") is None, not item.path.name.startswith(LONG)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,7 +17,12 @@ ROOT = Path(__file__).resolve().parents[2]
 # Ports that no outgoing connection is given, from one of them on: Linux takes those from 32768 up, unless told
 # otherwise. A port from up there that is free now may be somebody's own end of a connection in a moment.
 PORTS = range(10_000, 32_768)
-_ports = itertools.cycle([*range(start := random.choice(PORTS), PORTS.stop), *range(PORTS.start, start)])
+# Of several pytest workers side by side each has some of them to itself: what one has found free, no other takes before
+# it is used.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_OURS = PORTS[_WORKER::int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+_START = random.randrange(len(_OURS))
+_ports = itertools.cycle([*_OURS[_START:], *_OURS[:_START]])
 
 
 def free_port():

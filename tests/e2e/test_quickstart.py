@@ -11,7 +11,8 @@ import pytest
 
 from processes import ROOT, Process, binary_dir, wait_until
 
-
+# Ports of its own, which an outgoing connection of any other test may be given.
+pytestmark = pytest.mark.alone
 PORTS = [41002, 41003, 41010, 41900]
 
 

@@ -5,7 +5,7 @@ use kt_filter_host::fuel::{Report, Row};
 use super::module;
 
 const UPDATE: &str = "if the change is meant, read it and take it: \
-    cargo run --release -p kt-filter-host --bin fuel --target-dir target/host -- --write";
+    cargo run --release -p kt-filter-host --bin fuel -- --write";
 
 #[test]
 fn a_request_costs_what_the_baseline_says_and_in_proportion_to_its_body() {

@@ -237,8 +237,10 @@ async fn what_one_sidecar_fills_another_serves_and_it_survives_a_crash_of_the_da
     // A purge waits for the disk, and so for everything before it.
     assert!(other.entries.purge(at(2, 2).key, None).await.unwrap());
 
-    let shell = connect(&url).await.unwrap();
+    let (shell, witness) = (connect(&url).await.unwrap(), connect(&url).await.unwrap());
     assert!(signal("-KILL", process(&shell).await.unwrap()));
+    // Until the server has seen it, and ended all others, it still serves.
+    until_so(async || witness.simple_query("SELECT 1").await.is_err()).await;
     until_so(async || connect(&url).await.is_ok()).await;
     // Who was there before asks again and finds it, as does who comes later.
     until_so(async || is_found(&other, 1).await).await;
