@@ -4,7 +4,8 @@
 //! An organization's money is set aside before a call ([`Operation::Reserve`]) and ends in one of three ways: at
 //! the call's cost, without one, or, where nobody tells, in suspense. [`rules`] holds what may happen,
 //! [`posting`] what it does to the accounts, [`book`] puts both together, and [`audit`] counts everything again
-//! without them, [`bill`] by whose calls they were. What keeps the rows is a [`crate::store::ledger::LedgerStore`].
+//! without them, [`bill`] by whose calls they were. [`spooled`] is how ends are written down that the ledger has not
+//! taken yet. What keeps the rows is a [`crate::store::ledger::LedgerStore`].
 
 #![deny(clippy::arithmetic_side_effects)]
 
@@ -18,6 +19,7 @@ pub mod id;
 pub mod posting;
 pub mod request;
 pub mod rules;
+pub mod spooled;
 pub mod transfer;
 pub mod window;
 

@@ -21,6 +21,7 @@ use crate::flight::Ending;
 use crate::store::savings::Basis;
 use crate::ticket::Refused;
 use money::Money;
+pub use money::Spooling;
 use seen::Seen;
 pub use seen::Sight;
 use stores::Stores;
@@ -413,6 +414,11 @@ impl Metrics {
         self.money.overspent(overage);
     }
 
+    /// Something became of an end of a hold that the ledger did not take at once.
+    pub fn spooled(&self, what: Spooling) {
+        self.money.spool(what);
+    }
+
     /// Holds were closed because their time was over.
     pub fn holds_closed(&self, holds: usize) {
         self.money.closed(holds);
@@ -432,6 +438,7 @@ impl Metrics {
         }
         self.money.exposed(sight.exposed);
         self.money.frozen(sight.frozen);
+        self.money.spooled(sight.spooled);
         self.snapshot.clear();
         self.snapshot.get_or_create(&Version { version: sight.snapshot.clone() }).set(1);
         self.hit_ratio.set(self.ratio());

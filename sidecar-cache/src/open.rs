@@ -22,8 +22,9 @@ use sidecar_cache::store::postgres::{
 use sidecar_cache::store::redis::Servers;
 use sidecar_cache::store::replies::ReplyStore;
 use sidecar_cache::store::savings::SavingsStore;
+use sidecar_cache::store::spool::SpoolStore;
 use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
-use sidecar_cache::store::sqlite::{SqliteGenerations, SqliteKeys, SqliteReplies};
+use sidecar_cache::store::sqlite::{SqliteGenerations, SqliteKeys, SqliteReplies, SqliteSpool};
 use sidecar_cache::store::{PrincipalStore, StoreError};
 
 use crate::args::Args;
@@ -64,6 +65,7 @@ pub(crate) async fn open(
         None => open_own(&args.data_dir, clock).await.map_err(one)?,
     };
     let Kept { generations, keys, replies } = kept;
+    let spool = open_spool(watched.ledger().as_ref(), &args.data_dir)?;
     let (ledger, savings) = open_ledger(watched.ledger(), &args.data_dir, clock).await?.unzip();
     let opened = cache_backend::open(place, settings.memory, clock).await;
     let Backend { entries, shared, keeper } =
@@ -79,6 +81,7 @@ pub(crate) async fn open(
         generations,
         keys,
         ledger,
+        spool,
         savings,
         replies,
         upstream: Arc::new(Egress::default()),
@@ -183,6 +186,30 @@ async fn open_ledger(
             Some((Arc::clone(&ledger) as Arc<dyn LedgerStore>, ledger))
         }
     })
+}
+
+/// Opens what keeps ends of calls that a database does not take. A file of the sidecar's own takes them or has no
+/// room for a spool either.
+fn open_spool(
+    wallet: Option<&Wallet>,
+    data_dir: &Path,
+) -> Result<Option<Arc<dyn SpoolStore>>, Faults> {
+    match wallet.map(|wallet| &wallet.ledger) {
+        None | Some(Ledger::File(_)) => Ok(None),
+        Some(Ledger::Database(_)) => {
+            let spool = SqliteSpool::open(data_dir).map_err(|error| {
+                one(format!(
+                    "the wallet's spool, spool.db in {}: {error}. What lies in it has been spent and is \
+                     not in the database yet: mend it, or move it away and keep it",
+                    data_dir.display()
+                ))
+            })?;
+            let waiting = spool.count();
+            let what = "what the wallet's database does not take at once is kept in spool.db";
+            tracing::info!(folder = %data_dir.display(), waiting, "{what}");
+            Ok(Some(Arc::new(spool)))
+        }
+    }
 }
 
 async fn open_file(path: PathBuf, clock: Clock) -> Result<SqliteLedger, Faults> {

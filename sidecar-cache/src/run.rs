@@ -21,6 +21,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// How long calls may then take to be accounted for at what has come of them.
 const GIVE_UP_MAX: Duration = Duration::from_secs(5);
 
+/// How long a ledger may then take to be told what it has not taken yet. What it does not take lies in the spool.
+const TELL_MAX: Duration = Duration::from_secs(2);
+
 /// How long connections may then take to write what they have and close.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
@@ -54,6 +57,10 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     tokio::spawn(async move { looking.keep_looking().await });
     let claiming = Arc::clone(&sidecar);
     tokio::spawn(async move { claiming.keep_claims().await });
+    // Before anything is closed that has ended.
+    if !told(&sidecar, &mut terminate).await {
+        return Ok(());
+    }
     // What was due while nobody looked is no fault of the ledger.
     sidecar.close_due().await;
     if !audited(&sidecar, &mut terminate).await? {
@@ -74,6 +81,8 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     tokio::spawn(async move { watching.watch(watched).await });
     let keeping = Arc::clone(&sidecar);
     tokio::spawn(async move { keeping.keep_ledger().await });
+    let telling = Arc::clone(&sidecar);
+    tokio::spawn(async move { telling.keep_spool().await });
     let auditing = Arc::clone(&sidecar);
     tokio::spawn(async move { auditing.keep_audited().await });
     listeners.push(tokio::spawn(serve::data(Arc::clone(&sidecar), data, connections.open())));
@@ -102,9 +111,31 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     // Nobody is served any more.
     sidecar.note_savings().await;
     sidecar.leave_claims().await;
+    let in_spool = tell_the_rest(&sidecar).await;
     let is_closed = tokio::time::timeout(CLOSE_MAX, connections.close()).await.is_ok();
-    tracing::info!(is_drained, is_accounted, is_closed, "stopped");
+    tracing::info!(is_drained, is_accounted, is_closed, in_spool, "stopped");
     Ok(())
+}
+
+/// Tells the ledger what a sidecar before this one has left in the spool. What it does not take now it is told later.
+/// `false`: it was told to stop meanwhile.
+async fn told(sidecar: &Sidecar, terminate: &mut Signal) -> bool {
+    tokio::select! {
+        _ = sidecar.tell_spooled() => true,
+        _ = terminate.recv() => false,
+    }
+}
+
+/// Tells the ledger what it has not taken yet, for as long as that may take, and says what is left.
+async fn tell_the_rest(sidecar: &Sidecar) -> usize {
+    let _ = tokio::time::timeout(TELL_MAX, sidecar.tell_spooled()).await;
+    let in_spool = sidecar.waiting_in_spool();
+    if in_spool > 0 {
+        let what = "the ledger has not taken the ends of these calls; they lie in the spool and are told \
+                    when this sidecar is started again";
+        tracing::warn!(in_spool, "{what}");
+    }
+    in_spool
 }
 
 /// Counts the ledger again before anybody is served: a wallet that does not add up is frozen from the first call on.

@@ -62,6 +62,7 @@ use crate::random;
 use crate::store::ledger::LedgerStore;
 use crate::store::replies::ReplyStore;
 use crate::store::savings::SavingsStore;
+use crate::store::spool::SpoolStore;
 use crate::store::{EntryStore, PrincipalStore, StoreError};
 use crate::ticket::{TICKETS_MAX, Tickets};
 use admit::Grant;
@@ -129,6 +130,8 @@ pub struct Parts {
     pub keys: Arc<dyn PrincipalStore>,
     /// Where calls are accounted for, where the configuration asks for that.
     pub ledger: Option<Arc<dyn LedgerStore>>,
+    /// Where ends of calls lie that the ledger has not taken yet; `None`: in memory alone.
+    pub spool: Option<Arc<dyn SpoolStore>>,
     /// Where what was answered to an `Idempotency-Key` is.
     pub replies: Arc<dyn ReplyStore>,
     /// Where is noted what hits and followers save: beside the ledger, where there is one.
@@ -148,7 +151,7 @@ impl Sidecar {
     /// Where there is no randomness for the epoch.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
         let Parts { clock, settings, entries, generations, keys, .. } = parts;
-        let Parts { shared, ledger, savings, replies, upstream, timeouts, .. } = parts;
+        let Parts { shared, ledger, spool, savings, replies, upstream, timeouts, .. } = parts;
         let metrics = Arc::new(Metrics::default());
         let epoch = Epoch(u64::from_be_bytes(random::bytes()?));
         let known = generations.known().clone();
@@ -160,7 +163,7 @@ impl Sidecar {
         let drain = Drain::default();
         let books = ledger
             .clone()
-            .map(|ledger| Books::new(ledger, Arc::clone(&metrics), clock, drain.clone()));
+            .map(|ledger| Books::new(ledger, spool, Arc::clone(&metrics), clock, drain.clone()));
         let savings = Savings::new(savings, Arc::clone(&keys), Arc::clone(&metrics));
         let group = shared.map(|shared| Group::new(shared, Arc::clone(&metrics), drain.clone()));
         Ok(Arc::new(Self {
@@ -206,6 +209,7 @@ impl Sidecar {
             look_age: self.cache.generations().known().age(),
             exposed: self.books.as_ref().map(|books| books.exposed()).unwrap_or_default(),
             frozen: self.audits.frozen(),
+            spooled: self.books.as_ref().map_or(0, |books| books.spooled()),
             snapshot: self.snapshot_version(),
         })
     }

@@ -14,6 +14,7 @@ pub mod redis;
 pub mod replies;
 pub mod savings;
 mod shelf;
+pub mod spool;
 pub mod sqlite;
 
 use std::future::Future;

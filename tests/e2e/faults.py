@@ -13,7 +13,7 @@ PAGE = ROOT / "docs/reference/faults.md"
 FAULTS = {
     1: ("the sidecar is killed while requests look answers up", "a miss without it, or a refusal within the budgets"),
     2: ("it is killed with money set aside and before the call", "time gives the money back, and nothing is spent"),
-    3: ("it is killed behind the call and before its settle", "the money waits in suspense; a hold has one end"),
+    3: ("it is killed behind the call and before its settle", "what it has written down is charged; else the money waits in suspense; a hold has one end"),
     4: ("it is killed between a commit and its reply", "asking again finds what was done; nothing is done twice"),
     5: ("the leader of a flight is killed with its followers waiting", "one call more, and everybody is answered"),
     6: ("a leader's sidecar is frozen and thawed behind its lease", "one takeover; what it brings late is not kept"),

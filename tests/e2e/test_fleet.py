@@ -244,6 +244,27 @@ def test_a_postgres_that_takes_no_writes_refuses_calls_and_serves_hits(fleet, pr
     wait_until(lambda: fleet.b.ask(key, f"{prompt} Again?").status == 200, "it is written again", BACK_S)
 
 
+@pytest.mark.fault(3)
+@pytest.mark.fault(19)
+def test_what_ends_while_postgres_takes_no_writes_is_charged_once_though_its_sidecar_is_killed(fleet, crowd, prompt):
+    wallet, gate, own = funded(fleet), prompt[8:16], fleet.sidecars[0]
+    key = wallet.key()
+    body = chat(f"{prompt} [[fake: gate={gate}]]")
+    asked = crowd.one(fleet.a, key, body)
+    fleet.provider.wait_at(gate)
+    fleet.database.takes_writes(False)
+    fleet.provider.release(gate)
+    assert_miss(asked.whole())
+    assert own.gauge("kt_wallet_spooled") == 1 and not wallet.charges()
+    own.process.kill()
+    fleet.database.takes_writes()
+    own.restart(fleet.environment(own))
+    assert own.gauge("kt_wallet_spooled") == 0, "what lay there is told before it is ready"
+    books_agree(fleet, wallet, [prompt])
+    spent = sum(amount for amount, _ in wallet.charges())
+    assert spent > 0 and wallet.available == 10_000_000 - spent
+
+
 @pytest.mark.fault(25)
 def test_answers_of_postgres_that_are_lost_spend_nothing_twice(fleet, prompt):
     wallet = funded(fleet)

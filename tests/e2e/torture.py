@@ -241,8 +241,6 @@ class Torture:
             number = int(answer.id.removeprefix("chatcmpl-"))
             call, = [call for call in self.calls[request_id] if call["call"] == number]
             settled = [hold for hold in holds.get(request_id, []) if hold.state == "post"]
-            if not settled and self.is_excused(request_id, holds.get(request_id, [])):
-                continue
             if len(settled) != 1:
                 yield f"whole, and settled {len(settled)} times: {holds.get(request_id)}"
             elif usage := told(call):
@@ -250,10 +248,6 @@ class Torture:
                     yield f"whole, told {usage}, and settled as {settled[0]}"
             elif not settled[0].is_estimated:
                 yield f"whole, told nothing, and not estimated: {settled[0]}"
-
-    def is_excused(self, _request_id, _holds):
-        """Whether a whole answer need not be settled: one sidecar's file always takes it before its end is shown."""
-        return False
 
     def end(self):
         """Time ends what nobody else has: holds first, then what lay in suspense for them."""

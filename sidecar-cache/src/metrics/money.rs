@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::ResultOf;
 use crate::ledger::audit::Invariant;
 
 /// What became of money.
@@ -24,6 +25,25 @@ pub(super) struct Money {
     frozen: Gauge,
     saved: Family<OnBasis, Counter<f64, AtomicU64>>,
     budget_alerts: Family<OfBudget, Counter>,
+    spool: Family<ResultOf, Counter>,
+    spooled: Gauge,
+}
+
+/// What became of an end of a hold that the ledger did not take at once: the values of `kt_wallet_spool_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spooling {
+    /// It was put into the spool.
+    Kept,
+    /// The ledger has taken it from there.
+    Replayed,
+    /// The ledger has refused it for good.
+    Refused,
+    /// There was no room for it.
+    Full,
+    /// The spool could not be written or read.
+    Failed,
+    /// It cannot be read, and stays there.
+    Unreadable,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,6 +72,25 @@ struct OnBasis {
 struct OfBudget {
     scope: &'static str,
     window: &'static str,
+}
+
+// === impl Spooling ===
+
+impl Spooling {
+    const ALL: [Self; 6] =
+        [Self::Kept, Self::Replayed, Self::Refused, Self::Full, Self::Failed, Self::Unreadable];
+
+    /// The word in metric labels.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Replayed => "replayed",
+            Self::Refused => "refused",
+            Self::Full => "full",
+            Self::Failed => "failed",
+            Self::Unreadable => "unreadable",
+        }
+    }
 }
 
 // === impl Money ===
@@ -104,6 +143,19 @@ impl Money {
             "Budgets that reached their alert threshold, once in a window",
             self.budget_alerts.clone(),
         );
+        r.register(
+            "kt_wallet_spool",
+            "Ends of calls that the ledger did not take at once, and what became of them",
+            self.spool.clone(),
+        );
+        for what in Spooling::ALL {
+            drop(self.spool.get_or_create(&ResultOf { result: what.as_str() }));
+        }
+        r.register(
+            "kt_wallet_spooled",
+            "Ends of calls that lie in the spool",
+            self.spooled.clone(),
+        );
     }
 
     /// Answers were had without a call that would have cost so much.
@@ -133,6 +185,16 @@ impl Money {
     /// So many wallets are frozen.
     pub(super) fn frozen(&self, wallets: usize) {
         self.frozen.set(i64::try_from(wallets).unwrap_or(i64::MAX));
+    }
+
+    /// Something became of an end that the ledger did not take at once.
+    pub(super) fn spool(&self, what: Spooling) {
+        self.spool.get_or_create(&ResultOf { result: what.as_str() }).inc();
+    }
+
+    /// So many lie in the spool.
+    pub(super) fn spooled(&self, ends: usize) {
+        self.spooled.set(i64::try_from(ends).unwrap_or(i64::MAX));
     }
 
     /// The ledger has answered.

@@ -38,6 +38,8 @@ pub struct Sight {
     pub exposed: MicroUsd,
     /// Wallets that are frozen.
     pub frozen: usize,
+    /// Ends of calls that lie in the spool.
+    pub spooled: usize,
     /// The version of the snapshot.
     pub snapshot: String,
 }

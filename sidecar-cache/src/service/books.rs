@@ -1,6 +1,10 @@
 //! The ledger as calls use it: what is asked of it is asked until it answers, and what it says becomes a refusal
 //! for a client or a word for an operator.
 
+mod ends;
+mod replay;
+mod spool;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,9 +13,8 @@ use kt_contract::money::MicroUsd;
 use kt_contract::problem::Unpaid;
 use kt_contract::time::UnixMillis;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::bill::HOLD_TTL;
 use super::calls::Calls;
 use super::drain::Drain;
 use super::fault::Concerns;
@@ -24,15 +27,13 @@ use crate::metrics::Metrics;
 use crate::reserve::lengths::Lengths;
 use crate::store::StoreError;
 use crate::store::ledger::{LedgerStore, Verdict};
+use crate::store::spool::SpoolStore;
+use ends::AGAIN_MAX;
+pub(super) use replay::{Round, Walk};
+use spool::Spool;
 
 /// How long a client's request waits for the ledger.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// How long is waited before it is asked again, at first and at last.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-
-/// How many operations are asked again at once; what is beyond that, time closes.
-const AGAIN_MAX: usize = 4_096;
-
 /// The ledger, and what is learned for its sake.
 pub(super) struct Books {
     ledger: Arc<dyn LedgerStore>,
@@ -42,6 +43,8 @@ pub(super) struct Books {
     drain: Drain,
     /// How many operations may be asked again at once.
     again: Arc<Semaphore>,
+    /// Where ends lie that the ledger has not taken yet; `None`: in memory alone.
+    spool: Option<Arc<Spool>>,
     /// How long answers are of late.
     pub(super) lengths: Mutex<Lengths>,
     /// How far the calls under way can go beyond what they hold, in micro-dollars.
@@ -70,17 +73,20 @@ pub(super) struct Exposure {
 impl Books {
     pub(super) fn new(
         ledger: Arc<dyn LedgerStore>,
+        spool: Option<Arc<dyn SpoolStore>>,
         metrics: Arc<Metrics>,
         clock: Clock,
         drain: Drain,
     ) -> Self {
         let again = Arc::new(Semaphore::new(AGAIN_MAX));
+        let spool = spool.map(|store| Arc::new(Spool::over(store, Arc::clone(&metrics))));
         Self {
             ledger,
             metrics,
             clock,
             drain,
             again,
+            spool,
             lengths: Mutex::default(),
             exposed: AtomicU64::new(0),
             calls: Calls::default(),
@@ -108,10 +114,7 @@ impl Books {
             Ok(Ok(Err(refused))) => Err(self.unpaid(&refused)),
             Ok(Err(_)) | Err(_) => {
                 // It may have been set aside; nobody will make that call. Time would close the hold as well.
-                self.ask_until_answered(
-                    Operation::Release { hold },
-                    Some(Duration::from_millis(HOLD_TTL.0)),
-                );
+                self.give_up(hold);
                 Err((Unpaid::LedgerUnavailable, Concerns::Everybody))
             }
         }
@@ -131,20 +134,6 @@ impl Books {
         });
     }
 
-    /// Ends a hold. `false`: the ledger has not said so yet; it is asked on.
-    pub(super) async fn end(self: &Arc<Self>, operation: Operation) -> bool {
-        match timeout(ANSWER_MAX, self.ask(operation.clone())).await {
-            Ok(Ok(verdict)) => {
-                self.ended(&operation, &verdict);
-                verdict.is_ok()
-            }
-            Ok(Err(_)) | Err(_) => {
-                self.ask_until_answered(operation, None);
-                false
-            }
-        }
-    }
-
     /// A call has cost so much, and its hold was for less.
     pub(super) fn settled(&self, cost: MicroUsd, held: MicroUsd) {
         if cost > held {
@@ -152,67 +141,23 @@ impl Books {
         }
     }
 
-    /// Asks again, with the same ids, until the ledger has answered, or for so long. Should that not come to an end,
-    /// time closes the hold.
-    fn ask_until_answered(self: &Arc<Self>, operation: Operation, within: Option<Duration>) {
-        let Ok(permit) = Arc::clone(&self.again).try_acquire_owned() else {
-            tracing::error!(?operation, "too much waits for the ledger already");
-            return;
-        };
-        let books = Arc::clone(self);
-        let served = self.drain.enter();
-        tokio::spawn(async move {
-            let asking = books.ask_again(operation);
-            match within {
-                Some(within) => drop(timeout(within, asking).await),
-                None => asking.await,
-            }
-            drop((permit, served));
-        });
-    }
-
-    async fn ask_again(&self, operation: Operation) {
-        let (mut pause, longest) = AGAIN;
-        loop {
-            sleep(pause).await;
-            match timeout(longest, self.ask(operation.clone())).await {
-                Ok(Ok(verdict)) => return self.ended(&operation, &verdict),
-                Ok(Err(StoreError::Permanent(_) | StoreError::Corrupt(_))) => return,
-                Ok(Err(StoreError::Transient(_) | StoreError::Away(_))) | Err(_) => {}
-            }
-            pause = pause.saturating_mul(2).min(longest);
-        }
-    }
-
-    /// The ledger has answered to the end of a hold. It is refused only where somebody has ended it otherwise.
-    fn ended(&self, operation: &Operation, verdict: &Verdict) {
-        match verdict {
-            Ok(_) => self.calls.ended(operation),
-            // Of a reserve nobody knew whether it was done, and it was not: nothing is held.
-            Err(Refused::NotFound) if matches!(operation, Operation::Release { .. }) => {
-                tracing::debug!(?operation, "there is no hold to release");
-            }
-            Err(refused) => {
-                let why = refused.code();
-                tracing::error!(why, ?operation, "the ledger refuses the end of a hold");
-            }
-        }
-    }
-
     /// Asks once. After an error nobody knows whether it was done.
     async fn ask(&self, operation: Operation) -> Result<Verdict, StoreError> {
         let word = word(&operation);
-        match self.ledger.operate(operation).await {
-            Ok(verdict) => {
-                self.metrics.ledger_operated(word, result(&verdict));
-                Ok(verdict)
-            }
-            Err(error) => {
-                self.metrics.ledger_operated(word, "unavailable");
-                tracing::error!(%error, operation = word, "the ledger has no answer");
-                Err(error)
-            }
+        let answer = self.ask_quietly(operation).await;
+        if let Err(error) = &answer {
+            tracing::error!(%error, operation = word, "the ledger has no answer");
         }
+        answer
+    }
+
+    /// The same, for whoever says it once for many.
+    async fn ask_quietly(&self, operation: Operation) -> Result<Verdict, StoreError> {
+        let word = word(&operation);
+        let answer = self.ledger.operate(operation).await;
+        let said = answer.as_ref().map_or("unavailable", result);
+        self.metrics.ledger_operated(word, said);
+        answer
     }
 
     /// What a refused reserve is for its client.

@@ -14,7 +14,7 @@ impl Sidecar {
         if self.drain.is_draining() {
             Condition::Draining
         } else if self.feed.faults().is_empty()
-            && self.audits.faults().is_empty()
+            && self.wallet_faults().is_empty()
             && self.cache.generations().known().has_generations()
             && self.store_faults().is_empty()
         {
@@ -33,6 +33,12 @@ impl Sidecar {
             .filter(|health| health.away.is_some())
             .map(|health| health.store)
             .collect()
+    }
+
+    /// What is wrong with the wallets, and with what their ledger is to be told.
+    fn wallet_faults(&self) -> Vec<String> {
+        let spool = self.books.iter().flat_map(|books| books.spool_faults());
+        self.audits.faults().into_iter().chain(spool).collect()
     }
 
     /// What is wrong with stores that are somewhere else.
@@ -63,7 +69,7 @@ impl Sidecar {
             epoch: self.feed.epoch().to_owned(),
             snapshot: settings.snapshot.version.clone(),
             config_errors: self.feed.faults(),
-            wallet_errors: self.audits.faults(),
+            wallet_errors: self.wallet_faults(),
             store_errors: self.store_faults(),
             cache_enabled: settings.snapshot.cache.enabled,
             tier: settings.snapshot.cache.tier,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Sidecar;
+use super::books::{Round, Walk};
 
 /// How often. What is due later than it could be is spendable later, and alerts come as late as that.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -23,6 +24,27 @@ impl Sidecar {
             self.note_savings().await;
             self.look_at_budgets().await;
         }
+    }
+
+    /// Tells the ledger what lies in the spool, for as long as it is polled.
+    pub async fn keep_spool(&self) {
+        if let Some(books) = &self.books {
+            books.keep_telling().await;
+        }
+    }
+
+    /// Tells the ledger now what lies in the spool, as far as it takes it. Says how much is left that it could be told.
+    pub async fn tell_spooled(&self) -> usize {
+        let Some(books) = &self.books else { return 0 };
+        let mut walk = Walk::default();
+        while books.waiting() > 0 && books.tell(&mut walk, true).await == Round::Moved {}
+        books.waiting()
+    }
+
+    /// How many ends of calls lie in the spool that the ledger could be told.
+    #[must_use]
+    pub fn waiting_in_spool(&self) -> usize {
+        self.books.as_ref().map_or(0, |books| books.waiting())
     }
 
     /// Expires holds that are due, and returns what has lain in suspense for its time.

@@ -6,6 +6,7 @@ mod generations;
 pub mod ledger;
 mod replies;
 mod rows;
+mod spool;
 
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use super::{Answer, KeyRecord, PrincipalStore, Revoked, StoreError};
 use database::Database;
 pub use generations::SqliteGenerations;
 pub use replies::SqliteReplies;
+pub use spool::SqliteSpool;
 
 /// The keys of one data directory.
 #[derive(Debug)]

@@ -73,6 +73,10 @@ mod shared_database;
 #[cfg(test)]
 mod sockets;
 #[cfg(test)]
+mod spool;
+#[cfg(test)]
+mod spool_stores;
+#[cfg(test)]
 mod store_away;
 #[cfg(test)]
 mod streams;

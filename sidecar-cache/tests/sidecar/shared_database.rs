@@ -122,6 +122,7 @@ impl Database {
             generations: Generations::load_shared(generations, changes, clock).await.unwrap(),
             keys: Arc::clone(&link) as Arc<dyn PrincipalStore>,
             ledger: None,
+            spool: None,
             replies: Arc::clone(&link) as Arc<dyn ReplyStore>,
             savings: None,
             upstream: Arc::clone(&provider) as Arc<dyn Upstream>,

@@ -167,6 +167,7 @@ async fn wired() -> Wired {
         generations: Generations::in_memory(),
         keys: Arc::new(SqliteKeys::open(&folder.path().join("data")).unwrap()),
         ledger: None,
+        spool: None,
         replies: Arc::new(SqliteReplies::open(&folder.path().join("data"), clock).unwrap()),
         savings: None,
         upstream: Arc::new(Egress::default()),

@@ -32,6 +32,7 @@ async fn over(shared: &Arc<Distant>, clock: Clock) -> Group {
         generations: Generations::in_memory(),
         keys: Arc::new(Keys::default()),
         ledger: None,
+        spool: None,
         replies: Arc::new(Remembered::default()),
         savings: None,
         upstream: Arc::clone(&provider) as Arc<dyn Upstream>,

@@ -35,6 +35,7 @@ use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::replies::{ClaimStore, NewReply, ReplyStore};
 use sidecar_cache::store::savings::SavingsStore;
+use sidecar_cache::store::spool::SpoolStore;
 use sidecar_cache::store::{
     Address, Answer, Bounds, EntryStore, Held, KeyRecord, Lifetime, Lookup, NewEntry, OrgHeld,
     PrincipalStore, Revoked, StoreError,
@@ -172,6 +173,15 @@ pub(crate) struct Common {
 
 /// A sidecar of several, with its own provider.
 pub(crate) fn group_with(common: Common, shared: Option<Shared>) -> Group {
+    group_spooling(common, shared, None)
+}
+
+/// One that puts into a spool what its ledger does not take at once.
+pub(crate) fn group_spooling(
+    common: Common,
+    shared: Option<Shared>,
+    spool: Option<Arc<dyn SpoolStore>>,
+) -> Group {
     let Common { clock, settings, entries, store, keys, ledger, savings } = common;
     let provider = Arc::new(Provider::default());
     let replies = Arc::new(Remembered::default());
@@ -183,6 +193,7 @@ pub(crate) fn group_with(common: Common, shared: Option<Shared>) -> Group {
         generations: Generations::in_memory(),
         keys,
         ledger,
+        spool,
         replies: Arc::clone(&replies) as Arc<dyn ReplyStore>,
         savings,
         upstream: Arc::clone(&provider) as Arc<dyn Upstream>,

@@ -39,14 +39,14 @@ struct Paying {
 }
 
 /// A ledger that has no answer while it is told to have none.
-struct Moody {
-    inner: MemoryLedger,
+pub(crate) struct Moody {
+    inner: Arc<MemoryLedger>,
     mood: Mutex<Mood>,
 }
 
 /// What is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mood {
+pub(crate) enum Mood {
     Fine,
     /// It fails what begins something, as one whose disk is full.
     Full,
@@ -56,6 +56,8 @@ enum Mood {
     Hangs,
     /// It answers after a while.
     Slow,
+    /// It fails what is done to holds whose ids begin with eight ones.
+    Locked,
     /// It says that it has done what begins or ends a hold, and has not.
     Lies,
 }
@@ -72,7 +74,7 @@ async fn paying_since(more: &str, funds: u64, wall: UnixMillis) -> &'static Payi
         Reading { mono, wall: UnixMillis(wall.0 + mono.0) }
     };
     let inner = MemoryLedger::new(Box::new(reading));
-    let ledger = Arc::new(Moody { inner, mood: Mutex::new(Mood::Fine) });
+    let ledger = Arc::new(Moody::over(Arc::new(inner)));
     let store: Arc<dyn LedgerStore> = Arc::clone(&ledger) as Arc<dyn LedgerStore>;
     let group = group_of(settings_with(more), clock, Some(store));
     group.poll().await;
@@ -96,7 +98,12 @@ fn chat(prompt: &str) -> String {
 // === impl Moody ===
 
 impl Moody {
-    fn is(&self, mood: Mood) {
+    /// One way to a ledger.
+    pub(crate) fn over(inner: Arc<MemoryLedger>) -> Self {
+        Self { inner, mood: Mutex::new(Mood::Fine) }
+    }
+
+    pub(crate) fn is(&self, mood: Mood) {
         *self.mood.lock().unwrap() = mood;
     }
 }
@@ -110,6 +117,12 @@ impl LedgerStore for Moody {
                 Mood::Fine => self.inner.operate(operation).await,
                 Mood::Full | Mood::Down => Err(StoreError::Transient("no room".to_owned())),
                 Mood::Hangs => std::future::pending().await,
+                Mood::Locked => match operation.hold() {
+                    Some(hold) if hold.0.0[0] == 0xff => {
+                        Err(StoreError::Transient("locked".to_owned()))
+                    }
+                    _ => self.inner.operate(operation).await,
+                },
                 Mood::Slow => {
                     pass(Duration::from_secs(1)).await;
                     self.inner.operate(operation).await

@@ -89,6 +89,7 @@ mod what_was_acknowledged_survives_fifty_cuts {
         generations
         wallet
         replies
+        spool
     }
 }
 

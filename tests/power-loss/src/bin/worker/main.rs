@@ -6,6 +6,7 @@ mod keys;
 mod plain;
 mod plain_wallet;
 mod replies;
+mod spool;
 mod wallet;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use keys::Keys;
 use plain::Plain;
 use plain_wallet::PlainWallet;
 use replies::Replies;
+use spool::Spool;
 use wallet::Wallet;
 
 /// Something that the sidecar answers as durable.
@@ -60,6 +62,8 @@ enum Kind {
     Wallet,
     /// Answers to `Idempotency-Key`s.
     Replies,
+    /// Ends of calls that a ledger has not taken.
+    Spool,
     /// The same statements on a connection of our own, which waits for the disk as the store does.
     PlainFull,
     /// And on one that does not.
@@ -95,6 +99,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Kind::Keys => Box::new(Keys::open(&args.folder)?),
         Kind::Generations => Box::new(Generations::open(&args.folder)?),
         Kind::Replies => Box::new(Replies::open(&args.folder)?),
+        Kind::Spool => Box::new(Spool::open(&args.folder)?),
         Kind::PlainFull => Box::new(Plain::open(&args.folder, "FULL")?),
         Kind::Wallet => Box::new(Wallet::open(&args.folder)?),
         Kind::WalletFull => Box::new(PlainWallet::open(&args.folder, "FULL")?),

@@ -1,0 +1,221 @@
+//! What lies in the spool, and who is seeing to it. The ledger forgets nothing that it was told before: an end that is
+//! told twice, because this process died in between, exists.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+
+use super::super::lock;
+use crate::ledger::{Operation, spooled};
+use crate::metrics::{Metrics, Spooling};
+use crate::store::StoreError;
+use crate::store::spool::{Put, SPOOLED_MAX, SpoolStore};
+
+/// How many are read at once, and told at once.
+pub(super) const PAGE: usize = 128;
+
+/// The spool of this sidecar.
+pub(super) struct Spool {
+    store: Arc<dyn SpoolStore>,
+    metrics: Arc<Metrics>,
+    /// Those for which the ledger is being asked already.
+    in_hand: Mutex<HashSet<u64>>,
+    /// Those that cannot be read, and why. They stay.
+    unreadable: Mutex<BTreeMap<u64, String>>,
+    /// Something lies there that nobody sees to.
+    left: Notify,
+    /// Why nothing can be written or read, while it cannot.
+    fault: Mutex<Option<String>>,
+    is_full: AtomicBool,
+    /// Whether the ledger did not take what was there, the last time that it was told.
+    pub(super) is_stuck: AtomicBool,
+}
+
+/// How much of the spool's room something may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    Whole,
+    Half,
+}
+
+/// An end that is in the spool and for which the ledger is being asked. Dropped, it is left there.
+pub(super) struct Kept {
+    spool: Arc<Spool>,
+    number: u64,
+    is_told: bool,
+}
+
+/// Some of what lies there.
+pub(super) struct Page {
+    /// What can be told.
+    pub(super) ends: Vec<(u64, Operation)>,
+    /// The last number of what was read; `None`: there was nothing.
+    pub(super) last: Option<u64>,
+}
+
+// === impl Spool ===
+
+impl Spool {
+    pub(super) fn over(store: Arc<dyn SpoolStore>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            store,
+            metrics,
+            in_hand: Mutex::default(),
+            unreadable: Mutex::default(),
+            left: Notify::new(),
+            fault: Mutex::default(),
+            is_full: AtomicBool::new(false),
+            is_stuck: AtomicBool::new(false),
+        }
+    }
+
+    /// How many lie there, readable or not.
+    pub(super) fn count(&self) -> usize {
+        self.store.count()
+    }
+
+    /// How many lie there that the ledger can be told.
+    pub(super) fn waiting(&self) -> usize {
+        self.count().saturating_sub(lock(&self.unreadable).len())
+    }
+
+    /// Waits until something lies there that nobody sees to.
+    pub(super) async fn until_left(&self) {
+        self.left.notified().await;
+    }
+
+    /// Puts an end there. `None`: it is not there, and why was said.
+    pub(super) async fn keep(self: &Arc<Self>, operation: &Operation, room: Room) -> Option<Kept> {
+        let text = spooled::write(operation)?;
+        let count_max = match room {
+            Room::Whole => SPOOLED_MAX,
+            Room::Half => SPOOLED_MAX / 2,
+        };
+        let put = self.answered(self.store.put(text, count_max).await)?;
+        match put {
+            Put::Kept(number) => {
+                self.is_full.store(false, Ordering::Relaxed);
+                self.metrics.spooled(Spooling::Kept);
+                lock(&self.in_hand).insert(number);
+                Some(Kept { spool: Arc::clone(self), number, is_told: false })
+            }
+            Put::Full => {
+                self.metrics.spooled(Spooling::Full);
+                if !self.is_full.swap(true, Ordering::Relaxed) {
+                    let held = self.count();
+                    tracing::error!(
+                        held,
+                        "the spool has no room: what the ledger does not take now is in memory alone"
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    /// What lies there behind a number, but for what is seen to already.
+    pub(super) async fn page(&self, after: u64, with_those_in_hand: bool) -> Option<Page> {
+        let rows = self.answered(self.store.read(after, PAGE).await)?;
+        let last = rows.last().map(|(number, _)| *number);
+        let mut ends = Vec::new();
+        for (number, text) in rows {
+            if !with_those_in_hand && lock(&self.in_hand).contains(&number) {
+                continue;
+            }
+            match spooled::read(&text) {
+                Ok(operation) => ends.push((number, operation)),
+                Err(why) => self.cannot_read(number, why.to_string()),
+            }
+        }
+        Some(Page { ends, last })
+    }
+
+    /// The ledger has taken these, or never will.
+    pub(super) async fn forget(&self, numbers: Vec<u64>) {
+        if !numbers.is_empty() {
+            self.is_full.store(false, Ordering::Relaxed);
+            // What cannot be forgotten is told again, and exists.
+            let _ = self.answered(self.store.remove(numbers).await);
+        }
+    }
+
+    /// What is wrong, in sentences.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if let Some(why) = lock(&self.fault).as_deref() {
+            faults.push(format!("spool: it cannot be used: {why}"));
+        }
+        if self.is_full.load(Ordering::Relaxed) {
+            faults.push("spool: it has no room".to_owned());
+        }
+        if self.is_stuck.load(Ordering::Relaxed) {
+            let waiting = self.waiting();
+            faults.push(format!("spool: {waiting} ends of calls wait for the ledger"));
+        }
+        let unreadable = lock(&self.unreadable);
+        if let Some((number, why)) = unreadable.first_key_value() {
+            let count = unreadable.len();
+            faults.push(format!(
+                "spool: {count} ends of calls cannot be read and are not told to the ledger; number \
+                 {number}: {why}"
+            ));
+        }
+        faults
+    }
+
+    /// Something has become of one that was there.
+    pub(super) fn counts(&self, what: Spooling) {
+        self.metrics.spooled(what);
+    }
+
+    fn cannot_read(&self, number: u64, why: String) {
+        if lock(&self.unreadable).insert(number, why.clone()).is_none() {
+            self.metrics.spooled(Spooling::Unreadable);
+            tracing::error!(number, why, "an end in the spool cannot be read; it stays there");
+        }
+    }
+
+    /// What the store says. That it does not is said once, until it does again.
+    fn answered<T>(&self, answer: Result<T, StoreError>) -> Option<T> {
+        match answer {
+            Ok(answer) => {
+                if lock(&self.fault).take().is_some() {
+                    tracing::info!("the spool can be used again");
+                }
+                Some(answer)
+            }
+            Err(error) => {
+                self.metrics.spooled(Spooling::Failed);
+                let before = lock(&self.fault).replace(error.to_string());
+                if before.is_none() {
+                    tracing::error!(
+                        %error,
+                        "the spool cannot be used: what the ledger does not take now is in memory alone"
+                    );
+                }
+                None
+            }
+        }
+    }
+}
+
+// === impl Kept ===
+
+impl Kept {
+    /// The ledger has answered.
+    pub(super) async fn told(mut self) {
+        self.is_told = true;
+        self.spool.forget(vec![self.number]).await;
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        lock(&self.spool.in_hand).remove(&self.number);
+        if !self.is_told {
+            self.spool.left.notify_one();
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Calls that end while the ledger is away: they are charged once, whatever becomes of the sidecar that made them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use kt_contract::hex::Digest;
+use sidecar_cache::clock::Clock;
+use sidecar_cache::ledger::clock::Reading;
+use sidecar_cache::ledger::{Kind, Operation, TransferId, spooled};
+use sidecar_cache::store::ledger::LedgerStore;
+use sidecar_cache::store::ledger::memory::MemoryLedger;
+use sidecar_cache::store::spool::{MemorySpool, Put, SPOOLED_MAX, SpoolStore};
+use sidecar_cache::store::{Answer, StoreError};
+use tokio::time::Instant;
+
+use crate::ledger_support::{fund, id, reserve, usd};
+use crate::support::*;
+use crate::wallet::{Mood, Moody};
+
+const FUNDS: u64 = 100_000;
+/// What [`JSON`] costs.
+const COST: u64 = 5;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A ledger and a spool, which outlive sidecars.
+struct World {
+    clock: Clock,
+    ledger: Arc<MemoryLedger>,
+    spool: Arc<Disk>,
+}
+
+/// A sidecar, and its way to the ledger: closed for good, it is as good as dead.
+struct Alive {
+    group: Group,
+    way: Arc<Moody>,
+    key: Key,
+}
+
+/// A spool that can fail.
+#[derive(Default)]
+struct Disk {
+    inner: MemorySpool,
+    puts: AtomicUsize,
+    /// The room that was asked for last.
+    room: AtomicUsize,
+    is_full: AtomicBool,
+    is_broken: AtomicBool,
+    /// Whether nothing is forgotten, as if the power had gone before.
+    keeps_all: AtomicBool,
+}
+
+// === impl Disk ===
+
+impl SpoolStore for Disk {
+    fn put(&self, text: String, count_max: usize) -> Answer<'_, Put> {
+        self.puts.fetch_add(1, SeqCst);
+        self.room.store(count_max, SeqCst);
+        if self.is_broken.load(SeqCst) {
+            return Box::pin(async { Err(StoreError::Transient("disk full".to_owned())) });
+        }
+        let count_max = if self.is_full.load(SeqCst) { 0 } else { count_max };
+        self.inner.put(text, count_max)
+    }
+
+    fn read(&self, after: u64, count_max: usize) -> Answer<'_, Vec<(u64, String)>> {
+        self.inner.read(after, count_max)
+    }
+
+    fn remove(&self, numbers: Vec<u64>) -> Answer<'_, ()> {
+        if self.keeps_all.load(SeqCst) {
+            return Box::pin(async { Ok(()) });
+        }
+        self.inner.remove(numbers)
+    }
+
+    fn count(&self) -> usize {
+        self.inner.count()
+    }
+}
+
+// === impl World ===
+
+impl World {
+    async fn funded() -> Self {
+        let clock = Clock::start();
+        let wall = clock.wall();
+        let reading = move || {
+            let mono = clock.mono();
+            Reading { mono, wall: kt_contract::time::UnixMillis(wall.0 + mono.0) }
+        };
+        let ledger = Arc::new(MemoryLedger::new(Box::new(reading)));
+        ledger.operate(fund(u64::MAX, FUNDS)).await.unwrap().unwrap();
+        Self { clock, ledger, spool: Arc::default() }
+    }
+
+    async fn sidecar(&self) -> Alive {
+        let way = Arc::new(Moody::over(Arc::clone(&self.ledger)));
+        let settings = settings_with("wallet: {}\n");
+        let entries = Arc::new(Shelved::new(self.clock, settings.memory));
+        let common = Common {
+            clock: self.clock,
+            settings,
+            store: Arc::clone(&entries) as Arc<_>,
+            entries,
+            keys: Arc::default(),
+            ledger: Some(Arc::clone(&way) as Arc<dyn LedgerStore>),
+            savings: None,
+        };
+        let spool = Arc::clone(&self.spool) as Arc<dyn SpoolStore>;
+        let group = group_spooling(common, None, Some(spool));
+        group.poll().await;
+        let key = group.key().await;
+        Alive { group, way, key }
+    }
+
+    /// How often each kind of row was written for calls.
+    async fn rows(&self) -> BTreeMap<&'static str, usize> {
+        let mut rows = BTreeMap::new();
+        for (_, row) in self.ledger.history("acme".to_owned(), None, 10_000).await.unwrap() {
+            if row.kind != Kind::Fund {
+                *rows.entry(row.kind.as_str()).or_default() += 1;
+            }
+        }
+        rows
+    }
+
+    async fn available(&self) -> i128 {
+        self.ledger.balance("acme".to_owned()).await.unwrap().wallet.available()
+    }
+
+    /// Whether one call was charged and the book adds up.
+    async fn charged_once(&self, rows: &[(&'static str, usize)]) {
+        assert_eq!(self.rows().await, rows.iter().copied().collect());
+        assert_eq!(self.available().await, i128::from(FUNDS - COST));
+        assert_eq!(self.ledger.audit().await.unwrap().breaches, []);
+        let balance = self.ledger.balance("acme".to_owned()).await.unwrap();
+        assert_eq!((balance.wallet.debits.pending(), balance.suspense.available()), (0, 0));
+    }
+}
+
+// === impl Alive ===
+
+impl Alive {
+    /// A call that ends in this mood of the ledger. Says what its client got, and how long its end took.
+    async fn call_ending(&self, mood: Mood) -> (Seen, Duration) {
+        let slow = Scripted { head_after: 3 * SECOND, ..answers_json(JSON) };
+        self.group.provider.next(slow);
+        let began = Instant::now();
+        let (seen, ()) = tokio::join!(self.group.fetch(&self.key, CHAT), async {
+            pass(2 * SECOND).await;
+            self.way.is(mood);
+        });
+        (seen.unwrap(), began.elapsed().saturating_sub(3 * SECOND))
+    }
+
+    fn spooled(&self, result: &str) -> String {
+        self.group.metric(&format!("kt_wallet_spool_total{{result=\"{result}\"}}"))
+    }
+
+    fn waiting(&self) -> String {
+        self.group.metric("kt_wallet_spooled")
+    }
+
+    fn faults(&self) -> Vec<String> {
+        self.group.sidecar.status().wallet_errors
+    }
+
+    /// Has it look after its spool.
+    fn keeps_spool(&self) {
+        let sidecar = Arc::clone(&self.group.sidecar);
+        tokio::spawn(async move { sidecar.keep_spool().await });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_while_the_ledger_is_away_is_charged_once_by_the_next_sidecar() {
+    for mood in [Mood::Down, Mood::Hangs] {
+        let world = World::funded().await;
+        let dead = world.sidecar().await;
+        let (seen, took) = dead.call_ending(mood).await;
+        assert!(seen.has_end && took < SECOND, "{mood:?}: {took:?}");
+        assert!(
+            dead.group.is_cached(&dead.key, CHAT).await,
+            "what lies on the disk is as good as booked"
+        );
+        assert_eq!((dead.spooled("kept"), dead.waiting()), ("1".to_owned(), "1".to_owned()));
+        assert_eq!(world.rows().await, BTreeMap::from([("pending", 1)]));
+
+        let next = world.sidecar().await;
+        assert_eq!(next.group.sidecar.tell_spooled().await, 0);
+        world.charged_once(&[("pending", 1), ("post", 1)]).await;
+        assert_eq!((next.spooled("replayed"), next.waiting()), ("1".to_owned(), "0".to_owned()));
+        assert_eq!(next.group.sidecar.tell_spooled().await, 0);
+        assert_eq!(next.spooled("replayed"), "1");
+        assert_eq!(next.faults(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_expired_meanwhile_is_charged_late_and_nothing_stays_in_suspense() {
+    let world = World::funded().await;
+    let dead = world.sidecar().await;
+    let _ = dead.call_ending(Mood::Down).await;
+    let next = world.sidecar().await;
+    pass(3_600 * SECOND).await;
+    next.group.sidecar.close_due().await;
+    assert_eq!(world.rows().await, BTreeMap::from([("pending", 1), ("expire", 1)]));
+    assert_eq!(next.group.sidecar.tell_spooled().await, 0);
+    world.charged_once(&[("pending", 1), ("expire", 1), ("late_post", 1)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_returned_after_a_day_is_charged_all_the_same() {
+    let world = World::funded().await;
+    let dead = world.sidecar().await;
+    let _ = dead.call_ending(Mood::Down).await;
+    let next = world.sidecar().await;
+    for _ in 0..2 {
+        pass(25 * 3_600 * SECOND).await;
+        next.group.sidecar.close_due().await;
+    }
+    assert_eq!(next.group.sidecar.tell_spooled().await, 0);
+    world.charged_once(&[("pending", 1), ("expire", 1), ("return", 1), ("late_post", 1)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_death_between_the_ledgers_answer_and_forgetting_charges_nothing_twice() {
+    let world = World::funded().await;
+    let dead = world.sidecar().await;
+    world.spool.keeps_all.store(true, SeqCst);
+    // It takes longer than is waited for, and then it is taken.
+    let (_, took) = dead.call_ending(Mood::Slow).await;
+    assert!(took < SECOND, "{took:?}");
+    pass(2 * SECOND).await;
+    world.charged_once(&[("pending", 1), ("post", 1)]).await;
+    assert_eq!(world.spool.count(), 1);
+    world.spool.keeps_all.store(false, SeqCst);
+
+    let next = world.sidecar().await;
+    assert_eq!(next.group.sidecar.tell_spooled().await, 0);
+    world.charged_once(&[("pending", 1), ("post", 1)]).await;
+    assert_eq!((next.spooled("replayed"), world.spool.count()), ("1".to_owned(), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_ledger_answers_at_once_nothing_is_written() {
+    let world = World::funded().await;
+    let sidecar = world.sidecar().await;
+    let (_, took) = sidecar.call_ending(Mood::Fine).await;
+    world.charged_once(&[("pending", 1), ("post", 1)]).await;
+    assert_eq!(world.spool.puts.load(SeqCst), 0, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_ledger_takes_it_and_is_told_once() {
+    let world = World::funded().await;
+    let sidecar = world.sidecar().await;
+    sidecar.keeps_spool();
+    let _ = sidecar.call_ending(Mood::Slow).await;
+    assert_eq!(world.spool.count(), 1);
+    pass(5 * SECOND).await;
+    world.charged_once(&[("pending", 1), ("post", 1)]).await;
+    assert_eq!((world.spool.count(), sidecar.spooled("replayed")), (0, "0".to_owned()));
+    let told = r#"kt_wallet_operations_total{operation="settle",result="#;
+    assert_eq!(sidecar.group.metric(&format!("{told}\"created\"}}")), "1");
+    assert_eq!(sidecar.group.metric(&format!("{told}\"exists\"}}")), "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ledger_that_comes_back_is_told_without_a_restart_and_meanwhile_it_is_said() {
+    let world = World::funded().await;
+    let sidecar = world.sidecar().await;
+    sidecar.keeps_spool();
+    let _ = sidecar.call_ending(Mood::Down).await;
+    pass(600 * SECOND).await;
+    assert_eq!(sidecar.faults(), ["spool: 1 ends of calls wait for the ledger"]);
+    let asked = r#"kt_wallet_operations_total{operation="settle",result="unavailable"}"#;
+    let asked: u32 = sidecar.group.metric(asked).parse().unwrap();
+    assert!((60..80).contains(&asked), "asked {asked} times in ten minutes");
+    sidecar.way.is(Mood::Fine);
+    pass(11 * SECOND).await;
+    world.charged_once(&[("pending", 1), ("post", 1)]).await;
+    assert_eq!((sidecar.waiting(), sidecar.spooled("replayed")), ("0".to_owned(), "1".to_owned()));
+    assert_eq!(sidecar.faults(), Vec::<String>::new());
+    assert_eq!(sidecar.group.sidecar.audit().await.unwrap().breaches_total, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_what_lies_in_the_spool() {
+    let world = World::funded().await;
+    let sidecar = world.sidecar().await;
+    let _ = sidecar.call_ending(Mood::Hangs).await;
+    let began = Instant::now();
+    sidecar.group.sidecar.drained().await;
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    assert_eq!(sidecar.group.sidecar.waiting_in_spool(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_stays_and_is_told_and_is_in_nobodys_way() {
+    let world = World::funded().await;
+    let newer = r#"{"version":2,"end":{}}"#.to_owned();
+    world.spool.inner.put(newer.clone(), SPOOLED_MAX).await.unwrap();
+    let dead = world.sidecar().await;
+    let _ = dead.call_ending(Mood::Down).await;
+    let next = world.sidecar().await;
+    for _ in 0..2 {
+        assert_eq!(next.group.sidecar.tell_spooled().await, 0);
+        world.charged_once(&[("pending", 1), ("post", 1)]).await;
+        assert_eq!(world.spool.read(0, 9).await.unwrap(), [(1, newer.clone())]);
+        assert_eq!((next.spooled("unreadable"), next.waiting()), ("1".to_owned(), "1".to_owned()));
+    }
+    let why = "spool: 1 ends of calls cannot be read and are not told to the ledger; number 1: it is of \
+               version 2; this sidecar reads 1";
+    assert_eq!(next.faults(), [why]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spool_without_room_or_disk_leaves_it_to_memory() {
+    for is_full in [true, false] {
+        let world = World::funded().await;
+        let sidecar = world.sidecar().await;
+        world.spool.is_full.store(is_full, SeqCst);
+        world.spool.is_broken.store(!is_full, SeqCst);
+        let (seen, took) = sidecar.call_ending(Mood::Down).await;
+        assert!(seen.has_end && took < 3 * SECOND);
+        assert!(!sidecar.group.is_cached(&sidecar.key, CHAT).await, "nobody has it");
+        let (result, why) =
+            if is_full { ("full", "no room") } else { ("failed", "cannot be used") };
+        assert_eq!((sidecar.spooled(result), sidecar.spooled("kept")), ("1".into(), "0".into()));
+        assert!(sidecar.faults()[0].contains(why), "{:?}", sidecar.faults());
+        // A stop waits for it, as without a spool.
+        let sidecar_of = Arc::clone(&sidecar.group.sidecar);
+        let stop = tokio::spawn(async move { sidecar_of.drained().await });
+        pass(25 * SECOND).await;
+        assert!(!stop.is_finished());
+        sidecar.way.is(Mood::Fine);
+        pass(11 * SECOND).await;
+        assert!(stop.is_finished());
+        world.charged_once(&[("pending", 1), ("post", 1)]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_set_aside_is_released_and_takes_half_the_room_at_most() {
+    let world = World::funded().await;
+    let dead = world.sidecar().await;
+    dead.way.is(Mood::Down);
+    let refusal = dead.group.fetch(&dead.key, CHAT).await.unwrap_err();
+    assert_eq!(refusal.problem.status(), 503);
+    settle().await;
+    assert_eq!(world.spool.room.load(SeqCst), SPOOLED_MAX / 2);
+    let next = world.sidecar().await;
+    // One that was done, and whose answer was lost.
+    world.ledger.operate(reserve(7, 1_000)).await.unwrap().unwrap();
+    let lost = spooled::write(&Operation::Release { hold: id(7) }).unwrap();
+    world.spool.inner.put(lost, SPOOLED_MAX).await.unwrap();
+    assert_eq!(next.group.sidecar.tell_spooled().await, 0);
+    assert_eq!((next.spooled("replayed"), next.spooled("refused")), ("2".into(), "0".into()));
+    assert_eq!(world.rows().await, BTreeMap::from([("pending", 1), ("void", 1)]));
+    assert_eq!(world.available().await, i128::from(FUNDS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_ledger_refuses_for_good_is_told_once() {
+    let world = World::funded().await;
+    let settle = Operation::Settle { hold: id(9), actual: usd(1), estimated: false };
+    world.spool.put(spooled::write(&settle).unwrap(), SPOOLED_MAX).await.unwrap();
+    let sidecar = world.sidecar().await;
+    assert_eq!(sidecar.group.sidecar.tell_spooled().await, 0);
+    assert_eq!((sidecar.spooled("refused"), world.spool.count()), ("1".to_owned(), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn holds_that_are_locked_are_in_the_way_of_no_others() {
+    let world = World::funded().await;
+    let locked = TransferId(Digest([0xff; 32]));
+    let end = spooled::write(&Operation::Release { hold: locked }).unwrap();
+    for _ in 0..300 {
+        world.spool.inner.put(end.clone(), SPOOLED_MAX).await.unwrap();
+    }
+    world.ledger.operate(reserve(7, 1_000)).await.unwrap().unwrap();
+    let other = spooled::write(&Operation::Release { hold: id(7) }).unwrap();
+    world.spool.inner.put(other, SPOOLED_MAX).await.unwrap();
+    let sidecar = world.sidecar().await;
+    sidecar.way.is(Mood::Locked);
+    sidecar.keeps_spool();
+    pass(5 * SECOND).await;
+    assert_eq!(world.rows().await, BTreeMap::from([("pending", 1), ("void", 1)]));
+    assert_eq!(world.spool.count(), 300);
+    sidecar.way.is(Mood::Fine);
+    pass(30 * SECOND).await;
+    assert_eq!(world.spool.count(), 0);
+}
