@@ -136,6 +136,14 @@ fn a_right_book_is_right() {
 }
 
 #[test]
+fn a_breach_names_its_hold_as_everything_else_does_and_its_rule_by_number() {
+    let found = broken(|stored| drop(stored.live.remove(0)));
+    let hold = (Invariant::PendingIsOpen, "06".repeat(32));
+    assert!(found.contains(&hold), "{found:?}");
+    assert_eq!((hold.0.number(), Invariant::SuspenseDrains.number()), ("I3", "I7"));
+}
+
+#[test]
 fn a_row_that_has_only_the_provider_is_still_counted() {
     let found = broken(|stored| {
         for terms in stored.transfers.iter_mut().filter_map(|row| row.terms.as_mut()) {
