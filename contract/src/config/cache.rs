@@ -124,6 +124,17 @@ pub struct Memory {
     pub max_bytes_per_org: u64,
 }
 
+fn bodies_bytes(value: Option<u64>, request_bytes_max: u64, report: &mut Report) -> u64 {
+    let field = "workflow_cache.max_bodies_bytes";
+    if let Some(bytes) = value.filter(|bytes| *bytes < request_bytes_max) {
+        let one = format!(
+            "{bytes} has no room for one request: gateway.request_bytes_max is {request_bytes_max}"
+        );
+        report.error(field, one);
+    }
+    report.within(field, value, BODIES_BYTES)
+}
+
 pub(super) fn check(
     raw: raw::WorkflowCache,
     request_bytes_max: u64,
@@ -162,11 +173,7 @@ pub(super) fn check(
         max_entry_tokens: report.within(&at("max_entry_tokens"), max_entry_tokens, ENTRY_TOKENS),
         max_entry_bytes: report.within(&at("max_entry_bytes"), max_entry_bytes, ENTRY_BYTES),
         max_flight_bytes: report.within(&at("max_flight_bytes"), max_flight_bytes, FLIGHT_BYTES),
-        max_bodies_bytes: report.within(
-            &at("max_bodies_bytes"),
-            max_bodies_bytes,
-            Bounds { min: request_bytes_max, ..BODIES_BYTES },
-        ),
+        max_bodies_bytes: bodies_bytes(max_bodies_bytes, request_bytes_max, report),
         stale_while_revalidate: Duration::from_secs(report.within(
             &at("stale_while_revalidate_seconds"),
             stale_while_revalidate_seconds,

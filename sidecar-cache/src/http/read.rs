@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -45,7 +45,7 @@ pub(super) async fn whole_in(
         return Err(Unread::NoRoom);
     }
     let mut only = Bytes::new();
-    let mut gathered = BytesMut::new();
+    let mut gathered = Vec::new();
     while let Some(frame) = timeout(idle, body.frame()).await.map_err(|_| Unread::Broken)? {
         // Trailers are nobody's business here.
         let Ok(piece) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
@@ -53,17 +53,35 @@ pub(super) async fn whole_in(
         if so_far > bytes_max {
             return Err(Unread::TooLarge { bytes_max });
         }
-        if !has_room(so_far) {
+        let is_only = only.is_empty() && gathered.is_empty();
+        let takes = if is_only {
+            so_far
+        } else {
+            capacity(gathered.capacity() as u64, so_far, told, bytes_max)
+        };
+        if !has_room(takes) {
             return Err(Unread::NoRoom);
         }
-        if only.is_empty() && gathered.is_empty() {
+        if is_only {
             only = piece;
         } else {
+            let more = usize::try_from(takes).unwrap_or(usize::MAX).saturating_sub(gathered.len());
+            gathered.reserve_exact(more);
             gathered.extend_from_slice(&std::mem::take(&mut only));
             gathered.extend_from_slice(&piece);
         }
     }
-    Ok(if gathered.is_empty() { only } else { gathered.freeze() })
+    Ok(if gathered.is_empty() { only } else { gathered.into() })
+}
+
+/// How much a body takes of which so much has come: as much as was told, or twice what it took before, so that it is not
+/// copied for each piece. What is more than has come counts as well: it is kept for as long as the body.
+fn capacity(before: u64, so_far: u64, told: u64, bytes_max: u64) -> u64 {
+    if so_far <= before {
+        before
+    } else {
+        told.max(before.saturating_mul(2)).min(bytes_max).max(so_far)
+    }
 }
 
 /// Reads a message.
@@ -76,5 +94,26 @@ pub(super) async fn message<T: DeserializeOwned>(
     match bytes.trim_ascii_start().first() {
         Some(b'{') | None => Ok(serde_json::from_slice(&bytes)?),
         Some(_) => Err(Unread::Message(serde::de::Error::custom("it is no JSON object"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_takes_what_was_told_or_doubles_up_to_the_bound() {
+        for (before, so_far, told, expected) in [
+            (0, 3, 100, 100),
+            (100, 99, 100, 100),
+            (0, 3, 0, 3),
+            (3, 4, 0, 6),
+            (6, 6, 0, 6),
+            (60, 61, 0, 100),
+            (0, 90, 50, 90),
+            (90, 91, 50, 100),
+        ] {
+            assert_eq!(capacity(before, so_far, told, 100), expected, "{before} {so_far} {told}");
+        }
     }
 }

@@ -35,7 +35,7 @@ fn numbers_have_bounds() {
         ),
         (
             "workflow_cache: {max_bodies_bytes: 2047}\ngateway: {request_bytes_max: 2048}",
-            "workflow_cache.max_bodies_bytes: 2047 is not between 2048 and 1099511627776",
+            "workflow_cache.max_bodies_bytes: 2047 has no room for one request: gateway.request_bytes_max is 2048",
         ),
         (
             "workflow_cache: {stale_if_error_seconds: 31536001}",

@@ -124,7 +124,7 @@ impl Remote {
                 return Err(Start::Unreadable);
             }
             if let Some(head) = self.head.take() {
-                return Head::decode(&head).ok_or(Start::Unreadable);
+                return Head::decode(&head).ok_or_else(|| self.is_in_other_words());
             }
             self.more().await.map_err(|()| Start::Lost)?;
         }
@@ -135,7 +135,7 @@ impl Remote {
         match self.step().await {
             Step::Piece(piece) => match Opening::decode(&piece) {
                 Some(opening) => Start::Opened(Box::new(head), opening),
-                None => Start::Unreadable,
+                None => self.is_in_other_words(),
             },
             Step::End(end) => {
                 lock(&self.outcome).end = end;
@@ -239,14 +239,18 @@ impl Remote {
     fn cannot_read(&mut self, flaw: Unsealed) {
         self.is_unread = true;
         match flaw {
-            // Counted where a call is made instead.
-            Unsealed::Version => {}
+            Unsealed::Version => drop(self.is_in_other_words()),
             Unsealed::Corrupt => {
                 self.group.metrics.shared(SharedFlight::Corrupt);
                 let key = &self.asking.key;
                 tracing::warn!(security = true, ?key, "another sidecar's flight was tampered with");
             }
         }
+    }
+
+    fn is_in_other_words(&self) -> Start {
+        self.group.metrics.shared(SharedFlight::Unreadable);
+        Start::Unreadable
     }
 
     /// Takes what was read. Whether there was anything new.

@@ -155,13 +155,14 @@ impl Telling {
                     // It may be there still, for a flight that is over.
                     self.end_lease().await;
                 }
-                self.finish(end).await;
+                self.finish(end, Instant::now() + RUNS_OUT).await;
             }
             Order::Finishes(end) => {
+                let by = Instant::now() + RUNS_OUT;
                 self.look_once_more().await;
-                self.speak_out().await;
+                self.speak_out(by).await;
                 self.end_lease().await;
-                self.finish(end).await;
+                self.finish(end, by).await;
             }
         }
     }
@@ -253,7 +254,7 @@ impl Telling {
                 // Too long to be stored, too: those who follow are told that there is no more.
                 Ok(Appended::Full) => {
                     self.end_lease().await;
-                    return self.tell_end(BROKEN).await;
+                    return self.tell_end(BROKEN, Instant::now() + RUNS_OUT).await;
                 }
                 Err(error) => return self.could_not(&error).await,
             }
@@ -338,8 +339,7 @@ impl Telling {
 
     /// The last of it. Whoever has read what came before waits for this: a store that does not take it is asked
     /// again for as long as they do.
-    async fn speak_out(&mut self) {
-        let by = Instant::now() + RUNS_OUT;
+    async fn speak_out(&mut self, by: Instant) {
         loop {
             self.speak().await;
             let is_told = self.voice != Voice::Speaking(true) || self.unsaid.is_empty();
@@ -351,14 +351,13 @@ impl Telling {
         }
     }
 
-    async fn finish(&mut self, end: End) {
-        self.speak_out().await;
+    async fn finish(&mut self, end: End, by: Instant) {
+        self.speak_out(by).await;
         let end = if self.unsaid.is_empty() { end } else { BROKEN };
-        self.tell_end(end).await;
+        self.tell_end(end, by).await;
     }
 
-    async fn tell_end(&mut self, end: End) {
-        let by = Instant::now() + RUNS_OUT;
+    async fn tell_end(&mut self, end: End, by: Instant) {
         let told = self
             .head
             .as_ref()
@@ -382,7 +381,7 @@ impl Telling {
         if self.lease != Lease::Over {
             self.end_lease().await;
         }
-        self.finish(BROKEN).await;
+        self.finish(BROKEN, Instant::now() + RUNS_OUT).await;
     }
 }
 

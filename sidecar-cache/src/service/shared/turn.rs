@@ -93,10 +93,9 @@ impl Pilot {
                 self.seat.is(Outcome::Miss, Reason::HitForMiss);
             }
             Apart::LedElsewhere => group.metrics.shared(SharedFlight::LedElsewhere),
-            Apart::Unreadable => group.metrics.shared(SharedFlight::Unreadable),
             Apart::Unknown => group.metrics.shared(SharedFlight::Unknown),
             // Counted where it was noticed.
-            Apart::Unavailable | Apart::Mismatch => {}
+            Apart::Unavailable | Apart::Mismatch | Apart::Unreadable => {}
         }
         self.begins_anew();
         self.standing.role = Role::Apart(apart);
