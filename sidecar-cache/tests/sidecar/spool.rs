@@ -257,9 +257,10 @@ async fn where_the_ledger_answers_at_once_nothing_is_written() {
 async fn a_slow_ledger_takes_it_and_is_told_once() {
     let world = World::funded().await;
     let sidecar = world.sidecar().await;
-    sidecar.keeps_spool();
     let _ = sidecar.call_ending(Mood::Slow).await;
     assert_eq!(world.spool.count(), 1);
+    // Whoever looks now finds it there, and somebody who asks for it.
+    sidecar.keeps_spool();
     pass(5 * SECOND).await;
     world.charged_once(&[("pending", 1), ("post", 1)]).await;
     assert_eq!((world.spool.count(), sidecar.spooled("replayed")), (0, "0".to_owned()));
