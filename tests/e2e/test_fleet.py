@@ -246,7 +246,8 @@ def test_a_postgres_that_takes_no_writes_refuses_calls_and_serves_hits(fleet, pr
 
 @pytest.mark.fault(3)
 @pytest.mark.fault(19)
-def test_what_ends_while_postgres_takes_no_writes_is_charged_once_though_its_sidecar_is_killed(fleet, crowd, prompt):
+@pytest.mark.parametrize("end", ["kill", "terminate"])
+def test_what_ends_while_postgres_takes_no_writes_is_charged_once_though_its_sidecar_ends(fleet, crowd, prompt, end):
     wallet, gate, own = funded(fleet), prompt[8:16], fleet.sidecars[0]
     key = wallet.key()
     body = chat(f"{prompt} [[fake: gate={gate}]]")
@@ -256,7 +257,12 @@ def test_what_ends_while_postgres_takes_no_writes_is_charged_once_though_its_sid
     fleet.provider.release(gate)
     assert_miss(asked.whole())
     assert own.gauge("kt_wallet_spooled") == 1 and not wallet.charges()
-    own.process.kill()
+    if end == "kill":
+        own.process.kill()
+    else:
+        # It does not wait for the database, and says what is left.
+        assert own.process.terminate(deadline_s=20) == 0
+        assert '"in_spool":1' in own.process.log.read_text().splitlines()[-1]
     fleet.database.takes_writes()
     own.restart(fleet.environment(own))
     assert own.gauge("kt_wallet_spooled") == 0, "what lay there is told before it is ready"

@@ -69,6 +69,9 @@ impl SpoolStore for Disk {
     }
 
     fn remove(&self, numbers: Vec<u64>) -> Answer<'_, ()> {
+        if self.is_broken.load(SeqCst) {
+            return Box::pin(async { Err(StoreError::Transient("disk full".to_owned())) });
+        }
         if self.keeps_all.load(SeqCst) {
             return Box::pin(async { Ok(()) });
         }
@@ -257,9 +260,10 @@ async fn where_the_ledger_answers_at_once_nothing_is_written() {
 async fn a_slow_ledger_takes_it_and_is_told_once() {
     let world = World::funded().await;
     let sidecar = world.sidecar().await;
-    sidecar.keeps_spool();
     let _ = sidecar.call_ending(Mood::Slow).await;
     assert_eq!(world.spool.count(), 1);
+    // Whoever looks now finds it there, and somebody who asks for it.
+    sidecar.keeps_spool();
     pass(5 * SECOND).await;
     world.charged_once(&[("pending", 1), ("post", 1)]).await;
     assert_eq!((world.spool.count(), sidecar.spooled("replayed")), (0, "0".to_owned()));
@@ -341,6 +345,22 @@ async fn a_spool_without_room_or_disk_leaves_it_to_memory() {
         assert!(stop.is_finished());
         world.charged_once(&[("pending", 1), ("post", 1)]).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_forgotten_is_forgotten_when_it_can_be_and_is_charged_once() {
+    let world = World::funded().await;
+    let sidecar = world.sidecar().await;
+    sidecar.keeps_spool();
+    let _ = sidecar.call_ending(Mood::Slow).await;
+    world.spool.is_broken.store(true, SeqCst);
+    sidecar.way.is(Mood::Fine);
+    pass(300 * SECOND).await;
+    assert_eq!(world.spool.count(), 1);
+    world.spool.is_broken.store(false, SeqCst);
+    pass(11 * SECOND).await;
+    assert_eq!((world.spool.count(), sidecar.faults()), (0, vec![]));
+    world.charged_once(&[("pending", 1), ("post", 1)]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -102,7 +102,7 @@ impl Books {
         let keeping = async {
             let kept = spool.keep(&operation, room).await;
             if kept.is_some() {
-                // Who has left knows already. A stop need not wait for what will be told after it.
+                // Nobody waits any more where the ledger was first; and a stop need not wait for what lies there.
                 let _ = says.try_send(true);
                 served = None;
             }

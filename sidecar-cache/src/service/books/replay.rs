@@ -39,7 +39,7 @@ struct Told {
     numbers: Vec<u64>,
     /// Why the rest was not taken.
     fault: Option<StoreError>,
-    /// Whether it may be taken later on, as all else may.
+    /// Whether all that was not taken failed for want of the ledger, as others would, and not for what it is.
     is_for_all: bool,
 }
 
@@ -115,7 +115,10 @@ impl Books {
             let page = self.tell_page(ends, spool).await;
             let is_refused_all = page.numbers.is_empty() && page.is_for_all;
             told = told.saturating_add(page.numbers.len());
-            spool.forget(page.numbers).await;
+            if !spool.forget(page.numbers).await {
+                walk.has_left = true;
+                return Round::Stuck;
+            }
             if let Some(error) = page.fault {
                 walk.has_left = true;
                 says_stuck(spool, &error);

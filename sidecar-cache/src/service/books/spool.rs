@@ -44,6 +44,7 @@ pub(super) enum Room {
 pub(super) struct Kept {
     spool: Arc<Spool>,
     number: u64,
+    /// Whether it was told, and is not there any more.
     is_told: bool,
 }
 
@@ -132,13 +133,13 @@ impl Spool {
         Some(Page { ends, last })
     }
 
-    /// The ledger has taken these, or never will.
-    pub(super) async fn forget(&self, numbers: Vec<u64>) {
-        if !numbers.is_empty() {
-            self.is_full.store(false, Ordering::Relaxed);
-            // What cannot be forgotten is told again, and exists.
-            let _ = self.answered(self.store.remove(numbers).await);
+    /// The ledger has taken these, or never will. `false`: they are still there. They will be told again, and exist.
+    pub(super) async fn forget(&self, numbers: Vec<u64>) -> bool {
+        if numbers.is_empty() {
+            return true;
         }
+        self.is_full.store(false, Ordering::Relaxed);
+        self.answered(self.store.remove(numbers).await).is_some()
     }
 
     /// What is wrong, in sentences.
@@ -206,8 +207,7 @@ impl Spool {
 impl Kept {
     /// The ledger has answered.
     pub(super) async fn told(mut self) {
-        self.is_told = true;
-        self.spool.forget(vec![self.number]).await;
+        self.is_told = self.spool.forget(vec![self.number]).await;
     }
 }
 
