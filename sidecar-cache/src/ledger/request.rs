@@ -350,6 +350,15 @@ mod tests {
     }
 
     #[test]
+    fn an_operation_names_a_book_or_a_hold() {
+        let (id, org) = (TransferId::from_128([1; 16]), "acme".to_owned());
+        let fund = Operation::Fund(Fund { id, org, amount: MicroUsd::MAX, note: String::new() });
+        let release = Operation::Release { hold: id };
+        assert_eq!((fund.org(), fund.hold()), (Some("acme"), None));
+        assert_eq!((release.org(), release.hold()), (None, Some(id)));
+    }
+
+    #[test]
     fn a_row_that_has_only_the_provider_is_still_read() {
         let call = CallOf { provider: "openai".to_owned(), ..CallOf::default() };
         let read = |text| serde_json::from_str::<Purpose>(text).ok();
