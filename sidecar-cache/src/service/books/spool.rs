@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 use super::super::lock;
+use super::unknown::{Fate, Unknown};
+use crate::clock::Clock;
 use crate::ledger::{Operation, spooled};
 use crate::metrics::{Metrics, Spooling};
 use crate::store::StoreError;
+use crate::store::ledger::Verdict;
 use crate::store::spool::{Put, SPOOLED_MAX, SpoolStore};
 
 /// How many are read at once, and told at once.
@@ -24,6 +27,7 @@ pub(super) struct Spool {
     in_hand: Mutex<HashSet<u64>>,
     /// Those that cannot be read, and why. They stay.
     unreadable: Mutex<BTreeMap<u64, String>>,
+    unknown: Unknown,
     /// Something lies there that nobody sees to.
     left: Notify,
     /// Why nothing can be written or read, while it cannot.
@@ -59,12 +63,13 @@ pub(super) struct Page {
 // === impl Spool ===
 
 impl Spool {
-    pub(super) fn over(store: Arc<dyn SpoolStore>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn over(store: Arc<dyn SpoolStore>, metrics: Arc<Metrics>, clock: Clock) -> Self {
         Self {
             store,
             metrics,
             in_hand: Mutex::default(),
             unreadable: Mutex::default(),
+            unknown: Unknown::new(clock),
             left: Notify::new(),
             fault: Mutex::default(),
             is_full: AtomicBool::new(false),
@@ -79,7 +84,8 @@ impl Spool {
 
     /// How many lie there that the ledger can be told.
     pub(super) fn waiting(&self) -> usize {
-        self.count().saturating_sub(lock(&self.unreadable).len())
+        let unreadable = lock(&self.unreadable).len();
+        self.count().saturating_sub(unreadable).saturating_sub(self.unknown.count())
     }
 
     /// Waits until something lies there that nobody sees to.
@@ -100,6 +106,7 @@ impl Spool {
                 self.is_full.store(false, Ordering::Relaxed);
                 self.metrics.spooled(Spooling::Kept);
                 lock(&self.in_hand).insert(number);
+                self.unknown.kept(number, operation);
                 Some(Kept { spool: Arc::clone(self), number, is_told: false })
             }
             Put::Full => {
@@ -122,7 +129,8 @@ impl Spool {
         let last = rows.last().map(|(number, _)| *number);
         let mut ends = Vec::new();
         for (number, text) in rows {
-            if !with_those_in_hand && lock(&self.in_hand).contains(&number) {
+            let is_in_hand = !with_those_in_hand && lock(&self.in_hand).contains(&number);
+            if is_in_hand || self.unknown.has(number) {
                 continue;
             }
             match spooled::read(&text) {
@@ -139,7 +147,17 @@ impl Spool {
             return true;
         }
         self.is_full.store(false, Ordering::Relaxed);
+        self.unknown.forgotten(&numbers);
         self.answered(self.store.remove(numbers).await).is_some()
+    }
+
+    /// What is to be done with an end, by what the ledger says.
+    pub(super) fn fate(&self, number: u64, operation: &Operation, verdict: &Verdict) -> Fate {
+        let fate = self.unknown.fate(number, operation, verdict);
+        if fate == Fate::Stay {
+            self.metrics.spooled(Spooling::Unknown);
+        }
+        fate
     }
 
     /// What is wrong, in sentences.
@@ -163,6 +181,7 @@ impl Spool {
                  {number}: {why}"
             ));
         }
+        faults.extend(self.unknown.fault());
         faults
     }
 
@@ -206,8 +225,12 @@ impl Spool {
 
 impl Kept {
     /// The ledger has answered.
-    pub(super) async fn told(mut self) {
-        self.is_told = self.spool.forget(vec![self.number]).await;
+    pub(super) async fn answered(mut self, operation: &Operation, verdict: &Verdict) {
+        match self.spool.fate(self.number, operation, verdict) {
+            Fate::Forget => self.is_told = self.spool.forget(vec![self.number]).await,
+            // Whoever tells the ledger what lies in the spool tells it again.
+            Fate::Stay | Fate::TellAgain => {}
+        }
     }
 }
 
