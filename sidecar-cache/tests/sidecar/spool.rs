@@ -364,6 +364,37 @@ async fn what_cannot_be_forgotten_is_forgotten_when_it_can_be_and_is_charged_onc
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_short_fault_is_over_though_nothing_ends_meanwhile() {
+    let world = World::funded().await;
+    let sidecar = world.sidecar().await;
+    sidecar.keeps_spool();
+    world.spool.is_broken.store(true, SeqCst);
+    let _ = sidecar.call_ending(Mood::Slow).await;
+    pass(3 * SECOND).await;
+    assert_eq!(sidecar.faults().len(), 1);
+    world.spool.is_broken.store(false, SeqCst);
+    pass(11 * SECOND).await;
+    assert_eq!((sidecar.faults(), sidecar.spooled("failed")), (vec![], "1".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_told_counts_when_it_is_forgotten_and_a_start_does_not_wait_for_it() {
+    let world = World::funded().await;
+    let dead = world.sidecar().await;
+    let _ = dead.call_ending(Mood::Down).await;
+    let next = world.sidecar().await;
+    world.spool.is_broken.store(true, SeqCst);
+    for _ in 0..2 {
+        assert_eq!(next.group.sidecar.tell_spooled().await, 1);
+        assert_eq!(next.spooled("replayed"), "0");
+    }
+    world.spool.is_broken.store(false, SeqCst);
+    assert_eq!(next.group.sidecar.tell_spooled().await, 0);
+    assert_eq!(next.spooled("replayed"), "1");
+    world.charged_once(&[("pending", 1), ("post", 1)]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_may_have_been_set_aside_is_released_and_takes_half_the_room_at_most() {
     let world = World::funded().await;
     let dead = world.sidecar().await;

@@ -40,6 +40,8 @@ pub(in crate::service) struct Walk {
 /// What has come of one page.
 struct Told {
     numbers: Vec<u64>,
+    /// What became of them.
+    became: Vec<Spooling>,
     /// Whether some are told again later, though the ledger has answered.
     has_later: bool,
     has_answers: bool,
@@ -75,7 +77,9 @@ impl Books {
             match self.tell(&mut walk, false).await {
                 Round::Done => {
                     pause = AGAIN.0;
-                    spool.until_left().await;
+                    while timeout(AGAIN.1, spool.until_left()).await.is_err()
+                        && !spool.needs_a_look()
+                    {}
                     continue;
                 }
                 Round::Moved => pause = AGAIN.0,
@@ -121,11 +125,14 @@ impl Books {
             let page = self.tell_page(ends, spool).await;
             let is_refused_all = !page.has_answers && page.is_for_all;
             walk.has_later |= page.has_later;
-            told = told.saturating_add(page.numbers.len());
+            let count = page.numbers.len();
             if !spool.forget(page.numbers).await {
                 walk.has_left = true;
                 return Round::Stuck;
             }
+            // What is still there is told again, and counts when it is not.
+            told = told.saturating_add(count);
+            page.became.into_iter().for_each(|what| spool.counts(what));
             if let Some(error) = page.fault {
                 walk.has_left = true;
                 says_stuck(spool, &error);
@@ -147,6 +154,7 @@ impl Books {
         });
         let mut told = Told {
             numbers: Vec::new(),
+            became: Vec::new(),
             has_later: false,
             has_answers: false,
             fault: None,
@@ -168,7 +176,7 @@ impl Books {
                     let is_vain = matches!(verdict, Err(Refused::NotFound));
                     let is_taken = verdict.is_ok() || is_vain;
                     let what = if is_taken { Spooling::Replayed } else { Spooling::Refused };
-                    spool.counts(what);
+                    told.became.push(what);
                 }
                 Err(error) => {
                     told.is_for_all &=

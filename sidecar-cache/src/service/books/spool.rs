@@ -93,6 +93,11 @@ impl Spool {
         self.left.notified().await;
     }
 
+    /// Whether something lies there, or is amiss, that may be over without anybody having said so.
+    pub(super) fn needs_a_look(&self) -> bool {
+        lock(&self.fault).is_some() || self.waiting() > 0
+    }
+
     /// Puts an end there. `None`: it is not there, and why was said.
     pub(super) async fn keep(self: &Arc<Self>, operation: &Operation, room: Room) -> Option<Kept> {
         let text = spooled::write(operation)?;
