@@ -421,6 +421,18 @@ async fn what_may_have_been_set_aside_is_released_and_takes_half_the_room_at_mos
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_spool_without_room_for_releases_has_room_for_ends_of_calls() {
+    let world = World::funded().await;
+    let sidecar = world.sidecar().await;
+    sidecar.way.is(Mood::Down);
+    world.spool.is_full.store(true, SeqCst);
+    sidecar.group.fetch(&sidecar.key, CHAT).await.unwrap_err();
+    settle().await;
+    assert_eq!(world.spool.puts.load(SeqCst), 1);
+    assert_eq!((sidecar.spooled("full"), sidecar.faults()), ("0".to_owned(), vec![]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reserve_that_is_seen_late_is_released() {
     let world = World::funded().await;
     let lost = spooled::write(&Operation::Release { hold: id(7) }).unwrap();

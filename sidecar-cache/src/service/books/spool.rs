@@ -114,6 +114,13 @@ impl Spool {
                 self.unknown.kept(number, operation);
                 Some(Kept { spool: Arc::clone(self), number, is_told: false })
             }
+            Put::Full if room == Room::Half => {
+                tracing::debug!(
+                    ?operation,
+                    "the spool has no room for releases: time closes the hold"
+                );
+                None
+            }
             Put::Full => {
                 self.metrics.spooled(Spooling::Full);
                 if !self.is_full.swap(true, Ordering::Relaxed) {
