@@ -317,7 +317,7 @@ async fn what_cannot_be_read_stays_and_is_told_and_is_in_nobodys_way() {
         assert_eq!((next.spooled("unreadable"), next.waiting()), ("1".to_owned(), "1".to_owned()));
     }
     let why = "spool: 1 ends of calls cannot be read and are not told to the ledger; number 1: it is of \
-               version 2; this sidecar reads 1";
+               version 2; this sidecar reads 1. Start a version that reads them";
     assert_eq!(next.faults(), [why]);
 }
 
@@ -331,10 +331,14 @@ async fn a_spool_without_room_or_disk_leaves_it_to_memory() {
         let (seen, took) = sidecar.call_ending(Mood::Down).await;
         assert!(seen.has_end && took < 3 * SECOND);
         assert!(!sidecar.group.is_cached(&sidecar.key, CHAT).await, "nobody has it");
-        let (result, why) =
-            if is_full { ("full", "no room") } else { ("failed", "cannot be used") };
+        let (result, why, todo) = if is_full {
+            ("full", "no room", "see why the wallet's database takes none")
+        } else {
+            ("failed", "cannot be used", "mend the disk of the data folder")
+        };
         assert_eq!((sidecar.spooled(result), sidecar.spooled("kept")), ("1".into(), "0".into()));
-        assert!(sidecar.faults()[0].contains(why), "{:?}", sidecar.faults());
+        let fault = sidecar.faults().remove(0);
+        assert!(fault.contains(why) && fault.contains(todo), "{fault}");
         // A stop waits for it, as without a spool.
         let sidecar_of = Arc::clone(&sidecar.group.sidecar);
         let stop = tokio::spawn(async move { sidecar_of.drained().await });

@@ -176,10 +176,17 @@ impl Spool {
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if let Some(why) = lock(&self.fault).as_deref() {
-            faults.push(format!("spool: it cannot be used: {why}"));
+            faults.push(format!(
+                "spool: it cannot be used: {why}. Ends that the ledger does not take are in memory alone: \
+                 mend the disk of the data folder, and do not kill this sidecar meanwhile"
+            ));
         }
         if self.is_full.load(Ordering::Relaxed) {
-            faults.push("spool: it has no room".to_owned());
+            faults.push(
+                "spool: it has no room. Ends that the ledger does not take are in memory alone: see why \
+                 the wallet's database takes none, and do not kill this sidecar meanwhile"
+                    .to_owned(),
+            );
         }
         if self.is_stuck.load(Ordering::Relaxed) {
             let waiting = self.waiting();
@@ -190,7 +197,7 @@ impl Spool {
             let count = unreadable.len();
             faults.push(format!(
                 "spool: {count} ends of calls cannot be read and are not told to the ledger; number \
-                 {number}: {why}"
+                 {number}: {why}. Start a version that reads them"
             ));
         }
         faults.extend(self.unknown.fault());
