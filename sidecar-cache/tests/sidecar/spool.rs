@@ -437,6 +437,23 @@ async fn a_spool_without_room_for_releases_has_room_for_ends_of_calls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_release_that_the_ledger_answers_at_once_lies_there_until_its_time_is_over() {
+    let world = World::funded().await;
+    let sidecar = world.sidecar().await;
+    sidecar.keeps_spool();
+    sidecar.way.is(Mood::Hangs);
+    let (seen, ()) = tokio::join!(sidecar.group.fetch(&sidecar.key, CHAT), async {
+        pass(SECOND).await;
+        sidecar.way.is(Mood::Fine);
+    });
+    assert_eq!(seen.unwrap_err().problem.status(), 503);
+    pass(50 * SECOND).await;
+    assert_eq!((world.spool.count(), world.rows().await), (1, BTreeMap::new()));
+    pass(30 * SECOND).await;
+    assert_eq!((world.spool.count(), sidecar.spooled("replayed")), (0, "1".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reserve_that_is_seen_late_is_released() {
     let world = World::funded().await;
     let lost = spooled::write(&Operation::Release { hold: id(7) }).unwrap();
