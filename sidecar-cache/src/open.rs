@@ -195,21 +195,38 @@ fn open_spool(
     data_dir: &Path,
 ) -> Result<Option<Arc<dyn SpoolStore>>, Faults> {
     match wallet.map(|wallet| &wallet.ledger) {
-        None | Some(Ledger::File(_)) => Ok(None),
+        None | Some(Ledger::File(_)) => {
+            // What a database has not been told is not told to something else, nor left unsaid.
+            let is_there = data_dir.join("spool.db").exists();
+            let count = if is_there { spool_in(data_dir)?.count() } else { 0 };
+            if count == 0 {
+                return Ok(None);
+            }
+            Err(one(format!(
+                "the wallet's spool, spool.db in {}, holds {count} ends of calls for a database, and wallet.url \
+                 names none. They have been spent: start once with the wallet as it was, or move the file away \
+                 and keep it",
+                data_dir.display()
+            )))
+        }
         Some(Ledger::Database(_)) => {
-            let spool = SqliteSpool::open(data_dir).map_err(|error| {
-                one(format!(
-                    "the wallet's spool, spool.db in {}: {error}. What lies in it has been spent and is \
-                     not in the database yet: mend it, or move it away and keep it",
-                    data_dir.display()
-                ))
-            })?;
+            let spool = spool_in(data_dir)?;
             let waiting = spool.count();
             let what = "what the wallet's database does not take at once is kept in spool.db";
             tracing::info!(folder = %data_dir.display(), waiting, "{what}");
             Ok(Some(Arc::new(spool)))
         }
     }
+}
+
+fn spool_in(data_dir: &Path) -> Result<SqliteSpool, Faults> {
+    SqliteSpool::open(data_dir).map_err(|error| {
+        one(format!(
+            "the wallet's spool, spool.db in {}: {error}. What lies in it has been spent and is not in the \
+             database yet: mend it, or move it away and keep it",
+            data_dir.display()
+        ))
+    })
 }
 
 async fn open_file(path: PathBuf, clock: Clock) -> Result<SqliteLedger, Faults> {

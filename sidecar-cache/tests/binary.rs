@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use sidecar_cache::store::sqlite::SqliteSpool;
 
 /// A folder with a configuration, and the sidecars that are started in it.
 struct Place {
@@ -283,6 +284,31 @@ fn a_wallet_that_does_not_add_up_is_frozen_before_anybody_is_served() {
     assert!(status.contains(r#""status":"degraded""#) && status.contains(words), "{status}");
     assert!(place.admin("GET /v1/wallet/acme").contains(r#""frozen":{"since":"#));
     assert!(!place.admin("GET /v1/wallet/other").contains("frozen"));
+}
+
+#[test]
+fn a_spool_that_holds_ends_is_not_left_behind_with_its_database() {
+    let place = Place::new();
+    let data = place.folder.path().join("data");
+    let put = |sql| {
+        drop(SqliteSpool::open(&data).unwrap());
+        let file = rusqlite::Connection::open(data.join("spool.db")).unwrap();
+        file.execute(sql, []).unwrap();
+    };
+    put("INSERT INTO ends (text) VALUES ('a'), ('b')");
+    for wallet in ["", "wallet: {}\n"] {
+        save(&place.folder.path().join("policy-config.yaml"), format!("{CONFIG}{wallet}"));
+        let output = place.command(&place.socket(), "data").output().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{log}");
+        let said = log.contains("holds 2 ends of calls for a database, and wallet.url names none");
+        assert!(
+            said && log.contains("start once with the wallet as it was, or move the file away"),
+            "{log}"
+        );
+    }
+    put("DELETE FROM ends");
+    let _running = place.start();
 }
 
 #[test]

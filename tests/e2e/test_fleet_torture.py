@@ -65,8 +65,9 @@ class FleetTorture(Torture):
         self.spooled += self.in_spools()
         self.gather(round, clients)
         self.write_down_calls()
-        # A sidecar that was killed is there again over the same spool: what was shown whole is in the book then.
-        wait_until(lambda: not self.in_spools(), "the database has what it did not take at once", 60)
+        # A sidecar that was killed is there again over the same spool: what was shown whole is in the book then. The
+        # release of a reserve that the database does not know lies there for 65 s, and is told every 10 s.
+        wait_until(lambda: not self.in_spools(), "the database has what it did not take at once", 130)
         if self.sidecar not in hurts:
             wait_until(self.all_have_ended, "every call of the round has ended in the book", 60)
         ledger = self.compare(f"after round {number}, {[hurt.__name__ for hurt in hurts]}")

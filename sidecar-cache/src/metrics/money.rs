@@ -44,6 +44,8 @@ pub enum Spooling {
     Failed,
     /// It cannot be read, and stays there.
     Unreadable,
+    /// The ledger does not know its hold, and it stays there.
+    Unknown,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -77,8 +79,15 @@ struct OfBudget {
 // === impl Spooling ===
 
 impl Spooling {
-    const ALL: [Self; 6] =
-        [Self::Kept, Self::Replayed, Self::Refused, Self::Full, Self::Failed, Self::Unreadable];
+    const ALL: [Self; 7] = [
+        Self::Kept,
+        Self::Replayed,
+        Self::Refused,
+        Self::Full,
+        Self::Failed,
+        Self::Unreadable,
+        Self::Unknown,
+    ];
 
     /// The word in metric labels.
     const fn as_str(self) -> &'static str {
@@ -89,6 +98,7 @@ impl Spooling {
             Self::Full => "full",
             Self::Failed => "failed",
             Self::Unreadable => "unreadable",
+            Self::Unknown => "unknown",
         }
     }
 }

@@ -4,6 +4,7 @@
 mod ends;
 mod replay;
 mod spool;
+mod unknown;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -79,7 +80,7 @@ impl Books {
         drain: Drain,
     ) -> Self {
         let again = Arc::new(Semaphore::new(AGAIN_MAX));
-        let spool = spool.map(|store| Arc::new(Spool::over(store, Arc::clone(&metrics))));
+        let spool = spool.map(|store| Arc::new(Spool::over(store, Arc::clone(&metrics), clock)));
         Self {
             ledger,
             metrics,

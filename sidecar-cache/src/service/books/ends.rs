@@ -115,7 +115,7 @@ impl Books {
             Some(verdict)
         };
         match tokio::join!(keeping, asking) {
-            (Some(kept), Some(_)) => kept.told().await,
+            (Some(kept), Some(verdict)) => kept.answered(&operation, &verdict).await,
             // Whoever tells the ledger what lies in the spool will.
             (Some(kept), None) => drop(kept),
             (None, Some(_)) => {}

@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use super::Books;
 use super::ends::AGAIN;
 use super::spool::{Page, Spool};
+use super::unknown::Fate;
 use crate::ledger::{Operation, Refused};
 use crate::metrics::Spooling;
 use crate::store::StoreError;
@@ -32,11 +33,18 @@ pub(in crate::service) struct Walk {
     from: u64,
     /// Whether something up to there was left.
     has_left: bool,
+    /// Whether something was left that is told again some time later, and nothing is amiss.
+    has_later: bool,
 }
 
 /// What has come of one page.
 struct Told {
     numbers: Vec<u64>,
+    /// What became of them.
+    became: Vec<Spooling>,
+    /// Whether some are told again later, though the ledger has answered.
+    has_later: bool,
+    has_answers: bool,
     /// Why the rest was not taken.
     fault: Option<StoreError>,
     /// Whether all that was not taken failed for want of the ledger, as others would, and not for what it is.
@@ -69,7 +77,9 @@ impl Books {
             match self.tell(&mut walk, false).await {
                 Round::Done => {
                     pause = AGAIN.0;
-                    spool.until_left().await;
+                    while timeout(AGAIN.1, spool.until_left()).await.is_err()
+                        && !spool.needs_a_look()
+                    {}
                     continue;
                 }
                 Round::Moved => pause = AGAIN.0,
@@ -96,14 +106,14 @@ impl Books {
                 return Round::Stuck;
             };
             let Some(last) = last else {
-                let Walk { has_left, .. } = std::mem::take(walk);
+                let Walk { has_left, has_later, .. } = std::mem::take(walk);
                 if told > 0 {
                     let left = spool.count();
                     tracing::info!(told, left, "the ledger was told what lay in the spool");
                 }
                 if !has_left {
                     spool.is_stuck.store(false, Ordering::Relaxed);
-                    return Round::Done;
+                    return if has_later { moved(told) } else { Round::Done };
                 }
                 if is_from_start {
                     return moved(told);
@@ -113,12 +123,16 @@ impl Books {
             };
             walk.from = last;
             let page = self.tell_page(ends, spool).await;
-            let is_refused_all = page.numbers.is_empty() && page.is_for_all;
-            told = told.saturating_add(page.numbers.len());
+            let is_refused_all = !page.has_answers && page.is_for_all;
+            walk.has_later |= page.has_later;
+            let count = page.numbers.len();
             if !spool.forget(page.numbers).await {
                 walk.has_left = true;
                 return Round::Stuck;
             }
+            // What is still there is told again, and counts when it is not.
+            told = told.saturating_add(count);
+            page.became.into_iter().for_each(|what| spool.counts(what));
             if let Some(error) = page.fault {
                 walk.has_left = true;
                 says_stuck(spool, &error);
@@ -138,17 +152,31 @@ impl Books {
             }
             (number, operation, answer)
         });
-        let mut told = Told { numbers: Vec::new(), fault: None, is_for_all: true };
+        let mut told = Told {
+            numbers: Vec::new(),
+            became: Vec::new(),
+            has_later: false,
+            has_answers: false,
+            fault: None,
+            is_for_all: true,
+        };
         for (number, operation, answer) in join_all(asked).await {
             match answer {
                 Ok(verdict) => {
-                    told.numbers.push(number);
+                    told.has_answers = true;
+                    match spool.fate(number, &operation, &verdict) {
+                        Fate::Forget => told.numbers.push(number),
+                        Fate::TellAgain => {
+                            told.has_later = true;
+                            continue;
+                        }
+                        Fate::Stay => continue,
+                    }
                     // Of a reserve that was not done nothing is held, and nothing is amiss.
-                    let is_vain = matches!(operation, Operation::Release { .. })
-                        && matches!(verdict, Err(Refused::NotFound));
+                    let is_vain = matches!(verdict, Err(Refused::NotFound));
                     let is_taken = verdict.is_ok() || is_vain;
                     let what = if is_taken { Spooling::Replayed } else { Spooling::Refused };
-                    spool.counts(what);
+                    told.became.push(what);
                 }
                 Err(error) => {
                     told.is_for_all &=

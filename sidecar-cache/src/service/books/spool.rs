@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 use super::super::lock;
+use super::unknown::{Fate, Unknown};
+use crate::clock::Clock;
 use crate::ledger::{Operation, spooled};
 use crate::metrics::{Metrics, Spooling};
 use crate::store::StoreError;
+use crate::store::ledger::Verdict;
 use crate::store::spool::{Put, SPOOLED_MAX, SpoolStore};
 
 /// How many are read at once, and told at once.
@@ -24,6 +27,7 @@ pub(super) struct Spool {
     in_hand: Mutex<HashSet<u64>>,
     /// Those that cannot be read, and why. They stay.
     unreadable: Mutex<BTreeMap<u64, String>>,
+    unknown: Unknown,
     /// Something lies there that nobody sees to.
     left: Notify,
     /// Why nothing can be written or read, while it cannot.
@@ -59,12 +63,13 @@ pub(super) struct Page {
 // === impl Spool ===
 
 impl Spool {
-    pub(super) fn over(store: Arc<dyn SpoolStore>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn over(store: Arc<dyn SpoolStore>, metrics: Arc<Metrics>, clock: Clock) -> Self {
         Self {
             store,
             metrics,
             in_hand: Mutex::default(),
             unreadable: Mutex::default(),
+            unknown: Unknown::new(clock),
             left: Notify::new(),
             fault: Mutex::default(),
             is_full: AtomicBool::new(false),
@@ -79,12 +84,18 @@ impl Spool {
 
     /// How many lie there that the ledger can be told.
     pub(super) fn waiting(&self) -> usize {
-        self.count().saturating_sub(lock(&self.unreadable).len())
+        let unreadable = lock(&self.unreadable).len();
+        self.count().saturating_sub(unreadable).saturating_sub(self.unknown.count())
     }
 
     /// Waits until something lies there that nobody sees to.
     pub(super) async fn until_left(&self) {
         self.left.notified().await;
+    }
+
+    /// Whether something lies there, or is amiss, that may be over without anybody having said so.
+    pub(super) fn needs_a_look(&self) -> bool {
+        lock(&self.fault).is_some() || self.waiting() > 0
     }
 
     /// Puts an end there. `None`: it is not there, and why was said.
@@ -100,7 +111,15 @@ impl Spool {
                 self.is_full.store(false, Ordering::Relaxed);
                 self.metrics.spooled(Spooling::Kept);
                 lock(&self.in_hand).insert(number);
+                self.unknown.kept(number, operation);
                 Some(Kept { spool: Arc::clone(self), number, is_told: false })
+            }
+            Put::Full if room == Room::Half => {
+                tracing::debug!(
+                    ?operation,
+                    "the spool has no room for releases: time closes the hold"
+                );
+                None
             }
             Put::Full => {
                 self.metrics.spooled(Spooling::Full);
@@ -122,7 +141,8 @@ impl Spool {
         let last = rows.last().map(|(number, _)| *number);
         let mut ends = Vec::new();
         for (number, text) in rows {
-            if !with_those_in_hand && lock(&self.in_hand).contains(&number) {
+            let is_in_hand = !with_those_in_hand && lock(&self.in_hand).contains(&number);
+            if is_in_hand || self.unknown.has(number) {
                 continue;
             }
             match spooled::read(&text) {
@@ -139,17 +159,34 @@ impl Spool {
             return true;
         }
         self.is_full.store(false, Ordering::Relaxed);
+        self.unknown.forgotten(&numbers);
         self.answered(self.store.remove(numbers).await).is_some()
+    }
+
+    /// What is to be done with an end, by what the ledger says.
+    pub(super) fn fate(&self, number: u64, operation: &Operation, verdict: &Verdict) -> Fate {
+        let fate = self.unknown.fate(number, operation, verdict);
+        if fate == Fate::Stay {
+            self.metrics.spooled(Spooling::Unknown);
+        }
+        fate
     }
 
     /// What is wrong, in sentences.
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if let Some(why) = lock(&self.fault).as_deref() {
-            faults.push(format!("spool: it cannot be used: {why}"));
+            faults.push(format!(
+                "spool: it cannot be used: {why}. Ends that the ledger does not take are in memory alone: \
+                 mend the disk of the data folder, and do not kill this sidecar meanwhile"
+            ));
         }
         if self.is_full.load(Ordering::Relaxed) {
-            faults.push("spool: it has no room".to_owned());
+            faults.push(
+                "spool: it has no room. Ends that the ledger does not take are in memory alone: see why \
+                 the wallet's database takes none, and do not kill this sidecar meanwhile"
+                    .to_owned(),
+            );
         }
         if self.is_stuck.load(Ordering::Relaxed) {
             let waiting = self.waiting();
@@ -160,9 +197,10 @@ impl Spool {
             let count = unreadable.len();
             faults.push(format!(
                 "spool: {count} ends of calls cannot be read and are not told to the ledger; number \
-                 {number}: {why}"
+                 {number}: {why}. Start a version that reads them"
             ));
         }
+        faults.extend(self.unknown.fault());
         faults
     }
 
@@ -206,8 +244,12 @@ impl Spool {
 
 impl Kept {
     /// The ledger has answered.
-    pub(super) async fn told(mut self) {
-        self.is_told = self.spool.forget(vec![self.number]).await;
+    pub(super) async fn answered(mut self, operation: &Operation, verdict: &Verdict) {
+        match self.spool.fate(self.number, operation, verdict) {
+            Fate::Forget => self.is_told = self.spool.forget(vec![self.number]).await,
+            // Whoever tells the ledger what lies in the spool tells it again.
+            Fate::Stay | Fate::TellAgain => {}
+        }
     }
 }
 

@@ -283,6 +283,45 @@ async fn sidecars_that_know_nothing_of_holds_end_them_without_deadlocks() {
     audited(&*sidecars[0]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_on_one_organization_keeps_no_holds_of_others_waiting_whose_place_nobody_knows() {
+    let place = Place::empty().await;
+    let before = sidecar(&place).await;
+    let orgs = ["acme", "globex"];
+    for (org, nth) in orgs.into_iter().zip(1..) {
+        ask(&*before, fund_of(org, nth, 100_000)).await;
+        for number in 0..30 {
+            ask(&*before, of(org, nth * 1_000 + number, 10)).await;
+        }
+    }
+    drop(before);
+    let store = sidecar(&place).await;
+    let somebody = shell(&place).await;
+    somebody.batch_execute(LOCK).await.unwrap();
+    let mut ends = JoinSet::new();
+    for number in 0..30 {
+        for nth in [1, 2] {
+            let store = Arc::clone(&store);
+            let end = settle(nth * 1_000 + number, 10);
+            ends.spawn(async move { (nth, store.operate(end).await) });
+        }
+    }
+    let mut waits = 0;
+    for (nth, answer) in ends.join_all().await {
+        if nth == 2 {
+            assert_eq!(answer.unwrap().unwrap().made, Made::Created);
+            continue;
+        }
+        let error = answer.unwrap_err();
+        assert!(matches!(error, StoreError::Transient(_)), "{error}");
+        waits += u32::from(error.to_string().contains("lock timeout"));
+    }
+    assert!(waits < 10, "the lock was waited for {waits} times");
+    somebody.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(ask(&*store, settle(1_000, 10)).await.split(' ').next(), Some("created"));
+    audited(&*store).await;
+}
+
 #[tokio::test]
 async fn what_one_sidecar_freezes_and_tells_another_knows() {
     let place = Place::empty().await;

@@ -40,6 +40,23 @@ enum Tried {
     Wider(BTreeSet<String>),
 }
 
+/// Organizations that are not waited for again.
+#[derive(Default)]
+struct Barred {
+    orgs: BTreeSet<String>,
+    /// Those whose locks were asked for last.
+    asked: BTreeSet<String>,
+}
+
+/// Whether a group may fail for one of its jobs alone.
+const fn is_one_in_the_way(fault: &Fault, is_mixed: bool) -> bool {
+    match fault {
+        Fault::Never(_) => true,
+        Fault::Later(_) | Fault::Corrupt(_) => is_mixed,
+        Fault::Again(_) => false,
+    }
+}
+
 // === impl Writer ===
 
 impl Writer {
@@ -48,33 +65,55 @@ impl Writer {
         self.timepiece.as_ref().map(|read| read().wall)
     }
 
-    /// Does a group and answers, or says to each caller why not.
-    pub(super) async fn serve(&self, group: Vec<Job>, usual: &mut Usual) {
-        match self.until_known(&group, usual).await {
+    /// Does a group and answers, or says to each caller why not. `is_mixed`: nobody knows yet whose books it is about.
+    pub(super) async fn serve(&self, group: Vec<Job>, usual: &mut Usual, is_mixed: bool) {
+        match self.until_known(&group, usual, &mut Barred::default()).await {
             Ok(done) => {
                 for (job, done) in group.into_iter().zip(done) {
                     job.answer(Ok(done));
                 }
             }
-            // One of them cannot be written. The others can.
-            Err(Fault::Never(_)) if group.len() > 1 => {
-                for job in group {
-                    let alone = self.until_known(std::slice::from_ref(&job), usual).await;
-                    let done = alone.and_then(|mut done| {
-                        done.pop().ok_or(Fault::Corrupt("a job without an answer"))
-                    });
-                    job.answer(done);
-                }
+            // One of them cannot be written, or the book of one is locked or broken. The others can.
+            Err(fault) if group.len() > 1 && is_one_in_the_way(&fault, is_mixed) => {
+                self.one_by_one(group, usual).await;
             }
             Err(fault) => group.into_iter().for_each(|job| job.answer(Err(fault.clone()))),
         }
     }
 
+    /// Does each alone. A lock on an organization is waited for once, and nothing is where the database has no answer
+    /// for anybody.
+    async fn one_by_one(&self, group: Vec<Job>, usual: &mut Usual) {
+        let (mut barred, mut for_all) = (Barred::default(), None);
+        for job in group {
+            if let Some(fault) = &for_all {
+                job.answer(Err(Fault::clone(fault)));
+                continue;
+            }
+            let alone = self.until_known(std::slice::from_ref(&job), usual, &mut barred).await;
+            if let Err(fault @ (Fault::Later(_) | Fault::Again(_))) = &alone {
+                let asked = std::mem::take(&mut barred.asked);
+                if asked.is_empty() {
+                    for_all = Some(fault.clone());
+                }
+                barred.orgs.extend(asked);
+            }
+            let done = alone
+                .and_then(|mut done| done.pop().ok_or(Fault::Corrupt("a job without an answer")));
+            job.answer(done);
+        }
+    }
+
     /// Tries again where that may help at once.
-    async fn until_known(&self, group: &[Job], usual: &mut Usual) -> Result<Vec<Done>, Fault> {
+    async fn until_known(
+        &self,
+        group: &[Job],
+        usual: &mut Usual,
+        barred: &mut Barred,
+    ) -> Result<Vec<Done>, Fault> {
         let mut pauses = PAUSES.iter();
         loop {
-            match in_time(Purpose::Write, Box::pin(self.attempt(group, usual))).await {
+            match in_time(Purpose::Write, Box::pin(self.attempt(group, usual, barred))).await {
                 Err(Fault::Again(why)) => match pauses.next() {
                     Some(pause) => tokio::time::sleep(*pause).await,
                     None => return Err(Fault::Again(why)),
@@ -84,10 +123,16 @@ impl Writer {
         }
     }
 
-    async fn attempt(&self, group: &[Job], usual: &mut Usual) -> Result<Vec<Done>, Fault> {
+    async fn attempt(
+        &self,
+        group: &[Job],
+        usual: &mut Usual,
+        barred: &mut Barred,
+    ) -> Result<Vec<Done>, Fault> {
         let mut question = Question::default();
         group.iter().for_each(|job| job.ask(&mut question));
         question.accounts.clone_from(usual);
+        barred.asked.clone_from(&question.orgs);
         loop {
             let session = self.database.session().await?;
             let tried = self.once(&session, group, &question, usual).await;
@@ -98,7 +143,12 @@ impl Writer {
                 }
                 Ok(Tried::Wider(orgs)) => {
                     session.undo().await;
+                    if !orgs.is_disjoint(&barred.orgs) {
+                        barred.asked.clone_from(&barred.orgs);
+                        return Err(Fault::Later("somebody waits for its organization".to_owned()));
+                    }
                     question.orgs.extend(orgs);
+                    barred.asked.clone_from(&question.orgs);
                 }
                 Err(fault) => {
                     session.undo().await;

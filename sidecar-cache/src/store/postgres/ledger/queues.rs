@@ -118,7 +118,8 @@ impl Queues {
             queue.is_busy = true;
             let (writer, mut usual) = (self.writer.clone(), std::mem::take(&mut queue.usual));
             self.groups.spawn(async move {
-                writer.serve(group, &mut usual).await;
+                // The queue without a name is of holds whose organization nobody here knows.
+                writer.serve(group, &mut usual, name.is_empty()).await;
                 (name, usual)
             });
         }
