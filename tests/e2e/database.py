@@ -22,7 +22,7 @@ class Database:
     """One server with one database, which has all tables where nothing else is said. Settings are the server's own."""
 
     def __init__(self, is_migrated=True, settings=()):
-        self._is_migrated, self._settings = is_migrated, settings
+        self._is_migrated, self._settings, self.is_written = is_migrated, settings, True
         self.port = free_port()
         self.url = f"postgres://kt@127.0.0.1:{self.port}/postgres"
         self._script = None
@@ -120,6 +120,7 @@ class Database:
 
     def takes_writes(self, does=True):
         """Whether it does; for connections that are made from now on, and all others end."""
+        self.is_written = does
         # This connection may be one that takes none.
         self.run("SET default_transaction_read_only = off; "
                  f"ALTER DATABASE postgres SET default_transaction_read_only = {'off' if does else 'on'}")

@@ -85,6 +85,8 @@ class Fleet(Group):
         self.redis.proxy.heals()
         self.database_proxy.heals()
         self.database.thaw()
+        if not self.database.is_written:
+            self.database.takes_writes()
         if self.redis.process.is_alive():
             self.redis.process.thaw()
         else:
