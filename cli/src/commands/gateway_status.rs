@@ -39,7 +39,10 @@ impl Args {
             report::note(format_args!("the configuration on disk is not in force: {error}"));
         }
         for error in &status.wallet_errors {
-            report::note(format_args!("the ledger does not add up: {error}"));
+            match error.strip_prefix("audit: ") {
+                Some(breach) => report::note(format_args!("the ledger does not add up: {breach}")),
+                None => report::note(format_args!("wallet: {error}")),
+            }
         }
         for error in &status.database_errors {
             report::note(error);
