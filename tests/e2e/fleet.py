@@ -120,6 +120,13 @@ class Fleet(Group):
             wait_until(lambda: has_heard(sidecar), "every sidecar has heard of the purge")
 
 
+def whole_again(fleet):
+    """Behind a test that may have broken anything."""
+    fleet.provider.release()
+    fleet.mend()
+    wait_recovered(fleet)
+
+
 def wait_recovered(fleet, deadline_s=30.0):
     """Until every gateway fills what another one reads."""
     def is_whole():

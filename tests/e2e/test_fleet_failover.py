@@ -7,7 +7,7 @@ import re
 import pytest
 
 from answers import assert_coalesced, assert_hit, assert_miss
-from fleet import Fleet, books_agree, fills, funded, wait_recovered
+from fleet import Fleet, books_agree, fills, funded, wait_recovered, whole_again
 from group import chat
 from processes import wait_until
 from servers import FaultProxy, Redis
@@ -57,10 +57,8 @@ def shared():
 def fleet(shared):
     """The fleet, whole again on its first Redis after the test."""
     yield shared
-    shared.provider.release()
     shared.use(shared.redis)
-    shared.mend()
-    wait_recovered(shared)
+    whole_again(shared)
 
 
 class Replica(Redis):

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from answers import assert_coalesced, assert_hit, assert_miss
-from fleet import BACK_S, BOUND_S, Fleet, books_agree, bounded, funded, wait_recovered
+from fleet import BACK_S, BOUND_S, Fleet, books_agree, bounded, funded, wait_recovered, whole_again
 from group import FOUR, chat
 from ledger import Ledger
 from processes import wait_until
@@ -35,9 +35,7 @@ def shared():
 def fleet(shared):
     """The fleet, whole again after the test."""
     yield shared
-    shared.provider.release()
-    shared.mend()
-    wait_recovered(shared)
+    whole_again(shared)
     # Whom nobody has seen yet is looked up over connections that nothing else needs.
     key = wait_until(lambda: shared.key(org="stranger"), "keys are made again")
     for gateway in shared.gateways:
@@ -93,12 +91,18 @@ def test_a_stream_is_followed_live_though_nobody_is_woken(fleet, crowd, prompt, 
         fleet.redis.run("ACL", "SETUSER", "default", "on", "nopass", "+@all", "~*", "&*")
 
 
-@pytest.mark.fault(20)
-def test_a_postgres_without_a_connection_left_is_a_503_in_time_until_it_has_some(fleet, crowd, prompt):
+def known_everywhere(fleet, prompt):
+    """A wallet, and a key that every gateway has seen."""
     wallet = funded(fleet)
     key = wallet.key()
     for gateway in fleet.gateways:
         assert gateway.ask(key, prompt).status == 200
+    return wallet, key
+
+
+@pytest.mark.fault(20)
+def test_a_postgres_without_a_connection_left_is_a_503_in_time_until_it_has_some(fleet, crowd, prompt):
+    wallet, key = known_everywhere(fleet, prompt)
     prompts = [f"{prompt} {number}" for number in range(40)]
     with fleet.database.crowded():
         since = time.monotonic()
@@ -117,10 +121,7 @@ def test_a_postgres_without_a_connection_left_is_a_503_in_time_until_it_has_some
 
 @pytest.mark.fault(20)
 def test_a_postgres_with_few_connections_left_serves_with_those(fleet, crowd, prompt):
-    wallet = funded(fleet)
-    key = wallet.key()
-    for gateway in fleet.gateways:
-        assert gateway.ask(key, prompt).status == 200
+    wallet, key = known_everywhere(fleet, prompt)
     prompts = [f"{prompt} {number}" for number in range(60)]
     # For each sidecar one that looks what is new and one for its claims, and two for whoever comes first.
     with fleet.database.crowded(left=6):
@@ -173,10 +174,7 @@ def test_a_call_that_waits_for_who_waits_for_it_is_paid_all_the_same(fleet, prom
 @pytest.mark.fault(24)
 @pytest.mark.parametrize("store", ["redis", "postgres"])
 def test_a_store_on_a_line_that_loses_a_tenth_is_answered_for_within_the_budgets(fleet, crowd, prompt, store):
-    wallet = funded(fleet)
-    key = wallet.key()
-    for gateway in fleet.gateways:
-        assert gateway.ask(key, prompt).status == 200
+    wallet, key = known_everywhere(fleet, prompt)
     proxy = fleet.redis.proxy if store == "redis" else fleet.database_proxy
     proxy.does(f"requests={LOSSY} answers={LOSSY}")
     prompts = [f"{prompt} {number}" for number in range(40)]

@@ -12,6 +12,7 @@ mod fault;
 mod generations;
 mod keys;
 pub mod ledger;
+mod reach;
 pub mod replies;
 pub mod schema;
 

@@ -126,13 +126,19 @@ async fn a_call_that_was_under_way_at_a_purge_elsewhere_is_joined_by_nobody_and_
     assert_eq!(other.metric("kt_not_stored_total{reason=\"superseded\"}"), "1");
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_entry_of_somebody_who_knows_more_is_a_miss_and_stays() {
+/// Two sidecars that share a database and entries.
+async fn two_over_one_store() -> (Group, Group, Arc<dyn EntryStore>) {
     let database = Arc::new(Database::default());
     let shared: Arc<dyn EntryStore> =
         Arc::new(MemoryEntries::new(Clock::start(), settings().memory));
     let (one, _) = database.group_over(settings(), Some(Arc::clone(&shared))).await;
     let (other, _) = database.group_over(settings(), Some(Arc::clone(&shared))).await;
+    (one, other, shared)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_of_somebody_who_knows_more_is_a_miss_and_stays() {
+    let (one, other, shared) = two_over_one_store().await;
     let key = one.key().await;
     one.sidecar.bump("acme", Tag::Org).await.unwrap();
     one.fetch(&key, CHAT).await.unwrap();
@@ -147,11 +153,7 @@ async fn an_entry_of_somebody_who_knows_more_is_a_miss_and_stays() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_filled_before_a_purge_is_heard_of_is_a_miss_for_who_has_heard() {
-    let database = Arc::new(Database::default());
-    let shared: Arc<dyn EntryStore> =
-        Arc::new(MemoryEntries::new(Clock::start(), settings().memory));
-    let (one, _) = database.group_over(settings(), Some(Arc::clone(&shared))).await;
-    let (other, _) = database.group_over(settings(), Some(Arc::clone(&shared))).await;
+    let (one, other, shared) = two_over_one_store().await;
     let key = one.key().await;
     one.sidecar.bump("acme", Tag::Org).await.unwrap();
     other.fetch(&key, CHAT).await.unwrap();

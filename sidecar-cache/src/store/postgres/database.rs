@@ -5,18 +5,20 @@ use std::error::Error as _;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
+use kt_contract::time::MonoMillis;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::fault::Fault;
+use super::reach::Reach;
 use crate::clock::Clock;
 use crate::store::StoreError;
 
@@ -26,9 +28,6 @@ const CONNECT_MAX: Duration = Duration::from_secs(1);
 const TRANSACTION_MAX: Duration = Duration::from_millis(2_500);
 /// How long one that counts the whole history may take.
 const LONG_MAX: Duration = Duration::from_secs(600);
-/// How long nobody tries to connect after that has failed: so much, and twice as much after each time that follows.
-const PAUSE_MS: u64 = 100;
-const PAUSE_MS_MAX: u64 = 2_000;
 
 /// What a transaction is for, as it begins. Who stops within one, as a process that is frozen does, must not keep others
 /// from the rows that it has locked: the server ends it. Which way rows are looked for must not hang on statistics that a young
@@ -68,11 +67,8 @@ pub struct Database {
     shown: String,
     pool: Pool,
     clock: Clock,
-    /// How often connecting has failed since it last has not, and until when nobody tries.
-    failures: AtomicU64,
-    closed_until_ms: AtomicU64,
-    /// Why it failed last.
-    unreached: Mutex<String>,
+    /// Whether anybody tries to connect.
+    reach: Mutex<Reach>,
     /// How many connections were made.
     connections: AtomicU64,
 }
@@ -172,27 +168,23 @@ impl Database {
             .create_timeout(Some(CONNECT_MAX.saturating_mul(2)))
             .build()
             .map_err(|error| StoreError::Permanent(error.to_string()))?;
-        let (failures, closed_until_ms) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (unreached, connections) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self { shown, pool, clock, failures, closed_until_ms, unreached, connections })
+        let (reach, connections) = (Mutex::default(), AtomicU64::new(0));
+        Ok(Self { shown, pool, clock, reach, connections })
     }
 
     /// A connection, which has begun nothing yet.
     pub(super) async fn session(&self) -> Result<Session, Fault> {
-        let now = self.clock.mono().0;
-        if self.closed_until_ms.load(Ordering::Relaxed) > now {
-            let last = self.unreached.lock().unwrap_or_else(PoisonError::into_inner);
-            return Err(Fault::Later(format!("{} cannot be reached: {last}", self.shown)));
-        }
+        let tried = self.clock.mono();
+        self.reach().try_now(tried).map_err(|why| self.unreached(&why))?;
         match self.pool.get().await {
             Ok(object) => {
-                self.failures.store(0, Ordering::Relaxed);
                 if Object::metrics(&object).recycle_count == 0 {
                     self.connections.fetch_add(1, Ordering::Relaxed);
+                    self.reach().answers(self.clock.mono());
                 }
                 Ok(Session { object: Some(object) })
             }
-            Err(error) => Err(self.refused(error)),
+            Err(error) => Err(self.refused(tried, error)),
         }
     }
 
@@ -210,6 +202,7 @@ impl Database {
     pub(super) async fn begin(&self, purpose: Purpose) -> Result<Session, Fault> {
         let session = self.session().await?;
         session.client()?.batch_execute(purpose.begin()).await?;
+        self.reach().answers(self.clock.mono());
         Ok(session)
     }
 
@@ -217,11 +210,12 @@ impl Database {
     pub(super) async fn ask(&self, sql: &str, typed: &[Typed<'_>]) -> Result<Vec<Row>, Fault> {
         let session = self.session().await?;
         let rows = session.client()?.query_typed(sql, typed).await?;
+        self.reach().answers(self.clock.mono());
         session.ended();
         Ok(rows)
     }
 
-    fn refused(&self, error: PoolError) -> Fault {
+    fn refused(&self, tried: MonoMillis, error: PoolError) -> Fault {
         let shown = &self.shown;
         let error = match error {
             PoolError::Backend(error) => error,
@@ -232,34 +226,34 @@ impl Database {
             | PoolError::Closed
             | PoolError::NoRuntimeSpecified
             | PoolError::PostCreateHook(_) => {
-                return self.unreachable("it does not answer".to_owned());
+                return self.unreachable(tried, "it does not answer".to_owned());
             }
         };
         if error.as_db_error().is_none() {
             // Neither of both repeats the address.
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            return self.unreachable(format!("{error}{cause}"));
+            return self.unreachable(tried, format!("{error}{cause}"));
         }
         match Fault::from(error) {
-            Fault::Again(why) | Fault::Later(why) => self.unreachable(why),
+            Fault::Again(why) | Fault::Later(why) => self.unreachable(tried, why),
             Fault::Never(why) => Fault::Never(format!("{shown}: {why}")),
             Fault::Corrupt(what) => Fault::Corrupt(what),
         }
     }
 
     /// Nobody tries for a while; who asks meanwhile is told the same.
-    fn unreachable(&self, why: String) -> Fault {
-        self.pause();
-        let mut last = self.unreached.lock().unwrap_or_else(PoisonError::into_inner);
-        last.clone_from(&why);
+    fn unreachable(&self, tried: MonoMillis, why: String) -> Fault {
+        let fault = self.unreached(&why);
+        self.reach().fails(tried, self.clock.mono(), why);
+        fault
+    }
+
+    fn unreached(&self, why: &str) -> Fault {
         Fault::Later(format!("{} cannot be reached: {why}", self.shown))
     }
 
-    fn pause(&self) {
-        let before = self.failures.fetch_add(1, Ordering::Relaxed).min(8);
-        let pause = PAUSE_MS.saturating_mul(1 << before).min(PAUSE_MS_MAX);
-        let until = self.clock.mono().0.saturating_add(pause);
-        self.closed_until_ms.store(until, Ordering::Relaxed);
+    fn reach(&self) -> MutexGuard<'_, Reach> {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
