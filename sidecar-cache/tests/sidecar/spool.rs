@@ -279,7 +279,7 @@ async fn a_ledger_that_comes_back_is_told_without_a_restart_and_meanwhile_it_is_
     sidecar.keeps_spool();
     let _ = sidecar.call_ending(Mood::Down).await;
     pass(600 * SECOND).await;
-    assert_eq!(sidecar.faults(), ["spool: 1 ends of calls wait for the ledger"]);
+    assert_eq!(sidecar.faults(), ["spool: 1 ends of calls wait for the ledger, which is told of them by itself"]);
     let asked = r#"kt_wallet_operations_total{operation="settle",result="unavailable"}"#;
     let asked: u32 = sidecar.group.metric(asked).parse().unwrap();
     assert!((60..80).contains(&asked), "asked {asked} times in ten minutes");

@@ -190,7 +190,7 @@ impl Spool {
         }
         if self.is_stuck.load(Ordering::Relaxed) {
             let waiting = self.waiting();
-            faults.push(format!("spool: {waiting} ends of calls wait for the ledger"));
+            faults.push(format!("spool: {waiting} ends of calls wait for the ledger, which is told of them by itself"));
         }
         let unreadable = lock(&self.unreadable);
         if let Some((number, why)) = unreadable.first_key_value() {
