@@ -279,7 +279,10 @@ async fn a_ledger_that_comes_back_is_told_without_a_restart_and_meanwhile_it_is_
     sidecar.keeps_spool();
     let _ = sidecar.call_ending(Mood::Down).await;
     pass(600 * SECOND).await;
-    assert_eq!(sidecar.faults(), ["spool: 1 ends of calls wait for the ledger, which is told of them by itself"]);
+    assert_eq!(
+        sidecar.faults(),
+        ["spool: 1 ends of calls wait for the ledger, which is told of them by itself"]
+    );
     let asked = r#"kt_wallet_operations_total{operation="settle",result="unavailable"}"#;
     let asked: u32 = sidecar.group.metric(asked).parse().unwrap();
     assert!((60..80).contains(&asked), "asked {asked} times in ten minutes");
@@ -514,6 +517,20 @@ async fn charges_of_holds_that_the_ledger_does_not_know_stay_until_one_does() {
     let next = world.sidecar().await;
     let _ = next.group.sidecar.tell_spooled().await;
     assert_eq!((next.spooled("replayed"), next.faults()), ("1".to_owned(), vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_charge_that_the_ledger_does_not_know_at_once_stays_too() {
+    let world = World::funded().await;
+    let sidecar = world.sidecar().await;
+    let _ = sidecar.call_ending(Mood::Forgets).await;
+    settle().await;
+    assert_eq!((sidecar.spooled("unknown"), world.spool.count()), ("1".to_owned(), 1));
+    assert!(sidecar.faults()[0].contains("the ledger does not know"), "{:?}", sidecar.faults());
+    // The database that knows it.
+    let next = world.sidecar().await;
+    assert_eq!(next.group.sidecar.tell_spooled().await, 0);
+    world.charged_once(&[("pending", 1), ("post", 1)]).await;
 }
 
 #[tokio::test(start_paused = true)]

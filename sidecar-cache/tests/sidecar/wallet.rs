@@ -16,7 +16,9 @@ use sidecar_cache::ledger::audit::Findings;
 use sidecar_cache::ledger::bill::Billed;
 use sidecar_cache::ledger::clock::Reading;
 use sidecar_cache::ledger::request::{Allocate, Direction, Fund};
-use sidecar_cache::ledger::{Hold, Kind, Made, Operation, Receipt, State, Transfer, TransferId};
+use sidecar_cache::ledger::{
+    Hold, Kind, Made, Operation, Receipt, Refused, State, Transfer, TransferId,
+};
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::upstream::CallFailed;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
@@ -60,6 +62,8 @@ pub(crate) enum Mood {
     Locked,
     /// It says that it has done what begins or ends a hold, and has not.
     Lies,
+    /// It knows no hold any more.
+    Forgets,
 }
 
 async fn paying(more: &str, funds: u64) -> &'static Paying {
@@ -115,6 +119,8 @@ impl LedgerStore for Moody {
             match mood {
                 Mood::Full if operation.is_ending() => self.inner.operate(operation).await,
                 Mood::Fine => self.inner.operate(operation).await,
+                Mood::Forgets if operation.is_ending() => Ok(Err(Refused::NotFound)),
+                Mood::Forgets => self.inner.operate(operation).await,
                 Mood::Full | Mood::Down => Err(StoreError::Transient("no room".to_owned())),
                 Mood::Hangs => std::future::pending().await,
                 Mood::Locked => match operation.hold() {

@@ -46,6 +46,7 @@ impl Books {
         let is_asked = match timeout(patience, &mut asking).await {
             Ok(Ok(verdict)) => {
                 self.ended(&operation, &verdict);
+                self.keep_charge(&operation, &verdict).await;
                 return verdict.is_ok();
             }
             Ok(Err(_)) => false,
@@ -61,6 +62,16 @@ impl Books {
         tokio::spawn(Arc::clone(self).keep_and_ask(spool, ending, says, self.drain.enter()));
         let said = timeout(ANSWER_MAX.saturating_sub(patience), said.recv()).await;
         said.ok().flatten().unwrap_or(false)
+    }
+
+    /// A charge whose hold the ledger does not know, as after a failover that has lost it, is not forgotten for that.
+    async fn keep_charge(&self, operation: &Operation, verdict: &Verdict) {
+        let is_release = matches!(operation, Operation::Release { .. });
+        let is_lost = matches!(verdict, Err(Refused::NotFound)) && !is_release;
+        let Some(spool) = self.spool.as_ref().filter(|_| is_lost) else { return };
+        if let Some(kept) = spool.keep(operation, Room::Whole).await {
+            kept.answered(operation, verdict).await;
+        }
     }
 
     /// Releases what may have been set aside for a call that is not made.
