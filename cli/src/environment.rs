@@ -13,6 +13,8 @@ pub(crate) struct Environment {
     pub(crate) filter: Option<PathBuf>,
     /// `KT_SIDECAR`: the sidecar's socket, for client commands.
     pub(crate) sidecar: Option<PathBuf>,
+    /// `SUDO_USER`, else `USER`: who asks, for histories.
+    pub(crate) user: Option<String>,
     /// `SSL_CERT_FILE`: the certificate authorities.
     pub(crate) trusted_ca: Option<PathBuf>,
     /// Variables of the control plane to come that are set.
@@ -33,6 +35,7 @@ impl Environment {
             envoy: path("KT_ENVOY"),
             filter: path("KT_FILTER"),
             sidecar: path("KT_SIDECAR"),
+            user: variable("SUDO_USER").or_else(|| variable("USER")),
             trusted_ca: path("SSL_CERT_FILE"),
             reserved: RESERVED.into_iter().filter(|name| env::var_os(name).is_some()).collect(),
             path: env::var_os("PATH"),

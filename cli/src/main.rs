@@ -38,7 +38,7 @@ enum Command {
     /// Run a gateway, or look at those that run.
     #[command(subcommand)]
     Gateway(commands::gateway::Command),
-    /// Check, render and describe configurations.
+    /// Check, render and describe configurations; change the one that runs.
     #[command(subcommand)]
     Config(commands::config::Command),
     /// Make, list and revoke gateway keys.
@@ -95,7 +95,7 @@ fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
         .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
     match command {
         Command::Gateway(command) => runtime.block_on(command.run(environment)),
-        Command::Config(command) => command.run(environment),
+        Command::Config(command) => runtime.block_on(command.run(environment)),
         Command::Key(command) => runtime.block_on(command.run(environment)),
         Command::Cache(command) => runtime.block_on(command.run(environment)),
         Command::Wallet(command) => runtime.block_on(command.run(environment)),
@@ -103,5 +103,17 @@ fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
         Command::Savings(args) => runtime.block_on(args.run(environment)),
         Command::Explain(args) => runtime.block_on(args.run(environment)),
         Command::Child(args) => Err(supervise::launch::become_child(args)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn no_command_has_two_arguments_of_one_name() {
+        Arguments::command().debug_assert();
     }
 }

@@ -47,12 +47,17 @@ impl Shared {
     pub(crate) fn configured(constants: FilterConstants) -> Self {
         let defined =
             |counter: &Counter| (*counter, host::define_counter(counter.name()).ok(), Cell::new(0));
-        Self {
+        let shared = Self {
             worker: RefCell::new(Worker::new(constants.gateway)),
             cluster: constants.sidecar_cluster,
             counts: Counter::ALL.iter().map(defined).collect(),
             random: RefCell::default(),
+        };
+        let name = shared.random();
+        if let Ok(mut worker) = shared.worker.try_borrow_mut() {
+            worker.name(name);
         }
+        shared
     }
 
     /// Counts. The host hears of it at the next tick, because a request should not pay for a call.

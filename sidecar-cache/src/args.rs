@@ -34,8 +34,9 @@ pub(crate) struct Args {
     /// The Unix socket for gateways. The admin socket is beside it, with `.admin` behind its name.
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: PathBuf,
-    /// Where gateway keys (`keys.db`) and generations (`generations.db`) are kept, if not in a database, and what a
-    /// wallet's database has not taken yet (`spool.db`). It must outlive the sidecar, and belongs to one.
+    /// Where gateway keys (`keys.db`) and generations (`generations.db`) are kept, if not in a database, what a
+    /// wallet's database has not taken yet (`spool.db`), and which versions of the configuration there were
+    /// (`versions.db`). It must outlive the sidecar, and belongs to one.
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: PathBuf,
     /// Where /health and /metrics are served, or `none`.

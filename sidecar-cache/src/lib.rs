@@ -13,6 +13,8 @@ pub mod attempt;
 pub mod cache_backend;
 #[cfg(feature = "server")]
 pub mod clock;
+#[cfg(feature = "server")]
+pub mod config_file;
 pub mod confirmed;
 pub mod entry;
 pub mod flight;

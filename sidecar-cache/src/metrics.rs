@@ -1,6 +1,7 @@
 //! What the sidecar counts, under the names of `docs/reference/metrics.md`. Labels come from closed sets or
 //! from the configuration, never from a client.
 
+mod config;
 mod money;
 mod seen;
 mod stores;
@@ -20,6 +21,7 @@ use prometheus_client::registry::Registry;
 use crate::flight::Ending;
 use crate::store::savings::Basis;
 use crate::ticket::Refused;
+use config::Configured;
 use money::Money;
 pub use money::Spooling;
 use seen::Seen;
@@ -45,13 +47,12 @@ pub struct Metrics {
     gate_mismatch: Family<Word, Counter>,
     tickets_refused: Family<Word, Counter>,
     keyed: Family<ResultOf, Counter>,
-    reload_errors: Counter,
+    configured: Configured,
     look_failures: Counter,
     flown: Flown,
     money: Money,
     seen: Seen,
     stores: Stores,
-    snapshot: Family<Version, Gauge>,
 }
 
 /// What became of flights.
@@ -184,13 +185,12 @@ impl Default for Metrics {
             gate_mismatch: Family::default(),
             tickets_refused: Family::default(),
             keyed: Family::default(),
-            reload_errors: Counter::default(),
+            configured: Configured::default(),
             look_failures: Counter::default(),
             flown: Flown::default(),
             money: Money::default(),
             seen: Seen::default(),
             stores: Stores::default(),
-            snapshot: Family::default(),
         };
         metrics.registered()
     }
@@ -238,11 +238,7 @@ impl Metrics {
             "Requests with an Idempotency-Key, and what became of them",
             self.keyed.clone(),
         );
-        r.register(
-            "kt_reload_errors",
-            "Changes of the configuration file that were not put in force",
-            self.reload_errors.clone(),
-        );
+        self.configured.register(&mut r);
         r.register(
             "kt_database_look_failures",
             "Times that the shared database was asked what is new and did not say",
@@ -252,7 +248,6 @@ impl Metrics {
         self.flown.register(&mut r);
         self.money.register(&mut r);
         self.stores.register(&mut r);
-        r.register("kt_snapshot_info", "The version in use", self.snapshot.clone());
         self.registry = r;
         self
     }
@@ -341,7 +336,12 @@ impl Metrics {
 
     /// The configuration file changed to something that was not put in force.
     pub fn reload_failed(&self) {
-        self.reload_errors.inc();
+        self.configured.reload_failed();
+    }
+
+    /// A configuration came from `source`, and went live or was refused.
+    pub fn configured(&self, source: &'static str, went_live: bool) {
+        self.configured.changed(source, went_live);
     }
 
     /// The shared database did not say what is new.
@@ -439,8 +439,7 @@ impl Metrics {
         self.money.exposed(sight.exposed);
         self.money.frozen(sight.frozen);
         self.money.spooled(sight.spooled);
-        self.snapshot.clear();
-        self.snapshot.get_or_create(&Version { version: sight.snapshot.clone() }).set(1);
+        self.configured.set(sight);
         self.hit_ratio.set(self.ratio());
         let mut text = String::new();
         // Writing to a String does not fail.

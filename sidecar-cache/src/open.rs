@@ -12,6 +12,7 @@ use sidecar_cache::service::generations::Generations;
 use sidecar_cache::service::reload::Watched;
 use sidecar_cache::service::settings::Settings;
 use sidecar_cache::service::upstream::Timeouts;
+use sidecar_cache::service::versions::Versions;
 use sidecar_cache::service::{Parts, Sidecar};
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::postgres::entries::Table;
@@ -24,7 +25,9 @@ use sidecar_cache::store::replies::ReplyStore;
 use sidecar_cache::store::savings::SavingsStore;
 use sidecar_cache::store::spool::SpoolStore;
 use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
-use sidecar_cache::store::sqlite::{SqliteGenerations, SqliteKeys, SqliteReplies, SqliteSpool};
+use sidecar_cache::store::sqlite::{
+    SqliteGenerations, SqliteKeys, SqliteReplies, SqliteSpool, SqliteVersions,
+};
 use sidecar_cache::store::{PrincipalStore, StoreError};
 
 use crate::args::Args;
@@ -53,13 +56,12 @@ struct Kept {
 /// Opens all that is kept. What has to be looked after is from now on.
 pub(crate) async fn open(
     args: &Args,
-    watched: &Watched,
+    watched: Watched,
     settings: Settings,
     clock: Clock,
 ) -> Result<Arc<Sidecar>, Faults> {
     // What is read costs nothing; who has mistyped an address need not wait for a database.
-    let backend = watched.backend();
-    let place = place(backend, watched.database().as_ref(), args.local, clock)?;
+    let place = place(watched.backend(), watched.database().as_ref(), args.local, clock)?;
     let kept = match watched.database() {
         Some(database) => open_shared(&database, clock).await?,
         None => open_own(&args.data_dir, clock).await.map_err(one)?,
@@ -68,13 +70,16 @@ pub(crate) async fn open(
     let spool = open_spool(watched.ledger().as_ref(), &args.data_dir)?;
     let (ledger, savings) = open_ledger(watched.ledger(), &args.data_dir, clock).await?.unzip();
     let opened = cache_backend::open(place, settings.memory, clock).await;
+    let backend = watched.backend();
     let Backend { entries, shared, keeper } =
         opened.map_err(|error| one(format!("workflow_cache.{}: {error}", backend.name())))?;
     if let Some(keeper) = keeper {
         tokio::spawn(keeper.keep());
     }
-    Sidecar::new(Parts {
+    let versions = Arc::new(SqliteVersions::open(&args.data_dir).map_err(one)?);
+    let sidecar = Sidecar::new(Parts {
         clock,
+        versions: Some(Versions::new(watched, versions)),
         entries,
         settings,
         shared,
@@ -86,8 +91,10 @@ pub(crate) async fn open(
         replies,
         upstream: Arc::new(Egress::default()),
         timeouts: Timeouts::default(),
-    })
-    .map_err(one)
+    });
+    let sidecar = sidecar.map_err(one)?;
+    sidecar.note_start().await;
+    Ok(sidecar)
 }
 
 async fn open_own(data_dir: &Path, clock: Clock) -> Result<Kept, StoreError> {

@@ -51,7 +51,7 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         let tier = settings.snapshot.cache.tier;
         tracing::info!(?tier, "local: this sidecar belongs to one gateway and shares nothing");
     }
-    let sidecar = open(&args, &watched, settings, clock).await?;
+    let sidecar = open(&args, watched, settings, clock).await?;
     // Also while the ledger is counted, which may take long: what is known must not be old when it is over.
     let looking = Arc::clone(&sidecar);
     tokio::spawn(async move { looking.keep_looking().await });
@@ -78,7 +78,7 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         listeners.push(tokio::spawn(public));
     }
     let watching = Arc::clone(&sidecar);
-    tokio::spawn(async move { watching.watch(watched).await });
+    tokio::spawn(async move { watching.watch().await });
     let keeping = Arc::clone(&sidecar);
     tokio::spawn(async move { keeping.keep_ledger().await });
     let telling = Arc::clone(&sidecar);

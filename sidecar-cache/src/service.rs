@@ -48,6 +48,7 @@ mod sync;
 mod tail;
 pub mod upkeep;
 pub mod upstream;
+pub mod versions;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -85,12 +86,15 @@ use settings::Settings;
 use shared::Group;
 pub use shared::Shared;
 use upstream::{Timeouts, Upstream};
+use versions::Versions;
 
 /// One sidecar: everything that its use cases share.
 pub struct Sidecar {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) feed: Feed,
+    /// The configuration file; `None` where the configuration is of no file.
+    versions: Option<Versions>,
     pub(crate) gateways: Gateways,
     pub(crate) callers: Callers,
     pub(crate) keys: Arc<dyn PrincipalStore>,
@@ -120,6 +124,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The first configuration.
     pub settings: Settings,
+    /// The file that it is of, and its versions; `None`: it is of no file.
+    pub versions: Option<Versions>,
     /// Where entries are.
     pub entries: Arc<dyn EntryStore>,
     /// Where flights are shared with other sidecars, beside their entries; `None`: they are not.
@@ -151,7 +157,8 @@ impl Sidecar {
     /// Where there is no randomness for the epoch.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
         let Parts { clock, settings, entries, generations, keys, .. } = parts;
-        let Parts { shared, ledger, spool, savings, replies, upstream, timeouts, .. } = parts;
+        let Parts { versions, shared, ledger, spool, savings, replies, upstream, timeouts, .. } =
+            parts;
         let metrics = Arc::new(Metrics::default());
         let epoch = Epoch(u64::from_be_bytes(random::bytes()?));
         let known = generations.known().clone();
@@ -169,7 +176,8 @@ impl Sidecar {
         Ok(Arc::new(Self {
             clock,
             metrics: Arc::clone(&metrics),
-            feed: Feed::new(random::hex::<16>()?, settings),
+            feed: Feed::new(random::hex::<16>()?, settings, clock.mono()),
+            versions,
             gateways: Gateways::default(),
             callers: Callers::new(Arc::clone(&keys), known.clone()),
             keys,
@@ -205,6 +213,8 @@ impl Sidecar {
             log_bytes: self.logs.kept(),
             body_bytes: self.bodies.kept(),
             gateways: self.gateways.live(self.clock.mono()),
+            gateways_behind: self.gateways.behind(&self.snapshot_version(), self.clock.mono()),
+            config: self.feed.settings().version.clone(),
             is_degraded: !self.feed.faults().is_empty(),
             look_age: self.cache.generations().known().age(),
             exposed: self.books.as_ref().map(|books| books.exposed()).unwrap_or_default(),
@@ -274,6 +284,24 @@ pub enum Failure {
         field: &'static str,
         /// What it must be.
         what: &'static str,
+    },
+    /// A configuration that cannot go live.
+    #[error(
+        "the configuration is refused, and nothing has changed: {} to mend\n{}",
+        if .0.len() == 1 { "1 error".to_owned() } else { format!("{} errors", .0.len()) },
+        .0.join("\n")
+    )]
+    ConfigRefused(Vec<String>),
+    /// A configuration that could go live, and a file that cannot say so.
+    #[error(
+        "nothing has changed, because the file {path} cannot be replaced: {error}. Change it where it comes from (a \
+         mounted ConfigMap is changed with kubectl), or let this sidecar write into its folder"
+    )]
+    ConfigNotWritten {
+        /// The file.
+        path: String,
+        /// Why.
+        error: String,
     },
     /// Nobody accounts for anything here.
     #[error(

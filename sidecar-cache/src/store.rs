@@ -16,6 +16,7 @@ pub mod savings;
 mod shelf;
 pub mod spool;
 pub mod sqlite;
+pub mod versions;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,10 +1,15 @@
-//! `kt config …`: check a configuration, render what Envoy would get from it, or describe the file.
+//! `kt config …`: check a configuration, render what Envoy would get from it, describe the file; change what runs, and
+//! look at what there was.
+
+mod apply;
+mod versions;
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use kt_contract::config;
 use kt_contract::snapshot::Tier;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::commands::gateway_args::GatewayArgs;
@@ -12,8 +17,10 @@ use crate::environment::Environment;
 use crate::envoy::binary::Version;
 use crate::envoy::bootstrap;
 use crate::failure::Failure;
+use crate::paths;
 use crate::policy_config;
 use crate::report;
+use crate::sidecar::Admin;
 
 /// The commands for configurations.
 #[derive(Debug, Subcommand)]
@@ -28,12 +35,31 @@ pub(crate) enum Command {
     Render(Box<GatewayArgs>),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
+    /// Check a configuration, put it in the place of the one that runs, and wait until every gateway runs it.
+    Apply(apply::Apply),
+    /// List the versions that were live and those that were refused, newest first.
+    History(versions::History),
+    /// Compare two versions; without arguments, what is live with what the file says.
+    Diff(versions::Diff),
+    /// Go back to an earlier version, or take back a file that was refused.
+    Rollback(apply::Rollback),
+}
+
+/// What those have that ask a sidecar.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Asking {
+    /// The sidecar's data socket [default: KT_SIDECAR, else .kt/run/sidecar.sock]
+    #[arg(long, value_name = "SOCKET")]
+    sidecar: Option<PathBuf>,
+    /// For scripts: the sidecar's own answer.
+    #[arg(long)]
+    json: bool,
 }
 
 // === impl Command ===
 
 impl Command {
-    pub(crate) fn run(self, environment: &Environment) -> Result<(), Failure> {
+    pub(crate) async fn run(self, environment: &Environment) -> Result<(), Failure> {
         match self {
             Self::Check { file } => check(&file),
             Self::Render(args) => {
@@ -54,7 +80,19 @@ impl Command {
                 print(&rendered)
             }
             Self::Schema => print(&config::schema()),
+            Self::Apply(args) => args.run(environment).await,
+            Self::History(args) => args.run(environment).await,
+            Self::Diff(args) => args.run(environment).await,
+            Self::Rollback(args) => args.run(environment).await,
         }
+    }
+}
+
+// === impl Asking ===
+
+impl Asking {
+    fn admin(&self, environment: &Environment) -> Admin {
+        Admin::beside(&paths::sidecar_socket(self.sidecar.as_deref(), environment))
     }
 }
 
@@ -78,6 +116,13 @@ pub(crate) const fn tier_name(tier: Tier) -> &'static str {
         Tier::PrivateEdge => "private_edge_cache",
         Tier::PhysicalGateway => "physical_gateway_private_cache_only",
     }
+}
+
+/// Prints a message as it is on the wire.
+fn print_json(message: &impl Serialize) -> Result<(), Failure> {
+    let value = serde_json::to_value(message)
+        .map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
+    print(&value)
 }
 
 /// Prints a JSON value for people.

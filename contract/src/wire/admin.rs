@@ -5,6 +5,7 @@ pub mod endpoint;
 #[cfg(feature = "config")]
 pub mod openapi;
 pub mod savings;
+pub mod versions;
 pub mod wallet;
 
 use serde::{Deserialize, Serialize};
@@ -16,9 +17,15 @@ use crate::snapshot::Tier;
 use crate::time::UnixMillis;
 
 use super::feed::GatewayIdentity;
+use versions::ConfigStatus;
 
 /// `GET`: [`StatusReply`].
 pub const PATH_STATUS: &str = "/v1/status";
+/// `GET`: [`versions::VersionsReply`], and [`versions::VersionReply`] at `<this>/{version}`; `POST`:
+/// [`versions::ApplyRequest`] to [`versions::ApplyReply`].
+pub const PATH_CONFIG: &str = "/v1/config";
+/// `POST`: [`versions::RollbackRequest`] to [`versions::ApplyReply`].
+pub const PATH_ROLLBACK: &str = "/v1/config/rollback";
 /// `POST`: [`KeyRequest`] to [`KeyCreated`]; `GET`: [`KeyList`]; `POST <this>/{key_id}/revoke`: [`KeyEntry`].
 pub const PATH_KEYS: &str = "/v1/keys";
 /// `POST`: [`super::explain::ExplainRequest`] to [`super::explain::ExplainReply`].
@@ -56,6 +63,8 @@ pub struct StatusReply {
     pub version: String,
     /// The identity of the sidecar since its start.
     pub epoch: String,
+    /// The version of the configuration that is live.
+    pub config: ConfigStatus,
     /// The version of the snapshot that is published.
     pub snapshot: String,
     /// Why a newer configuration is not: everything that is wrong with the file.
@@ -90,8 +99,16 @@ pub struct StatusReply {
 pub struct GatewayStatus {
     /// Who it is.
     pub gateway: GatewayIdentity,
-    /// The version of the snapshot it said it has; `None` before it has one.
+    /// The version of the snapshot that its workers said they have; of several that differ, one that is behind.
+    /// `None` before it has one.
     pub snapshot: Option<String>,
+    /// The version of the configuration that this is of; `None` where the sidecar does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+    /// How many of its workers poll.
+    pub workers: u64,
+    /// How many of these have another version than the one that is live.
+    pub workers_behind: u64,
     /// Whether it is there.
     pub state: Presence,
     /// How long ago it polled last.

@@ -18,6 +18,9 @@ pub struct AdmitRequest {
     pub version: u16,
     /// Minted by the filter: 32 hexadecimal digits.
     pub request_id: String,
+    /// The version of the snapshot by which the filter has decided. The sidecar decides the rest by the configuration
+    /// that this snapshot is of.
+    pub snapshot: String,
     /// The gateway that asks: whose egress makes the call, and where a ticket is valid. Never in a key.
     pub gateway: String,
     /// Whose request it is. The sidecar resolves it again.

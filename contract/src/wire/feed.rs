@@ -16,6 +16,10 @@ pub struct FeedRequest {
     pub version: u16,
     /// Who polls.
     pub gateway: GatewayIdentity,
+    /// Which of the gateway's workers: random, and another one for each life of a VM. A gateway runs a version when
+    /// all its workers do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
     /// The epoch of the last answer; `None` at first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<String>,

@@ -132,6 +132,7 @@ fn snapshot() -> Snapshot {
 #[wasm_bindgen_test(unsupported = test)]
 fn admit_requests() {
     let request = AdmitRequest {
+        snapshot: "0123456789abcdef".into(),
         version: VERSION,
         request_id: "00112233445566778899aabbccddeeff".into(),
         gateway: "gw-a".into(),
@@ -218,6 +219,7 @@ fn principal_replies() {
 #[wasm_bindgen_test(unsupported = test)]
 fn feed_requests() {
     let first = FeedRequest {
+        worker: None,
         version: VERSION,
         gateway: gateway(),
         epoch: None,
@@ -226,6 +228,7 @@ fn feed_requests() {
         hits: None,
     };
     let later = FeedRequest {
+        worker: Some("5f0c".into()),
         epoch: Some("e-9a41".into()),
         seq: 12,
         snapshot: Some("0123456789abcdef".into()),

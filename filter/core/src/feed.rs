@@ -28,18 +28,20 @@ pub enum Continuity {
 // === impl Feed ===
 
 impl Feed {
-    /// The next poll, which is sent now.
+    /// The next poll of a gateway's worker, which is sent now.
     pub fn request(
         &mut self,
         now: MonoMillis,
-        gateway: &GatewayIdentity,
+        poller: (&GatewayIdentity, Option<&str>),
         snapshot: Option<&str>,
         hits: Option<HitBatch>,
     ) -> FeedRequest {
         self.asked_at = Some(now);
+        let (gateway, worker) = poller;
         FeedRequest {
             version: VERSION,
             gateway: gateway.clone(),
+            worker: worker.map(str::to_owned),
             epoch: self.epoch.clone(),
             seq: self.seq,
             snapshot: snapshot.map(str::to_owned),

@@ -10,7 +10,7 @@ use kt_contract::json::{self, Bounds, Node};
 use kt_contract::key::{CacheKey, CheckHash, RequestDigests};
 use kt_contract::outcome::Reason;
 use kt_contract::problem::Problem;
-use kt_contract::snapshot::{ModelRoute, Snapshot};
+use kt_contract::snapshot::{ModelRoute, OnSidecarLoss, Snapshot};
 use kt_contract::wire::VERSION;
 use kt_contract::wire::admit::{AdmitRequest, ReplyShape};
 use kt_contract::wire::feed::GatewayIdentity;
@@ -29,6 +29,11 @@ pub(crate) struct Plan {
     client_limited: bool,
     /// Why the answer is nobody else's, if the request itself says so.
     pub(crate) bypass: Option<Reason>,
+    /// What the snapshot says for the case that the sidecar is lost. Kept here, and not asked for when it is: a request
+    /// is decided by one version of the configuration, from its plan to its end.
+    pub(crate) on_sidecar_loss: OnSidecarLoss,
+    /// The version of the snapshot that it was made with.
+    snapshot: Box<str>,
     gates: Gates,
     request: RequestDigests,
     key: CacheKey,
@@ -93,6 +98,8 @@ impl Plan {
             reply: asked.reply,
             client_limited: asked.client_limited,
             bypass: asked.bypass,
+            on_sidecar_loss: snapshot.on_sidecar_loss,
+            snapshot: snapshot.version.as_str().into(),
             key: known.org_keys.cache_key(&gates, &request),
             check: known.org_keys.check_hash(&gates, &request),
             gates,
@@ -121,6 +128,7 @@ impl Plan {
         AdmitRequest {
             version: VERSION,
             request_id: ask.request_id.as_str().to_owned(),
+            snapshot: self.snapshot.as_ref().to_owned(),
             gateway: gateway.id.clone(),
             principal: ask.key,
             gates: self.gates.clone(),

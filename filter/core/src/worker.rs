@@ -21,6 +21,7 @@ use crate::lru::Lru;
 use crate::phase::planned::Planned;
 use crate::plan::Plan;
 use crate::principals::{Known, Principals};
+use crate::request_id::RequestId;
 use crate::sidecar::{self, NoAnswer};
 
 /// How many plans are remembered: about 1 KiB each.
@@ -30,6 +31,8 @@ const PLANS_MAX: u64 = 2_048;
 #[derive(Debug)]
 pub struct Worker {
     gateway: GatewayIdentity,
+    /// What tells it from the others of its gateway, and from those before it.
+    name: Option<RequestId>,
     snapshot: Option<Rc<Snapshot>>,
     feed: Feed,
     principals: Principals,
@@ -65,6 +68,7 @@ impl Worker {
     pub fn new(gateway: GatewayIdentity) -> Self {
         Self {
             gateway,
+            name: None,
             snapshot: None,
             feed: Feed::default(),
             principals: Principals::default(),
@@ -74,6 +78,11 @@ impl Worker {
             breaker: Breaker::default(),
             era: Era::default(),
         }
+    }
+
+    /// Gives it the name by which the sidecar tells it from the other workers of its gateway.
+    pub fn name(&mut self, random: [u8; 16]) {
+        self.name = Some(RequestId::mint(random));
     }
 
     /// Which gateway this is.
@@ -111,7 +120,8 @@ impl Worker {
     pub fn poll(&mut self, now: MonoMillis) -> Option<Vec<u8>> {
         let version = self.snapshot.as_ref().map(|snapshot| snapshot.version.as_str());
         let hits = self.hits.tell();
-        serde_json::to_vec(&self.feed.request(now, &self.gateway, version, hits)).ok()
+        let poller = (&self.gateway, self.name.as_ref().map(RequestId::as_str));
+        serde_json::to_vec(&self.feed.request(now, poller, version, hits)).ok()
     }
 
     /// A feed poll has ended. Says whether it was answered, so that the next one may follow at once.

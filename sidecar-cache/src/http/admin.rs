@@ -38,6 +38,19 @@ async fn answer_at(
     match endpoint {
         Endpoint::Status => json(StatusCode::OK, &sidecar.status()),
         Endpoint::OpenApi => json(StatusCode::OK, &openapi::document()),
+        Endpoint::ConfigVersions => reply(StatusCode::OK, sidecar.config_versions().await),
+        Endpoint::ConfigVersion => {
+            let name = name.unwrap_or_default();
+            reply(StatusCode::OK, sidecar.config_version(name).await)
+        }
+        Endpoint::ApplyConfig => match message(body, idle).await {
+            Ok(message) => reply(StatusCode::OK, sidecar.apply_config(message).await),
+            Err(answer) => *answer,
+        },
+        Endpoint::RollbackConfig => match message(body, idle).await {
+            Ok(message) => reply(StatusCode::OK, sidecar.rollback_config(message).await),
+            Err(answer) => *answer,
+        },
         Endpoint::ListKeys => reply(StatusCode::OK, sidecar.list_keys().await),
         Endpoint::CreateKey => match message(body, idle).await {
             Ok(message) => reply(StatusCode::CREATED, sidecar.create_key(message).await),

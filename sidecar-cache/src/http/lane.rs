@@ -45,7 +45,7 @@ async fn serve(
         Err(problem) => return Err(entered.refuse(problem)),
     };
     let semantic = semantic(entered.dialect(), &head.headers);
-    let bytes_max = sidecar.request_bytes_max();
+    let bytes_max = entered.request_bytes_max();
     let has_room = |bytes| entered.has_room(bytes);
     match read::whole_in(body, bytes_max, sidecar.timeouts.upload_idle, has_room).await {
         Ok(body) => sidecar.serve(entered, semantic, body).await,

@@ -70,6 +70,8 @@ pub(super) fn failed(failure: &Failure) -> Answer {
         Failure::Ledger(refused) => {
             return error(refusal_status(refused), &refused.code(), refusal_message(refused));
         }
+        Failure::ConfigRefused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "config_refused"),
+        Failure::ConfigNotWritten { .. } => (StatusCode::CONFLICT, "config_not_written"),
         Failure::BreachStands(_) => (StatusCode::CONFLICT, "breach_stands"),
         Failure::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
         Failure::NoLedger => (StatusCode::CONFLICT, "no_ledger"),

@@ -40,6 +40,10 @@ pub struct Sight {
     pub frozen: usize,
     /// Ends of calls that lie in the spool.
     pub spooled: usize,
+    /// Those of them that run another version of the configuration than the one in use.
+    pub gateways_behind: usize,
+    /// The version of the configuration.
+    pub config: String,
     /// The version of the snapshot.
     pub snapshot: String,
 }
@@ -57,6 +61,7 @@ pub(super) struct Seen {
     log_bytes: Gauge,
     body_bytes: Gauge,
     gateways: Gauge,
+    gateways_behind: Gauge,
     degraded: Gauge,
     look_age: Gauge<f64, AtomicU64>,
 }
@@ -92,6 +97,11 @@ impl Seen {
             self.gateways.clone(),
         );
         r.register(
+            "kt_gateways_behind",
+            "Of these, those that do not run the configuration in use on every worker",
+            self.gateways_behind.clone(),
+        );
+        r.register(
             "kt_degraded",
             "1 while the configuration file is not what is in force",
             self.degraded.clone(),
@@ -105,7 +115,7 @@ impl Seen {
 
     pub(super) fn set(&self, sight: &Sight) {
         let Sight { held, tickets, flights, followers, log_bytes, body_bytes, .. } = sight;
-        let Sight { gateways, is_degraded, look_age, .. } = sight;
+        let Sight { gateways, gateways_behind, is_degraded, look_age, .. } = sight;
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.entries.set(number(held.entries));
         self.bytes.set(number(held.bytes));
@@ -117,6 +127,7 @@ impl Seen {
         self.log_bytes.set(number(*log_bytes));
         self.body_bytes.set(number(*body_bytes));
         self.gateways.set(number(*gateways as u64));
+        self.gateways_behind.set(number(*gateways_behind as u64));
         self.degraded.set(i64::from(*is_degraded));
         self.look_age.set(Duration::from_millis(look_age.0).as_secs_f64());
     }

@@ -19,6 +19,7 @@ use super::cache::{Hit, Looked, Wanted};
 use super::callers::{Caller, Resolved};
 use super::feed::expect_version;
 use super::savings::{Kind, Spared, Whose};
+use super::settings::Settings;
 use super::{Failure, Sidecar};
 use crate::entry::Header;
 use crate::freshness;
@@ -32,6 +33,8 @@ use crate::ticket::{Holder, Peer, Ticket, TicketId};
 pub struct Grant {
     /// Minted by the filter.
     pub request_id: String,
+    /// The configuration by which everything about it is decided: the one that the filter has decided by.
+    pub settings: Arc<Settings>,
     /// The gateway that asked, whose egress is tried first.
     pub gateway: String,
     /// Who asks.
@@ -126,7 +129,7 @@ impl Sidecar {
                     return Ok(self.inline(&grant, &hit, told));
                 }
                 Found::Fresh(..) => AtAdmit::Hit,
-                Found::Stale(hit, _) if self.serves_at_once(&grant, &hit) => AtAdmit::Stale,
+                Found::Stale(hit, _) if grant.serves_at_once(&hit) => AtAdmit::Stale,
                 Found::Stale(..) => AtAdmit::Miss(Reason::Expired),
                 Found::Nothing(reason) => AtAdmit::Miss(reason),
             };
@@ -166,6 +169,7 @@ impl Sidecar {
         }
         Ok(Grant {
             request_id: request.request_id,
+            settings: self.feed.settings_of(&request.snapshot, self.clock.mono()),
             gateway: request.gateway,
             caller,
             dialect,
@@ -198,11 +202,6 @@ impl Sidecar {
         in_shape(grant, self.cache.find(grant.wanted()).await)
     }
 
-    /// Whether an entry past its time serves at once.
-    pub(super) fn serves_at_once(&self, grant: &Grant, hit: &Hit) -> bool {
-        self.feed.settings().stale.serves_at_once(hit.stale, grant.control.max_age_s)
-    }
-
     /// A small hit: told at once.
     fn inline(&self, grant: &Grant, hit: &Hit, told: Told) -> Admission {
         let Grant { caller, gates, .. } = grant;
@@ -210,7 +209,7 @@ impl Sidecar {
         self.metrics.hit();
         let (model, provider) = self.labels(gates);
         self.metrics.answered(model, provider, 200);
-        let saved_micro_usd = self.saved_by(hit);
+        let saved_micro_usd = grant.saved_by(hit);
         let whose = Whose::of(&caller.principal, gates);
         let kind = Kind { whose, model: gates.model.served_model.clone(), basis: Basis::Hit };
         self.savings.gather(kind, Spared { cost: saved_micro_usd });
@@ -222,12 +221,6 @@ impl Sidecar {
             saved_micro_usd,
         };
         Admission { decision, body: told.body }
-    }
-
-    /// What a call in the place of a hit would cost now, where that is known.
-    pub(super) fn saved_by(&self, hit: &Hit) -> Option<MicroUsd> {
-        let Header { gates, usage, .. } = &hit.entry.header;
-        self.feed.settings().cost_of(&gates.model, *usage)
     }
 
     /// Everything else takes the lane.
@@ -260,6 +253,17 @@ impl Grant {
     #[must_use]
     pub fn wanted(&self) -> Wanted<'_> {
         Wanted { keys: &self.caller.keys, gates: &self.gates, at: self.at, check: self.check }
+    }
+
+    /// Whether an entry past its time serves at once.
+    pub(super) fn serves_at_once(&self, hit: &Hit) -> bool {
+        self.settings.stale.serves_at_once(hit.stale, self.control.max_age_s)
+    }
+
+    /// What a call in the place of a hit would cost, where that is known.
+    pub(super) fn saved_by(&self, hit: &Hit) -> Option<MicroUsd> {
+        let Header { gates, usage, .. } = &hit.entry.header;
+        self.settings.cost_of(&gates.model, *usage)
     }
 }
 

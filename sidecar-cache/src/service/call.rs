@@ -142,7 +142,7 @@ impl Pilot {
             return Ok(None);
         }
         // From here on: no provider is slow because a gateway is.
-        let patience = sidecar.feed.settings().first_byte_of(&seat.grant.target);
+        let patience = seat.grant.settings.first_byte_of(&seat.grant.target);
         let first_by = Instant::now() + patience;
         self.calls += 1;
         self.call = Some(CallAccount::begin(sidecar.clock, &seat.grant, self.calls));
@@ -294,7 +294,7 @@ impl Pilot {
         transport: Transport,
     ) -> Concluded {
         let grant = &self.seat.grant;
-        let settings = self.sidecar.feed.settings();
+        let settings = &grant.settings;
         let verdict = attempt::verdict(Finished {
             dialect: grant.dialect,
             recorded,
@@ -421,7 +421,7 @@ impl Pilot {
             at: grant.at,
             header,
             body,
-            ttl: self.sidecar.feed.settings().ttl,
+            ttl: grant.settings.ttl,
         };
         let cache = &self.sidecar.cache;
         let entry = cache.entry_of(filling).map_err(|unfit| match unfit {

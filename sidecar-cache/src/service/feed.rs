@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kt_contract::limits::FEED_HOLD;
+use kt_contract::time::{Millis, MonoMillis};
 use kt_contract::wire;
 use kt_contract::wire::feed::{Event, FeedReply, FeedRequest};
 use tokio::sync::watch;
@@ -14,6 +15,12 @@ use super::{Failure, Sidecar, lock};
 
 /// How many events are kept for workers that are behind. One that is further behind starts over.
 const EVENTS_MAX: usize = 1_024;
+
+/// How many configurations before the one in use are kept.
+const EARLIER_MAX: usize = 256;
+
+/// For how long requests that were planned by one of them are decided by it.
+const KEPT_FOR: Millis = Millis(60_000);
 
 /// What has changed since the start.
 #[derive(Debug)]
@@ -27,6 +34,10 @@ pub struct Feed {
 #[derive(Debug)]
 struct State {
     settings: Arc<Settings>,
+    /// Since when.
+    since: MonoMillis,
+    /// Those before, newest first, each with the moment at which another one took its place.
+    earlier: VecDeque<(MonoMillis, Arc<Settings>)>,
     /// What is wrong with the configuration file, if it is not what is in use.
     faults: Vec<String>,
     events: Events,
@@ -44,9 +55,14 @@ struct Events {
 impl Feed {
     /// The feed of a new epoch.
     #[must_use]
-    pub fn new(epoch: String, settings: Settings) -> Self {
-        let state =
-            State { settings: Arc::new(settings), faults: Vec::new(), events: Events::default() };
+    pub fn new(epoch: String, settings: Settings, now: MonoMillis) -> Self {
+        let state = State {
+            settings: Arc::new(settings),
+            since: now,
+            earlier: VecDeque::new(),
+            faults: Vec::new(),
+            events: Events::default(),
+        };
         Self { epoch, state: Mutex::new(state), changes: watch::Sender::new(0) }
     }
 
@@ -62,6 +78,40 @@ impl Feed {
         Arc::clone(&lock(&self.state).settings)
     }
 
+    /// For how long it has been in use.
+    #[must_use]
+    pub fn settled_for(&self, now: MonoMillis) -> Millis {
+        now.since(lock(&self.state).since)
+    }
+
+    /// The configuration by which the rest of a request is decided that a filter has decided by `snapshot`: the newest
+    /// that has this snapshot. A worker learns of another one a moment after this sidecar, and no request is to be
+    /// decided half by one and half by the other. What was replaced too long ago is not kept for a worker that does
+    /// not hear: then the configuration in use decides.
+    #[must_use]
+    pub fn settings_of(&self, snapshot: &str, now: MonoMillis) -> Arc<Settings> {
+        let state = lock(&self.state);
+        let is_of = |settings: &Settings| settings.snapshot.version == snapshot;
+        let earlier = || {
+            let kept = |(replaced, _): &&(MonoMillis, _)| now.since(*replaced) <= KEPT_FOR;
+            state.earlier.iter().take_while(kept).find(|(_, settings)| is_of(settings))
+        };
+        match is_of(&state.settings) {
+            true => Arc::clone(&state.settings),
+            false => Arc::clone(earlier().map_or(&state.settings, |(_, settings)| settings)),
+        }
+    }
+
+    /// The version of the configuration that a snapshot is of, as far back as is known.
+    #[must_use]
+    pub fn version_of(&self, snapshot: &str) -> Option<String> {
+        let state = lock(&self.state);
+        let all = std::iter::once(&state.settings);
+        all.chain(state.earlier.iter().map(|(_, settings)| settings))
+            .find(|settings| settings.snapshot.version == snapshot)
+            .map(|settings| settings.version.clone())
+    }
+
     /// What is wrong with the configuration file, if it is not what is in use.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
@@ -69,10 +119,15 @@ impl Feed {
     }
 
     /// Puts another configuration into use.
-    pub fn configure(&self, settings: Settings) {
+    pub fn configure(&self, settings: Settings, now: MonoMillis) {
         {
             let mut state = lock(&self.state);
-            state.settings = Arc::new(settings);
+            if *state.settings != settings {
+                let before = std::mem::replace(&mut state.settings, Arc::new(settings));
+                state.since = now;
+                state.earlier.push_front((now, before));
+                state.earlier.truncate(EARLIER_MAX);
+            }
             state.faults = Vec::new();
         }
         self.wake();
@@ -168,8 +223,7 @@ impl Sidecar {
     /// Another version of the wire.
     pub async fn poll_feed(&self, request: &FeedRequest) -> Result<FeedReply, Failure> {
         expect_version(request.version)?;
-        let snapshot = request.snapshot.as_deref();
-        self.gateways.polled(&request.gateway, snapshot, self.clock.mono());
+        self.gateways.polled(request, self.clock.mono());
         if let Some(batch) = &request.hits {
             self.count_hits(batch);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kt_contract::time::{Millis, MonoMillis};
 use kt_contract::wire::admin::Presence;
-use kt_contract::wire::feed::GatewayIdentity;
+use kt_contract::wire::feed::{FeedRequest, GatewayIdentity};
 use tokio::sync::Notify;
 
 use super::lock;
@@ -22,6 +22,8 @@ const LOST_AFTER: Millis = Millis(5_000);
 const KNOWN_FOR: Millis = Millis(10 * 60_000);
 /// How many are remembered.
 const GATEWAYS_MAX: usize = 1_024;
+/// How many workers of each.
+const WORKERS_MAX: usize = 1_024;
 
 /// The gateways of the group.
 #[derive(Debug, Default)]
@@ -36,17 +38,38 @@ pub struct Gateways {
 pub struct Gateway {
     /// As its filter's constants name it.
     pub identity: GatewayIdentity,
-    /// The version of the snapshot that its last poll named.
-    pub snapshot: Option<String>,
+    /// Its workers, by name.
+    workers: HashMap<String, Worker>,
     /// When it last polled or asked for admission.
     pub seen: MonoMillis,
+}
+
+/// One worker of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Worker {
+    /// The version of the snapshot that its last poll named.
+    snapshot: Option<String>,
+    /// When that was.
+    polled: MonoMillis,
+}
+
+/// What the workers of a gateway have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workers {
+    /// The version of their snapshot; of several that differ, one that is behind.
+    pub snapshot: Option<String>,
+    /// How many poll.
+    pub workers: usize,
+    /// How many of these are behind.
+    pub behind: usize,
 }
 
 // === impl Gateways ===
 
 impl Gateways {
-    /// A gateway has polled.
-    pub fn polled(&self, identity: &GatewayIdentity, snapshot: Option<&str>, now: MonoMillis) {
+    /// A worker of a gateway has polled.
+    pub fn polled(&self, request: &FeedRequest, now: MonoMillis) {
+        let identity = &request.gateway;
         let mut known = lock(&self.known);
         if let Some(gateway) = known.get_mut(&identity.id) {
             if gateway.identity != *identity {
@@ -56,10 +79,8 @@ impl Gateways {
                 );
                 gateway.identity = identity.clone();
             }
-            if gateway.snapshot.as_deref() != snapshot {
-                gateway.snapshot = snapshot.map(str::to_owned);
-            }
             gateway.seen = now;
+            gateway.worker_polled(request, now);
             drop(known);
             self.polls.notify_waiters();
             return;
@@ -67,8 +88,10 @@ impl Gateways {
         forget(&mut known, now);
         if known.len() < GATEWAYS_MAX {
             tracing::info!(gateway = identity.id, role = identity.role.as_str(), "gateway joined");
-            let snapshot = snapshot.map(str::to_owned);
-            let gateway = Gateway { identity: identity.clone(), snapshot, seen: now };
+            let identity = identity.clone();
+            let mut gateway = Gateway { identity, workers: HashMap::new(), seen: now };
+            gateway.worker_polled(request, now);
+            let identity = &gateway.identity;
             known.insert(identity.id.clone(), gateway);
             drop(known);
             self.polls.notify_waiters();
@@ -121,6 +144,16 @@ impl Gateways {
         lock(&self.known).values().filter(is_live).count()
     }
 
+    /// How many of them are live and do not run the snapshot of this version, on all their workers.
+    #[must_use]
+    pub fn behind(&self, snapshot: &str, now: MonoMillis) -> usize {
+        let is_behind = |gateway: &&Gateway| {
+            let live = gateway.presence(now) == Presence::Live;
+            live && gateway.standing(snapshot, now).is_behind()
+        };
+        lock(&self.known).values().filter(is_behind).count()
+    }
+
     /// All that are remembered, by id.
     #[must_use]
     pub fn list(&self, now: MonoMillis) -> Vec<Gateway> {
@@ -137,6 +170,16 @@ fn forget(known: &mut HashMap<String, Gateway>, now: MonoMillis) {
     known.retain(|_, gateway| now.since(gateway.seen) < KNOWN_FOR);
 }
 
+// === impl Workers ===
+
+impl Workers {
+    /// Whether any worker runs another version.
+    #[must_use]
+    pub const fn is_behind(&self) -> bool {
+        self.behind > 0 || self.workers == 0
+    }
+}
+
 // === impl Gateway ===
 
 impl Gateway {
@@ -145,10 +188,50 @@ impl Gateway {
     pub fn presence(&self, now: MonoMillis) -> Presence {
         if now.since(self.seen) < LOST_AFTER { Presence::Live } else { Presence::Lost }
     }
+
+    /// What its workers have, where `current` is the version that they should.
+    #[must_use]
+    pub fn standing(&self, current: &str, now: MonoMillis) -> Workers {
+        let polls = |worker: &&Worker| now.since(worker.polled) < LOST_AFTER;
+        let mut standing = Workers::default();
+        for worker in self.workers.values().filter(polls) {
+            standing.workers += 1;
+            let is_behind = worker.snapshot.as_deref() != Some(current);
+            standing.behind += usize::from(is_behind);
+            if is_behind || standing.behind == 0 {
+                standing.snapshot.clone_from(&worker.snapshot);
+            }
+        }
+        if standing.workers == 0 {
+            // It is lost: what it had last.
+            let last = self.workers.values().max_by_key(|worker| worker.polled);
+            standing.snapshot = last.and_then(|worker| worker.snapshot.clone());
+        }
+        standing
+    }
+
+    fn worker_polled(&mut self, request: &FeedRequest, now: MonoMillis) {
+        let name = request.worker.as_deref().unwrap_or_default();
+        let snapshot = request.snapshot.as_deref();
+        if let Some(worker) = self.workers.get_mut(name) {
+            if worker.snapshot.as_deref() != snapshot {
+                worker.snapshot = snapshot.map(str::to_owned);
+            }
+            worker.polled = now;
+            return;
+        }
+        // A VM that is made anew has another name, and the old one polls no more.
+        self.workers.retain(|_, worker| now.since(worker.polled) < LOST_AFTER);
+        if self.workers.len() < WORKERS_MAX {
+            let worker = Worker { snapshot: snapshot.map(str::to_owned), polled: now };
+            self.workers.insert(name.to_owned(), worker);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use kt_contract::wire::VERSION;
     use kt_contract::wire::feed::Role;
 
     use super::*;
@@ -162,11 +245,23 @@ mod tests {
         }
     }
 
+    fn poll(identity: &GatewayIdentity, worker: &str, snapshot: Option<&str>) -> FeedRequest {
+        FeedRequest {
+            version: VERSION,
+            gateway: identity.clone(),
+            worker: Some(worker.to_owned()),
+            epoch: None,
+            seq: 0,
+            snapshot: snapshot.map(str::to_owned),
+            hits: None,
+        }
+    }
+
     #[test]
     fn the_asking_gateway_comes_first_then_the_most_recent() {
         let gateways = Gateways::default();
         for (id, seen) in [("a", 0), ("b", 10), ("c", 5)] {
-            gateways.polled(&identity(id), None, MonoMillis(seen));
+            gateways.polled(&poll(&identity(id), "w", None), MonoMillis(seen));
         }
         let egress = |asking, now| gateways.egress(asking, MonoMillis(now)).join(" ");
         assert_eq!(egress("a", 20), "/run/a.sock /run/b.sock /run/c.sock");
@@ -181,17 +276,17 @@ mod tests {
     fn a_gateway_is_remembered_for_a_while_and_their_number_is_bounded() {
         let gateways = Gateways::default();
         for number in 0..2 * GATEWAYS_MAX {
-            gateways.polled(&identity(&format!("gw-{number}")), None, MonoMillis(0));
+            gateways.polled(&poll(&identity(&format!("gw-{number}")), "w", None), MonoMillis(0));
         }
         assert_eq!(gateways.list(MonoMillis(0)).len(), GATEWAYS_MAX);
-        gateways.polled(&identity("new"), None, MonoMillis(KNOWN_FOR.0));
+        gateways.polled(&poll(&identity("new"), "w", None), MonoMillis(KNOWN_FOR.0));
         assert_eq!(gateways.list(MonoMillis(KNOWN_FOR.0)).len(), 1);
     }
 
     #[test]
     fn a_gateway_that_falls_silent_is_lost_then_forgotten_and_found_again_if_it_polls() {
         let gateways = Gateways::default();
-        gateways.polled(&identity("a"), None, MonoMillis(0));
+        gateways.polled(&poll(&identity("a"), "w", None), MonoMillis(0));
         let seen = |now| {
             let now = MonoMillis(now);
             let states = gateways.list(now).iter().map(|it| it.presence(now)).collect::<Vec<_>>();
@@ -199,7 +294,7 @@ mod tests {
         };
         assert_eq!(seen(4_999), (vec![Presence::Live], 1));
         assert_eq!(seen(5_000), (vec![Presence::Lost], 0));
-        gateways.polled(&identity("a"), None, MonoMillis(5_001));
+        gateways.polled(&poll(&identity("a"), "w", None), MonoMillis(5_001));
         assert_eq!(seen(5_001), (vec![Presence::Live], 1));
         assert_eq!(seen(5_000 + KNOWN_FOR.0), (vec![Presence::Lost], 0));
         assert_eq!(seen(5_001 + KNOWN_FOR.0), (vec![], 0));
@@ -208,9 +303,35 @@ mod tests {
     #[test]
     fn a_gateway_that_moved_is_found_at_its_new_place() {
         let gateways = Gateways::default();
-        gateways.polled(&identity("a"), None, MonoMillis(0));
+        gateways.polled(&poll(&identity("a"), "w", None), MonoMillis(0));
         let moved = GatewayIdentity { egress: "/run/new.sock".to_owned(), ..identity("a") };
-        gateways.polled(&moved, Some("v2"), MonoMillis(1));
+        gateways.polled(&poll(&moved, "w", Some("v2")), MonoMillis(1));
         assert_eq!(gateways.egress("a", MonoMillis(1)), ["/run/new.sock"]);
+    }
+
+    #[test]
+    fn a_gateway_is_behind_as_long_as_one_of_its_workers_is() {
+        let gateways = Gateways::default();
+        let polled = |worker, snapshot, now| {
+            gateways.polled(&poll(&identity("a"), worker, Some(snapshot)), MonoMillis(now));
+        };
+        let standing = |now| {
+            let now = MonoMillis(now);
+            let standing = gateways.list(now)[0].standing("v2", now);
+            let snapshot = standing.snapshot.unwrap_or_default();
+            (snapshot, standing.workers, standing.behind, gateways.behind("v2", now))
+        };
+        polled("one", "v1", 0);
+        polled("two", "v1", 0);
+        assert_eq!(standing(0), ("v1".to_owned(), 2, 2, 1));
+        polled("one", "v2", 10);
+        assert_eq!(standing(10), ("v1".to_owned(), 2, 1, 1));
+        polled("two", "v2", 20);
+        assert_eq!(standing(20), ("v2".to_owned(), 2, 0, 0));
+        // The VM of one has died, and lives again under another name.
+        polled("one again", "v2", 4_900);
+        polled("two", "v2", 5_010);
+        assert_eq!(standing(5_010), ("v2".to_owned(), 2, 0, 0));
+        assert_eq!(standing(5_010 + LOST_AFTER.0), ("v2".to_owned(), 0, 0, 0), "lost, not behind");
     }
 }

@@ -117,12 +117,6 @@ impl Sidecar {
         }
     }
 
-    /// The largest body that is read.
-    #[must_use]
-    pub fn request_bytes_max(&self) -> u64 {
-        self.feed.settings().snapshot.limits.request_bytes_max
-    }
-
     /// Answers a request whose whole body has come. `headers` are those that its dialect names.
     ///
     /// # Errors
@@ -168,9 +162,9 @@ impl Sidecar {
         let (reason, fallback) = match self.look(&grant).await {
             Found::Fresh(hit, told) => {
                 let seat = Seat::new(grant, account, (Outcome::Hit, Reason::Shared));
-                return Ok(self.hit_reply(&seat, &hit, told));
+                return Ok(hit_reply(&seat, &hit, told));
             }
-            Found::Stale(hit, told) if self.serves_at_once(&grant, &hit) => {
+            Found::Stale(hit, told) if grant.serves_at_once(&hit) => {
                 let seat = Seat::new(grant, account, (Outcome::Stale, Reason::Revalidating));
                 return Ok(self.while_revalidating(&seat, sent, &hit, told));
             }
@@ -184,7 +178,7 @@ impl Sidecar {
             return Err(not_cached(&seat, reason));
         }
         let seat = Seat::with_fallback(grant, account, (Outcome::Miss, reason), fallback);
-        if self.feed.settings().single_flight.is_enabled {
+        if seat.grant.settings.single_flight.is_enabled {
             self.together(seat, sent).await
         } else {
             let generations = || self.cache.vector(seat.grant.wanted());
@@ -209,16 +203,11 @@ impl Sidecar {
             true => None,
             false => self.flights.lead_unattended(seat, generations, sent),
         };
-        let Some((flight, lease)) = leads else { return self.hit_reply(seat, hit, told) };
+        let Some((flight, lease)) = leads else { return hit_reply(seat, hit, told) };
         // A call is made in its name: it was spared none.
         let reply = reply_with(seat, hit, told, None);
         self.start(&flight, Some(lease), seat, None);
         reply
-    }
-
-    /// What the cache has, for nothing.
-    fn hit_reply(&self, seat: &Seat, hit: &Hit, told: Told) -> Reply {
-        reply_with(seat, hit, told, Some(Spared { cost: self.saved_by(hit) }))
     }
 
     /// An entry past its time, to be kept for the case that no new answer can be had. Whether it may be told is
@@ -231,14 +220,14 @@ impl Sidecar {
     /// request waited, it has become older, and may have been invalidated or switched off.
     fn stale(&self, seat: &Seat) -> Option<Reply> {
         let hit = seat.take_fallback()?.by(self.clock.mono());
-        let (grant, settings) = (&seat.grant, self.feed.settings());
+        let (grant, settings) = (&seat.grant, &seat.grant.settings);
         let may_serve = settings.snapshot.cache.enabled
             && settings.stale.serves_on_error(hit.stale, grant.control.max_age_s)
             && self.cache.generations().known().has_generations()
             && hit.entry.header.generations == self.cache.vector(grant.wanted());
         let told = told(grant.dialect, &hit, grant.reply).filter(|_| may_serve)?;
         seat.follows_no_more(Outcome::Stale, Reason::UpstreamError);
-        Some(self.hit_reply(seat, &hit, told))
+        Some(hit_reply(seat, &hit, told))
     }
 
     /// Joins the flight of the request's key, or starts it. Where that brings nothing for this client, it asks
@@ -321,7 +310,7 @@ impl Sidecar {
         mut reader: Reader,
         seat: &Seat,
     ) -> Result<Result<Reply, Refusal>, Reason> {
-        let settings = self.feed.settings().single_flight;
+        let settings = seat.grant.settings.single_flight;
         let limit = match settings.overflow {
             Overflow::Count(count) => Some(count),
             Overflow::Unlimited => None,
@@ -377,7 +366,7 @@ impl Sidecar {
             Start::Found(hit) => match told(seat.grant.dialect, &hit, seat.grant.reply) {
                 Some(told) => {
                     seat.follows_no_more(Outcome::Hit, Reason::Shared);
-                    return Ok(Ok(self.hit_reply(seat, &hit, told)));
+                    return Ok(Ok(hit_reply(seat, &hit, told)));
                 }
                 // It can be told in the leader's shape.
                 None => Reason::Shape,
@@ -408,6 +397,11 @@ enum Waited {
     Own(Arc<Sent>),
     /// With a flight that is over, and that had nothing for this client.
     Again(Arc<Sent>),
+}
+
+/// What the cache has, for nothing.
+fn hit_reply(seat: &Seat, hit: &Hit, told: Told) -> Reply {
+    reply_with(seat, hit, told, Some(Spared { cost: seat.grant.saved_by(hit) }))
 }
 
 fn refused(seat: &Seat, problem: Problem) -> Refusal {
@@ -461,6 +455,12 @@ impl Entered {
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.ticket.grant.dialect
+    }
+
+    /// The largest body that is read.
+    #[must_use]
+    pub fn request_bytes_max(&self) -> u64 {
+        self.ticket.grant.settings.snapshot.limits.request_bytes_max
     }
 
     /// The client has a name for its request, by which it is made once.

@@ -45,7 +45,7 @@ impl Pilot {
     /// Sets money aside for the call that is about to be made, where anybody counts it. `Ok(false)`: nobody who
     /// waits can have it paid, and all of them know.
     pub(super) async fn reserve(&mut self) -> Result<bool, Failed> {
-        let settings = self.sidecar.feed.settings();
+        let settings = Arc::clone(&self.seat.grant.settings);
         let (Some(books), Some(accounts)) = (&self.sidecar.books, &settings.accounts) else {
             return Ok(true);
         };
@@ -104,7 +104,7 @@ impl Pilot {
     pub(super) fn goes_on_for_its_money(&mut self) -> Result<(), Failed> {
         let Some(bill) = &self.bill else { return Ok(()) };
         let Some((unpaid, concerns)) = bill.outgrown() else { return Ok(()) };
-        let settings = self.sidecar.feed.settings();
+        let settings = &self.seat.grant.settings;
         let on_outgrown = settings.accounts.as_ref().map(|accounts| accounts.on_outgrown_hold);
         match on_outgrown.unwrap_or_default() {
             OnOutgrownHold::Overage => Ok(()),
@@ -142,7 +142,7 @@ impl Pilot {
 
     /// A call that nobody accounts for has a cost too, where its usage was told and its model has a price.
     pub(super) fn has_told_cost(&mut self, usage: Option<Usage>) {
-        let settings = self.sidecar.feed.settings();
+        let settings = Arc::clone(&self.seat.grant.settings);
         if self.sidecar.books.is_some() && settings.accounts.is_some() {
             return;
         }

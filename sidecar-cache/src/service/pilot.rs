@@ -334,7 +334,7 @@ impl Pilot {
         let limit = || self.flight.sent().and_then(|sent| token_limit(&sent.body));
         Rule {
             configured: match self.alone {
-                Alone::AsConfigured => self.sidecar.feed.settings().single_flight.on_disconnect,
+                Alone::AsConfigured => self.seat.grant.settings.single_flight.on_disconnect,
                 Alone::GoesOn => CompleteOnDisconnect::Always,
             },
             may_fill: self.is_storable(),
@@ -353,7 +353,7 @@ impl Pilot {
     }
 
     fn bounds(&self) -> Bounds {
-        let settings = self.sidecar.feed.settings();
+        let settings = &self.seat.grant.settings;
         Bounds { bytes: settings.entry_bytes_max, tokens: settings.entry_tokens_max }
     }
 

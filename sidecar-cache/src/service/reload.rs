@@ -1,22 +1,18 @@
-//! The configuration file: read at the start, watched afterwards. A good change takes effect everywhere; a
-//! bad one, and one that only a restart can put in force, changes nothing and is reported until it is mended.
+//! The configuration file: read at the start, looked at again and again. What it says is checked whole. Decides which
+//! content is a change, and nothing about what becomes of it.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use kt_contract::config::{self, Backend, Config, Database, Loaded, Wallet, Warning};
-use kt_contract::wire::feed::Event;
+use kt_contract::hex::Digest;
 
-use super::Sidecar;
 use super::settings::Settings;
+use crate::config_file;
 
-/// How often the file is read again.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A configuration is a page or two; a file beyond this is something else.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+/// How many digits of a digest name a version.
+const VERSION_DIGITS: usize = 16;
 
-/// A configuration file and what it said last.
+/// A configuration file, what it said last, and what of it is live.
 #[derive(Debug)]
 pub struct Watched {
     path: PathBuf,
@@ -25,8 +21,47 @@ pub struct Watched {
     started: Config,
     /// What the log has been told about the file in use.
     warned: Vec<Warning>,
-    /// The digest of the last content that was looked at, good or bad; `None` where there was none.
-    seen: Option<blake3::Hash>,
+    live: Text,
+    /// The version of the last content that was taken or refused; `None` where there was none to be read.
+    seen: Option<String>,
+    /// What was there when the file was looked at the last time.
+    last: Option<String>,
+}
+
+/// A text and its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// The digest of the text.
+    pub version: String,
+    /// The text.
+    pub text: String,
+}
+
+/// A text that may go live.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    pub(super) text: Text,
+    pub(super) settings: Settings,
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// A change of the file.
+#[derive(Debug)]
+pub struct Found {
+    /// The version of what is there; `None` where nothing can be read.
+    pub(super) version: Option<String>,
+    /// What may go live, or everything that is wrong with it.
+    pub(super) checked: Result<Box<Checked>, Vec<String>>,
+}
+
+// === impl Text ===
+
+impl Text {
+    /// Names a text.
+    #[must_use]
+    pub fn of(text: String) -> Self {
+        Self { version: version_of(&text), text }
+    }
 }
 
 // === impl Watched ===
@@ -37,12 +72,16 @@ impl Watched {
     /// # Errors
     /// Everything that is wrong with it, each on its own line.
     pub fn load(path: PathBuf, is_local: bool) -> Result<(Self, Settings), Vec<String>> {
-        let text = read(&path).map_err(|fault| vec![fault])?;
-        let Loaded { config, warnings, .. } = parse(&path, &text)?;
+        let text = Text::of(config_file::read(&path).map_err(|fault| vec![fault])?);
+        let Loaded { config, warnings, .. } = parse(&path, &text.text)?;
         warn_of(&warnings, &[]);
-        let settings = Settings::of(&config, is_local);
-        let seen = Some(blake3::hash(text.as_bytes()));
-        Ok((Self { path, is_local, started: config, warned: warnings, seen }, settings))
+        let settings =
+            Settings { version: text.version.clone(), ..Settings::of(&config, is_local) };
+        let seen = Some(text.version.clone());
+        let last = seen.clone();
+        let this =
+            Self { path, is_local, started: config, warned: warnings, live: text, seen, last };
+        Ok((this, settings))
     }
 
     /// Where calls are accounted for from the start on, if the file asks for that.
@@ -63,78 +102,69 @@ impl Watched {
         &self.started.cache.backend
     }
 
-    /// Looks at the file again and says what follows, if it has changed.
-    pub fn look(&mut self) -> Option<Result<Settings, Vec<String>>> {
-        let text = read(&self.path);
-        let seen = text.as_ref().ok().map(|text| blake3::hash(text.as_bytes()));
-        if seen == self.seen {
-            return None;
-        }
-        self.seen = seen;
-        Some(match text {
-            Ok(text) => self.take(&text),
-            Err(fault) => Err(vec![fault]),
-        })
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
-    fn take(&mut self, text: &str) -> Result<Settings, Vec<String>> {
-        let Loaded { config, warnings, .. } = parse(&self.path, text)?;
+    /// What is live.
+    #[must_use]
+    pub const fn live(&self) -> &Text {
+        &self.live
+    }
+
+    /// Looks at the file again and says what follows, if it has changed. What is there counts once two looks have
+    /// found the same: an editor that writes in place has half a file on disk for a moment, and half of a file may be
+    /// a whole configuration, without the policies that stand at its end.
+    pub fn look(&mut self) -> Option<Found> {
+        let text = config_file::read(&self.path);
+        let version = text.as_deref().ok().map(version_of);
+        let was = std::mem::replace(&mut self.last, version.clone());
+        if version == self.seen || version != was {
+            return None;
+        }
+        self.seen.clone_from(&version);
+        let checked = match text {
+            Ok(text) => self.check(Text::of(text)).map(Box::new),
+            Err(fault) => Err(vec![fault]),
+        };
+        Some(Found { version, checked })
+    }
+
+    /// Checks a text as the file is checked: with everything that a start asks, and that nothing of it needs one.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn check(&self, text: Text) -> Result<Checked, Vec<String>> {
+        if text.text.len() as u64 > config_file::FILE_BYTES_MAX {
+            return Err(vec![format!("larger than {} bytes", config_file::FILE_BYTES_MAX)]);
+        }
+        let Loaded { config, warnings, .. } = parse(&self.path, &text.text)?;
         let needs = config.needs_restart(&self.started);
         if !needs.is_empty() {
             let path = self.path.display();
             return Err(needs.iter().map(|need| format!("{path}: {need}")).collect());
         }
+        let version = text.version.clone();
+        let settings = Settings { version, ..Settings::of(&config, self.is_local) };
+        Ok(Checked { text, settings, warnings })
+    }
+
+    /// The text is live, and the file says it.
+    pub(super) fn took(&mut self, text: Text, warnings: Vec<Warning>) {
         warn_of(&warnings, &self.warned);
         self.warned = warnings;
-        Ok(Settings::of(&config, self.is_local))
+        self.seen = Some(text.version.clone());
+        self.last.clone_from(&self.seen);
+        self.live = text;
     }
 }
 
-// === impl Sidecar ===
-
-impl Sidecar {
-    /// Watches the file for as long as it is polled.
-    pub async fn watch(&self, mut watched: Watched) {
-        let mut looks = tokio::time::interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            looks.tick().await;
-            if let Some(change) = watched.look() {
-                self.reconfigure(change).await;
-            }
-        }
-    }
-
-    /// Puts a change of the file into use, or reports what is wrong with it.
-    pub async fn reconfigure(&self, change: Result<Settings, Vec<String>>) {
-        match change {
-            Ok(settings) => {
-                let snapshot = settings.snapshot.version.clone();
-                self.cache.bound(settings.memory).await;
-                self.cache.keep_stale(settings.stale.kept());
-                self.logs.bound(settings.flight_bytes_max);
-                self.bodies.bound(settings.bodies_bytes_max);
-                let has_new_prices = settings.pricing != self.feed.settings().pricing;
-                self.feed.configure(settings);
-                if has_new_prices {
-                    // What workers hold says what a call would have cost by the old ones.
-                    self.feed.publish(Event::Purged);
-                }
-                // Said once it is true.
-                tracing::info!(snapshot, "configuration in use");
-            }
-            Err(faults) => {
-                self.metrics.reload_failed();
-                self.feed.keep_last_good(faults.clone());
-                for fault in &faults {
-                    tracing::error!(
-                        fault,
-                        "the configuration on disk is not in force; the last good one stays in use"
-                    );
-                }
-            }
-        }
-    }
+/// The version of a text: the first digits of its digest.
+fn version_of(text: &str) -> String {
+    let digest = Digest(*blake3::hash(text.as_bytes()).as_bytes());
+    digest.to_hex().chars().take(VERSION_DIGITS).collect()
 }
 
 fn parse(path: &Path, text: &str) -> Result<Loaded, Vec<String>> {
@@ -151,12 +181,4 @@ fn warn_of(warnings: &[Warning], before: &[Warning]) {
             tracing::warn!(%warning, "configuration");
         }
     }
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    let failed = |error: io::Error| format!("{}: {error}", path.display());
-    if path.metadata().map_err(failed)?.len() > FILE_BYTES_MAX {
-        return Err(format!("{}: larger than {FILE_BYTES_MAX} bytes", path.display()));
-    }
-    std::fs::read_to_string(path).map_err(failed)
 }

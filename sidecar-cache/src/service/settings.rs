@@ -23,6 +23,8 @@ use crate::store::Bounds;
 /// What one version of the configuration says to the sidecar. Replaced as a whole, never changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
+    /// The version of the configuration: the digest of its text. Empty where it is of no file.
+    pub version: String,
     /// What filters get.
     pub snapshot: Arc<Snapshot>,
     /// `workflow_cache.ttl_seconds`.
@@ -87,6 +89,7 @@ impl Settings {
     pub fn of(config: &Config, local: bool) -> Self {
         let cache = &config.cache;
         Self {
+            version: String::new(),
             snapshot: Arc::new(config.snapshot(local)),
             ttl: millis(cache.ttl),
             entry_tokens_max: cache.max_entry_tokens,

@@ -1,8 +1,11 @@
 //! How the sidecar is, for operators and for health checks.
 
+use kt_contract::wire::admin::versions::ConfigStatus;
 use kt_contract::wire::admin::{Condition, GatewayStatus, StatusReply};
 
 use super::Sidecar;
+use super::gateways::{Gateway, Workers};
+use super::versions::Versions;
 use crate::confirmed::Standing;
 
 // === impl Sidecar ===
@@ -56,17 +59,17 @@ impl Sidecar {
             .gateways
             .list(now)
             .into_iter()
-            .map(|gateway| GatewayStatus {
-                state: gateway.presence(now),
-                last_seen_ms: now.since(gateway.seen).0,
-                gateway: gateway.identity,
-                snapshot: gateway.snapshot,
-            })
+            .map(|gateway| self.gateway_status(gateway, &settings.snapshot.version))
             .collect();
         StatusReply {
             status: self.condition(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             epoch: self.feed.epoch().to_owned(),
+            config: ConfigStatus {
+                version: settings.version.clone(),
+                live_ms: self.feed.settled_for(now).0,
+                refused: self.versions.as_ref().and_then(Versions::refused),
+            },
             snapshot: settings.snapshot.version.clone(),
             config_errors: self.feed.faults(),
             wallet_errors: self.wallet_faults(),
@@ -81,6 +84,22 @@ impl Sidecar {
             gateways,
         }
     }
+
+    fn gateway_status(&self, gateway: Gateway, current: &str) -> GatewayStatus {
+        let now = self.clock.mono();
+        let Workers { snapshot, workers, behind } = gateway.standing(current, now);
+        let config = snapshot.as_deref().and_then(|snapshot| self.feed.version_of(snapshot));
+        GatewayStatus {
+            state: gateway.presence(now),
+            last_seen_ms: now.since(gateway.seen).0,
+            gateway: gateway.identity,
+            snapshot,
+            config,
+            workers: workers as u64,
+            workers_behind: behind as u64,
+        }
+    }
+
     /// What follows from a shared database that does not answer.
     fn database_errors(&self) -> Vec<String> {
         let known = self.cache.generations().known();

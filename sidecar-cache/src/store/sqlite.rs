@@ -7,6 +7,7 @@ pub mod ledger;
 mod replies;
 mod rows;
 mod spool;
+mod versions;
 
 use std::path::Path;
 
@@ -18,6 +19,7 @@ use database::Database;
 pub use generations::SqliteGenerations;
 pub use replies::SqliteReplies;
 pub use spool::SqliteSpool;
+pub use versions::SqliteVersions;
 
 /// The keys of one data directory.
 #[derive(Debug)]

@@ -48,6 +48,7 @@ fn all_of(org: &str) -> InvalidateRequest {
 async fn told(group: &Group, last: Option<&FeedReply>) -> FeedReply {
     let poll = FeedRequest {
         version: kt_contract::wire::VERSION,
+        worker: None,
         gateway: gateway(),
         epoch: last.map(|last| last.epoch.clone()),
         seq: last.map_or(0, |last| last.seq),

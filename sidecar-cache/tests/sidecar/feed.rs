@@ -12,6 +12,7 @@ use tokio::time::Instant;
 fn first_poll() -> FeedRequest {
     FeedRequest {
         version: kt_contract::wire::VERSION,
+        worker: None,
         gateway: gateway(),
         epoch: None,
         seq: 0,

@@ -185,6 +185,7 @@ async fn every_worker_that_is_being_held_hears_of_it_at_once() {
     let group = group().await;
     let poll = |reply: Option<&FeedReply>| FeedRequest {
         version: kt_contract::wire::VERSION,
+        worker: None,
         gateway: gateway(),
         epoch: reply.map(|reply| reply.epoch.clone()),
         seq: reply.map_or(0, |reply| reply.seq),

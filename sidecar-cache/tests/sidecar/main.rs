@@ -57,6 +57,8 @@ mod ledger_stores;
 #[cfg(test)]
 mod ledger_support;
 #[cfg(test)]
+mod live;
+#[cfg(test)]
 mod log_suite;
 #[cfg(test)]
 mod reply_stores;
@@ -84,6 +86,8 @@ mod streams;
 mod support;
 #[cfg(test)]
 mod unattended;
+#[cfg(test)]
+mod version_stores;
 #[cfg(test)]
 mod wallet;
 #[cfg(test)]

@@ -324,7 +324,8 @@ async fn what_workers_report_is_of_whoever_has_the_key() {
 async fn poll(group: &Group, hits: Option<HitBatch>) -> FeedReply {
     let version = kt_contract::wire::VERSION;
     let gateway = gateway();
-    let poll = FeedRequest { version, gateway, epoch: None, seq: 0, snapshot: None, hits };
+    let poll =
+        FeedRequest { version, gateway, worker: None, epoch: None, seq: 0, snapshot: None, hits };
     group.sidecar.poll_feed(&poll).await.unwrap()
 }
 
@@ -339,6 +340,7 @@ async fn new_prices_empty_the_memory_of_workers() {
         saving.group.sidecar.reconfigure(Ok(settings)).await;
         let again = FeedRequest {
             version: kt_contract::wire::VERSION,
+            worker: None,
             gateway: gateway(),
             epoch: Some(first.epoch.clone()),
             seq: 0,

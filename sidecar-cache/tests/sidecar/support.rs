@@ -186,6 +186,7 @@ pub(crate) fn group_spooling(
     let provider = Arc::new(Provider::default());
     let replies = Arc::new(Remembered::default());
     let sidecar = Sidecar::new(Parts {
+        versions: None,
         clock,
         settings,
         entries: store,
@@ -215,6 +216,7 @@ impl Group {
     pub(crate) async fn poll(&self) {
         let poll = FeedRequest {
             version: kt_contract::wire::VERSION,
+            worker: None,
             gateway: gateway(),
             epoch: None,
             seq: 0,
@@ -273,6 +275,7 @@ impl Group {
         AdmitRequest {
             version: kt_contract::wire::VERSION,
             request_id: REQUEST_ID.to_owned(),
+            snapshot: snapshot.version.clone(),
             gateway: gateway.id.clone(),
             principal: key.hash,
             key: keys.cache_key(&gates, &request),

@@ -156,7 +156,7 @@ fn every_example_configuration_loads() {
 
 #[test]
 fn the_metrics_page_lists_exactly_the_metrics() {
-    let registered = ["", "/money", "/seen", "/stores"]
+    let registered = ["", "/config", "/money", "/seen", "/stores"]
         .map(|part| read(&format!("sidecar-cache/src/metrics{part}.rs")))
         .concat();
     // Counters get their `_total` when they are written out; the page has the names that a scrape shows.

@@ -11,6 +11,14 @@ pub enum Endpoint {
     Status,
     /// What can be asked here, for programs.
     OpenApi,
+    /// Which versions of the configuration there were.
+    ConfigVersions,
+    /// The text of one of them.
+    ConfigVersion,
+    /// Another configuration, in the place of the one that runs.
+    ApplyConfig,
+    /// The way back to an earlier one.
+    RollbackConfig,
     /// All gateway keys.
     ListKeys,
     /// A new gateway key.
@@ -68,9 +76,13 @@ pub enum Found<'a> {
 
 impl Endpoint {
     /// All of them. A fixed path stands before a pattern that would take it.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 26] = [
         Self::Status,
         Self::OpenApi,
+        Self::ConfigVersions,
+        Self::ConfigVersion,
+        Self::ApplyConfig,
+        Self::RollbackConfig,
         Self::ListKeys,
         Self::CreateKey,
         Self::RevokeKey,
@@ -99,6 +111,10 @@ impl Endpoint {
         match self {
             Self::Status => ("GET", super::PATH_STATUS),
             Self::OpenApi => ("GET", "/openapi.json"),
+            Self::ConfigVersions => ("GET", super::PATH_CONFIG),
+            Self::ConfigVersion => ("GET", "/v1/config/{version}"),
+            Self::ApplyConfig => ("POST", super::PATH_CONFIG),
+            Self::RollbackConfig => ("POST", super::PATH_ROLLBACK),
             Self::ListKeys => ("GET", super::PATH_KEYS),
             Self::CreateKey => ("POST", super::PATH_KEYS),
             Self::RevokeKey => ("POST", "/v1/keys/{key_id}/revoke"),

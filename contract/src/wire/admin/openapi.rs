@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::endpoint::Endpoint;
 use super::savings::SavingsReply;
+use super::versions::{ApplyReply, ApplyRequest, RollbackRequest, VersionReply, VersionsReply};
 use super::wallet::{
     AdjustRequest, AllocateRequest, AuditReply, BalanceReply, FreezeRequest, FrozenReply,
     FundRequest, HistoryReply, HoldsReply, IDEMPOTENCY_KEY_CHARS_MAX, RefundRequest, TRANSFERS_MAX,
@@ -112,6 +113,12 @@ const fn summary(endpoint: Endpoint) -> &'static str {
     match endpoint {
         Endpoint::Status => "How the sidecar is, and its gateways.",
         Endpoint::OpenApi => "This document.",
+        Endpoint::ConfigVersions => "Which versions of the configuration there were, newest first.",
+        Endpoint::ConfigVersion => {
+            "The text of a version: by number, by digest, or what is `live` or in the `file`."
+        }
+        Endpoint::ApplyConfig => "Another configuration, in the file and live.",
+        Endpoint::RollbackConfig => "The way back to an earlier configuration.",
         Endpoint::ListKeys => "All gateway keys there ever were.",
         Endpoint::CreateKey => "A new gateway key, shown this once.",
         Endpoint::RevokeKey => "The end of a gateway key.",
@@ -156,6 +163,10 @@ const fn query(endpoint: Endpoint) -> &'static [(&'static str, &'static str)] {
         ],
         Endpoint::Status
         | Endpoint::OpenApi
+        | Endpoint::ConfigVersions
+        | Endpoint::ConfigVersion
+        | Endpoint::ApplyConfig
+        | Endpoint::RollbackConfig
         | Endpoint::ListKeys
         | Endpoint::CreateKey
         | Endpoint::RevokeKey
@@ -189,6 +200,8 @@ const fn moves_money(endpoint: Endpoint) -> bool {
 
 fn request(endpoint: Endpoint, types: &mut SchemaGenerator) -> Option<Value> {
     Some(match endpoint {
+        Endpoint::ApplyConfig => schema::<ApplyRequest>(types),
+        Endpoint::RollbackConfig => schema::<RollbackRequest>(types),
         Endpoint::CreateKey => schema::<KeyRequest>(types),
         Endpoint::Explain => schema::<ExplainRequest>(types),
         Endpoint::CacheEntry => schema::<EntryRequest>(types),
@@ -200,6 +213,8 @@ fn request(endpoint: Endpoint, types: &mut SchemaGenerator) -> Option<Value> {
         Endpoint::WalletFreeze => schema::<FreezeRequest>(types),
         Endpoint::Status
         | Endpoint::OpenApi
+        | Endpoint::ConfigVersions
+        | Endpoint::ConfigVersion
         | Endpoint::ListKeys
         | Endpoint::RevokeKey
         | Endpoint::CacheStats
@@ -220,6 +235,9 @@ fn reply(endpoint: Endpoint, types: &mut SchemaGenerator) -> Reply {
         Endpoint::WalletExport => return Reply::Lines(schema::<TransferEntry>(types)),
         Endpoint::OpenApi => json!({"type": "object"}),
         Endpoint::Status => schema::<StatusReply>(types),
+        Endpoint::ConfigVersions => schema::<VersionsReply>(types),
+        Endpoint::ConfigVersion => schema::<VersionReply>(types),
+        Endpoint::ApplyConfig | Endpoint::RollbackConfig => schema::<ApplyReply>(types),
         Endpoint::ListKeys => schema::<KeyList>(types),
         Endpoint::RevokeKey => schema::<KeyEntry>(types),
         Endpoint::Explain => schema::<ExplainReply>(types),

@@ -5,6 +5,10 @@ use wasm_bindgen_test::wasm_bindgen_test;
 use super::*;
 use crate::time::UnixMillis;
 use crate::wire::admin::savings::{By, SavingsReply, SavingsRow, SavingsSums};
+use crate::wire::admin::versions::{
+    ApplyReply, ApplyRequest, ConfigStatus, RollbackRequest, Source, VersionEntry, VersionReply,
+    VersionsReply,
+};
 use crate::wire::admin::{
     CacheStatsReply, Condition, EntryReply, EntryRequest, ErrorBody, ErrorReply, GatewayStatus,
     InvalidateReply, InvalidateRequest, KeyCreated, KeyEntry, KeyList, KeyRequest, OrgEntries,
@@ -54,6 +58,11 @@ fn status_replies() {
         status: Condition::Degraded,
         version: "0.1.0".into(),
         epoch: "e-9a41".into(),
+        config: ConfigStatus {
+            version: "89abcdef01234567".into(),
+            live_ms: 60_000,
+            refused: Some(refused_version()),
+        },
         snapshot: "0123456789abcdef".into(),
         config_errors: vec!["policy-config.yaml:3: gateway.port: 0 is not …".into()],
         wallet_errors: vec!["audit: I2 balances follow from transfers: wallet of acme: …".into()],
@@ -68,18 +77,77 @@ fn status_replies() {
             GatewayStatus {
                 gateway: gateway(),
                 snapshot: Some("0123456789abcdef".into()),
+                config: Some("89abcdef01234567".into()),
+                workers: 2,
+                workers_behind: 1,
                 state: Presence::Live,
                 last_seen_ms: 120,
             },
             GatewayStatus {
                 gateway: gateway(),
                 snapshot: None,
+                config: None,
+                workers: 0,
+                workers_behind: 0,
                 state: Presence::Lost,
                 last_seen_ms: 6_120,
             },
         ],
     };
     golden!("status-reply", [reply]);
+}
+
+fn refused_version() -> VersionEntry {
+    VersionEntry {
+        number: 3,
+        version: Some("0011223344556677".into()),
+        snapshot: None,
+        at: UnixMillis(1_780_000_000_000),
+        source: Source::File,
+        by: None,
+        errors: vec!["policy-config.yaml:3: gateway.port: 0 is not …".into()],
+        is_live: false,
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn config_versions() {
+    let apply =
+        ApplyRequest { text: "pack: {name: a}\n".into(), by: Some("ada".into()), dry_run: false };
+    golden!(strict "config-apply-request", [
+        apply.clone(),
+        ApplyRequest { by: None, dry_run: true, ..apply },
+    ]);
+    golden!(strict "config-rollback-request", [
+        RollbackRequest { version: Some("2".into()), by: Some("ada".into()) },
+        RollbackRequest::default(),
+    ]);
+    let reply = ApplyReply {
+        version: "89abcdef01234567".into(),
+        before: "8899aabbccddeeff".into(),
+        warnings: vec!["policy-config.yaml:9: fabric: …".into()],
+        set_aside: Some("/etc/kt/policy-config.yaml.replaced".into()),
+    };
+    let plain = ApplyReply { warnings: Vec::new(), set_aside: None, ..reply.clone() };
+    golden!(strict "config-apply-reply", [reply, plain]);
+    let rest = [Source::Start, Source::Apply, Source::Rollback];
+    let live = rest.map(|source| VersionEntry {
+        snapshot: Some("0123456789abcdef".into()),
+        source,
+        by: Some("ada".into()),
+        errors: Vec::new(),
+        is_live: true,
+        ..refused_version()
+    });
+    let reply = VersionsReply {
+        live: "0011223344556677".into(),
+        versions: [vec![refused_version()], live.into()].concat(),
+    };
+    golden!(strict "config-versions-reply", [reply]);
+    golden!(strict "config-version-reply", [VersionReply {
+        version: "89abcdef01234567".into(),
+        text: "pack: {name: a}\n".into(),
+    }]);
 }
 
 #[wasm_bindgen_test(unsupported = test)]

@@ -62,8 +62,8 @@ impl Planned {
         let log = LogLine { reason: Some(reason), ..self.log() };
         let is_covered = turn.worker.principal(turn.now, &self.ask.key).is_some();
         let is_keyed = self.ask.idempotency.is_some();
-        let snapshot = turn.worker.snapshot().filter(|_| is_covered && !is_keyed);
-        match snapshot.map(|snapshot| snapshot.on_sidecar_loss) {
+        let configured = self.plan.on_sidecar_loss;
+        match (is_covered && !is_keyed).then_some(configured) {
             Some(OnSidecarLoss::Direct) => {
                 turn.act(Action::Log(log));
                 let target = self.plan.route.target.clone();

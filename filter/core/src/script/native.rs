@@ -80,6 +80,8 @@ impl Native {
             refuses: false,
             calls: Vec::new(),
         };
+        let name = native.id();
+        native.worker.name(name);
         native.poll();
         native.calls.clear();
         native

@@ -36,6 +36,14 @@ fn a_poll_says_where_the_worker_stands() {
 }
 
 #[test]
+fn a_poll_says_which_of_the_gateways_workers_it_is_of() {
+    let mut rig = Rig::new("gw-a");
+    assert_eq!(poll(&mut rig).worker, None);
+    rig.worker.name([0xab; 16]);
+    assert_eq!(poll(&mut rig).worker, Some("ab".repeat(16)));
+}
+
+#[test]
 fn what_is_no_answer_of_a_sidecar_changes_nothing() {
     let mut rig = Rig::knowing();
     let before = poll(&mut rig);

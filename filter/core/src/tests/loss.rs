@@ -2,8 +2,9 @@
 
 use kt_contract::snapshot::OnSidecarLoss;
 use kt_contract::wire::admit::Admitted;
+use kt_contract::wire::feed::FeedReply;
 
-use super::rig::{ANSWER, BODY, Rig, snapshot};
+use super::rig::{ANSWER, BODY, Rig, feed_reply, snapshot};
 use crate::action::Flow;
 use crate::counter::Counter;
 use crate::event::{Answer, Event};
@@ -22,11 +23,11 @@ fn unavailable() -> Rig {
 fn lose_in_every_way(mut with: impl FnMut(Answer<'_>)) {
     let envoy: [(&[u8], &[u8]); 2] = [(b":status", b"504"), (b"content-type", b"text/plain")];
     let newer: [(&[u8], &[u8]); 3] =
-        [(b":status", b"200"), (b"x-kt-wire", b"3"), (b"x-kt-admit", b"{}")];
+        [(b":status", b"200"), (b"x-kt-wire", b"5"), (b"x-kt-admit", b"{}")];
     let broken: [(&[u8], &[u8]); 3] =
-        [(b":status", b"200"), (b"x-kt-wire", b"3"), (b"x-kt-admit", b"{\"decision\":")];
-    let mute: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b"x-kt-wire", b"3")];
-    let failed: [(&[u8], &[u8]); 2] = [(b":status", b"500"), (b"x-kt-wire", b"3")];
+        [(b":status", b"200"), (b"x-kt-wire", b"4"), (b"x-kt-admit", b"{\"decision\":")];
+    let mute: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b"x-kt-wire", b"4")];
+    let failed: [(&[u8], &[u8]); 2] = [(b":status", b"500"), (b"x-kt-wire", b"4")];
     with(Answer::Lost);
     for fields in [&envoy[..], &newer, &broken, &mute, &failed] {
         with(Answer::Came { head: Head::new(fields), body: ANSWER });
@@ -46,6 +47,26 @@ fn a_lost_sidecar_is_gone_around_where_that_is_configured() {
         assert!(!head.iter().any(|(name, _)| *name == "x-kt-ticket"));
         assert_eq!(rig.logged("kt_reason").as_deref(), Some("sidecar-lost"));
     });
+}
+
+/// A request that another version overtakes is not decided by the models of one and the loss of another: neither of
+/// the two may allow what they would together.
+#[test]
+fn a_request_is_decided_by_the_version_of_its_plan_to_its_end() {
+    let mut rig = Rig::knowing();
+    let _ = rig.chat(&[], BODY);
+    assert_eq!(rig.admit().snapshot, snapshot().version);
+    let mut next = snapshot();
+    next.version = "another".to_owned();
+    next.on_sidecar_loss = OnSidecarLoss::Unavailable;
+    rig.feed(FeedReply { snapshot: Some(next), ..feed_reply(0) });
+    assert_eq!(rig.turn(Event::CalloutAnswered(Answer::Lost)), Flow::Continue);
+    assert_eq!(rig.forward().unwrap().lane, Lane::Direct { target: "openai-1".to_owned() });
+
+    let _ = rig.chat(&[], BODY);
+    assert_eq!(rig.admit().snapshot, "another");
+    let _ = rig.turn(Event::CalloutAnswered(Answer::Lost));
+    assert_eq!(rig.refusal(), (503, "sidecar_unavailable".to_owned()));
 }
 
 #[test]
@@ -92,7 +113,7 @@ fn of_a_provider_that_is_called_directly_only_what_is_listed_passes() {
     let flow = rig.respond(&[
         (":status", "200"),
         ("x-kt-served-by", "a lie"),
-        ("x-kt-wire", "3"),
+        ("x-kt-wire", "4"),
         ("set-cookie", "a=b"),
         ("set-cookie", "c=d"),
         ("x-request-id", "theirs"),

@@ -7,6 +7,7 @@ mod plain;
 mod plain_wallet;
 mod replies;
 mod spool;
+mod versions;
 mod wallet;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ use plain::Plain;
 use plain_wallet::PlainWallet;
 use replies::Replies;
 use spool::Spool;
+use versions::Versions;
 use wallet::Wallet;
 
 /// Something that the sidecar answers as durable.
@@ -64,6 +66,8 @@ enum Kind {
     Replies,
     /// Ends of calls that a ledger has not taken.
     Spool,
+    /// The configuration file, and the history of its versions.
+    Versions,
     /// The same statements on a connection of our own, which waits for the disk as the store does.
     PlainFull,
     /// And on one that does not.
@@ -100,6 +104,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Kind::Generations => Box::new(Generations::open(&args.folder)?),
         Kind::Replies => Box::new(Replies::open(&args.folder)?),
         Kind::Spool => Box::new(Spool::open(&args.folder)?),
+        Kind::Versions => Box::new(Versions::open(&args.folder)?),
         Kind::PlainFull => Box::new(Plain::open(&args.folder, "FULL")?),
         Kind::Wallet => Box::new(Wallet::open(&args.folder)?),
         Kind::WalletFull => Box::new(PlainWallet::open(&args.folder, "FULL")?),
