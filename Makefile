@@ -64,7 +64,7 @@ test-fuzz: ## the fuzz targets, briefly: their corpus and 20,000 inputs more eac
 test-wasm: ## the pure crates as wasm under Node
 	@scripts/setup test
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(RUNNER) \
-	    cargo test --lib -p kt-contract -p kt-providers -p kt-filter-core --target wasm32-unknown-unknown
+	    cargo test --lib -p kt-contract -p kt-policy -p kt-providers -p kt-filter-core --target wasm32-unknown-unknown
 
 test-power: ## what was acknowledged survives power cuts, on a disk of our own (FUSE)
 	@scripts/setup test

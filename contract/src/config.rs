@@ -165,6 +165,7 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
     let config =
         Config { pack, gateway, targets, cache, policy, database, wallet, budgets, pricing };
     check_money(&config, report);
+    policy::check_loss(&config.policy, config.gateway.on_sidecar_loss, report);
     cache::check_database(&config.cache.backend, config.database.is_some(), report);
     Some(config)
 }

@@ -22,6 +22,7 @@ pub mod key;
 pub mod limits;
 pub mod money;
 pub mod outcome;
+pub mod policy;
 pub mod pricing;
 pub mod principal;
 pub mod problem;

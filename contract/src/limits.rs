@@ -14,6 +14,15 @@ pub const JSON_DEPTH_MAX: usize = 64;
 /// How many values a request's JSON may hold.
 pub const JSON_NODES_MAX: usize = 500_000;
 
+/// The most terms, and the most patterns, that `content-policy` may look for.
+pub const WORDS_MAX: usize = 1_000;
+
+/// The longest term or pattern of `content-policy`, in bytes.
+pub const WORD_BYTES_MAX: usize = 1_024;
+
+/// How much memory one compiled pattern of `content-policy` may take, in bytes: every worker has its own.
+pub const PATTERN_BYTES_MAX: usize = 256 << 10;
+
 /// The longest single line of a server-sent event stream.
 pub const SSE_LINE_BYTES_MAX: usize = 1 << 20;
 

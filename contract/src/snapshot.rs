@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::hex::Digest;
+use crate::policy::{Chain, RequestShape};
 
 /// What a filter needs to decide about requests. At most 1 MiB as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +101,12 @@ pub struct PolicySettings {
     /// `model-allowlist`: the only models that may be asked for; `None` where the chain has no such policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_allowlist: Option<BTreeSet<String>>,
+    /// `request-limits`: bounds on what a request asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_limits: Option<RequestShape>,
+    /// The policies that read texts, in their order.
+    #[serde(default, skip_serializing_if = "Chain::is_empty")]
+    pub chain: Chain,
 }
 
 /// What the filter does when the sidecar cannot be reached.

@@ -94,6 +94,7 @@ impl HttpExchange {
                     host::reply(reply.status, fields.iter().copied(), &reply.body)
                 }
                 Action::Forward(forward) => replace_head(&forward),
+                Action::ReplaceBody(body) => host::set_buffer(Buffer::RequestBody, &body),
                 Action::ClearTrailers => host::set_header_map(Map::RequestTrailers, []),
                 Action::SetResponseHeader(name, value) => {
                     host::set_header(Map::Response, name, &value)

@@ -78,6 +78,13 @@ unsafe extern "C" {
         data: *mut *mut u8,
         bytes: *mut usize,
     ) -> u32;
+    fn proxy_set_buffer_bytes(
+        buffer: u32,
+        start: usize,
+        bytes_max: usize,
+        data: *const u8,
+        bytes: usize,
+    ) -> u32;
     fn proxy_send_local_response(
         status: u32,
         details: *const u8,
@@ -184,6 +191,14 @@ pub(crate) fn buffer(buffer: Buffer) -> Vec<u8> {
         unsafe { proxy_get_buffer_bytes(buffer as u32, 0, usize::MAX, data, bytes) }
     })
     .unwrap_or_default()
+}
+
+/// Replaces a whole buffer.
+pub(crate) fn set_buffer(buffer: Buffer, bytes: &[u8]) -> Result<(), Refused> {
+    // SAFETY: the host reads the bytes before it returns.
+    done(unsafe {
+        proxy_set_buffer_bytes(buffer as u32, 0, usize::MAX, bytes.as_ptr(), bytes.len())
+    })
 }
 
 /// Answers the client.

@@ -63,6 +63,9 @@ impl Seen {
                     let is_decided = callout.path != PATH_ADMIT || self.was_read;
                     assert!(is_decided, "asked about half a body");
                 }
+                Action::ReplaceBody(body) => {
+                    assert!(self.was_read && !body.is_empty(), "replaced unread");
+                }
                 Action::ClearTrailers
                 | Action::SetResponseHeader(..)
                 | Action::RemoveResponseHeader(_)

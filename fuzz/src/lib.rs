@@ -17,6 +17,7 @@ mod text;
 pub mod answers;
 pub mod cache_control;
 pub mod config;
+pub mod detectors;
 pub mod entry;
 pub mod filter;
 pub mod flight_text;
@@ -35,6 +36,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("answers", answers::check),
     ("cache_control", cache_control::check),
     ("config", config::check),
+    ("detectors", detectors::check),
     ("entry", entry::check),
     ("filter", filter::check),
     ("flight_text", flight_text::check),

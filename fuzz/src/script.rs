@@ -51,6 +51,10 @@ fn check_turn(turned: &Turned) {
             Call::Callout { body, .. } => {
                 assert!(serde_json::from_slice::<serde_json::Value>(body).is_ok());
             }
+            Call::SetRequestBody(body) => {
+                assert_eq!(replies, 0, "replaced after a reply");
+                assert!(serde_json::from_slice::<serde_json::Value>(body).is_ok());
+            }
             Call::ClearTrailers
             | Call::RemoveResponseHeader(_)
             | Call::Property(..)

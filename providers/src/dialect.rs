@@ -12,6 +12,7 @@ use crate::countable::{self, Countable};
 use crate::delivered::{self, Delivered, Meter};
 use crate::demand::{self, Demand};
 use crate::openai::{self, UsageHider};
+use crate::spoken::{self, Spoken};
 use crate::{openai_chat, openai_completions, openai_embeddings, openai_responses};
 
 /// A language that clients and providers speak.
@@ -162,6 +163,18 @@ impl Dialect {
             // There is no stream that could fail.
             Self::OpenAiEmbeddings => false,
             Self::AnthropicMessages => anthropic_messages::fails_stream(name, data),
+        }
+    }
+
+    /// What an event's data says that other events go on with.
+    #[must_use]
+    pub fn spoken(self, data: &[u8]) -> Spoken {
+        match self {
+            Self::OpenAiChat | Self::OpenAiCompletions => spoken::of_choices(data),
+            Self::OpenAiResponses => spoken::of_items(data),
+            // There is no stream.
+            Self::OpenAiEmbeddings => Spoken::default(),
+            Self::AnthropicMessages => spoken::of_blocks(data),
         }
     }
 

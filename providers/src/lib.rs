@@ -20,6 +20,7 @@ mod openai_embeddings;
 mod openai_responses;
 mod outline;
 mod recognize;
+mod spoken;
 pub mod sse;
 mod usage;
 
@@ -31,3 +32,4 @@ pub use dialect::{Asked, Dialect};
 pub use endpoint::Endpoint;
 pub use openai::UsageHider;
 pub use recognize::{Recognized, recognize};
+pub use spoken::{Piece, Spoken};

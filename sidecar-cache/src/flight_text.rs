@@ -65,7 +65,7 @@ pub struct Answer {
 }
 
 /// Why there is no answer of a provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trouble {
     /// It was not reached.
@@ -76,6 +76,20 @@ pub enum Trouble {
     CutShort,
     /// No gateway of the leader's took the call.
     NoGateway,
+    /// A policy does not let it pass.
+    Blocked(Blocked),
+}
+
+/// A policy's word on an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blocked {
+    /// The policy's name.
+    pub policy: String,
+    /// The status of a block.
+    pub status: u16,
+    /// Why, in words.
+    pub what: String,
 }
 
 /// How an attempt ends.

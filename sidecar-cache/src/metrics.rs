@@ -2,14 +2,17 @@
 //! from the configuration, never from a client.
 
 mod config;
+mod guardrails;
 mod money;
 mod seen;
+mod shared_flight;
 mod stores;
 
 use std::sync::atomic::AtomicU64;
 
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::policy::{Decision, Phase};
 use kt_providers::Usage;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
@@ -22,10 +25,12 @@ use crate::flight::Ending;
 use crate::store::savings::Basis;
 use crate::ticket::Refused;
 use config::Configured;
+use guardrails::Guardrails;
 use money::Money;
 pub use money::Spooling;
 use seen::Seen;
 pub use seen::Sight;
+pub use shared_flight::SharedFlight;
 use stores::Stores;
 
 /// All counters of the process.
@@ -53,6 +58,7 @@ pub struct Metrics {
     money: Money,
     seen: Seen,
     stores: Stores,
+    guardrails: Guardrails,
 }
 
 /// What became of flights.
@@ -66,52 +72,6 @@ struct Flown {
     sent_away: Counter,
     endings: Family<EndingOf, Counter>,
     shared: Family<ResultOf, Counter>,
-}
-
-/// What became of a flight among the sidecars of a group: the values of `kt_shared_flights_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SharedFlight {
-    /// This sidecar leads it.
-    Led,
-    /// It reads another one's.
-    Followed,
-    /// It makes a call of its own, because what comes for the key cannot be stored.
-    HitForMiss,
-    /// It makes a call of its own, because another one leads and it does not follow.
-    LedElsewhere,
-    /// The store has no answer: it flies for itself.
-    Unavailable,
-    /// Its lease was lost, or voided.
-    Superseded,
-    /// What another one told was not for this request.
-    Mismatch,
-    /// What another one told is in words that this one does not know.
-    Unreadable,
-    /// What was read is not what was told.
-    Corrupt,
-    /// It flies for itself, because it is not known what others have invalidated.
-    Unknown,
-}
-
-// === impl SharedFlight ===
-
-impl SharedFlight {
-    /// The word in metric labels.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Led => "led",
-            Self::Followed => "followed",
-            Self::HitForMiss => "hit-for-miss",
-            Self::LedElsewhere => "led-elsewhere",
-            Self::Unavailable => "unavailable",
-            Self::Superseded => "superseded",
-            Self::Mismatch => "mismatch",
-            Self::Unreadable => "unreadable",
-            Self::Corrupt => "corrupt",
-            Self::Unknown => "unknown",
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -191,6 +151,7 @@ impl Default for Metrics {
             money: Money::default(),
             seen: Seen::default(),
             stores: Stores::default(),
+            guardrails: Guardrails::default(),
         };
         metrics.registered()
     }
@@ -248,8 +209,19 @@ impl Metrics {
         self.flown.register(&mut r);
         self.money.register(&mut r);
         self.stores.register(&mut r);
+        self.guardrails.register(&mut r);
         self.registry = r;
         self
+    }
+
+    /// A policy has found something in a request or an answer.
+    pub fn guardrail(&self, policy: &str, phase: Phase, decision: Decision) {
+        self.guardrails.found(policy, phase, decision);
+    }
+
+    /// A policy did not let so many requests or answers pass.
+    pub fn guardrail_blocked(&self, policy: &str, phase: Phase, count: u64) {
+        self.guardrails.blocked(policy, phase, count);
     }
 
     /// An answer went to a client.

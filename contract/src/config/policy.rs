@@ -1,7 +1,10 @@
 //! `policies`: which policies are enforced. Whatever else is configured is an error, because a policy that is
 //! believed to be enforced and is not is worse than none.
 
+mod detectors;
 mod rules;
+mod shape;
+mod words;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,17 +12,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::budgets;
-use super::raw::{self, Chain, Decimal, Policies};
+use super::raw::{self, Decimal, Policies};
 use super::report::{Bounds, Report, suggestion};
 use super::targets::Target;
 use crate::money::MicroUsd;
+use crate::policy::{Chain, Phase, RequestShape, Step};
+use crate::snapshot::OnSidecarLoss;
 
 /// Which models may be asked for.
 const MODEL_ALLOWLIST: &str = "model-allowlist";
+/// How much may be asked for at once.
+const REQUEST_LIMITS: &str = "request-limits";
 /// How much may be spent.
 const SPEND_LIMIT: &str = "spend-limit";
-/// The policies that a chain may have.
-const KNOWN: [&str; 2] = [MODEL_ALLOWLIST, SPEND_LIMIT];
+/// The policies that a chain may have, beside those that read texts.
+const KNOWN: [&str; 3] = [MODEL_ALLOWLIST, REQUEST_LIMITS, SPEND_LIMIT];
+/// The chain that stands for what most would want, under one name.
+const DEFAULT: &str = "default";
+const DEFAULT_CHAIN: [&str; 3] =
+    [detectors::PII_DETECTOR, detectors::SECRET_DETECTOR, detectors::PROMPT_INJECTION];
 /// 409 as the seeds have it.
 const BLOCK_STATUS: Bounds<u16> = Bounds { min: 400, max: 499, default: 409 };
 
@@ -31,11 +42,18 @@ pub struct Policy {
     pub block_status: u16,
     /// `model-allowlist`: the only models that may be asked for, where the chain has this policy.
     pub model_allowlist: Option<BTreeSet<String>>,
+    /// `request-limits`: bounds on what a request asks for, where the chain has this policy.
+    pub request_limits: Option<RequestShape>,
+    /// The policies that read texts, in their order.
+    pub chain: Chain,
     /// `wallet_balance: sufficient`: calls are made only while the wallet has the money for them.
     pub needs_wallet_balance: bool,
     /// `spend-limit.max_daily_usd`: what the pack may spend in a day, on all of its gateways together.
     pub spend_limit_daily: Option<MicroUsd>,
 }
+
+/// The settings of the policies in the chain, each with the field under which it stands.
+type Settings = BTreeMap<String, (String, Value)>;
 
 pub(super) fn check(
     policies: Option<Policies>,
@@ -43,15 +61,61 @@ pub(super) fn check(
     targets: &[Target],
     report: &mut Report,
 ) -> Policy {
-    let (chain, needs_wallet_balance) = match policies {
-        None => (Chain::default(), false),
-        Some(Policies::Chain(chain)) => (chain, false),
-        Some(Policies::Rules(policies)) => (Chain::default(), rules::check(policies, report)),
+    let mut of_rules = rules::Rules::default();
+    let raw = match policies {
+        None => raw::Chain::default(),
+        Some(Policies::Chain(chain)) => chain,
+        Some(Policies::Rules(policies)) => {
+            of_rules = rules::check(policies, report);
+            raw::Chain::default()
+        }
     };
-    let Chain { chain, policy, block_status } = chain;
+    let raw::Chain { chain, policy, block_status } = raw;
     let names = check_chain(chain.unwrap_or_default(), report);
-    let mut settings = BTreeMap::new();
-    for (place, of_place) in [("policies.policy", policy), ("policy", beside)] {
+    let mut settings = gather(&names, [("policies.policy", policy), ("policy", beside)], report);
+    let mut checked = Policy {
+        block_status: report.within("policies.block_status", block_status, BLOCK_STATUS),
+        model_allowlist: None,
+        request_limits: None,
+        chain: of_rules.chain,
+        needs_wallet_balance: of_rules.needs_wallet_balance,
+        spend_limit_daily: None,
+    };
+    for name in &names {
+        let settings = settings.remove(name);
+        match name.as_str() {
+            MODEL_ALLOWLIST => {
+                checked.model_allowlist = Some(check_allowlist(settings, targets, report));
+            }
+            SPEND_LIMIT => checked.spend_limit_daily = check_spend_limit(settings, report),
+            REQUEST_LIMITS => checked.request_limits = shape::check(settings, report),
+            name => checked.chain.steps.extend(detectors::check(name, settings, report)),
+        }
+    }
+    checked
+}
+
+/// What a lost sidecar would leave unread.
+pub(super) fn check_loss(policy: &Policy, loss: OnSidecarLoss, report: &mut Report) {
+    let reads = |step: &&Step| step.phases.contains(&Phase::Output);
+    let reader = policy.chain.steps.iter().find(reads).map(|step| step.check.policy());
+    if let (Some(reader), OnSidecarLoss::Direct) = (reader, loss) {
+        let problem = format!(
+            "'direct' lets answers pass that '{reader}' has not read; use 'unavailable', or have it \
+             read requests only: apply_to: [input]"
+        );
+        report.error("gateway.on_sidecar_loss", problem);
+    }
+}
+
+/// The settings of the chain's policies, wherever they stand.
+fn gather(
+    names: &[String],
+    places: [(&str, Option<BTreeMap<String, Value>>); 2],
+    report: &mut Report,
+) -> Settings {
+    let mut settings = Settings::new();
+    for (place, of_place) in places {
         for (name, value) in of_place.unwrap_or_default() {
             let field = format!("{place}.{name}");
             if !names.contains(&name) {
@@ -65,31 +129,36 @@ pub(super) fn check(
             }
         }
     }
-    let model_allowlist = names
-        .contains(MODEL_ALLOWLIST)
-        .then(|| check_allowlist(settings.remove(MODEL_ALLOWLIST), targets, report));
-    let spend_limit_daily = names
-        .contains(SPEND_LIMIT)
-        .then(|| check_spend_limit(settings.remove(SPEND_LIMIT), report))
-        .flatten();
-    let block_status = report.within("policies.block_status", block_status, BLOCK_STATUS);
-    Policy { block_status, model_allowlist, needs_wallet_balance, spend_limit_daily }
+    settings
 }
 
-fn check_chain(chain: Vec<String>, report: &mut Report) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
+/// The chain's policies in their order, each once; `default` stands for several.
+fn check_chain(chain: Vec<String>, report: &mut Report) -> Vec<String> {
+    let known = || KNOWN.into_iter().chain(detectors::KNOWN);
+    let mut names: Vec<String> = Vec::new();
     for (at, name) in chain.into_iter().enumerate() {
         let field = format!("policies.chain[{at}]");
-        let problem = format!("'{name}' is configured but not enforced yet");
-        if !KNOWN.contains(&name.as_str()) {
-            let near = suggestion(&name, KNOWN)
+        if name == DEFAULT {
+            for name in DEFAULT_CHAIN {
+                if names.iter().any(|before| before == name) {
+                    report.error(&field, format!("'{name}' stands before it, and is part of it"));
+                } else {
+                    names.push(name.to_owned());
+                }
+            }
+            continue;
+        }
+        if !known().any(|it| it == name) {
+            let problem = format!("'{name}' is configured but not enforced yet");
+            let near = suggestion(&name, known().chain([DEFAULT]))
                 .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
             report.error(&field, format!("{problem}{near}"));
         }
         if names.contains(&name) {
             report.error(field, format!("'{name}' stands twice"));
+        } else {
+            names.push(name);
         }
-        names.insert(name);
     }
     names
 }

@@ -43,6 +43,8 @@ impl Config {
                 digest: self.policy.digest(),
                 block_status: self.policy.block_status,
                 model_allowlist: self.policy.model_allowlist.clone(),
+                request_limits: self.policy.request_limits,
+                chain: self.policy.chain.clone(),
             },
             on_sidecar_loss: self.gateway.on_sidecar_loss,
         };
@@ -81,13 +83,16 @@ fn version(snapshot: &Snapshot) -> String {
 
 impl Policy {
     /// The policy gate: everything that can change an answer, and nothing else. The status of a block is not
-    /// in it: no answer is stored with it. Nor is money: it decides whether a call is made, not what it says.
+    /// in it: no answer is stored with it. Nor are money and the bounds on requests: they decide whether a call is
+    /// made, not what it says.
     #[must_use]
     pub fn digest(&self) -> Digest {
         // Destructured, so that a new policy does not compile until somebody decides.
         let Self {
             block_status: _,
             model_allowlist,
+            request_limits: _,
+            chain,
             needs_wallet_balance: _,
             spend_limit_daily: _,
         } = self;
@@ -96,6 +101,7 @@ impl Policy {
             fields.field(b"model-allowlist");
             fields.list(models);
         }
+        chain.digest(&mut fields);
         fields.finish()
     }
 }

@@ -6,6 +6,7 @@ mod documented;
 mod form;
 mod meaning;
 mod money;
+mod policies;
 mod restart;
 mod secrets;
 mod seeds;

@@ -50,6 +50,9 @@ pub struct AdmitRequest {
     /// How the client limits what may serve it.
     #[serde(default, skip_serializing_if = "Control::is_free")]
     pub control: Control,
+    /// What policies have found in the request, each as `policy:what:action`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guardrails: Vec<String>,
 }
 
 /// What the client's `Cache-Control` asks of an entry; `no-cache` and `no-store` are a bypass.

@@ -45,6 +45,19 @@ pub struct HitBatch {
     pub number: u64,
     /// The hits, at most [`crate::limits::HIT_COUNTS_MAX`] kinds.
     pub counts: Vec<HitCount>,
+    /// The requests that policies did not let pass: the sidecar has not seen them either.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<BlockCount>,
+}
+
+/// Requests that one policy did not let pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockCount {
+    /// The policy's name in the chain.
+    pub policy: String,
+    /// How many.
+    pub count: u64,
 }
 
 /// Hits of one kind.

@@ -1,6 +1,6 @@
 //! One golden file of every message: what stands there is what the other side reads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use serde::Serialize;
@@ -9,7 +9,9 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::admit::{AdmitRequest, Admitted, Control, ReplyShape};
 use super::explain::{ExplainReply, ExplainRequest};
-use super::feed::{Event, FeedReply, FeedRequest, GatewayIdentity, HitBatch, HitCount, Role};
+use super::feed::{
+    BlockCount, Event, FeedReply, FeedRequest, GatewayIdentity, HitBatch, HitCount, Role,
+};
 use super::principal::{PrincipalReply, PrincipalRequest};
 use super::*;
 use crate::constants::{CLUSTER_SIDECAR, FilterConstants};
@@ -19,6 +21,9 @@ use crate::hex::Digest;
 use crate::key::{CacheKey, CheckHash, RequestDigests};
 use crate::money::MicroUsd;
 use crate::outcome::{Outcome, Reason};
+use crate::policy::{
+    Chain, Check, Decision, Entities, Entity, Phase, RequestShape, Step, WordList,
+};
 use crate::principal::{KeyHash, Principal};
 use crate::snapshot::{
     CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Snapshot,
@@ -102,6 +107,23 @@ fn gateway() -> GatewayIdentity {
     }
 }
 
+fn chain() -> Chain {
+    let of = |phases: &[Phase], check| Step { phases: phases.iter().copied().collect(), check };
+    let words = WordList {
+        decision: Decision::Block,
+        terms: vec!["Project Falcon".into()],
+        patterns: Vec::new(),
+    };
+    let emails = Entities(BTreeMap::from([(Entity::Email, Decision::Redact)]));
+    Chain {
+        steps: vec![
+            of(&[Phase::Input, Phase::Output], Check::PiiDetector(emails)),
+            of(&[Phase::Input], Check::PromptInjection(Decision::Monitor)),
+            of(&[Phase::Output], Check::ContentPolicy(words)),
+        ],
+    }
+}
+
 fn snapshot() -> Snapshot {
     Snapshot {
         version: "0123456789abcdef".into(),
@@ -124,6 +146,8 @@ fn snapshot() -> Snapshot {
             digest: digest(1),
             block_status: 409,
             model_allowlist: Some(BTreeSet::from(["gpt-4o".into()])),
+            request_limits: Some(RequestShape { tools_max: Some(64), ..RequestShape::default() }),
+            chain: chain(),
         },
         on_sidecar_loss: OnSidecarLoss::Unavailable,
     }
@@ -148,6 +172,7 @@ fn admit_requests() {
         is_keyed: false,
         bypass: None,
         control: Control::default(),
+        guardrails: vec!["pii-detector:email:redact".into()],
     };
     let mut private = AdmitRequest {
         reply: ReplyShape::Sse { include_usage: true },
@@ -246,6 +271,7 @@ fn feed_requests() {
             worker: "00112233445566778899aabbccddeeff".into(),
             number: 3,
             counts: vec![hits],
+            blocks: vec![BlockCount { policy: "pii-detector".into(), count: 2 }],
         }),
         ..later.clone()
     };

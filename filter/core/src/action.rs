@@ -33,6 +33,8 @@ pub enum Action {
     Reply(Reply),
     /// Replace the request's head by the one that [`Forward::head`] makes of it.
     Forward(Forward),
+    /// Replace the request's body, which Envoy holds whole.
+    ReplaceBody(Vec<u8>),
     /// Remove every request trailer: nothing of them is in the key, so nothing of them is forwarded.
     ClearTrailers,
     /// Set a response header to this one value.
@@ -86,6 +88,8 @@ pub struct LogLine {
     pub route: Option<Rc<ModelRoute>>,
     /// The codebase, where the client narrowed it to one.
     pub codebase: Option<Rc<str>>,
+    /// What policies have found in the request, as `policy:what:action`, with commas.
+    pub guardrails: Option<Rc<str>>,
 }
 
 // === impl LogLine ===
@@ -93,7 +97,17 @@ pub struct LogLine {
 impl LogLine {
     /// The fields that are known, under the names of the access log's filter state.
     pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let Self { request_id, outcome, reason, code, principal, model, route, codebase } = self;
+        let Self {
+            request_id,
+            outcome,
+            reason,
+            code,
+            principal,
+            model,
+            route,
+            codebase,
+            guardrails,
+        } = self;
         let of = |pick: fn(&Principal) -> Option<&str>| principal.as_deref().and_then(pick);
         let routed = |pick: fn(&ModelRoute) -> &str| route.as_deref().map(pick);
         [
@@ -107,6 +121,7 @@ impl LogLine {
             ("kt_user", of(|principal| principal.user.as_deref())),
             ("kt_agent", of(|principal| principal.agent.as_deref())),
             ("kt_codebase", codebase.as_deref()),
+            ("kt_guardrails", guardrails.as_deref()),
             ("kt_model", routed(|route| &route.model).or(model.as_deref())),
             ("kt_provider", routed(|route| &route.provider)),
             ("kt_target", routed(|route| &route.target)),

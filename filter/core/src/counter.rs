@@ -53,6 +53,10 @@ counters! {
     RefusedRequest = "kt_filter_refused_total.why.request",
     /// Refused by a policy.
     RefusedPolicy = "kt_filter_refused_total.why.policy",
+    /// Something was redacted in a request.
+    Redacted = "kt_filter_policy_total.action.redact",
+    /// A policy that only watches has found something in a request.
+    Monitored = "kt_filter_policy_total.action.monitor",
     /// Refused: only a cached answer was wanted, and there is none.
     RefusedNotCached = "kt_filter_refused_total.why.not_cached",
     /// Refused: no snapshot, or no sidecar.

@@ -1,5 +1,5 @@
-//! The hits of the worker's own cache on their way to the sidecar, which does not see them otherwise: counted
-//! by key, model and provider, and told with the feed's polls.
+//! The hits of the worker's own cache, and the requests that policies did not let pass, on their way to the sidecar,
+//! which does not see them otherwise: counted, and told with the feed's polls.
 //!
 //! A batch keeps its number and its content until a poll that carried it is answered, so the sidecar can skip
 //! a number that it has counted. What comes meanwhile waits for the next one. A VM that is lost takes with it
@@ -14,7 +14,7 @@ use kt_contract::limits::HIT_COUNTS_MAX;
 use kt_contract::money::MicroUsd;
 use kt_contract::principal::Principal;
 use kt_contract::snapshot::ModelRoute;
-use kt_contract::wire::feed::{HitBatch, HitCount};
+use kt_contract::wire::feed::{BlockCount, HitBatch, HitCount};
 
 use crate::request_id::RequestId;
 
@@ -38,6 +38,8 @@ pub struct Hits {
     told: Option<HitBatch>,
     /// What has come since.
     untold: BTreeMap<Hit, Tally>,
+    /// How many requests each policy did not let pass since.
+    blocked: BTreeMap<Box<str>, u64>,
 }
 
 /// Hits of one kind.
@@ -111,18 +113,29 @@ impl Hits {
         has_room
     }
 
+    /// Counts a request that a policy did not let pass: the sidecar has not seen it either.
+    pub fn count_block(&mut self, policy: &str, request_id: &RequestId) {
+        self.worker.get_or_insert_with(|| request_id.clone());
+        let count = self.blocked.entry(policy.into()).or_default();
+        *count = count.saturating_add(1);
+    }
+
     /// What a poll carries that is sent now.
     pub fn tell(&mut self) -> Option<HitBatch> {
         if self.told.is_none()
-            && !self.untold.is_empty()
+            && !(self.untold.is_empty() && self.blocked.is_empty())
             && let Some(worker) = &self.worker
         {
             self.number = self.number.saturating_add(1);
             let counts = std::mem::take(&mut self.untold);
+            let blocked = std::mem::take(&mut self.blocked).into_iter();
             self.told = Some(HitBatch {
                 worker: worker.as_str().to_owned(),
                 number: self.number,
                 counts: counts.into_iter().map(|(hit, tally)| hit.count(tally)).collect(),
+                blocks: blocked
+                    .map(|(policy, count)| BlockCount { policy: policy.into(), count })
+                    .collect(),
             });
         }
         self.told.clone()

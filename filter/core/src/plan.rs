@@ -14,6 +14,7 @@ use kt_contract::snapshot::{ModelRoute, OnSidecarLoss, Snapshot};
 use kt_contract::wire::VERSION;
 use kt_contract::wire::admit::{AdmitRequest, ReplyShape};
 use kt_contract::wire::feed::GatewayIdentity;
+use kt_policy::{Chain, Edit, Passed, Triggered};
 use kt_providers::Asked;
 
 use crate::ask::Ask;
@@ -38,6 +39,12 @@ pub(crate) struct Plan {
     request: RequestDigests,
     key: CacheKey,
     check: CheckHash,
+    /// What policies have found in the request.
+    triggered: Box<[Triggered]>,
+    /// The same, for logs.
+    pub(crate) guardrails: Option<Rc<str>>,
+    /// What is replaced in the body; all of the plan is about what becomes of it.
+    edits: Box<[Edit]>,
 }
 
 /// Why there is no plan.
@@ -46,6 +53,8 @@ pub(crate) struct Unplanned {
     pub(crate) problem: Problem,
     /// The model that was asked for, as a log may hold it; `None` where it could not be read.
     pub(crate) model: Option<Rc<str>>,
+    /// What policies have found in the request.
+    pub(crate) guardrails: Option<Rc<str>>,
 }
 
 /// What a plan is made for.
@@ -55,6 +64,8 @@ pub(crate) struct Caller<'a> {
     pub(crate) known: &'a Known,
     pub(crate) gateway: &'a GatewayIdentity,
     pub(crate) snapshot: &'a Snapshot,
+    /// The snapshot's policies that read requests.
+    pub(crate) chain: &'a Chain,
 }
 
 // === impl Plan ===
@@ -62,21 +73,41 @@ pub(crate) struct Caller<'a> {
 impl Plan {
     /// Makes the plan of `body`.
     pub(crate) fn make(caller: Caller<'_>, body: &[u8]) -> Result<Self, Unplanned> {
-        let Caller { ask, snapshot, .. } = caller;
-        let bounds = Bounds {
-            depth_max: snapshot.limits.json_depth_max,
-            nodes_max: snapshot.limits.json_nodes_max,
-        };
-        let node = json::parse(body, bounds)
-            .map_err(|refused| Problem::InvalidBody { what: refused.to_string() })?;
+        let Caller { ask, snapshot, chain, .. } = caller;
+        let node = parse(snapshot, body)?;
         let asked = ask.endpoint.read(&node)?;
-        Self::of(caller, &node, &asked)
-            .map_err(|problem| Unplanned { problem, model: Some(loggable(&asked.model).into()) })
+        let model = || Some(loggable(&asked.model).into());
+        let policy = &snapshot.policy;
+        let passed = match kt_policy::check(chain, policy.request_limits.as_ref(), body, &node) {
+            Ok(passed) => passed,
+            Err(refused) => {
+                let guardrails = told(&refused.triggered);
+                let problem = refused.problem(policy.block_status);
+                return Err(Unplanned { problem, model: model(), guardrails });
+            }
+        };
+        let guardrails = told(&passed.triggered);
+        let planned = if passed.edits.is_empty() {
+            Self::of(caller, &node, &asked, passed)
+        } else {
+            // What is keyed is what is forwarded.
+            let redacted = kt_policy::splice(body, &passed.edits);
+            let node = parse(snapshot, &redacted)?;
+            let asked = ask.endpoint.read(&node)?;
+            Self::of(caller, &node, &asked, passed)
+        };
+        planned.map_err(|problem| Unplanned { problem, model: model(), guardrails })
     }
 
-    /// The plan of a body that was read.
-    fn of(caller: Caller<'_>, node: &Node<'_>, asked: &Asked) -> Result<Self, Problem> {
-        let Caller { ask, known, gateway, snapshot } = caller;
+    /// The plan of a body that was read, and has passed the policies.
+    fn of(
+        caller: Caller<'_>,
+        node: &Node<'_>,
+        asked: &Asked,
+        passed: Passed,
+    ) -> Result<Self, Problem> {
+        let Caller { ask, known, gateway, snapshot, chain: _ } = caller;
+        let Passed { triggered, edits } = passed;
         let route = identify::allowed(snapshot, &asked.model)?;
         ask.endpoint.check(route)?;
         let gates = identify::gates(
@@ -104,7 +135,20 @@ impl Plan {
             check: known.org_keys.check_hash(&gates, &request),
             gates,
             request,
+            guardrails: told(&triggered),
+            triggered: triggered.into(),
+            edits: edits.into(),
         })
+    }
+
+    /// What becomes of the body, where policies change it.
+    pub(crate) fn redact(&self, body: &[u8]) -> Option<Vec<u8>> {
+        (!self.edits.is_empty()).then(|| kt_policy::splice(body, &self.edits))
+    }
+
+    /// What policies have found in the request.
+    pub(crate) fn triggered(&self) -> &[Triggered] {
+        &self.triggered
     }
 
     /// What the answer is filed under in the worker's own cache.
@@ -142,15 +186,30 @@ impl Plan {
             is_keyed: ask.idempotency.is_some(),
             bypass,
             control: ask.wish.control,
+            guardrails: self.triggered.iter().map(ToString::to_string).collect(),
         }
     }
+}
+
+fn parse<'a>(snapshot: &Snapshot, body: &'a [u8]) -> Result<Node<'a>, Problem> {
+    let bounds = Bounds {
+        depth_max: snapshot.limits.json_depth_max,
+        nodes_max: snapshot.limits.json_nodes_max,
+    };
+    json::parse(body, bounds).map_err(|refused| Problem::InvalidBody { what: refused.to_string() })
+}
+
+/// What was found, as a log has it.
+fn told(triggered: &[Triggered]) -> Option<Rc<str>> {
+    let words: Vec<String> = triggered.iter().map(ToString::to_string).collect();
+    (!words.is_empty()).then(|| words.join(",").into())
 }
 
 // === impl Unplanned ===
 
 impl From<Problem> for Unplanned {
     fn from(problem: Problem) -> Self {
-        Self { problem, model: None }
+        Self { problem, model: None, guardrails: None }
     }
 }
 

@@ -144,6 +144,8 @@ pub enum Call {
     },
     /// Replace the request's head.
     SetRequestHead(Fields),
+    /// Replace the request's body.
+    SetRequestBody(Vec<u8>),
     /// Remove the request's trailers.
     ClearTrailers,
     /// Set a response header.

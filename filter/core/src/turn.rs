@@ -65,6 +65,11 @@ impl<'a> Turn<'a> {
     pub(crate) fn refuse(&mut self, dialect: Dialect, problem: &Problem, log: LogLine) -> Next {
         self.count(Counter::Refused);
         self.count(why(problem));
+        if let (Problem::PolicyBlocked { policy, .. }, Some(request_id)) =
+            (problem, &log.request_id)
+        {
+            self.worker.blocked(policy, request_id);
+        }
         let reply = reply::problem(dialect, problem, log.request_id.as_ref());
         self.reply(reply, LogLine { code: Some(problem.code()), ..log })
     }

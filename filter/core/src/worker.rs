@@ -5,11 +5,13 @@ use std::rc::Rc;
 
 use kt_contract::hex::Digest;
 use kt_contract::limits::{FEED_FRESH, PRINCIPAL_WITHOUT_FEED};
+use kt_contract::policy::Phase;
 use kt_contract::principal::KeyHash;
 use kt_contract::snapshot::Snapshot;
 use kt_contract::time::MonoMillis;
 use kt_contract::wire::VERSION;
 use kt_contract::wire::feed::{Event, FeedReply, GatewayIdentity};
+use kt_policy::Chain;
 
 use crate::breaker::{Breaker, Change};
 use crate::counter::Counter;
@@ -34,6 +36,8 @@ pub struct Worker {
     /// What tells it from the others of its gateway, and from those before it.
     name: Option<RequestId>,
     snapshot: Option<Rc<Snapshot>>,
+    /// The snapshot's policies that read requests.
+    chain: Rc<Chain>,
     feed: Feed,
     principals: Principals,
     l1: L1,
@@ -70,6 +74,7 @@ impl Worker {
             gateway,
             name: None,
             snapshot: None,
+            chain: Rc::default(),
             feed: Feed::default(),
             principals: Principals::default(),
             l1: L1::new(0),
@@ -95,6 +100,11 @@ impl Worker {
     #[must_use]
     pub fn snapshot(&self) -> Option<Rc<Snapshot>> {
         self.snapshot.clone()
+    }
+
+    /// The policies that read requests; none, as long as there is no snapshot.
+    pub(crate) fn chain(&self) -> Rc<Chain> {
+        Rc::clone(&self.chain)
     }
 
     /// The era.
@@ -180,6 +190,11 @@ impl Worker {
         counted.then_some(entry)
     }
 
+    /// A policy did not let a request pass.
+    pub(crate) fn blocked(&mut self, policy: &str, request_id: &RequestId) {
+        self.hits.count_block(policy, request_id);
+    }
+
     /// Keeps an answer that comes for the second time, if nothing was voided since the question was asked.
     pub(crate) fn fill(&mut self, asked_in: Era, plan: &Plan, entry: Entry) -> bool {
         asked_in == self.era && self.l1.fill(plan.l1_key(), entry)
@@ -235,11 +250,19 @@ impl Worker {
             }
         }
         if let Some(snapshot) = snapshot {
-            self.void(count);
-            self.l1 = L1::new(snapshot.cache.l1_bytes_max);
-            self.snapshot = Some(Rc::new(snapshot));
-            count.push(Counter::SnapshotApplied);
+            self.take(snapshot, count);
         }
+    }
+
+    /// Puts a snapshot in force. One whose policies cannot be run here is not: the last one stays, or none.
+    fn take(&mut self, snapshot: Snapshot, count: &mut Vec<Counter>) {
+        let Ok(chain) = Chain::compile(&snapshot.policy.chain, Phase::Input) else {
+            return count.push(Counter::WireError);
+        };
+        self.void(count);
+        self.l1 = L1::new(snapshot.cache.l1_bytes_max);
+        (self.snapshot, self.chain) = (Some(Rc::new(snapshot)), Rc::new(chain));
+        count.push(Counter::SnapshotApplied);
     }
 
     fn void(&mut self, count: &mut Vec<Counter>) {

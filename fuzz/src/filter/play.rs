@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use kt_contract::gateway_key::GatewayKey;
 use kt_contract::hex::Digest;
+use kt_contract::policy::Chain;
 use kt_contract::principal::Principal;
 use kt_contract::snapshot::{
     CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Snapshot,
@@ -247,7 +248,8 @@ fn check_action(action: &Action, head: &[(Vec<u8>, Vec<u8>)], key: &str) {
         Action::Callout(callout) => {
             assert!(serde_json::from_slice::<serde_json::Value>(&callout.body).is_ok());
         }
-        Action::ClearTrailers
+        Action::ReplaceBody(_)
+        | Action::ClearTrailers
         | Action::RemoveResponseHeader(_)
         | Action::Log(_)
         | Action::Count(_) => {}
@@ -284,6 +286,8 @@ fn snapshot(direct: bool) -> Snapshot {
             digest: Digest([7; 32]),
             block_status: 409,
             model_allowlist: None,
+            request_limits: None,
+            chain: Chain::default(),
         },
         on_sidecar_loss: if direct { OnSidecarLoss::Direct } else { OnSidecarLoss::Unavailable },
     }

@@ -47,6 +47,8 @@ pub enum Ending {
     Uncacheable,
     /// The provider refused the request, and would again.
     Refused,
+    /// A policy does not let the answer pass.
+    Blocked,
     /// The attempt failed: an error, a timeout, an answer that broke off or is none.
     Failed,
     /// Served, and not stored: the lease was lost or voided, or the store failed.
@@ -63,11 +65,12 @@ pub enum Ending {
 
 impl Ending {
     /// Every member.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Filled,
         Self::Found,
         Self::Uncacheable,
         Self::Refused,
+        Self::Blocked,
         Self::Failed,
         Self::NotStored,
         Self::Cancelled,
@@ -83,6 +86,7 @@ impl Ending {
             Self::Found => "found",
             Self::Uncacheable => "uncacheable",
             Self::Refused => "refused",
+            Self::Blocked => "blocked",
             Self::Failed => "failed",
             Self::NotStored => "not-stored",
             Self::Cancelled => "cancelled",

@@ -11,6 +11,7 @@ use kt_contract::key::CheckHash;
 use kt_contract::limits::INLINE_BYTES_MAX;
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::policy::{Check, Decision, Phase};
 use kt_contract::principal::Principal;
 use kt_contract::wire::admit::{AdmitRequest, Admitted, Control, ReplyShape};
 use kt_providers::Dialect;
@@ -57,6 +58,8 @@ pub struct Grant {
     pub control: Control,
     /// What admit found.
     pub found: AtAdmit,
+    /// What policies have found in the request, each as `policy:what:action`.
+    pub guardrails: Vec<String>,
 }
 
 /// What admit found for a request. The lane looks again, but an entry that admit found expired or corrupt is
@@ -121,6 +124,7 @@ impl Sidecar {
         self.gateways.heard_of(&request.gateway, self.clock.mono());
         let (body, is_keyed) = (request.body, request.is_keyed);
         let mut grant = self.grant(request, caller)?;
+        self.was_found(&grant.guardrails);
         if !matches!(grant.found, AtAdmit::Bypass(_)) {
             let looked = self.cache.lookup(grant.wanted()).await;
             grant.found = match in_shape(&grant, looked) {
@@ -141,6 +145,18 @@ impl Sidecar {
             return Ok(Admitted::NotCached { reason: reason.for_client() }.into());
         }
         Ok(self.lane(grant, body, peer)?.into())
+    }
+
+    /// What a filter's policies have found in a request, for the metrics: of words that are known here.
+    fn was_found(&self, guardrails: &[String]) {
+        for word in guardrails {
+            let mut parts = word.split(':');
+            let policy = parts.next().filter(|policy| Check::POLICIES.contains(policy));
+            let decision = parts.next_back().and_then(Decision::parse);
+            if let (Some(policy), Some(decision)) = (policy, decision) {
+                self.metrics.guardrail(policy, Phase::Input, decision);
+            }
+        }
     }
 
     /// What the request is, computed again. One that was computed otherwise by the filter is served without
@@ -180,6 +196,7 @@ impl Sidecar {
             reply: request.reply,
             client_limited: request.client_limited,
             control: request.control,
+            guardrails: request.guardrails,
             found: request
                 .bypass
                 .or(wrong.map(|_| Reason::Corrupt))

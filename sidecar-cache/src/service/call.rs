@@ -8,24 +8,22 @@ use bytes::Bytes;
 use kt_contract::limits::ENTRY_BYTES_MAX;
 use kt_contract::outcome::Reason;
 use kt_contract::problem::Problem;
-use kt_contract::time::{Millis, UnixMillis};
+use kt_contract::time::Millis;
 use kt_providers::{Delivered, Dialect, Recorded, Terms, Usage};
 use tokio::time::{Instant, timeout_at};
 
 use super::admit::Grant;
 use super::bill::Bill;
-use super::cache::{Filling, Unfit};
 use super::call_account::CallAccount;
-use super::fault::{Failed, Fault, SUPERSEDED, UNBOOKED, Unkept};
+use super::fault::{Failed, Fault, UNBOOKED, Unkept};
 use super::lock;
 use super::pilot::Pilot;
+use super::police::Stopped;
 use super::reader::cut_short;
 use super::relay::{Source, Step};
 use super::seat::{End, Failure, Opened, Whole};
-use super::shared::role::Role;
 use super::upstream::{Advice, Answered, Call, CallFailed};
 use crate::attempt::{self, Fate, Finished, Start, Transport, Verdict};
-use crate::entry::Header;
 use crate::flight::{Ending, Held, Produced, Sharing, retry_after, sharing};
 use crate::flight_text::Answer;
 
@@ -62,7 +60,8 @@ impl Pilot {
         }
         let Some((answered, first_by)) = self.answered().await? else { return Ok(()) };
         let opened = opened(&self.seat.grant, &answered);
-        self.may_store = attempt::may_store(answered.cache_control.as_deref());
+        self.may_store =
+            attempt::may_store(answered.cache_control.as_deref()) && self.is_of_its_policy();
         let start = start(&opened, answered.details.as_deref());
         let source = Source::new(answered.body, first_by, sidecar.timeouts);
         let target = || self.seat.grant.target.clone();
@@ -119,6 +118,9 @@ impl Pilot {
         match start {
             Start::Pass(reason) if opened.status == 200 => {
                 let why = Unkept::Unstorable(reason);
+                if self.output_chain().is_some() {
+                    return self.stops(Stopped::Unreadable, false).await;
+                }
                 self.pass(Arc::new(opened), source, Vec::new(), why).await
             }
             Start::Pass(reason) => self.refused(opened, source, reason).await,
@@ -211,7 +213,7 @@ impl Pilot {
         }
         self.not_stored(reason.as_str());
         self.produced.bytes = body.len() as u64;
-        let body = Bytes::from(body);
+        let body = self.polices_refusal(body);
         self.tells(&opened, &body);
         self.pays(None).await;
         let (status, wait) = (opened.status, patience(&opened.advice));
@@ -236,8 +238,10 @@ impl Pilot {
                 Step::Bytes(bytes) => {
                     if body.is_empty() {
                         self.first_byte();
-                        // It is worth waiting for, elsewhere too.
-                        self.tells_opening(&opened);
+                        if self.output_chain().is_none() {
+                            // It is worth waiting for, elsewhere too.
+                            self.tells_opening(&opened);
+                        }
                     }
                     body.extend_from_slice(&bytes);
                     charge.grow(bytes.len() as u64);
@@ -250,12 +254,18 @@ impl Pilot {
                 let opened = Opened { recorded: Some(Recorded::Json), ..opened };
                 // From here on the log has it.
                 drop(charge);
+                if self.output_chain().is_some() {
+                    return self.stops(Stopped::Unreadable, false).await;
+                }
                 return self.pass(Arc::new(opened), source, body, why).await;
             }
         }
         // Exactly as long as it is: it may be kept for a while.
         body.shrink_to_fit();
-        let body = Bytes::from(body);
+        let body = match self.polices(body).await {
+            Ok(body) => body,
+            Err(stopped) => return self.stops(stopped, false).await,
+        };
         // Before it is stored: the others learn with its end that they may have it.
         self.tells(&opened, &body);
         match self.conclude(Recorded::Json, Some(&body), Transport::Clean).await {
@@ -383,70 +393,6 @@ impl Pilot {
         }
         self.seat.note(|exchange| exchange.used(usage));
     }
-
-    /// Stores an answer under the lease, if there is one and it still counts.
-    async fn fill(
-        &mut self,
-        recorded: Recorded,
-        body: &[u8],
-        usage: Option<Usage>,
-    ) -> Result<(), &'static str> {
-        let (_, reason) = self.seat.cache();
-        let Some(lease) = &self.lease else { return Err(reason.as_str()) };
-        // A whole lifetime from now on: nobody can take over while the store works.
-        let (Held::Current, Some(token)) = (lease.renew(), lease.token()) else {
-            return Err(SUPERSEDED);
-        };
-        // The group's token, where there is a group.
-        let (token, herald) = match &self.standing.role {
-            Role::Single => (token, None),
-            Role::Leads(herald) => (herald.token(), Some(herald)),
-            Role::Apart(apart) => return Err(apart.as_str()),
-            Role::Follows(_) => return Err(SUPERSEDED),
-        };
-        let grant = &self.seat.grant;
-        let header = Header {
-            gates: grant.gates.clone(),
-            check: grant.check,
-            generations: self.flight.generations(),
-            token,
-            created: self.sidecar.clock.wall(),
-            fresh_until: UnixMillis(0),
-            recorded,
-            usage,
-            served_by: grant.gates.model.served_by(),
-        };
-        let filling = Filling {
-            keys: &grant.caller.keys,
-            at: grant.at,
-            header,
-            body,
-            ttl: grant.settings.ttl,
-        };
-        let cache = &self.sidecar.cache;
-        let entry = cache.entry_of(filling).map_err(|unfit| match unfit {
-            Unfit::Invalidated => SUPERSEDED,
-            Unfit::Unknown => Reason::GenerationsUnknown.as_str(),
-        })?;
-        let stored = match herald {
-            None => cache.store(entry).await.map(|()| Held::Current),
-            Some(herald) => herald.fills(entry).await,
-        };
-        match stored {
-            Ok(Held::Current) => {}
-            Ok(Held::Superseded) => return Err(SUPERSEDED),
-            Err(error) => {
-                if error.is_news() {
-                    tracing::warn!(%error, "fill failed");
-                }
-                return Err("store");
-            }
-        }
-        match self.end(Ending::Filled) {
-            Held::Current => Ok(()),
-            Held::Superseded => Err(SUPERSEDED),
-        }
-    }
 }
 
 fn start(opened: &Opened, details: Option<&str>) -> Start {
@@ -459,7 +405,7 @@ fn start(opened: &Opened, details: Option<&str>) -> Start {
 }
 
 /// What has come of a JSON answer, if it can be read at all.
-fn read(dialect: Dialect, body: &[u8]) -> Option<Delivered> {
+pub(super) fn read(dialect: Dialect, body: &[u8]) -> Option<Delivered> {
     let delivered = dialect.delivered(Recorded::Json, body);
     (delivered != Delivered::default()).then_some(delivered)
 }

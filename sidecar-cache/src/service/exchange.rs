@@ -54,6 +54,8 @@ struct What {
     is_stored: bool,
     /// What a call of its own would have cost, where the answer needed none.
     spared: Option<Spared>,
+    /// What policies have found in request and answer, each as `policy:what:action`.
+    triggered: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,7 +90,7 @@ impl Exchange {
                 provider: model.provider.clone(),
                 labels: (label_model.to_owned(), label_provider.to_owned()),
             },
-            what: What::default(),
+            what: What { triggered: grant.guardrails.clone(), ..What::default() },
         }
     }
 
@@ -117,6 +119,11 @@ impl Exchange {
     /// The answer was not stored.
     pub(super) fn not_stored(&mut self, reason: &'static str) {
         self.what.not_stored = Some(reason);
+    }
+
+    /// A policy has found something in the answer.
+    pub(super) fn triggered(&mut self, what: String) {
+        self.what.triggered.push(what);
     }
 
     /// It needs no call of its own, if it gets all of an answer that was there, or that another's call brings.
@@ -197,7 +204,8 @@ impl Drop for Exchange {
             self.savings.gather(Kind { whose, model, basis }, spared);
         }
         let Who { request_id, gateway, org, user, key_id, model, provider, .. } = &self.who;
-        let What { cache, status, usage, first_byte_ms, not_stored, is_stored, .. } = &self.what;
+        let What { cache, status, usage, first_byte_ms, not_stored, is_stored, triggered, .. } =
+            &self.what;
         let outcome = cache.map(|(outcome, _)| outcome);
         tracing::info!(
             target: "kt::request",
@@ -220,6 +228,7 @@ impl Drop for Exchange {
             reason = cache.map(|(_, reason)| reason.as_str()),
             stored = is_stored,
             not_stored,
+            guardrails_triggered = triggered.join(","),
             http_status = status,
             status = self.end(),
             "request"

@@ -1,6 +1,7 @@
 //! Explain: the computation that a filter makes for a request, made again for an operator, and what a lookup
 //! says. Reads only. It may name another organization, which no client ever learns.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use kt_contract::gates::Gates;
@@ -12,6 +13,7 @@ use kt_contract::principal::Principal;
 use kt_contract::problem::Problem;
 use kt_contract::snapshot::{ModelRoute, Snapshot};
 use kt_contract::wire::explain::{ExplainReply, ExplainRequest};
+use kt_policy::Chain;
 use kt_providers::{Asked, Dialect, Recognized, recognize};
 
 use super::admit::told;
@@ -44,7 +46,8 @@ impl Sidecar {
         let principal = self.valid_principal(&request.key_id).await?;
         let keys = OrgKeys::derive(&principal.org);
         let (understood, elsewhere) = {
-            let body = parse(&request.body, snapshot)?;
+            let text = as_forwarded(&request.body, snapshot, &settings.input.chain)?;
+            let body = parse(&text, snapshot)?;
             let understood = understand(request, &principal, snapshot, &keys, &body)?;
             let headers = semantic(request, understood.dialect);
             let asked = (understood.dialect, headers.as_slice());
@@ -122,6 +125,23 @@ fn semantic(request: &ExplainRequest, dialect: Dialect) -> Vec<(&'static str, &[
         named.map(move |(_, value)| (name, value.as_bytes()))
     };
     dialect.semantic_headers().iter().copied().flat_map(sent).collect()
+}
+
+/// The body as a filter's policies let it go on.
+fn as_forwarded<'a>(
+    body: &'a str,
+    snapshot: &Snapshot,
+    chain: &Chain,
+) -> Result<Cow<'a, str>, Failure> {
+    let node = parse(body, snapshot)?;
+    let shape = snapshot.policy.request_limits.as_ref();
+    let passed = kt_policy::check(chain, shape, body.as_bytes(), &node)
+        .map_err(|refused| Failure::Refused(refused.problem(snapshot.policy.block_status)))?;
+    if passed.edits.is_empty() {
+        return Ok(Cow::Borrowed(body));
+    }
+    let redacted = kt_policy::splice(body.as_bytes(), &passed.edits);
+    Ok(Cow::Owned(String::from_utf8_lossy(&redacted).into_owned()))
 }
 
 fn parse<'a>(body: &'a str, snapshot: &Snapshot) -> Result<Node<'a>, Failure> {

@@ -320,6 +320,7 @@ impl Flights {
             Ending::Uncacheable => board.machine.end_uncacheable(*key, token, now, under),
             Ending::Found
             | Ending::Refused
+            | Ending::Blocked
             | Ending::Failed
             | Ending::NotStored
             | Ending::Cancelled

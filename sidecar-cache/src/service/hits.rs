@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use kt_contract::limits::HIT_COUNTS_MAX;
+use kt_contract::policy::{BLOCKING, Phase};
 use kt_contract::time::{Millis, MonoMillis};
-use kt_contract::wire::feed::HitBatch;
+use kt_contract::wire::feed::{BlockCount, HitBatch};
 
 use super::savings::{Kind, Whose};
 use super::{Sidecar, lock};
@@ -60,7 +61,7 @@ impl Reports {
 impl Sidecar {
     /// Counts a worker's report as inline hits are counted, unless it has been.
     pub(super) fn count_hits(&self, batch: &HitBatch) {
-        let HitBatch { worker, number, counts } = batch;
+        let HitBatch { worker, number, counts, blocks } = batch;
         if !self.reports.is_new(worker, *number, self.clock.mono()) {
             return;
         }
@@ -76,6 +77,10 @@ impl Sidecar {
             let (whose, model) = (Whose::Key(hits.key_id.clone()), model.to_owned());
             let kind = Kind { whose, model, basis: Basis::Hit };
             self.savings.gather_all(kind, hits.count, hits.saved_micro_usd);
+        }
+        for BlockCount { policy, count } in blocks.iter().take(BLOCKING.len()) {
+            let known = BLOCKING.iter().find(|known| *known == policy);
+            self.metrics.guardrail_blocked(known.unwrap_or(&"other"), Phase::Input, *count);
         }
     }
 }

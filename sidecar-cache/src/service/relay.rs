@@ -9,8 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kt_contract::limits::ENTRY_BYTES_MAX;
 use kt_contract::outcome::Reason;
-use kt_contract::wire::admit::ReplyShape;
-use kt_providers::{Recorded, UsageHider};
+use kt_providers::Recorded;
 use tokio::time::{Instant, timeout_at};
 
 use super::bill::Bill;
@@ -18,10 +17,12 @@ use super::call::Concluded;
 use super::fault::{Failed, Fault, Unkept};
 use super::log::Piece;
 use super::pilot::Pilot;
+use super::police::Stopped;
 use super::reader::cut_short;
+use super::recording::Recording;
 use super::seat::{End, Failure, Opened, Whole};
 use super::shared::words::opening;
-use super::tail::{Reached, Tail};
+use super::tail::Reached;
 use super::upstream::{Broken, Pieces, Timeouts};
 use crate::attempt::Transport;
 use crate::flight::Held;
@@ -55,16 +56,6 @@ pub(super) enum Step {
     Bytes(Bytes),
     End,
     Broken,
-}
-
-/// A stream that may turn out to be storable.
-struct Recording {
-    tail: Tail,
-    /// For those who have not asked for the usage that we have.
-    hider: Option<UsageHider>,
-    /// Passed by the tail, and not in the log yet; in both views.
-    out: Vec<u8>,
-    shown: Vec<u8>,
 }
 
 /// How an answer ends for those who have begun to read it.
@@ -143,14 +134,19 @@ impl Pilot {
         match self.over(source.next()).await? {
             Step::Bytes(first) => {
                 self.first_byte();
-                self.record(&mut recording, &first);
+                if let Err(stopped) = self.record(&mut recording, &first) {
+                    return self.stops(stopped, false).await;
+                }
             }
             Step::End | Step::Broken => return Err(self.failed(cut_short(&self.seat))),
         }
         let opened = Arc::new(Opened { recorded: Some(Recorded::Sse), ..opened });
-        self.opens(&opened);
-        let mut bytes = 0;
+        let (mut bytes, mut is_open) = (0, false);
         let transport = loop {
+            if !is_open && recording.has_something() {
+                is_open = true;
+                self.opens(&opened);
+            }
             bytes += recording.out.len();
             self.append(recording.take());
             if let Some(why) = self.outgrows(bytes) {
@@ -172,21 +168,38 @@ impl Pilot {
             }
             self.room().await?;
             match self.over(source.next()).await? {
-                Step::Bytes(bytes) => self.record(&mut recording, &bytes),
+                Step::Bytes(bytes) => {
+                    if let Err(stopped) = self.record(&mut recording, &bytes) {
+                        return self.stops(stopped, is_open).await;
+                    }
+                }
                 Step::End => break Transport::Clean,
                 Step::Broken => break Transport::Broken,
             }
         };
+        if let Err(stopped) = recording.ends() {
+            return self.stops(stopped, is_open).await;
+        }
+        self.found(&recording.triggered());
+        if !is_open {
+            self.opens(&opened);
+        }
+        self.append(recording.take());
         self.conclude_stream(opened, recording, transport).await
     }
 
-    fn record(&mut self, recording: &mut Recording, bytes: &[u8]) {
-        recording.push(bytes);
+    fn record(&mut self, recording: &mut Recording, bytes: &[u8]) -> Result<(), Stopped> {
+        // What was said is paid for, whatever becomes of it.
         if let Some(bill) = &mut self.bill {
             bill.streamed(bytes);
         }
         self.produced.bytes += bytes.len() as u64;
+        let passed = recording.push(bytes);
         self.produced.events = recording.tail.events();
+        if passed.is_err() {
+            self.found(&recording.triggered());
+        }
+        passed
     }
 
     async fn conclude_stream(
@@ -380,11 +393,6 @@ fn pieces(piece: Piece) -> impl Iterator<Item = Piece> {
     })
 }
 
-/// Bytes without room for more.
-fn fitted(bytes: Vec<u8>) -> Bytes {
-    Bytes::from(bytes.into_boxed_slice())
-}
-
 /// A piece that everybody sees.
 fn plain(bytes: impl Into<Bytes>) -> Piece {
     let all = bytes.into();
@@ -404,58 +412,6 @@ const fn ending(concluded: Concluded, reached: Reached) -> BegunEnd {
             Reached::Events | Reached::LongEvent,
             Concluded::Served | Concluded::Faulty | Concluded::CutShort,
         ) => BegunEnd::Error,
-    }
-}
-
-// === impl Recording ===
-
-impl Recording {
-    fn new(pilot: &Pilot) -> Self {
-        let dialect = pilot.seat.grant.dialect;
-        let hider = dialect.hider(ReplyShape::Sse { include_usage: false });
-        Self { tail: Tail::new(dialect), hider, out: Vec::new(), shown: Vec::new() }
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        let from = self.out.len();
-        self.out.reserve(self.tail.held().len() + bytes.len());
-        self.tail.push(bytes, &mut self.out);
-        self.show(from);
-    }
-
-    /// The last of it, which was held back.
-    fn finish(&mut self) {
-        let from = self.out.len();
-        self.tail.finish(&mut self.out);
-        self.show(from);
-        if let Some(hider) = &mut self.hider {
-            hider.finish(&mut self.shown);
-        }
-    }
-
-    fn show(&mut self, from: usize) {
-        if let Some(hider) = &mut self.hider {
-            let passed = self.out.get(from..).unwrap_or_default();
-            self.shown.reserve(passed.len());
-            hider.push(passed, &mut self.shown);
-        }
-    }
-
-    /// What may go into the log, no longer than it is: it is kept for as long as the flight. Nothing stays
-    /// here: a flight that stands still keeps one copy of what has come.
-    fn take(&mut self) -> Piece {
-        let (all, shown) = (std::mem::take(&mut self.out), std::mem::take(&mut self.shown));
-        let is_same = self.hider.is_none() || all == shown;
-        let all = fitted(all);
-        let shown = if is_same { all.clone() } else { fitted(shown) };
-        Piece { all, shown }
-    }
-
-    fn is_done(&self) -> bool {
-        match self.tail.reached() {
-            Reached::Events | Reached::LongEvent | Reached::Failed => false,
-            Reached::Done | Reached::Overrun => true,
-        }
     }
 }
 

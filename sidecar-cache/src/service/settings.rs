@@ -10,10 +10,12 @@ use kt_contract::config::{
 use kt_contract::gates::ModelGate;
 use kt_contract::limits::FIRST_BYTE_MS_MAX;
 use kt_contract::money::{MicroUsd, Tokens};
+use kt_contract::policy::{self, Phase};
 use kt_contract::pricing::{Price, cost};
 use kt_contract::provider::Provider;
 use kt_contract::snapshot::Snapshot;
 use kt_contract::time::Millis;
+use kt_policy::Chain;
 use kt_providers::Usage;
 
 use crate::freshness::Stale;
@@ -49,6 +51,19 @@ pub struct Settings {
     pub pricing: Arc<Pricing>,
     /// How calls are accounted for; `None` where nobody does.
     pub accounts: Option<Arc<Accounts>>,
+    /// The policies that read answers; `None` where there are none.
+    pub output: Option<Policing>,
+    /// Those that read requests, as filters run them.
+    pub input: Policing,
+}
+
+/// The policies that read requests, or those that read answers.
+#[derive(Clone, Debug)]
+pub struct Policing {
+    /// Ready to run.
+    pub chain: Arc<Chain>,
+    /// What they say in the file: equal ones run alike.
+    configured: policy::Chain,
 }
 
 /// What is enforced about money.
@@ -118,6 +133,9 @@ impl Settings {
                 .collect(),
             pricing: Arc::new(config.pricing.clone()),
             accounts: Accounts::of(config).map(Arc::new),
+            output: Some(Policing::of(&config.policy.chain, Phase::Output))
+                .filter(|output| !output.chain.is_empty()),
+            input: Policing::of(&config.policy.chain, Phase::Input),
         }
     }
 
@@ -139,6 +157,22 @@ impl Settings {
     pub fn cost_of(&self, model: &ModelGate, usage: Option<Usage>) -> Option<MicroUsd> {
         // A usage that is more than any amount is none.
         cost(usage?.into(), self.price_of(model)?).ok()
+    }
+}
+
+// === impl Policing ===
+
+impl Policing {
+    fn of(configured: &policy::Chain, phase: Phase) -> Self {
+        // The check of the file has compiled every pattern already.
+        let chain = Chain::compile(configured, phase).unwrap_or_default();
+        Self { chain: Arc::new(chain), configured: configured.clone() }
+    }
+}
+
+impl PartialEq for Policing {
+    fn eq(&self, other: &Self) -> bool {
+        self.configured == other.configured
     }
 }
 

@@ -61,6 +61,7 @@ mod live;
 #[cfg(test)]
 mod log_suite;
 #[cfg(test)]
+mod police;
 mod reply_stores;
 #[cfg(test)]
 mod reply_suite;

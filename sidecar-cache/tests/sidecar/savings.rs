@@ -314,7 +314,7 @@ async fn what_workers_report_is_of_whoever_has_the_key() {
         saved_micro_usd: MicroUsd::new(count * COST).unwrap(),
     };
     let counts = vec![report(&ada.principal.key_id, 3), report("gk_nobody", 1)];
-    let batch = HitBatch { worker: "w".to_owned(), number: 1, counts };
+    let batch = HitBatch { worker: "w".to_owned(), number: 1, counts, blocks: Vec::new() };
     for _ in 0..2 {
         poll(&saving.group, Some(batch.clone())).await;
     }

@@ -289,6 +289,7 @@ impl Group {
             is_keyed: false,
             bypass: None,
             control: kt_contract::wire::admit::Control::default(),
+            guardrails: Vec::new(),
         }
     }
 

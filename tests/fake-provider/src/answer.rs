@@ -148,9 +148,10 @@ impl Choice {
 }
 
 fn text_choice(request: &Ask, directive: &Directive, index: usize) -> Choice {
-    let mut pieces = match directive.size {
-        Some(size) => sized(size),
-        None => words(request, directive.words.unwrap_or(WORDS_DEFAULT), index),
+    let mut pieces = match (&directive.says, directive.size) {
+        (Some(says), _) => cut(says),
+        (None, Some(size)) => sized(size),
+        (None, None) => words(request, directive.words.unwrap_or(WORDS_DEFAULT), index),
     };
     if directive.invalid_utf8 {
         pieces.push(INVALID_UTF8_MARK.to_owned());
@@ -171,7 +172,10 @@ fn tool_choice(called: &[Function], directive: &Directive, call: u64, index: usi
     let tool_calls = called.iter().enumerate().map(|(at, function)| ToolCall {
         id: format!("call_{call}_{index}_{at}"),
         name: function.name.clone(),
-        arguments: arguments(function.parameters.as_ref()),
+        arguments: directive
+            .says
+            .clone()
+            .unwrap_or_else(|| arguments(function.parameters.as_ref())),
     });
     Choice {
         reasoning: reasoning(directive),
@@ -185,6 +189,20 @@ fn tool_choice(called: &[Function], directive: &Directive, call: u64, index: usi
 
 fn reasoning(directive: &Directive) -> Vec<String> {
     (0..directive.reasoning).map(|at| format!("Thought {at}. ")).collect()
+}
+
+/// A text as a tokenizer might cut it: now and then within a word.
+fn cut(text: &str) -> Vec<String> {
+    const LENGTHS: [usize; 5] = [3, 1, 4, 7, 2];
+    let mut pieces = Vec::new();
+    let mut rest = text.chars().peekable();
+    for length in LENGTHS.into_iter().cycle() {
+        if rest.peek().is_none() {
+            break;
+        }
+        pieces.push(rest.by_ref().take(length).collect());
+    }
+    pieces
 }
 
 /// A digest of the conversation, and words that follow from it.

@@ -3,6 +3,9 @@
 //!
 //! In the prompt and not in a header, because a gateway strips headers. `README.md` has the table.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
 use crate::point::{Point, percent};
 
 /// How the answer deviates from a good one. The default deviates in nothing.
@@ -24,6 +27,8 @@ pub(crate) struct Directive {
     pub(crate) size: Option<usize>,
     /// So many words of content.
     pub(crate) words: Option<usize>,
+    /// This content, or with a tool that is called these arguments.
+    pub(crate) says: Option<String>,
     /// How long to wait before the headers.
     pub(crate) ttfb_ms: u64,
     /// The time between two deltas, where it is not the default.
@@ -180,6 +185,7 @@ impl Directive {
             "content_type" => self.content_type = Some(value.to_owned()),
             "size" => self.size = Some(number(value)?),
             "words" => self.words = Some(number(value)?),
+            "says" => self.says = Some(encoded(value)?),
             "ttfb_ms" => self.ttfb_ms = number(value)?,
             "delta_ms" => self.delta_ms = Some(number(value)?),
             "drip_ms" => self.drip_ms = Some(number(value)?),
@@ -246,6 +252,13 @@ where
 }
 
 /// Reads `name` or `name@point`.
+/// Text that a prompt must not show.
+fn encoded(value: &str) -> Result<String, BadDirective> {
+    let bad = || BadDirective(format!("'{value}' is no text in base64url"));
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(value).map_err(|_| bad())?;
+    String::from_utf8(bytes).map_err(|_| bad())
+}
+
 fn gate(value: &str) -> Result<Gate, BadDirective> {
     let (name, point) = value.split_once('@').unwrap_or((value, ""));
     if name.is_empty() {

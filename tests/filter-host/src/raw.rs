@@ -41,6 +41,8 @@ pub enum Noted {
     Put(MapKind, Vec<u8>, Vec<u8>),
     /// Remove a header.
     Remove(MapKind, Vec<u8>),
+    /// Replace the request's body.
+    SetBody(Vec<u8>),
     /// Set a property.
     Property(Vec<u8>, Vec<u8>),
     /// Let a held message go on.

@@ -10,6 +10,7 @@ use kt_contract::key::CacheKey;
 use kt_contract::limits::{FEED_HOLD, JSON_DEPTH_MAX, JSON_NODES_MAX, REQUEST_BYTES_MAX_DEFAULT};
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::Reason;
+use kt_contract::policy::Chain;
 use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::snapshot::{
     CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Snapshot,
@@ -301,6 +302,8 @@ pub fn snapshot() -> Snapshot {
             digest: Digest([1; 32]),
             block_status: 409,
             model_allowlist: None,
+            request_limits: None,
+            chain: Chain::default(),
         },
         on_sidecar_loss: OnSidecarLoss::Unavailable,
     }

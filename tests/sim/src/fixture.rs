@@ -8,6 +8,7 @@ use kt_contract::identify;
 use kt_contract::json::{self, Bounds};
 use kt_contract::key::{CacheKey, OrgKeys};
 use kt_contract::money::{MicroUsd, MicroUsdPerMillion};
+use kt_contract::policy::Chain;
 use kt_contract::pricing::{Price, Rates};
 use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::snapshot::{
@@ -165,6 +166,8 @@ fn snapshot(version: &str, policy: u8) -> Snapshot {
             digest: Digest([policy; 32]),
             block_status: 409,
             model_allowlist: None,
+            request_limits: None,
+            chain: Chain::default(),
         },
         on_sidecar_loss: OnSidecarLoss::Unavailable,
     }

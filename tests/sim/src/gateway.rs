@@ -228,6 +228,7 @@ impl World<'_> {
                 }
                 // No world is configured so.
                 Action::Forward(Forward { lane: Lane::Direct { .. }, .. })
+                | Action::ReplaceBody(_)
                 | Action::ClearTrailers
                 | Action::SetResponseHeader(..)
                 | Action::RemoveResponseHeader(_)

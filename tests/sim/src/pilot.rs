@@ -406,6 +406,7 @@ impl World<'_> {
             }
             Ending::Found
             | Ending::Refused
+            | Ending::Blocked
             | Ending::Failed
             | Ending::NotStored
             | Ending::Cancelled

@@ -164,6 +164,7 @@ impl World<'_> {
                     Ending::Filled
                     | Ending::Found
                     | Ending::Refused
+                    | Ending::Blocked
                     | Ending::Failed
                     | Ending::NotStored
                     | Ending::Cancelled

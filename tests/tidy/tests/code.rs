@@ -67,20 +67,22 @@ fn no_test_is_switched_off_or_sleeps() {
     }
 }
 
-/// `contract` depends on nothing of ours, and nobody on the filter.
+/// `contract` depends on nothing of ours, `policy` and `providers` on it alone, and nobody on the filter.
 #[test]
 fn dependencies_point_inwards() {
     let allowed: &[(&str, &[&str])] = &[
         ("contract", &[]),
+        ("policy", &["kt-contract"]),
         ("providers", &["kt-contract"]),
-        ("filter/core", &["kt-contract", "kt-providers"]),
-        ("filter", &["kt-contract", "kt-providers", "kt-filter-core"]),
-        ("sidecar-cache", &["kt-contract", "kt-providers"]),
-        ("cli", &["kt-contract", "kt-providers"]),
+        ("filter/core", &["kt-contract", "kt-policy", "kt-providers"]),
+        ("filter", &["kt-contract", "kt-policy", "kt-providers", "kt-filter-core"]),
+        ("sidecar-cache", &["kt-contract", "kt-policy", "kt-providers"]),
+        ("cli", &["kt-contract", "kt-policy", "kt-providers"]),
         ("tests/fake-provider", &[]),
     ];
     let ours = [
         "kt-contract",
+        "kt-policy",
         "kt-providers",
         "kt-filter-core",
         "kt-filter",
@@ -102,7 +104,7 @@ fn dependencies_point_inwards() {
 
 #[test]
 fn pure_crates_read_no_clock_and_no_network() {
-    for folder in ["contract/src", "providers/src", "filter/core/src"] {
+    for folder in ["contract/src", "policy/src", "providers/src", "filter/core/src"] {
         let is_test = |path: &str| path.contains("tests") || path.ends_with("/golden.rs");
         let files = files_ending(".rs");
         for path in files.iter().filter(|path| path.starts_with(folder) && !is_test(path)) {

@@ -23,10 +23,13 @@ pub(in super::super) enum Policies {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Chain {
-    /// The policies' names, in the order in which they are applied. `model-allowlist` and
-    /// `spend-limit` are built.
+    /// The policies' names, in the order in which they are applied. Built are `pii-detector`, `secret-detector`,
+    /// `prompt-injection`, `content-policy`, `toxicity-filter`, `model-allowlist`, `request-limits` and
+    /// `spend-limit`. `default` stands for the first three.
     pub(in super::super) chain: Option<Vec<String>>,
-    /// Settings by policy name. `model-allowlist` has `models`, a list; `spend-limit` has `max_daily_usd`.
+    /// Settings by policy name. Those that read texts have `action` and `apply_to`; the detectors have `entities`
+    /// beside it, `content-policy` has `terms` and `patterns`; `model-allowlist` has `models`, a list;
+    /// `request-limits` has `max_messages`, `max_tools` and `max_output_tokens`; `spend-limit` has `max_daily_usd`.
     pub(in super::super) policy: Option<BTreeMap<String, Value>>,
     /// The HTTP status of a block. Default: 409.
     pub(in super::super) block_status: Option<u16>,
@@ -46,9 +49,9 @@ pub(in super::super) struct NamedPolicy {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Rule {
-    /// What to do where all conditions hold: `allow`.
+    /// What to do where its condition holds: `allow`, `block`, `redact` or `monitor`.
     pub(in super::super) action: Option<String>,
-    /// What must hold. `wallet_balance: sufficient` is built.
+    /// What must hold: `wallet_balance: sufficient`, or the name of a policy that reads texts with what it is to find.
     pub(in super::super) conditions: Option<BTreeMap<String, Value>>,
 }
 

@@ -54,6 +54,8 @@ fn every_field_has_its_row_and_every_row_its_field() {
         .into_keys()
         // Settings of a policy are the policy's business; the schema has a map there.
         .filter(|path| !path.starts_with("policies.policy."))
+        // Commands have a table too.
+        .filter(|path| !path.starts_with("kt "))
         .map(str::to_owned)
         .collect();
     assert_eq!(fields().into_keys().collect::<BTreeSet<_>>(), documented);

@@ -49,7 +49,6 @@ gateway: {port: 0, role: 3}
              {env: KT_DATABASE_URL}}",
             "f.yaml:12: policies.chain[0]: expected a text, found a number; put it in quotes",
             "f.yaml:12: policies.chain[3]: expected a text, found a number; put it in quotes",
-            "f.yaml:12: policies.chain[1]: 'pii-detector' is configured but not enforced yet",
             "f.yaml:12: policies.chain[2]: 'audit-logger' is configured but not enforced yet",
             "f.yaml:13: routes: is configured but not built yet; nothing would enforce it",
             "f.yaml:14: gateway.role: expected a text, found a number; put it in quotes",

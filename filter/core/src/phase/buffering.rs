@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use kt_contract::hex::Digest;
 use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::policy::Decision;
 use kt_contract::problem::Problem;
 
 use super::Phase;
@@ -84,15 +85,30 @@ impl Buffering {
         };
         let plan = match plan {
             Ok(plan) => plan,
-            Err(Unplanned { problem, model }) => {
-                let log = LogLine { model, ..self.log() };
+            Err(Unplanned { problem, model, guardrails }) => {
+                let log = LogLine { model, guardrails, ..self.log() };
                 return turn.refuse(self.ask.dialect(), &problem, log);
+            }
+        };
+        for decision in plan.triggered().iter().map(|triggered| triggered.decision) {
+            turn.count(match decision {
+                Decision::Monitor => Counter::Monitored,
+                Decision::Redact | Decision::Block => Counter::Redacted,
+            });
+        }
+        let (digest, body_bytes) = match plan.redact(body) {
+            None => (digest, body.len()),
+            Some(redacted) => {
+                let digest = Digest(*blake3::hash(&redacted).as_bytes());
+                let body_bytes = redacted.len();
+                turn.act(Action::ReplaceBody(redacted));
+                (digest, body_bytes)
             }
         };
         let disabled = turn.worker.snapshot().is_none_or(|snapshot| !snapshot.cache.enabled);
         let bypass = disabled.then_some(Reason::Disabled).or(self.ask.wish.bypass).or(plan.bypass);
         let Self { ask, known, ended: _ } = self;
-        let planned = Planned { ask, known, plan, body_bytes: body.len() };
+        let planned = Planned { ask, known, plan, body_bytes };
         match bypass {
             Some(reason) if planned.ask.wish.control.only_if_cached => {
                 planned.not_cached(reason, turn)
@@ -120,11 +136,13 @@ impl Buffering {
             return Ok(plan);
         }
         let snapshot = turn.worker.snapshot().ok_or(Problem::NotReady)?;
+        let chain = turn.worker.chain();
         let caller = Caller {
             ask: &self.ask,
             known: &self.known,
             gateway: turn.worker.gateway(),
             snapshot: &snapshot,
+            chain: &chain,
         };
         let plan = Rc::new(Plan::make(caller, body)?);
         if is_covered {

@@ -35,6 +35,7 @@ impl Planned {
             principal: Some(Rc::clone(&self.known.principal)),
             route: Some(Rc::clone(&self.plan.route)),
             codebase: self.ask.codebase.clone(),
+            guardrails: self.plan.guardrails.clone(),
             ..LogLine::default()
         }
     }

@@ -49,6 +49,7 @@ const BODIES: &[&str] = &[
     r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"stream":true}"#,
     r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"max_tokens":7,"stream":true,"stream_options":{"include_usage":true}}"#,
     r#"{"model":"gpt-4o","max_tokens":9,"messages":[{"role":"user","content":"ho"}]}"#,
+    r#"{"model":"gpt-4o","messages":[{"role":"user","content":"to jane@example.com"}]}"#,
     r#"{"model":"gpt-4o","prompt":"hi"}"#,
     r#"{"model":"gpt-4o","input":"hi"}"#,
     r#"{"model":"gpt-0","messages":[]}"#,

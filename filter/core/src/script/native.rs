@@ -212,6 +212,13 @@ impl Native {
                     }
                     is_done
                 }
+                Action::ReplaceBody(body) => {
+                    let is_done = self.call(Call::SetRequestBody(body.clone()));
+                    if let (true, Some(slot)) = (is_done, self.slots.get_mut(at)) {
+                        slot.body = body;
+                    }
+                    is_done
+                }
                 Action::ClearTrailers => self.call(Call::ClearTrailers),
                 Action::SetResponseHeader(name, value) => {
                     self.call(Call::SetResponseHeader(name.into(), value.as_bytes().to_vec()))

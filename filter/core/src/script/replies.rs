@@ -1,10 +1,11 @@
 //! What a sidecar may answer to a question of the filter.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kt_contract::hex::Digest;
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::Reason;
+use kt_contract::policy::{Chain, Check, Decision, Entities, Entity, Phase, RequestShape, Step};
 use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::snapshot::{
     CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Snapshot,
@@ -136,6 +137,13 @@ fn feed(question: &[u8], choice: u8) -> FeedReply {
     reply
 }
 
+/// What is done with addresses.
+fn chain(decision: Decision) -> Chain {
+    let entities = Entities(BTreeMap::from([(Entity::Email, decision)]));
+    let check = Check::PiiDetector(entities);
+    Chain { steps: vec![Step { phases: [Phase::Input].into(), check }] }
+}
+
 fn snapshot(choice: u8) -> Snapshot {
     let route = |model: &str| ModelRoute {
         model: model.to_owned(),
@@ -162,6 +170,9 @@ fn snapshot(choice: u8) -> Snapshot {
             digest: Digest([7; 32]),
             block_status: 409,
             model_allowlist: is(4).then(|| BTreeSet::from(["gpt-4o".to_owned()])),
+            request_limits: is(2)
+                .then_some(RequestShape { tools_max: Some(0), ..RequestShape::default() }),
+            chain: chain(if is(3) { Decision::Block } else { Decision::Redact }),
         },
         on_sidecar_loss: if is(6) { OnSidecarLoss::Unavailable } else { OnSidecarLoss::Direct },
     }

@@ -24,7 +24,7 @@ fn batch(number: u64, counts: &[(&str, u64)]) -> Option<HitBatch> {
         saved_micro_usd: MicroUsd::new(5 * count).unwrap(),
     };
     let counts = counts.iter().map(count).collect();
-    Some(HitBatch { worker: "ab".repeat(16), number, counts })
+    Some(HitBatch { worker: "ab".repeat(16), number, counts, blocks: Vec::new() })
 }
 
 fn serve(rig: &mut Rig, times: usize) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use kt_contract::gateway_key::GatewayKey;
 use kt_contract::hex::Digest;
 use kt_contract::money::MicroUsd;
+use kt_contract::policy::Chain;
 use kt_contract::principal::Principal;
 use kt_contract::snapshot::{
     CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Snapshot,
@@ -59,6 +60,8 @@ pub(super) fn snapshot() -> Snapshot {
             digest: Digest([7; 32]),
             block_status: 409,
             model_allowlist: None,
+            request_limits: None,
+            chain: Chain::default(),
         },
         on_sidecar_loss: OnSidecarLoss::Direct,
     }

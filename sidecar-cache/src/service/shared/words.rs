@@ -4,7 +4,7 @@ use kt_contract::problem::Problem;
 
 use super::super::pilot::Pilot;
 use super::super::seat::{End, Failure, Opened, Seat};
-use crate::flight_text::{self, Opening, Trouble};
+use crate::flight_text::{self, Blocked, Opening, Trouble};
 
 // === impl Pilot ===
 
@@ -33,6 +33,10 @@ impl Pilot {
 /// What is told of a failure that is no provider's answer. `None`: it is nobody else's.
 pub(crate) fn trouble(failure: &Failure) -> Option<Trouble> {
     let Failure::Problem(problem) = failure else { return None };
+    if let Problem::PolicyBlocked { policy, status, what } = problem {
+        let (policy, what) = (policy.clone(), what.clone());
+        return Some(Trouble::Blocked(Blocked { policy, status: *status, what }));
+    }
     match problem.code() {
         "upstream_unreachable" => Some(Trouble::Unreachable),
         "upstream_unauthorized" => Some(Trouble::Unauthorized),
@@ -49,6 +53,9 @@ pub(super) fn problem(trouble: Trouble, seat: &Seat) -> Problem {
         Trouble::Unauthorized => Problem::UpstreamUnauthorized { target },
         Trouble::CutShort => Problem::UpstreamCutShort { target },
         Trouble::NoGateway => Problem::SidecarUnavailable,
+        Trouble::Blocked(Blocked { policy, status, what }) => {
+            Problem::PolicyBlocked { policy, status, what }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::provide;
 use crate::abi::{BufferKind, Status};
 use crate::callout::Delivered;
 use crate::memory::{Done, Failed, Guest, Span, give, read};
+use crate::raw::Noted;
 use crate::state::State;
 
 pub(super) fn provide_all(linker: &mut Linker<State>) -> wasmtime::Result<()> {
@@ -60,6 +61,7 @@ fn cut(state: &State, kind: BufferKind, start: usize, max: usize) -> Result<Vec<
 fn set(guest: &mut Guest<'_>, kind: u32, place: (u32, u32), bytes: Span) -> Done {
     let kind = BufferKind::from_code(kind)?;
     let new = read(guest, bytes)?;
+    guest.data_mut().asks(|| Noted::SetBody(new.clone()))?;
     let exchange = guest.data().exchange()?;
     let mut exchange = exchange.borrow_mut();
     let body = match kind {

@@ -51,7 +51,7 @@ fn losses() -> Vec<(&'static str, Reply)> {
         ("bytes", marked(200).header("x-kt-admit", b"\xff\xfe\x00").into()),
         (
             "another version",
-            Message::response(200).header("x-kt-wire", "5").header("x-kt-admit", &good).into(),
+            Message::response(200).header("x-kt-wire", "99").header("x-kt-admit", &good).into(),
         ),
     ]
 }

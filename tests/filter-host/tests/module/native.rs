@@ -217,6 +217,7 @@ impl Walk<'_> {
                     let headers = HeaderMap::of(forward.head(Head::new(&pairs)));
                     self.end = End::Forwarded { headers: fields(&headers) };
                 }
+                Action::ReplaceBody(body) => self.body = body,
                 Action::ClearTrailers
                 | Action::SetResponseHeader(..)
                 | Action::RemoveResponseHeader(_)

@@ -102,6 +102,7 @@ fn readable(turned: &Turned) -> String {
             format!("reply {status} [{}] {}", fields(head), text(body))
         }
         Call::SetRequestHead(head) => format!("head [{}]", fields(head)),
+        Call::SetRequestBody(body) => format!("body {}", text(body)),
         Call::SetResponseHeader(name, value) => format!("set {}: {}", text(name), text(value)),
         Call::RemoveResponseHeader(name) => format!("remove {}", text(name)),
         other @ (Call::ClearTrailers | Call::Property(..) | Call::Resume | Call::Count(..)) => {
@@ -135,6 +136,7 @@ fn way(call: &Call) -> String {
             let has_hits = body.windows(7).any(|part| part == b"\"hits\":");
             if has_hits { "feed with hits".to_owned() } else { path.clone() }
         }
+        Call::SetRequestBody(_) => "replace the body".to_owned(),
         Call::ClearTrailers => "clear trailers".to_owned(),
         Call::SetResponseHeader(..) => "set a response header".to_owned(),
         Call::RemoveResponseHeader(_) => "remove a response header".to_owned(),
@@ -233,6 +235,7 @@ fn call(noted: Noted) -> Call {
         }
         Noted::SetMap(MapKind::RequestHeaders, map) => Call::SetRequestHead(fields(&map)),
         Noted::SetMap(MapKind::RequestTrailers, map) if map.is_empty() => Call::ClearTrailers,
+        Noted::SetBody(body) => Call::SetRequestBody(body),
         Noted::Put(MapKind::ResponseHeaders, name, value) => Call::SetResponseHeader(name, value),
         Noted::Remove(MapKind::ResponseHeaders, name) => Call::RemoveResponseHeader(name),
         Noted::Property(key, value) => Call::Property(text(key), text(value)),

@@ -131,6 +131,6 @@ async fn a_sidecar_that_is_cut_off_is_followed_no_more_and_another_one_leads() {
         told.notify_one();
         assert_eq!(filled, "1");
     };
-    timeout(SOON, async { tokio::join!(leading, following) }).await.unwrap();
+    timeout(SOON, Box::pin(async { tokio::join!(leading, following) })).await.unwrap();
     assert_eq!(leads.metric("kt_fills_total"), "0", "what it brings late is not kept");
 }

@@ -1,0 +1,326 @@
+//! The chain as it is run: what its policies find in a body, and what follows for the whole of it.
+
+mod edits;
+mod list;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kt_contract::policy::{self, Check, Decision, Entities, Entity, Phase};
+
+pub(crate) use edits::{Inner, escape_rest};
+use list::List;
+
+use crate::json::{Author, Edit, Form, Text, texts};
+use crate::words::Rejected;
+use crate::{EntitySet, Finding, injection, scan, toxicity};
+
+/// What stands in the place of what a list of words has found.
+const REDACTED: &str = "[REDACTED]";
+/// How much of a text that goes on is held back for the heuristics: about the phrases that they know.
+const PHRASE_BYTES: usize = 64;
+
+/// The policies that read texts of one phase, ready to run.
+#[derive(Debug)]
+pub struct Chain {
+    phase: Phase,
+    steps: Vec<Step>,
+    /// Every kind of entity that somebody looks for: a text is scanned once for all.
+    wanted: EntitySet,
+}
+
+/// A policy of the chain.
+#[derive(Debug)]
+struct Step {
+    policy: &'static str,
+    check: Compiled,
+}
+
+#[derive(Debug)]
+enum Compiled {
+    Entities(BTreeMap<Entity, Decision>),
+    Injection(Decision),
+    Words(Decision, List),
+    Toxicity(Decision),
+}
+
+/// Something that a policy has found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Triggered {
+    /// The policy's name.
+    pub policy: &'static str,
+    /// What it has found: the kind, never the thing.
+    pub found: &'static str,
+    /// What follows.
+    pub decision: Decision,
+}
+
+/// What the chain says of a body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// What was found, each kind once, in the order of the chain.
+    pub triggered: Vec<Triggered>,
+    /// Why the body does not go on, if it does not: the first policy of the chain that says so.
+    pub blocked: Option<Blocked>,
+    /// What is replaced in it, in order.
+    pub edits: Vec<Edit>,
+}
+
+/// Why a body does not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// The policy's name.
+    pub policy: &'static str,
+    /// What it has found.
+    pub found: &'static str,
+    /// Whether it would have been redacted, if it did not stand where nothing can be replaced.
+    pub is_irreplaceable: bool,
+}
+
+/// What was found at one place: by which step, what, and where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hit {
+    pub(crate) step: usize,
+    pub(crate) found: &'static str,
+    pub(crate) decision: Decision,
+    /// Bytes of the text, and what replaces them. `None`: it concerns the text as a whole.
+    pub(crate) place: Option<(usize, usize, &'static str)>,
+}
+
+impl Default for Chain {
+    /// One that reads nothing.
+    fn default() -> Self {
+        Self { phase: Phase::Input, steps: Vec::new(), wanted: EntitySet::NONE }
+    }
+}
+
+// === impl Chain ===
+
+impl Chain {
+    /// The part of a configured chain that reads texts of `phase`.
+    ///
+    /// # Errors
+    /// A term or pattern that cannot be looked for. The check of the configuration has refused it before.
+    pub fn compile(chain: &policy::Chain, phase: Phase) -> Result<Self, Rejected> {
+        let of_phase = chain.steps.iter().filter(|step| step.phases.contains(&phase));
+        let mut steps = Vec::new();
+        let mut wanted = EntitySet::NONE;
+        for policy::Step { phases: _, check } in of_phase {
+            let policy = check.policy();
+            let check = match check {
+                Check::PiiDetector(Entities(of)) | Check::SecretDetector(Entities(of)) => {
+                    wanted = of.keys().copied().fold(wanted, EntitySet::with);
+                    Compiled::Entities(of.clone())
+                }
+                Check::PromptInjection(decision) => Compiled::Injection(*decision),
+                Check::ToxicityFilter(decision) => Compiled::Toxicity(*decision),
+                Check::ContentPolicy(words) => {
+                    Compiled::Words(words.decision, List::new(&words.terms, &words.patterns)?)
+                }
+            };
+            steps.push(Step { policy, check });
+        }
+        Ok(Self { phase, steps, wanted })
+    }
+
+    /// Whether nothing is read.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Which texts it reads.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// What it says of a JSON body.
+    #[must_use]
+    pub fn read(&self, body: &[u8]) -> Verdict {
+        let mut tally = Tally::default();
+        if !self.is_empty() {
+            for text in texts(body) {
+                self.read_text(&text, &mut tally);
+            }
+        }
+        tally.verdict(self)
+    }
+
+    /// The kinds of entities that somebody looks for.
+    pub(crate) const fn wanted(&self) -> EntitySet {
+        self.wanted
+    }
+
+    /// How much of a text that goes on is held back, so that a phrase is found whole.
+    pub(crate) fn hold_bytes(&self) -> usize {
+        let of = |step: &Step| match &step.check {
+            Compiled::Entities(_) => 0,
+            Compiled::Injection(_) | Compiled::Toxicity(_) => PHRASE_BYTES,
+            Compiled::Words(_, list) => list.hold_bytes(),
+        };
+        self.steps.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// What is found in a text whose entities are looked for elsewhere.
+    pub(crate) fn find_words(&self, text: &str, found: &mut Vec<Hit>) {
+        self.find_phrases(text, Author::Anybody, found);
+    }
+
+    fn find_phrases(&self, text: &str, author: Author, found: &mut Vec<Hit>) {
+        for (step, Step { policy: _, check }) in self.steps.iter().enumerate() {
+            match check {
+                Compiled::Entities(_) => {}
+                Compiled::Injection(decision) => {
+                    if author == Author::Anybody && is_injection(text) {
+                        found.push(Hit::whole(step, "injection", *decision));
+                    }
+                }
+                Compiled::Toxicity(decision) => {
+                    if is_toxic(text) {
+                        found.push(Hit::whole(step, "toxicity", *decision));
+                    }
+                }
+                Compiled::Words(decision, list) => list.find(text, &mut |start, end| {
+                    let place = Some((start, end, REDACTED));
+                    found.push(Hit { step, found: "words", decision: *decision, place });
+                }),
+            }
+        }
+    }
+
+    fn policy(&self, step: usize) -> &'static str {
+        self.steps.get(step).map_or("", |step| step.policy)
+    }
+
+    fn find_entities(&self, text: &str, found: &mut Vec<Hit>) {
+        if self.wanted.is_empty() {
+            return;
+        }
+        let mut findings = Vec::new();
+        scan(text, self.wanted, &mut findings);
+        found.extend(findings.into_iter().filter_map(|finding| self.decide(finding)));
+    }
+
+    /// The first policy of the chain that has a word on this kind decides.
+    pub(crate) fn decide(&self, finding: Finding) -> Option<Hit> {
+        let Finding { start, end, entity } = finding;
+        self.steps.iter().enumerate().find_map(|(step, Step { policy: _, check })| match check {
+            Compiled::Entities(of) => of.get(&entity).map(|decision| Hit {
+                step,
+                found: entity.as_str(),
+                decision: *decision,
+                place: Some((start, end, entity.placeholder())),
+            }),
+            Compiled::Injection(_) | Compiled::Words(..) | Compiled::Toxicity(_) => None,
+        })
+    }
+
+    /// Reads a text that is whole.
+    pub(crate) fn read_text(&self, text: &Text<'_>, tally: &mut Tally) {
+        let mut hits = Vec::new();
+        self.find_entities(text.says.text(), &mut hits);
+        self.find_phrases(text.says.text(), text.author, &mut hits);
+        for hit in &hits {
+            tally.count(hit, text.form);
+        }
+        tally.edits.extend(edits::of(text, &hits));
+    }
+}
+
+fn is_injection(text: &str) -> bool {
+    injection::score(text).points >= injection::THRESHOLD
+}
+
+fn is_toxic(text: &str) -> bool {
+    toxicity::score(text).points >= toxicity::THRESHOLD
+}
+
+// === impl Hit ===
+
+impl Hit {
+    /// It concerns the text as a whole.
+    pub(crate) const fn whole(step: usize, found: &'static str, decision: Decision) -> Self {
+        Self { step, found, decision, place: None }
+    }
+}
+
+/// What was found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// By step, kind and what follows.
+    found: BTreeSet<(usize, &'static str, Decision)>,
+    /// The first step that blocks.
+    blocked: Option<(usize, &'static str, bool)>,
+    pub(crate) edits: Vec<Edit>,
+}
+
+// === impl Tally ===
+
+impl Tally {
+    pub(crate) fn count(&mut self, hit: &Hit, form: Form) {
+        let is_irreplaceable = hit.decision == Decision::Redact && form == Form::Name;
+        let decision = if is_irreplaceable { Decision::Block } else { hit.decision };
+        self.found.insert((hit.step, hit.found, decision));
+        if decision == Decision::Block && self.blocked.is_none_or(|(step, ..)| hit.step < step) {
+            self.blocked = Some((hit.step, hit.found, is_irreplaceable));
+        }
+    }
+
+    fn verdict(self, chain: &Chain) -> Verdict {
+        let (triggered, blocked) = (self.triggered(chain), self.blocked(chain));
+        Verdict { triggered, blocked, edits: self.edits }
+    }
+
+    pub(crate) fn triggered(&self, chain: &Chain) -> Vec<Triggered> {
+        let found = self.found.iter();
+        found
+            .map(|(step, found, decision)| Triggered {
+                policy: chain.policy(*step),
+                found,
+                decision: *decision,
+            })
+            .collect()
+    }
+
+    pub(crate) fn blocked(&self, chain: &Chain) -> Option<Blocked> {
+        self.blocked.map(|(step, found, is_irreplaceable)| Blocked {
+            policy: chain.policy(step),
+            found,
+            is_irreplaceable,
+        })
+    }
+}
+
+// === impl Triggered ===
+
+impl std::fmt::Display for Triggered {
+    /// As logs have it: `pii-detector:email:redact`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { policy, found, decision } = self;
+        write!(f, "{policy}:{found}:{}", decision.as_str())
+    }
+}
+
+// === impl Blocked ===
+
+impl Blocked {
+    /// Why, in words that follow "Refused by policy …: ".
+    #[must_use]
+    pub fn what(&self, phase: Phase) -> String {
+        let whose = match phase {
+            Phase::Input => "the request",
+            Phase::Output => "the model's answer",
+        };
+        let Self { policy: _, found, is_irreplaceable } = self;
+        let place = if *is_irreplaceable { " in the name of a field" } else { "" };
+        match *found {
+            "injection" => format!("{whose} reads like an attempt to override instructions"),
+            "toxicity" => format!("{whose} reads like an insult or a threat"),
+            "words" => format!("{whose} has words that this gateway does not pass{place}"),
+            entity => format!("{whose} has what looks like: {entity}{place}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

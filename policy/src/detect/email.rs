@@ -1,0 +1,93 @@
+//! E-mail addresses, written out or with `(at)` and `(dot)` in brackets.
+
+use crate::entity::Entity;
+use crate::scan::Match;
+use crate::text::{ALNUM, ALPHA, DASHES, LOCAL, Text};
+
+const LOCAL_BYTES_MAX: usize = 64;
+const DOMAIN_BYTES_MAX: usize = 253;
+/// Names of pictures for screens of high density look like addresses: `logo@2x.png`.
+const PICTURES: [&[u8]; 6] = [b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp"];
+
+/// Whether the run that an address could begin with has begun before.
+#[inline]
+pub(super) fn continues(text: &Text<'_>, at: usize) -> bool {
+    text.is_before(at, LOCAL)
+}
+
+/// The address whose local part begins here.
+pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
+    let mut local_end = text.span(at, LOCAL, LOCAL_BYTES_MAX + 1);
+    // Of the apostrophes only that of O'Neill and D'Angelo: one in quotes begins after the quote.
+    if local_end == at + 1
+        && text.has(local_end, b'\'')
+        && matches!(text.get(at), Some(b'O' | b'o' | b'D' | b'd'))
+    {
+        local_end = text.span(local_end + 1, LOCAL, LOCAL_BYTES_MAX - 1);
+    }
+    if local_end - at > LOCAL_BYTES_MAX {
+        return None;
+    }
+    let domain = sign(text, local_end, b'@', b"at")?;
+    if !text.is_before(local_end, ALNUM | DASHES) && !text.has(local_end - 1, b'+') {
+        return None;
+    }
+    let end = domain_end(text, domain)?;
+    let is_remote = text.has_word(at, b"git") && local_end == at + 3;
+    // The user of a URL.
+    let is_user = text.before(at) == Some(b'/') && at > 0 && text.before(at - 1) == Some(b'/');
+    (!is_remote && !is_user && !is_picture(text, domain, end)).then_some(Match {
+        start: at,
+        end,
+        entity: Entity::Email,
+    })
+}
+
+/// What comes after a sign that is written as such or as a word in brackets.
+fn sign(text: &Text<'_>, at: usize, plain: u8, word: &[u8]) -> Option<usize> {
+    let first = text.get(at)?;
+    if first == plain {
+        return Some(at + 1);
+    }
+    let open = if first == b' ' { at + 1 } else { at };
+    let close = match text.get(open)? {
+        b'(' => b')',
+        b'[' => b']',
+        b'{' => b'}',
+        _ => return None,
+    };
+    let after = open + 1 + word.len();
+    if !text.has_word(open + 1, word) || !text.has(after, close) {
+        return None;
+    }
+    Some(if text.has(after + 1, b' ') { after + 2 } else { after + 1 })
+}
+
+/// The end of the longest name of a host with a top-level domain that begins here.
+fn domain_end(text: &Text<'_>, from: usize) -> Option<usize> {
+    let (mut label, mut end, mut labels) = (from, None, 0);
+    while label < from + DOMAIN_BYTES_MAX {
+        let label_end = text.span(label, ALNUM | DASHES, 64);
+        let length = label_end - label;
+        if length == 0 || length > 63 || text.has(label, b'-') || !text.is_before(label_end, ALNUM)
+        {
+            break;
+        }
+        labels += 1;
+        let is_top = length >= 2
+            && (text.span(label, ALPHA, 64) == label_end || text.has_word(label, b"xn--"));
+        if labels >= 2 && is_top {
+            end = Some(label_end);
+        }
+        let Some(next) = sign(text, label_end, b'.', b"dot") else { break };
+        label = next;
+    }
+    end
+}
+
+fn is_picture(text: &Text<'_>, domain: usize, end: usize) -> bool {
+    let name = text.slice(domain, end);
+    let mut parts = name.splitn(2, |byte| *byte == b'.');
+    let (Some(scale), Some(ending)) = (parts.next(), parts.next()) else { return false };
+    matches!(scale, [b'1'..=b'9', b'x' | b'X']) && PICTURES.contains(&ending)
+}

@@ -1,0 +1,275 @@
+//! The copy of a text that detectors read, in which nothing hides: zero-width, bidi and tag characters and
+//! combining marks are taken out, and what is or looks like ASCII (full-width forms, digits of other scripts,
+//! homoglyphs, accented letters) is ASCII. With it goes the way back to the text as it was given.
+//!
+//! Of NFKC it has the part whose result is ASCII. The rest, half-width kana or Hangul in pieces, would cost the
+//! Wasm module a hundred kilobytes of tables.
+
+mod tables;
+
+use std::borrow::Cow;
+
+use tables::{GREEK_CYRILLIC, LATIN, LATIN_ADDITIONAL, RUNS, SEVERAL};
+
+/// A folded text. Plain ASCII, and whatever has nothing to fold, is borrowed.
+pub(crate) struct Folded<'a> {
+    text: Cow<'a, str>,
+    /// Where each stretch came from, in order; none if nothing was folded.
+    stretches: Vec<Stretch>,
+}
+
+/// A stretch of the folded text.
+struct Stretch {
+    folded: usize,
+    given: usize,
+    /// The length of the one character that this was folded from; 0 for text that stayed.
+    char_bytes: usize,
+}
+
+enum Fold {
+    Stays,
+    Vanishes,
+    Becomes(u8),
+    BecomesText(&'static str),
+}
+
+// === impl Folded ===
+
+impl<'a> Folded<'a> {
+    /// Folds a text.
+    pub(crate) fn of(given: &'a str) -> Self {
+        match first_to_fold(given) {
+            None => Self { text: Cow::Borrowed(given), stretches: Vec::new() },
+            Some(at) => Self::fold(given, at),
+        }
+    }
+
+    fn fold(given: &str, stays_until: usize) -> Self {
+        let mut text = String::with_capacity(given.len());
+        let mut stretches = vec![Stretch { folded: 0, given: 0, char_bytes: 0 }];
+        let mut stayed = 0;
+        let (mut at, mut is_moved) = (stays_until, false);
+        while let Some(char) = given.get(at..).and_then(|rest| rest.chars().next()) {
+            let next = at + char.len_utf8();
+            let fold = fold_char(char);
+            if !matches!(fold, Fold::Stays) {
+                text.push_str(given.get(stayed..at).unwrap_or_default());
+                if is_moved && stayed < at {
+                    let folded = text.len() - (at - stayed);
+                    stretches.push(Stretch { folded, given: stayed, char_bytes: 0 });
+                }
+                let came_from =
+                    Stretch { folded: text.len(), given: at, char_bytes: char.len_utf8() };
+                match fold {
+                    Fold::Becomes(ascii) => {
+                        stretches.push(came_from);
+                        text.push(char::from(ascii));
+                    }
+                    Fold::BecomesText(ascii) => {
+                        stretches.push(came_from);
+                        text.push_str(ascii);
+                    }
+                    Fold::Stays | Fold::Vanishes => {}
+                }
+                (stayed, is_moved) = (next, true);
+            }
+            at = next;
+        }
+        if stayed < given.len() {
+            stretches.push(Stretch { folded: text.len(), given: stayed, char_bytes: 0 });
+            text.push_str(given.get(stayed..).unwrap_or_default());
+        }
+        Self { text: Cow::Owned(text), stretches }
+    }
+
+    /// The folded text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Where the folded byte began in the text as given. `given_bytes` for the end.
+    pub(crate) fn start(&self, folded: usize, given_bytes: usize) -> usize {
+        if folded >= self.text.len() {
+            return given_bytes;
+        }
+        self.stretch(folded).map_or(folded, |stretch| {
+            if stretch.char_bytes > 0 {
+                stretch.given
+            } else {
+                stretch.given + folded - stretch.folded
+            }
+        })
+    }
+
+    /// The byte after the one that the folded byte before `folded` came from, in the text as given.
+    pub(crate) fn end(&self, folded: usize) -> usize {
+        let Some(last) = folded.checked_sub(1) else { return 0 };
+        self.stretch(last).map_or(folded, |stretch| {
+            if stretch.char_bytes > 0 {
+                stretch.given + stretch.char_bytes
+            } else {
+                stretch.given + folded - stretch.folded
+            }
+        })
+    }
+
+    /// The first folded byte of what came from the same character as this one.
+    pub(crate) fn char_start(&self, folded: usize) -> usize {
+        match self.stretch(folded) {
+            Some(stretch) if stretch.char_bytes > 0 && folded < self.text.len() => stretch.folded,
+            Some(_) | None => folded,
+        }
+    }
+
+    fn stretch(&self, folded: usize) -> Option<&Stretch> {
+        let after = self.stretches.partition_point(|stretch| stretch.folded <= folded);
+        self.stretches.get(after.checked_sub(1)?)
+    }
+}
+
+/// Where the first character is that does not stay as it is.
+fn first_to_fold(text: &str) -> Option<usize> {
+    if text.is_ascii() {
+        return None;
+    }
+    text.char_indices()
+        .find(|(_, char)| !char.is_ascii() && !matches!(fold_char(*char), Fold::Stays))
+        .map(|(at, _)| at)
+}
+
+/// The characters of the tag block, which mirrors ASCII and shows nothing, as the ASCII they mirror.
+pub(crate) fn tagged(text: &str) -> String {
+    text.chars()
+        .filter_map(|char| u32::from(char).checked_sub(0xE_0000))
+        .filter_map(|tag| u8::try_from(tag).ok())
+        .filter(|ascii| (0x20..0x7F).contains(ascii))
+        .map(char::from)
+        .collect()
+}
+
+fn fold_char(char: char) -> Fold {
+    let code = u32::from(char);
+    match code {
+        0..0xA0 => Fold::Stays,
+        0xAD | 0x34F | 0x61C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F => {
+            Fold::Vanishes
+        }
+        0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x206F | 0x3164 | 0xFE00..=0xFE0F => {
+            Fold::Vanishes
+        }
+        0xFEFF | 0xFFA0 | 0xFFF0..=0xFFFB | 0x1D173..=0x1D17A | 0xE0000..=0xE0FFF => Fold::Vanishes,
+        // Combining marks.
+        0x300..=0x36F | 0x483..=0x489 | 0x1AB0..=0x1AFF | 0x1DC0..=0x1DFF | 0x20D0..=0x20FF => {
+            Fold::Vanishes
+        }
+        0xFE20..=0xFE2F => Fold::Vanishes,
+        0xA0..0x250 => of_block(LATIN, code, 0xA0),
+        0x370..0x530 => of_block(GREEK_CYRILLIC, code, 0x370),
+        0x1E00..0x1F00 => of_block(LATIN_ADDITIONAL, code, 0x1E00),
+        // Kana, CJK and Hangul, nothing of which folds.
+        0x3040..0x3200 | 0x3400..0xA000 | 0xAC00..0xD7A4 => Fold::Stays,
+        _ => of_tables(code),
+    }
+}
+
+fn of_block(block: &[u8], code: u32, first: u32) -> Fold {
+    match usize::try_from(code - first).ok().and_then(|at| block.get(at)) {
+        None => Fold::Stays,
+        Some(b'~') => of_several(code),
+        Some(ascii) => Fold::Becomes(*ascii),
+    }
+}
+
+fn of_tables(code: u32) -> Fold {
+    let after = RUNS.partition_point(|(first, _, _)| *first <= code);
+    if let Some((first, length, ascii)) = after.checked_sub(1).and_then(|at| RUNS.get(at))
+        && code - first < *length
+    {
+        let ascii = u32::from(*ascii) + code - first;
+        return u8::try_from(ascii).map_or(Fold::Stays, Fold::Becomes);
+    }
+    of_several(code)
+}
+
+fn of_several(code: u32) -> Fold {
+    match SEVERAL.binary_search_by_key(&code, |(code, _)| *code) {
+        Ok(at) => SEVERAL.get(at).map_or(Fold::Stays, |(_, ascii)| Fold::BecomesText(ascii)),
+        Err(_) => Fold::Stays,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use unicode_normalization::UnicodeNormalization;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    use super::*;
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_nfkc_makes_ascii_is_the_same_ascii_here() {
+        for char in
+            ('\u{A0}'..=char::MAX).filter(|char| !matches!(fold_char(*char), Fold::Vanishes))
+        {
+            let normal: String = std::iter::once(char).nfkc().collect();
+            // A mark that stands alone is a space and a combining mark in NFKC; those stay.
+            if normal.is_ascii() && (normal == " " || !normal.contains(' ')) && char != '\u{37E}' {
+                let given = char.to_string();
+                assert_eq!(Folded::of(&given).as_str(), normal, "U+{:04X}", u32::from(char));
+            }
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_is_folded_stays_when_folded_again() {
+        for char in '\u{A0}'..=char::MAX {
+            let given = char.to_string();
+            let once = Folded::of(&given);
+            assert_eq!(
+                Folded::of(once.as_str()).as_str(),
+                once.as_str(),
+                "U+{:04X}",
+                u32::from(char)
+            );
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn ascii_and_what_has_nothing_to_fold_is_not_copied() {
+        for text in ["", "plain", "電話 は", "Straße"] {
+            assert!(matches!(Folded::of(text).text, Cow::Borrowed(_)), "{text}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn every_folded_byte_knows_where_it_came_from() {
+        let given = "a\u{200B}bé\u{FF11}ﬃ電\u{301}z\u{AD}";
+        let folded = Folded::of(given);
+        assert_eq!(folded.as_str(), "abe1ffi電z");
+        for (part, came_from) in [
+            ("a", "a"),
+            ("b", "b"),
+            ("e", "é"),
+            ("1", "\u{FF11}"),
+            ("ffi", "ﬃ"),
+            ("f", "ﬃ"),
+            ("電", "電"),
+            ("z", "z"),
+        ] {
+            let at = folded.as_str().find(part).unwrap();
+            let range = folded.start(at, given.len())..folded.end(at + part.len());
+            assert_eq!(&given[range], came_from);
+        }
+        assert_eq!(folded.start(folded.as_str().len(), given.len()), given.len());
+        assert_eq!(folded.end(0), 0);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn tags_are_read_as_what_they_mirror() {
+        let hidden: String = "hi x"
+            .chars()
+            .map(|char| char::from_u32(0xE_0000 + u32::from(char)).unwrap())
+            .collect();
+        assert_eq!(tagged(&format!("seen{hidden}")), "hi x");
+        assert_eq!(Folded::of(&format!("seen{hidden}")).as_str(), "seen");
+    }
+}

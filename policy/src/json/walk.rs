@@ -1,0 +1,418 @@
+//! Finding the texts of a body of any dialect, a request's or an answer's, by the names of its fields.
+
+use std::ops::Range;
+
+use super::{Author, Decoded, Form, Text};
+
+/// Fields whose values are no texts: names that machines give, and bytes. A finding in them would be chance, and
+/// replacing it would break what they are for.
+const MACHINE: &[&str] = &[
+    "b64_json",
+    "cache_control",
+    "call_id",
+    "data",
+    "detail",
+    "encrypted_content",
+    "file_data",
+    "file_id",
+    "finish_reason",
+    "format",
+    "id",
+    "item_id",
+    "logprobs",
+    "media_type",
+    "model",
+    "object",
+    "obfuscation",
+    "previous_response_id",
+    "role",
+    "service_tier",
+    "signature",
+    "status",
+    "stop_reason",
+    "system_fingerprint",
+    "tool_call_id",
+    "tool_use_id",
+    "type",
+];
+/// Fields of the outermost object with what people and models say.
+const CONTENT: &[&str] =
+    &["choices", "content", "contents", "input", "messages", "output", "prompt"];
+/// Fields of the outermost object with what developers say.
+const DEVELOPERS: &[&str] =
+    &["functions", "instructions", "response_format", "system", "text", "tools"];
+/// The authors of messages who are developers.
+const DEVELOPER_ROLES: &[&str] = &["developer", "system"];
+/// Fields that hold JSON as a text.
+const JSON_TEXTS: &[&str] = &["arguments", "partial_json"];
+/// The shortest number that could be anybody's.
+const NUMBER_BYTES_MIN: usize = 7;
+/// The deepest nesting that is followed; the strict reader allows no more.
+const DEPTH_MAX: usize = 1_024;
+
+/// What is known of a place in the body.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Nothing in here is a text.
+    is_machine: bool,
+    /// Numbers in here are content.
+    is_content: bool,
+    /// A string in here is JSON.
+    is_json: bool,
+    author: Author,
+}
+
+/// An object or an array that is open.
+#[derive(Debug)]
+struct Open {
+    is_object: bool,
+    /// Where the field stands that is being read, or this array's items.
+    place: Place,
+    /// The texts found before it.
+    texts_before: usize,
+    /// Whether its role says that a developer wrote it.
+    is_developers: bool,
+    /// Whether the field that is being read is its role.
+    is_role: bool,
+}
+
+struct Walk<'a> {
+    text: &'a str,
+    at: usize,
+    open: Vec<Open>,
+    found: Vec<Text<'a>>,
+}
+
+/// Every text of a body, in its order. Whatever is not the JSON that it should be ends it.
+#[must_use]
+pub(crate) fn texts(body: &[u8]) -> Vec<Text<'_>> {
+    let Ok(text) = std::str::from_utf8(body) else { return Vec::new() };
+    let mut walk = Walk { text, at: 0, open: Vec::new(), found: Vec::new() };
+    while walk.step().is_some() {}
+    walk.found
+}
+
+/// Where the values of the fields of this name stand, wherever they are.
+pub(crate) fn field_values(body: &[u8], name: &str) -> Vec<Range<usize>> {
+    let Ok(text) = std::str::from_utf8(body) else { return Vec::new() };
+    let mut walk = Walk { text, at: 0, open: Vec::new(), found: Vec::new() };
+    let mut values = Vec::new();
+    while let Some(byte) = walk.byte() {
+        let Some(range) = (byte == b'"').then(|| walk.quoted()) else {
+            walk.at += 1;
+            continue;
+        };
+        let Some(range) = range else { break };
+        if text.get(range) == Some(name) && walk.is_name() {
+            let rest = text.get(walk.at..).unwrap_or_default();
+            let spaces = rest.len() - rest.trim_start_matches([' ', '\t', '\r', '\n', ':']).len();
+            let start = walk.at + spaces;
+            walk.at = start;
+            walk.skip_value();
+            values.push(start..walk.at);
+        }
+    }
+    values
+}
+
+fn has(list: &[&str], name: &str) -> bool {
+    list.contains(&name)
+}
+
+// === impl Place ===
+
+impl Place {
+    const OUTSIDE: Self =
+        Self { is_machine: false, is_content: false, is_json: false, author: Author::Developer };
+
+    /// The place of a field of the outermost object.
+    fn outermost(name: &str) -> Self {
+        let (is_content, author) = if has(CONTENT, name) {
+            (true, Author::Anybody)
+        } else {
+            (has(DEVELOPERS, name), Author::Developer)
+        };
+        Self { is_machine: has(MACHINE, name), is_content, is_json: false, author }
+    }
+
+    /// The place of a field further in.
+    fn field(self, name: &str) -> Self {
+        Self {
+            is_machine: self.is_machine || has(MACHINE, name),
+            is_json: has(JSON_TEXTS, name),
+            ..self
+        }
+    }
+}
+
+// === impl Walk ===
+
+impl<'a> Walk<'a> {
+    fn byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// Takes the next token. `None` at the end.
+    fn step(&mut self) -> Option<()> {
+        match self.byte()? {
+            b'{' => self.enter(true)?,
+            b'[' => self.enter(false)?,
+            b'}' | b']' => self.leave()?,
+            b'"' => self.string()?,
+            b'-' | b'0'..=b'9' => self.number(),
+            _ => self.at += 1,
+        }
+        Some(())
+    }
+
+    fn enter(&mut self, is_object: bool) -> Option<()> {
+        let place = self.open.last().map_or(Place::OUTSIDE, |open| open.place);
+        let texts_before = self.found.len();
+        self.open.push(Open {
+            is_object,
+            place: Place { is_json: false, ..place },
+            texts_before,
+            is_developers: false,
+            is_role: false,
+        });
+        self.at += 1;
+        (self.open.len() <= DEPTH_MAX).then_some(())
+    }
+
+    fn leave(&mut self) -> Option<()> {
+        let closed = self.open.pop()?;
+        if closed.is_developers {
+            let texts = self.found.get_mut(closed.texts_before..).unwrap_or_default();
+            texts.iter_mut().for_each(|text| text.author = Author::Developer);
+        }
+        self.at += 1;
+        Some(())
+    }
+
+    /// The bytes of the string that begins here, without its quotes.
+    fn quoted(&mut self) -> Option<Range<usize>> {
+        let start = self.at + 1;
+        let mut at = start;
+        loop {
+            let rest = self.text.as_bytes().get(at..)?;
+            let found = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+            if rest.get(found) == Some(&b'"') {
+                self.at = at + found + 1;
+                return Some(start..at + found);
+            }
+            at += found + 2;
+        }
+    }
+
+    /// Whether a colon follows: then what was read is the name of a field.
+    fn is_name(&self) -> bool {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        rest.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
+    }
+
+    fn string(&mut self) -> Option<()> {
+        let raw = self.quoted()?;
+        let written = self.text.get(raw.clone())?;
+        let in_object = self.open.last().is_some_and(|open| open.is_object);
+        if in_object && self.is_name() {
+            self.name(raw, written);
+            return Some(());
+        }
+        let place = self.open.last().map_or(Place::OUTSIDE, |open| open.place);
+        if let Some(open) = self.open.last_mut()
+            && std::mem::take(&mut open.is_role)
+        {
+            open.is_developers = has(DEVELOPER_ROLES, written);
+        }
+        if !place.is_machine && !is_embedded(written) {
+            self.find(Form::String, place, raw, written);
+        }
+        Some(())
+    }
+
+    fn name(&mut self, raw: Range<usize>, written: &'a str) {
+        let depth = self.open.len();
+        let outer = depth.checked_sub(2).and_then(|at| self.open.get(at)).map(|open| open.place);
+        let place = match outer {
+            None => Place::outermost(written),
+            Some(around) => around.field(written),
+        };
+        if let Some(open) = self.open.last_mut() {
+            open.place = place;
+            open.is_role = written == "role";
+        }
+        // The outermost names are the dialect's, and so are most within; those of arguments are the model's.
+        if depth > 1 && !place.is_machine {
+            self.find(Form::Name, Place { is_json: false, ..place }, raw, written);
+        }
+    }
+
+    /// Passes the value that begins here.
+    fn skip_value(&mut self) {
+        let mut depth = 0_usize;
+        while let Some(byte) = self.byte() {
+            match byte {
+                b'"' => {
+                    if self.quoted().is_none() {
+                        self.at = self.text.len();
+                    }
+                }
+                b'{' | b'[' => {
+                    depth += 1;
+                    self.at += 1;
+                }
+                b'}' | b']' if depth > 0 => {
+                    depth -= 1;
+                    self.at += 1;
+                }
+                b',' | b'}' | b']' if depth == 0 => return,
+                _ => self.at += 1,
+            }
+            if depth == 0 && matches!(byte, b'"' | b'}' | b']') {
+                return;
+            }
+        }
+    }
+
+    fn number(&mut self) {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let length = rest
+            .bytes()
+            .position(|byte| !matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'))
+            .unwrap_or(rest.len());
+        let raw = self.at..self.at + length;
+        let written = rest.get(..length).unwrap_or_default();
+        self.at = raw.end;
+        let place = self.open.last().map_or(Place::OUTSIDE, |open| open.place);
+        if place.is_content && !place.is_machine && length >= NUMBER_BYTES_MIN {
+            self.find(Form::Number, place, raw, written);
+        }
+    }
+
+    fn find(&mut self, form: Form, place: Place, raw: Range<usize>, written: &'a str) {
+        if written.is_empty() {
+            return;
+        }
+        let is_json = place.is_json && form == Form::String;
+        let says = Decoded::of(written);
+        self.found.push(Text { form, is_json, author: place.author, raw, says });
+    }
+}
+
+/// A file within a URL.
+fn is_embedded(written: &str) -> bool {
+    let head = written.get(..128).unwrap_or(written);
+    head.starts_with("data:") && head.contains(";base64,")
+}
+
+#[cfg(test)]
+mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    use super::*;
+
+    fn said(body: &str) -> Vec<(Form, Author, String)> {
+        texts(body.as_bytes())
+            .iter()
+            .map(|text| (text.form, text.author, text.says.text().to_owned()))
+            .collect()
+    }
+
+    fn strings(body: &str) -> Vec<String> {
+        let found = said(body).into_iter();
+        found.filter(|(form, ..)| *form == Form::String).map(|(.., text)| text).collect()
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn every_text_is_found_and_leads_back_to_its_bytes() {
+        let body = r#"{ "model":"gpt-4o", "user" : "u\n1",
+            "messages":[{"role":"user","content":[{"type":"text","text":"a \"b\""}]},
+                        {"content":"c","role":"system"}], "seed": 12345678 }"#;
+        for text in texts(body.as_bytes()) {
+            let raw = &body[text.raw.clone()];
+            assert_eq!(Decoded::of(raw), text.says);
+        }
+        assert_eq!(strings(body), ["u\n1", "a \"b\"", "c"]);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn who_wrote_a_message_is_known_wherever_its_role_stands() {
+        let body = r#"{"messages":[{"content":"a","role":"system"},{"role":"developer","content":"b"},
+            {"role":"user","content":"c"},{"content":[{"text":"d"}],"role":"tool"}],
+            "system":"e","instructions":"f","tools":[{"function":{"description":"g"}}],
+            "prompt":"h","input":[{"type":"function_call_output","output":"i"}]}"#;
+        let developers: String = said(body)
+            .into_iter()
+            .filter(|(form, author, _)| *form == Form::String && *author == Author::Developer)
+            .map(|(.., text)| text)
+            .collect();
+        assert_eq!(developers, "abefg");
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_machines_write_is_no_text() {
+        for body in [
+            r#"{"id":"x","object":"x","model":"x"}"#,
+            r#"{"messages":[{"role":"x","tool_call_id":"x"}]}"#,
+            r#"{"content":[{"type":"x","source":{"type":"x","media_type":"x","data":"x"}}]}"#,
+            r#"{"messages":[{"image_url":{"url":"data:image/png;base64,x"}}]}"#,
+            r#"{"choices":[{"logprobs":{"content":[{"token":"x","bytes":[1234567]}]}}]}"#,
+            r#"{"content":[{"signature":"x"}]}"#,
+        ] {
+            assert_eq!(strings(body), Vec::<String>::new(), "{body}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn numbers_and_names_of_the_content_are_found_and_those_of_the_request_are_not() {
+        let body = r#"{"seed":4111111111111111,"created":1700000000,
+            "content":[{"input":{"card":4111111111111111,"n":12,"me@x.org":1}}]}"#;
+        let found: Vec<(Form, String)> = said(body)
+            .into_iter()
+            .filter(|(form, ..)| *form != Form::String)
+            .map(|(form, _, text)| (form, text))
+            .collect();
+        let expected = [
+            (Form::Name, "input"),
+            (Form::Name, "card"),
+            (Form::Number, "4111111111111111"),
+            (Form::Name, "n"),
+            (Form::Name, "me@x.org"),
+        ];
+        assert_eq!(found, expected.map(|(form, text)| (form, text.to_owned())));
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn the_arguments_of_a_call_are_known_to_be_json() {
+        let body =
+            r#"{"messages":[{"tool_calls":[{"function":{"name":"f","arguments":"{\"a\":1}"}}]}]}"#;
+        let json: Vec<(bool, String)> = texts(body.as_bytes())
+            .iter()
+            .filter(|text| text.form == Form::String)
+            .map(|text| (text.is_json, text.says.text().to_owned()))
+            .collect();
+        assert_eq!(json, [(false, "f".to_owned()), (true, "{\"a\":1}".to_owned())]);
+        let object = r#"{"content":[{"arguments":{"a":"b"}}]}"#;
+        assert!(texts(object.as_bytes()).iter().all(|text| !text.is_json), "an object is no text");
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn the_values_of_a_field_are_found_whole_wherever_they_stand() {
+        let body = r#"{"a":{"logprobs" : {"x":[1,"}"]}},"b":[{"logprobs":null},{"logprobs":"s"}],"c":"logprobs"}"#;
+        let found: Vec<&str> = field_values(body.as_bytes(), "logprobs")
+            .into_iter()
+            .map(|range| &body[range])
+            .collect();
+        assert_eq!(found, [r#"{"x":[1,"}"]}"#, "null", "\"s\""]);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_is_no_json_ends_the_walk() {
+        for body in ["", "\"", "{\"a", "{\"a\":\"b", "]", "nonsense", "{\"a\":\"b\\", "\u{feff}{"] {
+            let _ = texts(body.as_bytes());
+        }
+        assert_eq!(texts(&[0xff, b'"', b'a', b'"']), []);
+        let deep = "[".repeat(100_000);
+        assert_eq!(texts(deep.as_bytes()), []);
+    }
+}

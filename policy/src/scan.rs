@@ -1,0 +1,183 @@
+//! The one pass over a text: where something can begin, the detectors are asked, and what they find is passed
+//! over as a whole. So whatever begins first wins, and nothing overlaps.
+
+use crate::detect;
+use crate::entity::{Entity, EntitySet, Finding};
+use crate::fold::Folded;
+use crate::text::Text;
+
+/// How far back, in bytes of the folded text, a decision may look.
+pub(crate) const CONTEXT_BYTES: usize = 96;
+
+/// What a detector has found, in the folded text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Match {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) entity: Entity,
+}
+
+/// Finds what is wanted in a text. Findings are appended in order; they do not overlap, and their offsets are
+/// those of characters of `text` as it is given.
+pub fn scan(text: &str, wanted: EntitySet, found: &mut Vec<Finding>) {
+    let folded = Folded::of(text);
+    pass(&Text::new(folded.as_str()), 0, wanted, &mut |one| found.push(unfold(&folded, one)));
+}
+
+/// Up to which byte nothing that may still come after `text` can change what is found in it. What is before it
+/// may be shown. For a text that comes in pieces use [`crate::Window`], which also remembers what was shown.
+#[must_use]
+pub fn settled(text: &str, wanted: EntitySet) -> usize {
+    let folded = Folded::of(text);
+    let until = pass(&Text::new(folded.as_str()), 0, wanted, &mut |_| {});
+    folded.start(until, text.len())
+}
+
+pub(crate) fn unfold(folded: &Folded<'_>, one: Match) -> Finding {
+    let Match { start, end, entity } = one;
+    Finding { start: folded.start(start, folded.end(end)), end: folded.end(end), entity }
+}
+
+/// Finds from `from` on, where an earlier pass may have ended, and says up to where it is settled.
+pub(crate) fn pass(
+    text: &Text<'_>,
+    from: usize,
+    wanted: EntitySet,
+    found: &mut impl FnMut(Match),
+) -> usize {
+    let mut settled = None;
+    let mut at = from;
+    while let Some(start) = text.next_start(at) {
+        text.begin();
+        let one = detect::begin(text, start, wanted);
+        if text.has_met_end() && settled.is_none() {
+            settled = Some(start);
+        }
+        at = match one {
+            Some(one) => {
+                found(one);
+                one.end
+            }
+            None => text.token_end(start).max(start + 1),
+        };
+    }
+    settled.unwrap_or(text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    use super::*;
+
+    fn steps(text: &str) -> usize {
+        let folded = Folded::of(text);
+        let text = Text::new(folded.as_str());
+        pass(&text, 0, EntitySet::all(), &mut |_| {});
+        text.steps()
+    }
+
+    /// So many bytes of a text, again and again.
+    fn repeated(text: &str, bytes: usize) -> String {
+        text.repeat(bytes / text.len() + 1)
+    }
+
+    /// Printable characters in no order, of a generator that is the same in every run.
+    fn random(bytes: usize) -> String {
+        let mut state = 1_u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from(b' ' + u8::try_from((state >> 16) % 95).unwrap())
+        };
+        (0..bytes).map(|_| next()).collect()
+    }
+
+    /// What makes detectors look far ahead, and in vain.
+    const HOSTILE: [&str; 42] = [
+        "@",
+        "a@",
+        "a@b.",
+        "a.",
+        "a-",
+        "1",
+        "1 ",
+        "12 ",
+        "01 23 ",
+        "1-",
+        "1.",
+        "1234 ",
+        "+1",
+        "(",
+        "(1",
+        "-----BEGIN ",
+        "-----BEGIN PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----aaaaaaaa ",
+        "\u{200B}",
+        "a\u{200B}",
+        "eyJ",
+        "eyJaaaaaaaaaa.",
+        "eyJaaaaaaaaaa-",
+        "sk-ant-",
+        "glpat-",
+        "ghp_",
+        "SG.",
+        "pypi-",
+        "password=",
+        "password ",
+        "password=\"",
+        "password is ",
+        "a://",
+        "a://b:",
+        "key ",
+        "api key is ",
+        "Bearer ",
+        "DE00 ",
+        "GB",
+        "a1:",
+        "::1",
+        "4111 1111 1111 1112 ",
+    ];
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn no_text_makes_more_than_ten_times_the_work_of_a_random_one() {
+        let bytes = 4 * 1024;
+        let usual = steps(&random(bytes));
+        for hostile in HOSTILE {
+            let work = steps(&repeated(hostile, bytes));
+            assert!(work <= usual * 10, "{hostile:?}: {work} steps, a random text: {usual}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_text_of_four_times_the_length_is_four_times_the_work() {
+        for hostile in HOSTILE {
+            let short = steps(&repeated(hostile, 4 * 1024));
+            let long = steps(&repeated(hostile, 16 * 1024));
+            assert!(long <= short * 4 + short / 4, "{hostile:?}: {short}, then {long} steps");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_is_settled_ends_before_a_candidate() {
+        let rows = [
+            ("plain prose, ", "plain prose, "),
+            ("plain pro", "plain "),
+            ("call 212 555 ", "call "),
+            ("write to jane@exam", "write to "),
+            ("jane@example.com, or", "jane@example.com, "),
+            ("use sk-ant-api03", "use "),
+            ("a -----BEGIN RSA PRIVATE KEY-----\nMII", "a "),
+            ("", ""),
+        ];
+        for (text, shown) in rows {
+            assert_eq!(&text[..settled(text, EntitySet::all())], shown, "{text:?}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_is_not_wanted_is_not_found() {
+        let mut found = Vec::new();
+        scan("jane@example.com 192.0.2.1", EntitySet::NONE.with(Entity::IpAddress), &mut found);
+        assert_eq!(found, [Finding { start: 17, end: 26, entity: Entity::IpAddress }]);
+    }
+}

@@ -1,0 +1,218 @@
+//! One text of a stream: from its pieces to what is found in it, and back to the events that hold it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use kt_contract::policy::Decision;
+
+use crate::chain::{Chain, Hit, Inner, escape_rest};
+use crate::json::{Decoded, Edit, Written};
+use crate::{Settled, Window};
+
+/// How much of what has passed is looked at again: for words, what stands before them; for a text's tone, its last
+/// sentences.
+const CONTEXT_BYTES: usize = 512;
+
+/// A text that comes in pieces. Offsets are those of the whole text, from its beginning.
+#[derive(Debug)]
+pub(super) struct Channel {
+    window: Window,
+    is_json: bool,
+    inner: Inner,
+    pieces: VecDeque<Placed>,
+    /// How much has come.
+    came: usize,
+    /// How much cannot be changed any more: nothing is found in it but what is known.
+    passed: usize,
+    /// What the window has settled, from a little before what has passed.
+    recent: String,
+    /// Where `recent` begins.
+    recent_from: usize,
+    /// In their order.
+    redactions: Vec<Redaction>,
+}
+
+/// A piece, and where it stands.
+#[derive(Debug)]
+struct Placed {
+    event: u64,
+    /// In the text.
+    range: Range<usize>,
+    /// In the event.
+    raw_start: usize,
+    says: Decoded<'static>,
+}
+
+/// What is replaced in the text.
+#[derive(Clone, Debug)]
+struct Redaction {
+    range: Range<usize>,
+    placeholder: &'static str,
+    /// How, once the text before it has passed.
+    written: Option<Written>,
+}
+
+/// What a piece, or the end, has brought about.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) hits: Vec<Hit>,
+    /// By the number of their event.
+    pub(super) edits: Vec<(u64, Edit)>,
+    /// The events of which one piece is settled.
+    pub(super) settled: Vec<u64>,
+}
+
+// === impl Channel ===
+
+impl Channel {
+    pub(super) fn new(chain: &Chain, is_json: bool) -> Self {
+        Self {
+            window: Window::new(chain.wanted()),
+            is_json,
+            inner: Inner::default(),
+            pieces: VecDeque::new(),
+            came: 0,
+            passed: 0,
+            recent: String::new(),
+            recent_from: 0,
+            redactions: Vec::new(),
+        }
+    }
+
+    /// Takes the next piece, which stands at `raw_start` of event number `event`.
+    pub(super) fn push(
+        &mut self,
+        chain: &Chain,
+        (event, raw_start): (u64, usize),
+        says: Decoded<'static>,
+    ) -> Found {
+        let settled = self.window.push(says.text());
+        let range = self.came..self.came + says.text().len();
+        self.came = range.end;
+        self.pieces.push_back(Placed { event, range, raw_start, says });
+        self.take(chain, settled, false)
+    }
+
+    /// Nothing more will come.
+    pub(super) fn end(&mut self, chain: &Chain) -> Found {
+        let settled = self.window.end();
+        self.take(chain, settled, true)
+    }
+
+    fn take(&mut self, chain: &Chain, settled: Settled, is_end: bool) -> Found {
+        let mut found = Found::default();
+        let base = self.recent_from + self.recent.len();
+        self.recent.push_str(&settled.text);
+        for finding in settled.findings {
+            let Some(hit) = chain.decide(finding) else { continue };
+            self.redact(&hit, base);
+            found.hits.push(hit);
+        }
+        self.pass(chain, is_end, &mut found);
+        self.settle(&mut found);
+        self.forget();
+        found
+    }
+
+    fn redact(&mut self, hit: &Hit, base: usize) {
+        if let (Decision::Redact, Some((start, end, placeholder))) = (hit.decision, hit.place) {
+            let range = base + start..base + end;
+            let at = self.redactions.partition_point(|before| before.range.start <= range.start);
+            self.redactions.insert(at, Redaction { range, placeholder, written: None });
+        }
+    }
+
+    /// Looks for words in what is settled, and says how far it has passed.
+    fn pass(&mut self, chain: &Chain, is_end: bool, found: &mut Found) {
+        let mut hits = Vec::new();
+        chain.find_words(&self.recent, &mut hits);
+        let until = self.recent.len();
+        let hold = if is_end { 0 } else { chain.hold_bytes() };
+        let mut pass_to = floor_boundary(&self.recent, until.saturating_sub(hold));
+        let places = || hits.iter().filter_map(|hit| hit.place.map(|(start, end, _)| start..end));
+        let redacted = self.redactions.iter().map(|it| self.local(&it.range));
+        // What crosses the mark is not parted.
+        let crossing = places().chain(redacted).filter(|it| it.start < pass_to && pass_to < it.end);
+        pass_to =
+            crossing.map(|it| it.start).min().unwrap_or(pass_to).max(self.local_at(self.passed));
+        let from = self.local_at(self.passed);
+        for hit in hits {
+            // Found before, or found again when more of it has come.
+            let is_new = hit.place.is_none_or(|(start, ..)| (from..pass_to).contains(&start));
+            if is_new {
+                self.redact(&hit, self.recent_from);
+                found.hits.push(hit);
+            }
+        }
+        self.write(pass_to);
+    }
+
+    /// Says how each redaction up to there is written.
+    fn write(&mut self, pass_to: usize) {
+        let mut at = self.local_at(self.passed);
+        let (from, recent) = (self.recent_from, self.recent.as_bytes());
+        for redaction in &mut self.redactions {
+            let start = redaction.range.start.saturating_sub(from);
+            if redaction.written.is_some() || start >= pass_to {
+                continue;
+            }
+            let before = recent.get(at..start).unwrap_or_default();
+            before.iter().for_each(|byte| self.inner.push(*byte));
+            at = at.max(start);
+            let is_value = self.is_json && !self.inner.is_in_string();
+            redaction.written = Some(if is_value {
+                Written::ValueInString(redaction.placeholder)
+            } else {
+                redaction.range.start += escape_rest(&self.recent, start);
+                Written::Within(redaction.placeholder)
+            });
+        }
+        let rest = recent.get(at..pass_to).unwrap_or_default();
+        rest.iter().for_each(|byte| self.inner.push(*byte));
+        self.passed = from + pass_to;
+    }
+
+    /// The pieces that have passed, with what is replaced in them.
+    fn settle(&mut self, found: &mut Found) {
+        while let Some(piece) = self.pieces.pop_front_if(|piece| piece.range.end <= self.passed) {
+            let mut from = piece.range.start;
+            for redaction in &self.redactions {
+                let start = redaction.range.start.max(from);
+                let end = redaction.range.end.min(piece.range.end);
+                if start >= end {
+                    continue;
+                }
+                let raw_at =
+                    |at: usize| piece.raw_start + piece.says.raw_at(at - piece.range.start);
+                let begins_here = redaction.range.start >= piece.range.start;
+                let written = redaction.written.filter(|_| begins_here).unwrap_or(Written::Nothing);
+                found.edits.push((piece.event, Edit { raw: raw_at(start)..raw_at(end), written }));
+                from = end;
+            }
+            found.settled.push(piece.event);
+        }
+    }
+
+    /// Lets go of what is needed no more.
+    fn forget(&mut self) {
+        let needed_from = self.pieces.front().map_or(self.passed, |piece| piece.range.start);
+        self.redactions.retain(|it| it.range.end > needed_from.min(self.passed));
+        let keep_from = self.local_at(self.passed).saturating_sub(CONTEXT_BYTES);
+        let keep_from = floor_boundary(&self.recent, keep_from);
+        self.recent.drain(..keep_from);
+        self.recent_from += keep_from;
+    }
+
+    const fn local_at(&self, at: usize) -> usize {
+        at.saturating_sub(self.recent_from)
+    }
+
+    const fn local(&self, range: &Range<usize>) -> Range<usize> {
+        self.local_at(range.start)..self.local_at(range.end)
+    }
+}
+
+/// The last start of a character that is not beyond `at`.
+fn floor_boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}

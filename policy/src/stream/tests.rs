@@ -1,0 +1,167 @@
+//! What a chain does to streams, however they are split.
+
+use kt_contract::policy::{self, Check, Decision, Entities, Entity, Phase, Step, WordList};
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use super::*;
+
+fn chain(checks: Vec<Check>) -> Arc<Chain> {
+    let of = |check| Step { phases: [Phase::Output].into(), check };
+    let chain = policy::Chain { steps: checks.into_iter().map(of).collect() };
+    Arc::new(Chain::compile(&chain, Phase::Output).unwrap())
+}
+
+fn pii(decision: Decision) -> Check {
+    let all = [Entity::Email, Entity::CreditCard, Entity::Phone];
+    Check::PiiDetector(Entities(all.into_iter().map(|entity| (entity, decision)).collect()))
+}
+
+fn terms(decision: Decision, of: &[&str]) -> Check {
+    let terms = of.iter().map(|it| (*it).to_owned()).collect();
+    Check::ContentPolicy(WordList { decision, terms, patterns: Vec::new() })
+}
+
+/// An event with a piece of one text, and something behind it.
+fn event(channel: &str, field: &str, piece: &str) -> Event {
+    let piece = serde_json::Value::from(piece).to_string();
+    let data = format!(r#"{{"n":1,"choices":[{{"delta":{{"{field}":{piece}}}}}],"logprobs":[1]}}"#);
+    let start = data.find(r#""delta":{"#).unwrap() + 13 + field.len();
+    let raw = start..start + piece.len() - 2;
+    let pieces =
+        if raw.is_empty() { vec![] } else { vec![Piece { channel: channel.to_owned(), raw }] };
+    let bytes = format!("data: {data}\n\n").into_bytes();
+    Event { data: 6..6 + data.len(), bytes, pieces, ends: Vec::new() }
+}
+
+fn end_of(channel: &str) -> Event {
+    let bytes = b"data: {}\n\n".to_vec();
+    Event { bytes, data: 6..8, pieces: Vec::new(), ends: vec![channel.to_owned()] }
+}
+
+/// What a client would put together from events of one text.
+fn told(out: &[u8], field: &str) -> String {
+    let text = std::str::from_utf8(out).unwrap();
+    text.split("\n\n")
+        .filter_map(|event| event.strip_prefix("data: "))
+        .map(|data| {
+            let event: serde_json::Value = serde_json::from_str(data).unwrap();
+            event["choices"][0]["delta"][field].as_str().unwrap_or_default().to_owned()
+        })
+        .collect()
+}
+
+/// The text of a stream after the chain, in the pieces that are given.
+fn run(chain: &Arc<Chain>, field: &str, pieces: &[&str]) -> Result<String, Blocked> {
+    let (mut stream, mut out) = (Stream::new(Arc::clone(chain)), Vec::new());
+    for piece in pieces {
+        stream.push(event("0/c", field, piece), &mut out)?;
+    }
+    stream.end(&mut out)?;
+    assert_eq!(stream.held_bytes(), 0);
+    assert_eq!(out.windows(2).filter(|pair| pair == b"\n\n").count(), pieces.len());
+    Ok(told(&out, field))
+}
+
+/// Every way to part a text in three.
+fn splits(text: &str) -> impl Iterator<Item = [&str; 3]> {
+    let bounds: Vec<usize> = (0..=text.len()).filter(|at| text.is_char_boundary(*at)).collect();
+    let pairs: Vec<(usize, usize)> = bounds
+        .iter()
+        .flat_map(|a| bounds.iter().filter(move |b| a <= b).map(move |b| (*a, *b)))
+        .collect();
+    pairs.into_iter().map(move |(a, b)| [&text[..a], &text[a..b], &text[b..]])
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn what_is_redacted_is_the_same_however_it_is_split() {
+    let chain = chain(vec![pii(Decision::Redact), terms(Decision::Redact, &["red fox"])]);
+    let text = "é to jane@example.com, \"4111 1111 1111 1111\"\n a Red  Fox.";
+    let expected = "é to [EMAIL], \"[CREDIT_CARD]\"\n a [REDACTED].";
+    assert_eq!(run(&chain, "content", &[text]).unwrap(), expected);
+    for pieces in splits(text) {
+        assert_eq!(run(&chain, "content", &pieces).unwrap(), expected, "{pieces:?}");
+    }
+    let each: Vec<String> = text.chars().map(String::from).collect();
+    let each: Vec<&str> = each.iter().map(String::as_str).collect();
+    assert_eq!(run(&chain, "content", &each).unwrap(), expected);
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn the_arguments_of_a_call_stay_json_however_they_are_split() {
+    let chain = chain(vec![pii(Decision::Redact)]);
+    let text = r#"{"to":"x\njane@example.com","card":4111111111111111,"n":[1]}"#;
+    let expected = r#"{"to":"x\n[EMAIL]","card":"[CREDIT_CARD]","n":[1]}"#;
+    for pieces in splits(text) {
+        assert_eq!(run(&chain, "arguments", &pieces).unwrap(), expected, "{pieces:?}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn of_what_is_blocked_nothing_is_ever_shown() {
+    let chain = chain(vec![pii(Decision::Block), terms(Decision::Block, &["red fox"])]);
+    for (text, shown) in [("say jane@example.com now", "say "), ("the red fox jumps", "the ")] {
+        for pieces in splits(text) {
+            let (mut stream, mut out) = (Stream::new(Arc::clone(&chain)), Vec::new());
+            let mut ended = Ok(());
+            for piece in pieces {
+                ended = ended.and_then(|()| stream.push(event("0/c", "content", piece), &mut out));
+            }
+            let ended = ended.and_then(|()| stream.end(&mut out));
+            assert!(ended.is_err(), "{pieces:?}");
+            assert!(shown.starts_with(&told(&out, "content")), "{pieces:?}");
+            assert_eq!(stream.held_bytes(), 0);
+        }
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn prose_is_held_for_no_longer_than_a_word() {
+    let chain = chain(vec![pii(Decision::Redact)]);
+    let (mut stream, mut out) = (Stream::new(chain), Vec::new());
+    let pieces = ["The", " quick", " brown", " fox", " jumps"];
+    let mut shown = Vec::new();
+    for piece in pieces {
+        stream.push(event("0/c", "content", piece), &mut out).unwrap();
+        shown.push(told(&out, "content"));
+    }
+    for (at, shown) in shown.iter().enumerate() {
+        let before = pieces[..at].concat();
+        assert!(shown.len() >= before.len(), "after {at}: {shown:?}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn events_keep_their_order_and_those_without_text_their_bytes() {
+    let chain = chain(vec![pii(Decision::Redact)]);
+    let (mut stream, mut out) = (Stream::new(chain), Vec::new());
+    let opening = Event { bytes: b": hi\n\n".to_vec(), ..Event::default() };
+    stream.push(opening.clone(), &mut out).unwrap();
+    assert!(out.is_empty(), "nothing goes on before the first words have passed");
+    let first = event("0/c", "content", "a jane@");
+    let second = event("1/c", "content", "whole words here.");
+    stream.push(first.clone(), &mut out).unwrap();
+    stream.push(second.clone(), &mut out).unwrap();
+    let end = end_of("0/");
+    stream.push(end.clone(), &mut out).unwrap();
+    let mut expected = opening.bytes;
+    expected.extend([first.bytes].concat());
+    assert!(out.starts_with(&expected), "what ended without becoming an address goes on");
+    stream.end(&mut out).unwrap();
+    expected.extend([second.bytes, end.bytes].concat());
+    assert_eq!(out, expected);
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn whole_texts_in_an_event_are_read_at_once_and_what_nearly_was_said_is_not_told() {
+    let chain = chain(vec![pii(Decision::Redact)]);
+    let (mut stream, mut out) = (Stream::new(chain), Vec::new());
+    let data = r#"{"text":"jane@example.com","logprobs":{"content":[{"token":"jane"}]}}"#;
+    let bytes = format!("event: x\ndata: {data}\n\n").into_bytes();
+    let event = Event { data: 15..15 + data.len(), bytes, ..Event::default() };
+    stream.push(event, &mut out).unwrap();
+    stream.end(&mut out).unwrap();
+    let expected = "event: x\ndata: {\"text\":\"[EMAIL]\",\"logprobs\":null}\n\n";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+    let told: Vec<String> = stream.triggered().iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["pii-detector:email:redact"]);
+}

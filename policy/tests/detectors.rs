@@ -1,0 +1,338 @@
+//! What the detectors find in labelled texts: ours, and held-back ones of somebody who did not see them. The reference
+//! page has the figures, and a test keeps it in step.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests are tests too, and what differs is told"
+)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
+use kt_policy::{Entity, EntitySet, Finding, Window, injection, scan, toxicity};
+
+const PAGE: &str = "../docs/reference/detectors.md";
+const BEGIN: &str = "<!-- measured: begin -->\n";
+const END: &str = "<!-- measured: end -->\n";
+const REWRITE: &str = "KT_DETECTORS=write cargo test -p kt-policy --test detectors";
+
+struct Case {
+    text: String,
+    find: Vec<(String, String)>,
+}
+
+struct Judged {
+    text: String,
+    is: String,
+}
+
+/// Whether a heuristic takes a text for what it looks for.
+type IsHinted = fn(&str) -> bool;
+
+/// Findings that are right, that are wrong, and that are missing.
+#[derive(Default, Clone, Copy)]
+struct Count {
+    right: usize,
+    wrong: usize,
+    missed: usize,
+}
+
+impl Count {
+    fn precision(self) -> f64 {
+        ratio(self.right, self.wrong)
+    }
+
+    fn recall(self) -> f64 {
+        ratio(self.right, self.missed)
+    }
+}
+
+fn ratio(right: usize, other: usize) -> f64 {
+    if right + other == 0 { 1.0 } else { right as f64 / (right + other) as f64 }
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/labelled")
+}
+
+/// The lines of the files whose names a rule takes.
+fn lines(is_taken: impl Fn(&str) -> bool) -> Vec<serde_json::Value> {
+    let mut names: Vec<String> = fs::read_dir(folder())
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| is_taken(name))
+        .collect();
+    names.sort();
+    let text: String =
+        names.iter().map(|name| fs::read_to_string(folder().join(name)).unwrap()).collect();
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}")))
+        .collect()
+}
+
+fn cases(is_held_back: bool) -> Vec<Case> {
+    let is_taken = |name: &str| {
+        name.ends_with(".jsonl")
+            && !name.contains("heuristics")
+            && name.starts_with("held_back") == is_held_back
+    };
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    lines(is_taken)
+        .iter()
+        .map(|line| Case {
+            text: text(&line["text"]),
+            find: line["find"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|pair| (text(&pair[0]), text(&pair[1])))
+                .collect(),
+        })
+        .collect()
+}
+
+fn judged(is_held_back: bool) -> Vec<Judged> {
+    let lines = lines(|name| {
+        name.ends_with("heuristics.jsonl") && name.starts_with("held_back") == is_held_back
+    });
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    lines.iter().map(|line| Judged { text: text(&line["text"]), is: text(&line["is"]) }).collect()
+}
+
+fn found(text: &str) -> Vec<Finding> {
+    let mut found = Vec::new();
+    scan(text, EntitySet::all(), &mut found);
+    found
+}
+
+/// Counts exact findings per entity, and says what differs.
+fn measure(cases: &[Case]) -> (BTreeMap<Entity, Count>, String) {
+    let mut counts: BTreeMap<Entity, Count> = BTreeMap::new();
+    let mut differences = String::new();
+    for case in cases {
+        let mut missing: Vec<(Entity, &str)> = case
+            .find
+            .iter()
+            .map(|(name, part)| {
+                assert!(case.text.contains(part.as_str()), "{part:?} is not in {:?}", case.text);
+                (Entity::parse(name).unwrap_or_else(|| panic!("no entity: {name}")), part.as_str())
+            })
+            .collect();
+        for one in found(&case.text) {
+            let part = &case.text[one.start..one.end];
+            let count = counts.entry(one.entity).or_default();
+            if let Some(at) = missing.iter().position(|other| *other == (one.entity, part)) {
+                missing.remove(at);
+                count.right += 1;
+            } else {
+                count.wrong += 1;
+                let _ = writeln!(
+                    differences,
+                    "wrong   {:<13}{part:?} in {:?}",
+                    one.entity.as_str(),
+                    case.text
+                );
+            }
+        }
+        for (entity, part) in missing {
+            counts.entry(entity).or_default().missed += 1;
+            let _ =
+                writeln!(differences, "missed  {:<13}{part:?} in {:?}", entity.as_str(), case.text);
+        }
+    }
+    (counts, differences)
+}
+
+/// What a detector has to reach, in precision and in recall.
+fn least(entity: Entity) -> f64 {
+    match entity {
+        Entity::Email | Entity::Phone | Entity::IpAddress | Entity::NationalId => 0.9,
+        Entity::CreditCard
+        | Entity::Iban
+        | Entity::ApiKey
+        | Entity::AccessToken
+        | Entity::PrivateKey
+        | Entity::Password => 0.98,
+    }
+}
+
+fn table(cases: &[Case]) -> String {
+    let (counts, _) = measure(cases);
+    let mut table = String::from("| entity | labelled | precision | recall |\n|---|---|---|---|\n");
+    for entity in Entity::ALL {
+        let count = counts.get(&entity).copied().unwrap_or_default();
+        let _ = writeln!(
+            table,
+            "| `{}` | {} | {:.3} | {:.3} |",
+            entity.as_str(),
+            count.right + count.missed,
+            count.precision(),
+            count.recall()
+        );
+    }
+    table
+}
+
+fn heuristics_table(judged: &[Judged]) -> String {
+    let mut table =
+        String::from("| heuristic | labelled | precision | recall |\n|---|---|---|---|\n");
+    let injection = |text: &str| injection::score(text).points >= injection::THRESHOLD;
+    let toxicity = |text: &str| toxicity::score(text).points >= toxicity::THRESHOLD;
+    let rows: [(&str, &str, IsHinted); 2] =
+        [("injection", "injection", injection), ("toxicity", "toxic", toxicity)];
+    for (name, label, is_hinted) in rows {
+        let mut count = Count::default();
+        for one in judged {
+            if (one.is == label) != is_hinted(&one.text) {
+                println!("{name}: {} {:?}", one.is, one.text);
+            }
+            match (one.is == label, is_hinted(&one.text)) {
+                (true, true) => count.right += 1,
+                (true, false) => count.missed += 1,
+                (false, true) => count.wrong += 1,
+                (false, false) => {}
+            }
+        }
+        let _ = writeln!(
+            table,
+            "| {name} | {} | {:.3} | {:.3} |",
+            count.right + count.missed,
+            count.precision(),
+            count.recall()
+        );
+    }
+    table
+}
+
+fn measured() -> String {
+    let mut text = String::new();
+    for (is_held_back, whose) in [(false, "Our own set"), (true, "The held-back set")] {
+        let (cases, judged) = (cases(is_held_back), judged(is_held_back));
+        if cases.is_empty() && judged.is_empty() {
+            continue;
+        }
+        let nothing = cases.iter().filter(|case| case.find.is_empty()).count();
+        let _ = writeln!(
+            text,
+            "{whose}: {} texts, in {nothing} of which nothing is to be found, and {} for the heuristics.\n",
+            cases.len(),
+            judged.len()
+        );
+        let _ = writeln!(text, "{}\n{}", table(&cases), heuristics_table(&judged));
+    }
+    text
+}
+
+#[test]
+fn what_is_to_be_found_is_found_and_little_else() {
+    let cases = cases(false);
+    assert!(cases.len() >= 340, "{}", cases.len());
+    let (counts, differences) = measure(&cases);
+    println!("{differences}");
+    for (entity, count) in counts {
+        let least = least(entity);
+        let is_enough = count.precision() >= least && count.recall() >= least;
+        assert!(
+            is_enough,
+            "{}: precision {:.3}, recall {:.3}\n{differences}",
+            entity.as_str(),
+            count.precision(),
+            count.recall()
+        );
+    }
+}
+
+#[test]
+fn the_page_tells_what_is_measured() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(PAGE);
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once(BEGIN).unwrap();
+    let (told, after) = rest.split_once(END).unwrap();
+    let measured = measured();
+    #[expect(clippy::disallowed_methods, reason = "the variable is for whoever rewrites the page")]
+    if std::env::var("KT_DETECTORS").is_ok_and(|what| what == "write") {
+        fs::write(&path, format!("{before}{BEGIN}{measured}{END}{after}")).unwrap();
+        return;
+    }
+    assert!(told == measured, "docs/reference/detectors.md is stale: {REWRITE}\n{measured}");
+}
+
+/// The findings of a text that comes in two pieces, or in pieces of so many characters.
+fn in_pieces<'a>(pieces: impl Iterator<Item = &'a str>) -> (String, Vec<Finding>) {
+    let mut window = Window::new(EntitySet::all());
+    let (mut text, mut findings) = (String::new(), Vec::new());
+    let mut take = |settled: kt_policy::Settled| {
+        let shown = text.len();
+        findings.extend(settled.findings.iter().map(|one| Finding {
+            start: one.start + shown,
+            end: one.end + shown,
+            ..*one
+        }));
+        text.push_str(&settled.text);
+    };
+    for piece in pieces {
+        take(window.push(piece));
+    }
+    take(window.end());
+    (text, findings)
+}
+
+#[test]
+fn a_text_in_pieces_has_the_findings_of_the_whole() {
+    for case in cases(false) {
+        let whole = found(&case.text);
+        let chars: Vec<usize> = case.text.char_indices().map(|(at, _)| at).collect();
+        for at in &chars {
+            let (one, other) = case.text.split_at(*at);
+            let (text, findings) = in_pieces([one, other].into_iter());
+            assert_eq!(text, case.text);
+            assert_eq!(findings, whole, "{:?} split at {at}", case.text);
+        }
+        let singly = case.text.split_inclusive(|_: char| true);
+        assert_eq!(in_pieces(singly), (case.text.clone(), whole), "one by one: {:?}", case.text);
+    }
+}
+
+#[test]
+fn what_is_shown_is_a_word_behind_in_prose() {
+    let prose = "In 2024 we shipped 1,234 units. Nobody had expected that: the plan said 900, and the rest \
+                 followed within a week or so, which surprised even those who knew.";
+    let mut window = Window::new(EntitySet::all());
+    let longest = prose.split_inclusive(|_: char| true).map(|piece| {
+        window.push(piece);
+        window.held_bytes()
+    });
+    assert!(longest.max().unwrap() <= 16);
+}
+
+/// How many of each entity are in a folder of recorded exchanges, which is not part of the repository.
+#[test]
+fn recorded_exchanges_are_counted_where_they_are() {
+    let folder =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/provider-recordings");
+    #[expect(clippy::disallowed_methods, reason = "the variable is for whoever has them elsewhere")]
+    let folder = std::env::var("KT_RECORDINGS").map_or(folder, PathBuf::from);
+    let Ok(files) = fs::read_dir(&folder) else {
+        println!("no recorded exchanges: not counted");
+        return;
+    };
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let (mut bytes, mut count) = (0, 0);
+    for file in files {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap_or_default();
+        (bytes, count) = (bytes + text.len(), count + 1);
+        for one in found(&text) {
+            *counts.entry(one.entity.as_str()).or_default() += 1;
+            println!(
+                "{:<13}{:?}",
+                one.entity.as_str(),
+                &text[one.start..one.end.min(one.start + 60)]
+            );
+        }
+    }
+    println!("{count} files, {bytes} bytes: {counts:?}");
+}

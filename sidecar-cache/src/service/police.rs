@@ -1,0 +1,207 @@
+//! The output policy within a flight: before its log, its entry and every reader. What it blocks ends the flight for
+//! everybody, paid for and not stored; what it replaces is replaced for everybody.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kt_contract::policy::Phase;
+use kt_contract::problem::Problem;
+use kt_policy::{Blocked, Chain, Event, Piece, Policed, Stream, Triggered, police};
+use kt_providers::sse::{Data, Reader};
+use kt_providers::{Dialect, Spoken};
+use serde::de::IgnoredAny;
+
+use super::admit::Grant;
+use super::call::read;
+use super::fault::Failed;
+use super::pilot::Pilot;
+use super::seat::{End, Failure};
+use crate::flight::{Ending, Held};
+
+/// A stream on its way through the policies: from its bytes to events, and back.
+pub(super) struct Patrol {
+    dialect: Dialect,
+    reader: Reader,
+    /// The start of an event whose end has not come.
+    begun: Vec<u8>,
+    stream: Stream,
+}
+
+/// Why an answer does not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// A policy has said so.
+    Blocked(Blocked),
+    /// It comes in a form, or at a length, in which no policy can read it.
+    Unreadable,
+}
+
+// === impl Pilot ===
+
+impl Pilot {
+    /// The policies that an answer has to pass. Another sidecar's has passed them.
+    pub(super) fn output_chain(&self) -> Option<Arc<Chain>> {
+        if self.standing.role.follows() {
+            return None;
+        }
+        let output = self.seat.grant.settings.output.as_ref();
+        output.map(|output| Arc::clone(&output.chain))
+    }
+
+    /// An answer that is to be stored has passed the policies under whose digest it would be.
+    pub(super) fn is_of_its_policy(&self) -> bool {
+        let Grant { settings, gates, .. } = self.seat.grant.as_ref();
+        settings.output.is_none() || settings.snapshot.policy.digest == gates.policy
+    }
+
+    /// A whole JSON answer, as it goes on. It is paid for by what the provider has said, whatever becomes of that.
+    pub(super) async fn polices(&mut self, body: Vec<u8>) -> Result<Bytes, Stopped> {
+        let Some(chain) = self.output_chain() else { return Ok(body.into()) };
+        if serde_json::from_slice::<IgnoredAny>(&body).is_err() {
+            return Err(Stopped::Unreadable);
+        }
+        let Policed { verdict, replaced } = police(&chain, &body);
+        self.found(&verdict.triggered);
+        if verdict.blocked.is_some() || replaced.is_some() {
+            let delivered = read(self.seat.grant.dialect, &body);
+            self.pays(delivered).await;
+        }
+        match verdict.blocked {
+            Some(blocked) => Err(Stopped::Blocked(blocked)),
+            None => Ok(replaced.unwrap_or(body).into()),
+        }
+    }
+
+    /// A provider's refusal, as it goes on: in its words may stand what was asked. It is no answer, so that nothing in it
+    /// blocks it; what would, is replaced.
+    pub(super) fn polices_refusal(&self, body: Vec<u8>) -> Bytes {
+        let replaced = self.output_chain().and_then(|chain| police(&chain, &body).replaced);
+        replaced.unwrap_or(body).into()
+    }
+
+    /// What a stream has to pass.
+    pub(super) fn patrol(&self) -> Option<Patrol> {
+        Some(Patrol::new(self.seat.grant.dialect, self.output_chain()?))
+    }
+
+    /// What policies have found in the answer, for logs and metrics.
+    pub(super) fn found(&mut self, triggered: &[Triggered]) {
+        for triggered in triggered {
+            self.sidecar.metrics.guardrail(triggered.policy, Phase::Output, triggered.decision);
+            self.seat.note(|exchange| exchange.triggered(triggered.to_string()));
+        }
+    }
+
+    /// The answer does not pass: everybody is told the same, whether they have read something of it or not, and
+    /// nobody tries again.
+    pub(super) async fn stops(&mut self, stopped: Stopped, is_open: bool) -> Result<(), Failed> {
+        let problem = stopped.problem(self.seat.grant.settings.snapshot.policy.block_status);
+        self.not_stored(problem.code());
+        self.pays(None).await;
+        if let Problem::PolicyBlocked { policy, .. } = &problem {
+            self.sidecar.metrics.guardrail_blocked(policy, Phase::Output, 1);
+        }
+        let _: Held = self.end(Ending::Blocked);
+        if let Some(herald) = self.standing.role.herald()
+            && is_open
+        {
+            // Who reads it elsewhere has begun to: what ends it there is what ends it here.
+            herald.says(&self.seat.grant.dialect.error_event(&problem).into());
+        }
+        self.finish(End::Failed(Arc::new(Failure::Problem(problem))));
+        Ok(())
+    }
+}
+
+// === impl Patrol ===
+
+impl Patrol {
+    fn new(dialect: Dialect, chain: Arc<Chain>) -> Self {
+        let (reader, stream) = (Reader::default(), Stream::new(chain));
+        Self { dialect, reader, begun: Vec::new(), stream }
+    }
+
+    /// Takes the next bytes and appends to `out` what may go on.
+    pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Stopped> {
+        let mut rest = bytes;
+        loop {
+            let before = rest;
+            let read = self.reader.next(&mut rest).map(|event| match event.data {
+                Data::Whole(data) => Ok((event.name.to_vec(), data.to_vec())),
+                Data::Absent => Ok((Vec::new(), Vec::new())),
+                Data::TooLong => Err(Stopped::Unreadable),
+            });
+            let taken = before.get(..before.len().saturating_sub(rest.len())).unwrap_or_default();
+            self.begun.extend_from_slice(taken);
+            let Some(read) = read else { return Ok(()) };
+            let (name, data) = read?;
+            let event = self.event(&name, &data);
+            let is_last = self.dialect.ends_stream(&data);
+            if is_last {
+                // All that was said has been said: nothing is held behind it.
+                self.stream.end(out).map_err(Stopped::Blocked)?;
+            }
+            self.stream.push(event, out).map_err(Stopped::Blocked)?;
+            if is_last {
+                self.stream.end(out).map_err(Stopped::Blocked)?;
+            }
+        }
+    }
+
+    /// Nothing more will come: appends what is left, but for an event whose end is missing.
+    pub(super) fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Stopped> {
+        self.stream.end(out).map_err(Stopped::Blocked)
+    }
+
+    /// What was found so far.
+    pub(super) fn triggered(&self) -> Vec<Triggered> {
+        self.stream.triggered()
+    }
+
+    /// The event that has come, with what is said in it.
+    fn event(&mut self, name: &[u8], data: &[u8]) -> Event {
+        let mut bytes = std::mem::take(&mut self.begun);
+        if data.is_empty() {
+            return Event { bytes, ..Event::default() };
+        }
+        let found = bytes.windows(data.len()).rposition(|part| part == data);
+        let start = found.unwrap_or_else(|| {
+            // Data in several lines is written anew, in one: between JSON's tokens a line's end says nothing.
+            let mut event = Vec::with_capacity(bytes.len());
+            if !name.is_empty() {
+                event.extend_from_slice(b"event: ");
+                event.extend_from_slice(name);
+                event.push(b'\n');
+            }
+            event.extend_from_slice(b"data: ");
+            let start = event.len();
+            event.extend(data.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
+            event.extend_from_slice(b"\n\n");
+            bytes = event;
+            start
+        });
+        let Spoken { pieces, ends, .. } = self.dialect.spoken(data);
+        let pieces = pieces.into_iter();
+        Event {
+            data: start..start + data.len(),
+            pieces: pieces.map(|piece| Piece { channel: piece.text, raw: piece.raw }).collect(),
+            ends,
+            bytes,
+        }
+    }
+}
+
+// === impl Stopped ===
+
+impl Stopped {
+    fn problem(self, status: u16) -> Problem {
+        let (policy, what) = match self {
+            Self::Blocked(blocked) => (blocked.policy, blocked.what(Phase::Output)),
+            Self::Unreadable => (
+                "output",
+                "the model's answer comes in a form that policies cannot read".to_owned(),
+            ),
+        };
+        Problem::PolicyBlocked { policy: policy.to_owned(), status, what }
+    }
+}

@@ -1,0 +1,321 @@
+//! The output policy in a flight: what it replaces is replaced for everybody and in the store, what it blocks is blocked
+//! for everybody, paid for, not stored and not tried again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kt_contract::key::OrgKeys;
+use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::problem::Problem;
+use kt_contract::wire::admit::AdmitRequest;
+use sidecar_cache::clock::Clock;
+use sidecar_cache::ledger::clock::Reading;
+use sidecar_cache::service::lane::{Refusal, Reply};
+use sidecar_cache::service::reader::Piece;
+use sidecar_cache::service::settings::Settings;
+use sidecar_cache::store::ledger::LedgerStore;
+use sidecar_cache::store::ledger::memory::MemoryLedger;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::support::*;
+
+const REDACTS: &str = "policies: {chain: [pii-detector]}\n";
+const BLOCKS: &str = "policies: {chain: [pii-detector], policy: {pii-detector: {action: block}}}\n";
+const WATCHES: &str =
+    "policies: {chain: [pii-detector], policy: {pii-detector: {action: monitor}}}\n";
+
+/// A sidecar whose file has policies, and requests that name them.
+struct Policed {
+    group: &'static Group,
+    settings: Settings,
+    key: Key,
+}
+
+fn says(text: &str) -> String {
+    JSON.replace("hello", text)
+}
+
+/// A stream that says so, in pieces.
+fn streams(pieces: &[&str]) -> Vec<Act> {
+    let chunk = |piece: &str| {
+        let piece = serde_json::Value::from(piece);
+        format!(
+            "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":{piece}}},\"finish_reason\":null}}]}}\n\n"
+        )
+    };
+    let role = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n";
+    let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    let said = pieces.iter().map(|piece| chunk(piece));
+    let all = std::iter::once(role.to_owned()).chain(said);
+    let all = all.chain([end, USAGE_CHUNK, DONE].map(str::to_owned));
+    all.map(|event| bytes(&event)).collect()
+}
+
+/// What a client puts together of a stream.
+fn told(body: &[u8]) -> String {
+    let text = std::str::from_utf8(body).unwrap();
+    text.split("\n\n")
+        .filter_map(|event| event.strip_prefix("data: ").filter(|data| *data != "[DONE]"))
+        .map(|data| {
+            let event: serde_json::Value = serde_json::from_str(data).unwrap();
+            event["choices"][0]["delta"]["content"].as_str().unwrap_or_default().to_owned()
+        })
+        .collect()
+}
+
+fn blocked(refusal: &Refusal) -> (String, u16) {
+    let Problem::PolicyBlocked { policy, .. } = &refusal.problem else {
+        panic!("no block: {:?}", refusal.problem)
+    };
+    assert!(refusal.problem.is_final(), "nobody is to try it again");
+    (policy.clone(), refusal.problem.status())
+}
+
+async fn policed(more: &str) -> Policed {
+    policed_with(more, None).await
+}
+
+async fn policed_with(more: &str, ledger: Option<Arc<dyn LedgerStore>>) -> Policed {
+    let settings = settings_with(more);
+    let group = group_of(settings.clone(), Clock::start(), ledger);
+    group.poll().await;
+    let group: &'static Group = Box::leak(Box::new(group));
+    Policed { group, settings, key: group.key().await }
+}
+
+// === impl Policed ===
+
+impl Policed {
+    fn ask(&self, body: &str) -> AdmitRequest {
+        let mut ask = self.group.ask(&self.key, body);
+        ask.gates.policy = self.settings.snapshot.policy.digest;
+        ask.snapshot = self.settings.snapshot.version.clone();
+        let keys = OrgKeys::derive(&ask.gates.org);
+        ask.key = keys.cache_key(&ask.gates, &ask.request);
+        ask.check = keys.check_hash(&ask.gates, &ask.request);
+        ask
+    }
+
+    async fn lane(&self, body: &str) -> Result<Reply, Refusal> {
+        let (ticket, _) = self.group.ticket(self.ask(body)).await;
+        self.group.lane(&ticket, body).await
+    }
+
+    async fn fetch(&self, body: &str) -> Result<Seen, Refusal> {
+        Ok(read(self.lane(body).await?).await)
+    }
+
+    /// So many clients that ask the same, and wait.
+    async fn clients(
+        &self,
+        body: &'static str,
+        count: usize,
+    ) -> Vec<JoinHandle<Result<Seen, Refusal>>> {
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            let (ticket, _) = self.group.ticket(self.ask(body)).await;
+            let group = self.group;
+            clients.push(tokio::spawn(
+                async move { Ok(read(group.lane(&ticket, body).await?).await) },
+            ));
+            tokio::task::yield_now().await;
+        }
+        clients
+    }
+
+    fn metric(&self, name: &str) -> String {
+        self.group.metric(name)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_redacted_is_redacted_for_leader_follower_store_and_replay() {
+    for (body, scripted) in [
+        (CHAT, answers_json(&says("to jane@example.com"))),
+        (CHAT_STREAM, answers_sse(streams(&["to ja", "ne@exam", "ple.com", " ."]))),
+    ] {
+        let policed = policed(REDACTS).await;
+        let head_after = Duration::from_secs(3);
+        policed.group.provider.next(Scripted { head_after, ..scripted });
+        for client in policed.clients(body, 3).await {
+            let seen = client.await.unwrap().unwrap();
+            assert!(seen.has_end);
+            let text = String::from_utf8(seen.body).unwrap();
+            assert!(text.contains("[EMAIL]") && !text.contains("jane"), "{text}");
+            assert!(!text.contains("ple.com"), "{text}");
+        }
+        settle().await;
+        let stored = String::from_utf8_lossy(&policed.group.entries.last().1).into_owned();
+        assert!(stored.contains("[EMAIL]") && !stored.contains("jane"), "{stored}");
+        // Told in both shapes.
+        for body in [CHAT, CHAT_STREAM] {
+            let hit = policed.group.hit(policed.ask(body)).await;
+            assert!(String::from_utf8(hit.to_vec()).unwrap().contains("[EMAIL]"));
+        }
+        assert_eq!(policed.group.provider.count(), 1);
+        let name = "kt_guardrail_findings_total{policy=\"pii-detector\",phase=\"output\",action=\"redact\"}";
+        assert_eq!(policed.metric(name), "1");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_answer_is_blocked_for_everybody_and_not_tried_again() {
+    for (body, scripted) in [
+        (CHAT, answers_json(&says("to jane@example.com"))),
+        (CHAT_STREAM, answers_sse(streams(&["jane@example.com", " ."]))),
+    ] {
+        let policed = policed(BLOCKS).await;
+        let head_after = Duration::from_secs(3);
+        policed.group.provider.next(Scripted { head_after, ..scripted });
+        for client in policed.clients(body, 5).await {
+            let refusal = client.await.unwrap().unwrap_err();
+            assert_eq!(blocked(&refusal), ("pii-detector".to_owned(), 409));
+        }
+        assert_eq!(policed.group.provider.count(), 1);
+        assert!(!policed.group.entries.is_filled());
+        assert_eq!(policed.metric("kt_flight_endings_total{ending=\"blocked\"}"), "1");
+        let name = "llm_guardrail_blocks_total{policy=\"pii-detector\",phase=\"output\"}";
+        assert_eq!(policed.metric(name), "1");
+        settle().await;
+        assert_eq!(
+            (policed.metric("kt_flights"), policed.metric("kt_flight_followers")),
+            ("0".to_owned(), "0".to_owned())
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_only_watched_is_served_and_stored_as_it_came() {
+    let policed = policed(WATCHES).await;
+    let answer = says("to jane@example.com");
+    policed.group.provider.next(answers_json(&answer));
+    assert_eq!(policed.fetch(CHAT).await.unwrap().body, answer.as_bytes());
+    assert_eq!(policed.group.hit(policed.ask(CHAT)).await, answer.as_bytes());
+    let name =
+        "kt_guardrail_findings_total{policy=\"pii-detector\",phase=\"output\",action=\"monitor\"}";
+    assert_eq!(policed.metric(name), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_blocked_later_ends_a_stream_with_an_error_and_without_an_end() {
+    let policed = policed(BLOCKS).await;
+    let goes_on = Arc::new(Notify::new());
+    let mut acts = streams(&["all is well, ", "and then", " jane@example.com", " and more"]);
+    acts.insert(3, Act::Until(Arc::clone(&goes_on)));
+    policed.group.provider.next(answers_sse(acts));
+    let Reply::Stream(_, mut pieces) = policed.lane(CHAT_STREAM).await.unwrap() else {
+        panic!("no stream")
+    };
+    let mut body = Vec::new();
+    let Some(Piece::Bytes(first)) = pieces.recv().await else { panic!("nothing") };
+    body.extend_from_slice(&first);
+    // A late one reads along, and shares the end.
+    let late = policed.clients(CHAT_STREAM, 1).await;
+    goes_on.notify_one();
+    assert!(!read_on(&mut pieces, &mut body).await);
+    let late = late.into_iter().next().unwrap().await.unwrap().unwrap();
+    assert!(!late.has_end);
+    for body in [body, late.body] {
+        let text = String::from_utf8(body).unwrap();
+        assert!(text.contains("all is well") && !text.contains("jane"), "{text}");
+        let last = text.trim_end().rsplit("\n\n").next().unwrap();
+        assert!(last.contains("policy_blocked"), "{last}");
+    }
+    settle().await;
+    assert!(!policed.group.entries.is_filled());
+    assert_eq!(policed.group.provider.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_blocked_is_paid_for() {
+    for (body, scripted) in [
+        (CHAT, answers_json(&says("to jane@example.com"))),
+        (CHAT_STREAM, answers_sse(streams(&["jane@example.com", " ."]))),
+    ] {
+        let clock = Clock::start();
+        let reading = move || Reading { mono: clock.mono(), wall: clock.wall() };
+        let ledger = Arc::new(MemoryLedger::new(Box::new(reading)));
+        let more = format!("{BLOCKS}budgets: {{organization: {{daily_limit_usd: 10}}}}\n");
+        let policed = policed_with(&more, Some(ledger)).await;
+        policed.group.provider.next(scripted);
+        assert!(policed.fetch(body).await.is_err());
+        settle().await;
+        let cost = "llm_cost_usd_total{model=\"gpt-4o-mini\",provider=\"openai\"}";
+        assert_ne!(policed.metric(cost), "0");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_redacted_however_its_bytes_are_split() {
+    let whole: Vec<u8> = streams(&["to ja", "ne@exam", "ple.com", ", bye"])
+        .into_iter()
+        .flat_map(|act| if let Act::Bytes(bytes) = act { bytes.to_vec() } else { vec![] })
+        .collect();
+    for size in [1, 7, 64, 100_000] {
+        let policed = policed(REDACTS).await;
+        let acts = whole.chunks(size).map(|part| Act::Bytes(part.to_vec().into())).collect();
+        policed.group.provider.next(answers_sse(acts));
+        let seen = policed.fetch(CHAT_STREAM).await.unwrap();
+        assert!(seen.has_end);
+        assert_eq!(told(&seen.body), "to [EMAIL], bye", "in pieces of {size}");
+        settle().await;
+        assert!(policed.group.entries.is_filled(), "in pieces of {size}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_no_policy_can_read_does_not_pass() {
+    for (body, scripted) in [
+        (CHAT, Scripted { content_type: "text/html", ..answers_json("jane@example.com") }),
+        (CHAT, answers_json("{\"choices\":")),
+        (CHAT, Scripted { content_encoding: Some("br"), ..answers_json("xx") }),
+    ] {
+        let policed = policed(REDACTS).await;
+        policed.group.provider.next(scripted);
+        let refusal = policed.fetch(body).await.unwrap_err();
+        assert_eq!(blocked(&refusal), ("output".to_owned(), 409));
+        assert!(!policed.group.entries.is_filled());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_for_an_older_policy_is_served_by_the_newer_and_not_stored() {
+    let policed = policed(REDACTS).await;
+    policed.group.provider.next(answers_json(&says("to jane@example.com")));
+    // A filter that has not heard of the policy yet.
+    let seen = policed.group.fetch(&policed.key, CHAT).await.unwrap();
+    assert!(String::from_utf8(seen.body).unwrap().contains("[EMAIL]"));
+    settle().await;
+    assert!(!policed.group.entries.is_filled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_older_policy_has_stored_is_not_shown_under_a_stricter_one_and_is_again_under_the_old()
+ {
+    let policed = policed(WATCHES).await;
+    let answer = says("to jane@example.com");
+    policed.group.provider.next(answers_json(&answer));
+    policed.fetch(CHAT).await.unwrap();
+    let strict = settings_with(REDACTS);
+    policed.group.sidecar.reconfigure(Ok(strict.clone())).await;
+    let stricter = Policed { group: policed.group, settings: strict, key: policed.key.clone() };
+    let (_, reason) = policed.group.ticket(stricter.ask(CHAT)).await;
+    assert_eq!(reason, Reason::Policy);
+    policed.group.sidecar.reconfigure(Ok(policed.settings.clone())).await;
+    assert_eq!(policed.group.hit(policed.ask(CHAT)).await, answer.as_bytes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_the_provider_is_redacted_too() {
+    let policed = policed(REDACTS).await;
+    let body = r#"{"error":{"message":"jane@example.com is no model"}}"#;
+    policed.group.provider.next(Scripted { status: 400, ..answers_json(body) });
+    let seen = policed.fetch(CHAT).await.unwrap();
+    assert_eq!(seen.head.status, 400);
+    assert_eq!(
+        String::from_utf8(seen.body).unwrap(),
+        r#"{"error":{"message":"[EMAIL] is no model"}}"#
+    );
+    assert_eq!(seen.head.cache.0, Outcome::Miss);
+}
