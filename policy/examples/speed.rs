@@ -1,5 +1,5 @@
-//! How fast the detectors are here: `cargo run --release -p kt-policy --example speed`. The same inside Wasm is told by
-//! `tests/filter-host` (`cargo run --release -p kt-filter-host --bin detectors`).
+//! How fast the detectors are here: `cargo run --release -p kt-policy --example speed`. What is timed inside Wasm is the
+//! example `wasm`; how stands in `docs/reference/detectors.md`.
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,

@@ -16,7 +16,7 @@ mod phone;
 
 use crate::entity::{Entity, EntitySet, Family};
 use crate::scan::Match;
-use crate::text::{ALNUM, ALPHA, DIGIT, LOCAL, Text, is};
+use crate::text::{ALNUM, ALPHA, DIGIT, LOCAL, Text, UPPER, is};
 use number::Number;
 
 /// A longer word is looked at closely.
@@ -44,18 +44,27 @@ pub(crate) fn begin(text: &Text<'_>, at: usize, wanted: EntitySet) -> Option<Mat
     }
     match first {
         b'-' if wanted.has(Entity::PrivateKey) => pem::find(text, at),
-        b':' if wanted.has(Entity::IpAddress) => address::find_v6(text, at),
+        b':' | b'=' => {
+            let address =
+                wanted.has(Entity::IpAddress).then(|| address::find_v6(text, at)).flatten();
+            address.or_else(|| secret(text, at, wanted, assigned::find_foreign))
+        }
         b'+' | b'(' if wanted.has(Entity::Phone) => {
             let next = text.get(at + 1)?;
             let is_number = is(next, DIGIT)
                 || (first == b'(' && next == b'+')
                 || (first == b'+' && next == b'(');
             // Inside of base 64, of a formula, or of a number that was read from its start.
-            let is_inside = text.is_before(at, if first == b'+' { LOCAL } else { DIGIT });
+            let is_inside =
+                text.is_before(at, if first == b'+' { LOCAL } else { DIGIT }) && !text.is_seam(at);
             if !is_number || is_inside {
                 return None;
             }
-            phone::find(text, &Number::read(text, at)?)
+            let number = Number::read(text, at)?;
+            phone::find(text, &number).or_else(|| {
+                let broken = number.read_over_line(text).filter(|number| number.has_plus)?;
+                phone::find(text, &broken)
+            })
         }
         _ => None,
     }
@@ -70,28 +79,46 @@ fn is_word(text: &Text<'_>, at: usize) -> bool {
     if !(3..=WORD_BYTES_MAX).contains(&length) || text.before(at) == Some(b'-') {
         return false;
     }
+    // An Italian tax code may begin with three letters that stand apart.
+    if length == 3 && text.span(at, UPPER, 3) == end {
+        return false;
+    }
     match text.get(end) {
         Some(b' ') => {
-            // `password is`, and `Bearer` before a token.
+            // `password is`, and `Bearer` or `ApiKey` before a token.
             let next = text.get(end + 1);
-            let may_be_scheme =
-                matches!(length, 5 | 6) && matches!(text.get(at), Some(b'b' | b'B'));
+            let may_be_scheme = matches!(length, 5 | 6)
+                && (matches!(text.get(at), Some(b'b' | b'B')) || text.has_word(at, b"ap"));
             next.is_some_and(|next| is(next, ALPHA) && !matches!(next, b'i' | b'I'))
                 && !may_be_scheme
         }
-        Some(b',' | b';' | b'!' | b'?' | b'\n' | b')') => true,
+        Some(b',' | b';' | b'!' | b'?' | b')') => true,
+        // The first line of a key may end here: `AIza`, `AKIA`.
+        Some(b'\n') => !text.is(at + 1, UPPER),
         Some(b'.') => matches!(text.get(end + 1), Some(b' ' | b'\n')),
         Some(_) | None => false,
     }
 }
 
+/// What a detector of secrets finds, as far as it is wanted.
+fn secret(
+    text: &Text<'_>,
+    at: usize,
+    wanted: EntitySet,
+    find: impl Fn(&Text<'_>, usize) -> Option<Match>,
+) -> Option<Match> {
+    if !wanted.intersects(EntitySet::family(Family::Secret)) {
+        return None;
+    }
+    find(text, at).filter(|one| wanted.has(one.entity))
+}
+
 fn begins_with_letter(text: &Text<'_>, at: usize, wanted: EntitySet) -> Option<Match> {
-    let secrets = EntitySet::family(Family::Secret);
-    if wanted.intersects(secrets) {
-        let secret = keys::find(text, at).or_else(|| assigned::find(text, at));
-        if let Some(one) = secret.filter(|one| wanted.has(one.entity)) {
-            return Some(one);
-        }
+    let found = secret(text, at, wanted, |text, at| {
+        keys::find(text, at).or_else(|| assigned::find(text, at))
+    });
+    if found.is_some() {
+        return found;
     }
     if wanted.has(Entity::Iban)
         && let Some(one) = iban::find(text, at)
@@ -107,37 +134,64 @@ fn begins_with_letter(text: &Text<'_>, at: usize, wanted: EntitySet) -> Option<M
 }
 
 fn begins_with_digit(text: &Text<'_>, at: usize, wanted: EntitySet) -> Option<Match> {
+    if let Some(one) = secret(text, at, wanted, keys::find_unprefixed) {
+        return Some(one);
+    }
     if wanted.has(Entity::IpAddress)
         && let Some(one) = address::find_v6(text, at)
     {
         return Some(one);
     }
     if number::is_inside_of_more(text, at) {
-        return None;
+        let card = || card::find_in_groups(text, at).or_else(|| card::find_in_name(text, at));
+        return wanted.has(Entity::CreditCard).then(card).flatten();
     }
     let number = Number::read(text, at)?;
+    if let Some(one) = of_number(text, &number, wanted) {
+        return Some(one);
+    }
+    if wanted.has(Entity::CreditCard)
+        && let Some(one) = card::find_in_groups(text, at)
+    {
+        return Some(one);
+    }
+    let broken = number.read_over_line(text)?;
+    of_broken_number(text, &broken, wanted)
+}
+
+/// What goes on on the next line: it has to have a checksum, or its word nearby.
+fn of_broken_number(text: &Text<'_>, number: &Number, wanted: EntitySet) -> Option<Match> {
+    if wanted.has(Entity::CreditCard)
+        && let Some(one) = card::find(text, number)
+    {
+        return Some(one);
+    }
+    if wanted.has(Entity::NationalId) { identity_number::find_named(text, number) } else { None }
+}
+
+fn of_number(text: &Text<'_>, number: &Number, wanted: EntitySet) -> Option<Match> {
     if number.digit_count() < 4 {
         return None;
     }
     if wanted.has(Entity::NationalId)
-        && let Some(one) = identity_number::find_sure(text, &number)
+        && let Some(one) = identity_number::find_sure(text, number)
     {
         return Some(one);
     }
     if wanted.has(Entity::CreditCard)
-        && let Some(one) = card::find(text, &number)
+        && let Some(one) = card::find(text, number)
     {
         return Some(one);
     }
     if wanted.has(Entity::IpAddress)
-        && let Some(one) = address::find_v4(text, &number)
+        && let Some(one) = address::find_v4(text, number)
     {
         return Some(one);
     }
     if wanted.has(Entity::NationalId)
-        && let Some(one) = identity_number::find_named(text, &number)
+        && let Some(one) = identity_number::find_named(text, number)
     {
         return Some(one);
     }
-    if wanted.has(Entity::Phone) { phone::find(text, &number) } else { None }
+    if wanted.has(Entity::Phone) { phone::find(text, number) } else { None }
 }

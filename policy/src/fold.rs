@@ -2,13 +2,17 @@
 //! combining marks are taken out, and what is or looks like ASCII (full-width forms, digits of other scripts,
 //! homoglyphs, accented letters) is ASCII. With it goes the way back to the text as it was given.
 //!
+//! For detectors, which look for secrets wherever they travel, [`Folded::unescaped`] also reads what is spelled by escapes.
+//!
 //! Of NFKC it has the part whose result is ASCII. The rest, half-width kana or Hangul in pieces, would cost the
 //! Wasm module a hundred kilobytes of tables.
 
+mod escape;
 mod tables;
 
 use std::borrow::Cow;
 
+use escape::Escape;
 use tables::{GREEK_CYRILLIC, LATIN, LATIN_ADDITIONAL, RUNS, SEVERAL};
 
 /// A folded text. Plain ASCII, and whatever has nothing to fold, is borrowed.
@@ -16,13 +20,17 @@ pub(crate) struct Folded<'a> {
     text: Cow<'a, str>,
     /// Where each stretch came from, in order; none if nothing was folded.
     stretches: Vec<Stretch>,
+    /// Where an escape begins of which the end has not come.
+    undecided_from: Option<usize>,
+    /// Before which bytes a character stood that shows nothing and may part words.
+    seams: Vec<usize>,
 }
 
 /// A stretch of the folded text.
 struct Stretch {
     folded: usize,
     given: usize,
-    /// The length of the one character that this was folded from; 0 for text that stayed.
+    /// The length of the one character, or escape, that this was folded from; 0 for text that stayed.
     char_bytes: usize,
 }
 
@@ -38,48 +46,70 @@ enum Fold {
 impl<'a> Folded<'a> {
     /// Folds a text.
     pub(crate) fn of(given: &'a str) -> Self {
-        match first_to_fold(given) {
-            None => Self { text: Cow::Borrowed(given), stretches: Vec::new() },
-            Some(at) => Self::fold(given, at),
-        }
+        Self::fold(given, false)
     }
 
-    fn fold(given: &str, stays_until: usize) -> Self {
-        let mut text = String::with_capacity(given.len());
-        let mut stretches = vec![Stretch { folded: 0, given: 0, char_bytes: 0 }];
-        let mut stayed = 0;
-        let (mut at, mut is_moved) = (stays_until, false);
-        while let Some(char) = given.get(at..).and_then(|rest| rest.chars().next()) {
-            let next = at + char.len_utf8();
+    /// Folds a text, and reads its escapes.
+    pub(crate) fn unescaped(given: &'a str) -> Self {
+        Self::fold(given, true)
+    }
+
+    fn fold(given: &'a str, has_escapes: bool) -> Self {
+        let mut text = String::new();
+        let mut stretches = Vec::new();
+        let (mut undecided, mut seams) = (None, Vec::new());
+        let (mut at, mut stayed) = (0, 0);
+        while let Some(skipped) = next_to_look_at(given, at, has_escapes) {
+            at += skipped;
+            let Some((char, next, is_escape)) = char_at(given, at, has_escapes, &mut undecided)
+            else {
+                at += 1;
+                continue;
+            };
             let fold = fold_char(char);
-            if !matches!(fold, Fold::Stays) {
-                text.push_str(given.get(stayed..at).unwrap_or_default());
-                if is_moved && stayed < at {
-                    let folded = text.len() - (at - stayed);
-                    stretches.push(Stretch { folded, given: stayed, char_bytes: 0 });
-                }
-                let came_from =
-                    Stretch { folded: text.len(), given: at, char_bytes: char.len_utf8() };
-                match fold {
-                    Fold::Becomes(ascii) => {
-                        stretches.push(came_from);
-                        text.push(char::from(ascii));
-                    }
-                    Fold::BecomesText(ascii) => {
-                        stretches.push(came_from);
-                        text.push_str(ascii);
-                    }
-                    Fold::Stays | Fold::Vanishes => {}
-                }
-                (stayed, is_moved) = (next, true);
+            if !is_escape && matches!(fold, Fold::Stays) {
+                at = next;
+                continue;
             }
-            at = next;
+            if stayed < at || stretches.is_empty() {
+                stretches.push(Stretch { folded: text.len(), given: stayed, char_bytes: 0 });
+                text.push_str(given.get(stayed..at).unwrap_or_default());
+            }
+            let came_from = Stretch { folded: text.len(), given: at, char_bytes: next - at };
+            match fold {
+                Fold::Vanishes if parts_words(char) => seams.push(text.len()),
+                Fold::Vanishes => {}
+                Fold::Stays => text.push(char),
+                Fold::Becomes(ascii) => text.push(char::from(ascii)),
+                Fold::BecomesText(ascii) => text.push_str(ascii),
+            }
+            if text.len() > came_from.folded {
+                stretches.push(came_from);
+            }
+            (at, stayed) = (next, next);
         }
+        if stretches.is_empty() {
+            let text = Cow::Borrowed(given);
+            return Self { text, stretches, undecided_from: undecided, seams };
+        }
+        // Nothing folds behind what is undecided, so it is as far from the end as it was.
+        let undecided_from = undecided.map(|from| text.len() + from - stayed);
         if stayed < given.len() {
             stretches.push(Stretch { folded: text.len(), given: stayed, char_bytes: 0 });
             text.push_str(given.get(stayed..).unwrap_or_default());
         }
-        Self { text: Cow::Owned(text), stretches }
+        Self { text: Cow::Owned(text), stretches, undecided_from, seams }
+    }
+
+    /// Where something stood that shows nothing and may part words, in order.
+    pub(crate) fn seams(&self) -> &[usize] {
+        &self.seams
+    }
+
+    /// The folded text as far as more text cannot change it.
+    pub(crate) fn decided(&self) -> &str {
+        let until = self.undecided_from.unwrap_or(self.text.len());
+        self.text.get(..until).unwrap_or_default()
     }
 
     /// The folded text.
@@ -127,14 +157,40 @@ impl<'a> Folded<'a> {
     }
 }
 
-/// Where the first character is that does not stay as it is.
-fn first_to_fold(text: &str) -> Option<usize> {
-    if text.is_ascii() {
-        return None;
+/// How far on the next byte is that may not stay.
+#[inline]
+fn next_to_look_at(text: &str, at: usize, has_escapes: bool) -> Option<usize> {
+    let rest = text.as_bytes().get(at..)?;
+    if !has_escapes {
+        return rest.iter().position(|byte| !byte.is_ascii());
     }
-    text.char_indices()
-        .find(|(_, char)| !char.is_ascii() && !matches!(fold_char(*char), Fold::Stays))
-        .map(|(at, _)| at)
+    // Eight bytes at a time: most of a text stays.
+    let (eights, _) = rest.as_chunks::<8>();
+    let skipped = 8 * eights.iter().take_while(|eight| !escape::may_be_in(**eight)).count();
+    let rest = rest.get(skipped..)?;
+    let found = rest.iter().position(|byte| !byte.is_ascii() || escape::may_begin(*byte));
+    found.map(|found| skipped + found)
+}
+
+/// The character at a place, where the next one begins, and whether it was spelled by an escape.
+fn char_at(
+    text: &str,
+    at: usize,
+    has_escapes: bool,
+    undecided: &mut Option<usize>,
+) -> Option<(char, usize, bool)> {
+    if has_escapes && text.as_bytes().get(at).is_some_and(u8::is_ascii) {
+        return match escape::read(text.as_bytes().get(at..)?) {
+            Escape::Is(char, bytes) => Some((char, at + bytes, true)),
+            Escape::Undecided => {
+                undecided.get_or_insert(at);
+                None
+            }
+            Escape::No => None,
+        };
+    }
+    let char = text.get(at..)?.chars().next()?;
+    Some((char, at + char.len_utf8(), false))
 }
 
 /// The characters of the tag block, which mirrors ASCII and shows nothing, as the ASCII they mirror.
@@ -145,6 +201,11 @@ pub(crate) fn tagged(text: &str) -> String {
         .filter(|ascii| (0x20..0x7F).contains(ascii))
         .map(char::from)
         .collect()
+}
+
+/// Zero-width spaces, and the marks that are copied with text of both directions.
+fn parts_words(char: char) -> bool {
+    matches!(u32::from(char), 0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x206F | 0xFEFF)
 }
 
 fn fold_char(char: char) -> Fold {
@@ -235,8 +296,8 @@ mod tests {
 
     #[wasm_bindgen_test(unsupported = test)]
     fn ascii_and_what_has_nothing_to_fold_is_not_copied() {
-        for text in ["", "plain", "電話 は", "Straße"] {
-            assert!(matches!(Folded::of(text).text, Cow::Borrowed(_)), "{text}");
+        for text in ["", "plain", "電話 は", "Straße", "50 % & more, C:\\dir"] {
+            assert!(matches!(Folded::unescaped(text).text, Cow::Borrowed(_)), "{text}");
         }
     }
 
@@ -261,6 +322,22 @@ mod tests {
         }
         assert_eq!(folded.start(folded.as_str().len(), given.len()), given.len());
         assert_eq!(folded.end(0), 0);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn an_escape_is_what_it_spells_and_leads_back_to_its_bytes() {
+        let given = r"é jane\u0040x.org%20\u200b&#xFF11;\u96fb \u00";
+        let folded = Folded::unescaped(given);
+        assert_eq!(folded.as_str(), "e jane@x.org 1電 \\u00");
+        assert_eq!(folded.decided(), "e jane@x.org 1電 ");
+        for (part, came_from) in
+            [("e@x", r"e\u0040x"), ("1", "&#xFF11;"), ("電", r"\u96fb"), (" ", " ")]
+        {
+            let at = folded.as_str().find(part).unwrap();
+            let range = folded.start(at, given.len())..folded.end(at + part.len());
+            assert_eq!(&given[range], came_from);
+        }
+        assert_eq!(Folded::of(given).as_str(), "e jane\\u0040x.org%20\\u200b&#xFF11;\\u96fb \\u00");
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -6,6 +6,7 @@
 mod answer;
 mod chain;
 mod detect;
+mod disguise;
 mod entity;
 mod fold;
 mod input;

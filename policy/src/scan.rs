@@ -20,16 +20,18 @@ pub(crate) struct Match {
 /// Finds what is wanted in a text. Findings are appended in order; they do not overlap, and their offsets are
 /// those of characters of `text` as it is given.
 pub fn scan(text: &str, wanted: EntitySet, found: &mut Vec<Finding>) {
-    let folded = Folded::of(text);
-    pass(&Text::new(folded.as_str()), 0, wanted, &mut |one| found.push(unfold(&folded, one)));
+    let folded = Folded::unescaped(text);
+    let text = Text::new(folded.as_str(), folded.seams());
+    pass(&text, (0, false), wanted, &mut |one| found.push(unfold(&folded, one)));
 }
 
 /// Up to which byte nothing that may still come after `text` can change what is found in it. What is before it
 /// may be shown. For a text that comes in pieces use [`crate::Window`], which also remembers what was shown.
 #[must_use]
 pub fn settled(text: &str, wanted: EntitySet) -> usize {
-    let folded = Folded::of(text);
-    let until = pass(&Text::new(folded.as_str()), 0, wanted, &mut |_| {});
+    let folded = Folded::unescaped(text);
+    let decided = Text::new(folded.decided(), folded.seams());
+    let until = pass(&decided, (0, false), wanted, &mut |_| {});
     folded.start(until, text.len())
 }
 
@@ -38,21 +40,23 @@ pub(crate) fn unfold(folded: &Folded<'_>, one: Match) -> Finding {
     Finding { start: folded.start(start, folded.end(end)), end: folded.end(end), entity }
 }
 
-/// Finds from `from` on, where an earlier pass may have ended, and says up to where it is settled.
+/// Finds from `from` on, where an earlier pass may have ended, with a finding or without, and says up to where it is
+/// settled.
 pub(crate) fn pass(
     text: &Text<'_>,
-    from: usize,
+    (from, is_behind_finding): (usize, bool),
     wanted: EntitySet,
     found: &mut impl FnMut(Match),
 ) -> usize {
     let mut settled = None;
-    let mut at = from;
-    while let Some(start) = text.next_start(at) {
+    let (mut at, mut is_behind) = (from, is_behind_finding);
+    while let Some(start) = text.next_start(at, is_behind) {
         text.begin();
         let one = detect::begin(text, start, wanted);
         if text.has_met_end() && settled.is_none() {
             settled = Some(start);
         }
+        is_behind = one.is_some();
         at = match one {
             Some(one) => {
                 found(one);
@@ -71,9 +75,9 @@ mod tests {
     use super::*;
 
     fn steps(text: &str) -> usize {
-        let folded = Folded::of(text);
-        let text = Text::new(folded.as_str());
-        pass(&text, 0, EntitySet::all(), &mut |_| {});
+        let folded = Folded::unescaped(text);
+        let text = Text::new(folded.as_str(), folded.seams());
+        pass(&text, (0, false), EntitySet::all(), &mut |_| {});
         text.steps()
     }
 
@@ -93,7 +97,7 @@ mod tests {
     }
 
     /// What makes detectors look far ahead, and in vain.
-    const HOSTILE: [&str; 42] = [
+    const HOSTILE: [&str; 62] = [
         "@",
         "a@",
         "a@b.",
@@ -136,6 +140,26 @@ mod tests {
         "a1:",
         "::1",
         "4111 1111 1111 1112 ",
+        "eyJaaaaaaaaaaaaaaaaaaaaaa\n",
+        "eyJaaaaaaaaaaaaaaaaaaaaaa.\n",
+        "sk-ant-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
+        "ghp_aaaa\n",
+        "\\",
+        "\\u00",
+        "%4",
+        "&#",
+        "&amp",
+        "4111_",
+        "1\n",
+        "+1\n",
+        "4111\n",
+        "A B 1 ",
+        "AT 10 ",
+        "DE\n8\n",
+        "=",
+        "password\", ",
+        "a://@",
+        "M.",
     ];
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -21,7 +21,7 @@ pub(crate) const DASHES: u8 = 16;
 pub(crate) const LOCAL_MARKS: u8 = 32;
 /// `+`, `/` and `=`: what base 64 has beside letters and digits.
 pub(crate) const BASE64_MARKS: u8 = 64;
-/// What can begin something that is no letter or digit: `+`, `(`, `-` and `:`.
+/// What can begin something that is no letter or digit: `+`, `(`, `-`, `:` and `=`.
 pub(crate) const OPENERS: u8 = 128;
 /// What the local part of an address is made of.
 pub(crate) const LOCAL: u8 = ALNUM | DASHES | LOCAL_MARKS;
@@ -31,6 +31,8 @@ const CLASSES: [u8; 256] = classes();
 /// The folded text. Offsets are bytes of it.
 pub(crate) struct Text<'a> {
     bytes: &'a [u8],
+    /// Before which bytes something stood that may part words, in order.
+    seams: &'a [usize],
     has_met_end: Cell<bool>,
     steps: Steps,
 }
@@ -58,7 +60,7 @@ const fn classes() -> [u8; 256] {
             b'/' | b'=' => BASE64_MARKS,
             _ => 0,
         };
-        if matches!(byte, b'+' | b'(' | b'-' | b':') {
+        if matches!(byte, b'+' | b'(' | b'-' | b':' | b'=') {
             class |= OPENERS;
         }
         #[expect(clippy::indexing_slicing, reason = "a byte is below 256")]
@@ -79,8 +81,10 @@ pub(crate) fn is(byte: u8, class: u8) -> bool {
 // === impl Text ===
 
 impl<'a> Text<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
-        Self { bytes: text.as_bytes(), has_met_end: Cell::new(false), steps: Steps::default() }
+    /// A folded text, and where something stood in it that shows nothing and may part words.
+    pub(crate) fn new(text: &'a str, seams: &'a [usize]) -> Self {
+        let (bytes, has_met_end) = (text.as_bytes(), Cell::new(false));
+        Self { bytes, seams, has_met_end, steps: Steps::default() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -120,6 +124,11 @@ impl<'a> Text<'a> {
     #[inline]
     pub(crate) fn has(&self, at: usize, byte: u8) -> bool {
         self.get(at) == Some(byte)
+    }
+
+    /// Whether something stood before this byte that shows nothing and may part words.
+    pub(crate) fn is_seam(&self, at: usize) -> bool {
+        self.seams.binary_search(&at).is_ok()
     }
 
     /// The byte before an offset.
@@ -167,11 +176,12 @@ impl<'a> Text<'a> {
         self.bytes.get(start..end.min(self.bytes.len())).unwrap_or_default()
     }
 
-    /// The first offset from `at` on where something can begin.
+    /// The first offset from `at` on where something can begin: at the earliest behind the word that `at` is in, but right
+    /// behind a finding if something parts it from the rest.
     #[inline]
-    pub(crate) fn next_start(&self, at: usize) -> Option<usize> {
+    pub(crate) fn next_start(&self, at: usize, is_behind_finding: bool) -> Option<usize> {
         let mut at = at;
-        if self.is_before(at, ALNUM) {
+        if self.is_before(at, ALNUM) && !(is_behind_finding && self.is_seam(at)) {
             at = self.token_end(at);
         }
         let rest = self.bytes.get(at..)?;

@@ -2,7 +2,7 @@
 
 use crate::entity::{EntitySet, Finding};
 use crate::fold::Folded;
-use crate::scan::{CONTEXT_BYTES, pass, unfold};
+use crate::scan::{CONTEXT_BYTES, Match, pass, unfold};
 use crate::text::Text;
 
 /// How much is held back at most. No candidate is longer than a block of PEM, 8 KiB; the rest is room for
@@ -17,6 +17,10 @@ pub struct Window {
     context: String,
     /// What came and is not settled.
     held: String,
+    /// Whether something that may part words stood at the end of what was settled.
+    is_seam: bool,
+    /// Whether what was settled ends with a finding.
+    ends_with_finding: bool,
 }
 
 /// What will not change any more.
@@ -34,7 +38,13 @@ impl Window {
     /// A window on a text that has not begun.
     #[must_use]
     pub fn new(wanted: EntitySet) -> Self {
-        Self { wanted, context: String::new(), held: String::new() }
+        Self {
+            wanted,
+            context: String::new(),
+            held: String::new(),
+            is_seam: false,
+            ends_with_finding: false,
+        }
     }
 
     /// Takes the next piece and gives what it settles.
@@ -56,28 +66,36 @@ impl Window {
     }
 
     fn settle(&mut self, is_end: bool) -> Settled {
-        let whole = format!("{}{}", self.context, self.held);
-        let folded = Folded::of(&whole);
+        // What was settled is folded already: folded again, `%2540` would become an address.
+        let folded = Folded::unescaped(&self.held);
+        let seen = if is_end { folded.as_str() } else { folded.decided() };
+        let whole = format!("{}{seen}", self.context);
         let shown = self.context.len();
         let mut matches = Vec::new();
-        let text = Text::new(folded.as_str());
-        let settled = pass(&text, shown, self.wanted, &mut |one| matches.push(one));
-        let until = if is_end { folded.as_str().len() } else { folded.char_start(settled) };
-        matches.retain(|one| one.end <= until);
-        let given_until = folded.start(until, whole.len());
-        let findings = matches.into_iter().map(|one| unfold(&folded, one)).map(|one| Finding {
-            start: one.start.saturating_sub(shown),
-            end: one.end.saturating_sub(shown),
-            ..one
-        });
-        let settled = Settled {
-            text: whole.get(shown..given_until).unwrap_or_default().to_owned(),
-            findings: findings.collect(),
-        };
-        let keep_from = char_start(folded.as_str(), until.saturating_sub(CONTEXT_BYTES));
-        self.context = folded.as_str().get(keep_from..until).unwrap_or_default().to_owned();
-        self.held = whole.get(given_until..).unwrap_or_default().to_owned();
-        settled
+        let mut seams: Vec<usize> = folded.seams().iter().map(|seam| shown + seam).collect();
+        if self.is_seam && seams.first() != Some(&shown) {
+            seams.insert(0, shown);
+        }
+        let text = Text::new(&whole, &seams);
+        let from = (shown, self.ends_with_finding);
+        let settled = pass(&text, from, self.wanted, &mut |one| matches.push(one));
+        let settled = settled.saturating_sub(shown);
+        let until = if is_end { seen.len() } else { folded.char_start(settled) };
+        let given_until = folded.start(until, self.held.len());
+        let in_held = |one: Match| Match { start: one.start - shown, end: one.end - shown, ..one };
+        let matches_end = matches.iter().map(|one| one.end).rfind(|end| *end <= shown + until);
+        let matches = matches.into_iter().map(in_held).filter(|one| one.end <= until);
+        let findings = matches.map(|one| unfold(&folded, one)).collect();
+        let text = self.held.get(..given_until).unwrap_or_default().to_owned();
+        let until = shown + until;
+        if until > shown {
+            self.ends_with_finding = matches_end == Some(until);
+        }
+        self.is_seam = seams.binary_search(&until).is_ok();
+        let keep_from = char_start(&whole, until.saturating_sub(CONTEXT_BYTES));
+        self.context = whole.get(keep_from..until).unwrap_or_default().to_owned();
+        self.held = self.held.get(given_until..).unwrap_or_default().to_owned();
+        Settled { text, findings }
     }
 }
 

@@ -1,5 +1,6 @@
-//! What the detectors find in labelled texts: ours, and held-back ones of somebody who did not see them. The reference
-//! page has the figures, and a test keeps it in step.
+//! What the detectors find in labelled texts: ours, those that were held back until the detectors were corrected on them,
+//! and those that are held back, by somebody who did not see the detectors. The reference page has the figures, and a
+//! test keeps it in step.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -18,6 +19,17 @@ const PAGE: &str = "../docs/reference/detectors.md";
 const BEGIN: &str = "<!-- measured: begin -->\n";
 const END: &str = "<!-- measured: end -->\n";
 const REWRITE: &str = "KT_DETECTORS=write cargo test -p kt-policy --test detectors";
+
+/// Whose texts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Set {
+    /// Of who wrote the detectors.
+    Own,
+    /// Held back once.
+    Seen,
+    /// Held back: told, and nothing is asked of them.
+    HeldBack,
+}
 
 struct Case {
     text: String,
@@ -74,11 +86,17 @@ fn lines(is_taken: impl Fn(&str) -> bool) -> Vec<serde_json::Value> {
         .collect()
 }
 
-fn cases(is_held_back: bool) -> Vec<Case> {
+fn set_of(name: &str) -> Set {
+    match name.split(['_', '.']).next() {
+        Some("seen") => Set::Seen,
+        Some("held") => Set::HeldBack,
+        Some(_) | None => Set::Own,
+    }
+}
+
+fn cases(set: Set) -> Vec<Case> {
     let is_taken = |name: &str| {
-        name.ends_with(".jsonl")
-            && !name.contains("heuristics")
-            && name.starts_with("held_back") == is_held_back
+        name.ends_with(".jsonl") && !name.contains("heuristics") && set_of(name) == set
     };
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     lines(is_taken)
@@ -95,10 +113,8 @@ fn cases(is_held_back: bool) -> Vec<Case> {
         .collect()
 }
 
-fn judged(is_held_back: bool) -> Vec<Judged> {
-    let lines = lines(|name| {
-        name.ends_with("heuristics.jsonl") && name.starts_with("held_back") == is_held_back
-    });
+fn judged(set: Set) -> Vec<Judged> {
+    let lines = lines(|name| name.ends_with("heuristics.jsonl") && set_of(name) == set);
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     lines.iter().map(|line| Judged { text: text(&line["text"]), is: text(&line["is"]) }).collect()
 }
@@ -150,9 +166,10 @@ fn measure(cases: &[Case]) -> (BTreeMap<Entity, Count>, String) {
 /// What a detector has to reach, in precision and in recall.
 fn least(entity: Entity) -> f64 {
     match entity {
-        Entity::Email | Entity::Phone | Entity::IpAddress | Entity::NationalId => 0.9,
+        Entity::Email | Entity::Phone | Entity::IpAddress => 0.9,
         Entity::CreditCard
         | Entity::Iban
+        | Entity::NationalId
         | Entity::ApiKey
         | Entity::AccessToken
         | Entity::PrivateKey
@@ -210,8 +227,13 @@ fn heuristics_table(judged: &[Judged]) -> String {
 
 fn measured() -> String {
     let mut text = String::new();
-    for (is_held_back, whose) in [(false, "Our own set"), (true, "The held-back set")] {
-        let (cases, judged) = (cases(is_held_back), judged(is_held_back));
+    let sets = [
+        (Set::Own, "Our own set"),
+        (Set::Seen, "The first held-back set, on which the detectors were corrected"),
+        (Set::HeldBack, "The held-back set"),
+    ];
+    for (set, whose) in sets {
+        let (cases, judged) = (cases(set), judged(set));
         if cases.is_empty() && judged.is_empty() {
             continue;
         }
@@ -229,20 +251,22 @@ fn measured() -> String {
 
 #[test]
 fn what_is_to_be_found_is_found_and_little_else() {
-    let cases = cases(false);
-    assert!(cases.len() >= 340, "{}", cases.len());
-    let (counts, differences) = measure(&cases);
-    println!("{differences}");
-    for (entity, count) in counts {
-        let least = least(entity);
-        let is_enough = count.precision() >= least && count.recall() >= least;
-        assert!(
-            is_enough,
-            "{}: precision {:.3}, recall {:.3}\n{differences}",
-            entity.as_str(),
-            count.precision(),
-            count.recall()
-        );
+    for (set, texts) in [(Set::Own, 340), (Set::Seen, 450)] {
+        let cases = cases(set);
+        assert!(cases.len() >= texts, "{}", cases.len());
+        let (counts, differences) = measure(&cases);
+        println!("{differences}");
+        for (entity, count) in counts {
+            let least = least(entity);
+            let is_enough = count.precision() >= least && count.recall() >= least;
+            assert!(
+                is_enough,
+                "{}: precision {:.3}, recall {:.3}\n{differences}",
+                entity.as_str(),
+                count.precision(),
+                count.recall()
+            );
+        }
     }
 }
 
@@ -283,7 +307,7 @@ fn in_pieces<'a>(pieces: impl Iterator<Item = &'a str>) -> (String, Vec<Finding>
 
 #[test]
 fn a_text_in_pieces_has_the_findings_of_the_whole() {
-    for case in cases(false) {
+    for case in cases(Set::Own).into_iter().chain(cases(Set::Seen)) {
         let whole = found(&case.text);
         let chars: Vec<usize> = case.text.char_indices().map(|(at, _)| at).collect();
         for at in &chars {

@@ -5,7 +5,7 @@
 use kt_policy::{EntitySet, Finding, Window, scan};
 use proptest::prelude::*;
 
-const PARTS: [&str; 64] = [
+const PARTS: [&str; 84] = [
     "jane@example.com",
     "jane",
     "@",
@@ -70,6 +70,26 @@ const PARTS: [&str; 64] = [
     "word",
     "x",
     "\u{2474}",
+    "\\u0040",
+    "\\",
+    "u00",
+    "40",
+    "%",
+    "%2B",
+    "&#64;",
+    "&",
+    "#6",
+    ";",
+    "\\n",
+    "4111_1111_1111_1111",
+    "AB12CD34\n",
+    "DE89370400440532013000",
+    "パスワード",
+    "value",
+    "1//0",
+    "123456789:",
+    "\u{200E}",
+    "@",
 ];
 
 proptest! {

@@ -18,9 +18,11 @@ pub enum Entity {
     NationalId,
     /// An IPv4 or IPv6 address.
     IpAddress,
-    /// A provider's key.
+    /// A key that a vendor issues to a program: whatever has a vendor's prefix, also where the vendor calls it a token
+    /// (`ghp_`, `glpat-`, `xoxb-`, `npm_`, `pypi-`, `hf_`), and what is given to a name such as `api_key`.
     ApiKey,
-    /// A token that lets its bearer in.
+    /// A token that lets its bearer in for a while: JSON web tokens, what follows `Bearer`, and access and refresh tokens
+    /// of OAuth (`ya29.`, `1//`).
     AccessToken,
     /// A private key (PEM).
     PrivateKey,

@@ -43,13 +43,21 @@ pub(super) fn find_v4(text: &Text<'_>, number: &Number) -> Option<Match> {
     }
     let is_nobody = matches!(octets, [0 | 127, _, _, _] | [255, 255, 255, _]);
     // A mask or a suffix of a version, as in 1.2.3.4-rc1, is not an address either.
-    let is_version = VERSION.are_before(text, address.start, 24)
-        || (octets.iter().all(|octet| *octet < 20) && text.has(address.end, b'-'));
+    let is_small = octets.iter().all(|octet| *octet < 20);
+    let is_version = VERSION.are_before(text, address.start, if is_small { 64 } else { 24 })
+        || (is_small && text.has(address.end, b'-'));
     (!is_nobody && !is_version).then_some(Match {
         start: address.start,
         end: address.end,
         entity: Entity::IpAddress,
     })
+}
+
+/// Whether the colon before an address stands behind a word, as in `ip:2001:db8::1`, and is none of its own.
+fn is_named(text: &Text<'_>, at: usize) -> bool {
+    let word = text.slice(at.saturating_sub(6), at - 1);
+    let word = word.rsplit(|byte| !is(*byte, ALNUM)).next().unwrap_or_default();
+    !word.is_empty() && (word.len() > 4 || !word.iter().all(|byte| is(*byte, HEX)))
 }
 
 /// The IPv6 address that begins here.
@@ -58,9 +66,8 @@ pub(super) fn find_v6(text: &Text<'_>, at: usize) -> Option<Match> {
     if first - at > 4 || !text.has(first, b':') {
         return None;
     }
-    if text
-        .before(at)
-        .is_some_and(|before| is(before, ALNUM | DASHES) || matches!(before, b':' | b'.'))
+    if text.before(at).is_some_and(|before| is(before, ALNUM | DASHES) || before == b'.')
+        || (text.before(at) == Some(b':') && !is_named(text, at))
     {
         return None;
     }

@@ -19,16 +19,18 @@ pub(super) fn continues(text: &Text<'_>, at: usize) -> bool {
 pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
     let mut local_end = text.span(at, LOCAL, LOCAL_BYTES_MAX + 1);
     // Of the apostrophes only that of O'Neill and D'Angelo: one in quotes begins after the quote.
-    if local_end == at + 1
-        && text.has(local_end, b'\'')
-        && matches!(text.get(at), Some(b'O' | b'o' | b'D' | b'd'))
+    let is_name = local_end == at + 1 || text.before(local_end - 1) == Some(b'.');
+    if text.has(local_end, b'\'')
+        && is_name
+        && matches!(text.before(local_end), Some(b'O' | b'o' | b'D' | b'd'))
     {
         local_end = text.span(local_end + 1, LOCAL, LOCAL_BYTES_MAX - 1);
     }
     if local_end - at > LOCAL_BYTES_MAX {
         return None;
     }
-    let domain = sign(text, local_end, b'@', b"at")?;
+    let domain = sign(text, local_end, b'@', b"at").or_else(|| apart(text, at, local_end))?;
+    let domain = if text.has(domain, b'\n') { domain + 1 } else { domain };
     if !text.is_before(local_end, ALNUM | DASHES) && !text.has(local_end - 1, b'+') {
         return None;
     }
@@ -41,6 +43,12 @@ pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
         end,
         entity: Entity::Email,
     })
+}
+
+/// What comes after ` @ `, if before it stands no word of a sentence: that somebody is `@ home` is said of words.
+fn apart(text: &Text<'_>, at: usize, local_end: usize) -> Option<usize> {
+    let is_word = text.span(at, ALPHA, LOCAL_BYTES_MAX) == local_end;
+    (text.has_all(local_end, b" @ ") && !is_word).then_some(local_end + 3)
 }
 
 /// What comes after a sign that is written as such or as a word in brackets.

@@ -97,35 +97,69 @@ const COUNTRIES: [(&[u8; 2], usize); 89] = [
     (b"YE", 30),
 ];
 
-/// The account number that begins here, in one piece or in groups with a space or dash between them.
+/// Countries whose account numbers have no letter but those of the country.
+#[rustfmt::skip]
+const DIGITS_ALONE: [&[u8; 2]; 40] = [
+    b"AE", b"AT", b"BA", b"BE", b"BI", b"CR", b"CZ", b"DE", b"DJ", b"DK", b"EE", b"EG", b"ES", b"FI", b"FO", b"GL", b"HR", b"HU",
+    b"IL", b"IS", b"LT", b"LY", b"ME", b"MN", b"MR", b"NO", b"OM", b"PL", b"PT", b"RS", b"SD", b"SE", b"SI", b"SK", b"SO", b"ST",
+    b"TL", b"TN", b"VA", b"XK",
+];
+
+/// So much may stand between two characters.
+const SEPARATOR_BYTES_MAX: usize = 3;
+
+/// The account number that begins here, in one piece or in groups.
 pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
     let mut country = [0; 2];
-    for (nth, slot) in country.iter_mut().enumerate() {
-        *slot = text.get(at + nth).filter(|byte| is(*byte, ALPHA))?.to_ascii_uppercase();
+    // The country may stand apart as well, where every character does.
+    let second = if text.is(at + 1, ALPHA) { at + 1 } else { after_separator(text, at + 1) };
+    for (slot, at) in country.iter_mut().zip([at, second]) {
+        *slot = text.get(at).filter(|byte| is(*byte, ALPHA))?.to_ascii_uppercase();
     }
-    let check = if text.has(at + 2, b' ') { at + 3 } else { at + 2 };
-    if !text.is(check, DIGIT) || !text.is(check + 1, DIGIT) {
+    if !text.is(after_separator(text, second + 1), DIGIT) {
         return None;
     }
     let nth = COUNTRIES.binary_search_by_key(&&country, |(code, _)| *code).ok()?;
     let (_, length) = COUNTRIES.get(nth)?;
     let mut remainder = Remainder(0);
-    let (mut next, mut taken) = (check + 2, 4);
+    let mut check = [0; 2];
+    let (mut next, mut taken, mut digits, mut in_fours) = (second + 1, 2, 0, true);
     while taken < *length {
-        if matches!(text.get(next)?, b' ' | b'-') {
-            next += 1;
+        let start = after_separator(text, next);
+        in_fours &= start == next || taken % 4 == 0;
+        next = start;
+        let byte = text.get(next).filter(|byte| is(*byte, ALNUM))?;
+        match check.get_mut(taken - 2) {
+            Some(slot) if is(byte, DIGIT) => *slot = byte,
+            Some(_) => return None,
+            None => {
+                remainder = remainder.then(byte);
+                digits += usize::from(is(byte, DIGIT));
+            }
         }
-        remainder = remainder.then(text.get(next).filter(|byte| is(*byte, ALNUM))?);
         next += 1;
         taken += 1;
     }
-    let head = [text.get(at)?, text.get(at + 1)?, text.get(check)?, text.get(check + 1)?];
-    let whole = head.into_iter().fold(remainder, Remainder::then);
-    (whole.0 == 1 && !text.is(next, ALNUM | DASHES)).then_some(Match {
-        start: at,
-        end: next,
-        entity: Entity::Iban,
-    })
+    let whole = country.into_iter().chain(check).fold(remainder, Remainder::then);
+    // Letters in groups of other lengths are words behind a number: one sentence of a hundred has the checksum.
+    let is_number = if DIGITS_ALONE.contains(&&country) {
+        digits == length - 4
+    } else {
+        in_fours || digits * 2 >= length - 4
+    };
+    (whole.0 == 1 && is_number && (!text.is(next, ALNUM | DASHES) || text.is_seam(next)))
+        .then_some(Match { start: at, end: next, entity: Entity::Iban })
+}
+
+/// What stands between two characters of an account number is passed over: a mark, the end of a line.
+fn after_separator(text: &Text<'_>, from: usize) -> usize {
+    let is_mark = |nth: &usize| {
+        matches!(
+            text.get(from + nth),
+            Some(b' ' | b'-' | b'.' | b'_' | b'+' | b'/' | b'|' | b'>' | b'\n' | b'\r' | b'\t')
+        )
+    };
+    from + (0..SEPARATOR_BYTES_MAX).take_while(is_mark).count()
 }
 
 /// What remains of a number modulo 97, in which letters count from 10.

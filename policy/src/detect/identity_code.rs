@@ -25,7 +25,9 @@ pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
     let length = token_end - at;
     let has_digit = text.slice(at, token_end).iter().any(u8::is_ascii_digit);
     // A British one may be parted after its first two letters, a foreigner's in Spain after the first.
-    let is_parted = length <= 2 && (text.is(token_end + 1, DIGIT) || text.is(token_end, DIGIT));
+    let is_parted = (length <= 2 && (text.is(token_end + 1, DIGIT) || text.is(token_end, DIGIT)))
+        || (length == 6 && text.has(token_end, b' ') && text.is(token_end + 1, DIGIT))
+        || (length == 3 && text.has(token_end, b' ') && text.is(token_end + 1, ALPHA));
     if !has_digit && !is_parted {
         return None;
     }
@@ -45,9 +47,12 @@ fn read(text: &Text<'_>, at: usize, form: Form) -> Option<([u8; 20], usize)> {
     let mut code = [0; 20];
     let mut from = at;
     for (nth, (slot, kind)) in code.iter_mut().zip(form).enumerate() {
-        if nth > 0 && matches!(text.get(from), Some(b' ' | b'-')) {
-            let may_part =
-                (form.len() == 9 && form.starts_with(b"AA")) || nth == 1 || nth + 1 == form.len();
+        if nth > 0 && matches!(text.get(from), Some(b' ' | b'-' | b'.')) {
+            let may_part = match form.len() {
+                9 if form.starts_with(b"AA") => true,
+                16 => matches!(nth, 3 | 6 | 11 | 15),
+                length => nth == 1 || nth + 1 == length,
+            };
             if !may_part {
                 return None;
             }

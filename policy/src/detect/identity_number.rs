@@ -19,24 +19,25 @@ pub(super) const OTHER: Words = Words {
     other: &[],
 };
 
+/// What names a Spanish number.
+const DNI: Words = Words { ascii: &["dni", "documento", "identidad", "nie", "nif"], other: &[] };
+
 /// Rules for numbers that need a word, and the words.
 pub(super) const NAMED: [(Rule, Words); 15] = [
-    (is_ssn, Words { ascii: &["itin", "security", "social", "ssn", "ssns"], other: &[] }),
+    (is_ssn, Words { ascii: &["itin", "security", "social", "ssn", "ssns", "ssnum"], other: &[] }),
     (
-        |n| {
-            n.digits.len() == 11
-                && n.digits.first() != Some(&0)
-                && mod_11_10(n.digits)
-                && repeats_one(n)
-        },
+        is_german,
         Words {
             ascii: &[
                 "identifikationsnummer",
                 "idnr",
                 "steuer",
+                "steuerid",
                 "steueridentifikationsnummer",
+                "steueridnr",
                 "steuernummer",
                 "tax",
+                "taxid",
                 "tin",
             ],
             other: &[],
@@ -50,7 +51,10 @@ pub(super) const NAMED: [(Rule, Words); 15] = [
                 && n.digits.first().is_some_and(|digit| *digit > 1)
                 && verhoeff(n.digits)
         },
-        Words { ascii: &["aadhaar", "aadhar", "uid", "uidai"], other: &["आधार"] },
+        Words {
+            ascii: &["aadhaar", "aadhaarnumber", "aadhar", "adhaar", "adhar", "uid", "uidai"],
+            other: &["आधार"],
+        },
     ),
     (
         |n| n.digits.len() == 9 && !matches!(n.digits.first(), Some(0 | 8)) && luhn(n.digits),
@@ -63,7 +67,13 @@ pub(super) const NAMED: [(Rule, Words); 15] = [
         },
         Words { ascii: &["tax", "tfn"], other: &[] },
     ),
-    (is_bsn, Words { ascii: &["bsn", "burgerservicenummer", "sofi", "sofinummer"], other: &[] }),
+    (
+        is_bsn,
+        Words {
+            ascii: &["bsn", "burgerservice", "burgerservicenummer", "sofi", "sofinummer"],
+            other: &[],
+        },
+    ),
     (is_rrn, Words { ascii: &["rrn"], other: &["주민"] }),
     (is_cpr, Words { ascii: &["cpr", "personnummer"], other: &[] }),
     (is_norwegian, Words { ascii: &["fnr", "fodselsnummer", "personnummer"], other: &[] }),
@@ -78,7 +88,8 @@ pub(super) const NAMED: [(Rule, Words); 15] = [
 
 /// The number that can be nothing else: by its form, and by a checksum that few others have.
 pub(super) fn find_sure(text: &Text<'_>, number: &Number) -> Option<Match> {
-    if let Some(end) = letter_after_digits(text, number) {
+    let lettered = letter_after_digits(text, number).or_else(|| corsican(text, number));
+    if let Some(end) = lettered {
         return Some(of(number.start, end));
     }
     let sure = |prefix: &Prefix<'_>| match prefix.digits.len() {
@@ -90,7 +101,8 @@ pub(super) fn find_sure(text: &Text<'_>, number: &Number) -> Option<Match> {
         }
         10 => prefix.is_grouped(&[6, 4]) && is_dashed(prefix) && is_swedish(prefix),
         11 => {
-            (prefix.is_grouped(&[3, 3, 3, 2]) && cpf(prefix.digits))
+            (prefix.is_grouped(&[2, 3, 3, 3]) && is_german(prefix))
+                || (prefix.is_grouped(&[3, 3, 3, 2]) && cpf(prefix.digits))
                 || (prefix.is_grouped(&[2, 2, 2, 3, 2]) && is_belgian(prefix))
         }
         12 => prefix.is_grouped(&[8, 4]) && is_dashed(prefix) && luhn_of_ten(prefix),
@@ -115,7 +127,7 @@ pub(super) fn find_sure(text: &Text<'_>, number: &Number) -> Option<Match> {
 pub(super) fn find_named(text: &Text<'_>, number: &Number) -> Option<Match> {
     let named = |prefix: &Prefix<'_>| {
         (9..=13).contains(&prefix.digits.len())
-            && prefix.groups.len() <= 5
+            && (prefix.groups.len() <= 5 || prefix.is_singles())
             && NAMED
                 .iter()
                 .any(|(rule, words)| rule(prefix) && words.are_near(text, prefix.start, prefix.end))
@@ -135,19 +147,28 @@ fn is_dashed(n: &Prefix<'_>) -> bool {
 /// Numbers that end with a letter: the Spanish DNI, the Chinese number with X, the Finnish one.
 fn letter_after_digits(text: &Text<'_>, number: &Number) -> Option<usize> {
     let first = number.first_group()?;
-    if !matches!(first.end - first.start, 6 | 8 | 17) {
+    let is_end = |at: usize| !text.is(at, ALNUM) && !text.has(at, b'_');
+    if number.digit_count() == 8 {
+        let is_form = number.is_whole(&[8]) || number.is_whole(&[2, 3, 3]);
+        let (end, value) = (number.end()?, number.prefix_value(8)?);
+        let at = if matches!(text.get(end), Some(b'-' | b' ')) { end + 1 } else { end };
+        let letter = text.get(at)?.to_ascii_uppercase();
+        let is_right = dni_letter(usize::try_from(value).ok()?) == Some(letter) && is_end(at + 1);
+        // A letter that stands apart begins the next word.
+        let is_near = !text.has(end, b' ') || DNI.are_before(text, number.start, 32);
+        return (is_form && is_right && is_near).then_some(at + 1);
+    }
+    if number.digit_count() == 17 && number.is_whole(&[6, 8, 3]) {
+        let end = number.end()?;
+        let is_right = matches!(text.get(end), Some(b'X' | b'x')) && is_end(end + 1);
+        return (is_right && chinese_check(number.digits()) == 10).then_some(end + 1);
+    }
+    if !matches!(first.end - first.start, 6 | 17) {
         return None;
     }
     let digits: Vec<u8> =
         text.slice(first.start, first.end).iter().map(|byte| byte - b'0').collect();
-    let is_end = |at: usize| !text.is(at, ALNUM) && !text.has(at, b'_');
     match digits.len() {
-        8 => {
-            let at = if text.has(first.end, b'-') { first.end + 1 } else { first.end };
-            let letter = text.get(at)?.to_ascii_uppercase();
-            let value = digits.iter().fold(0, |value, digit| value * 10 + usize::from(*digit));
-            (dni_letter(value) == Some(letter) && is_end(at + 1)).then_some(at + 1)
-        }
         17 => {
             let is_x = matches!(text.get(first.end), Some(b'X' | b'x'));
             (is_x && chinese_check(&digits) == 10 && is_end(first.end + 1)).then_some(first.end + 1)
@@ -178,9 +199,39 @@ pub(super) fn dni_letter(value: usize) -> Option<u8> {
     b"TRWAGMYFPDXBNJZSQVHLCKE".get(value % 23).copied()
 }
 
+/// Where a French number has been given in Corsica, its department has a letter: `2A` counts as 19, `2B` as 18.
+fn corsican(text: &Text<'_>, number: &Number) -> Option<usize> {
+    let head = number.prefix_value(6)?;
+    let department = match (head % 10, text.get(number.end()?)) {
+        (2, Some(b'A' | b'a')) => 19,
+        (2, Some(b'B' | b'b')) => 18,
+        _ => return None,
+    };
+    let mut value = head / 10 * 100 + department;
+    let mut at = number.end()? + 1;
+    let mut check = 0;
+    for nth in 0..8 {
+        if matches!(text.get(at), Some(b' ' | b'.' | b'-')) {
+            at += 1;
+        }
+        let digit = u64::from(text.get(at).filter(u8::is_ascii_digit)? - b'0');
+        if nth < 6 {
+            value = value * 10 + digit
+        } else {
+            check = check * 10 + digit
+        }
+        at += 1;
+    }
+    (97 - value % 97 == check && !text.is(at, ALNUM)).then_some(at)
+}
+
+fn is_german(n: &Prefix<'_>) -> bool {
+    n.digits.len() == 11 && n.digits.first() != Some(&0) && mod_11_10(n.digits) && repeats_one(n)
+}
+
 fn is_ssn(n: &Prefix<'_>) -> bool {
     let (area, group, serial) = (n.value(0, 3), n.value(3, 5), n.value(5, 9));
-    let is_form = n.groups.len() == 1 || n.is_grouped(&[3, 2, 4]);
+    let is_form = n.groups.len() == 1 || n.is_grouped(&[3, 2, 4]) || n.is_singles();
     let is_itin = area >= 900 && (50..=99).contains(&group) && n.groups.len() == 3;
     n.digits.len() == 9
         && is_form
@@ -208,8 +259,13 @@ fn is_bsn(n: &Prefix<'_>) -> bool {
     n.digits.len() == 9 && !is_one_digit(n.digits) && u64::from(body % 11) == check
 }
 
+/// Since October 2020 Korean numbers have no check digit.
 fn is_rrn(n: &Prefix<'_>) -> bool {
-    n.digits.len() == 13 && is_day(n.value(2, 4), n.value(4, 6)) && (1..=8).contains(&n.value(6, 7))
+    let is_new = matches!(n.value(6, 7), 3 | 4 | 7 | 8) && n.value(0, 4) >= 2010;
+    n.digits.len() == 13
+        && is_day(n.value(2, 4), n.value(4, 6))
+        && (1..=8).contains(&n.value(6, 7))
+        && (is_new || has_rrn_check(n))
 }
 
 fn has_rrn_check(n: &Prefix<'_>) -> bool {

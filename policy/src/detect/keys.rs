@@ -2,139 +2,61 @@
 //!
 //! What stands in documentation is none: a key with `EXAMPLE` in it, or one of few different characters.
 
+mod forms;
+
 use kt_contract::gateway_key::GatewayKey;
+
+use forms::{FORMS, Form};
 
 use crate::entity::Entity;
 use crate::scan::Match;
-use crate::text::{ALNUM, BASE64_MARKS, DASHES, DIGIT, HEX, LOCAL_MARKS, Text, UPPER};
+use crate::text::{ALNUM, DASHES, DIGIT, HEX, LOCAL_MARKS, Text, is};
 
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// A key's form: what it begins with, of what and how long the rest is.
-struct Form {
-    prefix: &'static [u8],
-    class: u8,
-    bytes_min: usize,
-    bytes_max: usize,
-    entity: Entity,
-}
-
 const WORD: u8 = ALNUM | DASHES;
 const DOTTED: u8 = WORD | LOCAL_MARKS;
-
-const fn key(prefix: &'static [u8], class: u8, bytes_min: usize, bytes_max: usize) -> Form {
-    Form { prefix, class, bytes_min, bytes_max, entity: Entity::ApiKey }
-}
-
-const fn token(prefix: &'static [u8], class: u8, bytes_min: usize, bytes_max: usize) -> Form {
-    Form { prefix, class, bytes_min, bytes_max, entity: Entity::AccessToken }
-}
-
-/// The forms. Of two that begin alike, the longer prefix first.
-const FORMS: [Form; 77] = [
-    key(b"sk-ant-", WORD, 24, 200),
-    key(b"sk-proj-", WORD, 32, 220),
-    key(b"sk-svcacct-", WORD, 32, 220),
-    key(b"sk-admin-", WORD, 32, 220),
-    key(b"sk-or-v1-", HEX, 64, 64),
-    key(b"sk-lf-", WORD, 32, 60),
-    key(b"sk-", ALNUM, 32, 128),
-    key(b"AKIA", UPPER | DIGIT, 16, 16),
-    key(b"ASIA", UPPER | DIGIT, 16, 16),
-    key(b"ABIA", UPPER | DIGIT, 16, 16),
-    key(b"AIza", WORD, 35, 35),
-    key(b"GOCSPX-", WORD, 24, 40),
-    key(b"sk_live_", ALNUM, 16, 247),
-    key(b"sk_test_", ALNUM, 16, 247),
-    key(b"rk_live_", ALNUM, 16, 247),
-    key(b"rk_test_", ALNUM, 16, 247),
-    key(b"pk_live_", ALNUM, 16, 247),
-    key(b"whsec_", ALNUM, 24, 64),
-    key(b"SK", HEX, 32, 32),
-    key(b"SG.", DOTTED, 50, 90),
-    key(b"key-", HEX, 32, 32),
-    key(b"gsk_", ALNUM, 40, 60),
-    key(b"xai-", ALNUM, 60, 100),
-    key(b"pplx-", ALNUM, 40, 64),
-    key(b"r8_", ALNUM, 37, 40),
-    key(b"tvly-", WORD, 24, 60),
-    key(b"nvapi-", WORD, 60, 80),
-    key(b"fw_", ALNUM, 22, 32),
-    key(b"csk-", ALNUM, 40, 64),
-    key(b"dapi", HEX, 32, 34),
-    key(b"rnd_", ALNUM, 28, 40),
-    key(b"re_", ALNUM | DASHES, 30, 40),
-    key(b"lin_api_", ALNUM, 40, 40),
-    key(b"PMAK-", WORD, 50, 70),
-    key(b"NRAK-", UPPER | DIGIT, 27, 27),
-    key(b"sntrys_", DOTTED, 60, 300),
-    key(b"phc_", ALNUM, 40, 50),
-    key(b"phx_", ALNUM, 40, 50),
-    key(b"figd_", WORD, 36, 60),
-    key(b"PRIVATE-TOKEN-", WORD, 20, 60),
-    key(b"AGE-SECRET-KEY-1", UPPER | DIGIT, 58, 58),
-    key(b"xkeysib-", WORD, 70, 100),
-    key(b"sq0csp-", WORD, 43, 43),
-    key(b"sl.", WORD, 60, 200),
-    key(b"lsv2_pt_", WORD, 32, 60),
-    key(b"pcsk_", WORD, 50, 90),
-    key(b"LTAI", ALNUM, 16, 26),
-    key(b"hooks.slack.com/services/", ALNUM | BASE64_MARKS, 40, 80),
-    token(b"ghp_", ALNUM, 36, 255),
-    token(b"gho_", ALNUM, 36, 255),
-    token(b"ghu_", ALNUM, 36, 255),
-    token(b"ghs_", ALNUM, 36, 255),
-    token(b"ghr_", ALNUM, 36, 255),
-    token(b"github_pat_", WORD, 60, 255),
-    token(b"glpat-", WORD, 20, 64),
-    token(b"gldt-", WORD, 20, 64),
-    token(b"glrt-", WORD, 20, 64),
-    token(b"glptt-", WORD, 20, 64),
-    token(b"xoxb-", WORD, 20, 200),
-    token(b"xoxp-", WORD, 20, 200),
-    token(b"xoxa-", WORD, 20, 200),
-    token(b"xoxr-", WORD, 20, 200),
-    token(b"xoxs-", WORD, 20, 200),
-    token(b"xoxe-", WORD, 20, 200),
-    token(b"xapp-", WORD, 20, 200),
-    token(b"npm_", ALNUM, 36, 36),
-    token(b"pypi-", WORD, 50, 300),
-    token(b"hf_", ALNUM, 30, 40),
-    token(b"hvs.", WORD, 24, 200),
-    token(b"ya29.", WORD, 20, 300),
-    token(b"shpat_", HEX, 32, 32),
-    token(b"shpss_", HEX, 32, 32),
-    token(b"dop_v1_", HEX, 64, 64),
-    token(b"glsa_", WORD, 32, 60),
-    token(b"ATATT3", WORD, 60, 300),
-    token(b"dckr_pat_", WORD, 24, 60),
-    token(b"EAACEdEose0cBA", ALNUM, 20, 300),
-];
+/// A line break, a backslash before it and what the next line is indented by.
+const BREAK_BYTES_MAX: usize = 12;
+/// So many lines of one token are read.
+const LINES_MAX: usize = 16;
+/// Lines are not broken before this: a shorter one is a word.
+const LINE_BYTES_MIN: usize = 20;
+/// How long the signatures of JSON web tokens are: HMAC, elliptic curves and RSA.
+const SIGNATURES: [usize; 6] = [43, 64, 86, 342, 512, 683];
 
 /// Which pairs of bytes a form may begin with. Most words are passed over by one look at it.
-const HEADS: [u64; 64] = heads();
+const HEADS: [u64; 64] = pairs(0);
+/// Which pairs of bytes may follow the first byte of a form.
+const SECONDS: [u64; 64] = pairs(1);
 
-const fn heads() -> [u64; 64] {
-    let mut heads = [0; 64];
+const fn pairs(skipped: usize) -> [u64; 64] {
+    let mut pairs = [0; 64];
     let mut rest: &[Form] = &FORMS;
     while let Some((form, others)) = rest.split_first() {
-        if let [first, second, ..] = form.prefix {
+        let (_, tail) = form.prefix.split_at(skipped);
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "a word is below 64, and this is known when compiled"
+        )]
+        if let [first, second, ..] = tail {
             let (word, bit) = place(*first, *second);
-            #[expect(
-                clippy::indexing_slicing,
-                reason = "a word is below 64, and this is known when compiled"
-            )]
-            {
-                heads[word] |= bit;
-            }
+            pairs[word] |= bit;
+        } else if let [first] = tail {
+            pairs[(*first & 63) as usize] = u64::MAX;
         }
         rest = others;
     }
-    heads
+    pairs
 }
 
 const fn place(first: u8, second: u8) -> (usize, u64) {
     ((first & 63) as usize, 1 << (second & 63))
+}
+
+fn has_pair(pairs: &[u64; 64], first: u8, second: u8) -> bool {
+    let (word, bit) = place(first, second);
+    pairs.get(word).is_some_and(|pairs| pairs & bit != 0)
 }
 
 /// The key that begins here.
@@ -152,12 +74,68 @@ pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
     if (first, second) == (b'e', b'y') {
         return json_web_token(text, at);
     }
-    let (word, bit) = place(first, second);
-    if HEADS.get(word).is_none_or(|heads| heads & bit == 0) {
+    if is(first, HEX)
+        && text.is(at + 8, HEX)
+        && let Some(one) = find_unprefixed(text, at)
+    {
+        return Some(one);
+    }
+    if matches!(first, b'M' | b'N' | b'O')
+        && let Some(one) = discord_token(text, at)
+    {
+        return Some(one);
+    }
+    if !has_pair(&HEADS, first, second) || !has_pair(&SECONDS, second, text.get(at + 2)?) {
         return None;
     }
     let may_be = |form: &&Form| form.prefix.starts_with(&[first, second]);
     FORMS.iter().filter(may_be).find_map(|form| of_form(text, at, form))
+}
+
+/// Keys that begin with a digit or with nothing in particular: of Telegram's bots, of Google's refresh tokens and of
+/// Mailchimp.
+pub(super) fn find_unprefixed(text: &Text<'_>, at: usize) -> Option<Match> {
+    if text.is_before(at, DASHES | LOCAL_MARKS) {
+        return None;
+    }
+    let is_end = |end: usize| !text.is(end, WORD);
+    let of = |end: usize, entity: Entity| Some(Match { start: at, end, entity });
+    if text.has_all(at, b"1//0") {
+        let end = text.span(at + 3, WORD, 160);
+        let is_whole = (40..160).contains(&(end - at)) && is_random(text.slice(at, end));
+        return if is_whole { of(end, Entity::AccessToken) } else { None };
+    }
+    let digits = text.span(at, DIGIT, 11);
+    if (8..=10).contains(&(digits - at)) && text.has(digits, b':') {
+        let end = text.span(digits + 1, WORD, 36);
+        let is_whole = end == digits + 36 && is_end(end);
+        return if is_whole && is_random(text.slice(digits, end)) {
+            of(end, Entity::ApiKey)
+        } else {
+            None
+        };
+    }
+    let hex = text.span(at, HEX, 33);
+    if hex == at + 32 && text.has_all(hex, b"-us") {
+        let end = text.span(hex + 3, DIGIT, 3);
+        return if end > hex + 3 && is_end(end) { of(end, Entity::ApiKey) } else { None };
+    }
+    None
+}
+
+/// The token of a Discord bot: three parts of base 64.
+fn discord_token(text: &Text<'_>, at: usize) -> Option<Match> {
+    let user = text.span(at, WORD, 29);
+    if !(24..=28).contains(&(user - at)) || !text.has(user, b'.') {
+        return None;
+    }
+    let time = text.span(user + 1, WORD, 7);
+    if time != user + 7 || !text.has(time, b'.') {
+        return None;
+    }
+    let end = text.span(time + 1, WORD, 41);
+    let is_whole = (27..=40).contains(&(end - time - 1)) && is_random(text.slice(at, end));
+    is_whole.then_some(Match { start: at, end, entity: Entity::ApiKey })
 }
 
 fn of_form(text: &Text<'_>, at: usize, form: &Form) -> Option<Match> {
@@ -165,18 +143,71 @@ fn of_form(text: &Text<'_>, at: usize, form: &Form) -> Option<Match> {
         return None;
     }
     let rest = at + form.prefix.len();
-    let mut end = text.span(rest, form.class, form.bytes_max + 1);
+    let (mut end, mut length) = run_over_lines(text, rest, form);
     // Punctuation that a sentence puts behind it.
     while end > rest && text.before(end).is_some_and(|last| matches!(last, b'.' | b'-')) {
         end -= 1;
+        length -= 1;
     }
-    let length = end - rest;
     let is_whole = (form.bytes_min..=form.bytes_max).contains(&length) && !text.is(end, ALNUM);
     (is_whole && is_random(text.slice(rest, end))).then_some(Match {
         start: at,
         end,
         entity: form.entity,
     })
+}
+
+/// Where the characters of a form end, and how many they are. A terminal, a mail or a script may have broken the line:
+/// what stands on the next one belongs to the key if it would be too short without, or if it looks drawn as well.
+fn run_over_lines(text: &Text<'_>, from: usize, form: &Form) -> (usize, usize) {
+    let mut end = text.span(from, form.class, form.bytes_max + 1);
+    let mut length = end - from;
+    for _ in 0..LINES_MAX {
+        let is_short = length < form.bytes_min;
+        if length < 4 || length >= form.bytes_max || (!is_short && length < LINE_BYTES_MIN) {
+            break;
+        }
+        let Some(next) = over_break(text, end) else { break };
+        let stop = text.span(next, form.class, form.bytes_max - length + 1);
+        let more = stop - next;
+        let is_rest = if is_short {
+            more > 0 && (length + more >= form.bytes_min || more >= LINE_BYTES_MIN)
+        } else {
+            more >= 8 && is_mixed(text.slice(next, stop))
+        };
+        let is_name = matches!(text.get(stop), Some(b'=' | b':' | b'(')) || text.is(stop, ALNUM);
+        if !is_rest || is_name || length + more > form.bytes_max {
+            break;
+        }
+        (end, length) = (stop, length + more);
+    }
+    (end, length)
+}
+
+/// Where the next line begins, behind its indent, if the line ends here.
+fn over_break(text: &Text<'_>, at: usize) -> Option<usize> {
+    let mut from = at;
+    if text.has(from, b'\\') {
+        from += 1;
+    }
+    if text.has(from, b'\r') {
+        from += 1;
+    }
+    if !text.has(from, b'\n') {
+        return None;
+    }
+    from += 1;
+    while from < at + BREAK_BYTES_MAX && matches!(text.get(from), Some(b' ' | b'\t')) {
+        from += 1;
+    }
+    Some(from)
+}
+
+/// Whether there are capitals, small letters and digits.
+fn is_mixed(part: &[u8]) -> bool {
+    part.iter().any(u8::is_ascii_digit)
+        && part.iter().any(u8::is_ascii_lowercase)
+        && part.iter().any(u8::is_ascii_uppercase)
 }
 
 /// Whether these characters look drawn: many different ones, and no word that says otherwise.
@@ -204,22 +235,25 @@ fn gateway_key(text: &Text<'_>, at: usize) -> Option<Match> {
     Some(Match { start: at, end, entity: Entity::ApiKey })
 }
 
-/// Three parts of base 64, the first of which begins an object.
+/// Three parts of base 64, the first of which begins an object. Each may go on on the next line.
 fn json_web_token(text: &Text<'_>, at: usize) -> Option<Match> {
     if !text.has_all(at, b"eyJ") {
         return None;
     }
-    let head = text.span(at, WORD, TOKEN_BYTES_MAX);
+    let head = part_over_lines(text, at);
     if head < at + 12 || !text.has(head, b'.') {
         return None;
     }
-    let claims = text.span(head + 1, WORD, TOKEN_BYTES_MAX);
+    let claims_from = over_break(text, head + 1).unwrap_or(head + 1);
+    let claims = part_over_lines(text, claims_from);
     if claims < head + 8 || !text.has(claims, b'.') {
         return None;
     }
-    let mut end = text.span(claims + 1, WORD, TOKEN_BYTES_MAX);
-    let is_signed = end >= claims + 17;
-    if !is_signed && !text.has_all(head + 1, b"eyJ") {
+    let signature = over_break(text, claims + 1).filter(|next| text.is(*next, WORD));
+    let signature = signature.unwrap_or(claims + 1);
+    let mut end = signature_over_lines(text, signature);
+    let is_signed = end >= signature + 16;
+    if !is_signed && !text.has_all(claims_from, b"eyJ") {
         return None;
     }
     // An encrypted one has two parts more.
@@ -230,4 +264,38 @@ fn json_web_token(text: &Text<'_>, at: usize) -> Option<Match> {
         }
     }
     Some(Match { start: at, end, entity: Entity::AccessToken })
+}
+
+/// The end of a part of a token behind which a dot has to come.
+fn part_over_lines(text: &Text<'_>, from: usize) -> usize {
+    let mut end = text.span(from, WORD, TOKEN_BYTES_MAX);
+    let mut line = from;
+    for _ in 0..LINES_MAX {
+        if end < line + LINE_BYTES_MIN {
+            break;
+        }
+        match over_break(text, end) {
+            Some(next) if text.is(next, WORD) => {
+                (line, end) = (next, text.span(next, WORD, TOKEN_BYTES_MAX));
+            }
+            Some(next) if text.has(next, b'.') => return next,
+            Some(_) | None => break,
+        }
+    }
+    end
+}
+
+/// The end of a signature. It goes on on the next line if with it, and only so, it has the length of one.
+fn signature_over_lines(text: &Text<'_>, from: usize) -> usize {
+    let first = text.span(from, WORD, TOKEN_BYTES_MAX);
+    let (mut end, mut length) = (first, first - from);
+    for _ in 0..LINES_MAX {
+        if SIGNATURES.contains(&length) {
+            return end;
+        }
+        let Some(next) = over_break(text, end).filter(|next| text.is(*next, WORD)) else { break };
+        let stop = text.span(next, WORD, TOKEN_BYTES_MAX);
+        (end, length) = (stop, length + stop - next);
+    }
+    if SIGNATURES.contains(&length) { end } else { first }
 }

@@ -1,6 +1,6 @@
 //! Words near a candidate, which make of a bare number what it is. They are written as the fold leaves them.
 
-use crate::text::{ALNUM, Text, is};
+use crate::text::{ALNUM, LOWER, Text, UPPER, is};
 
 /// How far before a candidate its word may stand.
 const BEFORE_BYTES: usize = 64;
@@ -51,13 +51,23 @@ impl Words {
     }
 
     fn are_in(&self, part: &[u8], is_cut: bool) -> bool {
-        // Names of programs are one word: a `function_call` calls nobody.
+        // A `function_call` calls nobody.
         let mut words = part.split(|byte| !is(*byte, ALNUM) && *byte != b'_');
         if is_cut {
             words.next();
         }
-        words.any(|word| self.has_ascii(word))
+        words.any(|word| self.has_ascii(word) || self.has_part(word))
             || (!part.is_ascii() && self.other.iter().any(|word| contains(part, word.as_bytes())))
+    }
+
+    /// Whether a name of programs, `steuer_id` or `phoneNumber`, has one as a part.
+    fn has_part(&self, name: &[u8]) -> bool {
+        let is_call =
+            |part: &[u8]| part.get(..4).is_some_and(|head| head.eq_ignore_ascii_case(b"call"));
+        let humps = |one: &u8, next: &u8| !(is(*one, LOWER) && is(*next, UPPER));
+        name.split(|byte| *byte == b'_')
+            .flat_map(|part| part.chunk_by(humps))
+            .any(|part| part.len() < name.len() && !is_call(part) && self.has_ascii(part))
     }
 
     fn has_ascii(&self, word: &[u8]) -> bool {

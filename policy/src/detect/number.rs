@@ -6,6 +6,7 @@ use crate::text::{ALNUM, ALPHA, DIGIT, Text};
 /// More digits are no number that anybody looks for.
 pub(super) const DIGITS_MAX: usize = 20;
 const GROUPS_MAX: usize = 20;
+const CARD_DIGITS_MIN: usize = 13;
 /// No number has more groups, but one whose digits all stand alone.
 const LONG_GROUPS_MAX: usize = 8;
 
@@ -17,6 +18,8 @@ pub(super) enum Separator {
     Dash,
     Dot,
     Slash,
+    /// The end of a line, which a mail or a terminal may have broken there.
+    Line,
     /// A bracket, alone or with a space or dash.
     Bracket,
 }
@@ -78,6 +81,18 @@ fn is_single(text: &Text<'_>, at: usize) -> bool {
 impl Number {
     /// Reads the number that begins with a digit, a plus sign or a bracket. Values, not characters, are kept.
     pub(super) fn read(text: &Text<'_>, at: usize) -> Option<Self> {
+        Self::read_lines(text, at, 1)
+    }
+
+    /// Reads on where the line ends behind the number, once; nothing if it does not go on on the next line.
+    pub(super) fn read_over_line(&self, text: &Text<'_>) -> Option<Self> {
+        let last = self.groups.get(..self.group_count)?.last()?;
+        line_break_at(text, last.end)?;
+        if self.is_longer { None } else { Self::read_lines(text, self.start, 2) }
+    }
+
+    fn read_lines(text: &Text<'_>, at: usize, lines_max: usize) -> Option<Self> {
+        let mut lines = 1;
         let mut number = Self {
             start: at,
             has_plus: false,
@@ -123,7 +138,11 @@ impl Number {
             }
             count += end - from;
             number.group_count += 1;
-            let Some((next, found)) = separator_at(text, end) else { break };
+            let next = separator_at(text, end).or_else(|| {
+                lines += 1;
+                (lines <= lines_max).then(|| line_break_at(text, end)).flatten()
+            });
+            let Some((next, found)) = next else { break };
             (from, separator) = (next, found);
         }
         (number.group_count > 0).then_some(number)
@@ -138,6 +157,28 @@ impl Number {
     /// The digits as they are written, up to the first place that is neither digit nor separator; and where.
     pub(super) fn first_group(&self) -> Option<Group> {
         self.groups.first().copied()
+    }
+
+    /// Its digits.
+    pub(super) fn digits(&self) -> &[u8] {
+        self.digits.get(..self.digit_count()).unwrap_or_default()
+    }
+
+    /// Where it ends.
+    pub(super) fn end(&self) -> Option<usize> {
+        Some(self.groups.get(..self.group_count)?.last()?.end)
+    }
+
+    /// The number that it is, if it has so many digits.
+    pub(super) fn prefix_value(&self, count: usize) -> Option<u64> {
+        let digits = self.digits.get(..count).filter(|_| count == self.digit_count())?;
+        Some(digits.iter().fold(0, |value, digit| value * 10 + u64::from(*digit)))
+    }
+
+    /// Whether its groups have these lengths.
+    pub(super) fn is_whole(&self, lengths: &[usize]) -> bool {
+        let groups = self.groups.get(..self.group_count).unwrap_or_default();
+        groups.iter().map(|group| group.end - group.start).eq(lengths.iter().copied())
     }
 
     /// Every choice of first groups behind which the number may end, the longest first.
@@ -155,7 +196,7 @@ impl Number {
             }
             Some(_) | None => {
                 self.group_count == 4
-                    && (text.has(last.end, b':')
+                    && (matches!(text.get(last.end), Some(b':' | b','))
                         || (text.has(last.end, b'-') && !text.is(last.end + 1, ALPHA)))
             }
         };
@@ -168,12 +209,14 @@ impl Number {
         let last = groups.last()?;
         let may_end = match self.groups.get(count) {
             Some(next) if count < self.group_count => {
-                next.separator_before == Separator::Space
+                // Behind a card the year until which it is good.
+                let is_card = next.separator_before == Separator::Slash && next.digits_before > 12;
+                (next.separator_before == Separator::Space || is_card)
                     && groups.iter().skip(1).all(|group| group.separator_before != Separator::Dot)
             }
             Some(_) | None => {
                 !(self.is_longer && separator_at(text, last.end).is_some())
-                    && ends_at(text, last.end)
+                    && ends_at(text, last.end, last.end - last.start)
             }
         };
         let digits = self.digits.get(..last.digits_before + last.end - last.start)?;
@@ -182,14 +225,34 @@ impl Number {
 }
 
 /// Whether a number may end here: neither a letter nor what would make it a part of something follows.
-fn ends_at(text: &Text<'_>, at: usize) -> bool {
+fn ends_at(text: &Text<'_>, at: usize, group: usize) -> bool {
     match text.get(at) {
         None => true,
         Some(b'_' | b'@' | b'%') => false,
+        // What is as long as a card is whole, whatever is listed behind it.
+        Some(b':' | b'/') if group >= CARD_DIGITS_MIN => true,
         Some(b'-' | b':') => !text.is(at + 1, ALNUM),
-        Some(b'.' | b',' | b'/') => !text.is(at + 1, DIGIT),
-        Some(byte) => !crate::text::is(byte, ALNUM),
+        // Thousands are grouped by three: behind more digits a comma parts the items of a list.
+        Some(b',') => group > 3 || !text.is(at + 1, DIGIT),
+        Some(b'.' | b'/') => !text.is(at + 1, DIGIT),
+        Some(byte) => !crate::text::is(byte, ALNUM) || text.is_seam(at),
     }
+}
+
+/// The end of a line at the end of a group, if the next line begins with a digit, and where.
+fn line_break_at(text: &Text<'_>, at: usize) -> Option<(usize, Separator)> {
+    let mut from = if matches!(text.get(at), Some(b' ' | b'-')) { at + 1 } else { at };
+    if text.has(from, b'\r') {
+        from += 1;
+    }
+    if !text.has(from, b'\n') {
+        return None;
+    }
+    from += 1;
+    while from < at + 6 && text.has(from, b' ') {
+        from += 1;
+    }
+    text.is(from, DIGIT).then_some((from, Separator::Line))
 }
 
 /// The separator at the end of a group, and where the next group begins.
@@ -237,6 +300,11 @@ impl Prefix<'_> {
                 .iter()
                 .zip(lengths)
                 .all(|(group, length)| group.end - group.start == *length)
+    }
+
+    /// Whether all digits stand alone.
+    pub(super) fn is_singles(&self) -> bool {
+        self.groups.len() == self.digits.len()
     }
 
     /// How long the nth group is; 0 if there is none.

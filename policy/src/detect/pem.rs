@@ -21,15 +21,21 @@ pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
     while end - at < BLOCK_BYTES_MAX {
         match text.get(end) {
             Some(b'-') if text.has_all(end, b"-----END ") => {
+                let body = text.slice(label, end);
                 let end = label_end(text, end + 9)?;
-                return (seen >= CLOSED_BYTES_MIN).then_some(of(at, end));
+                let is_drawn = body.iter().any(u8::is_ascii_digit)
+                    && body.iter().any(u8::is_ascii_lowercase)
+                    && body.iter().any(u8::is_ascii_uppercase);
+                return (seen >= CLOSED_BYTES_MIN && is_drawn).then_some(of(at, end));
             }
             Some(b'-') if text.has_all(end, b"--") => break,
             Some(byte) if is(byte, ALNUM | BASE64_MARKS) => seen += 1,
             Some(
                 b'\n' | b'\r' | b'\t' | b' ' | b'\\' | b':' | b',' | b'.' | b'(' | b')' | b'-'
-                | b'>' | b'"',
+                | b'>' | b'"' | b'\'' | b'#' | b'*' | b'|' | b';',
             ) => {}
+            // Of a page; `<your key>` is none.
+            Some(b'<') if text.has_word(end, b"<br") => {}
             Some(_) | None => break,
         }
         end += 1;

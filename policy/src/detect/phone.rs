@@ -5,15 +5,17 @@ use super::near::Words;
 use super::number::{Number, Prefix, Separator};
 use crate::entity::Entity;
 use crate::scan::Match;
-use crate::text::Text;
+use crate::text::{DIGIT, Text};
 
 /// Words that make a number a telephone's.
 pub(super) const PHONE: Words = Words {
     ascii: &[
+        "aanbellen",
         "anrufen",
         "appelez",
         "bel",
         "bellen",
+        "bereikbaar",
         "call",
         "called",
         "calling",
@@ -24,44 +26,82 @@ pub(super) const PHONE: Words = Words {
         "celular",
         "chiama",
         "chiamami",
+        "chiamare",
+        "chiamate",
         "contact",
         "dial",
         "durchwahl",
         "fax",
         "fon",
+        "gsm",
+        "handphone",
         "handy",
         "handynummer",
         "hotline",
+        "hubungi",
         "komorka",
+        "kontakt",
         "ligue",
         "llamame",
+        "llamar",
         "llame",
         "mob",
+        "mobiel",
         "mobil",
         "mobile",
+        "mobileno",
+        "mobilenumber",
+        "mobilnr",
         "mobilnummer",
+        "mobiltelefon",
         "movil",
+        "nomor",
+        "numara",
         "numer",
         "numero",
         "phone",
+        "phoneno",
+        "phonenumber",
         "phones",
         "portable",
+        "puhelin",
+        "puhelinnumero",
+        "ring",
+        "ruckruf",
+        "rueckruf",
         "ruf",
         "rufnummer",
+        "signal",
         "sms",
         "tel",
         "telefon",
+        "telefonare",
+        "telefonata",
         "telefone",
+        "telefonico",
+        "telefonnr",
         "telefonnummer",
         "telefono",
+        "telefonszam",
+        "telefonu",
         "telefoon",
+        "telefoonnummer",
         "telephone",
+        "telephones",
+        "telno",
+        "telnr",
+        "thoai",
+        "tlf",
+        "viber",
         "whatsapp",
         "zadzwon",
     ],
     other: &[
-        "тeлeфoн",
-        "мoбильн",
+        "тeл",
+        "teл",
+        "мoб",
+        "moб",
+        "звoн",
         "電話",
         "电话",
         "手机",
@@ -80,36 +120,71 @@ pub(super) const PHONE: Words = Words {
 pub(super) const OTHER: Words = Words {
     ascii: &[
         "account",
+        "aktenzeichen",
         "article",
         "artikel",
+        "artikelnummer",
         "barcode",
+        "batch",
         "bestellnummer",
         "bestellung",
+        "bestelnummer",
+        "booking",
         "build",
         "case",
+        "claim",
+        "commande",
+        "commessa",
         "commit",
+        "confirmation",
         "customer",
+        "dhl",
         "ean",
+        "factura",
+        "facture",
+        "fattura",
+        "fedex",
+        "gtin",
         "id",
+        "imei",
         "invoice",
         "isbn",
         "issn",
         "item",
+        "konto",
+        "kontonummer",
         "kundennummer",
+        "licence",
+        "license",
+        "lot",
         "model",
         "order",
         "part",
+        "patent",
+        "pedido",
         "po",
+        "policy",
+        "receipt",
         "rechnung",
         "rechnungsnummer",
         "ref",
         "reference",
         "row",
         "serial",
+        "siren",
+        "siret",
         "sku",
         "ticket",
         "tracking",
+        "transaction",
+        "txn",
+        "upc",
+        "ups",
+        "usps",
+        "vat",
         "version",
+        "vin",
+        "zahlernummer",
         "zip",
     ],
     other: &[],
@@ -141,9 +216,17 @@ pub(super) fn find(text: &Text<'_>, number: &Number) -> Option<Match> {
             return false;
         }
         let named = *is_named.get_or_insert_with(|| PHONE.are_before(text, prefix.start, 40));
-        named || (is_formed && !OTHER.are_before(text, prefix.start, 24))
+        let is_other = || OTHER.are_before(text, prefix.start, 24) || is_inside(text, prefix);
+        named || (is_formed && !is_other())
     })?;
     Some(of(&one))
+}
+
+/// Whether groups of digits with the same spaces between them stand before: this is the rest of something longer.
+fn is_inside(text: &Text<'_>, prefix: &Prefix<'_>) -> bool {
+    let is_spaced = prefix.groups.iter().any(|group| group.separator_before == Separator::Space);
+    let at = prefix.start;
+    is_spaced && text.before(at) == Some(b' ') && text.is_before(at - 1, DIGIT)
 }
 
 fn of(prefix: &Prefix<'_>) -> Match {
@@ -195,6 +278,10 @@ fn is_national(number: &Number, prefix: &Prefix<'_>) -> bool {
         return prefix.groups.len() >= 2 && is_e164(prefix, 2);
     }
     if is_north_american(number, prefix, separator) {
+        return true;
+    }
+    // Mobile numbers in China.
+    if prefix.is_grouped(&[3, 4, 4]) && (13..=19).contains(&prefix.value(0, 2)) {
         return true;
     }
     let is_grouped = prefix.groups.len() >= 2;

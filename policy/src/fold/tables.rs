@@ -2,7 +2,7 @@
 
 /// U+00A0 to U+024F, one byte each: what it folds to, or `~` where it stays.
 pub(super) const LATIN: &[u8; 432] = b"\
-\x20~~~~~~~~~a~~~~~~~23~~~~~1o~~~~~AAAAAA~CEEEEIIII~NOOOOO~OUUUUY~~aaaaaa~ceeeeiiii~nooooo~ouuuuy~y\
+\x20~~~~~~~~~a~~~~~~~23~~~.~1o~~~~~AAAAAA~CEEEEIIII~NOOOOO~OUUUUY~~aaaaaa~ceeeeiiii~nooooo~ouuuuy~y\
 AaAaAaCcCcCcCcDdDdEeEeEeEeEeGgGgGgGgHhHhIiIiIiIiIi~~JjKk~LlLlLl~~LlNnNnNn~~~OoOoOo~~RrRrRrSsSsSs\
 SsTtTtTtUuUuUuUuUuUuWwYyYZzZzZzs~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~Oo~~~~~~~~~~~~~Uu~~~~~~~~~~~~~~~\
 ~~~~~~~~~~~~~AaIiOoUuUuUuUuUu~AaAa~~~~GgKkOoOo~~j~~~Gg~~NnAa~~~~AaAaEeEeIiIiOoOoRrRrUuUuSsTt~~Hh\
@@ -24,7 +24,7 @@ EeEeEeEeIiIiOoOoOoOoOoOoOoOoOoOoOoOoUuUuUuUuUuUuUuYyYyYyYy~~~~~~";
 
 /// Runs of characters that fold to consecutive ASCII: the first, how many, and what the first folds to. Sorted.
 #[rustfmt::skip]
-pub(super) const RUNS: [(u32, u32, u8); 311] = [
+pub(super) const RUNS: [(u32, u32, u8); 315] = [
     (0x251, 1, b'a'), (0x261, 1, b'g'), (0x262, 1, b'g'), (0x269, 1, b'i'), (0x26A, 1, b'i'),
     (0x274, 1, b'n'), (0x280, 1, b'r'), (0x28F, 1, b'y'), (0x299, 1, b'b'), (0x29C, 1, b'h'),
     (0x29F, 1, b'l'), (0x2B0, 1, b'h'), (0x2B2, 1, b'j'), (0x2B3, 1, b'r'), (0x2B7, 1, b'w'),
@@ -46,7 +46,7 @@ pub(super) const RUNS: [(u32, u32, u8); 311] = [
     (0x2001, 1, b' '), (0x2002, 1, b' '), (0x2003, 1, b' '), (0x2004, 1, b' '), (0x2005, 1, b' '),
     (0x2006, 1, b' '), (0x2007, 1, b' '), (0x2008, 1, b' '), (0x2009, 1, b' '), (0x200A, 1, b' '),
     (0x2010, 1, b'-'), (0x2011, 1, b'-'), (0x2012, 1, b'-'), (0x2013, 1, b'-'), (0x2014, 1, b'-'),
-    (0x2015, 1, b'-'), (0x2024, 1, b'.'), (0x202F, 1, b' '), (0x2043, 1, b'-'), (0x2044, 1, b'/'),
+    (0x2015, 1, b'-'), (0x2022, 1, b'.'), (0x2024, 1, b'.'), (0x2027, 1, b'.'), (0x202F, 1, b' '), (0x2043, 1, b'-'), (0x2044, 1, b'/'),
     (0x205F, 1, b' '), (0x2070, 1, b'0'), (0x2071, 1, b'i'), (0x2074, 6, b'4'), (0x207A, 1, b'+'),
     (0x207C, 1, b'='), (0x207D, 2, b'('), (0x207F, 1, b'n'), (0x2080, 10, b'0'), (0x208A, 1, b'+'),
     (0x208C, 1, b'='), (0x208D, 2, b'('), (0x2090, 1, b'a'), (0x2091, 1, b'e'), (0x2092, 1, b'o'),
@@ -59,8 +59,8 @@ pub(super) const RUNS: [(u32, u32, u8); 311] = [
     (0x2145, 1, b'D'), (0x2146, 2, b'd'), (0x2148, 2, b'i'), (0x2160, 1, b'I'), (0x2164, 1, b'V'),
     (0x2169, 1, b'X'), (0x216C, 1, b'L'), (0x216D, 2, b'C'), (0x216F, 1, b'M'), (0x2170, 1, b'i'),
     (0x2174, 1, b'v'), (0x2179, 1, b'x'), (0x217C, 1, b'l'), (0x217D, 2, b'c'), (0x217F, 1, b'm'),
-    (0x2212, 1, b'-'), (0x2215, 1, b'/'), (0x2236, 1, b':'), (0x2260, 1, b'='), (0x226E, 1, b'<'),
-    (0x226F, 1, b'>'), (0x2460, 9, b'1'), (0x24B6, 26, b'A'), (0x24D0, 26, b'a'), (0x24EA, 1, b'0'),
+    (0x2212, 1, b'-'), (0x2215, 1, b'/'), (0x2219, 1, b'.'), (0x2236, 1, b':'), (0x2260, 1, b'='), (0x226E, 1, b'<'),
+    (0x226F, 1, b'>'), (0x22C5, 1, b'.'), (0x2460, 9, b'1'), (0x24B6, 26, b'A'), (0x24D0, 26, b'a'), (0x24EA, 1, b'0'),
     (0x2C7C, 1, b'j'), (0x2C7D, 1, b'V'), (0x3000, 1, b' '), (0x3002, 1, b'.'), (0xA620, 10, b'0'),
     (0xA730, 1, b'f'), (0xA731, 1, b's'), (0xA7F1, 1, b'S'), (0xA7F2, 1, b'C'), (0xA7F3, 1, b'F'),
     (0xA7F4, 1, b'Q'), (0xA8D0, 10, b'0'), (0xA900, 10, b'0'), (0xA9D0, 10, b'0'), (0xA9F0, 10, b'0'),

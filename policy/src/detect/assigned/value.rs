@@ -1,0 +1,210 @@
+//! The values that secrets are: where they end, and whether they only stand in the place of one.
+
+use super::super::keys;
+use super::{Given, KEY_BYTES_MIN, PASSWORD_BYTES_MIN, VALUE_BYTES_MAX};
+use crate::entity::Entity;
+use crate::scan::Match;
+use crate::text::{ALNUM, ALPHA, BASE64_MARKS, DASHES, DIGIT, LOCAL_MARKS, LOWER, Text, UPPER, is};
+
+/// What is written where a password would be.
+const PLACEHOLDERS: [&[u8]; 14] = [
+    b"changeit",
+    b"changeme",
+    b"dummy",
+    b"example",
+    b"hidden",
+    b"password",
+    b"placeholder",
+    b"redacted",
+    b"required",
+    b"secret",
+    b"string",
+    b"undefined",
+    b"your",
+    b"xxxx",
+];
+
+/// The secret that the value is which begins here, behind its quote.
+pub(super) fn find(text: &Text<'_>, from: usize, given: Given, entity: Entity) -> Option<Match> {
+    let mut start = from;
+    while text.has(start, b'\\') && start < from + 2 {
+        start += 1;
+    }
+    let is_escaped = start > from;
+    let quote = text.get(start).filter(|byte| matches!(byte, b'"' | b'\'' | b'`'));
+    if quote.is_some() {
+        start += 1;
+    }
+    if let Some(key) = keys::find(text, start) {
+        return Some(key);
+    }
+    if matches!(entity, Entity::ApiKey | Entity::AccessToken) && text.has_word(start, b"bearer ") {
+        start += 7;
+    }
+    let end = value_end(text, start, quote, is_escaped)?;
+    if given == Given::Tagged && !text.has_all(end, b"</") {
+        return None;
+    }
+    let value = text.slice(start, end);
+    let is_secret = match entity {
+        Entity::Password => is_password(value, given, quote.is_some()),
+        Entity::Email
+        | Entity::Phone
+        | Entity::CreditCard
+        | Entity::Iban
+        | Entity::NationalId
+        | Entity::IpAddress
+        | Entity::ApiKey
+        | Entity::AccessToken
+        | Entity::PrivateKey => is_key(value),
+    };
+    is_secret.then_some(Match { start, end, entity })
+}
+
+/// The end of a value: its quote, or what no value has without quotes.
+fn value_end(text: &Text<'_>, start: usize, quote: Option<u8>, is_escaped: bool) -> Option<usize> {
+    let mut end = start;
+    loop {
+        if end - start > VALUE_BYTES_MAX {
+            return None;
+        }
+        match (text.get(end), quote) {
+            (None, Some(_)) | (Some(b'\n' | b'\r'), Some(_)) => return None,
+            (None, None) => break,
+            // A quote that was opened with a backslash is closed with one; else it is one inside.
+            (Some(b'\\'), Some(_)) if !text.is(end + 1, ALNUM) => {
+                if is_escaped {
+                    break;
+                }
+                end += 1;
+            }
+            (Some(byte), Some(quote)) if byte == quote => break,
+            (Some(_), Some(_)) => {}
+            (Some(byte), None) => {
+                let is_next_field = byte == b'&' && is_field(text, end + 1);
+                let is_inside = byte == b')' && text.is(end + 1, ALNUM);
+                let is_end = matches!(
+                    byte,
+                    b',' | b';' | b'"' | b'\'' | b'`' | b'<' | b'>' | b')' | b']' | b'}'
+                );
+                if byte.is_ascii_whitespace() || is_next_field || (is_end && !is_inside) {
+                    break;
+                }
+            }
+        }
+        end += 1;
+    }
+    while quote.is_none() && end > start && matches!(text.before(end), Some(b'.' | b'?' | b':')) {
+        end -= 1;
+    }
+    Some(end)
+}
+
+/// Whether `name=` stands here, as in a query.
+fn is_field(text: &Text<'_>, at: usize) -> bool {
+    let name = text.span(at, ALNUM | DASHES, 24);
+    name > at && text.has(name, b'=')
+}
+
+fn is_password(value: &[u8], given: Given, is_quoted: bool) -> bool {
+    let count = |class: u8| value.iter().filter(|byte| is(**byte, class)).count();
+    let (letters, digits) = (count(ALPHA), count(DIGIT));
+    let marks = value
+        .iter()
+        .filter(|byte| {
+            matches!(
+                byte,
+                b'!' | b'@' | b'#' | b'$' | b'%' | b'^' | b'&' | b'*' | b'?' | b'+' | b'~'
+            )
+        })
+        .count();
+    if value.len() < PASSWORD_BYTES_MIN || is_reference(value) {
+        return false;
+    }
+    match given {
+        Given::Told | Given::Quoted => letters > 0 && digits > 0 && letters + digits >= 5,
+        Given::Assigned | Given::Tagged => {
+            let spaces = value.iter().filter(|byte| **byte == b' ').count();
+            let is_mixed = letters > 0 && digits + marks > 0;
+            let is_pin = letters == 0 && digits >= 6 && digits == value.len();
+            // Words with dashes between them, as generators make.
+            let dashes = value.iter().filter(|byte| **byte == b'-').count();
+            let is_phrase = dashes >= 3 && letters >= 16 && letters + dashes == value.len();
+            ((is_mixed || is_pin || is_phrase) && spaces == 0)
+                || (is_quoted && letters >= 8 && spaces <= 5 && spaces != 1)
+        }
+    }
+}
+
+/// Whether a value looks like a key.
+pub(super) fn is_key(value: &[u8]) -> bool {
+    let count = |class: u8| value.iter().filter(|byte| is(**byte, class)).count();
+    let is_long = value.len() >= 24 && count(UPPER) > 4 && count(LOWER) > 4;
+    is_token(value) && count(DIGIT) >= if is_long { 1 } else { 2 }
+}
+
+/// Whether a value looks like what a bearer shows. Names of programs, which are letters in both cases as well, do not
+/// stand there.
+pub(super) fn is_token(value: &[u8]) -> bool {
+    let is_word = value
+        .iter()
+        .all(|byte| is(*byte, ALNUM | DASHES | LOCAL_MARKS | BASE64_MARKS) || *byte == b'~');
+    let has_letter = value.iter().any(u8::is_ascii_alphabetic);
+    value.len() >= KEY_BYTES_MIN
+        && is_word
+        && has_letter
+        && !is_reference(value)
+        && keys::is_random(value)
+}
+
+/// Whether the value only names a secret, or stands in the place of one.
+fn is_reference(value: &[u8]) -> bool {
+    let mut seen = 0_u128;
+    for byte in value {
+        seen |= 1 << (byte & 0x7F);
+    }
+    let is_bracketed = matches!(
+        value,
+        [b'<' | b'[' | b'{' | b'(', ..]
+            | [b'$', b'{' | b'(' | b'A'..=b'Z', ..]
+            | [b'%', ..]
+            | [b'*', b'*', ..]
+    );
+    // A tag of YAML says where the value is kept.
+    let is_tag = matches!(value, [b'!', name @ ..] if name.iter().all(u8::is_ascii_lowercase));
+    let is_call = value.iter().any(|byte| matches!(byte, b'(' | b'{' | b'|'));
+    let is_dotted = [
+        &b"os."[..],
+        b"env.",
+        b"process.",
+        b"self.",
+        b"config.",
+        b"secrets.",
+        b"args.",
+        b"ctx.",
+        b"data.",
+        b"form.",
+        b"input.",
+        b"options.",
+        b"params.",
+        b"props.",
+        b"req.",
+        b"request.",
+        b"state.",
+        b"this.",
+        b"user.",
+        b"settings.",
+        b"vault:",
+        b"http:",
+        b"https:",
+    ]
+    .iter()
+    .any(|head| value.starts_with(head));
+    let is_placeholder = PLACEHOLDERS.iter().any(|word| {
+        let head = value.get(..word.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(word))
+            && (value.len() <= word.len() + 1
+                || matches!(*word, b"your" | b"xxxx" | b"example" | b"dummy"))
+    });
+    seen.count_ones() < 4 || is_bracketed || is_tag || is_call || is_dotted || is_placeholder
+}
