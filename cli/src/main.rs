@@ -50,6 +50,9 @@ enum Command {
     /// Look at an organization's wallet, and put money into it.
     #[command(subcommand)]
     Wallet(commands::wallet::Command),
+    /// Look at the audit log: who asked for what, and what was decided.
+    #[command(subcommand)]
+    Audit(commands::audit::Command),
     /// Look after the database that sidecars share.
     #[command(subcommand)]
     Db(commands::db::Command),
@@ -99,6 +102,7 @@ fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
         Command::Key(command) => runtime.block_on(command.run(environment)),
         Command::Cache(command) => runtime.block_on(command.run(environment)),
         Command::Wallet(command) => runtime.block_on(command.run(environment)),
+        Command::Audit(command) => runtime.block_on(command.run(environment)),
         Command::Db(command) => command.run(environment),
         Command::Savings(args) => runtime.block_on(args.run(environment)),
         Command::Explain(args) => runtime.block_on(args.run(environment)),

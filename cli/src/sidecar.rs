@@ -61,6 +61,18 @@ impl Admin {
         self.ask(Question { patience: AUDIT_TIMEOUT, ..question }).await
     }
 
+    /// The same with a question.
+    pub(crate) async fn post_patiently_with<Q: Serialize + Sync, R: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Q,
+    ) -> Result<R, Failure> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| Failure::new(format!("cannot write the question: {error}")))?;
+        let question = Question::post(path, body);
+        self.ask(Question { patience: AUDIT_TIMEOUT, ..question }).await
+    }
+
     /// An answer that is no JSON value.
     pub(crate) async fn text(&self, path: &str) -> Result<String, Failure> {
         let question = Question::get(path);

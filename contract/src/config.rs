@@ -29,7 +29,7 @@ pub use cache::{
 pub use database::Database;
 pub use gateway::Gateway;
 pub use models::{ANTHROPIC_MODELS, OPENAI_MODELS};
-pub use policy::Policy;
+pub use policy::{AuditLogger, Policy};
 pub use pricing::Pricing;
 pub use report::{ConfigError, Warning};
 pub use restart::NeedsRestart;
@@ -165,6 +165,9 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
     let config =
         Config { pack, gateway, targets, cache, policy, database, wallet, budgets, pricing };
     check_money(&config, report);
+    if let Some(logger) = config.policy.audit {
+        policy::check_beside(logger, &config.gateway, &config.cache, report);
+    }
     policy::check_loss(&config.policy, config.gateway.on_sidecar_loss, report);
     cache::check_database(&config.cache.backend, config.database.is_some(), report);
     Some(config)

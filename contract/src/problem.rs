@@ -84,6 +84,8 @@ pub enum Problem {
     NotReady,
     /// The sidecar cannot be reached and the configuration says to refuse.
     SidecarUnavailable,
+    /// Every access must be on record, and this one's record cannot be written.
+    AuditUnavailable,
     /// The sidecar is shutting down.
     Draining,
     /// As many requests as may already wait for the identical one that is in flight.
@@ -141,6 +143,7 @@ impl Problem {
             Self::Repeated(repeated) => repeated.status(),
             Self::NotReady
             | Self::SidecarUnavailable
+            | Self::AuditUnavailable
             | Self::Draining
             | Self::FlightFull
             | Self::BodiesFull
@@ -174,6 +177,7 @@ impl Problem {
             Self::Repeated(repeated) => repeated.code(),
             Self::NotReady => "not_ready",
             Self::SidecarUnavailable => "sidecar_unavailable",
+            Self::AuditUnavailable => "audit_unavailable",
             Self::Draining => "draining",
             Self::FlightFull => "flight_full",
             Self::BodiesFull => "bodies_full",
@@ -206,6 +210,7 @@ impl Problem {
             | Self::PolicyBlocked { .. }
             | Self::NotReady
             | Self::SidecarUnavailable
+            | Self::AuditUnavailable
             | Self::Draining
             | Self::FlightFull
             | Self::BodiesFull
@@ -224,6 +229,7 @@ impl Problem {
         match self {
             Self::NotReady
             | Self::SidecarUnavailable
+            | Self::AuditUnavailable
             | Self::Draining
             | Self::FlightFull
             | Self::BodiesFull
@@ -285,6 +291,7 @@ impl std::fmt::Display for Problem {
             Self::Repeated(repeated) => repeated.fmt(f),
             Self::NotReady => f.write_str("The gateway has no configuration yet and refuses everything until it has. Try again in a moment."),
             Self::SidecarUnavailable => f.write_str("The gateway's sidecar cannot be reached. Try again in a moment."),
+            Self::AuditUnavailable => f.write_str("The gateway cannot write its audit log, and answers nothing that is not on record. Try again in a moment."),
             Self::Draining => f.write_str("The gateway is restarting. Try again in a moment."),
             Self::FlightFull => f.write_str("Too many requests wait for the same answer already. Try again in a moment."),
             Self::BodiesFull => f.write_str("The gateway has no room for the body of this request beside those that it is answering. Try again in a moment."),

@@ -1,7 +1,9 @@
 //! What the sidecar counts, under the names of `docs/reference/metrics.md`. Labels come from closed sets or
 //! from the configuration, never from a client.
 
+mod audit;
 mod config;
+mod flown;
 mod guardrails;
 mod money;
 mod seen;
@@ -24,7 +26,9 @@ use prometheus_client::registry::Registry;
 use crate::flight::Ending;
 use crate::store::savings::Basis;
 use crate::ticket::Refused;
+use audit::Audit;
 use config::Configured;
+use flown::{EndingOf, Flown};
 use guardrails::Guardrails;
 use money::Money;
 pub use money::Spooling;
@@ -56,22 +60,10 @@ pub struct Metrics {
     look_failures: Counter,
     flown: Flown,
     money: Money,
+    audit: Audit,
     seen: Seen,
     stores: Stores,
     guardrails: Guardrails,
-}
-
-/// What became of flights.
-#[derive(Debug, Default)]
-struct Flown {
-    leads: Counter,
-    follows: Counter,
-    takeovers: Counter,
-    overflows: Counter,
-    hit_for_misses: Counter,
-    sent_away: Counter,
-    endings: Family<EndingOf, Counter>,
-    shared: Family<ResultOf, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -109,13 +101,8 @@ struct Word {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResultOf {
+pub(super) struct ResultOf {
     result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct EndingOf {
-    ending: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -149,6 +136,7 @@ impl Default for Metrics {
             look_failures: Counter::default(),
             flown: Flown::default(),
             money: Money::default(),
+            audit: Audit::default(),
             seen: Seen::default(),
             stores: Stores::default(),
             guardrails: Guardrails::default(),
@@ -208,6 +196,7 @@ impl Metrics {
         self.seen.register(&mut r);
         self.flown.register(&mut r);
         self.money.register(&mut r);
+        self.audit.register(&mut r);
         self.stores.register(&mut r);
         self.guardrails.register(&mut r);
         self.registry = r;
@@ -401,6 +390,21 @@ impl Metrics {
         self.money.breached(invariant);
     }
 
+    /// So many records are in the audit log.
+    pub fn audited(&self, records: u64) {
+        self.audit.recorded(records);
+    }
+
+    /// So many requests have no record, because there was no room for one.
+    pub fn audit_lost(&self, requests: u64) {
+        self.audit.lost(requests);
+    }
+
+    /// So many records were older than the retention.
+    pub fn audit_expired(&self, records: u64) {
+        self.audit.expired(records);
+    }
+
     /// The text of `/metrics`.
     #[must_use]
     pub fn render(&self, sight: &Sight) -> String {
@@ -411,6 +415,7 @@ impl Metrics {
         self.money.exposed(sight.exposed);
         self.money.frozen(sight.frozen);
         self.money.spooled(sight.spooled);
+        self.audit.waiting(sight.audit_waiting);
         self.configured.set(sight);
         self.hit_ratio.set(self.ratio());
         let mut text = String::new();
@@ -438,34 +443,6 @@ impl Metrics {
             }
         }
         (hits, all - hits)
-    }
-}
-
-// === impl Flown ===
-
-impl Flown {
-    fn register(&self, r: &mut Registry) {
-        let own = Counter::clone;
-        r.register("kt_flight_leads", "Flights begun", own(&self.leads));
-        r.register("kt_flight_follows", "Requests that joined a flight", own(&self.follows));
-        r.register("kt_flight_takeovers", "Failed flights led anew", own(&self.takeovers));
-        r.register("kt_flight_overflows", "Followers that waited too long", own(&self.overflows));
-        r.register(
-            "kt_flight_hit_for_misses",
-            "Calls for keys that cannot be stored",
-            own(&self.hit_for_misses),
-        );
-        r.register(
-            "kt_flight_sent_away",
-            "Readers whose answer broke off for want of room",
-            own(&self.sent_away),
-        );
-        r.register("kt_flight_endings", "How leases ended", self.endings.clone());
-        r.register(
-            "kt_shared_flights",
-            "Flights among the sidecars of a group",
-            self.shared.clone(),
-        );
     }
 }
 

@@ -14,11 +14,13 @@ use sidecar_cache::service::settings::Settings;
 use sidecar_cache::service::upstream::Timeouts;
 use sidecar_cache::service::versions::Versions;
 use sidecar_cache::service::{Parts, Sidecar};
+use sidecar_cache::store::audit_log::AuditStore;
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::postgres::entries::Table;
 use sidecar_cache::store::postgres::ledger::PostgresLedger;
 use sidecar_cache::store::postgres::{
-    Database, PostgresChanges, PostgresGenerations, PostgresKeys, PostgresReplies, schema,
+    Database, PostgresAuditLog, PostgresChanges, PostgresGenerations, PostgresKeys,
+    PostgresReplies, schema,
 };
 use sidecar_cache::store::redis::Servers;
 use sidecar_cache::store::replies::ReplyStore;
@@ -26,7 +28,7 @@ use sidecar_cache::store::savings::SavingsStore;
 use sidecar_cache::store::spool::SpoolStore;
 use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
 use sidecar_cache::store::sqlite::{
-    SqliteGenerations, SqliteKeys, SqliteReplies, SqliteSpool, SqliteVersions,
+    SqliteAuditLog, SqliteGenerations, SqliteKeys, SqliteReplies, SqliteSpool, SqliteVersions,
 };
 use sidecar_cache::store::{PrincipalStore, StoreError};
 
@@ -40,6 +42,8 @@ const LEDGER_CONNECTIONS_MAX: usize = 8;
 const SHARED_CONNECTIONS_MAX: usize = 4;
 /// How many for entries: half of them to change some.
 const ENTRY_CONNECTIONS_MAX: usize = 8;
+/// How many for the audit log: one to write, one to read.
+const AUDIT_CONNECTIONS_MAX: usize = 2;
 /// And one to ask what is new, which waits for no other.
 const LOOKING_CONNECTIONS_MAX: usize = 1;
 
@@ -51,6 +55,7 @@ struct Kept {
     generations: Generations,
     keys: Arc<dyn PrincipalStore>,
     replies: Arc<dyn ReplyStore>,
+    audit_log: Option<Arc<dyn AuditStore>>,
 }
 
 /// Opens all that is kept. What has to be looked after is from now on.
@@ -63,10 +68,10 @@ pub(crate) async fn open(
     // What is read costs nothing; who has mistyped an address need not wait for a database.
     let place = place(watched.backend(), watched.database().as_ref(), args.local, clock)?;
     let kept = match watched.database() {
-        Some(database) => open_shared(&database, clock).await?,
-        None => open_own(&args.data_dir, clock).await.map_err(one)?,
+        Some(database) => open_shared(&database, watched.has_audit_log(), clock).await?,
+        None => open_own(&args.data_dir, watched.has_audit_log(), clock).await.map_err(one)?,
     };
-    let Kept { generations, keys, replies } = kept;
+    let Kept { generations, keys, replies, audit_log } = kept;
     let spool = open_spool(watched.ledger().as_ref(), &args.data_dir)?;
     let (ledger, savings) = open_ledger(watched.ledger(), &args.data_dir, clock).await?.unzip();
     let opened = cache_backend::open(place, settings.memory, clock).await;
@@ -89,6 +94,7 @@ pub(crate) async fn open(
         spool,
         savings,
         replies,
+        audit_log,
         upstream: Arc::new(Egress::default()),
         timeouts: Timeouts::default(),
     });
@@ -97,20 +103,38 @@ pub(crate) async fn open(
     Ok(sidecar)
 }
 
-async fn open_own(data_dir: &Path, clock: Clock) -> Result<Kept, StoreError> {
+async fn open_own(data_dir: &Path, has_audit_log: bool, clock: Clock) -> Result<Kept, StoreError> {
+    let audit_log = match has_audit_log {
+        true => Some(Arc::new(SqliteAuditLog::open(data_dir)?) as Arc<dyn AuditStore>),
+        false => None,
+    };
     let generations = Arc::new(SqliteGenerations::open(data_dir)?);
     Ok(Kept {
         generations: Generations::load(generations).await?,
         keys: Arc::new(SqliteKeys::open(data_dir)?),
         replies: Arc::new(SqliteReplies::open(data_dir, clock)?),
+        audit_log,
     })
 }
 
-async fn open_shared(shared: &config::Database, clock: Clock) -> Result<Kept, Faults> {
+async fn open_shared(
+    shared: &config::Database,
+    has_audit_log: bool,
+    clock: Clock,
+) -> Result<Kept, Faults> {
     let reach = |connections_max| reach("database.url", &shared.url, connections_max, clock);
     let database = Arc::new(reach(SHARED_CONNECTIONS_MAX)?);
     let failed = |error: StoreError| one(format!("the database: {error}"));
     schema::check(&database).await.map_err(failed)?;
+    let audit_log = match has_audit_log {
+        true => {
+            // Apart from the others: a log that is behind keeps nobody's key from being found.
+            let database = Arc::new(reach(AUDIT_CONNECTIONS_MAX)?);
+            let log = PostgresAuditLog::open(database).await.map_err(failed)?;
+            Some(Arc::new(log) as Arc<dyn AuditStore>)
+        }
+        false => None,
+    };
     tracing::info!(%database, "keys, generations and replies are shared");
     let changes = Arc::new(PostgresChanges::over(reach(LOOKING_CONNECTIONS_MAX)?));
     let generations = Arc::new(PostgresGenerations::over(Arc::clone(&database)));
@@ -119,6 +143,7 @@ async fn open_shared(shared: &config::Database, clock: Clock) -> Result<Kept, Fa
         generations: Generations::load_shared(generations, changes, clock).await.map_err(failed)?,
         keys: Arc::new(PostgresKeys::over(database)),
         replies: Arc::new(replies),
+        audit_log,
     })
 }
 

@@ -24,6 +24,9 @@ const GIVE_UP_MAX: Duration = Duration::from_secs(5);
 /// How long a ledger may then take to be told what it has not taken yet. What it does not take lies in the spool.
 const TELL_MAX: Duration = Duration::from_secs(2);
 
+/// How long the audit log may then take to be written.
+const RECORD_MAX: Duration = Duration::from_secs(5);
+
 /// How long connections may then take to write what they have and close.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
@@ -77,14 +80,7 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         let public = serve::public(Arc::clone(&sidecar), listener, connections.open());
         listeners.push(tokio::spawn(public));
     }
-    let watching = Arc::clone(&sidecar);
-    tokio::spawn(async move { watching.watch().await });
-    let keeping = Arc::clone(&sidecar);
-    tokio::spawn(async move { keeping.keep_ledger().await });
-    let telling = Arc::clone(&sidecar);
-    tokio::spawn(async move { telling.keep_spool().await });
-    let auditing = Arc::clone(&sidecar);
-    tokio::spawn(async move { auditing.keep_audited().await });
+    keep(&sidecar);
     listeners.push(tokio::spawn(serve::data(Arc::clone(&sidecar), data, connections.open())));
     listeners.push(tokio::spawn(serve::admin(Arc::clone(&sidecar), admin, connections.open())));
     tracing::info!(socket = %args.socket.display(), "ready");
@@ -112,9 +108,24 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     sidecar.note_savings().await;
     sidecar.leave_claims().await;
     let in_spool = tell_the_rest(&sidecar).await;
+    record_the_rest(&sidecar).await;
     let is_closed = tokio::time::timeout(CLOSE_MAX, connections.close()).await.is_ok();
     tracing::info!(is_drained, is_accounted, is_closed, in_spool, "stopped");
     Ok(())
+}
+
+/// Looks after everything that wants that from time to time, for as long as the process lives.
+fn keep(sidecar: &Arc<Sidecar>) {
+    let watching = Arc::clone(sidecar);
+    tokio::spawn(async move { watching.watch().await });
+    let keeping = Arc::clone(sidecar);
+    tokio::spawn(async move { keeping.keep_ledger().await });
+    let telling = Arc::clone(sidecar);
+    tokio::spawn(async move { telling.keep_spool().await });
+    let recording = Arc::clone(sidecar);
+    tokio::spawn(async move { recording.keep_audit_log().await });
+    let auditing = Arc::clone(sidecar);
+    tokio::spawn(async move { auditing.keep_audited().await });
 }
 
 /// Tells the ledger what a sidecar before this one has left in the spool. What it does not take now it is told later.
@@ -136,6 +147,18 @@ async fn tell_the_rest(sidecar: &Sidecar) -> usize {
         tracing::warn!(in_spool, "{what}");
     }
     in_spool
+}
+
+/// Puts on record what is not yet, for as long as that may take.
+async fn record_the_rest(sidecar: &Sidecar) {
+    let _ = tokio::time::timeout(RECORD_MAX, sidecar.audit_log_flushed()).await;
+    let lost = sidecar.audit_log_waiting();
+    if lost > 0 {
+        tracing::error!(
+            lost,
+            "the audit log has not taken these records, and they end with this process"
+        );
+    }
 }
 
 /// Counts the ledger again before anybody is served: a wallet that does not add up is frozen from the first call on.

@@ -4,6 +4,7 @@
 pub mod admit;
 mod alerts;
 pub mod audit;
+pub mod audit_log;
 mod bill;
 mod bodies;
 mod books;
@@ -63,6 +64,7 @@ use crate::clock::Clock;
 use crate::flight::Epoch;
 use crate::metrics::{Metrics, Sight};
 use crate::random;
+use crate::store::audit_log::AuditStore;
 use crate::store::ledger::LedgerStore;
 use crate::store::replies::ReplyStore;
 use crate::store::savings::SavingsStore;
@@ -72,6 +74,7 @@ use crate::ticket::{TICKETS_MAX, Tickets};
 use admit::Grant;
 use alerts::Alerts;
 use audit::Audits;
+use audit_log::AuditLog;
 use bodies::Bodies;
 use books::Books;
 use cache::Cache;
@@ -108,6 +111,8 @@ pub struct Sidecar {
     pub(crate) reports: Reports,
     savings: Arc<Savings>,
     alerts: Alerts,
+    /// What happens to requests, on record; `None` where nobody asks for it.
+    audit_log: Option<Arc<AuditLog>>,
     books: Option<Arc<Books>>,
     flights: Arc<Flights>,
     /// The sidecars that share their flights; `None` where this one flies alone.
@@ -145,6 +150,8 @@ pub struct Parts {
     pub replies: Arc<dyn ReplyStore>,
     /// Where is noted what hits and followers save: beside the ledger, where there is one.
     pub savings: Option<Arc<dyn SavingsStore>>,
+    /// Where is on record what happens to requests, where the configuration asks for that.
+    pub audit_log: Option<Arc<dyn AuditStore>>,
     /// The way to providers.
     pub upstream: Arc<dyn Upstream>,
     /// How long to wait for them.
@@ -160,8 +167,8 @@ impl Sidecar {
     /// Where there is no randomness for the epoch.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
         let Parts { clock, settings, entries, generations, keys, .. } = parts;
-        let Parts { versions, shared, ledger, spool, savings, replies, upstream, timeouts, .. } =
-            parts;
+        let Parts { versions, shared, ledger, spool, savings, replies, .. } = parts;
+        let Parts { audit_log, upstream, timeouts, .. } = parts;
         let metrics = Arc::new(Metrics::default());
         let epoch = Epoch(u64::from_be_bytes(random::bytes()?));
         let known = generations.known().clone();
@@ -175,6 +182,7 @@ impl Sidecar {
             .clone()
             .map(|ledger| Books::new(ledger, spool, Arc::clone(&metrics), clock, drain.clone()));
         let savings = Savings::new(savings, Arc::clone(&keys), Arc::clone(&metrics));
+        let audit_log = audit_log.map(|store| AuditLog::new(store, Arc::clone(&metrics), clock));
         let group = shared.map(|shared| Group::new(shared, Arc::clone(&metrics), drain.clone()));
         Ok(Arc::new(Self {
             clock,
@@ -188,6 +196,7 @@ impl Sidecar {
             ledger,
             savings: Arc::new(savings),
             alerts: Alerts::default(),
+            audit_log: audit_log.map(Arc::new),
             books: books.map(Arc::new),
             flights: Arc::new(Flights::new(epoch, clock, metrics, Arc::clone(&logs), known)),
             group: group.map(Arc::new),
@@ -222,6 +231,7 @@ impl Sidecar {
             look_age: self.cache.generations().known().age(),
             exposed: self.books.as_ref().map(|books| books.exposed()).unwrap_or_default(),
             frozen: self.audits.frozen(),
+            audit_waiting: self.audit_log_waiting(),
             spooled: self.books.as_ref().map_or(0, |books| books.spooled()),
             snapshot: self.snapshot_version(),
         })
@@ -312,6 +322,11 @@ pub enum Failure {
          configuration and start it again"
     )]
     NoLedger,
+    /// Nothing is put on record here.
+    #[error(
+        "this sidecar has no audit log: add 'audit-logger' to policies.chain and start it again"
+    )]
+    NoAuditLog,
     /// What moves money must say which movement it is.
     #[error(
         "a request that moves money needs the header Idempotency-Key: 1 to 255 visible ASCII \

@@ -2,6 +2,7 @@
 //! stamped over every implementation of [`EntryStore`]. Nothing in here knows about HTTP, or decides
 //! whether an answer may be stored or told.
 
+pub mod audit_log;
 pub mod changes;
 pub mod flight_log;
 pub mod health;

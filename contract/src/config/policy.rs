@@ -1,6 +1,7 @@
 //! `policies`: which policies are enforced. Whatever else is configured is an error, because a policy that is
 //! believed to be enforced and is not is worse than none.
 
+mod audit;
 mod detectors;
 mod rules;
 mod shape;
@@ -18,6 +19,10 @@ use super::targets::Target;
 use crate::money::MicroUsd;
 use crate::policy::{Chain, Phase, RequestShape, Step};
 use crate::snapshot::OnSidecarLoss;
+use audit::AUDIT_LOGGER;
+
+pub use audit::AuditLogger;
+pub(super) use audit::check_beside;
 
 /// Which models may be asked for.
 const MODEL_ALLOWLIST: &str = "model-allowlist";
@@ -26,7 +31,7 @@ const REQUEST_LIMITS: &str = "request-limits";
 /// How much may be spent.
 const SPEND_LIMIT: &str = "spend-limit";
 /// The policies that a chain may have, beside those that read texts.
-const KNOWN: [&str; 3] = [MODEL_ALLOWLIST, REQUEST_LIMITS, SPEND_LIMIT];
+const KNOWN: [&str; 4] = [MODEL_ALLOWLIST, REQUEST_LIMITS, SPEND_LIMIT, AUDIT_LOGGER];
 /// The chain that stands for what most would want, under one name.
 const DEFAULT: &str = "default";
 const DEFAULT_CHAIN: [&str; 3] =
@@ -50,6 +55,8 @@ pub struct Policy {
     pub needs_wallet_balance: bool,
     /// `spend-limit.max_daily_usd`: what the pack may spend in a day, on all of its gateways together.
     pub spend_limit_daily: Option<MicroUsd>,
+    /// `audit-logger`: what is on record, where the chain has this policy.
+    pub audit: Option<AuditLogger>,
 }
 
 /// The settings of the policies in the chain, each with the field under which it stands.
@@ -80,6 +87,7 @@ pub(super) fn check(
         chain: of_rules.chain,
         needs_wallet_balance: of_rules.needs_wallet_balance,
         spend_limit_daily: None,
+        audit: None,
     };
     for name in &names {
         let settings = settings.remove(name);
@@ -88,6 +96,7 @@ pub(super) fn check(
                 checked.model_allowlist = Some(check_allowlist(settings, targets, report));
             }
             SPEND_LIMIT => checked.spend_limit_daily = check_spend_limit(settings, report),
+            AUDIT_LOGGER => checked.audit = audit::check(settings, report),
             REQUEST_LIMITS => checked.request_limits = shape::check(settings, report),
             name => checked.chain.steps.extend(detectors::check(name, settings, report)),
         }

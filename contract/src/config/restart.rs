@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{Backend, Config, Database, Gateway, Target, Wallet};
+use super::{Backend, Config, Database, Gateway, Policy, Target, Wallet};
 
 /// A change that nothing but a restart puts in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +28,7 @@ impl Config {
             gateway,
             targets,
             cache,
-            policy: _,
+            policy,
             database,
             wallet,
             budgets: _,
@@ -39,6 +39,7 @@ impl Config {
         found.extend(of_backend(&cache.backend, &started.cache.backend));
         found.extend(of_database(database.as_ref(), started.database.as_ref()));
         found.extend(of_wallet(wallet.as_ref(), started.wallet.as_ref()));
+        found.extend(of_audit(policy, &started.policy));
         if wallet.is_none() && self.ledger().is_some() && started.ledger().is_none() {
             let what = "it is new, and there is no ledger to count it in".to_owned();
             found.push(NeedsRestart { field: "budgets", what });
@@ -164,6 +165,14 @@ fn of_wallet(wallet: Option<&Wallet>, started: Option<&Wallet>) -> Option<NeedsR
             if fields.is_empty() { None } else { changed(&fields.join(", ")) }
         }
     }
+}
+
+/// The log is opened at the start. What goes into it, and for how long, changes live; without it, nothing more is put
+/// on record at once, and a start does not open it any more.
+fn of_audit(policy: &Policy, started: &Policy) -> Option<NeedsRestart> {
+    let is_new = policy.audit.is_some() && started.audit.is_none();
+    let what = || "audit-logger is new".to_owned();
+    is_new.then(|| NeedsRestart { field: "policies.chain", what: what() })
 }
 
 fn or_none(name: &Option<String>) -> &str {

@@ -36,7 +36,7 @@ impl Config {
             cache: CacheSettings {
                 enabled: self.cache.enabled,
                 tier,
-                l1_bytes_max: self.cache.l1_bytes_max,
+                l1_bytes_max: self.l1_bytes_max(),
             },
             models: self.model_table(),
             policy: PolicySettings {
@@ -50,6 +50,12 @@ impl Config {
         };
         snapshot.version = version(&snapshot);
         snapshot
+    }
+
+    /// What a worker serves from its own memory leaves no record: where each must leave one, it serves nothing.
+    fn l1_bytes_max(&self) -> u64 {
+        let logs_all = self.policy.audit.is_some_and(|logger| logger.log_all_access);
+        if logs_all { 0 } else { self.cache.l1_bytes_max }
     }
 
     fn model_table(&self) -> ModelTable {
@@ -84,7 +90,7 @@ fn version(snapshot: &Snapshot) -> String {
 impl Policy {
     /// The policy gate: everything that can change an answer, and nothing else. The status of a block is not
     /// in it: no answer is stored with it. Nor are money and the bounds on requests: they decide whether a call is
-    /// made, not what it says.
+    /// made, not what it says; and what is written down changes nothing.
     #[must_use]
     pub fn digest(&self) -> Digest {
         // Destructured, so that a new policy does not compile until somebody decides.
@@ -95,6 +101,7 @@ impl Policy {
             chain,
             needs_wallet_balance: _,
             spend_limit_daily: _,
+            audit: _,
         } = self;
         let mut fields = Fields::keyed(&blake3::derive_key(POLICY_CONTEXT, b""));
         if let Some(models) = model_allowlist {

@@ -1,6 +1,7 @@
 //! The configuration file, from text to errors, warnings and values. One module per question.
 
 mod accepted;
+mod audit;
 mod database;
 mod documented;
 mod form;

@@ -1,6 +1,7 @@
 //! What operators and a sidecar say to each other, on the admin socket only: status, gateway keys, the cache.
 //! JSON over HTTP/1.1; a refusal is an [`ErrorReply`] with a fitting status.
 
+pub mod audit_log;
 pub mod endpoint;
 #[cfg(feature = "config")]
 pub mod openapi;

@@ -145,6 +145,7 @@ const fn why(problem: &Problem) -> Counter {
         Problem::NotCached { .. } => Counter::RefusedNotCached,
         Problem::NotReady
         | Problem::SidecarUnavailable
+        | Problem::AuditUnavailable
         | Problem::Draining
         | Problem::TicketRefused
         | Problem::FlightFull

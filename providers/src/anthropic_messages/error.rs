@@ -77,6 +77,7 @@ mod tests {
                 "invalid_request_error",
             ),
             (Problem::SidecarUnavailable, "overloaded_error"),
+            (Problem::AuditUnavailable, "overloaded_error"),
             (Problem::UpstreamUnreachable { target: "t".into() }, "api_error"),
             (Problem::Internal, "api_error"),
         ] {

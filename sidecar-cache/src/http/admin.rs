@@ -1,5 +1,6 @@
 //! The admin socket: status, gateway keys, explain, the cache, wallets. Whoever can open the socket is the operator.
 
+mod audit_log;
 mod savings;
 mod wallet;
 
@@ -84,6 +85,12 @@ async fn answer_at(
         Endpoint::WalletHistory => wallet::reply(asked.history().await),
         Endpoint::WalletExport => asked.export().await,
         Endpoint::WalletHolds => wallet::reply(asked.holds().await),
+        Endpoint::AuditHeads => reply(StatusCode::OK, sidecar.audit_heads().await),
+        Endpoint::AuditVerify => match message(body, idle).await {
+            Ok(message) => reply(StatusCode::OK, sidecar.verify_audit_log(message).await),
+            Err(answer) => *answer,
+        },
+        Endpoint::AuditRecords => audit_log::records(sidecar, head).await,
         Endpoint::Savings => reply(StatusCode::OK, sidecar.savings(savings::asked(head)).await),
     }
 }

@@ -75,6 +75,7 @@ pub(super) fn failed(failure: &Failure) -> Answer {
         Failure::BreachStands(_) => (StatusCode::CONFLICT, "breach_stands"),
         Failure::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
         Failure::NoLedger => (StatusCode::CONFLICT, "no_ledger"),
+        Failure::NoAuditLog => (StatusCode::CONFLICT, "no_audit_log"),
         Failure::NoIdempotencyKey => (StatusCode::BAD_REQUEST, "no_idempotency_key"),
         Failure::WireVersion { .. } => (StatusCode::BAD_REQUEST, "wire_version"),
         Failure::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
@@ -184,6 +185,7 @@ mod tests {
             (Problem::Unpaid(Unpaid::LedgerUnavailable), 503, Some("1"), None),
             (Problem::NotCached { reason: Reason::Generation }, 504, None, Some("false")),
             (Problem::FlightFull, 503, Some("1"), None),
+            (Problem::AuditUnavailable, 503, Some("1"), None),
             (Problem::BodiesFull, 503, Some("1"), None),
         ] {
             for dialect in [None, Some(Dialect::OpenAiChat), Some(Dialect::AnthropicMessages)] {

@@ -40,6 +40,8 @@ pub struct Sight {
     pub frozen: usize,
     /// Ends of calls that lie in the spool.
     pub spooled: usize,
+    /// Records of the audit log that wait to be written.
+    pub audit_waiting: usize,
     /// Those of them that run another version of the configuration than the one in use.
     pub gateways_behind: usize,
     /// The version of the configuration.

@@ -130,7 +130,11 @@ impl Sidecar {
             grant.found = match in_shape(&grant, looked) {
                 // What answers an `Idempotency-Key` is remembered, and that happens on the lane.
                 Found::Fresh(hit, told) if told.body.len() <= INLINE_BYTES_MAX && !is_keyed => {
-                    return Ok(self.inline(&grant, &hit, told));
+                    if self.hit_on_record(&grant, Reason::Shared.as_str()).await.is_ok() {
+                        return Ok(self.inline(&grant, &hit, told));
+                    }
+                    // The lane says why not, in the client's dialect.
+                    AtAdmit::Hit
                 }
                 Found::Fresh(..) => AtAdmit::Hit,
                 Found::Stale(hit, _) if grant.serves_at_once(&hit) => AtAdmit::Stale,
@@ -142,6 +146,7 @@ impl Sidecar {
         self.metrics.looked_up(outcome, reason);
         let is_there = matches!(grant.found, AtAdmit::Hit | AtAdmit::Stale);
         if grant.control.only_if_cached && !is_there && !is_keyed {
+            self.note_not_cached(&grant, reason);
             return Ok(Admitted::NotCached { reason: reason.for_client() }.into());
         }
         Ok(self.lane(grant, body, peer)?.into())

@@ -12,10 +12,15 @@ use kt_providers::Usage;
 
 use super::Sidecar;
 use super::admit::Grant;
+use super::audit_log::{AuditLog, POLICY_BLOCKED, asked};
 use super::savings::{Kind, Savings, Spared, Whose};
+use crate::audit_log::{self, Access, Fact, Stage};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::store::savings::Basis;
+
+/// As proxies have it: the client did not wait for a status.
+const CLIENT_LEFT_STATUS: u16 = 499;
 
 /// What becomes of a request on the lane. Dropped, it is written down.
 pub struct Exchange {
@@ -25,6 +30,14 @@ pub struct Exchange {
     started: MonoMillis,
     who: Who,
     what: What,
+    on_record: Option<OnRecord>,
+}
+
+/// Where its end goes on record, and what is known of it from the beginning.
+struct OnRecord {
+    log: Arc<AuditLog>,
+    logs_all: bool,
+    access: Access,
 }
 
 #[derive(Debug)]
@@ -91,6 +104,11 @@ impl Exchange {
                 labels: (label_model.to_owned(), label_provider.to_owned()),
             },
             what: What { triggered: grant.guardrails.clone(), ..What::default() },
+            on_record: sidecar.on_record().map(|log| OnRecord {
+                log: Arc::clone(log),
+                logs_all: sidecar.logs_all_access(),
+                access: asked(grant),
+            }),
         }
     }
 
@@ -171,12 +189,68 @@ impl Exchange {
         }
     }
 
+    /// What became of it, in the words of the audit log.
+    fn outcome(&self) -> Option<audit_log::Outcome> {
+        let cached = self.what.cache.map(|(outcome, _)| outcome.into());
+        match self.what.end {
+            End::Failed(POLICY_BLOCKED) => Some(audit_log::Outcome::Blocked),
+            // The provider was asked, or an answer had begun.
+            End::Failed(code) if code.starts_with("upstream_") || self.has_begun() => cached,
+            End::Failed(_) => Some(audit_log::Outcome::Refused),
+            End::Whole | End::Open => cached,
+        }
+    }
+
+    /// Whether it was answered before it failed.
+    const fn has_begun(&self) -> bool {
+        matches!(self.what.status, 1..400)
+    }
+
+    /// Whether nothing was decided but to tell what is stored.
+    fn is_plain_hit(&self) -> bool {
+        let What { cache, end: End::Whole, spared, .. } = &self.what else { return false };
+        match cache.map(|(outcome, _)| outcome) {
+            Some(Outcome::Hit) => true,
+            // Unless a call is made in its name.
+            Some(Outcome::Stale) => spared.is_some(),
+            Some(Outcome::Miss | Outcome::Coalesced | Outcome::Bypass) | None => false,
+        }
+    }
+
+    /// Puts its end on record.
+    fn go_on_record(&mut self) {
+        let Some(OnRecord { log, logs_all, access }) = self.on_record.take() else { return };
+        if !logs_all && self.is_plain_hit() && self.what.triggered.is_empty() {
+            return;
+        }
+        let What { cache, status, end, spared, triggered, .. } = &self.what;
+        let is_own_call = matches!(cache, Some((Outcome::Miss | Outcome::Bypass, _)))
+            && matches!(end, End::Whole);
+        let access = Access {
+            stage: Stage::Ended,
+            outcome: self.outcome(),
+            reason: cache.map(|(_, reason)| reason.as_str().to_owned()),
+            status: if *status == 0 { CLIENT_LEFT_STATUS } else { *status },
+            code: match end {
+                End::Whole => None,
+                End::Failed(_) | End::Open => Some(self.end().to_owned()),
+            },
+            policies: triggered.clone(),
+            cost_micro_usd: spared
+                .filter(|_| is_own_call)
+                .and_then(|spared| spared.cost)
+                .map(MicroUsd::micros),
+            ..access
+        };
+        log.note(Fact::access(self.who.org.clone(), log.now(), access));
+    }
+
     fn count(&self, latency_ms: u64) {
         let (model, provider) = &self.who.labels;
         let What { cache, status, end, .. } = &self.what;
         self.metrics.lasted(seconds(latency_ms));
-        // 499, as proxies have it: the client did not wait for a status.
-        self.metrics.answered(model, provider, if *status == 0 { 499 } else { *status });
+        let status = if *status == 0 { CLIENT_LEFT_STATUS } else { *status };
+        self.metrics.answered(model, provider, status);
         // What an `Idempotency-Key` is told again has saved nothing: it was asked for once.
         let is_hit = matches!(cache, Some((Outcome::Hit | Outcome::Stale, reason)) if *reason != Reason::Replayed);
         if is_hit && matches!(end, End::Whole) {
@@ -198,6 +272,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let latency_ms = self.clock.mono().since(self.started).0;
         self.count(latency_ms);
+        self.go_on_record();
         let saved = self.saved();
         if let Some((basis, spared)) = saved {
             let (whose, model) = (self.who.whose.clone(), self.who.model.clone());

@@ -137,6 +137,11 @@ impl Sidecar {
                 return Err(self.ticket_refused(refused, Some(dialect), request_id));
             }
         };
+        if self.admit_on_record(&grant).await.is_err() {
+            let problem = Problem::AuditUnavailable;
+            account.exchange.failed(&problem);
+            return Err(Refusal { dialect: Some(dialect), problem, request_id, cache: None });
+        }
         let sent = Arc::new(Sent { headers, body, _room: Some(room) });
         match key {
             Some(key) => self.once(&key, grant, account, sent).await,

@@ -96,6 +96,12 @@ impl Watched {
         self.started.database.clone()
     }
 
+    /// Whether there is an audit log from the start on.
+    #[must_use]
+    pub const fn has_audit_log(&self) -> bool {
+        self.started.policy.audit.is_some()
+    }
+
     /// Where entries are from the start on.
     #[must_use]
     pub const fn backend(&self) -> &Backend {

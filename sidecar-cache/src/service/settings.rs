@@ -49,6 +49,8 @@ pub struct Settings {
     pub first_byte: BTreeMap<String, Duration>,
     /// What calls cost, whether anybody counts it or not.
     pub pricing: Arc<Pricing>,
+    /// What goes on record, where anything does.
+    pub audit: Option<AuditSettings>,
     /// How calls are accounted for; `None` where nobody does.
     pub accounts: Option<Arc<Accounts>>,
     /// The policies that read answers; `None` where there are none.
@@ -64,6 +66,15 @@ pub struct Policing {
     pub chain: Arc<Chain>,
     /// What they say in the file: equal ones run alike.
     configured: policy::Chain,
+}
+
+/// What `audit-logger` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// `retention_days`.
+    pub retention: Millis,
+    /// `log_all_access`: nothing is answered that is not on record.
+    pub logs_all: bool,
 }
 
 /// What is enforced about money.
@@ -132,6 +143,10 @@ impl Settings {
                 .map(|target| (target.id.clone(), target.first_byte_timeout))
                 .collect(),
             pricing: Arc::new(config.pricing.clone()),
+            audit: config.policy.audit.map(|logger| AuditSettings {
+                retention: millis(logger.retention),
+                logs_all: logger.log_all_access,
+            }),
             accounts: Accounts::of(config).map(Arc::new),
             output: Some(Policing::of(&config.policy.chain, Phase::Output))
                 .filter(|output| !output.chain.is_empty()),

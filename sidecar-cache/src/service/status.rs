@@ -30,12 +30,9 @@ impl Sidecar {
     /// The names of the stores that are away.
     #[must_use]
     pub fn stores_away(&self) -> Vec<&'static str> {
-        let health = self.cache.health();
-        health
-            .into_iter()
-            .filter(|health| health.away.is_some())
-            .map(|health| health.store)
-            .collect()
+        let health = self.cache.health().filter(|health| health.away.is_some());
+        let audit_log = self.audit_log.as_ref().and_then(|log| log.fault()).map(|_| "audit_log");
+        health.map(|health| health.store).into_iter().chain(audit_log).collect()
     }
 
     /// What is wrong with the wallets, and with what their ledger is to be told.
@@ -46,7 +43,9 @@ impl Sidecar {
 
     /// What is wrong with stores that are somewhere else.
     fn store_faults(&self) -> Vec<String> {
-        self.cache.health().and_then(|health| health.fault()).into_iter().collect()
+        let of_cache = self.cache.health().and_then(|health| health.fault());
+        let of_log = self.audit_log.as_ref().and_then(|log| log.fault());
+        of_cache.into_iter().chain(of_log).collect()
     }
 
     /// Everything that `kt gateway status` shows.

@@ -1,6 +1,7 @@
 //! What must not get lost, in SQLite. Gateway keys here, and of a key nothing but its hash; each other thing in
 //! a file of its own.
 
+mod audit_log;
 mod database;
 mod generations;
 pub mod ledger;
@@ -15,6 +16,7 @@ use kt_contract::principal::KeyHash;
 use kt_contract::time::UnixMillis;
 
 use super::{Answer, KeyRecord, PrincipalStore, Revoked, StoreError};
+pub use audit_log::SqliteAuditLog;
 use database::Database;
 pub use generations::SqliteGenerations;
 pub use replies::SqliteReplies;

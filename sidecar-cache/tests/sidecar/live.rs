@@ -129,6 +129,7 @@ async fn sidecar_of(path: PathBuf, store: Arc<MemoryVersions>) -> Group {
         replies: Arc::new(Remembered::default()),
         savings: None,
         upstream: Arc::clone(&provider) as Arc<dyn Upstream>,
+        audit_log: None,
         timeouts: Timeouts::default(),
     });
     let group = Group { provider, ..Group::around(sidecar.unwrap()) };

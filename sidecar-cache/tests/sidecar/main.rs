@@ -3,6 +3,12 @@
 #[cfg(test)]
 mod admit;
 #[cfg(test)]
+mod audit_log;
+#[cfg(test)]
+mod audit_stores;
+#[cfg(test)]
+mod audit_suite;
+#[cfg(test)]
 mod distant;
 #[cfg(test)]
 mod elsewhere;

@@ -127,6 +127,7 @@ impl Database {
             replies: Arc::clone(&link) as Arc<dyn ReplyStore>,
             savings: None,
             upstream: Arc::clone(&provider) as Arc<dyn Upstream>,
+            audit_log: None,
             timeouts: Timeouts::default(),
         });
         let group = Group { provider, ..Group::around(sidecar.unwrap()) };

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kt_contract::outcome::Reason;
+use kt_contract::wire::admin::audit_log::{AuditHeads, AuditRecord, AuditVerified};
 use kt_contract::wire::admin::{CacheStatsReply, ErrorReply, InvalidateReply, KeyCreated, KeyList};
 use kt_contract::wire::admit::{AdmitRequest, Admitted};
 use kt_contract::wire::feed::{FeedReply, FeedRequest, GatewayIdentity};
@@ -29,8 +30,9 @@ use sidecar_cache::service::generations::Generations;
 use sidecar_cache::service::settings::Settings;
 use sidecar_cache::service::upstream::Timeouts;
 use sidecar_cache::service::{Parts, Sidecar};
+use sidecar_cache::store::audit_log::AuditStore as _;
 use sidecar_cache::store::memory::MemoryEntries;
-use sidecar_cache::store::sqlite::{SqliteKeys, SqliteReplies};
+use sidecar_cache::store::sqlite::{SqliteAuditLog, SqliteKeys, SqliteReplies};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
@@ -172,6 +174,7 @@ async fn wired() -> Wired {
         replies: Arc::new(SqliteReplies::open(&folder.path().join("data"), clock).unwrap()),
         savings: None,
         upstream: Arc::new(Egress::default()),
+        audit_log: Some(Arc::new(SqliteAuditLog::open(&folder.path().join("data")).unwrap())),
         timeouts: Timeouts::default(),
     })
     .unwrap();
@@ -667,6 +670,56 @@ async fn the_cache_is_looked_into_and_invalidated_over_the_admin_socket_only() {
         assert!(message.contains(named), "{message}");
     }
     assert_eq!(send(&wired.data, request()).await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn the_audit_log_is_looked_at_over_the_admin_socket_only() {
+    let wired = wired().await;
+    let log = SqliteAuditLog::open(&wired._folder.path().join("data")).unwrap();
+    let facts = [("", 1), ("two words", 2), ("two words", 3), ("two words", 4)];
+    log.append(facts.map(|(org, number)| crate::audit_suite::fact(org, number)).to_vec())
+        .await
+        .unwrap();
+    let get = |path: &str| {
+        Request::get(format!("http://sidecar/v1/audit-log{path}")).body(Full::default()).unwrap()
+    };
+    let heads: AuditHeads = json(send_http1(&wired.admin, get("")).await).await;
+    let orgs: Vec<_> = heads.chains.iter().map(|head| (head.org.as_str(), head.seq)).collect();
+    assert_eq!(orgs, [("", 1), ("two words", 3)]);
+    let verify = post(
+        "/v1/audit-log/verify",
+        serde_json::to_vec(&serde_json::json!({"heads": heads.chains})).unwrap(),
+    );
+    let found: AuditVerified = json(send_http1(&wired.admin, verify).await).await;
+    assert_eq!((found.verified.len(), found.broken.len()), (2, 0));
+    for (query, expected) in [
+        ("org=", &[1][..]),
+        ("org=two%20words", &[1, 2, 3]),
+        ("org=two%20words&after=1&count=1", &[2]),
+        ("org=two%20words&until=1970-01-02", &[1, 2, 3]),
+        ("org=two%20words&since=1970-01-02", &[]),
+        ("org=nobody", &[]),
+    ] {
+        let answer = send_http1(&wired.admin, get(&format!("/records?{query}"))).await;
+        assert_eq!(answer.headers()["content-type"], "application/x-ndjson", "{query}");
+        let lines = answer.into_body().collect().await.unwrap().to_bytes();
+        let lines = std::str::from_utf8(&lines).unwrap().lines();
+        let numbers: Vec<u64> =
+            lines.map(|line| serde_json::from_str::<AuditRecord>(line).unwrap().seq).collect();
+        assert_eq!(numbers, expected, "{query}");
+    }
+    for (request, status, named) in [
+        (get("/records"), StatusCode::BAD_REQUEST, "'org'"),
+        (get("/records?org=a&after=x"), StatusCode::BAD_REQUEST, "'after'"),
+        (get("/records?org=a&since=never"), StatusCode::BAD_REQUEST, "'since'"),
+        (post("/v1/audit-log/verify", r#"{"org":"nobody"}"#), StatusCode::NOT_FOUND, "'nobody'"),
+    ] {
+        let response = send_http1(&wired.admin, request).await;
+        assert_eq!(response.status(), status, "{named}");
+        let message = json::<ErrorReply>(response).await.error.message;
+        assert!(message.contains(named), "{message}");
+    }
+    assert_eq!(send(&wired.data, get("")).await.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

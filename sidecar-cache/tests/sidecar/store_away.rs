@@ -37,6 +37,7 @@ async fn over(shared: &Arc<Distant>, clock: Clock) -> Group {
         replies: Arc::new(Remembered::default()),
         savings: None,
         upstream: Arc::clone(&provider) as Arc<dyn Upstream>,
+        audit_log: None,
         timeouts: Timeouts::default(),
     });
     let group = Group { provider, ..Group::around(sidecar.unwrap()) };

@@ -30,6 +30,7 @@ use sidecar_cache::service::upstream::{
     Advice, Answered, Broken, Call, CallFailed, Coming, Pieces, Timeouts, Upstream,
 };
 use sidecar_cache::service::{Parts, Shared, Sidecar};
+use sidecar_cache::store::audit_log::AuditStore;
 use sidecar_cache::store::health::Health;
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::memory::MemoryEntries;
@@ -182,6 +183,25 @@ pub(crate) fn group_spooling(
     shared: Option<Shared>,
     spool: Option<Arc<dyn SpoolStore>>,
 ) -> Group {
+    group_made_of(common, shared, spool, None)
+}
+
+/// One that puts on record what happens to requests.
+pub(crate) fn group_recording(settings: Settings, audit_log: Arc<dyn AuditStore>) -> Group {
+    let clock = Clock::start();
+    let entries = Arc::new(Shelved::new(clock, settings.memory));
+    let (store, keys) = (Arc::clone(&entries) as Arc<dyn EntryStore>, Arc::default());
+    let (ledger, savings) = (None, None);
+    let common = Common { clock, settings, entries, store, keys, ledger, savings };
+    group_made_of(common, None, None, Some(audit_log))
+}
+
+fn group_made_of(
+    common: Common,
+    shared: Option<Shared>,
+    spool: Option<Arc<dyn SpoolStore>>,
+    audit_log: Option<Arc<dyn AuditStore>>,
+) -> Group {
     let Common { clock, settings, entries, store, keys, ledger, savings } = common;
     let provider = Arc::new(Provider::default());
     let replies = Arc::new(Remembered::default());
@@ -197,6 +217,7 @@ pub(crate) fn group_spooling(
         spool,
         replies: Arc::clone(&replies) as Arc<dyn ReplyStore>,
         savings,
+        audit_log,
         upstream: Arc::clone(&provider) as Arc<dyn Upstream>,
         timeouts: Timeouts::default(),
     });

@@ -18,7 +18,7 @@ workflow_cache:
   ttl: 3
   backend: postgres
 policies:
-  chain: [1, pii-detector, audit-logger, 2]
+  chain: [1, pii-detector, tool-scope, 2]
 routes: {}
 gateway: {port: 0, role: 3}
 ";
@@ -49,7 +49,7 @@ gateway: {port: 0, role: 3}
              {env: KT_DATABASE_URL}}",
             "f.yaml:12: policies.chain[0]: expected a text, found a number; put it in quotes",
             "f.yaml:12: policies.chain[3]: expected a text, found a number; put it in quotes",
-            "f.yaml:12: policies.chain[2]: 'audit-logger' is configured but not enforced yet",
+            "f.yaml:12: policies.chain[2]: 'tool-scope' is configured but not enforced yet",
             "f.yaml:13: routes: is configured but not built yet; nothing would enforce it",
             "f.yaml:14: gateway.role: expected a text, found a number; put it in quotes",
             "f.yaml:14: gateway.port: 0 is not between 1 and 65535",

@@ -59,6 +59,12 @@ pub enum Endpoint {
     WalletHolds,
     /// What calls were charged, and what the cache saved.
     Savings,
+    /// The newest record of every chain of the audit log.
+    AuditHeads,
+    /// Whether the audit log holds.
+    AuditVerify,
+    /// An organization's records in the audit log, oldest first.
+    AuditRecords,
 }
 
 /// What stands at a path.
@@ -76,7 +82,7 @@ pub enum Found<'a> {
 
 impl Endpoint {
     /// All of them. A fixed path stands before a pattern that would take it.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::Status,
         Self::OpenApi,
         Self::ConfigVersions,
@@ -103,6 +109,9 @@ impl Endpoint {
         Self::WalletExport,
         Self::WalletHolds,
         Self::Savings,
+        Self::AuditHeads,
+        Self::AuditVerify,
+        Self::AuditRecords,
     ];
 
     /// Its method and its path; a name in braces stands for one segment.
@@ -135,6 +144,9 @@ impl Endpoint {
             Self::WalletExport => ("GET", "/v1/wallet/{org}/export"),
             Self::WalletHolds => ("GET", "/v1/wallet/{org}/holds"),
             Self::Savings => ("GET", "/v1/savings"),
+            Self::AuditHeads => ("GET", "/v1/audit-log"),
+            Self::AuditVerify => ("POST", "/v1/audit-log/verify"),
+            Self::AuditRecords => ("GET", "/v1/audit-log/records"),
         }
     }
 

@@ -5,6 +5,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use super::audit_log::{AuditHeads, AuditNotes, AuditRecord, AuditVerified, RECORDS_MAX};
 use super::endpoint::Endpoint;
 use super::savings::SavingsReply;
 use super::versions::{ApplyReply, ApplyRequest, RollbackRequest, VersionReply, VersionsReply};
@@ -88,10 +89,9 @@ fn parameters(endpoint: Endpoint, path: &str) -> Vec<Value> {
         parameters.push(json!({"name": name.0, "in": "path", "required": true, "schema": schema}));
     }
     for (name, description) in query(endpoint) {
-        let schema = if endpoint == Endpoint::Savings {
-            json!({"type": "string"})
-        } else {
-            json!({"type": "integer", "minimum": 0})
+        let schema = match *name {
+            "after" | "before" | "count" => json!({"type": "integer", "minimum": 0}),
+            _ => json!({"type": "string"}),
         };
         let (name, place) = (json!(name), json!("query"));
         parameters
@@ -139,6 +139,11 @@ const fn summary(endpoint: Endpoint) -> &'static str {
         Endpoint::WalletExport => "A wallet's transfers, oldest first, one on each line.",
         Endpoint::WalletHolds => "What is set aside from a wallet.",
         Endpoint::Savings => "What calls were charged, and what the cache saved.",
+        Endpoint::AuditHeads => "The newest record of every chain of the audit log.",
+        Endpoint::AuditVerify => "Whether the audit log holds, and where it does not.",
+        Endpoint::AuditRecords => {
+            "An organization's records in the audit log, oldest first, one on each line."
+        }
     }
 }
 
@@ -161,7 +166,19 @@ const fn query(endpoint: Endpoint) -> &'static [(&'static str, &'static str)] {
             ),
             ("until", "Before this day; before tomorrow where nobody says."),
         ],
+        Endpoint::AuditRecords => &[
+            ("org", "Needed: whose. Empty for requests of which nobody knows whose they are."),
+            ("after", "Only what is newer than the record of this number."),
+            ("count", "How many at most: 1000 where nobody says, and at most."),
+            (
+                "since",
+                "From this day on, in UTC: 2026-11-28, 2026-11 for its first, 7d for seven days ago.",
+            ),
+            ("until", "Before this day; before tomorrow where nobody says."),
+        ],
         Endpoint::Status
+        | Endpoint::AuditHeads
+        | Endpoint::AuditVerify
         | Endpoint::OpenApi
         | Endpoint::ConfigVersions
         | Endpoint::ConfigVersion
@@ -203,6 +220,7 @@ fn request(endpoint: Endpoint, types: &mut SchemaGenerator) -> Option<Value> {
         Endpoint::ApplyConfig => schema::<ApplyRequest>(types),
         Endpoint::RollbackConfig => schema::<RollbackRequest>(types),
         Endpoint::CreateKey => schema::<KeyRequest>(types),
+        Endpoint::AuditVerify => schema::<AuditNotes>(types),
         Endpoint::Explain => schema::<ExplainRequest>(types),
         Endpoint::CacheEntry => schema::<EntryRequest>(types),
         Endpoint::Invalidate => schema::<InvalidateRequest>(types),
@@ -225,7 +243,9 @@ fn request(endpoint: Endpoint, types: &mut SchemaGenerator) -> Option<Value> {
         | Endpoint::WalletHistory
         | Endpoint::WalletExport
         | Endpoint::WalletHolds
-        | Endpoint::Savings => return None,
+        | Endpoint::Savings
+        | Endpoint::AuditHeads
+        | Endpoint::AuditRecords => return None,
     })
 }
 
@@ -233,6 +253,7 @@ fn reply(endpoint: Endpoint, types: &mut SchemaGenerator) -> Reply {
     let schema = match endpoint {
         Endpoint::CreateKey => return Reply::Json(201, schema::<KeyCreated>(types)),
         Endpoint::WalletExport => return Reply::Lines(schema::<TransferEntry>(types)),
+        Endpoint::AuditRecords => return Reply::Lines(schema::<AuditRecord>(types)),
         Endpoint::OpenApi => json!({"type": "object"}),
         Endpoint::Status => schema::<StatusReply>(types),
         Endpoint::ConfigVersions => schema::<VersionsReply>(types),
@@ -254,6 +275,8 @@ fn reply(endpoint: Endpoint, types: &mut SchemaGenerator) -> Reply {
         Endpoint::WalletHistory => schema::<HistoryReply>(types),
         Endpoint::WalletHolds => schema::<HoldsReply>(types),
         Endpoint::Savings => schema::<SavingsReply>(types),
+        Endpoint::AuditHeads => schema::<AuditHeads>(types),
+        Endpoint::AuditVerify => schema::<AuditVerified>(types),
     };
     Reply::Json(200, schema)
 }
@@ -262,4 +285,5 @@ fn schema<T: JsonSchema>(types: &mut SchemaGenerator) -> Value {
     types.subschema_for::<T>().to_value()
 }
 
-const _: () = assert!(TRANSFERS_MAX == 1_000, "the descriptions of 'count' say so");
+const _: () =
+    assert!(TRANSFERS_MAX == 1_000 && RECORDS_MAX == 1_000, "the descriptions of 'count' say so");

@@ -4,6 +4,9 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::*;
 use crate::time::UnixMillis;
+use crate::wire::admin::audit_log::{
+    AuditHead, AuditHeads, AuditNotes, AuditRecord, AuditVerified, BrokenChain, VerifiedChain,
+};
 use crate::wire::admin::savings::{By, SavingsReply, SavingsRow, SavingsSums};
 use crate::wire::admin::versions::{
     ApplyReply, ApplyRequest, ConfigStatus, RollbackRequest, Source, VersionEntry, VersionReply,
@@ -276,6 +279,52 @@ fn entries() {
         ..least.clone()
     };
     golden!(strict "entry-reply", [least, whole]);
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn what_is_on_record() {
+    let head = |org: &str, seq| {
+        let hash = digest(7);
+        AuditHead { org: org.into(), seq, hash, removed_through: seq - 1 }
+    };
+    let at = UnixMillis(1_763_700_000_000);
+    golden!(strict "audit-heads", [AuditHeads { at, chains: vec![head("", 1), head("acme", 9)] }]);
+    let all = AuditNotes::default();
+    let one = AuditNotes { org: Some("acme".into()), heads: vec![head("acme", 9)] };
+    golden!(strict "audit-notes", [all, one]);
+    let (org, hash) = ("acme".to_owned(), digest(7));
+    let holds = VerifiedChain { org, records: 5, removed_through: 4, seq: 9, hash, confirmed: 1 };
+    let message = "its bytes are no record".to_owned();
+    let broken = BrokenChain { org: "umbrella".into(), seq: 3, code: "unreadable".into(), message };
+    golden!(strict "audit-verified", [AuditVerified { verified: vec![holds], broken: vec![broken] }]);
+    let record = |kind: &str| AuditRecord {
+        kind: kind.into(),
+        ..AuditRecord::new(9, at, "acme".into(), digest(7))
+    };
+    let checkpoint = AuditRecord {
+        removed_through: Some(4),
+        removed_hash: Some(digest(6)),
+        ..record("checkpoint")
+    };
+    let ended = AuditRecord {
+        request_id: Some("00112233445566778899aabbccddeeff".into()),
+        gateway: Some("gw-a".into()),
+        key_id: Some("gk_1".into()),
+        team: Some("core".into()),
+        user: Some("ada".into()),
+        agent: Some("coder".into()),
+        model: Some("gpt-4o".into()),
+        provider: Some("openai".into()),
+        outcome: Some("blocked".into()),
+        reason: Some("request".into()),
+        status: Some(409),
+        code: Some("policy_blocked".into()),
+        policies: vec!["pii-detector:email:block".into()],
+        cost_micro_usd: Some(12),
+        times: 1,
+        ..record("ended")
+    };
+    golden!(strict "audit-record", [checkpoint, ended]);
 }
 
 #[wasm_bindgen_test(unsupported = test)]

@@ -14,7 +14,7 @@ use super::fault::Fault;
 use crate::store::StoreError;
 
 /// What each version adds to the one before.
-const MIGRATIONS: [&str; 2] = [LEDGER, SHARED];
+const MIGRATIONS: [&str; 3] = [LEDGER, SHARED, AUDIT_LOG];
 
 const LEDGER: &str = "
     CREATE TABLE orgs (
@@ -161,6 +161,50 @@ const SHARED: &str = "
         replies bigint NOT NULL CHECK (replies >= 0),
         bytes   bigint NOT NULL CHECK (bytes >= 0)
     );
+";
+
+/// The audit log: a chain for each organization. A record never changes; one is removed only after the row of its chain
+/// says that retention has removed it, which a record behind it says as well.
+const AUDIT_LOG: &str = "
+    CREATE TABLE audit_chains (
+        org       bytea PRIMARY KEY,
+        base      bigint NOT NULL CHECK (base >= 0),
+        base_hash bytea NOT NULL CHECK (length(base_hash) = 32),
+        head      bigint NOT NULL CHECK (head >= base),
+        head_hash bytea NOT NULL CHECK (length(head_hash) = 32)
+    ) WITH (fillfactor = 20);
+
+    CREATE TABLE audit_records (
+        org   bytea NOT NULL,
+        seq   bigint NOT NULL CHECK (seq > 0),
+        at    bigint NOT NULL,
+        bytes bytea NOT NULL,
+        hash  bytea NOT NULL CHECK (length(hash) = 32),
+        PRIMARY KEY (org, seq)
+    );
+
+    CREATE FUNCTION audit_stays() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'the audit log is never changed, and only retention removes records'; END $$;
+    CREATE FUNCTION audit_record_goes() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF OLD.seq > coalesce((SELECT base FROM audit_chains WHERE org = OLD.org), 0) THEN
+                RAISE EXCEPTION 'the audit log is never changed, and only retention removes records';
+            END IF;
+            RETURN OLD;
+        END $$;
+    CREATE TRIGGER audit_records_stay BEFORE UPDATE ON audit_records
+        FOR EACH ROW EXECUTE FUNCTION audit_stays();
+    CREATE TRIGGER audit_records_go BEFORE DELETE ON audit_records
+        FOR EACH ROW EXECUTE FUNCTION audit_record_goes();
+    CREATE TRIGGER audit_records_stay_all BEFORE TRUNCATE ON audit_records
+        FOR EACH STATEMENT EXECUTE FUNCTION audit_stays();
+    CREATE TRIGGER audit_chains_only_grow BEFORE UPDATE ON audit_chains FOR EACH ROW
+        WHEN (NEW.org <> OLD.org OR NEW.base < OLD.base OR NEW.head < OLD.head)
+        EXECUTE FUNCTION audit_stays();
+    CREATE TRIGGER audit_chains_stay BEFORE DELETE ON audit_chains
+        FOR EACH ROW EXECUTE FUNCTION audit_stays();
+    CREATE TRIGGER audit_chains_stay_all BEFORE TRUNCATE ON audit_chains
+        FOR EACH STATEMENT EXECUTE FUNCTION audit_stays();
 ";
 
 /// One row, which says what was made.

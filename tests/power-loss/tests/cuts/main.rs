@@ -90,6 +90,7 @@ mod what_was_acknowledged_survives_fifty_cuts {
         wallet
         replies
         spool
+        audit_log
         versions
     }
 }

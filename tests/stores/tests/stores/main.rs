@@ -2,6 +2,11 @@
 //! and what only several writers of one database can get wrong.
 
 #[cfg(test)]
+mod audit_log;
+#[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/audit_suite.rs"]
+mod audit_suite;
+#[cfg(test)]
 mod database_faults;
 #[cfg(test)]
 mod entries;

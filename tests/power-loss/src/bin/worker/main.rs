@@ -1,6 +1,7 @@
 //! The process that the power is cut under. `load` makes one operation after another on the stores of the sidecar
 //! and tells each as it is acknowledged; `check` reads such promises and tells those that no longer hold.
 
+mod audit_log;
 mod generations;
 mod keys;
 mod plain;
@@ -19,6 +20,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use rusqlite::Connection;
 use sidecar_cache::store::Answer;
 
+use audit_log::AuditLog;
 use generations::Generations;
 use keys::Keys;
 use plain::Plain;
@@ -66,6 +68,9 @@ enum Kind {
     Replies,
     /// Ends of calls that a ledger has not taken.
     Spool,
+    /// Records of the audit log.
+    #[value(name = "audit_log")]
+    AuditLog,
     /// The configuration file, and the history of its versions.
     Versions,
     /// The same statements on a connection of our own, which waits for the disk as the store does.
@@ -103,6 +108,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Kind::Keys => Box::new(Keys::open(&args.folder)?),
         Kind::Generations => Box::new(Generations::open(&args.folder)?),
         Kind::Replies => Box::new(Replies::open(&args.folder)?),
+        Kind::AuditLog => Box::new(AuditLog::open(&args.folder)?),
         Kind::Spool => Box::new(Spool::open(&args.folder)?),
         Kind::Versions => Box::new(Versions::open(&args.folder)?),
         Kind::PlainFull => Box::new(Plain::open(&args.folder, "FULL")?),
