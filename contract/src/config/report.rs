@@ -244,7 +244,7 @@ pub(super) fn is_plain(name: &str) -> bool {
 /// The part of a path that a message may show: what stands under a reference to a secret and is no field of it
 /// may be the secret itself.
 pub(super) fn showable(path: &str) -> &str {
-    for reference in [".secret_key_ref", "wallet.url", "redis.url"] {
+    for reference in [".secret_key_ref", "database.url", "wallet.url", "redis.url"] {
         let found = path.split_once(reference);
         if let Some((before, inside)) = found
             && let Some(inside) = inside.strip_prefix('.')

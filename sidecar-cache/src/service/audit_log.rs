@@ -6,20 +6,21 @@ mod look;
 mod queue;
 mod told;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kt_contract::outcome::Reason;
 use kt_contract::problem::Problem;
-use kt_contract::time::{Millis, UnixMillis};
+use kt_contract::time::{Millis, MonoMillis, UnixMillis};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use super::admit::Grant;
 use super::{Sidecar, lock};
-use crate::audit_log::{Access, Fact, Outcome, Stage};
+use crate::audit_log::{Access, Chain, Fact, Outcome, Stage};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::store::StoreError;
 use crate::store::audit_log::{AuditStore, Expiry};
 use queue::{Queue, Waiting};
 
@@ -37,6 +38,9 @@ const WAIT_MAX: Duration = Duration::from_secs(3);
 const INLINE_WAIT_MAX: Duration = Duration::from_millis(150);
 /// How often what is older than the retention is looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3_600);
+/// How far the clock of this machine is believed beyond the newest record that was there at the start, and the time that
+/// has passed since: one that is wrong must not wipe the log.
+const BELIEVED: Millis = Millis(7 * 86_400_000);
 /// How many records are removed in one commit, so that those that come need not wait for all of them.
 const EXPIRED_AT_ONCE: usize = 2_000;
 
@@ -50,6 +54,8 @@ pub(crate) struct AuditLog {
     hurry: Notify,
     /// Nothing waits any more.
     emptied: Notify,
+    /// What the clocks said when retention was first looked at: the monotonic one, and the newest record's.
+    anchor: OnceLock<(MonoMillis, UnixMillis)>,
 }
 
 /// There is no record of a request that must have one.
@@ -61,12 +67,32 @@ pub(super) struct Unrecorded;
 impl AuditLog {
     pub(super) fn new(store: Arc<dyn AuditStore>, metrics: Arc<Metrics>, clock: Clock) -> Self {
         let queue = std::sync::Mutex::default();
-        Self { store, metrics, clock, queue, hurry: Notify::new(), emptied: Notify::new() }
+        let (hurry, emptied, anchor) = (Notify::new(), Notify::new(), OnceLock::new());
+        Self { store, metrics, clock, queue, hurry, emptied, anchor }
     }
 
     /// The moment for a record.
     pub(super) fn now(&self) -> UnixMillis {
         self.clock.wall()
+    }
+
+    /// The moment by which retention goes: `wall`, as far as it can be believed.
+    async fn believed(&self, chains: &[Chain], wall: UnixMillis) -> Result<UnixMillis, StoreError> {
+        let mono = self.clock.mono();
+        let (since, newest) = match self.anchor.get() {
+            Some(anchor) => *anchor,
+            None => {
+                let mut newest = None;
+                for chain in chains {
+                    let before = chain.head.seq.saturating_sub(1);
+                    let last = self.store.read(chain.org.clone(), before, 1).await?;
+                    newest = newest.max(last.first().map(|link| link.at));
+                }
+                *self.anchor.get_or_init(|| (mono, newest.unwrap_or(wall)))
+            }
+        };
+        let passed = mono.since(since).0.saturating_add(BELIEVED.0);
+        Ok(wall.min(UnixMillis(newest.0.saturating_add(passed))))
     }
 
     /// Puts something on record behind the answer that it is about.
@@ -274,19 +300,25 @@ impl Sidecar {
         }
     }
 
-    /// Removes what is older than the retention, as of `now`.
+    /// Removes what is older than the retention, as of `now` by the wall clock, as far as that can be believed: what it
+    /// removes is gone for good.
     pub async fn expire_audit_log(&self, now: UnixMillis) {
         let settings = self.feed.settings();
         let (Some(log), Some(audit)) = (&self.audit_log, settings.audit) else { return };
         let Millis(retention) = audit.retention;
-        let before = UnixMillis(now.0.saturating_sub(retention));
-        let chains = match log.store.chains().await {
-            Ok(chains) => chains,
+        let found = async {
+            let chains = log.store.chains().await?;
+            let now = log.believed(&chains, now).await?;
+            Ok::<_, StoreError>((chains, now))
+        };
+        let (chains, now) = match found.await {
+            Ok(found) => found,
             Err(error) => {
                 tracing::error!(%error, "what is due in the audit log cannot be removed");
                 return;
             }
         };
+        let before = UnixMillis(now.0.saturating_sub(retention));
         for chain in chains {
             let count_max = EXPIRED_AT_ONCE;
             let expiry = Expiry { org: chain.org, before, now, count_max };

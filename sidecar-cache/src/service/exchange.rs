@@ -211,8 +211,11 @@ impl Exchange {
         let What { cache, end: End::Whole, spared, .. } = &self.what else { return false };
         match cache.map(|(outcome, _)| outcome) {
             Some(Outcome::Hit) => true,
-            // Unless a call is made in its name.
-            Some(Outcome::Stale) => spared.is_some(),
+            // Unless a call is made in its name, or was, and failed.
+            Some(Outcome::Stale) => {
+                let (_, reason) = cache.unwrap_or((Outcome::Stale, Reason::UpstreamError));
+                spared.is_some() && reason != Reason::UpstreamError
+            }
             Some(Outcome::Miss | Outcome::Coalesced | Outcome::Bypass) | None => false,
         }
     }

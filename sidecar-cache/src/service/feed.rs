@@ -16,10 +16,10 @@ use super::{Failure, Sidecar, lock};
 /// How many events are kept for workers that are behind. One that is further behind starts over.
 const EVENTS_MAX: usize = 1_024;
 
-/// How many configurations before the one in use are kept.
-const EARLIER_MAX: usize = 256;
+/// How many configurations before the one in use are known by name.
+const NAMES_MAX: usize = 256;
 
-/// For how long requests that were planned by one of them are decided by it.
+/// For how long requests that were planned by one of them are decided by it: so long it is kept whole.
 const KEPT_FOR: Millis = Millis(60_000);
 
 /// What has changed since the start.
@@ -38,6 +38,8 @@ struct State {
     since: MonoMillis,
     /// Those before, newest first, each with the moment at which another one took its place.
     earlier: VecDeque<(MonoMillis, Arc<Settings>)>,
+    /// The names of more of them, newest first: of the snapshot, and of the version.
+    names: VecDeque<(String, String)>,
     /// What is wrong with the configuration file, if it is not what is in use.
     faults: Vec<String>,
     events: Events,
@@ -60,6 +62,7 @@ impl Feed {
             settings: Arc::new(settings),
             since: now,
             earlier: VecDeque::new(),
+            names: VecDeque::new(),
             faults: Vec::new(),
             events: Events::default(),
         };
@@ -106,10 +109,11 @@ impl Feed {
     #[must_use]
     pub fn version_of(&self, snapshot: &str) -> Option<String> {
         let state = lock(&self.state);
-        let all = std::iter::once(&state.settings);
-        all.chain(state.earlier.iter().map(|(_, settings)| settings))
-            .find(|settings| settings.snapshot.version == snapshot)
-            .map(|settings| settings.version.clone())
+        if state.settings.snapshot.version == snapshot {
+            return Some(state.settings.version.clone());
+        }
+        let named = state.names.iter().find(|(of, _)| of == snapshot);
+        named.map(|(_, version)| version.clone())
     }
 
     /// What is wrong with the configuration file, if it is not what is in use.
@@ -125,8 +129,11 @@ impl Feed {
             if *state.settings != settings {
                 let before = std::mem::replace(&mut state.settings, Arc::new(settings));
                 state.since = now;
+                let names = (before.snapshot.version.clone(), before.version.clone());
+                state.names.push_front(names);
+                state.names.truncate(NAMES_MAX);
+                state.earlier.retain(|(replaced, _)| now.since(*replaced) <= KEPT_FOR);
                 state.earlier.push_front((now, before));
-                state.earlier.truncate(EARLIER_MAX);
             }
             state.faults = Vec::new();
         }

@@ -324,6 +324,24 @@ async fn what_is_older_than_the_retention_goes_and_the_rest_holds() {
     assert_eq!((found.verified[0].records, found.verified[0].removed_through), (1, 1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_a_year_ahead_removes_nothing() {
+    let retention =
+        "policies: {chain: [audit-logger], policy: {audit-logger: {retention_days: 30}}}\n";
+    let logged = logged(retention).await;
+    let key = logged.group.key().await;
+    logged.group.fetch(&key, CHAT).await.unwrap();
+    let at = logged.records_of("acme").await[0].at;
+    let sidecar = &logged.group.sidecar;
+    let years = |years: u64| UnixMillis(at.0 + years * 365 * 86_400_000);
+    sidecar.expire_audit_log(years(1)).await;
+    assert_eq!(logged.told().await.len(), 1);
+    // What was recorded by then is believed no more than that.
+    logged.group.fetch(&key, &CHAT.replace("hi", "ho")).await.unwrap();
+    sidecar.expire_audit_log(years(2)).await;
+    assert_eq!(logged.told().await.len(), 2);
+}
+
 #[tokio::test]
 async fn without_it_there_is_nothing_to_look_at() {
     let group = group().await;
