@@ -24,8 +24,10 @@ const PHRASE_BYTES: usize = 64;
 pub struct Chain {
     phase: Phase,
     steps: Vec<Step>,
-    /// Every kind of entity that somebody looks for: a text is scanned once for all.
+    /// Every kind of entity that is replaced or blocks: a text is scanned once for all.
     wanted: EntitySet,
+    /// Every kind that is only watched. Looked for apart, so that it hides nothing of the others.
+    watched: EntitySet,
 }
 
 /// A policy of the chain.
@@ -89,7 +91,8 @@ pub(crate) struct Hit {
 impl Default for Chain {
     /// One that reads nothing.
     fn default() -> Self {
-        Self { phase: Phase::Input, steps: Vec::new(), wanted: EntitySet::NONE }
+        let (wanted, watched) = (EntitySet::NONE, EntitySet::NONE);
+        Self { phase: Phase::Input, steps: Vec::new(), wanted, watched }
     }
 }
 
@@ -103,12 +106,19 @@ impl Chain {
     pub fn compile(chain: &policy::Chain, phase: Phase) -> Result<Self, Rejected> {
         let of_phase = chain.steps.iter().filter(|step| step.phases.contains(&phase));
         let mut steps = Vec::new();
-        let mut wanted = EntitySet::NONE;
+        let (mut wanted, mut watched) = (EntitySet::NONE, EntitySet::NONE);
         for policy::Step { phases: _, check } in of_phase {
             let policy = check.policy();
             let check = match check {
                 Check::PiiDetector(Entities(of)) | Check::SecretDetector(Entities(of)) => {
-                    wanted = of.keys().copied().fold(wanted, EntitySet::with);
+                    for (entity, decision) in of {
+                        // The first policy that has a word on a kind decides about it.
+                        if wanted.has(*entity) || watched.has(*entity) {
+                            continue;
+                        }
+                        let set = if decision.enforces() { &mut wanted } else { &mut watched };
+                        *set = set.with(*entity);
+                    }
                     Compiled::Entities(of.clone())
                 }
                 Check::PromptInjection(decision) => Compiled::Injection(*decision),
@@ -119,7 +129,7 @@ impl Chain {
             };
             steps.push(Step { policy, check });
         }
-        Ok(Self { phase, steps, wanted })
+        Ok(Self { phase, steps, wanted, watched })
     }
 
     /// Whether nothing is read.
@@ -146,9 +156,9 @@ impl Chain {
         tally.verdict(self)
     }
 
-    /// The kinds of entities that somebody looks for.
-    pub(crate) const fn wanted(&self) -> EntitySet {
-        self.wanted
+    /// The kinds of entities that are replaced or block, and those that are only watched.
+    pub(crate) const fn wanted(&self) -> [EntitySet; 2] {
+        [self.wanted, self.watched]
     }
 
     /// How much of a text that goes on is held back, so that a phrase is found whole.
@@ -193,12 +203,13 @@ impl Chain {
     }
 
     fn find_entities(&self, text: &str, found: &mut Vec<Hit>) {
-        if self.wanted.is_empty() {
-            return;
+        for wanted in self.wanted() {
+            if !wanted.is_empty() {
+                let mut findings = Vec::new();
+                scan(text, wanted, &mut findings);
+                found.extend(findings.into_iter().filter_map(|finding| self.decide(finding)));
+            }
         }
-        let mut findings = Vec::new();
-        scan(text, self.wanted, &mut findings);
-        found.extend(findings.into_iter().filter_map(|finding| self.decide(finding)));
     }
 
     /// The first policy of the chain that has a word on this kind decides.

@@ -9,6 +9,8 @@ use crate::json::Edit;
 
 /// The policy that bounds what a request asks for.
 const REQUEST_LIMITS: &str = "request-limits";
+/// How much is replaced in one request at most: each has its place in the memory of a worker.
+const EDITS_MAX: usize = 10_000;
 /// Fields with a list of what is said.
 const SAID: [&str; 2] = ["messages", "input"];
 /// Fields with a list of what may be called.
@@ -51,6 +53,11 @@ pub fn check(
     }
     let verdict = chain.read(body);
     let triggered = verdict.triggered;
+    if verdict.edits.len() > EDITS_MAX {
+        let policy = triggered.first().map_or("", |first| first.policy);
+        let what = format!("the request has more than {EDITS_MAX} things to redact");
+        return Err(Refused { triggered, policy, what });
+    }
     match verdict.blocked {
         None => Ok(Passed { triggered, edits: verdict.edits }),
         Some(blocked @ Blocked { policy, .. }) => {

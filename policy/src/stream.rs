@@ -34,6 +34,8 @@ pub struct Piece {
     pub channel: String,
     /// Where it stands in [`Event::data`], without its quotes.
     pub raw: Range<usize>,
+    /// Whether the text is itself JSON.
+    pub is_json: bool,
 }
 
 /// What a chain does to a stream.
@@ -91,10 +93,10 @@ impl Stream {
             let piece = pieces.iter().find(|piece| piece.raw == text.raw);
             held.has_text |= text.form == Form::String;
             match piece {
-                Some(Piece { channel, .. }) => {
+                Some(Piece { channel, is_json, .. }) => {
                     held.open += 1;
                     let says = text.says.into_owned();
-                    said.push((channel.clone(), text.raw.start, says, text.is_json));
+                    said.push((channel.clone(), text.raw.start, says, *is_json || text.is_json));
                 }
                 None => self.chain.read_text(&text, &mut self.tally),
             }
@@ -102,6 +104,7 @@ impl Stream {
         held.edits.append(&mut self.tally.edits);
         self.held.push_back(held);
         for (name, raw_start, says, is_json) in said {
+            self.end_others(&name);
             let begin = || Channel::new(&self.chain, is_json);
             let channel = self.channels.entry(name).or_insert_with(begin);
             let found = channel.push(&self.chain, (number, raw_start), says);
@@ -120,6 +123,21 @@ impl Stream {
             }
         }
         self.pass(out)
+    }
+
+    /// A choice, or a block, says one thing after the other: what it has said before is over.
+    fn end_others(&mut self, name: &str) {
+        let group = name.split_inclusive('/').next().unwrap_or(name);
+        let range = self.channels.range(group.to_owned()..).map(|(other, _)| other);
+        let others: Vec<String> = range
+            .take_while(|other| other.starts_with(group))
+            .filter(|other| *other != name)
+            .cloned()
+            .collect();
+        for other in others {
+            let ended = self.channels.remove(&other).map(|mut channel| channel.end(&self.chain));
+            ended.into_iter().for_each(|found| self.take(found));
+        }
     }
 
     /// Nothing more will come: appends what is left.

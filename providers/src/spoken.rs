@@ -24,10 +24,15 @@ pub struct Piece {
     pub text: String,
     /// Its bytes in the event's data, without the quotes.
     pub raw: Range<usize>,
+    /// Whether the text is itself JSON: the arguments of a call.
+    pub is_json: bool,
 }
 
 /// Fields of a delta that say it all in one event.
 const WHOLE: &[&str] = &["role", "id", "type", "name", "signature", "stop_reason", "stop_sequence"];
+
+/// What the names of texts have in them that are JSON.
+const JSON_TEXTS: [&str; 3] = ["arguments", "partial_json", "function_call"];
 
 /// A JSON object, with its values unread.
 type Fields<'a> = BTreeMap<&'a str, &'a RawValue>;
@@ -40,8 +45,7 @@ struct Chunk<'a> {
 
 #[derive(Deserialize)]
 struct Choice<'a> {
-    #[serde(default)]
-    index: u64,
+    index: Option<u64>,
     #[serde(borrow)]
     delta: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -51,8 +55,7 @@ struct Choice<'a> {
 
 #[derive(Deserialize)]
 struct ToolCall<'a> {
-    #[serde(default)]
-    index: u64,
+    index: Option<u64>,
     #[serde(borrow)]
     function: Option<Fields<'a>>,
     #[serde(borrow)]
@@ -86,6 +89,7 @@ pub(crate) fn of_choices(data: &[u8]) -> Spoken {
     let mut spoken = Spoken::default();
     let Ok(Chunk { choices }) = serde_json::from_slice(data) else { return spoken };
     for Choice { index, delta, text, finish_reason } in choices {
+        let index = index.unwrap_or_default();
         spoken.piece(data, format!("{index}/text"), text);
         let fields: Fields<'_> = delta.and_then(read).unwrap_or_default();
         for (name, value) in fields {
@@ -93,6 +97,7 @@ pub(crate) fn of_choices(data: &[u8]) -> Spoken {
                 "tool_calls" => {
                     let calls: Vec<ToolCall<'_>> = read(value).unwrap_or_default();
                     for ToolCall { index: call, function, custom } in calls {
+                        let call = call.unwrap_or_default();
                         let parts = function.into_iter().chain(custom).flatten();
                         for (part, value) in parts.filter(|(part, _)| !WHOLE.contains(part)) {
                             spoken.piece(data, format!("{index}/call/{call}/{part}"), Some(value));
@@ -105,7 +110,7 @@ pub(crate) fn of_choices(data: &[u8]) -> Spoken {
                     spoken.piece(data, format!("{index}/function_call"), arguments);
                 }
                 name if WHOLE.contains(&name) => {}
-                name => spoken.piece(data, format!("{index}/{name}"), Some(value)),
+                name => spoken.pieces_in(data, format!("{index}/{name}"), value),
             }
         }
         if finish_reason.is_some() {
@@ -158,6 +163,21 @@ fn read<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Option<T> {
 // === impl Spoken ===
 
 impl Spoken {
+    /// Every string in a value is a piece, of the text that its place names.
+    fn pieces_in(&mut self, data: &[u8], text: String, value: &RawValue) {
+        if let Some(fields) = read::<Fields<'_>>(value) {
+            for (name, value) in fields.into_iter().filter(|(name, _)| !WHOLE.contains(name)) {
+                self.pieces_in(data, format!("{text}/{name}"), value);
+            }
+        } else if let Some(items) = read::<Vec<&RawValue>>(value) {
+            for (at, value) in items.into_iter().enumerate() {
+                self.pieces_in(data, format!("{text}/{at}"), value);
+            }
+        } else {
+            self.piece(data, text, Some(value));
+        }
+    }
+
     /// A value that is a string and not empty is a piece.
     fn piece(&mut self, data: &[u8], text: String, value: Option<&RawValue>) {
         let Some(written) = value.map(RawValue::get) else { return };
@@ -167,7 +187,8 @@ impl Spoken {
         let offset = (inside.as_ptr() as usize).checked_sub(data.as_ptr() as usize);
         let raw = offset.map(|start| start..start + inside.len());
         if let Some(raw) = raw.filter(|raw| data.get(raw.clone()) == Some(inside.as_bytes())) {
-            self.pieces.push(Piece { text, raw });
+            let is_json = JSON_TEXTS.iter().any(|name| text.contains(name));
+            self.pieces.push(Piece { text, raw, is_json });
         }
     }
 }
@@ -201,6 +222,20 @@ mod tests {
                 ("1/call/2/arguments", r#"{\"a\""#)
             ])
         );
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_is_nested_in_a_delta_is_a_piece_too() {
+        let data = r#"{"choices":[{"index":null,"delta":{"reasoning_details":[{"type":"x","text":"hm"}],
+            "audio":{"transcript":"so"},"content":[{"type":"text","text":"Hi"}]}}]}"#;
+        let mut said = said(data, of_choices(data.as_bytes()));
+        said.sort();
+        let expected = of(&[
+            ("0/audio/transcript", "so"),
+            ("0/content/0/text", "Hi"),
+            ("0/reasoning_details/0/text", "hm"),
+        ]);
+        assert_eq!(said, expected);
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -22,6 +22,9 @@ use crate::l1::L1Key;
 use crate::principals::Known;
 use crate::quoted::loggable;
 
+/// A plan that replaces more than this in its body is made anew each time.
+const EDITS_REMEMBERED_MAX: usize = 32;
+
 /// What a request is, beside its caller.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -139,6 +142,11 @@ impl Plan {
             triggered: triggered.into(),
             edits: edits.into(),
         })
+    }
+
+    /// Whether it is small enough to be remembered.
+    pub(crate) const fn is_small(&self) -> bool {
+        self.edits.len() <= EDITS_REMEMBERED_MAX
     }
 
     /// What becomes of the body, where policies change it.

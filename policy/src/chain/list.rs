@@ -17,8 +17,8 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn new(terms: &[String], patterns: &[String]) -> Result<Self, Rejected> {
-        // Between the words of a term may stand what is none: room for some of it.
-        let of_terms = terms.iter().map(|term| 2 * term.len()).max().unwrap_or(0);
+        // Its letters may be wider, and between its words may stand what is none: room for some of it.
+        let of_terms = terms.iter().map(|term| 4 * term.len() + 16).max().unwrap_or(0);
         let of_patterns = if patterns.is_empty() { 0 } else { PATTERN_HOLD_BYTES };
         Ok(Self {
             terms: Terms::new(terms)?,

@@ -129,6 +129,14 @@ fn what_is_only_watched_goes_on_and_is_told() {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
+fn what_is_only_watched_hides_nothing_that_is_replaced() {
+    let secrets = Entities([(Entity::Password, Decision::Monitor)].into());
+    let chain = chain(vec![pii(EVERYTHING), Check::SecretDetector(secrets)]);
+    let out = redacted(&chain, &user(r#""password: jane.roe7@example.com""#));
+    assert!(!out.contains("jane"), "{out}");
+}
+
+#[wasm_bindgen_test(unsupported = test)]
 fn what_overlaps_is_replaced_once() {
     let chain = chain(vec![
         words(Decision::Redact, &["jane", "example.com please"], &["\\d{3}"]),

@@ -4,22 +4,16 @@ use std::ops::Range;
 
 use super::{Author, Decoded, Form, Text};
 
-/// Fields whose values are no texts: names that machines give, and bytes. A finding in them would be chance, and
-/// replacing it would break what they are for.
+/// Fields whose strings are no texts: names that machines give. A finding in them would be chance, and replacing it
+/// would break what they are for. Within what people and models make up themselves ([`FREE`]) there are none.
 const MACHINE: &[&str] = &[
-    "b64_json",
-    "cache_control",
     "call_id",
-    "data",
     "detail",
-    "encrypted_content",
-    "file_data",
     "file_id",
     "finish_reason",
     "format",
     "id",
     "item_id",
-    "logprobs",
     "media_type",
     "model",
     "object",
@@ -27,7 +21,6 @@ const MACHINE: &[&str] = &[
     "previous_response_id",
     "role",
     "service_tier",
-    "signature",
     "status",
     "stop_reason",
     "system_fingerprint",
@@ -35,6 +28,13 @@ const MACHINE: &[&str] = &[
     "tool_use_id",
     "type",
 ];
+/// Fields with nothing of a text in them, however deep.
+const NO_TEXT: &[&str] = &["cache_control", "logprobs"];
+/// Fields that hold bytes, where their value is nothing but base64.
+const BYTES: &[&str] = &["b64_json", "data", "encrypted_content", "file_data", "signature"];
+/// Fields whose inside is made up by whoever asks or answers: arguments, and schemas.
+const FREE: &[&str] =
+    &["arguments", "definition", "input", "input_schema", "parameters", "properties", "schema"];
 /// Fields of the outermost object with what people and models say.
 const CONTENT: &[&str] =
     &["choices", "content", "contents", "input", "messages", "output", "prompt"];
@@ -47,6 +47,8 @@ const DEVELOPER_ROLES: &[&str] = &["developer", "system"];
 const JSON_TEXTS: &[&str] = &["arguments", "partial_json"];
 /// The shortest number that could be anybody's.
 const NUMBER_BYTES_MIN: usize = 7;
+/// The longest name of a kind of file.
+const KIND_BYTES_MAX: usize = 64;
 /// The deepest nesting that is followed; the strict reader allows no more.
 const DEPTH_MAX: usize = 1_024;
 
@@ -54,7 +56,13 @@ const DEPTH_MAX: usize = 1_024;
 #[derive(Clone, Copy, Debug)]
 struct Place {
     /// Nothing in here is a text.
+    has_no_text: bool,
+    /// A string in here is a machine's.
     is_machine: bool,
+    /// A string in here may be bytes.
+    may_be_bytes: bool,
+    /// What is in here has names that somebody made up.
+    is_free: bool,
     /// Numbers in here are content.
     is_content: bool,
     /// A string in here is JSON.
@@ -122,8 +130,15 @@ fn has(list: &[&str], name: &str) -> bool {
 // === impl Place ===
 
 impl Place {
-    const OUTSIDE: Self =
-        Self { is_machine: false, is_content: false, is_json: false, author: Author::Developer };
+    const OUTSIDE: Self = Self {
+        has_no_text: false,
+        is_machine: false,
+        may_be_bytes: false,
+        is_free: false,
+        is_content: false,
+        is_json: false,
+        author: Author::Developer,
+    };
 
     /// The place of a field of the outermost object.
     fn outermost(name: &str) -> Self {
@@ -132,13 +147,24 @@ impl Place {
         } else {
             (has(DEVELOPERS, name), Author::Developer)
         };
-        Self { is_machine: has(MACHINE, name), is_content, is_json: false, author }
+        Self {
+            has_no_text: has(NO_TEXT, name),
+            is_machine: has(MACHINE, name),
+            may_be_bytes: has(BYTES, name),
+            is_content,
+            is_json: has(JSON_TEXTS, name),
+            author,
+            ..Self::OUTSIDE
+        }
     }
 
     /// The place of a field further in.
     fn field(self, name: &str) -> Self {
         Self {
-            is_machine: self.is_machine || has(MACHINE, name),
+            has_no_text: self.has_no_text || !self.is_free && has(NO_TEXT, name),
+            is_machine: !self.is_free && has(MACHINE, name),
+            may_be_bytes: has(BYTES, name),
+            is_free: self.is_free || has(FREE, name),
             is_json: has(JSON_TEXTS, name),
             ..self
         }
@@ -170,7 +196,7 @@ impl<'a> Walk<'a> {
         let texts_before = self.found.len();
         self.open.push(Open {
             is_object,
-            place: Place { is_json: false, ..place },
+            place: Place { is_json: false, is_machine: false, may_be_bytes: false, ..place },
             texts_before,
             is_developers: false,
             is_role: false,
@@ -224,7 +250,8 @@ impl<'a> Walk<'a> {
         {
             open.is_developers = has(DEVELOPER_ROLES, written);
         }
-        if !place.is_machine && !is_embedded(written) {
+        let is_bytes = place.may_be_bytes && is_base64(written) || is_embedded(written);
+        if !place.has_no_text && !place.is_machine && !is_bytes {
             self.find(Form::String, place, raw, written);
         }
         Some(())
@@ -242,7 +269,7 @@ impl<'a> Walk<'a> {
             open.is_role = written == "role";
         }
         // The outermost names are the dialect's, and so are most within; those of arguments are the model's.
-        if depth > 1 && !place.is_machine {
+        if depth > 1 && !place.has_no_text {
             self.find(Form::Name, Place { is_json: false, ..place }, raw, written);
         }
     }
@@ -284,7 +311,7 @@ impl<'a> Walk<'a> {
         let written = rest.get(..length).unwrap_or_default();
         self.at = raw.end;
         let place = self.open.last().map_or(Place::OUTSIDE, |open| open.place);
-        if place.is_content && !place.is_machine && length >= NUMBER_BYTES_MIN {
+        if place.is_content && !place.has_no_text && length >= NUMBER_BYTES_MIN {
             self.find(Form::Number, place, raw, written);
         }
     }
@@ -299,10 +326,14 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A file within a URL.
+/// A file within a URL, and nothing but that.
 fn is_embedded(written: &str) -> bool {
-    let head = written.get(..128).unwrap_or(written);
-    head.starts_with("data:") && head.contains(";base64,")
+    let kind_and_file = written.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
+    kind_and_file.is_some_and(|(kind, file)| kind.len() <= KIND_BYTES_MAX && is_base64(file))
+}
+
+fn is_base64(written: &str) -> bool {
+    written.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte))
 }
 
 #[cfg(test)]
@@ -360,6 +391,20 @@ mod tests {
             r#"{"content":[{"signature":"x"}]}"#,
         ] {
             assert_eq!(strings(body), Vec::<String>::new(), "{body}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn nothing_is_no_text_for_its_name_alone() {
+        for body in [
+            r#"{"messages":[{"content":"data:x;base64, me@x.org"}]}"#,
+            r#"{"messages":[{"content":[{"source":{"type":"text","data":"to me@x.org"}}]}]}"#,
+            r#"{"content":[{"input":{"data":"me@x.org"}}]}"#,
+            r#"{"content":[{"input":{"id":"me@x.org","status":"s p"}}]}"#,
+            r#"{"tools":[{"function":{"parameters":{"properties":{"id":{"type":"me@x.org"}}}}}]}"#,
+            r#"{"text":{"format":{"schema":{"description":"me@x.org"}}}}"#,
+        ] {
+            assert!(strings(body).iter().any(|text| text.contains("me@x.org")), "{body}");
         }
     }
 

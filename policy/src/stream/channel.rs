@@ -9,6 +9,8 @@ use crate::chain::{Chain, Hit, Inner, escape_rest};
 use crate::json::{Decoded, Edit, Written};
 use crate::{Settled, Window};
 
+/// How much a match that goes on and on may hold back.
+const GROWING_BYTES_MAX: usize = 16 << 10;
 /// How much of what has passed is looked at again: for words, what stands before them; for a text's tone, its last
 /// sentences.
 const CONTEXT_BYTES: usize = 512;
@@ -17,6 +19,8 @@ const CONTEXT_BYTES: usize = 512;
 #[derive(Debug)]
 pub(super) struct Channel {
     window: Window,
+    /// For what is only watched.
+    watch: Window,
     is_json: bool,
     inner: Inner,
     pieces: VecDeque<Placed>,
@@ -66,8 +70,10 @@ pub(super) struct Found {
 
 impl Channel {
     pub(super) fn new(chain: &Chain, is_json: bool) -> Self {
+        let [wanted, watched] = chain.wanted();
         Self {
-            window: Window::new(chain.wanted()),
+            window: Window::new(wanted),
+            watch: Window::new(watched),
             is_json,
             inner: Inner::default(),
             pieces: VecDeque::new(),
@@ -87,20 +93,23 @@ impl Channel {
         says: Decoded<'static>,
     ) -> Found {
         let settled = self.window.push(says.text());
+        let watched = self.watch.push(says.text());
         let range = self.came..self.came + says.text().len();
         self.came = range.end;
         self.pieces.push_back(Placed { event, range, raw_start, says });
-        self.take(chain, settled, false)
+        self.take(chain, [settled, watched], false)
     }
 
     /// Nothing more will come.
     pub(super) fn end(&mut self, chain: &Chain) -> Found {
-        let settled = self.window.end();
+        let settled = [self.window.end(), self.watch.end()];
         self.take(chain, settled, true)
     }
 
-    fn take(&mut self, chain: &Chain, settled: Settled, is_end: bool) -> Found {
+    fn take(&mut self, chain: &Chain, settled: [Settled; 2], is_end: bool) -> Found {
         let mut found = Found::default();
+        let [settled, watched] = settled;
+        found.hits.extend(watched.findings.into_iter().filter_map(|it| chain.decide(it)));
         let base = self.recent_from + self.recent.len();
         self.recent.push_str(&settled.text);
         for finding in settled.findings {
@@ -135,6 +144,10 @@ impl Channel {
         let crossing = places().chain(redacted).filter(|it| it.start < pass_to && pass_to < it.end);
         pass_to =
             crossing.map(|it| it.start).min().unwrap_or(pass_to).max(self.local_at(self.passed));
+        if until.saturating_sub(pass_to) > GROWING_BYTES_MAX.max(hold) {
+            // A match that has no end: what it has by now is it.
+            pass_to = until;
+        }
         let from = self.local_at(self.passed);
         for hit in hits {
             // Found before, or found again when more of it has come.

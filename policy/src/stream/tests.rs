@@ -27,8 +27,11 @@ fn event(channel: &str, field: &str, piece: &str) -> Event {
     let data = format!(r#"{{"n":1,"choices":[{{"delta":{{"{field}":{piece}}}}}],"logprobs":[1]}}"#);
     let start = data.find(r#""delta":{"#).unwrap() + 13 + field.len();
     let raw = start..start + piece.len() - 2;
-    let pieces =
-        if raw.is_empty() { vec![] } else { vec![Piece { channel: channel.to_owned(), raw }] };
+    let pieces = if raw.is_empty() {
+        vec![]
+    } else {
+        vec![Piece { channel: channel.to_owned(), raw, is_json: field == "arguments" }]
+    };
     let bytes = format!("data: {data}\n\n").into_bytes();
     Event { data: 6..6 + data.len(), bytes, pieces, ends: Vec::new() }
 }
@@ -164,4 +167,29 @@ fn whole_texts_in_an_event_are_read_at_once_and_what_nearly_was_said_is_not_told
     assert_eq!(String::from_utf8(out).unwrap(), expected);
     let told: Vec<String> = stream.triggered().iter().map(ToString::to_string).collect();
     assert_eq!(told, ["pii-detector:email:redact"]);
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn what_was_said_before_is_over_when_something_else_of_its_choice_begins() {
+    let chain = chain(vec![pii(Decision::Redact)]);
+    let (mut stream, mut out) = (Stream::new(chain), Vec::new());
+    stream.push(event("0/reasoning", "content", "it may be ja"), &mut out).unwrap();
+    stream.push(event("0/content", "content", "so it is. "), &mut out).unwrap();
+    stream.push(event("0/content", "content", "And more"), &mut out).unwrap();
+    assert_eq!(told(&out, "content"), "it may be jaso it is. ", "nothing waits for the end");
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_match_without_an_end_holds_no_more_than_a_bound() {
+    let patterns = vec!["secret.*".to_owned()];
+    let words = WordList { decision: Decision::Redact, terms: Vec::new(), patterns };
+    let chain = chain(vec![Check::ContentPolicy(words)]);
+    let (mut stream, mut out) = (Stream::new(chain), Vec::new());
+    stream.push(event("0/c", "content", "a secret: "), &mut out).unwrap();
+    for _ in 0..400 {
+        stream.push(event("0/c", "content", &"xyz ".repeat(25)), &mut out).unwrap();
+        assert!(stream.held_bytes() < 80_000, "{}", stream.held_bytes());
+    }
+    stream.end(&mut out).unwrap();
+    assert!(told(&out, "content").starts_with("a [REDACTED]"));
 }

@@ -213,7 +213,13 @@ impl Pilot {
         }
         self.not_stored(reason.as_str());
         self.produced.bytes = body.len() as u64;
-        let body = self.polices_refusal(body);
+        let body = match opened.status {
+            200..300 => match self.polices(body).await {
+                Ok(body) => body,
+                Err(stopped) => return self.stops(stopped, false).await,
+            },
+            _ => self.polices_refusal(body),
+        };
         self.tells(&opened, &body);
         self.pays(None).await;
         let (status, wait) = (opened.status, patience(&opened.advice));
@@ -255,7 +261,11 @@ impl Pilot {
                 // From here on the log has it.
                 drop(charge);
                 if self.output_chain().is_some() {
-                    return self.stops(Stopped::Unreadable, false).await;
+                    return match why {
+                        Unkept::Unstorable(_) => self.stops(Stopped::Unreadable, false).await,
+                        // A better time may come.
+                        Unkept::NoRoom => Err(self.failed(cut_short(&self.seat))),
+                    };
                 }
                 return self.pass(Arc::new(opened), source, body, why).await;
             }

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kt_contract::json::{self, Bounds};
+use kt_contract::limits::{JSON_NODES_MAX, SSE_LINE_BYTES_MAX};
 use kt_contract::policy::Phase;
 use kt_contract::problem::Problem;
 use kt_policy::{Blocked, Chain, Event, Piece, Policed, Stream, Triggered, police};
 use kt_providers::sse::{Data, Reader};
-use kt_providers::{Dialect, Spoken};
-use serde::de::IgnoredAny;
+use kt_providers::{self as spoken, Dialect, Spoken};
 
 use super::admit::Grant;
 use super::call::read;
@@ -17,6 +18,15 @@ use super::fault::Failed;
 use super::pilot::Pilot;
 use super::seat::{End, Failure};
 use crate::flight::{Ending, Held};
+
+/// Answers nest deeper than requests: arguments in them are the model's.
+const BOUNDS: Bounds = Bounds { depth_max: 256, nodes_max: JSON_NODES_MAX };
+/// How long an event may be, with all of its lines.
+const BEGUN_BYTES_MAX: usize = 2 * SSE_LINE_BYTES_MAX + (64 << 10);
+/// How much may wait for what is said in it.
+const HELD_BYTES_MAX: usize = 4 << 20;
+/// What ends a stream and is no JSON.
+const DONE: &[u8] = b"[DONE]";
 
 /// A stream on its way through the policies: from its bytes to events, and back.
 pub(super) struct Patrol {
@@ -51,20 +61,21 @@ impl Pilot {
     /// An answer that is to be stored has passed the policies under whose digest it would be.
     pub(super) fn is_of_its_policy(&self) -> bool {
         let Grant { settings, gates, .. } = self.seat.grant.as_ref();
-        settings.output.is_none() || settings.snapshot.policy.digest == gates.policy
+        settings.snapshot.policy.digest == gates.policy
     }
 
     /// A whole JSON answer, as it goes on. It is paid for by what the provider has said, whatever becomes of that.
     pub(super) async fn polices(&mut self, body: Vec<u8>) -> Result<Bytes, Stopped> {
         let Some(chain) = self.output_chain() else { return Ok(body.into()) };
-        if serde_json::from_slice::<IgnoredAny>(&body).is_err() {
+        if json::parse(&body, BOUNDS).is_err() {
             return Err(Stopped::Unreadable);
         }
         let Policed { verdict, replaced } = police(&chain, &body);
         self.found(&verdict.triggered);
         if verdict.blocked.is_some() || replaced.is_some() {
             let delivered = read(self.seat.grant.dialect, &body);
-            self.pays(delivered).await;
+            // What is not booked is not stored.
+            self.may_store &= self.pays(delivered).await;
         }
         match verdict.blocked {
             Some(blocked) => Err(Stopped::Blocked(blocked)),
@@ -72,11 +83,19 @@ impl Pilot {
         }
     }
 
-    /// A provider's refusal, as it goes on: in its words may stand what was asked. It is no answer, so that nothing in it
-    /// blocks it; what would, is replaced.
+    /// A provider's refusal, as it goes on: in its words may stand what was asked. What would block an answer takes its
+    /// words from it.
     pub(super) fn polices_refusal(&self, body: Vec<u8>) -> Bytes {
-        let replaced = self.output_chain().and_then(|chain| police(&chain, &body).replaced);
-        replaced.unwrap_or(body).into()
+        let Some(chain) = self.output_chain() else { return body.into() };
+        let Policed { verdict, replaced } = police(&chain, &body);
+        match verdict.blocked {
+            None => replaced.unwrap_or(body).into(),
+            Some(blocked) => {
+                let status = self.seat.grant.settings.snapshot.policy.block_status;
+                let problem = Stopped::Blocked(blocked).problem(status);
+                self.seat.grant.dialect.error_body(&problem).into()
+            }
+        }
     }
 
     /// What a stream has to pass.
@@ -133,8 +152,16 @@ impl Patrol {
             });
             let taken = before.get(..before.len().saturating_sub(rest.len())).unwrap_or_default();
             self.begun.extend_from_slice(taken);
-            let Some(read) = read else { return Ok(()) };
+            let Some(read) = read else {
+                let is_bounded = self.begun.len() <= BEGUN_BYTES_MAX
+                    && self.stream.held_bytes() <= HELD_BYTES_MAX;
+                return if is_bounded { Ok(()) } else { Err(Stopped::Unreadable) };
+            };
             let (name, data) = read?;
+            let is_json = data == DONE || data.is_empty() || json::parse(&data, BOUNDS).is_ok();
+            if !is_json {
+                return Err(Stopped::Unreadable);
+            }
             let event = self.event(&name, &data);
             let is_last = self.dialect.ends_stream(&data);
             if is_last {
@@ -184,7 +211,13 @@ impl Patrol {
         let pieces = pieces.into_iter();
         Event {
             data: start..start + data.len(),
-            pieces: pieces.map(|piece| Piece { channel: piece.text, raw: piece.raw }).collect(),
+            pieces: pieces
+                .map(|spoken::Piece { text: channel, raw, is_json }| Piece {
+                    channel,
+                    raw,
+                    is_json,
+                })
+                .collect(),
             ends,
             bytes,
         }

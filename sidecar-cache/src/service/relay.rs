@@ -177,10 +177,11 @@ impl Pilot {
                 Step::Broken => break Transport::Broken,
             }
         };
-        if let Err(stopped) = recording.ends() {
+        let ended = recording.ends();
+        self.found(&recording.triggered());
+        if let Err(stopped) = ended {
             return self.stops(stopped, is_open).await;
         }
-        self.found(&recording.triggered());
         if !is_open {
             self.opens(&opened);
         }

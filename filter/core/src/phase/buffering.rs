@@ -145,7 +145,7 @@ impl Buffering {
             chain: &chain,
         };
         let plan = Rc::new(Plan::make(caller, body)?);
-        if is_covered {
+        if is_covered && plan.is_small() {
             let era = turn.worker.era();
             turn.worker.remember_plan(era, fingerprint, Rc::clone(&plan));
         }
