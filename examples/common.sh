@@ -7,9 +7,13 @@ die() { printf '%s: %s\n' "$SAYS" "$*" >&2; exit 1; }
 # own (setsid), so that Ctrl-C reaches this script alone, at any moment, and it stops them in order.
 children=()
 names=()
+starting=
 stop() {
     trap '' INT TERM HUP
     set +e
+    # Ctrl-C between a child's start and its entry in the list: nobody else would ever stop that child. A moment later it
+    # is its program; before, it may miss the signal.
+    [ -z "$starting" ] || { children+=("${!:-}"); sleep 0.1; }
     for at in $(printf '%s\n' "${!children[@]}" | sort -rn); do
         kill -TERM "${children[at]}" 2>/dev/null || true
         wait "${children[at]}" 2>/dev/null || true
@@ -49,9 +53,11 @@ start() { # name, what to say, command…
     shift 2
     # Now, not when the child starts: a `ready` of the last run must not count.
     : > "$RUN/$name.log"
+    starting=$name
     setsid "$@" < /dev/null > "$RUN/$name.log" 2>&1 &
     children+=($!)
     names+=("$name")
+    starting=
 }
 await() { # name, what to try
     name=$1 pid=${children[-1]}
