@@ -5,6 +5,10 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Held by whoever replaces a file.
+static REPLACING: Mutex<()> = Mutex::new(());
 
 /// A configuration is a page or two; a file beyond this is something else.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -27,6 +31,8 @@ pub fn read(path: &Path) -> Result<String, String> {
 /// # Errors
 /// Where the folder takes no file, as that of a mounted `ConfigMap`. Nothing has changed then.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    // The draft's name is the process's own, not the caller's: one whose client has given up may still be at it.
+    let _alone = REPLACING.lock().unwrap_or_else(PoisonError::into_inner);
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let permissions = path.metadata().map(|it| it.permissions());
     let permissions = permissions.unwrap_or_else(|_| Permissions::from_mode(0o600));
@@ -99,6 +105,20 @@ mod tests {
         let file = home.path().join("a.yaml");
         replace(&file, "new").unwrap();
         assert_eq!((read(&file).unwrap(), mode(&file)), ("new".to_owned(), 0o600));
+    }
+
+    #[test]
+    fn two_who_replace_it_at_once_both_replace_it_whole() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("a.yaml");
+        let texts = ["a", "b"].map(|letter| letter.repeat(1 << 16));
+        std::thread::scope(|threads| {
+            for text in &texts {
+                threads.spawn(|| (0..50).for_each(|_| replace(&file, text).unwrap()));
+            }
+        });
+        assert!(texts.contains(&read(&file).unwrap()));
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "a draft is left");
     }
 
     #[test]

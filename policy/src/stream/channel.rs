@@ -15,6 +15,9 @@ const GROWING_BYTES_MAX: usize = 16 << 10;
 /// sentences.
 const CONTEXT_BYTES: usize = 512;
 
+/// What stands for the part of a number whose rest stays: its sign may have gone on before, and with it this is a number.
+const DIGIT: &str = "0";
+
 /// A text that comes in pieces. Offsets are those of the whole text, from its beginning.
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -140,8 +143,11 @@ impl Channel {
         let mut pass_to = floor_boundary(&self.recent, until.saturating_sub(hold));
         let places = || hits.iter().filter_map(|hit| hit.place.map(|(start, end, _)| start..end));
         let redacted = self.redactions.iter().map(|it| self.local(&it.range));
-        // What crosses the mark is not parted.
-        let crossing = places().chain(redacted).filter(|it| it.start < pass_to && pass_to < it.end);
+        // What crosses the mark is not parted; nor is a number of JSON that may go on behind it.
+        let goes_on = |it: &Range<usize>| self.is_json && !is_end && it.end == until;
+        let crossing = places()
+            .chain(redacted)
+            .filter(|it| it.start < pass_to && (pass_to < it.end || goes_on(it)));
         pass_to =
             crossing.map(|it| it.start).min().unwrap_or(pass_to).max(self.local_at(self.passed));
         if until.saturating_sub(pass_to) > GROWING_BYTES_MAX.max(hold) {
@@ -173,7 +179,10 @@ impl Channel {
             before.iter().for_each(|byte| self.inner.push(*byte));
             at = at.max(start);
             let is_value = self.is_json && !self.inner.is_in_string();
-            redaction.written = Some(if is_value {
+            let end = redaction.range.end.saturating_sub(from);
+            redaction.written = Some(if is_value && is_part_of_number(recent, start..end) {
+                Written::Within(DIGIT)
+            } else if is_value {
                 Written::ValueInString(redaction.placeholder)
             } else {
                 redaction.range.start += escape_rest(&self.recent, start);
@@ -223,6 +232,13 @@ impl Channel {
     const fn local(&self, range: &Range<usize>) -> Range<usize> {
         self.local_at(range.start)..self.local_at(range.end)
     }
+}
+
+/// Whether what stands there in JSON, outside of its strings, is a number with more before or behind it.
+fn is_part_of_number(json: &[u8], at: Range<usize>) -> bool {
+    let before = at.start.checked_sub(1).and_then(|before| json.get(before));
+    let is_of_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+    before.into_iter().chain(json.get(at.end)).any(is_of_number)
 }
 
 /// The last start of a character that is not beyond `at`.

@@ -100,6 +100,18 @@ fn the_arguments_of_a_call_stay_json_however_they_are_split() {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
+fn a_number_with_a_sign_stays_json_however_it_is_split() {
+    let chain = chain(vec![pii(Decision::Redact)]);
+    let text = r#"{"a":-4111111111111111,"b":[4111111111111111],"c":4111111111111111}"#;
+    let expected = r#"{"a":-0,"b":["[CREDIT_CARD]"],"c":"[CREDIT_CARD]"}"#;
+    for pieces in splits(text) {
+        assert_eq!(run(&chain, "arguments", &pieces).unwrap(), expected, "{pieces:?}");
+    }
+    let number = ["-4111111111111111"];
+    assert_eq!(run(&chain, "arguments", &number).unwrap(), "-0", "the end of the text is one");
+}
+
+#[wasm_bindgen_test(unsupported = test)]
 fn of_what_is_blocked_nothing_is_ever_shown() {
     let chain = chain(vec![pii(Decision::Block), terms(Decision::Block, &["red fox"])]);
     for (text, shown) in [("say jane@example.com now", "say "), ("the red fox jumps", "the ")] {
