@@ -14,6 +14,7 @@ mod commands;
 mod environment;
 mod envoy;
 mod failure;
+mod idempotency;
 mod key_name;
 mod money;
 mod paths;

@@ -19,10 +19,10 @@ pub enum Scope {
         /// The agent gateway group, if there is one.
         group: Option<String>,
     },
-    /// One gateway key only.
+    /// One gateway key only, and those that took its place.
     #[serde(rename = "private_edge_cache")]
     PrivateEdge {
-        /// The public name of the key.
+        /// The public name of the key; of one that took another's place, of the first of them all.
         key_id: String,
     },
     /// One gateway only (`physical_gateway_private_cache_only: true`).

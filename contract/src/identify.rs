@@ -73,7 +73,7 @@ fn scope(principal: &Principal, gateway: &GatewayIdentity, tier: Tier) -> Scope 
         Tier::OrgShared => {
             Scope::OrgShared { group: principal.group.clone().or_else(|| gateway.group.clone()) }
         }
-        Tier::PrivateEdge => Scope::PrivateEdge { key_id: principal.key_id.clone() },
+        Tier::PrivateEdge => Scope::PrivateEdge { key_id: principal.lineage().to_owned() },
         Tier::PhysicalGateway => Scope::PhysicalGateway { gateway: gateway.id.clone() },
     }
 }

@@ -16,8 +16,12 @@ pub struct KeyHash(pub Digest);
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct Principal {
-    /// The public name of the key (`gk_…`): for logs, revocation, and the scope of a private cache.
+    /// The public name of the key (`gk_…`): for logs and revocation.
     pub key_id: String,
+    /// Of a key that took another one's place, the public name of the first of them all. A private cache belongs to
+    /// all keys of one lineage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<String>,
     /// The organization: the hard boundary.
     pub org: String,
     /// The team within the organization.
@@ -38,4 +42,14 @@ pub struct Principal {
     /// Entitlement tags: data residency, tier.
     #[serde(default)]
     pub entitlements: BTreeSet<String>,
+}
+
+// === impl Principal ===
+
+impl Principal {
+    /// The first of the keys that took each other's place: the scope of a private cache.
+    #[must_use]
+    pub fn lineage(&self) -> &str {
+        self.lineage.as_deref().unwrap_or(&self.key_id)
+    }
 }

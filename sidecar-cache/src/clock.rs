@@ -34,7 +34,7 @@ impl Clock {
         Reading { mono: self.mono(), wall: self.wall() }
     }
 
-    /// The wall clock: for people, logs and rows. It decides nothing else.
+    /// The wall clock: for people, logs and rows, and for the end of a key that was told as a moment.
     #[must_use]
     pub fn wall(&self) -> UnixMillis {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]

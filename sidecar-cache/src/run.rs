@@ -118,6 +118,8 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
 fn keep(sidecar: &Arc<Sidecar>) {
     let watching = Arc::clone(sidecar);
     tokio::spawn(async move { watching.watch().await });
+    let ending = Arc::clone(sidecar);
+    tokio::spawn(async move { ending.end_keys().await });
     let keeping = Arc::clone(sidecar);
     tokio::spawn(async move { keeping.keep_ledger().await });
     let telling = Arc::clone(sidecar);

@@ -42,6 +42,7 @@ mod recording;
 mod relay;
 pub mod reload;
 mod replies;
+mod rotation;
 pub mod savings;
 mod seat;
 pub mod settings;
@@ -87,6 +88,7 @@ use generations::Generations;
 use hits::Reports;
 use logs::Logs;
 use replies::Replies;
+use rotation::Rotations;
 use savings::Savings;
 use settings::Settings;
 use shared::Group;
@@ -104,6 +106,7 @@ pub struct Sidecar {
     pub(crate) gateways: Gateways,
     pub(crate) callers: Callers,
     pub(crate) keys: Arc<dyn PrincipalStore>,
+    rotations: Rotations,
     pub(crate) cache: Cache,
     /// Where calls are accounted for; `None` where nobody asks for it.
     pub(crate) ledger: Option<Arc<dyn LedgerStore>>,
@@ -190,8 +193,9 @@ impl Sidecar {
             feed: Feed::new(random::hex::<16>()?, settings, clock.mono()),
             versions,
             gateways: Gateways::default(),
-            callers: Callers::new(Arc::clone(&keys), known.clone()),
+            callers: Callers::new(Arc::clone(&keys), known.clone(), clock),
             keys,
+            rotations: Rotations::default(),
             cache,
             ledger,
             savings: Arc::new(savings),
@@ -339,6 +343,9 @@ pub enum Failure {
          a new key"
     )]
     KeyReused,
+    /// A key that has no place to be taken.
+    #[error("{0}")]
+    NotRotated(String),
     /// A wallet is frozen for a reason that still stands.
     #[error(
         "the wallet stays frozen: {0}. An audit is made before a wallet is unfrozen: mend the \

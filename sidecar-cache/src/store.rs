@@ -213,6 +213,20 @@ pub struct KeyRecord {
     pub created_at: UnixMillis,
     /// When it was revoked. A revoked key stays known, so that its holder is told so.
     pub revoked_at: Option<UnixMillis>,
+    /// When it ends, where another key took its place. From then on it is as good as revoked.
+    pub ends_at: Option<UnixMillis>,
+    /// The key that took its place.
+    pub successor: Option<String>,
+}
+
+// === impl KeyRecord ===
+
+impl KeyRecord {
+    /// Whether nobody takes it at this moment of the wall clock.
+    #[must_use]
+    pub fn is_over(&self, now: UnixMillis) -> bool {
+        self.revoked_at.is_some() || self.ends_at.is_some_and(|end| end <= now)
+    }
 }
 
 /// The answer to a revocation.
@@ -222,6 +236,22 @@ pub enum Revoked {
     Done(KeyHash),
     /// No key has that name.
     Unknown,
+}
+
+/// The answer to a rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rotated {
+    /// The new key is known, and the old one has an end.
+    Done(KeyHash),
+    /// No key has that name.
+    Unknown,
+    /// Nobody takes the old key any more.
+    Over,
+    /// Another key took its place before, and was not revoked.
+    Replaced {
+        /// Which.
+        successor: String,
+    },
 }
 
 /// Gateway keys and who stands behind them, durably.
@@ -237,6 +267,10 @@ pub trait PrincipalStore: Send + Sync {
 
     /// Revokes a key. Durable when answered.
     fn revoke(&self, key_id: String, at: UnixMillis) -> Answer<'_, Revoked>;
+
+    /// Adds `new` in the place of the key of a name, which is valid until `ends_at`; both in one step, durable when
+    /// answered. Whether the old one is over, the moment at which the new one was made says.
+    fn rotate(&self, key_id: String, new: KeyRecord, ends_at: UnixMillis) -> Answer<'_, Rotated>;
 
     /// All keys, oldest first.
     fn list(&self) -> Answer<'_, Vec<KeyRecord>>;

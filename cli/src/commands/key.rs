@@ -3,17 +3,22 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use kt_contract::wire::admin::{KeyCreated, KeyEntry, KeyList, KeyRequest, PATH_KEYS};
+use kt_contract::wire::admin::{
+    KeyCreated, KeyEntry, KeyList, KeyRequest, KeyRotated, KeyRotation, OVERLAP_SECONDS_MAX,
+    PATH_KEYS,
+};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::commands::config::print;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::idempotency;
 use crate::key_name;
+use crate::money::moment;
 use crate::paths;
 use crate::report;
-use crate::sidecar::Admin;
+use crate::sidecar::{Admin, NotDone};
 use crate::table;
 
 /// The commands for gateway keys.
@@ -23,6 +28,19 @@ pub(crate) enum Command {
     Create(Create),
     /// List the keys there are and were.
     List(Common),
+    /// Put a new key in the place of one, and show it, once. The old one stays valid for a while.
+    Rotate {
+        /// The public name of the old one, gk_…
+        key_id: String,
+        /// How long the old key stays valid: 30m, 24h, 7d; 0 ends it at once.
+        #[arg(long, value_name = "TIME", default_value = "24h", value_parser = read_overlap)]
+        overlap: u64,
+        /// The name of this rotation: asked again with the same within ten minutes, it is not made twice.
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Revoke a key: within a second no gateway takes it any more.
     Revoke {
         /// Its public name, gk_…
@@ -78,6 +96,9 @@ impl Command {
         match self {
             Self::Create(args) => args.run(environment).await,
             Self::List(common) => list(&common, environment).await,
+            Self::Rotate { key_id, overlap, idempotency_key, common } => {
+                rotate((&key_id, overlap, idempotency_key), &common, environment).await
+            }
             Self::Revoke { key_id, common } => revoke(&key_id, &common, environment).await,
         }
     }
@@ -112,6 +133,33 @@ async fn list(common: &Common, environment: &Environment) -> Result<(), Failure>
     Ok(())
 }
 
+async fn rotate(
+    (key_id, overlap_seconds, name): (&str, u64, Option<String>),
+    common: &Common,
+    environment: &Environment,
+) -> Result<(), Failure> {
+    let path = format!("{PATH_KEYS}/{}/rotate", key_name::public(key_id)?);
+    let name = name.map_or_else(idempotency::new_key, Ok)?;
+    let request = KeyRotation { overlap_seconds };
+    let rotated = common.admin(environment).post_once(&path, &name, &request).await;
+    let made: KeyRotated = rotated.map_err(|not_done| match not_done {
+        NotDone::Surely(failure) => failure,
+        NotDone::Perhaps(failure) => failure.hint(format!(
+            "nobody knows whether it was rotated: ask again with --idempotency-key={name}; after ten minutes \
+             `kt key list` shows it"
+        )),
+    })?;
+    if common.json {
+        return common.print(&made);
+    }
+    let (old, new, end) = (&made.replaces, &made.key_id, moment(made.ends_at));
+    report::note(format_args!(
+        "made {new} in the place of {old}, which ends at {end}; the key is shown this once"
+    ));
+    report::say(made.key);
+    Ok(())
+}
+
 async fn revoke(key_id: &str, common: &Common, environment: &Environment) -> Result<(), Failure> {
     let path = format!("{PATH_KEYS}/{}/revoke", key_name::public(key_id)?);
     let entry: KeyEntry = common.admin(environment).post(&path, &json!({})).await?;
@@ -123,7 +171,7 @@ async fn revoke(key_id: &str, common: &Common, environment: &Environment) -> Res
 }
 
 fn row(entry: &KeyEntry) -> [String; 9] {
-    let KeyEntry { principal, created_at: _, revoked_at } = entry;
+    let KeyEntry { principal, created_at: _, revoked_at, ends_at, successor } = entry;
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let all = |set: &std::collections::BTreeSet<String>| match set.is_empty() {
         true => "-".to_owned(),
@@ -138,7 +186,14 @@ fn row(entry: &KeyEntry) -> [String; 9] {
         or_dash(&principal.group),
         all(&principal.codebases),
         all(&principal.entitlements),
-        if revoked_at.is_some() { "revoked" } else { "valid" }.to_owned(),
+        match (revoked_at, ends_at, successor) {
+            (Some(_), _, _) => "revoked".to_owned(),
+            (None, Some(end), Some(successor)) => {
+                format!("until {}, then {successor}", moment(*end))
+            }
+            (None, Some(end), None) => format!("until {}", moment(*end)),
+            (None, None, _) => "valid".to_owned(),
+        },
     ]
 }
 
@@ -153,5 +208,44 @@ impl Common {
         let value = serde_json::to_value(value)
             .map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
         print(&value)
+    }
+}
+
+/// A length of time, in seconds.
+fn read_overlap(text: &str) -> Result<u64, String> {
+    let bad =
+        || "a length of time is a number with s, m, h or d: 90s, 30m, 24h, 7d; or 0".to_owned();
+    let at = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(at).ok_or_else(bad)?;
+    let number: u64 = number.parse().map_err(|_| bad())?;
+    let seconds = match unit {
+        "" if number == 0 => 1,
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(bad()),
+    };
+    let overlap = number.saturating_mul(seconds);
+    if overlap > OVERLAP_SECONDS_MAX {
+        return Err("an old key stays valid for at most 90d".to_owned());
+    }
+    Ok(overlap)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlap_is_a_number_with_its_unit() {
+        for (text, seconds) in
+            [("0", 0), ("90s", 90), ("30m", 1_800), ("24h", 86_400), ("90d", 7_776_000)]
+        {
+            assert_eq!(read_overlap(text), Ok(seconds), "{text}");
+        }
+        for text in ["24", "h", "", "1w", "-1h", "1.5h", "91d", "99999999999999999d", "5é"] {
+            assert!(read_overlap(text).is_err(), "{text}");
+        }
     }
 }

@@ -27,7 +27,8 @@ pub const PATH_STATUS: &str = "/v1/status";
 pub const PATH_CONFIG: &str = "/v1/config";
 /// `POST`: [`versions::RollbackRequest`] to [`versions::ApplyReply`].
 pub const PATH_ROLLBACK: &str = "/v1/config/rollback";
-/// `POST`: [`KeyRequest`] to [`KeyCreated`]; `GET`: [`KeyList`]; `POST <this>/{key_id}/revoke`: [`KeyEntry`].
+/// `POST`: [`KeyRequest`] to [`KeyCreated`]; `GET`: [`KeyList`]; `POST <this>/{key_id}/revoke`: [`KeyEntry`];
+/// `POST <this>/{key_id}/rotate`: [`KeyRotation`] to [`KeyRotated`].
 pub const PATH_KEYS: &str = "/v1/keys";
 /// `POST`: [`super::explain::ExplainRequest`] to [`super::explain::ExplainReply`].
 pub const PATH_EXPLAIN: &str = "/v1/explain";
@@ -183,6 +184,46 @@ pub struct KeyEntry {
     /// When it was revoked, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<UnixMillis>,
+    /// When it ends or has ended, where another key took its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<UnixMillis>,
+    /// The key that took its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<String>,
+}
+
+/// How long an old key stays valid beside its successor, where nobody says.
+pub const OVERLAP_SECONDS: u64 = 86_400;
+/// How long it may at most: 90 days.
+pub const OVERLAP_SECONDS_MAX: u64 = 90 * 86_400;
+
+/// The body of `POST /v1/keys/{key_id}/rotate`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct KeyRotation {
+    /// How long the old key stays valid, in seconds: 86400 where nobody says, 7776000 at most; with 0 it ends at once.
+    #[serde(default = "overlap_seconds")]
+    pub overlap_seconds: u64,
+}
+
+/// The answer to `POST /v1/keys/{key_id}/rotate`: the only time that the new key itself is shown, but for a question
+/// that is asked again under the same `Idempotency-Key` within ten minutes.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct KeyRotated {
+    /// The public name of the new key.
+    pub key_id: String,
+    /// The new key.
+    pub key: String,
+    /// The public name of the old one.
+    pub replaces: String,
+    /// When the old one ends.
+    pub ends_at: UnixMillis,
+}
+
+const fn overlap_seconds() -> u64 {
+    OVERLAP_SECONDS
 }
 
 /// The body of `POST /v1/invalidate`: an organization, and exactly one of the others.
@@ -372,5 +413,17 @@ pub struct ErrorBody {
 impl std::fmt::Debug for KeyCreated {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyCreated").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
+}
+
+// === impl KeyRotated ===
+
+impl std::fmt::Debug for KeyRotated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyRotated")
+            .field("key_id", &self.key_id)
+            .field("replaces", &self.replaces)
+            .field("ends_at", &self.ends_at)
+            .finish_non_exhaustive()
     }
 }

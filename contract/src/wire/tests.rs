@@ -222,6 +222,7 @@ fn principal_requests() {
 fn principal_replies() {
     let principal = Principal {
         key_id: "gk_7Yb2".into(),
+        lineage: None,
         org: "acme".into(),
         team: Some("platform".into()),
         user: Some("ada".into()),

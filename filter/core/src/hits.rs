@@ -156,6 +156,7 @@ mod tests {
     fn hit(key_id: &str, model: &str) -> Hit {
         let principal = Principal {
             key_id: key_id.to_owned(),
+            lineage: None,
             org: "acme".to_owned(),
             team: None,
             user: None,

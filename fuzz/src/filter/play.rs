@@ -259,6 +259,7 @@ fn check_action(action: &Action, head: &[(Vec<u8>, Vec<u8>)], key: &str) {
 fn principal() -> Principal {
     Principal {
         key_id: "gk_1".to_owned(),
+        lineage: None,
         org: "acme".to_owned(),
         team: None,
         user: None,

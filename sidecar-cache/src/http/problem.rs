@@ -74,6 +74,7 @@ pub(super) fn failed(failure: &Failure) -> Answer {
         Failure::ConfigNotWritten { .. } => (StatusCode::CONFLICT, "config_not_written"),
         Failure::BreachStands(_) => (StatusCode::CONFLICT, "breach_stands"),
         Failure::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
+        Failure::NotRotated(_) => (StatusCode::CONFLICT, "key_not_rotated"),
         Failure::NoLedger => (StatusCode::CONFLICT, "no_ledger"),
         Failure::NoAuditLog => (StatusCode::CONFLICT, "no_audit_log"),
         Failure::NoIdempotencyKey => (StatusCode::BAD_REQUEST, "no_idempotency_key"),

@@ -352,7 +352,7 @@ pub(super) fn dialect(name: &str) -> Result<Dialect, Failure> {
 fn contradiction(principal: &Principal, gates: &Gates) -> Option<&'static str> {
     let scope_fits = match &gates.scope {
         Scope::OrgShared { group } => principal.group.is_none() || principal.group == *group,
-        Scope::PrivateEdge { key_id } => principal.key_id == *key_id,
+        Scope::PrivateEdge { key_id } => principal.lineage() == key_id,
         Scope::PhysicalGateway { .. } => true,
     };
     [

@@ -1,14 +1,16 @@
 //! Who stands behind a key: a bounded memory over the key store. Only valid keys are remembered, and a
-//! revocation takes effect for the next request.
+//! revocation, and the end of a key whose place another one took, take effect for the next request.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use kt_contract::key::OrgKeys;
 use kt_contract::principal::{KeyHash, Principal};
+use kt_contract::time::UnixMillis;
 
 use super::known::Known;
 use super::lock;
+use crate::clock::Clock;
 use crate::store::{KeyRecord, PrincipalStore, StoreError};
 
 /// How many callers are remembered at most.
@@ -21,6 +23,8 @@ pub struct Caller {
     pub principal: Principal,
     /// The hashing keys of its organization.
     pub keys: OrgKeys,
+    /// When its key ends, where another one took its place.
+    pub ends_at: Option<UnixMillis>,
 }
 
 /// The answer to "whose key is this?".
@@ -40,7 +44,14 @@ pub struct Callers {
     remembered: Mutex<Remembered>,
     /// Whether who is remembered may be believed to have the same rights.
     known: Known,
+    clock: Clock,
+    /// The ends of keys that somebody was told of: workers remember them too, and are told when they come.
+    ends: Mutex<Ends>,
 }
+
+/// When which key ends.
+#[derive(Debug, Default)]
+struct Ends(BTreeSet<(UnixMillis, KeyHash)>);
 
 /// Two halves: the young one takes what comes, and becomes the old one when it is full. What is asked for
 /// moves to the young half, so that what is forgotten has not been asked for in a while.
@@ -57,8 +68,8 @@ struct Remembered {
 impl Callers {
     /// Remembers nobody.
     #[must_use]
-    pub fn new(store: Arc<dyn PrincipalStore>, known: Known) -> Self {
-        Self { store, remembered: Mutex::default(), known }
+    pub fn new(store: Arc<dyn PrincipalStore>, known: Known, clock: Clock) -> Self {
+        Self { store, remembered: Mutex::default(), known, clock, ends: Mutex::default() }
     }
 
     /// Who stands behind a key.
@@ -71,7 +82,10 @@ impl Callers {
             if self.known.has_callers()
                 && let Some(caller) = remembered.recall(&key)
             {
-                return Ok(Resolved::Known(caller));
+                return Ok(match caller.ends_at {
+                    Some(end) if end <= self.clock.wall() => Resolved::Revoked,
+                    Some(_) | None => Resolved::Known(caller),
+                });
             }
             remembered.revocations
         };
@@ -80,17 +94,30 @@ impl Callers {
             return Err(StoreError::Transient("the shared database does not answer".to_owned()));
         }
         let Some(record) = self.store.find(key).await? else { return Ok(Resolved::Unknown) };
-        let KeyRecord { principal, revoked_at, .. } = record;
-        if revoked_at.is_some() {
+        if record.is_over(self.clock.wall()) {
             return Ok(Resolved::Revoked);
         }
+        let KeyRecord { principal, ends_at, .. } = record;
+        if let Some(end) = ends_at {
+            lock(&self.ends).0.insert((end, key));
+        }
         let keys = OrgKeys::derive(&principal.org);
-        let caller = Arc::new(Caller { principal, keys });
+        let caller = Arc::new(Caller { principal, keys, ends_at });
         let mut remembered = lock(&self.remembered);
         if remembered.revocations == revocations {
             remembered.remember(key, Arc::clone(&caller));
         }
         Ok(Resolved::Known(caller))
+    }
+
+    /// The keys that have ended since this was asked for the last time. They are forgotten.
+    pub fn ended(&self) -> Vec<KeyHash> {
+        if lock(&self.ends).0.is_empty() {
+            return Vec::new();
+        }
+        let ended = lock(&self.ends).due(self.clock.wall());
+        ended.iter().for_each(|key| self.forget(key));
+        ended
     }
 
     /// Forgets everybody.
@@ -106,6 +133,20 @@ impl Callers {
         remembered.revocations += 1;
         remembered.young.remove(key);
         remembered.old.remove(key);
+    }
+}
+
+// === impl Ends ===
+
+impl Ends {
+    /// The keys whose end has come, once each.
+    fn due(&mut self, now: UnixMillis) -> Vec<KeyHash> {
+        let mut due = Vec::new();
+        while let Some(next) = self.0.first().copied().filter(|(end, _)| *end <= now) {
+            self.0.remove(&next);
+            due.push(next.1);
+        }
+        due
     }
 }
 
@@ -136,11 +177,12 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
-    use crate::store::{Answer, Revoked};
+    use crate::store::{Answer, Revoked, Rotated};
 
     fn caller() -> Arc<Caller> {
         let principal = Principal {
             key_id: "gk_1".to_owned(),
+            lineage: None,
             org: "acme".to_owned(),
             team: None,
             user: None,
@@ -149,7 +191,7 @@ mod tests {
             codebases: Default::default(),
             entitlements: Default::default(),
         };
-        Arc::new(Caller { principal, keys: OrgKeys::derive("acme") })
+        Arc::new(Caller { principal, keys: OrgKeys::derive("acme"), ends_at: None })
     }
 
     /// A store that answers when it is told to, with what was true when it was asked.
@@ -166,7 +208,8 @@ mod tests {
                 self.may_answer.notified().await;
                 let principal = caller().principal.clone();
                 let created_at = UnixMillis(0);
-                Ok(Some(KeyRecord { hash, principal, created_at, revoked_at: None }))
+                let (revoked_at, ends_at, successor) = (None, None, None);
+                Ok(Some(KeyRecord { hash, principal, created_at, revoked_at, ends_at, successor }))
             })
         }
 
@@ -182,6 +225,10 @@ mod tests {
             Box::pin(std::future::ready(Ok(Revoked::Unknown)))
         }
 
+        fn rotate(&self, _: String, _: KeyRecord, _: UnixMillis) -> Answer<'_, Rotated> {
+            Box::pin(std::future::ready(Ok(Rotated::Unknown)))
+        }
+
         fn list(&self) -> Answer<'_, Vec<KeyRecord>> {
             Box::pin(std::future::ready(Ok(Vec::new())))
         }
@@ -190,7 +237,11 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_before_a_revocation_is_not_remembered_after_it() {
         let store = Arc::new(Slow::default());
-        let callers = Callers::new(Arc::clone(&store) as Arc<dyn PrincipalStore>, Known::always());
+        let callers = Callers::new(
+            Arc::clone(&store) as Arc<dyn PrincipalStore>,
+            Known::always(),
+            Clock::start(),
+        );
         let revoke = async {
             store.is_asked.notified().await;
             callers.forget(&key(1));
@@ -203,6 +254,16 @@ mod tests {
 
     fn key(number: usize) -> KeyHash {
         KeyHash(Digest(*blake3::hash(&number.to_be_bytes()).as_bytes()))
+    }
+
+    #[test]
+    fn an_end_is_told_when_it_comes_and_once() {
+        let mut ends = Ends::default();
+        ends.0.extend([(UnixMillis(20), key(2)), (UnixMillis(10), key(1))]);
+        ends.0.insert((UnixMillis(20), key(2)));
+        for (now, due) in [(9, vec![]), (10, vec![key(1)]), (99, vec![key(2)]), (99, vec![])] {
+            assert_eq!(ends.due(UnixMillis(now)), due, "{now}");
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Gateway keys: made, listed, revoked. The key itself is shown once and kept nowhere.
+//! Gateway keys: made, listed, revoked. The key itself is shown once and kept nowhere. How one takes another's place
+//! is in [`super::rotation`].
 
 use std::collections::BTreeSet;
 
@@ -51,6 +52,8 @@ impl Sidecar {
             principal: principal(key_id.clone(), request)?,
             created_at: self.clock.wall(),
             revoked_at: None,
+            ends_at: None,
+            successor: None,
         };
         self.keys.add(record).await?;
         tracing::info!(key_id, "gateway key created");
@@ -85,8 +88,8 @@ impl Sidecar {
 }
 
 fn entry(record: KeyRecord) -> KeyEntry {
-    let KeyRecord { hash: _, principal, created_at, revoked_at } = record;
-    KeyEntry { principal, created_at, revoked_at }
+    let KeyRecord { hash: _, principal, created_at, revoked_at, ends_at, successor } = record;
+    KeyEntry { principal, created_at, revoked_at, ends_at, successor }
 }
 
 fn principal(key_id: String, request: KeyRequest) -> Result<Principal, Failure> {
@@ -97,6 +100,7 @@ fn principal(key_id: String, request: KeyRequest) -> Result<Principal, Failure> 
     }
     Ok(Principal {
         key_id,
+        lineage: None,
         org,
         team,
         user,

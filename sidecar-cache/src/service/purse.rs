@@ -33,6 +33,12 @@ impl<'a> MovementKey<'a> {
             .map(Self)
             .ok_or(Failure::NoIdempotencyKey)
     }
+
+    /// The key itself.
+    #[must_use]
+    pub const fn as_str(&self) -> &'a str {
+        self.0
+    }
 }
 
 // === impl Sidecar ===

@@ -12,7 +12,7 @@ pub struct Changes {
     pub upto: u64,
     /// Tags that were given another generation, oldest first.
     pub generations: Vec<(String, Tag, Generation)>,
-    /// Keys that were revoked. Of one that was made nobody remembers anything yet.
+    /// Keys that were revoked, or were given an end. Of one that was made nobody remembers anything yet.
     pub keys: Vec<KeyHash>,
     /// The store has forgotten changes that it had told before, as one that was restored from a copy does: what is
     /// remembered of it may be wrong.

@@ -15,7 +15,7 @@ use std::path::Path;
 use kt_contract::principal::KeyHash;
 use kt_contract::time::UnixMillis;
 
-use super::{Answer, KeyRecord, PrincipalStore, Revoked, StoreError};
+use super::{Answer, KeyRecord, PrincipalStore, Revoked, Rotated, StoreError};
 pub use audit_log::SqliteAuditLog;
 use database::Database;
 pub use generations::SqliteGenerations;
@@ -56,6 +56,10 @@ impl PrincipalStore for SqliteKeys {
 
     fn revoke(&self, key_id: String, at: UnixMillis) -> Answer<'_, Revoked> {
         self.database.ask(move |connection| rows::revoke(connection, &key_id, at))
+    }
+
+    fn rotate(&self, key_id: String, new: KeyRecord, ends_at: UnixMillis) -> Answer<'_, Rotated> {
+        self.database.ask(move |connection| rows::rotate(connection, &key_id, &new, ends_at))
     }
 
     fn list(&self) -> Answer<'_, Vec<KeyRecord>> {

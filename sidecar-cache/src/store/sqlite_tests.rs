@@ -14,6 +14,7 @@ fn record(name: &str, number: u8) -> KeyRecord {
         hash: KeyHash(Digest([number; 32])),
         principal: Principal {
             key_id: name.to_owned(),
+            lineage: None,
             org: "acme".to_owned(),
             team: None,
             user: Some("o'neill\0\u{1f511}".to_owned()),
@@ -24,6 +25,8 @@ fn record(name: &str, number: u8) -> KeyRecord {
         },
         created_at: UnixMillis(u64::from(number)),
         revoked_at: None,
+        ends_at: None,
+        successor: None,
     }
 }
 
@@ -68,4 +71,19 @@ fn a_newer_schema_is_refused_with_its_version() {
     connection.pragma_update(None, "user_version", 9).unwrap();
     let error = SqliteKeys::open(folder.path()).unwrap_err().to_string();
     assert!(error.contains("version 9"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_of_before_rotations_keeps_its_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = SqliteKeys::open(folder.path()).unwrap();
+    keys.add(record("gk_1", 1)).await.unwrap();
+    drop(keys);
+    let connection = Connection::open(folder.path().join("keys.db")).unwrap();
+    let before = "ALTER TABLE keys DROP COLUMN ends_at; ALTER TABLE keys DROP COLUMN successor;
+        PRAGMA user_version = 1;";
+    connection.execute_batch(before).unwrap();
+    drop(connection);
+    let keys = SqliteKeys::open(folder.path()).unwrap();
+    assert_eq!(keys.list().await.unwrap(), [record("gk_1", 1)]);
 }

@@ -1,19 +1,25 @@
 //! Admit and the tickets that it gives: who gets in, on whose word, and what a miss is told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::*;
+use kt_contract::gateway_key::GatewayKey;
 use kt_contract::hex::Digest;
 use kt_contract::json::{self, Bounds};
 use kt_contract::key::{CacheKey, CheckHash, OrgKeys};
 use kt_contract::outcome::{Outcome, Reason};
-use kt_contract::principal::KeyHash;
+use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::problem::Problem;
+use kt_contract::snapshot::Tier;
+use kt_contract::wire::admin::KeyRotation;
 use kt_contract::wire::admit::{AdmitRequest, Admitted};
 use kt_contract::wire::explain::ExplainRequest;
 use kt_contract::wire::feed::GatewayIdentity;
 use kt_providers::Dialect;
+use sidecar_cache::clock::Clock;
 use sidecar_cache::service::Failure;
+use sidecar_cache::service::purse::MovementKey;
 use sidecar_cache::store::Address;
 use sidecar_cache::ticket::{Holder, Peer};
 
@@ -71,6 +77,69 @@ async fn a_revoked_key_is_out_with_the_next_request() {
     let stranger = Key { hash: KeyHash(Digest([9; 32])), ..key };
     let decision = group.admit(group.ask(&stranger, CHAT)).await;
     assert_eq!(decision, Admitted::Unauthenticated { revoked: false });
+}
+
+/// The key that takes the place of another one.
+async fn rotated(group: &Group, key: &Key, overlap_seconds: u64) -> Key {
+    let request = KeyRotation { overlap_seconds };
+    let made = group.sidecar.rotate_key(&key.principal.key_id, &request, None).await.unwrap();
+    let lineage = Some(key.principal.lineage().to_owned());
+    let hash = GatewayKey::parse(&made.key).unwrap().hash();
+    Key { hash, principal: Principal { key_id: made.key_id, lineage, ..key.principal.clone() } }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotated_key_is_valid_beside_its_successor_and_shares_its_private_entries() {
+    let mut settings = settings();
+    Arc::make_mut(&mut settings.snapshot).cache.tier = Tier::PrivateEdge;
+    let snapshot = Arc::clone(&settings.snapshot);
+    let group = group_of(settings, Clock::start(), None);
+    group.poll().await;
+    let ask = |key: &Key| ask_by(&snapshot, &gateway(), key, CHAT);
+    let key = group.key().await;
+    let (ticket, _) = group.ticket(ask(&key)).await;
+    read(group.lane(&ticket, CHAT).await.unwrap()).await;
+    let first = rotated(&group, &key, 3_600).await;
+    let second = rotated(&group, &first, 3_600).await;
+    for key in [&key, &first, &second] {
+        group.hit(ask(key)).await;
+    }
+    let (_, reason) = group.ticket(ask(&group.key().await)).await;
+    assert_eq!(reason, Reason::GatewayKey, "of another lineage");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_overlap_the_old_key_is_out_with_the_next_request() {
+    let group = group().await;
+    let key = group.key().await;
+    group.fetch(&key, CHAT).await.unwrap();
+    let new = rotated(&group, &key, 0).await;
+    let decision = group.admit(group.ask(&key, CHAT)).await;
+    assert_eq!(decision, Admitted::Unauthenticated { revoked: true });
+    assert!(group.is_cached(&new, CHAT).await, "the organization's cache is the new key's too");
+    let failed = group.sidecar.rotate_key(&key.principal.key_id, &again(), None).await;
+    assert!(matches!(failed, Err(Failure::NotRotated(_))), "{failed:?}");
+}
+
+fn again() -> KeyRotation {
+    KeyRotation { overlap_seconds: 60 }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_is_made_once() {
+    let group = group().await;
+    let key = group.key().await;
+    let rotate = async |overlap_seconds, name: Option<&'static str>| {
+        let request = KeyRotation { overlap_seconds };
+        let name = name.map(|name| MovementKey::read(Some(name)).unwrap());
+        group.sidecar.rotate_key(&key.principal.key_id, &request, name).await
+    };
+    let made = rotate(60, Some("once")).await.unwrap();
+    assert_eq!(rotate(60, Some("once")).await.unwrap(), made);
+    assert!(matches!(rotate(61, Some("once")).await, Err(Failure::KeyReused)));
+    let taken = rotate(60, Some("twice")).await.unwrap_err().to_string();
+    assert!(taken.contains(&made.key_id), "{taken}");
+    assert_eq!(group.sidecar.list_keys().await.unwrap().keys.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ use sidecar_cache::store::replies::{
     ClaimNumber, ClaimStore, Claimed, NewClaim, NewReply, ReplyStore,
 };
 use sidecar_cache::store::{
-    Answer, EntryStore, GenerationStore, KeyRecord, PrincipalStore, Revoked, StoreError,
+    Answer, EntryStore, GenerationStore, KeyRecord, PrincipalStore, Revoked, Rotated, StoreError,
 };
 
 use crate::support::*;
@@ -202,10 +202,9 @@ impl ChangeStore for Link {
             let went_back = state.last < seen;
             state.last = state.last.max(seen);
             let newer = state.generations.iter().filter(|(_, _, generation)| generation.0 > seen);
-            let keys = state
-                .keys
-                .iter()
-                .filter(|(record, changed)| *changed > seen && record.revoked_at.is_some());
+            let keys = state.keys.iter().filter(|(record, changed)| {
+                *changed > seen && (record.revoked_at.is_some() || record.ends_at.is_some())
+            });
             Changes {
                 upto: state.last,
                 generations: newer.cloned().collect(),
@@ -248,6 +247,22 @@ impl PrincipalStore for Link {
                 *changed = number;
                 Revoked::Done(record.hash)
             })
+        })
+    }
+
+    fn rotate(&self, key_id: String, new: KeyRecord, ends_at: UnixMillis) -> Answer<'_, Rotated> {
+        self.ask(move |state| {
+            let number = state.next();
+            let mut records: Vec<_> = state.keys.iter_mut().map(|(record, _)| record).collect();
+            let rotated = rotate(&mut records, &key_id, &new, ends_at);
+            if let Rotated::Done(old) = rotated {
+                let mut keys = state.keys.iter_mut();
+                if let Some((_, changed)) = keys.find(|(record, _)| record.hash == old) {
+                    *changed = number;
+                }
+                state.keys.push((new, number));
+            }
+            rotated
         })
     }
 

@@ -253,7 +253,7 @@ impl Wired {
     async fn admit(&self, ask: &AdmitRequest) -> (Admitted, Response<Incoming>) {
         let response = send(&self.data, post("/v1/admit", serde_json::to_vec(ask).unwrap())).await;
         assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(header(&response, headers::MARKER), Some("4"));
+        assert_eq!(header(&response, headers::MARKER), Some("5"));
         let decision = serde_json::from_str(header(&response, headers::ADMIT).unwrap()).unwrap();
         (decision, response)
     }
@@ -446,7 +446,7 @@ async fn a_cut_json_answer_is_a_clean_error_in_the_dialect() {
     assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
     assert_eq!(header(&response, "retry-after"), Some("1"));
     assert_eq!(header(&response, "x-cache-status"), Some("miss"));
-    assert_eq!(header(&response, headers::MARKER), Some("4"));
+    assert_eq!(header(&response, headers::MARKER), Some("5"));
     let body: serde_json::Value = json(response).await;
     assert_eq!(body["error"]["code"], "upstream_cut_short");
 }
@@ -596,7 +596,7 @@ async fn the_wire_refuses_what_is_no_message() {
     ] {
         let response = send(&wired.data, request).await;
         assert_eq!(response.status(), status, "{what}");
-        assert_eq!(header(&response, headers::MARKER), Some("4"), "{what}");
+        assert_eq!(header(&response, headers::MARKER), Some("5"), "{what}");
         assert_eq!(json::<ErrorReply>(response).await.error.code, code, "{what}");
     }
 }

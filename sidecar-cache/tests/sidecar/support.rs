@@ -39,7 +39,7 @@ use sidecar_cache::store::savings::SavingsStore;
 use sidecar_cache::store::spool::SpoolStore;
 use sidecar_cache::store::{
     Address, Answer, Bounds, EntryStore, Held, KeyRecord, Lifetime, Lookup, NewEntry, OrgHeld,
-    PrincipalStore, Revoked, StoreError,
+    PrincipalStore, Revoked, Rotated, StoreError,
 };
 use sidecar_cache::ticket::{Holder, Peer};
 use tokio::sync::Notify;
@@ -283,35 +283,7 @@ impl Group {
     }
 
     pub(crate) fn ask_at(&self, gateway: &GatewayIdentity, key: &Key, body: &str) -> AdmitRequest {
-        let dialect = Dialect::OpenAiChat;
-        let bounds = json::Bounds { depth_max: 64, nodes_max: 10_000 };
-        let node = json::parse(body.as_bytes(), bounds).unwrap();
-        let asked = dialect.read(&node).unwrap();
-        let snapshot = self.snapshot();
-        let route = snapshot.models.route(&asked.model).unwrap();
-        let ask = Ask { dialect: dialect.as_str(), path: dialect.path(), route, codebase: None };
-        let gates = identify::gates(&key.principal, gateway, &snapshot, ask).unwrap();
-        let keys = OrgKeys::derive(&key.principal.org);
-        let request = keys.request_digests(&node, dialect.left_out(), &[]);
-        AdmitRequest {
-            version: kt_contract::wire::VERSION,
-            request_id: REQUEST_ID.to_owned(),
-            snapshot: snapshot.version.clone(),
-            gateway: gateway.id.clone(),
-            principal: key.hash,
-            key: keys.cache_key(&gates, &request),
-            check: keys.check_hash(&gates, &request),
-            gates,
-            request,
-            body: Digest(*blake3::hash(body.as_bytes()).as_bytes()),
-            target: route.target.clone(),
-            reply: asked.reply,
-            client_limited: asked.client_limited,
-            is_keyed: false,
-            bypass: None,
-            control: kt_contract::wire::admit::Control::default(),
-            guardrails: Vec::new(),
-        }
+        ask_by(&self.snapshot(), gateway, key, body)
     }
 
     pub(crate) async fn admit(&self, ask: AdmitRequest) -> Admitted {
@@ -379,6 +351,44 @@ impl Group {
         let text = self.sidecar.render_metrics();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or("0").to_owned()
+    }
+}
+
+/// What the filter of a gateway says of a request that it has planned by `snapshot`.
+pub(crate) fn ask_by(
+    snapshot: &Snapshot,
+    gateway: &GatewayIdentity,
+    key: &Key,
+    body: &str,
+) -> AdmitRequest {
+    let dialect = Dialect::OpenAiChat;
+    let bounds = json::Bounds { depth_max: 64, nodes_max: 10_000 };
+    let node = json::parse(body.as_bytes(), bounds).unwrap();
+    let asked = dialect.read(&node).unwrap();
+
+    let route = snapshot.models.route(&asked.model).unwrap();
+    let ask = Ask { dialect: dialect.as_str(), path: dialect.path(), route, codebase: None };
+    let gates = identify::gates(&key.principal, gateway, snapshot, ask).unwrap();
+    let keys = OrgKeys::derive(&key.principal.org);
+    let request = keys.request_digests(&node, dialect.left_out(), &[]);
+    AdmitRequest {
+        version: kt_contract::wire::VERSION,
+        request_id: REQUEST_ID.to_owned(),
+        snapshot: snapshot.version.clone(),
+        gateway: gateway.id.clone(),
+        principal: key.hash,
+        key: keys.cache_key(&gates, &request),
+        check: keys.check_hash(&gates, &request),
+        gates,
+        request,
+        body: Digest(*blake3::hash(body.as_bytes()).as_bytes()),
+        target: route.target.clone(),
+        reply: asked.reply,
+        client_limited: asked.client_limited,
+        is_keyed: false,
+        bypass: None,
+        control: kt_contract::wire::admit::Control::default(),
+        guardrails: Vec::new(),
     }
 }
 
@@ -647,6 +657,30 @@ pub(crate) struct Keys {
     records: Mutex<Vec<KeyRecord>>,
 }
 
+/// What a rotation does to the old key.
+pub(crate) fn rotate(
+    records: &mut [&mut KeyRecord],
+    key_id: &str,
+    new: &KeyRecord,
+    ends_at: UnixMillis,
+) -> Rotated {
+    let revoked = |name: &str| {
+        let mut named = records.iter().filter(|record| record.principal.key_id == name);
+        named.any(|record| record.revoked_at.is_some())
+    };
+    let old = records.iter().find(|record| record.principal.key_id == key_id);
+    let Some(old) = old else { return Rotated::Unknown };
+    if old.is_over(new.created_at) {
+        return Rotated::Over;
+    }
+    if let Some(successor) = old.successor.clone().filter(|successor| !revoked(successor)) {
+        return Rotated::Replaced { successor };
+    }
+    let old = records.iter_mut().find(|record| record.principal.key_id == key_id).unwrap();
+    (old.ends_at, old.successor) = (Some(ends_at), Some(new.principal.key_id.clone()));
+    Rotated::Done(old.hash)
+}
+
 impl PrincipalStore for Keys {
     fn find(&self, hash: KeyHash) -> Answer<'_, Option<KeyRecord>> {
         let records = self.records.lock().unwrap();
@@ -673,6 +707,15 @@ impl PrincipalStore for Keys {
             Revoked::Done(record.hash)
         });
         Box::pin(std::future::ready(Ok(revoked)))
+    }
+
+    fn rotate(&self, key_id: String, new: KeyRecord, ends_at: UnixMillis) -> Answer<'_, Rotated> {
+        let mut records = self.records.lock().unwrap();
+        let rotated = rotate(&mut records.iter_mut().collect::<Vec<_>>(), &key_id, &new, ends_at);
+        if let Rotated::Done(_) = rotated {
+            records.push(new);
+        }
+        Box::pin(std::future::ready(Ok(rotated)))
     }
 
     fn list(&self) -> Answer<'_, Vec<KeyRecord>> {

@@ -136,6 +136,7 @@ pub fn alice() -> GatewayKey {
 pub fn principal(key_id: &str, org: &str) -> Principal {
     Principal {
         key_id: key_id.to_owned(),
+        lineage: None,
         org: org.to_owned(),
         team: Some("platform".to_owned()),
         user: None,

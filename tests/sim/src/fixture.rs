@@ -67,6 +67,7 @@ impl Default for Fixture {
             let org = usize::from(nth / 2);
             let principal = Principal {
                 key_id: format!("gk_{nth}"),
+                lineage: None,
                 org: orgs.get(org).copied().unwrap_or_default().to_owned(),
                 team: Some("core".to_owned()),
                 user: Some(format!("user-{nth}")),

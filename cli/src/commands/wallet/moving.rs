@@ -1,8 +1,6 @@
 //! What moves money: `kt wallet fund`, `adjust`, `allocate`, `refund`. Each invocation is one movement: it has a key of its
 //! own, under which it can be asked for again where nobody knows what became of it.
 
-use std::io;
-
 use kt_contract::hex::Digest;
 use kt_contract::wire::admin::endpoint::Endpoint;
 use kt_contract::wire::admin::wallet::{
@@ -14,6 +12,7 @@ use serde::Serialize;
 use super::{Common, print_json};
 use crate::environment::{self, Environment};
 use crate::failure::Failure;
+use crate::idempotency::new_key;
 use crate::money::{dollars, read_dollars, signed_dollars};
 use crate::report;
 use crate::sidecar::NotDone;
@@ -209,15 +208,6 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-fn new_key() -> Result<String, Failure> {
-    let mut key = [0; 32];
-    let failed = |error: io::Error| Failure::new(format!("no randomness: {error}"));
-    // Up to 256 bytes come at once.
-    rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| failed(error.into()))?;
-    Ok(Digest(key).to_hex())
-}
-
 fn read_hold(text: &str) -> Result<Digest, String> {
     Digest::from_hex(text).map_err(|_| {
         "a hold is named by 64 lower-case hexadecimal digits, as `kt wallet history` shows them"
@@ -242,10 +232,5 @@ mod tests {
         let given = "wallet|fund|--idempotency-key|mine|--org|acme|25";
         let expected = "kt wallet fund --idempotency-key mine --org acme 25";
         assert_eq!(again(&words(given), "mine"), expected);
-    }
-
-    #[test]
-    fn no_two_invocations_have_one_key() {
-        assert_ne!(new_key().unwrap(), new_key().unwrap());
     }
 }

@@ -25,6 +25,8 @@ pub enum Endpoint {
     CreateKey,
     /// The end of a gateway key.
     RevokeKey,
+    /// Another key in the place of one.
+    RotateKey,
     /// What the cache would do for a request.
     Explain,
     /// What the cache holds.
@@ -82,7 +84,7 @@ pub enum Found<'a> {
 
 impl Endpoint {
     /// All of them. A fixed path stands before a pattern that would take it.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Status,
         Self::OpenApi,
         Self::ConfigVersions,
@@ -92,6 +94,7 @@ impl Endpoint {
         Self::ListKeys,
         Self::CreateKey,
         Self::RevokeKey,
+        Self::RotateKey,
         Self::Explain,
         Self::CacheStats,
         Self::CacheEntry,
@@ -127,6 +130,7 @@ impl Endpoint {
             Self::ListKeys => ("GET", super::PATH_KEYS),
             Self::CreateKey => ("POST", super::PATH_KEYS),
             Self::RevokeKey => ("POST", "/v1/keys/{key_id}/revoke"),
+            Self::RotateKey => ("POST", "/v1/keys/{key_id}/rotate"),
             Self::Explain => ("POST", super::PATH_EXPLAIN),
             Self::CacheStats => ("GET", super::PATH_STATS),
             Self::CacheEntry => ("POST", super::PATH_ENTRY),

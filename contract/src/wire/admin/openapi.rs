@@ -16,7 +16,7 @@ use super::wallet::{
 };
 use super::{
     CacheStatsReply, EntryReply, EntryRequest, ErrorReply, InvalidateReply, InvalidateRequest,
-    KeyCreated, KeyEntry, KeyList, KeyRequest, StatusReply,
+    KeyCreated, KeyEntry, KeyList, KeyRequest, KeyRotated, KeyRotation, StatusReply,
 };
 use crate::wire::explain::{ExplainReply, ExplainRequest};
 
@@ -97,6 +97,15 @@ fn parameters(endpoint: Endpoint, path: &str) -> Vec<Value> {
         parameters
             .push(json!({"name": name, "in": place, "description": description, "schema": schema}));
     }
+    if endpoint == Endpoint::RotateKey {
+        parameters.push(json!({
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": false,
+            "description": "Which rotation it is: asked again with the same key and body within ten minutes, it is answered again and not made again.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARS_MAX},
+        }));
+    }
     if moves_money(endpoint) {
         parameters.push(json!({
             "name": "Idempotency-Key",
@@ -122,6 +131,9 @@ const fn summary(endpoint: Endpoint) -> &'static str {
         Endpoint::ListKeys => "All gateway keys there ever were.",
         Endpoint::CreateKey => "A new gateway key, shown this once.",
         Endpoint::RevokeKey => "The end of a gateway key.",
+        Endpoint::RotateKey => {
+            "Another key in the place of one, which stays valid for a while. Shown this once."
+        }
         Endpoint::Explain => "What the cache would do for a request. Changes nothing.",
         Endpoint::CacheStats => "What the cache holds.",
         Endpoint::CacheEntry => "One entry of the cache. Changes nothing.",
@@ -187,6 +199,7 @@ const fn query(endpoint: Endpoint) -> &'static [(&'static str, &'static str)] {
         | Endpoint::ListKeys
         | Endpoint::CreateKey
         | Endpoint::RevokeKey
+        | Endpoint::RotateKey
         | Endpoint::Explain
         | Endpoint::CacheStats
         | Endpoint::CacheEntry
@@ -220,6 +233,7 @@ fn request(endpoint: Endpoint, types: &mut SchemaGenerator) -> Option<Value> {
         Endpoint::ApplyConfig => schema::<ApplyRequest>(types),
         Endpoint::RollbackConfig => schema::<RollbackRequest>(types),
         Endpoint::CreateKey => schema::<KeyRequest>(types),
+        Endpoint::RotateKey => schema::<KeyRotation>(types),
         Endpoint::AuditVerify => schema::<AuditNotes>(types),
         Endpoint::Explain => schema::<ExplainRequest>(types),
         Endpoint::CacheEntry => schema::<EntryRequest>(types),
@@ -252,6 +266,7 @@ fn request(endpoint: Endpoint, types: &mut SchemaGenerator) -> Option<Value> {
 fn reply(endpoint: Endpoint, types: &mut SchemaGenerator) -> Reply {
     let schema = match endpoint {
         Endpoint::CreateKey => return Reply::Json(201, schema::<KeyCreated>(types)),
+        Endpoint::RotateKey => return Reply::Json(201, schema::<KeyRotated>(types)),
         Endpoint::WalletExport => return Reply::Lines(schema::<TransferEntry>(types)),
         Endpoint::AuditRecords => return Reply::Lines(schema::<AuditRecord>(types)),
         Endpoint::OpenApi => json!({"type": "object"}),

@@ -14,13 +14,14 @@ use crate::wire::admin::versions::{
 };
 use crate::wire::admin::{
     CacheStatsReply, Condition, EntryReply, EntryRequest, ErrorBody, ErrorReply, GatewayStatus,
-    InvalidateReply, InvalidateRequest, KeyCreated, KeyEntry, KeyList, KeyRequest, OrgEntries,
-    Presence, StatusReply, StoredShape, StoredUsage,
+    InvalidateReply, InvalidateRequest, KeyCreated, KeyEntry, KeyList, KeyRequest, KeyRotated,
+    KeyRotation, OrgEntries, Presence, StatusReply, StoredShape, StoredUsage,
 };
 
 fn principal() -> Principal {
     Principal {
         key_id: "gk_7Yb2".into(),
+        lineage: None,
         org: "acme".into(),
         team: None,
         user: None,
@@ -190,10 +191,36 @@ fn key_lists() {
         principal: principal(),
         created_at: UnixMillis(1_763_700_000_000),
         revoked_at,
+        ends_at: None,
+        successor: None,
     };
+    let rotated = KeyEntry {
+        ends_at: Some(UnixMillis(1_763_786_400_000)),
+        successor: Some("gk_8Zc3".into()),
+        ..entry(None)
+    };
+    let successor =
+        Principal { key_id: "gk_8Zc3".into(), lineage: Some(principal().key_id), ..principal() };
+    let successor = KeyEntry { principal: successor, ..entry(None) };
     golden!(
         "key-list",
-        [KeyList { keys: vec![entry(None), entry(Some(UnixMillis(1_763_700_060_000)))] }]
+        [KeyList {
+            keys: vec![entry(None), entry(Some(UnixMillis(1_763_700_060_000))), rotated, successor]
+        }]
+    );
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn key_rotations() {
+    golden!(strict "key-rotation", [KeyRotation { overlap_seconds: 3_600 }]);
+    golden!(
+        "key-rotated",
+        [KeyRotated {
+            key_id: "gk_8Zc3".into(),
+            key: "kt_gk_(shown once)".into(),
+            replaces: "gk_7Yb2".into(),
+            ends_at: UnixMillis(1_763_786_400_000),
+        }]
     );
 }
 

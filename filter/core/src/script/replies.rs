@@ -76,6 +76,7 @@ fn principal(question: &[u8], choice: u8) -> PrincipalReply {
         _ => PrincipalReply::Known {
             principal: Principal {
                 key_id: format!("gk_{who}"),
+                lineage: None,
                 org: if choice % 8 == 5 { "globex" } else { "acme" }.to_owned(),
                 team: Some("core".to_owned()),
                 user: None,

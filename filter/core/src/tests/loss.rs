@@ -25,9 +25,9 @@ fn lose_in_every_way(mut with: impl FnMut(Answer<'_>)) {
     let newer: [(&[u8], &[u8]); 3] =
         [(b":status", b"200"), (b"x-kt-wire", b"5"), (b"x-kt-admit", b"{}")];
     let broken: [(&[u8], &[u8]); 3] =
-        [(b":status", b"200"), (b"x-kt-wire", b"4"), (b"x-kt-admit", b"{\"decision\":")];
-    let mute: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b"x-kt-wire", b"4")];
-    let failed: [(&[u8], &[u8]); 2] = [(b":status", b"500"), (b"x-kt-wire", b"4")];
+        [(b":status", b"200"), (b"x-kt-wire", b"5"), (b"x-kt-admit", b"{\"decision\":")];
+    let mute: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b"x-kt-wire", b"5")];
+    let failed: [(&[u8], &[u8]); 2] = [(b":status", b"500"), (b"x-kt-wire", b"5")];
     with(Answer::Lost);
     for fields in [&envoy[..], &newer, &broken, &mute, &failed] {
         with(Answer::Came { head: Head::new(fields), body: ANSWER });
@@ -113,7 +113,7 @@ fn of_a_provider_that_is_called_directly_only_what_is_listed_passes() {
     let flow = rig.respond(&[
         (":status", "200"),
         ("x-kt-served-by", "a lie"),
-        ("x-kt-wire", "4"),
+        ("x-kt-wire", "5"),
         ("set-cookie", "a=b"),
         ("set-cookie", "c=d"),
         ("x-request-id", "theirs"),

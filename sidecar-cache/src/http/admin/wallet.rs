@@ -115,6 +115,12 @@ impl Asked<'_> {
         MovementKey::read(text(&self.head.headers, IDEMPOTENCY_KEY))
     }
 
+    /// The name of the question, where it has one.
+    pub(super) fn key_if_any(&self) -> Result<Option<MovementKey<'_>>, Failure> {
+        let header = text(&self.head.headers, IDEMPOTENCY_KEY);
+        header.map(|key| MovementKey::read(Some(key))).transpose()
+    }
+
     async fn message<T: DeserializeOwned>(&self, body: Incoming) -> Result<T, Unread> {
         read::message(body, self.sidecar.timeouts.upload_idle).await
     }

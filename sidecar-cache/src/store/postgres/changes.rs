@@ -24,7 +24,7 @@ const NEWEST: &str = "SELECT last FROM changes";
 const SINCE: &str = "SELECT NULL::bytea, NULL::bytea, NULL::text, NULL::bytea, last FROM changes
     UNION ALL SELECT NULL, org, kind, name, generation FROM generations WHERE generation > $1
     UNION ALL SELECT hash, NULL, NULL, NULL, changed FROM keys
-        WHERE changed > $1 AND revoked_at IS NOT NULL
+        WHERE changed > $1 AND (revoked_at IS NOT NULL OR ends_at IS NOT NULL)
     ORDER BY 5";
 /// No number is given a second time.
 const RAISE: &str = "UPDATE changes SET last = $1 WHERE last < $1";

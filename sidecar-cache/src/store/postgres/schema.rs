@@ -14,7 +14,12 @@ use super::fault::Fault;
 use crate::store::StoreError;
 
 /// What each version adds to the one before.
-const MIGRATIONS: [&str; 3] = [LEDGER, SHARED, AUDIT_LOG];
+const MIGRATIONS: [&str; 4] = [LEDGER, SHARED, AUDIT_LOG, ROTATION];
+
+/// Of a key whose place another one takes: when it ends, and which one that is.
+const ROTATION: &str = "
+    ALTER TABLE keys ADD COLUMN ends_at bigint, ADD COLUMN successor bytea;
+";
 
 const LEDGER: &str = "
     CREATE TABLE orgs (

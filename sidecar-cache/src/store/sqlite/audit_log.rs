@@ -53,6 +53,7 @@ const SCHEMA: Schema = Schema {
         BEGIN SELECT RAISE(ABORT, 'a record of the audit log is never replaced'); END;
 ",
     version: 1,
+    changes: &[],
 };
 
 const CORRUPT: StoreError = StoreError::Corrupt("the audit log");

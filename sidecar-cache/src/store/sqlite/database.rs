@@ -20,14 +20,16 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// A question and where its answer goes.
 type Question = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// What makes a database: its file, and its schema in its only version.
+/// What makes a database: its file, its schema in the oldest version that is known, and what has changed since.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schema {
     /// The file's name within the data folder.
     pub(super) file: &'static str,
-    /// Makes the tables, and sets `user_version` to `version`.
+    /// Makes the tables of `version`.
     pub(super) make: &'static str,
     pub(super) version: i64,
+    /// What makes each next version of the one before.
+    pub(super) changes: &'static [&'static str],
 }
 
 /// A database and its thread. The thread ends when this is dropped.
@@ -125,18 +127,25 @@ fn sync_names(folder: &Path) -> io::Result<()> {
 }
 
 fn migrate(connection: &Connection, schema: Schema) -> Result<(), StoreError> {
-    let Schema { file, make, version } = schema;
+    let Schema { file, make, version, changes } = schema;
+    let known = version + i64::try_from(changes.len()).unwrap_or(0);
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    match connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
-        0 => Ok(connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {make} PRAGMA user_version = {version}; COMMIT;"
-        ))?),
-        found if found == version => Ok(()),
-        newer => Err(StoreError::Permanent(format!(
-            "{file} has schema version {newer}; this sidecar knows {version}"
-        ))),
+    let found = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
+    if found == known {
+        return Ok(());
     }
+    if found > known || (1..version).contains(&found) {
+        return Err(StoreError::Permanent(format!(
+            "{file} has schema version {found}; this sidecar knows {known}"
+        )));
+    }
+    let make = if found == 0 { make } else { "" };
+    let done = usize::try_from(found.saturating_sub(version)).unwrap_or(0);
+    let changes = changes.get(done..).unwrap_or_default().concat();
+    Ok(connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {make} {changes} PRAGMA user_version = {known}; COMMIT;"
+    ))?)
 }
 
 impl From<rusqlite::Error> for StoreError {

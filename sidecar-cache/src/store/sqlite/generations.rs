@@ -26,6 +26,7 @@ const SCHEMA: Schema = Schema {
     INSERT INTO given (only, last) VALUES (1, 0);
 ",
     version: 1,
+    changes: &[],
 };
 
 /// The generations of one data directory.

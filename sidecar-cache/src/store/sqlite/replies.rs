@@ -42,6 +42,7 @@ const SCHEMA: Schema = Schema {
     END;
 ",
     version: 1,
+    changes: &[],
 };
 
 /// The remembered answers of one data directory.

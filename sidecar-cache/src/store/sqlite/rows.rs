@@ -3,10 +3,10 @@
 use kt_contract::hex::Digest;
 use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::time::UnixMillis;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::database::Schema;
-use super::{KeyRecord, Revoked, StoreError};
+use super::{KeyRecord, Revoked, Rotated, StoreError};
 
 pub(super) const SCHEMA: Schema = Schema {
     file: "keys.db",
@@ -20,9 +20,14 @@ pub(super) const SCHEMA: Schema = Schema {
     ) STRICT;
 ",
     version: 1,
+    changes: &["
+    ALTER TABLE keys ADD COLUMN ends_at INTEGER;
+    ALTER TABLE keys ADD COLUMN successor TEXT;
+"],
 };
 
-const COLUMNS: &str = "SELECT hash, principal, created_at, revoked_at FROM keys";
+const COLUMNS: &str =
+    "SELECT hash, principal, created_at, revoked_at, ends_at, successor FROM keys";
 
 pub(super) fn find(
     connection: &Connection,
@@ -44,13 +49,16 @@ pub(super) fn add(connection: &Connection, record: &KeyRecord) -> Result<(), Sto
     let principal = serde_json::to_string(&record.principal)
         .map_err(|error| StoreError::Permanent(error.to_string()))?;
     connection.execute(
-        "INSERT INTO keys (key_id, hash, principal, created_at, revoked_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO keys (key_id, hash, principal, created_at, revoked_at, ends_at, successor)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             record.principal.key_id,
             &record.hash.0.0[..],
             principal,
             to_row(record.created_at),
             record.revoked_at.map(to_row),
+            record.ends_at.map(to_row),
+            record.successor,
         ],
     )?;
     Ok(())
@@ -72,6 +80,33 @@ pub(super) fn revoke(
     })
 }
 
+/// Old and new in one transaction: nobody finds the one without the other.
+pub(super) fn rotate(
+    connection: &mut Connection,
+    key_id: &str,
+    new: &KeyRecord,
+    ends_at: UnixMillis,
+) -> Result<Rotated, StoreError> {
+    let step = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let Some(old) = find_named(&step, key_id)? else { return Ok(Rotated::Unknown) };
+    if old.is_over(new.created_at) {
+        return Ok(Rotated::Over);
+    }
+    if let Some(successor) = old.successor {
+        let is_taken = find_named(&step, &successor)?.is_some_and(|it| it.revoked_at.is_none());
+        if is_taken {
+            return Ok(Rotated::Replaced { successor });
+        }
+    }
+    add(&step, new)?;
+    step.execute(
+        "UPDATE keys SET ends_at = ?2, successor = ?3 WHERE key_id = ?1",
+        params![key_id, to_row(ends_at), new.principal.key_id],
+    )?;
+    step.commit()?;
+    Ok(Rotated::Done(old.hash))
+}
+
 pub(super) fn list(connection: &Connection) -> Result<Vec<KeyRecord>, StoreError> {
     let mut statement =
         connection.prepare_cached(&format!("{COLUMNS} ORDER BY created_at, key_id"))?;
@@ -79,13 +114,14 @@ pub(super) fn list(connection: &Connection) -> Result<Vec<KeyRecord>, StoreError
     rows.into_iter().map(record).collect()
 }
 
-type Columns = (Vec<u8>, String, i64, Option<i64>);
+type Columns = (Vec<u8>, String, i64, Option<i64>, Option<i64>, Option<String>);
 
 fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
 }
 
-fn record((hash, principal, created_at, revoked_at): Columns) -> Result<KeyRecord, StoreError> {
+fn record(columns: Columns) -> Result<KeyRecord, StoreError> {
+    let (hash, principal, created_at, revoked_at, ends_at, successor) = columns;
     let hash = hash.try_into().map_err(|_| StoreError::Corrupt("a key's hash"))?;
     let principal: Principal =
         serde_json::from_str(&principal).map_err(|_| StoreError::Corrupt("a key's principal"))?;
@@ -94,6 +130,8 @@ fn record((hash, principal, created_at, revoked_at): Columns) -> Result<KeyRecor
         principal,
         created_at: from_row(created_at),
         revoked_at: revoked_at.map(from_row),
+        ends_at: ends_at.map(from_row),
+        successor,
     })
 }
 

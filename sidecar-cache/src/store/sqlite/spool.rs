@@ -22,6 +22,7 @@ const SCHEMA: Schema = Schema {
     ) STRICT;
 ",
     version: 1,
+    changes: &[],
 };
 
 /// How many share a commit at most: what one of them waits for is bounded.

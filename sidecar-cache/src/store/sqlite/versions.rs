@@ -26,6 +26,7 @@ const SCHEMA: Schema = Schema {
     ) STRICT;
 ",
     version: 1,
+    changes: &[],
 };
 
 /// What one that was live has in the place of errors.

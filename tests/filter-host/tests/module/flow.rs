@@ -121,7 +121,7 @@ fn the_lanes_answer_passes_untouched_but_for_what_is_ours_alone() {
     let events = ["data: {\"a\":1}\n\n", "data: [DONE]\n\n"];
     let response = Message::response(200)
         .header("content-type", "text/event-stream")
-        .header("x-kt-wire", "4")
+        .header("x-kt-wire", "5")
         .header("x-kt-secret", "1")
         .header("x-kt-served-by", "openai/gpt-4o")
         .header("x-cache-status", "miss")

@@ -21,7 +21,7 @@ fn world_on_loss(on_loss: OnSidecarLoss) -> World {
 
 /// The rows of the failure matrix of callouts, and what a sidecar could say wrongly.
 fn losses() -> Vec<(&'static str, Reply)> {
-    let marked = |status: u16| Message::response(status).header("x-kt-wire", "4");
+    let marked = |status: u16| Message::response(status).header("x-kt-wire", "5");
     let good = serde_json::to_string(&Admitted::Draining).unwrap();
     let too_large = vec![b'x'; CALLOUT_REPLY_BYTES_MAX + 1];
     vec![
@@ -243,7 +243,7 @@ fn a_client_that_leaves_during_a_callout_is_forgotten() {
 #[test]
 fn garbage_in_the_feed_changes_nothing_and_is_counted() {
     let mut world = world_on_loss(OnSidecarLoss::Direct);
-    let marked = |body: &[u8]| Message::response(200).header("x-kt-wire", "4").body(body);
+    let marked = |body: &[u8]| Message::response(200).header("x-kt-wire", "5").body(body);
     world.sidecar.by_hand.insert("/v1/feed");
     let bodies: [&[u8]; 5] = [
         b"",
@@ -273,7 +273,7 @@ fn a_lane_that_envoy_answers_for_is_marked_as_lost() {
     assert_eq!(cache_status(&answer), ("bypass".into(), "sidecar-lost".into()));
     assert_eq!(world.counted("kt_filter_lane_lost_total"), 1);
     let late = world.send(chat().body(question("ho")));
-    late.upstream_headers(HeaderMap::of([(":status", "200"), ("x-kt-wire", "4")]), false);
+    late.upstream_headers(HeaderMap::of([(":status", "200"), ("x-kt-wire", "5")]), false);
     late.upstream_body(b"data: ", false);
     late.upstream_breaks();
     assert!(late.is_cut() && !late.answer().unwrap().complete);

@@ -50,7 +50,7 @@ impl Work for Keys {
 }
 
 fn added(record: &KeyRecord) -> String {
-    let KeyRecord { hash, principal, created_at, revoked_at: _ } = record;
+    let KeyRecord { hash, principal, created_at, .. } = record;
     format!("{} added at {} as {}", principal.key_id, created_at.0, hash.0.to_hex())
 }
 
@@ -65,6 +65,7 @@ fn record(number: u64) -> KeyRecord {
         hash: KeyHash(Digest(hash)),
         principal: Principal {
             key_id: format!("gk_{number}"),
+            lineage: None,
             org: "acme".to_owned(),
             team: None,
             user: None,
@@ -75,5 +76,7 @@ fn record(number: u64) -> KeyRecord {
         },
         created_at: UnixMillis(number),
         revoked_at: None,
+        ends_at: None,
+        successor: None,
     }
 }
