@@ -29,6 +29,39 @@ pub(crate) fn load(path: &Path, may_be_local: bool) -> Result<Config, Failure> {
     }
 }
 
+/// Checks the pack of every tenant of a hosted gateway, and says how many there are; `None` where it has none. Whether what
+/// their credentials refer to is there, only the sidecar knows, whose environment it is.
+///
+/// # Errors
+/// Every mistake in any of them.
+pub(crate) fn check_tenants(path: &Path, host: &Config) -> Result<Option<usize>, Failure> {
+    let Some(tenants) = &host.tenants else { return Ok(None) };
+    let folder = path.parent().unwrap_or_else(|| Path::new(".")).join(&tenants.folder);
+    let failed = |error: std::io::Error| Failure::io("read the folder of tenants", &folder, &error);
+    let mut packs = Vec::new();
+    for entry in folder.read_dir().map_err(failed)? {
+        packs.push(entry.map_err(failed)?.path());
+    }
+    let is_hidden =
+        |path: &Path| path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+    packs.retain(|path| path.extension().is_some_and(|it| it == "yaml") && !is_hidden(path));
+    packs.sort();
+    let mut errors = Vec::new();
+    for path in &packs {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::io("read a tenant's configuration", path, &error))?;
+        match config::load_tenant(&path.display().to_string(), &text, host) {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    report::note(format_args!("warning: {warning}"));
+                }
+            }
+            Err(found) => errors.extend(found),
+        }
+    }
+    if errors.is_empty() { Ok(Some(packs.len())) } else { Err(refused(&errors)) }
+}
+
 /// Every mistake is a line that begins with its place, for editors and for `grep`.
 fn refused(errors: &[ConfigError]) -> Failure {
     Failure::new(match errors.len() {

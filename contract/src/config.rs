@@ -18,6 +18,7 @@ mod report;
 mod restart;
 mod snapshot;
 mod targets;
+mod tenants;
 mod tree;
 mod usd;
 mod wallet;
@@ -34,6 +35,7 @@ pub use pricing::Pricing;
 pub use report::{ConfigError, Warning};
 pub use restart::NeedsRestart;
 pub use targets::{BaseUrl, Scheme, SecretRef, Target};
+pub use tenants::{Tenants, load_tenant};
 pub use wallet::{Ledger, OnOutgrownHold, TimeZone, Wallet};
 
 use raw::Raw;
@@ -55,6 +57,8 @@ pub struct Config {
     pub policy: Policy,
     /// `database`: what the sidecars of a group share; without one, each keeps its own in its data folder.
     pub database: Option<Database>,
+    /// `tenants`: where the packs of organizations are; without it, one configuration is for all.
+    pub tenants: Option<Tenants>,
     /// `wallet`, or the one that a rule about it implies; without one no balance is kept.
     pub wallet: Option<Wallet>,
     /// `budgets`.
@@ -137,14 +141,17 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         policies,
         policy,
         database,
+        tenants,
         budgets,
         wallet,
         pricing,
         routes,
         fallback,
+        identities,
     } = raw;
     let problem = "is configured but not built yet; nothing would enforce it";
-    for (field, section) in [("routes", routes), ("fallback", fallback)] {
+    let unbuilt = [("routes", routes), ("fallback", fallback), ("identities", identities)];
+    for (field, section) in unbuilt {
         if section.is_some() {
             report.error(field, problem);
         }
@@ -157,13 +164,29 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
     let cache = cache::check(workflow_cache.unwrap_or_default(), requests, report);
     let policy = policy::check(policies, policy, &targets, report);
     let database = database.and_then(|database| database::check(database, report));
+    let tenants = tenants.and_then(|tenants| tenants::check(tenants, report));
+    if tenants.is_some() {
+        tenants::check_beside(&targets, gateway.on_sidecar_loss, report);
+        // Requests do not go out without one: their organizations bring it.
+        report.takes_back_warnings(".secret_key_ref");
+    }
     let wallet = wallet
         .map(|wallet| wallet::check(wallet, database.as_ref(), report))
         .or_else(|| policy.needs_wallet_balance.then(|| Wallet::implied(database.as_ref())));
     let budgets = budgets::check(budgets.unwrap_or_default(), report);
     let pricing = pricing::check(pricing.unwrap_or_default(), report)?;
-    let config =
-        Config { pack, gateway, targets, cache, policy, database, wallet, budgets, pricing };
+    let config = Config {
+        pack,
+        gateway,
+        targets,
+        cache,
+        policy,
+        database,
+        tenants,
+        wallet,
+        budgets,
+        pricing,
+    };
     check_money(&config, report);
     if let Some(logger) = config.policy.audit {
         policy::check_beside(logger, &config.gateway, &config.cache, report);
@@ -175,8 +198,7 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
 
 /// What the sections that are about money ask of the others.
 fn check_money(config: &Config, report: &mut Report) {
-    let Config { pack, gateway, targets, cache, policy, wallet, budgets, pricing, database: _ } =
-        config;
+    let Config { pack, gateway, targets, cache, policy, wallet, budgets, pricing, .. } = config;
     if policy.spend_limit_daily.is_some() && pack.name.is_none() && report.is_whole("pack") {
         report.error("pack.name", "missing: spend-limit counts what the pack of this name spends");
     }

@@ -11,6 +11,7 @@ use sidecar_cache::http::egress::Egress;
 use sidecar_cache::service::generations::Generations;
 use sidecar_cache::service::reload::Watched;
 use sidecar_cache::service::settings::Settings;
+use sidecar_cache::service::tenants::Tenants;
 use sidecar_cache::service::upstream::Timeouts;
 use sidecar_cache::service::versions::Versions;
 use sidecar_cache::service::{Parts, Sidecar};
@@ -82,8 +83,13 @@ pub(crate) async fn open(
         tokio::spawn(keeper.keep());
     }
     let versions = Arc::new(SqliteVersions::open(&args.data_dir).map_err(one)?);
+    let tenants = watched.tenants().map(|folder| {
+        let secrets = |field: &str, secret: &SecretRef| Ok(secret::read(field, secret)?.0);
+        Tenants::load(folder, watched.config().clone(), args.local, secrets)
+    });
     let sidecar = Sidecar::new(Parts {
         clock,
+        tenants,
         versions: Some(Versions::new(watched, versions)),
         entries,
         settings,

@@ -51,6 +51,7 @@ pub mod spending;
 pub mod status;
 mod sync;
 mod tail;
+pub mod tenants;
 pub mod upkeep;
 pub mod upstream;
 pub mod versions;
@@ -93,6 +94,7 @@ use savings::Savings;
 use settings::Settings;
 use shared::Group;
 pub use shared::Shared;
+use tenants::Tenants;
 use upstream::{Timeouts, Upstream};
 use versions::Versions;
 
@@ -103,6 +105,8 @@ pub struct Sidecar {
     pub(crate) feed: Feed,
     /// The configuration file; `None` where the configuration is of no file.
     versions: Option<Versions>,
+    /// The tenants of a hosted gateway; `None` where one configuration is for all.
+    tenants: Option<Tenants>,
     pub(crate) gateways: Gateways,
     pub(crate) callers: Callers,
     pub(crate) keys: Arc<dyn PrincipalStore>,
@@ -137,6 +141,8 @@ pub struct Parts {
     pub settings: Settings,
     /// The file that it is of, and its versions; `None`: it is of no file.
     pub versions: Option<Versions>,
+    /// The packs of organizations, where each has its own.
+    pub tenants: Option<Tenants>,
     /// Where entries are.
     pub entries: Arc<dyn EntryStore>,
     /// Where flights are shared with other sidecars, beside their entries; `None`: they are not.
@@ -170,7 +176,7 @@ impl Sidecar {
     /// Where there is no randomness for the epoch.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
         let Parts { clock, settings, entries, generations, keys, .. } = parts;
-        let Parts { versions, shared, ledger, spool, savings, replies, .. } = parts;
+        let Parts { tenants, versions, shared, ledger, spool, savings, replies, .. } = parts;
         let Parts { audit_log, upstream, timeouts, .. } = parts;
         let metrics = Arc::new(Metrics::default());
         let epoch = Epoch(u64::from_be_bytes(random::bytes()?));
@@ -192,6 +198,7 @@ impl Sidecar {
             metrics: Arc::clone(&metrics),
             feed: Feed::new(random::hex::<16>()?, settings, clock.mono()),
             versions,
+            tenants,
             gateways: Gateways::default(),
             callers: Callers::new(Arc::clone(&keys), known.clone(), clock),
             keys,
@@ -236,6 +243,8 @@ impl Sidecar {
             exposed: self.books.as_ref().map(|books| books.exposed()).unwrap_or_default(),
             frozen: self.audits.frozen(),
             audit_waiting: self.audit_log_waiting(),
+            tenants: self.tenants.as_ref().map_or(0, Tenants::count),
+            tenants_refused: self.tenants.as_ref().map_or(0, Tenants::refused),
             spooled: self.books.as_ref().map_or(0, |books| books.spooled()),
             snapshot: self.snapshot_version(),
         })

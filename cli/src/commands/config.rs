@@ -98,6 +98,7 @@ impl Asking {
 
 fn check(file: &Path) -> Result<(), Failure> {
     let config = policy_config::load(file, true)?;
+    let tenants = policy_config::check_tenants(file, &config)?;
     let snapshot = config.snapshot(false);
     report::say(format_args!(
         "{}: ok (snapshot {}, {} models, tier {})",
@@ -106,6 +107,9 @@ fn check(file: &Path) -> Result<(), Failure> {
         snapshot.models.routes.len(),
         tier_name(snapshot.cache.tier),
     ));
+    if let Some(tenants) = tenants {
+        report::say(format_args!("{tenants} tenants: ok"));
+    }
     Ok(())
 }
 

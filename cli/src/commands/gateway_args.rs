@@ -111,6 +111,7 @@ impl GatewayArgs {
             metrics: self.metrics,
             request_bytes_max: config.gateway.request_bytes_max,
             targets: config.targets,
+            is_hosted: config.tenants.is_some(),
             sidecar_socket,
             filter_module: paths::filter_module(self.filter.as_deref(), environment)?,
             admin_socket: run_dir.admin_socket(),

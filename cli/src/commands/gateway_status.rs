@@ -44,6 +44,9 @@ impl Args {
         if let Some(refused) = refused {
             report::note(last_refused(refused));
         }
+        for error in &status.tenant_errors {
+            report::note(format_args!("a tenant's file is not in force: {error}"));
+        }
         for error in &status.wallet_errors {
             match error.strip_prefix("audit: ") {
                 Some(breach) => report::note(format_args!("the ledger does not add up: {breach}")),

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) request_bytes_max: u64,
     /// The provider targets.
     pub(crate) targets: Vec<Target>,
+    /// Whether the sidecar puts credentials in, which are tenants'.
+    pub(crate) is_hosted: bool,
     /// The sidecar's data socket.
     pub(crate) sidecar_socket: PathBuf,
     /// The filter's Wasm module.

@@ -72,7 +72,7 @@ fn egress(plan: &Plan) -> Result<Value, TemplateError> {
         ("egress_socket", json!(plan.gateway.egress)),
         ("access_logs", access_logs(plan, EGRESS_FIELDS, None)?),
         ("idle_timeout", routes::idle_timeout()),
-        ("target_routes", routes::egress(&plan.targets)?),
+        ("target_routes", routes::egress(&plan.targets, plan.is_hosted)?),
     ]))
 }
 

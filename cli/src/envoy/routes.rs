@@ -57,12 +57,13 @@ const REMOVED: &[&str] = &[
 /// The direct lanes of ingress.
 pub(super) fn direct(targets: &[Target]) -> Result<Value, TemplateError> {
     let lane = |target: &Target| format!("{}{}", headers::LANE_DIRECT_PREFIX, target.id);
-    each(targets, |target| ("direct_", headers::LANE, lane(target)))
+    each(targets, false, |target| ("direct_", headers::LANE, lane(target)))
 }
 
-/// The routes of egress.
-pub(super) fn egress(targets: &[Target]) -> Result<Value, TemplateError> {
-    each(targets, |target| ("", headers::TARGET, target.id.clone()))
+/// The routes of egress. Where the gateway `is_hosted`, credentials are tenants', and the sidecar puts them in: nobody
+/// else can open the socket, and a cluster puts none in their place.
+pub(super) fn egress(targets: &[Target], is_hosted: bool) -> Result<Value, TemplateError> {
+    each(targets, is_hosted, |target| ("", headers::TARGET, target.id.clone()))
 }
 
 /// The name of a target's cluster.
@@ -73,15 +74,18 @@ pub(super) fn cluster(target: &Target) -> String {
 /// One route per target, given the prefix of its name and the header that leads to it.
 fn each(
     targets: &[Target],
+    takes_credential: bool,
     by: impl Fn(&Target) -> (&'static str, &'static str, String),
 ) -> Result<Value, TemplateError> {
     let route = |target: &Target| {
         let (prefix, header, value) = by(target);
+        let kept = takes_credential.then(|| target.provider.credential_header().name);
+        let removed: Vec<_> = REMOVED.iter().filter(|name| Some(**name) != kept).collect();
         TARGET_ROUTE.fill(&values([
             ("name", json!(format!("{prefix}{}", target.id))),
             ("header", json!(header)),
             ("value", json!(value)),
-            ("removed", json!(REMOVED)),
+            ("removed", json!(removed)),
             ("cluster", json!(cluster(target))),
             ("authority", json!(target.base_url.authority())),
             ("path_prefix", path_prefix(target)),

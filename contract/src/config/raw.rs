@@ -51,6 +51,8 @@ pub(super) struct Raw {
     pub(super) policy: Option<BTreeMap<String, Value>>,
     /// What the sidecars of a group share: gateway keys, generations, remembered replies.
     pub(super) database: Option<Database>,
+    /// Hosted mode: a folder of packs, one file for each organization.
+    pub(super) tenants: Option<Tenants>,
     /// The organization's prepaid balance.
     pub(super) wallet: Option<Wallet>,
     /// How much may be spent, by whom, in a day and in a month.
@@ -61,6 +63,8 @@ pub(super) struct Raw {
     pub(super) routes: Option<Value>,
     /// Not built yet.
     pub(super) fallback: Option<Value>,
+    /// Not built yet: callers that a client certificate or a verified JWT names.
+    pub(super) identities: Option<Value>,
 }
 
 /// A Postgres database that the sidecars of a group share.
@@ -69,6 +73,14 @@ pub(super) struct Raw {
 pub(super) struct Database {
     /// Where its address stands: postgres://user:password@host:5432/database.
     pub(super) url: Option<SecretKeyRef>,
+}
+
+/// Hosted mode: one gateway, many organizations, each with a pack of its own.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tenants {
+    /// The folder of packs, relative to this file. ORG.yaml is the pack of the organization ORG.
+    pub(super) folder: Option<String>,
 }
 
 /// What a configuration calls itself.

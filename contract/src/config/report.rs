@@ -154,6 +154,11 @@ impl Report {
         Warning { file: self.file.clone(), line: self.lines.of(&field), field, note }
     }
 
+    /// What was said of fields whose names end so holds no more, with what another section says.
+    pub(super) fn takes_back_warnings(&mut self, ending: &str) {
+        self.warnings.retain(|warning| !warning.field.ends_with(ending));
+    }
+
     /// Whether the file says something about `field`, be it `null`.
     pub(super) fn mentions(&self, field: &str) -> bool {
         self.lines.has(&self.in_file(field))

@@ -30,6 +30,7 @@ impl Config {
             cache,
             policy,
             database,
+            tenants,
             wallet,
             budgets: _,
             pricing: _,
@@ -38,6 +39,10 @@ impl Config {
         found.extend(of_gateway(gateway, &started.gateway));
         found.extend(of_backend(&cache.backend, &started.cache.backend));
         found.extend(of_database(database.as_ref(), started.database.as_ref()));
+        if *tenants != started.tenants {
+            let what = "whether there are any, or their folder".to_owned();
+            found.push(NeedsRestart { field: "tenants", what });
+        }
         found.extend(of_wallet(wallet.as_ref(), started.wallet.as_ref()));
         found.extend(of_audit(policy, &started.policy));
         if wallet.is_none() && self.ledger().is_some() && started.ledger().is_none() {

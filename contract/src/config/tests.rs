@@ -12,6 +12,7 @@ mod restart;
 mod secrets;
 mod seeds;
 mod shared_cache;
+mod tenants;
 mod to_snapshot;
 mod together;
 

@@ -81,6 +81,12 @@ pub struct StatusReply {
     /// Which stores are away, since when and why. Requests are served all the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub store_errors: Vec<String>,
+    /// On a hosted gateway, how many tenants are served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenants: Option<u64>,
+    /// What is wrong with tenants' files. Each of them is about one tenant, whose last good one stays in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenant_errors: Vec<String>,
     /// `workflow_cache.enabled`.
     pub cache_enabled: bool,
     /// The tier of every request.

@@ -139,6 +139,11 @@ pub enum Event {
         /// The digest of the key.
         key: KeyHash,
     },
+    /// What is configured for an organization has changed, or is gone: drop its principals.
+    Tenant {
+        /// The organization.
+        org: String,
+    },
     /// Entries were invalidated: drop all L1 entries.
     Purged,
 }

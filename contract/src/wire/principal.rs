@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::principal::{KeyHash, Principal};
+use crate::snapshot::Snapshot;
 
 /// The body of `POST /v1/principal`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,15 @@ pub enum PrincipalReply {
         /// What it stands for.
         principal: Principal,
     },
+    /// The key is valid, and its organization is a tenant: what decides about its requests is its own, and comes along.
+    Tenant {
+        /// What it stands for.
+        principal: Principal,
+        /// In the place of the snapshot of the change feed.
+        snapshot: Box<Snapshot>,
+    },
+    /// The key is valid, and nothing is configured for its organization.
+    NoTenant,
     /// The key was revoked.
     Revoked,
     /// There never was such a key.

@@ -234,7 +234,9 @@ fn principal_replies() {
     golden!(strict
         "principal-reply",
         [
-            PrincipalReply::Known { principal },
+            PrincipalReply::Known { principal: principal.clone() },
+            PrincipalReply::Tenant { principal, snapshot: Box::new(snapshot()) },
+            PrincipalReply::NoTenant,
             PrincipalReply::Revoked,
             PrincipalReply::Unknown,
             PrincipalReply::Unavailable,
@@ -286,7 +288,11 @@ fn feed_replies() {
         epoch: "e-9a41".into(),
         seq: 12,
         snapshot: Some(snapshot()),
-        events: vec![Event::Principal { key: KeyHash(digest(2)) }, Event::Purged],
+        events: vec![
+            Event::Principal { key: KeyHash(digest(2)) },
+            Event::Tenant { org: "acme".into() },
+            Event::Purged,
+        ],
         reset: false,
     };
     let reset = FeedReply { snapshot: None, events: Vec::new(), reset: true, ..reply.clone() };

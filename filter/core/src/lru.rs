@@ -72,6 +72,13 @@ impl<K: Ord + Clone, V> Lru<K, V> {
         }
     }
 
+    /// Forgets whatever is like this.
+    pub fn remove_where(&mut self, is_like: impl Fn(&V) -> bool) {
+        let found = self.slots.iter().filter(|(_, slot)| is_like(&slot.value));
+        let keys: Vec<K> = found.map(|(key, _)| key.clone()).collect();
+        keys.iter().for_each(|key| self.remove(key));
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.slots.clear();

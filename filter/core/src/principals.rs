@@ -1,14 +1,22 @@
-//! The principals that this worker knows: a bounded map from the digest of a key to who stands behind it.
+//! The principals that this worker knows: a bounded map from the digest of a key to who stands behind it, and on a hosted
+//! gateway another one to what decides about the requests of its organization.
 
 use std::rc::Rc;
 
 use kt_contract::key::OrgKeys;
+use kt_contract::policy::Phase;
 use kt_contract::principal::{KeyHash, Principal};
+use kt_contract::snapshot::Snapshot;
+use kt_policy::Chain;
 
 use crate::lru::Lru;
 
 /// How many principals a worker remembers.
 const PRINCIPALS_MAX: u64 = 4_096;
+/// How much of tenants' snapshots it remembers, by their length as JSON. Compiled, one takes several times as much.
+const TENANT_BYTES_MAX: u64 = 2 << 20;
+/// What the bookkeeping of one counts for.
+const TENANT_OVERHEAD_BYTES: u64 = 1 << 10;
 
 /// A principal, with what is derived from it once and used for each of its requests.
 #[derive(Clone, Debug)]
@@ -17,15 +25,38 @@ pub struct Known {
     pub principal: Rc<Principal>,
     /// The hashing keys of its organization.
     pub org_keys: Rc<OrgKeys>,
+    /// What decides about its requests, where that is its organization's own.
+    pub tenant: Option<Rc<Rules>>,
+}
+
+/// A snapshot, and its policies that read requests, ready to run.
+#[derive(Debug)]
+pub struct Rules {
+    /// The snapshot.
+    pub snapshot: Rc<Snapshot>,
+    /// Its policies.
+    pub chain: Rc<Chain>,
 }
 
 /// The principals of a worker.
 #[derive(Debug)]
-pub struct Principals(Lru<KeyHash, Known>);
+pub struct Principals {
+    keys: Lru<KeyHash, Kept>,
+    /// By the version of the snapshot: tenants that say the same have the same.
+    tenants: Lru<Rc<str>, Rc<Rules>>,
+}
+
+/// A principal without what its tenant shares with others.
+#[derive(Clone, Debug)]
+struct Kept {
+    principal: Rc<Principal>,
+    org_keys: Rc<OrgKeys>,
+    tenant: Option<Rc<str>>,
+}
 
 impl Default for Principals {
     fn default() -> Self {
-        Self(Lru::new(PRINCIPALS_MAX))
+        Self { keys: Lru::new(PRINCIPALS_MAX), tenants: Lru::new(TENANT_BYTES_MAX) }
     }
 }
 
@@ -36,30 +67,82 @@ impl Known {
     #[must_use]
     pub fn new(principal: Principal) -> Self {
         let org_keys = Rc::new(OrgKeys::derive(&principal.org));
-        Self { principal: Rc::new(principal), org_keys }
+        Self { principal: Rc::new(principal), org_keys, tenant: None }
+    }
+
+    /// The same, of an organization that has rules of its own.
+    #[must_use]
+    pub fn of_tenant(principal: Principal, rules: Rc<Rules>) -> Self {
+        Self { tenant: Some(rules), ..Self::new(principal) }
+    }
+}
+
+// === impl Rules ===
+
+impl Rules {
+    /// Makes a snapshot ready to run. `None`: its policies cannot be run here.
+    #[must_use]
+    pub fn of(snapshot: Snapshot) -> Option<Self> {
+        let chain = Rc::new(Chain::compile(&snapshot.policy.chain, Phase::Input).ok()?);
+        Some(Self { snapshot: Rc::new(snapshot), chain })
+    }
+
+    fn weight(&self) -> u64 {
+        let bytes = serde_json::to_vec(self.snapshot.as_ref()).map_or(0, |text| text.len());
+        u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(TENANT_OVERHEAD_BYTES)
     }
 }
 
 // === impl Principals ===
 
 impl Principals {
-    /// Who stands behind `key`, as far as this worker knows.
+    /// Who stands behind `key`, as far as this worker knows. Without the rules of its tenant, nobody.
     pub fn get(&mut self, key: &KeyHash) -> Option<Known> {
-        self.0.get(key).cloned()
+        let Kept { principal, org_keys, tenant } = self.keys.get(key)?.clone();
+        let tenant = match tenant {
+            None => None,
+            Some(version) => Some(self.tenants.get(&version)?.clone()),
+        };
+        Some(Known { principal, org_keys, tenant })
+    }
+
+    /// The rules of a version, if another principal has them.
+    pub fn rules(&mut self, version: &str) -> Option<Rc<Rules>> {
+        self.tenants.get(&Rc::from(version)).cloned()
     }
 
     /// Remembers who stands behind `key`.
     pub fn remember(&mut self, key: KeyHash, known: Known) {
-        self.0.insert(key, known, 1);
+        let Known { principal, org_keys, tenant } = known;
+        let tenant = tenant.map(|rules| {
+            let version: Rc<str> = rules.snapshot.version.as_str().into();
+            if self.tenants.get(&version).is_none() {
+                let weight = rules.weight();
+                // Too heavy to be kept, it is asked for with each request.
+                let _ = self.tenants.insert(Rc::clone(&version), rules, weight);
+            }
+            version
+        });
+        self.keys.insert(key, Kept { principal, org_keys, tenant }, 1);
     }
 
     /// Forgets one: its key was revoked or changed.
     pub fn forget(&mut self, key: &KeyHash) {
-        self.0.remove(key);
+        self.keys.remove(key);
+    }
+
+    /// Forgets those of an organization: what is configured for it has changed.
+    pub fn forget_org(&mut self, org: &str) {
+        self.keys.remove_where(|kept| kept.principal.org == org);
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.keys.clear();
+        self.tenants.clear();
     }
 }
+
+#[cfg(test)]
+#[path = "tests/principals.rs"]
+mod tests;

@@ -132,7 +132,7 @@ pub(crate) const fn outcome(outcome: Outcome) -> Counter {
 const fn why(problem: &Problem) -> Counter {
     match problem {
         Problem::MissingKey | Problem::InvalidKey | Problem::RevokedKey => Counter::RefusedIdentity,
-        Problem::CodebaseNotAllowed { .. } => Counter::RefusedIdentity,
+        Problem::NoTenant | Problem::CodebaseNotAllowed { .. } => Counter::RefusedIdentity,
         Problem::UnknownPath { .. }
         | Problem::WrongMethod { .. }
         | Problem::ModelNotFound { .. }

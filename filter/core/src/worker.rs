@@ -22,7 +22,7 @@ use crate::l1::{Entry, L1};
 use crate::lru::Lru;
 use crate::phase::planned::Planned;
 use crate::plan::Plan;
-use crate::principals::{Known, Principals};
+use crate::principals::{Known, Principals, Rules};
 use crate::request_id::RequestId;
 use crate::sidecar::{self, NoAnswer};
 
@@ -164,6 +164,12 @@ impl Worker {
         covered.then(|| self.principals.get(key)).flatten()
     }
 
+    /// The rules that a snapshot makes, unless another principal has them.
+    pub(crate) fn rules(&mut self, snapshot: Snapshot) -> Option<Rc<Rules>> {
+        let known = self.principals.rules(&snapshot.version);
+        known.or_else(|| Rules::of(snapshot).map(Rc::new))
+    }
+
     /// Remembers who stands behind `key`, if nothing was voided since the question was asked.
     pub fn remember(&mut self, asked_in: Era, key: KeyHash, known: &Known) {
         if asked_in == self.era {
@@ -243,6 +249,11 @@ impl Worker {
             match event {
                 Event::Principal { key } => {
                     self.principals.forget(&key);
+                    self.plans.clear();
+                    self.era.0 += 1;
+                }
+                Event::Tenant { org } => {
+                    self.principals.forget_org(&org);
                     self.plans.clear();
                     self.era.0 += 1;
                 }

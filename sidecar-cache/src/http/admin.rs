@@ -60,7 +60,14 @@ async fn answer_at(
         Endpoint::RevokeKey => {
             reply(StatusCode::OK, sidecar.revoke_key(name.unwrap_or_default()).await)
         }
-        Endpoint::RotateKey => rotate(&asked, name.unwrap_or_default(), body).await,
+        Endpoint::RotateKey => match (message(body, idle).await, asked.key_if_any()) {
+            (Ok(message), Ok(key)) => {
+                let key_id = name.unwrap_or_default();
+                reply(StatusCode::CREATED, sidecar.rotate_key(key_id, &message, key).await)
+            }
+            (Err(answer), _) => *answer,
+            (_, Err(failure)) => problem::failed(&failure),
+        },
         Endpoint::Explain => match message(body, idle).await {
             Ok(message) => reply(StatusCode::OK, sidecar.explain(&message).await),
             Err(answer) => *answer,
@@ -93,17 +100,6 @@ async fn answer_at(
         },
         Endpoint::AuditRecords => audit_log::records(sidecar, head).await,
         Endpoint::Savings => reply(StatusCode::OK, sidecar.savings(savings::asked(head)).await),
-    }
-}
-
-async fn rotate(asked: &Asked<'_>, key_id: &str, body: Incoming) -> Answer {
-    let sidecar = asked.sidecar;
-    match (message(body, sidecar.timeouts.upload_idle).await, asked.key_if_any()) {
-        (Ok(message), Ok(key)) => {
-            reply(StatusCode::CREATED, sidecar.rotate_key(key_id, &message, key).await)
-        }
-        (Err(answer), _) => *answer,
-        (_, Err(failure)) => problem::failed(&failure),
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::net::UnixStream;
 
 use super::text;
 use crate::random::to_hex;
+use crate::service::tenants::Credential;
 use crate::service::upstream::{
     Advice, Answered, Broken, Call, CallFailed, Coming, Pieces, Upstream,
 };
@@ -102,6 +103,12 @@ fn request(socket: &str, call: &Call) -> Option<Request<Full<Bytes>>> {
     for (name, value) in &call.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
         map.append(name, HeaderValue::from_bytes(value).ok()?);
+    }
+    if let Some(Credential { header, value }) = &call.credential {
+        let mut value = HeaderValue::from_str(value).ok()?;
+        value.set_sensitive(true);
+        // In the place of whatever stands there.
+        map.insert(HeaderName::from_static(header), value);
     }
     Some(request)
 }

@@ -36,6 +36,10 @@ pub struct Sight {
     pub look_age: Millis,
     /// How far the calls under way can go beyond what they hold.
     pub exposed: MicroUsd,
+    /// Tenants of a hosted gateway.
+    pub tenants: usize,
+    /// Tenants' files that are not in force.
+    pub tenants_refused: usize,
     /// Wallets that are frozen.
     pub frozen: usize,
     /// Ends of calls that lie in the spool.
@@ -64,6 +68,8 @@ pub(super) struct Seen {
     body_bytes: Gauge,
     gateways: Gauge,
     gateways_behind: Gauge,
+    tenants: Gauge,
+    tenants_refused: Gauge,
     degraded: Gauge,
     look_age: Gauge<f64, AtomicU64>,
 }
@@ -98,6 +104,12 @@ impl Seen {
             "Gateways that polled the change feed in the last 5 s",
             self.gateways.clone(),
         );
+        r.register("kt_tenants", "Tenants of a hosted gateway", self.tenants.clone());
+        r.register(
+            "kt_tenants_refused",
+            "Tenants' files that are not in force",
+            self.tenants_refused.clone(),
+        );
         r.register(
             "kt_gateways_behind",
             "Of these, those that do not run the configuration in use on every worker",
@@ -130,6 +142,8 @@ impl Seen {
         self.body_bytes.set(number(*body_bytes));
         self.gateways.set(number(*gateways as u64));
         self.gateways_behind.set(number(*gateways_behind as u64));
+        self.tenants.set(number(sight.tenants as u64));
+        self.tenants_refused.set(number(sight.tenants_refused as u64));
         self.degraded.set(i64::from(*is_degraded));
         self.look_age.set(Duration::from_millis(look_age.0).as_secs_f64());
     }

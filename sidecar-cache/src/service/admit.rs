@@ -21,6 +21,7 @@ use super::callers::{Caller, Resolved};
 use super::feed::expect_version;
 use super::savings::{Kind, Spared, Whose};
 use super::settings::Settings;
+use super::tenants::Credential;
 use super::{Failure, Sidecar};
 use crate::entry::Header;
 use crate::freshness;
@@ -61,6 +62,10 @@ pub struct Grant {
     /// What policies have found in the request, each as `policy:what:action`.
     pub guardrails: Vec<String>,
 }
+
+/// A target that the organization has no pack for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotTheirs;
 
 /// What admit found for a request. The lane looks again, but an entry that admit found expired or corrupt is
 /// gone by then, and the client is to learn why it got no hit.
@@ -123,7 +128,12 @@ impl Sidecar {
         };
         self.gateways.heard_of(&request.gateway, self.clock.mono());
         let (body, is_keyed) = (request.body, request.is_keyed);
-        let mut grant = self.grant(request, caller)?;
+        let settings = self.settings_of(&caller.principal.org, &request.snapshot);
+        // It was a tenant when the filter asked who it is. The next time the filter is told.
+        let Some(settings) = settings else {
+            return Ok(Admitted::Unauthenticated { revoked: false }.into());
+        };
+        let mut grant = self.grant(request, caller, settings)?;
         self.was_found(&grant.guardrails);
         if !matches!(grant.found, AtAdmit::Bypass(_)) {
             let looked = self.cache.lookup(grant.wanted()).await;
@@ -166,7 +176,12 @@ impl Sidecar {
 
     /// What the request is, computed again. One that was computed otherwise by the filter is served without
     /// the cache: either side may be wrong, and nobody's entry must suffer from it.
-    fn grant(&self, request: AdmitRequest, caller: Arc<Caller>) -> Result<Grant, Failure> {
+    fn grant(
+        &self,
+        request: AdmitRequest,
+        caller: Arc<Caller>,
+        settings: Arc<Settings>,
+    ) -> Result<Grant, Failure> {
         let dialect = dialect(&request.gates.model.dialect)?;
         let at = Address {
             key: caller.keys.cache_key(&request.gates, &request.request),
@@ -190,7 +205,7 @@ impl Sidecar {
         }
         Ok(Grant {
             request_id: request.request_id,
-            settings: self.feed.settings_of(&request.snapshot, self.clock.mono()),
+            settings,
             gateway: request.gateway,
             caller,
             dialect,
@@ -280,6 +295,15 @@ impl Grant {
     /// Whether an entry past its time serves at once.
     pub(super) fn serves_at_once(&self, hit: &Hit) -> bool {
         self.settings.stale.serves_at_once(hit.stale, self.control.max_age_s)
+    }
+
+    /// What a call has to say to its target, where that is not Envoy's to say. A tenant's settings have no credential
+    /// but its own, and are good for nobody else's requests.
+    pub(super) fn credential(&self) -> Result<Option<Credential>, NotTheirs> {
+        let Some(tenant) = &self.settings.tenant else { return Ok(None) };
+        let is_theirs = tenant.org == self.caller.principal.org && tenant.org == self.gates.org;
+        let credential = tenant.credentials.get(&self.target).filter(|_| is_theirs);
+        credential.cloned().ok_or(NotTheirs)
     }
 
     /// What a call in the place of a hit would cost, where that is known.

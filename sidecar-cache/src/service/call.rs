@@ -135,6 +135,15 @@ impl Pilot {
     /// Makes the call, until its head is there. `None`: it was not made, because nobody who waits for it can have it
     /// paid; they know.
     async fn answered(&mut self) -> Result<Option<(Answered, Instant)>, Failed> {
+        let Ok(credential) = self.seat.grant.credential() else {
+            let target_id = &self.seat.grant.target;
+            tracing::error!(
+                security = true,
+                target_id,
+                "a call to a target that is not the tenant's"
+            );
+            return Err(self.failed(Problem::Internal));
+        };
         self.flight.is_asked();
         let (sidecar, seat) = (Arc::clone(&self.sidecar), Arc::clone(&self.seat));
         let wait = sidecar.timeouts.gateway;
@@ -154,6 +163,7 @@ impl Pilot {
             target: seat.grant.target.clone(),
             path: seat.grant.gates.model.path.clone(),
             headers: sent.headers.clone(),
+            credential,
             request_id: seat.grant.request_id.clone(),
             body: with_usage(&seat.grant, &sent.body),
         };

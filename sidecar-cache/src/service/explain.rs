@@ -41,9 +41,10 @@ impl Sidecar {
     /// # Errors
     /// No such key; a request that a client would be refused.
     pub async fn explain(&self, request: &ExplainRequest) -> Result<ExplainReply, Failure> {
-        let settings = self.feed.settings();
-        let snapshot = &settings.snapshot;
         let principal = self.valid_principal(&request.key_id).await?;
+        let no_tenant = || Failure::Refused(Problem::NoTenant);
+        let settings = self.settings_for(&principal.org).ok_or_else(no_tenant)?;
+        let snapshot = &settings.snapshot;
         let keys = OrgKeys::derive(&principal.org);
         let (understood, elsewhere) = {
             let text = as_forwarded(&request.body, snapshot, &settings.input.chain)?;

@@ -30,7 +30,15 @@ impl Sidecar {
         expect_version(request.version)?;
         Ok(match self.callers.resolve(request.key).await {
             Ok(Resolved::Known(caller)) => {
-                PrincipalReply::Known { principal: caller.principal.clone() }
+                let principal = caller.principal.clone();
+                match (&self.tenants, self.snapshot_for(&principal.org)) {
+                    (None, _) => PrincipalReply::Known { principal },
+                    (Some(_), Some(snapshot)) => {
+                        let snapshot = Box::new(snapshot.as_ref().clone());
+                        PrincipalReply::Tenant { principal, snapshot }
+                    }
+                    (Some(_), None) => PrincipalReply::NoTenant,
+                }
             }
             Ok(Resolved::Revoked) => PrincipalReply::Revoked,
             Ok(Resolved::Unknown) => PrincipalReply::Unknown,

@@ -41,6 +41,7 @@ pub struct Text {
 #[derive(Clone, Debug)]
 pub struct Checked {
     pub(super) text: Text,
+    pub(super) config: Config,
     pub(super) settings: Settings,
     pub(super) warnings: Vec<Warning>,
 }
@@ -94,6 +95,20 @@ impl Watched {
     #[must_use]
     pub fn database(&self) -> Option<Database> {
         self.started.database.clone()
+    }
+
+    /// What the file said at the start.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.started
+    }
+
+    /// The folder of tenants' packs, if the file names one.
+    #[must_use]
+    pub fn tenants(&self) -> Option<PathBuf> {
+        let tenants = self.started.tenants.as_ref()?;
+        let beside = self.path.parent().unwrap_or_else(|| Path::new("."));
+        Some(beside.join(&tenants.folder))
     }
 
     /// Whether there is an audit log from the start on.
@@ -154,7 +169,7 @@ impl Watched {
         }
         let version = text.version.clone();
         let settings = Settings { version, ..Settings::of(&config, self.is_local) };
-        Ok(Checked { text, settings, warnings })
+        Ok(Checked { text, config, settings, warnings })
     }
 
     /// The text is live, and the file says it.

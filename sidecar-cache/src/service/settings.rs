@@ -18,6 +18,7 @@ use kt_contract::time::Millis;
 use kt_policy::Chain;
 use kt_providers::Usage;
 
+use super::tenants::Tenancy;
 use crate::freshness::Stale;
 use crate::ledger::window::Zone;
 use crate::store::Bounds;
@@ -57,6 +58,8 @@ pub struct Settings {
     pub output: Option<Policing>,
     /// Those that read requests, as filters run them.
     pub input: Policing,
+    /// Whose they are, on a hosted gateway.
+    pub tenant: Option<Arc<Tenancy>>,
 }
 
 /// The policies that read requests, or those that read answers.
@@ -151,6 +154,7 @@ impl Settings {
             output: Some(Policing::of(&config.policy.chain, Phase::Output))
                 .filter(|output| !output.chain.is_empty()),
             input: Policing::of(&config.policy.chain, Phase::Input),
+            tenant: None,
         }
     }
 

@@ -5,6 +5,7 @@ use kt_contract::wire::admin::{Condition, GatewayStatus, StatusReply};
 
 use super::Sidecar;
 use super::gateways::{Gateway, Workers};
+use super::tenants::Tenants;
 use super::versions::Versions;
 use crate::confirmed::Standing;
 
@@ -17,6 +18,7 @@ impl Sidecar {
         if self.drain.is_draining() {
             Condition::Draining
         } else if self.feed.faults().is_empty()
+            && self.tenants.as_ref().is_none_or(|tenants| tenants.refused() == 0)
             && self.wallet_faults().is_empty()
             && self.cache.generations().known().has_generations()
             && self.store_faults().is_empty()
@@ -71,6 +73,8 @@ impl Sidecar {
             },
             snapshot: settings.snapshot.version.clone(),
             config_errors: self.feed.faults(),
+            tenants: self.tenants.as_ref().map(|tenants| tenants.count() as u64),
+            tenant_errors: self.tenants.as_ref().map(Tenants::faults).unwrap_or_default(),
             wallet_errors: self.wallet_faults(),
             store_errors: self.store_faults(),
             cache_enabled: settings.snapshot.cache.enabled,

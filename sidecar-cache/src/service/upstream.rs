@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::tenants::Credential;
+
 /// One upstream call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -18,6 +20,8 @@ pub struct Call {
     pub path: String,
     /// Headers that are in the key: lower-case names, from the dialect's list.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// The credential that the target wants, where Envoy has none for it.
+    pub credential: Option<Credential>,
     /// The request's id.
     pub request_id: String,
     /// The body.

@@ -110,6 +110,7 @@ impl Sidecar {
         loop {
             looks.tick().await;
             self.look_at_file().await;
+            self.look_at_tenants().await;
         }
     }
 
@@ -268,11 +269,14 @@ impl Sidecar {
         checked: Checked,
         origin: &Origin,
     ) {
-        let Checked { text, settings, warnings } = checked;
+        let Checked { text, config, settings, warnings } = checked;
         let is_new = text.version != file.live().version;
         let snapshot = settings.snapshot.version.clone();
         file.took(text.clone(), warnings);
         self.reconfigure(Ok(settings)).await;
+        if let Some(tenants) = &self.tenants {
+            tenants.rebase(config).await;
+        }
         let Origin { source, by } = origin;
         let (version, source) = (&text.version, source.as_str());
         // Said once it is true.

@@ -117,6 +117,7 @@ async fn sidecar_of(path: PathBuf, store: Arc<MemoryVersions>) -> Group {
     let clock = Clock::start();
     let provider = Arc::new(Provider::default());
     let sidecar = Sidecar::new(Parts {
+        tenants: None,
         versions: Some(Versions::new(watched, store as Arc<dyn VersionStore>)),
         clock,
         entries: Arc::new(MemoryEntries::new(clock, settings.memory)),

@@ -92,6 +92,8 @@ mod streams;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tenants;
+#[cfg(test)]
 mod unattended;
 #[cfg(test)]
 mod version_stores;

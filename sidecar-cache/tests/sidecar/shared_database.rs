@@ -115,6 +115,7 @@ impl Database {
         let provider = Arc::new(Provider::default());
         let (generations, changes) = (Arc::clone(&link), Arc::clone(&link));
         let sidecar = Sidecar::new(Parts {
+            tenants: None,
             versions: None,
             shared,
             clock,

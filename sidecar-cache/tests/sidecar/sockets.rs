@@ -162,6 +162,7 @@ async fn wired() -> Wired {
     let clock = Clock::start();
     let (data, admin) = (folder.path().join("s.sock"), folder.path().join("s.sock.admin"));
     let sidecar = Sidecar::new(Parts {
+        tenants: None,
         versions: None,
         clock,
         settings: settings(),

@@ -25,6 +25,7 @@ async fn over(shared: &Arc<Distant>, clock: Clock) -> Group {
     let layered = Layered::new(clock, settings.memory, distant, Entry::whose);
     let provider = Arc::new(Provider::default());
     let sidecar = Sidecar::new(Parts {
+        tenants: None,
         versions: None,
         clock,
         settings,

@@ -206,6 +206,7 @@ fn group_made_of(
     let provider = Arc::new(Provider::default());
     let replies = Arc::new(Remembered::default());
     let sidecar = Sidecar::new(Parts {
+        tenants: None,
         versions: None,
         clock,
         settings,

@@ -253,11 +253,15 @@ impl Sidecar {
             return decision(&Admitted::Draining).into();
         }
         match (known, stored) {
-            (Some(PrincipalReply::Known { .. }), Some(stored)) => hit(&stored).into(),
-            (Some(PrincipalReply::Known { .. }), None) if control.only_if_cached => {
+            (Some(PrincipalReply::Known { .. } | PrincipalReply::Tenant { .. }), Some(stored)) => {
+                hit(&stored).into()
+            }
+            (Some(PrincipalReply::Known { .. } | PrincipalReply::Tenant { .. }), None)
+                if control.only_if_cached =>
+            {
                 decision(&Admitted::NotCached { reason }).into()
             }
-            (Some(PrincipalReply::Known { .. }), None) => {
+            (Some(PrincipalReply::Known { .. } | PrincipalReply::Tenant { .. }), None) => {
                 self.tickets = self.tickets.saturating_add(1);
                 let ticket = format!("ticket-{}", self.tickets);
                 decision(&Admitted::Lane { ticket, reason }).into()
@@ -265,9 +269,15 @@ impl Sidecar {
             (Some(PrincipalReply::Revoked), _) => {
                 decision(&Admitted::Unauthenticated { revoked: true }).into()
             }
-            (Some(PrincipalReply::Unknown | PrincipalReply::Unavailable) | None, _) => {
-                decision(&Admitted::Unauthenticated { revoked: false }).into()
-            }
+            (
+                Some(
+                    PrincipalReply::NoTenant
+                    | PrincipalReply::Unknown
+                    | PrincipalReply::Unavailable,
+                )
+                | None,
+                _,
+            ) => decision(&Admitted::Unauthenticated { revoked: false }).into(),
         }
     }
 

@@ -148,7 +148,15 @@ fn every_example_configuration_loads() {
     for path in
         files().iter().filter(|path| path.starts_with("examples/") && path.ends_with(".yaml"))
     {
-        if let Err(errors) = kt_contract::config::load(path, &read(path)) {
+        let loaded = match path.split_once("/tenants/") {
+            None => kt_contract::config::load(path, &read(path)),
+            Some((folder, _)) => {
+                let host = format!("{folder}/policy-config.yaml");
+                let host = kt_contract::config::load(&host, &read(&host)).unwrap().config;
+                kt_contract::config::load_tenant(path, &read(path), &host)
+            }
+        };
+        if let Err(errors) = loaded {
             panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
         }
     }

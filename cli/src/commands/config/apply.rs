@@ -227,6 +227,8 @@ mod tests {
             config: ConfigStatus { version: "new".to_owned(), live_ms: 0, refused: None },
             snapshot: String::new(),
             config_errors: Vec::new(),
+            tenants: None,
+            tenant_errors: Vec::new(),
             wallet_errors: Vec::new(),
             database_errors: Vec::new(),
             store_errors: Vec::new(),

@@ -29,6 +29,7 @@ fn plan() -> Plan {
         metrics: None,
         request_bytes_max: 1 << 20,
         targets: config::load("test.yaml", TARGETS).unwrap().config.targets,
+        is_hosted: false,
         sidecar_socket: "/run/sidecar.sock".into(),
         filter_module: "/lib/kt_filter.wasm".into(),
         admin_socket: "/run/admin.sock".into(),
@@ -124,6 +125,30 @@ fn only_what_the_filter_decided_has_a_route() {
         ingress.pointer("/early_header_mutation_extensions/0/typed_config/mutations").unwrap();
     let by_name = serde_json::json!({ "remove": headers::UNDECIDED });
     assert!(stripped.as_array().unwrap().contains(&by_name), "a header that nobody can set");
+}
+
+#[test]
+fn on_a_hosted_gateway_the_sidecar_alone_puts_a_targets_own_credential_in() {
+    let mut plan = Plan { is_hosted: true, ..plan() };
+    plan.targets.iter_mut().for_each(|target| target.secret = None);
+    let rendered = render(&plan).unwrap();
+    for (listener, is_removed) in [(0, true), (1, false)] {
+        let path = format!(
+            "/static_resources/listeners/{listener}/filter_chains/0/filters/0/typed_config\
+             /route_config/virtual_hosts/0/routes"
+        );
+        let routes = rendered.pointer(&path).unwrap().as_array().unwrap();
+        let to_providers = routes.iter().filter(|route| {
+            route["route"]["cluster"].as_str().is_some_and(|it| it.starts_with("provider_"))
+        });
+        for route in to_providers {
+            let removed = route["request_headers_to_remove"].as_array().unwrap();
+            let has = |name: &str| removed.iter().any(|it| it == name);
+            assert_eq!(has("authorization"), is_removed, "{listener}");
+            assert!(has("x-api-key") && has("api-key") && has("cookie"), "{listener}");
+        }
+    }
+    assert!(!rendered.to_string().contains("credential_injector"));
 }
 
 #[test]

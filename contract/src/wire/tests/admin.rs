@@ -69,6 +69,8 @@ fn status_replies() {
         },
         snapshot: "0123456789abcdef".into(),
         config_errors: vec!["policy-config.yaml:3: gateway.port: 0 is not …".into()],
+        tenants: Some(2),
+        tenant_errors: vec!["tenants/globex.yaml:3: gateway: is the host's to say, …".into()],
         wallet_errors: vec!["audit: I2 balances follow from transfers: wallet of acme: …".into()],
         database_errors: vec!["database: it has not answered for 7 s: …".into()],
         store_errors: vec!["redis at cache:6379 is away since 12 s: no answer in time".into()],

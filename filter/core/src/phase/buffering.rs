@@ -105,7 +105,9 @@ impl Buffering {
                 (digest, body_bytes)
             }
         };
-        let disabled = turn.worker.snapshot().is_none_or(|snapshot| !snapshot.cache.enabled);
+        let rules = self.known.tenant.as_ref().map(|rules| Rc::clone(&rules.snapshot));
+        let snapshot = rules.or_else(|| turn.worker.snapshot());
+        let disabled = snapshot.is_none_or(|snapshot| !snapshot.cache.enabled);
         let bypass = disabled.then_some(Reason::Disabled).or(self.ask.wish.bypass).or(plan.bypass);
         let Self { ask, known, ended: _ } = self;
         let planned = Planned { ask, known, plan, body_bytes };
@@ -135,8 +137,10 @@ impl Buffering {
         if let Some(plan) = turn.worker.planned(&fingerprint) {
             return Ok(plan);
         }
-        let snapshot = turn.worker.snapshot().ok_or(Problem::NotReady)?;
-        let chain = turn.worker.chain();
+        let (snapshot, chain) = match &self.known.tenant {
+            Some(rules) => (Rc::clone(&rules.snapshot), Rc::clone(&rules.chain)),
+            None => (turn.worker.snapshot().ok_or(Problem::NotReady)?, turn.worker.chain()),
+        };
         let caller = Caller {
             ask: &self.ask,
             known: &self.known,

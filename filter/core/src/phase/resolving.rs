@@ -121,6 +121,17 @@ impl Resolving {
             Ok(PrincipalReply::Known { principal }) => {
                 return self.known(Known::new(principal), turn);
             }
+            Ok(PrincipalReply::Tenant { principal, snapshot }) => {
+                match turn.worker.rules(*snapshot) {
+                    Some(rules) => return self.known(Known::of_tenant(principal, rules), turn),
+                    // Of a policy that cannot be run here, nothing is let pass.
+                    None => {
+                        turn.count(Counter::WireError);
+                        Problem::NotReady
+                    }
+                }
+            }
+            Ok(PrincipalReply::NoTenant) => Problem::NoTenant,
             Ok(PrincipalReply::Revoked) => Problem::RevokedKey,
             Ok(PrincipalReply::Unknown) => Problem::InvalidKey,
             // Without an identity nothing is forwarded, whatever `on_sidecar_loss` says.
@@ -151,6 +162,7 @@ pub(crate) fn models(
     turn: &mut Turn<'_>,
 ) -> Next {
     turn.count(Counter::Local);
+    let snapshot = known.tenant.as_ref().map_or(snapshot, |rules| rules.snapshot.as_ref());
     let log = LogLine {
         request_id: Some(request_id.clone()),
         principal: Some(known.principal.clone()),

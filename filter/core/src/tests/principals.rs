@@ -1,0 +1,83 @@
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use kt_contract::hex::Digest;
+use kt_contract::snapshot::{
+    CacheSettings, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Tier,
+};
+
+use super::*;
+
+fn principal(number: usize, org: String) -> Principal {
+    Principal {
+        key_id: format!("gk_{number}"),
+        lineage: None,
+        org,
+        team: None,
+        user: None,
+        agent: None,
+        group: None,
+        codebases: [].into(),
+        entitlements: [].into(),
+    }
+}
+
+fn key(number: usize) -> KeyHash {
+    KeyHash(Digest(*blake3::hash(&number.to_be_bytes()).as_bytes()))
+}
+
+fn rules(version: &str, models: usize) -> Rc<Rules> {
+    let snapshot = Snapshot {
+        version: version.to_owned(),
+        limits: RequestLimits { request_bytes_max: 1_000, json_depth_max: 8, json_nodes_max: 100 },
+        cache: CacheSettings { enabled: true, tier: Tier::OrgShared, l1_bytes_max: 100_000 },
+        models: ModelTable::default(),
+        policy: PolicySettings {
+            digest: Digest([7; 32]),
+            block_status: 409,
+            model_allowlist: Some((0..models).map(|number| format!("model-{number}")).collect()),
+            request_limits: None,
+            chain: kt_contract::policy::Chain::default(),
+        },
+        on_sidecar_loss: OnSidecarLoss::Unavailable,
+    };
+    Rc::new(Rules::of(snapshot).unwrap())
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn of_many_tenants_those_that_were_used_last_are_remembered_within_the_bound() {
+    let mut principals = Principals::default();
+    for number in 0..10_000 {
+        let (org, version) = (format!("org-{number}"), format!("v-{number}"));
+        let known = Known::of_tenant(principal(number, org), rules(&version, 100));
+        principals.remember(key(number), known);
+        assert!(principals.tenants.weight() <= TENANT_BYTES_MAX, "{number}");
+        assert!(principals.keys.weight() <= PRINCIPALS_MAX, "{number}");
+    }
+    assert!(principals.get(&key(9_999)).is_some_and(|known| known.tenant.is_some()));
+    // Its principal is remembered, its rules are not: it is asked for again, and never decided by another's.
+    assert!(principals.get(&key(7_000)).is_none());
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn tenants_that_say_the_same_share_their_rules() {
+    let mut principals = Principals::default();
+    for number in 0..3 {
+        let rules = principals.rules("v-1").unwrap_or_else(|| rules("v-1", 1));
+        let known = Known::of_tenant(principal(number, format!("org-{number}")), rules);
+        principals.remember(key(number), known);
+    }
+    let of = |principals: &mut Principals, number| principals.get(&key(number)).unwrap().tenant;
+    let (first, last) = (of(&mut principals, 0).unwrap(), of(&mut principals, 2).unwrap());
+    assert!(Rc::ptr_eq(&first, &last));
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_change_of_one_tenant_makes_its_principals_unknown_and_no_others() {
+    let mut principals = Principals::default();
+    for (number, org) in [(1, "acme"), (2, "acme"), (3, "globex")] {
+        principals.remember(key(number), Known::new(principal(number, org.to_owned())));
+    }
+    principals.forget_org("acme");
+    let known = [1, 2, 3].map(|number| principals.get(&key(number)).is_some());
+    assert_eq!(known, [false, false, true]);
+}
