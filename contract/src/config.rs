@@ -25,12 +25,13 @@ mod wallet;
 
 pub use budgets::{Budgets, Limits, Share};
 pub use cache::{
-    Backend, CompleteOnDisconnect, Memory, Overflow, Postgres, Redis, RedisUrl, WorkflowCache,
+    Backend, CompleteOnDisconnect, Memory, Overflow, PerOrg, Postgres, Redis, RedisUrl,
+    WorkflowCache,
 };
 pub use database::Database;
 pub use gateway::Gateway;
 pub use models::{ANTHROPIC_MODELS, OPENAI_MODELS};
-pub use policy::{AuditLogger, Policy};
+pub use policy::{AuditLogger, Policy, RateLimit, RateLimits};
 pub use pricing::Pricing;
 pub use report::{ConfigError, Warning};
 pub use restart::NeedsRestart;
@@ -190,6 +191,9 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
     check_money(&config, report);
     if let Some(logger) = config.policy.audit {
         policy::check_beside(logger, &config.gateway, &config.cache, report);
+    }
+    if let Some(limits) = config.policy.rate_limits {
+        policy::check_counted(&limits, &config, report);
     }
     policy::check_loss(&config.policy, config.gateway.on_sidecar_loss, report);
     cache::check_database(&config.cache.backend, config.database.is_some(), report);

@@ -30,6 +30,7 @@ pub mod problem;
 #[cfg(not(target_family = "wasm"))]
 mod properties;
 pub mod provider;
+pub mod rate;
 pub mod snapshot;
 pub mod time;
 pub mod wire;

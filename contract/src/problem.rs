@@ -1,11 +1,14 @@
 //! Refusals as values: a stable code, a status, and words for the reader. The dialects of `kt-providers`
 //! put them into the client's own error shape.
 
+mod crowd;
 mod repeated;
 mod unpaid;
 
 use crate::outcome::Reason;
+use crate::rate::RateLimited;
 
+pub use crowd::Crowd;
 pub use repeated::Repeated;
 pub use unpaid::Unpaid;
 
@@ -78,6 +81,10 @@ pub enum Problem {
         /// What was refused, in words.
         what: String,
     },
+    /// Too many requests, or tokens, in the last minute.
+    RateLimited(RateLimited),
+    /// The organization has as much under way as it may.
+    OrganizationFull(Crowd),
     /// The call cannot be paid for.
     Unpaid(Unpaid),
     /// The `Idempotency-Key` has been used before.
@@ -141,6 +148,7 @@ impl Problem {
             Self::UnsupportedMedia { .. } => 415,
             Self::TooLarge { .. } => 413,
             Self::PolicyBlocked { status, .. } => *status,
+            Self::RateLimited(_) | Self::OrganizationFull(_) => 429,
             Self::Unpaid(unpaid) => unpaid.status(),
             Self::Repeated(repeated) => repeated.status(),
             Self::NotReady
@@ -176,6 +184,9 @@ impl Problem {
             Self::UnsupportedMedia { .. } => "unsupported_media_type",
             Self::TooLarge { .. } => "request_too_large",
             Self::PolicyBlocked { .. } => "policy_blocked",
+            // OpenAI's own word.
+            Self::RateLimited(_) => "rate_limit_exceeded",
+            Self::OrganizationFull(_) => "organization_full",
             Self::Unpaid(unpaid) => unpaid.code(),
             Self::Repeated(repeated) => repeated.code(),
             Self::NotReady => "not_ready",
@@ -212,6 +223,8 @@ impl Problem {
             | Self::UnsupportedMedia { .. }
             | Self::TooLarge { .. }
             | Self::PolicyBlocked { .. }
+            | Self::RateLimited(_)
+            | Self::OrganizationFull(_)
             | Self::NotReady
             | Self::SidecarUnavailable
             | Self::AuditUnavailable
@@ -237,7 +250,9 @@ impl Problem {
             | Self::Draining
             | Self::FlightFull
             | Self::BodiesFull
+            | Self::OrganizationFull(_)
             | Self::TicketRefused => Some(1),
+            Self::RateLimited(limited) => Some(limited.retry_after_s()),
             Self::UpstreamUnreachable { .. } | Self::UpstreamCutShort { .. } | Self::Internal => {
                 Some(1)
             }
@@ -293,6 +308,8 @@ impl std::fmt::Display for Problem {
             Self::UnsupportedMedia { what } => write!(f, "{}", Short(what)),
             Self::TooLarge { bytes_max } => write!(f, "The request body is larger than this gateway takes ({bytes_max} bytes)."),
             Self::PolicyBlocked { policy, what, .. } => write!(f, "Refused by policy '{policy}': {}.", Short(what)),
+            Self::RateLimited(limited) => limited.fmt(f),
+            Self::OrganizationFull(crowd) => crowd.fmt(f),
             Self::Unpaid(unpaid) => unpaid.fmt(f),
             Self::Repeated(repeated) => repeated.fmt(f),
             Self::NotReady => f.write_str("The gateway has no configuration yet and refuses everything until it has. Try again in a moment."),

@@ -5,6 +5,7 @@ mod audit;
 mod config;
 mod flown;
 mod guardrails;
+mod limits;
 mod money;
 mod seen;
 mod shared_flight;
@@ -15,6 +16,8 @@ use std::sync::atomic::AtomicU64;
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::policy::{Decision, Phase};
+use kt_contract::problem::Crowd;
+use kt_contract::rate::{Measure, Scope};
 use kt_providers::Usage;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
@@ -30,6 +33,7 @@ use audit::Audit;
 use config::Configured;
 use flown::{EndingOf, Flown};
 use guardrails::Guardrails;
+use limits::Limits;
 use money::Money;
 pub use money::Spooling;
 use seen::Seen;
@@ -64,6 +68,7 @@ pub struct Metrics {
     seen: Seen,
     stores: Stores,
     guardrails: Guardrails,
+    limits: Limits,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -140,6 +145,7 @@ impl Default for Metrics {
             seen: Seen::default(),
             stores: Stores::default(),
             guardrails: Guardrails::default(),
+            limits: Limits::default(),
         };
         metrics.registered()
     }
@@ -199,6 +205,7 @@ impl Metrics {
         self.audit.register(&mut r);
         self.stores.register(&mut r);
         self.guardrails.register(&mut r);
+        self.limits.register(&mut r);
         self.registry = r;
         self
     }
@@ -211,6 +218,21 @@ impl Metrics {
     /// A policy did not let so many requests or answers pass.
     pub fn guardrail_blocked(&self, policy: &str, phase: Phase, count: u64) {
         self.guardrails.blocked(policy, phase, count);
+    }
+
+    /// A request or a call was beyond a rate limit.
+    pub fn rate_limited(&self, scope: Scope, measure: Measure) {
+        self.limits.limited(scope, measure);
+    }
+
+    /// A request was beyond what its organization may have under way.
+    pub fn crowded(&self, crowd: Crowd) {
+        self.limits.crowded(crowd);
+    }
+
+    /// A request or a call that a rate limit did not count.
+    pub fn uncounted(&self) {
+        self.limits.uncounted();
     }
 
     /// An answer went to a client.

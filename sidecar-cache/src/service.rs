@@ -13,8 +13,10 @@ mod call;
 mod call_account;
 pub mod callers;
 mod calls;
+mod crowds;
 pub mod drain;
 pub mod elsewhere;
+pub mod entered;
 pub mod exchange;
 pub mod explain;
 mod fault;
@@ -32,6 +34,7 @@ mod lease;
 mod log;
 mod logs;
 pub mod once;
+pub mod pace;
 mod passing;
 mod pay;
 mod pilot;
@@ -81,6 +84,7 @@ use bodies::Bodies;
 use books::Books;
 use cache::Cache;
 use callers::Callers;
+use crowds::Crowds;
 use drain::Drain;
 use feed::Feed;
 use flights::Flights;
@@ -88,6 +92,7 @@ use gateways::Gateways;
 use generations::Generations;
 use hits::Reports;
 use logs::Logs;
+use pace::Paces;
 use replies::Replies;
 use rotation::Rotations;
 use savings::Savings;
@@ -126,7 +131,9 @@ pub struct Sidecar {
     group: Option<Arc<Group>>,
     logs: Arc<Logs>,
     bodies: Arc<Bodies>,
+    crowds: Arc<Crowds>,
     replies: Replies,
+    paces: Arc<Paces>,
     pub(crate) tickets: Mutex<Tickets<Box<Grant>>>,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) timeouts: Timeouts,
@@ -183,7 +190,9 @@ impl Sidecar {
         let known = generations.known().clone();
         let cache = Cache::new(entries, generations, Arc::clone(&metrics));
         cache.keep_stale(settings.stale.kept());
-        let logs = Logs::new(settings.flight_bytes_max, clock, Arc::clone(&metrics));
+        let crowds = Arc::new(Crowds::default());
+        let of_orgs = Arc::clone(&crowds);
+        let logs = Logs::new(settings.flight_bytes_max, of_orgs, clock, Arc::clone(&metrics));
         let logs = Arc::new(logs);
         let bodies = Arc::new(Bodies::new(settings.bodies_bytes_max));
         let drain = Drain::default();
@@ -209,10 +218,12 @@ impl Sidecar {
             alerts: Alerts::default(),
             audit_log: audit_log.map(Arc::new),
             books: books.map(Arc::new),
+            paces: Arc::new(Paces::new(clock, Arc::clone(&metrics))),
             flights: Arc::new(Flights::new(epoch, clock, metrics, Arc::clone(&logs), known)),
             group: group.map(Arc::new),
             logs,
             bodies,
+            crowds,
             audits: Audits::default(),
             replies: Replies::new(replies),
             reports: Reports::default(),
@@ -235,6 +246,7 @@ impl Sidecar {
             followers,
             log_bytes: self.logs.kept(),
             body_bytes: self.bodies.kept(),
+            most_requests_of_an_org: self.crowds.most(),
             gateways: self.gateways.live(self.clock.mono()),
             gateways_behind: self.gateways.behind(&self.snapshot_version(), self.clock.mono()),
             config: self.feed.settings().version.clone(),

@@ -1,5 +1,6 @@
 //! `workflow_cache`: what is stored, for how long, and who shares it.
 
+mod per_org;
 mod postgres;
 mod redis;
 
@@ -13,6 +14,7 @@ use crate::snapshot::Tier;
 
 use super::raw::{self, DefaultTier};
 use super::report::{Bounds, Report};
+pub use per_org::PerOrg;
 pub use postgres::Postgres;
 pub use redis::{Redis, RedisUrl};
 pub(super) use redis::{check_database, check_ledger};
@@ -56,6 +58,8 @@ pub struct WorkflowCache {
     pub max_flight_bytes: u64,
     /// `max_bodies_bytes`.
     pub max_bodies_bytes: u64,
+    /// `per_org`.
+    pub per_org: PerOrg,
     /// `stale_while_revalidate_seconds`.
     pub stale_while_revalidate: Duration,
     /// `stale_if_error_seconds`.
@@ -151,6 +155,7 @@ pub(super) fn check(
         max_entry_bytes,
         max_flight_bytes,
         max_bodies_bytes,
+        per_org,
         stale_while_revalidate_seconds,
         stale_if_error_seconds,
         single_flight_enabled,
@@ -174,6 +179,7 @@ pub(super) fn check(
         max_entry_bytes: report.within(&at("max_entry_bytes"), max_entry_bytes, ENTRY_BYTES),
         max_flight_bytes: report.within(&at("max_flight_bytes"), max_flight_bytes, FLIGHT_BYTES),
         max_bodies_bytes: bodies_bytes(max_bodies_bytes, request_bytes_max, report),
+        per_org: per_org::check(per_org.unwrap_or_default(), request_bytes_max, report),
         stale_while_revalidate: Duration::from_secs(report.within(
             &at("stale_while_revalidate_seconds"),
             stale_while_revalidate_seconds,

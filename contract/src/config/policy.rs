@@ -3,6 +3,7 @@
 
 mod audit;
 mod detectors;
+mod rates;
 mod rules;
 mod shape;
 mod words;
@@ -20,9 +21,12 @@ use crate::money::MicroUsd;
 use crate::policy::{Chain, Phase, RequestShape, Step};
 use crate::snapshot::OnSidecarLoss;
 use audit::AUDIT_LOGGER;
+use rates::RATE_LIMIT;
 
 pub use audit::AuditLogger;
 pub(super) use audit::check_beside;
+pub(super) use rates::check_counted;
+pub use rates::{RateLimit, RateLimits};
 
 /// Which models may be asked for.
 const MODEL_ALLOWLIST: &str = "model-allowlist";
@@ -31,7 +35,7 @@ const REQUEST_LIMITS: &str = "request-limits";
 /// How much may be spent.
 const SPEND_LIMIT: &str = "spend-limit";
 /// The policies that a chain may have, beside those that read texts.
-const KNOWN: [&str; 4] = [MODEL_ALLOWLIST, REQUEST_LIMITS, SPEND_LIMIT, AUDIT_LOGGER];
+const KNOWN: [&str; 5] = [MODEL_ALLOWLIST, REQUEST_LIMITS, RATE_LIMIT, SPEND_LIMIT, AUDIT_LOGGER];
 /// The chain that stands for what most would want, under one name.
 const DEFAULT: &str = "default";
 const DEFAULT_CHAIN: [&str; 3] =
@@ -49,6 +53,8 @@ pub struct Policy {
     pub model_allowlist: Option<BTreeSet<String>>,
     /// `request-limits`: bounds on what a request asks for, where the chain has this policy.
     pub request_limits: Option<RequestShape>,
+    /// `rate-limit`: what may come in a minute, where the chain has this policy.
+    pub rate_limits: Option<RateLimits>,
     /// The policies that read texts, in their order.
     pub chain: Chain,
     /// `wallet_balance: sufficient`: calls are made only while the wallet has the money for them.
@@ -84,6 +90,7 @@ pub(super) fn check(
         block_status: report.within("policies.block_status", block_status, BLOCK_STATUS),
         model_allowlist: None,
         request_limits: None,
+        rate_limits: None,
         chain: of_rules.chain,
         needs_wallet_balance: of_rules.needs_wallet_balance,
         spend_limit_daily: None,
@@ -97,6 +104,7 @@ pub(super) fn check(
             }
             SPEND_LIMIT => checked.spend_limit_daily = check_spend_limit(settings, report),
             AUDIT_LOGGER => checked.audit = audit::check(settings, report),
+            RATE_LIMIT => checked.rate_limits = rates::check(settings, report),
             REQUEST_LIMITS => checked.request_limits = shape::check(settings, report),
             name => checked.chain.steps.extend(detectors::check(name, settings, report)),
         }

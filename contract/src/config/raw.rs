@@ -184,6 +184,8 @@ pub(super) struct WorkflowCache {
     pub(super) max_flight_bytes: Option<u64>,
     /// How many bytes of requests' bodies the sidecar keeps for calls, in all. Default: 536870912.
     pub(super) max_bodies_bytes: Option<u64>,
+    /// What one organization may have under way.
+    pub(super) per_org: Option<PerOrg>,
     /// How long after its time an answer may be served while a new one is fetched. Default: 0.
     pub(super) stale_while_revalidate_seconds: Option<u64>,
     /// How long after its time an answer may be served where no new one can be had. Default: 0.
@@ -231,6 +233,18 @@ pub(super) enum Backend {
     Redis,
     /// In the database that several sidecars share.
     Postgres,
+}
+
+/// What one organization may have under way in a sidecar.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PerOrg {
+    /// How many requests may be answered at once. Nothing said: no bound.
+    pub(super) max_requests: Option<u64>,
+    /// How many of them may be streams. Nothing said: no bound.
+    pub(super) max_streams: Option<u64>,
+    /// How many bytes of requests and answers may be kept for them. Nothing said: no bound.
+    pub(super) max_bytes: Option<u64>,
 }
 
 /// Bounds on what the sidecar has in memory.

@@ -3,6 +3,7 @@
 use crate::fields::Fields;
 use crate::hex::Digest;
 use crate::limits;
+use crate::rate::Measure;
 use crate::snapshot::{
     CacheSettings, ModelRoute, ModelTable, PolicySettings, RequestLimits, Snapshot, Tier,
 };
@@ -52,10 +53,12 @@ impl Config {
         snapshot
     }
 
-    /// What a worker serves from its own memory leaves no record: where each must leave one, it serves nothing.
+    /// What a worker serves from its own memory leaves no record, and nobody counts it: where each must leave one, or
+    /// is to be counted, it serves nothing.
     fn l1_bytes_max(&self) -> u64 {
         let logs_all = self.policy.audit.is_some_and(|logger| logger.log_all_access);
-        if logs_all { 0 } else { self.cache.l1_bytes_max }
+        let counts = self.policy.rate_limits.is_some_and(|limits| limits.count(Measure::Requests));
+        if logs_all || counts { 0 } else { self.cache.l1_bytes_max }
     }
 
     fn model_table(&self) -> ModelTable {
@@ -90,7 +93,7 @@ fn version(snapshot: &Snapshot) -> String {
 impl Policy {
     /// The policy gate: everything that can change an answer, and nothing else. The status of a block is not
     /// in it: no answer is stored with it. Nor are money and the bounds on requests: they decide whether a call is
-    /// made, not what it says; and what is written down changes nothing.
+    /// made, and when, not what it says; and what is written down changes nothing.
     #[must_use]
     pub fn digest(&self) -> Digest {
         // Destructured, so that a new policy does not compile until somebody decides.
@@ -98,6 +101,7 @@ impl Policy {
             block_status: _,
             model_allowlist,
             request_limits: _,
+            rate_limits: _,
             chain,
             needs_wallet_balance: _,
             spend_limit_daily: _,

@@ -150,6 +150,8 @@ const fn why(problem: &Problem) -> Counter {
         | Problem::TicketRefused
         | Problem::FlightFull
         | Problem::BodiesFull
+        | Problem::RateLimited(_)
+        | Problem::OrganizationFull(_)
         | Problem::UpstreamUnreachable { .. }
         | Problem::UpstreamCutShort { .. }
         | Problem::UpstreamUnauthorized { .. }

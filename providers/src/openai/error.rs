@@ -1,6 +1,7 @@
 //! How refusals are worded: OpenAI's error envelope, as a body and as the last event of a broken stream.
 
 use kt_contract::problem::Problem;
+use kt_contract::rate::Measure;
 use serde_json::json;
 
 /// `{"error":{"message","type","param","code"}}`
@@ -29,12 +30,20 @@ fn kind(problem: &Problem) -> &'static str {
     if matches!(problem, Problem::Unpaid(unpaid) if unpaid.is_out_of_funds()) {
         return "insufficient_quota";
     }
+    if let Problem::RateLimited(limited) = problem {
+        return limited.measure.as_str();
+    }
+    if matches!(problem, Problem::OrganizationFull(_)) {
+        return Measure::Requests.as_str();
+    }
     // For everything that the request is at fault for, unknown keys included.
     if problem.status() < 500 { "invalid_request_error" } else { "server_error" }
 }
 
 #[cfg(test)]
 mod tests {
+    use kt_contract::rate::{RateLimited, Scope};
+    use kt_contract::time::Millis;
     use wasm_bindgen_test::wasm_bindgen_test;
 
     use super::*;
@@ -57,6 +66,18 @@ mod tests {
     #[wasm_bindgen_test(unsupported = test)]
     fn a_refusal_without_a_field_has_a_null_param() {
         assert!(parsed(&error_body(&Problem::MissingKey))["error"]["param"].is_null());
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_comes_too_soon_is_worded_as_openai_words_it() {
+        for (measure, kind) in [(Measure::Requests, "requests"), (Measure::Tokens, "tokens")] {
+            let (wait, reset) = (Millis(1), Millis(2));
+            let (scope, per_minute, remaining) = (Scope::Key, 3, 0);
+            let limited = RateLimited { scope, measure, per_minute, remaining, wait, reset };
+            let body = parsed(&error_body(&Problem::RateLimited(limited)));
+            assert_eq!(body["error"]["type"], kind);
+            assert_eq!(body["error"]["code"], "rate_limit_exceeded");
+        }
     }
 
     #[wasm_bindgen_test(unsupported = test)]

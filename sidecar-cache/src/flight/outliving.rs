@@ -111,7 +111,8 @@ impl Produced {
     }
 
     /// A token for every event, or for every four bytes of what is no stream.
-    const fn tokens(self) -> u64 {
+    #[must_use]
+    pub const fn tokens(self) -> u64 {
         if self.events > 0 { self.events } else { self.bytes / 4 }
     }
 }

@@ -49,7 +49,10 @@ async fn serve(
     let has_room = |bytes| entered.has_room(bytes);
     match read::whole_in(body, bytes_max, sidecar.timeouts.upload_idle, has_room).await {
         Ok(body) => sidecar.serve(entered, semantic, body).await,
-        Err(unread) => Err(entered.refuse(problem::unread(&unread))),
+        Err(unread) => {
+            let problem = entered.no_room().unwrap_or_else(|| problem::unread(&unread));
+            Err(entered.refuse(problem))
+        }
     }
 }
 

@@ -33,6 +33,9 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
     if problem.is_final() {
         put(map, headers::SHOULD_RETRY, "false");
     }
+    if let Problem::RateLimited(limited) = problem {
+        limited.headers().iter().for_each(|(name, value)| put(map, name, value));
+    }
     if let Problem::NotCached { reason } = problem {
         put(map, headers::CACHE_STATUS, &not_cached_status(*reason));
     }
@@ -173,6 +176,8 @@ fn error(status: StatusCode, code: &str, message: String) -> Answer {
 mod tests {
     use kt_contract::outcome::Reason;
     use kt_contract::problem::Unpaid;
+    use kt_contract::rate::{Measure, RateLimited, Scope};
+    use kt_contract::time::Millis;
 
     use super::*;
 
@@ -199,5 +204,25 @@ mod tests {
                 assert_eq!(said, (status, retry_after, should_retry), "{refusal:?}");
             }
         }
+    }
+
+    #[test]
+    fn who_comes_too_soon_is_told_the_limit_as_openais_clients_know_it() {
+        let limited = RateLimited {
+            scope: Scope::Key,
+            measure: Measure::Requests,
+            per_minute: 60,
+            remaining: 0,
+            wait: Millis(1_500),
+            reset: Millis(61_500),
+        };
+        let (problem, request_id) = (Problem::RateLimited(limited), "r".to_owned());
+        let answer = refused(&Refusal { dialect: None, problem, request_id, cache: None });
+        let field = |name| answer.headers().get(name).and_then(|it| it.to_str().ok());
+        assert_eq!((answer.status().as_u16(), field("retry-after")), (429, Some("2")));
+        assert_eq!(field("x-should-retry"), None);
+        assert_eq!(field("x-ratelimit-limit-requests"), Some("60"));
+        assert_eq!(field("x-ratelimit-remaining-requests"), Some("0"));
+        assert_eq!(field("x-ratelimit-reset-requests"), Some("1m1.5s"));
     }
 }

@@ -28,6 +28,8 @@ pub struct Sight {
     pub log_bytes: u64,
     /// Bytes of requests' bodies.
     pub body_bytes: u64,
+    /// The most requests that one organization has under way.
+    pub most_requests_of_an_org: u64,
     /// Gateways whose feed polls are recent.
     pub gateways: usize,
     /// Whether the configuration file is not what is in force.
@@ -66,6 +68,7 @@ pub(super) struct Seen {
     followers: Gauge,
     log_bytes: Gauge,
     body_bytes: Gauge,
+    most_requests_of_an_org: Gauge,
     gateways: Gauge,
     gateways_behind: Gauge,
     tenants: Gauge,
@@ -98,6 +101,11 @@ impl Seen {
             "kt_request_body_bytes",
             "Bytes of requests' bodies that are kept for calls",
             self.body_bytes.clone(),
+        );
+        r.register(
+            "kt_organization_requests_most",
+            "The most requests that one organization has under way",
+            self.most_requests_of_an_org.clone(),
         );
         r.register(
             "kt_gateways",
@@ -140,6 +148,7 @@ impl Seen {
         self.followers.set(number(*followers as u64));
         self.log_bytes.set(number(*log_bytes));
         self.body_bytes.set(number(*body_bytes));
+        self.most_requests_of_an_org.set(number(sight.most_requests_of_an_org));
         self.gateways.set(number(*gateways as u64));
         self.gateways_behind.set(number(*gateways_behind as u64));
         self.tenants.set(number(sight.tenants as u64));

@@ -19,6 +19,7 @@ use kt_providers::Dialect;
 use super::cache::{Hit, Looked, Wanted};
 use super::callers::{Caller, Resolved};
 use super::feed::expect_version;
+use super::pace::Pace;
 use super::savings::{Kind, Spared, Whose};
 use super::settings::Settings;
 use super::tenants::Credential;
@@ -61,6 +62,8 @@ pub struct Grant {
     pub found: AtAdmit,
     /// What policies have found in the request, each as `policy:what:action`.
     pub guardrails: Vec<String>,
+    /// Whether it may come by now.
+    pub pace: Pace,
 }
 
 /// A target that the organization has no pack for.
@@ -135,6 +138,11 @@ impl Sidecar {
         };
         let mut grant = self.grant(request, caller, settings)?;
         self.was_found(&grant.guardrails);
+        grant.pace = self.paced(&grant);
+        if matches!(grant.pace, Pace::TooFast(_)) {
+            // The lane says so, in the client's dialect.
+            return Ok(self.lane(grant, body, peer)?.into());
+        }
         if !matches!(grant.found, AtAdmit::Bypass(_)) {
             let looked = self.cache.lookup(grant.wanted()).await;
             grant.found = match in_shape(&grant, looked) {
@@ -217,6 +225,7 @@ impl Sidecar {
             client_limited: request.client_limited,
             control: request.control,
             guardrails: request.guardrails,
+            pace: Pace::Free,
             found: request
                 .bypass
                 .or(wrong.map(|_| Reason::Corrupt))

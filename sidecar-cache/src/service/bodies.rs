@@ -4,6 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kt_contract::problem::{Crowd, Problem};
+
+use super::log::{Charge, Total};
+
 /// All bodies.
 #[derive(Debug)]
 pub(crate) struct Bodies {
@@ -16,6 +20,9 @@ pub(crate) struct Bodies {
 pub(super) struct Room {
     bodies: Arc<Bodies>,
     bytes: u64,
+    /// What of it is its organization's.
+    of_org: Charge,
+    of_org_max: Option<u64>,
 }
 
 // === impl Bodies ===
@@ -35,28 +42,38 @@ impl Bodies {
         self.kept.load(Ordering::Relaxed)
     }
 
-    /// For a body of which nothing has come yet.
-    pub(super) fn room(self: &Arc<Self>) -> Room {
-        Room { bodies: Arc::clone(self), bytes: 0 }
+    /// For a body of which nothing has come yet, of an organization that has so much under way and may have
+    /// `of_org_max`.
+    pub(super) fn room(self: &Arc<Self>, of_org: Arc<Total>, of_org_max: Option<u64>) -> Room {
+        Room { bodies: Arc::clone(self), bytes: 0, of_org: Charge::new(of_org), of_org_max }
     }
 }
 
 // === impl Room ===
 
 impl Room {
-    /// Makes sure that it has room for `bytes` in all. `false`: there is not so much.
-    pub(super) fn reaches(&mut self, bytes: u64) -> bool {
+    /// Makes sure that it has room for `bytes` in all.
+    ///
+    /// # Errors
+    /// Why there is not so much.
+    pub(super) fn reaches(&mut self, bytes: u64) -> Result<(), Problem> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
-            return true;
+            return Ok(());
         };
+        if let Some(max) = self.of_org_max
+            && self.of_org.total().kept().saturating_add(more) > max
+        {
+            return Err(Problem::OrganizationFull(Crowd::Bytes { max }));
+        }
         let kept_max = self.bodies.kept_max.load(Ordering::Relaxed);
         let with = |kept: u64| kept.checked_add(more).filter(|kept| *kept <= kept_max);
         let (ordering, kept) = (Ordering::Relaxed, &self.bodies.kept);
-        let has_room = kept.fetch_update(ordering, ordering, with).is_ok();
-        if has_room {
-            self.bytes = bytes;
+        if kept.fetch_update(ordering, ordering, with).is_err() {
+            return Err(Problem::BodiesFull);
         }
-        has_room
+        self.bytes = bytes;
+        self.of_org.grow(more);
+        Ok(())
     }
 }
 
@@ -70,17 +87,37 @@ impl Drop for Room {
 mod tests {
     use super::*;
 
+    fn room(bodies: &Arc<Bodies>) -> Room {
+        bodies.room(Arc::new(Total::new(u64::MAX)), None)
+    }
+
+    #[test]
+    fn what_is_beyond_an_organizations_own_bound_is_refused_to_it_alone() {
+        let bodies = Arc::new(Bodies::new(10));
+        let (ours, theirs) = (Arc::new(Total::new(u64::MAX)), Arc::new(Total::new(u64::MAX)));
+        let mut one = bodies.room(Arc::clone(&ours), Some(6));
+        let mut another = bodies.room(Arc::clone(&ours), Some(6));
+        assert_eq!(one.reaches(4), Ok(()));
+        let full = Problem::OrganizationFull(Crowd::Bytes { max: 6 });
+        assert_eq!(another.reaches(3), Err(full));
+        assert_eq!(bodies.room(theirs, Some(6)).reaches(6), Ok(()));
+        assert_eq!(one.reaches(6), Ok(()));
+        drop(one);
+        assert_eq!((ours.kept(), bodies.kept()), (0, 0));
+        assert_eq!(another.reaches(6), Ok(()));
+    }
+
     #[test]
     fn what_does_not_fit_is_told_and_takes_nothing() {
         let bodies = Arc::new(Bodies::new(10));
-        let (mut one, mut other) = (bodies.room(), bodies.room());
-        assert!(one.reaches(4) && one.reaches(6) && one.reaches(2));
-        assert!(!other.reaches(5));
+        let (mut one, mut other) = (room(&bodies), room(&bodies));
+        assert!(one.reaches(4).is_ok() && one.reaches(6).is_ok() && one.reaches(2).is_ok());
+        assert!(!other.reaches(5).is_ok());
         assert_eq!(bodies.kept(), 6);
-        assert!(other.reaches(4) && !one.reaches(7));
+        assert!(other.reaches(4).is_ok() && !one.reaches(7).is_ok());
         drop(one);
         assert_eq!(bodies.kept(), 4);
-        assert!(other.reaches(10) && !other.reaches(u64::MAX));
+        assert!(other.reaches(10).is_ok() && !other.reaches(u64::MAX).is_ok());
         drop(other);
         assert_eq!(bodies.kept(), 0);
     }
@@ -88,11 +125,11 @@ mod tests {
     #[test]
     fn a_smaller_bound_is_for_those_that_come() {
         let bodies = Arc::new(Bodies::new(10));
-        let (mut there, mut comes) = (bodies.room(), bodies.room());
-        assert!(there.reaches(8));
+        let (mut there, mut comes) = (room(&bodies), room(&bodies));
+        assert!(there.reaches(8).is_ok());
         bodies.bound(5);
-        assert!(there.reaches(8) && !comes.reaches(1));
+        assert!(there.reaches(8).is_ok() && !comes.reaches(1).is_ok());
         drop(there);
-        assert!(comes.reaches(5));
+        assert!(comes.reaches(5).is_ok());
     }
 }

@@ -149,7 +149,7 @@ impl Pilot {
         let wait = sidecar.timeouts.gateway;
         let gateways = sidecar.gateways.egress_within(&seat.grant.gateway, sidecar.clock, wait);
         let egress = self.over(gateways).await?;
-        if !self.reserve().await? {
+        if !self.draws_tokens()? || !self.reserve().await? {
             return Ok(None);
         }
         // From here on: no provider is slow because a gateway is.
@@ -248,7 +248,8 @@ impl Pilot {
 
     /// Collects one JSON object, so that a cut one is a clean error for its clients.
     async fn collect(&mut self, opened: Opened, mut source: Source) -> Result<(), Failed> {
-        let (mut body, mut charge) = (Vec::new(), self.sidecar.logs.charge());
+        let (mut body, mut charge) =
+            (Vec::new(), self.sidecar.logs.charge(&self.seat.grant.caller.principal.org));
         loop {
             match self.over(source.next()).await? {
                 Step::Bytes(bytes) => {
@@ -406,6 +407,7 @@ impl Pilot {
             // Whoever made the call has counted it.
             return;
         }
+        self.settles_tokens(usage);
         self.account(|call| call.used(usage));
         self.has_told_cost(usage);
         if let Some(usage) = usage {

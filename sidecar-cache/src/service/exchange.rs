@@ -13,6 +13,7 @@ use kt_providers::Usage;
 use super::Sidecar;
 use super::admit::Grant;
 use super::audit_log::{AuditLog, POLICY_BLOCKED, asked};
+use super::pace::{Counted, Pace, Paces};
 use super::savings::{Kind, Savings, Spared, Whose};
 use crate::audit_log::{self, Access, Fact, Stage};
 use crate::clock::Clock;
@@ -31,6 +32,8 @@ pub struct Exchange {
     who: Who,
     what: What,
     on_record: Option<OnRecord>,
+    /// How it is counted, where a limit of requests counts it.
+    counted: Option<(Arc<Paces>, Counted)>,
 }
 
 /// Where its end goes on record, and what is known of it from the beginning.
@@ -109,6 +112,10 @@ impl Exchange {
                 logs_all: sidecar.logs_all_access(),
                 access: asked(grant),
             }),
+            counted: match &grant.pace {
+                Pace::Free | Pace::TooFast(_) => None,
+                Pace::Counted(counted) => Some((Arc::clone(&sidecar.paces), counted.clone())),
+            },
         }
     }
 
@@ -165,6 +172,15 @@ impl Exchange {
             self.what.status = problem.status();
         }
         self.what.end = End::Failed(problem.code());
+        if let Problem::OrganizationFull(crowd) = problem {
+            self.metrics.crowded(*crowd);
+        }
+        // What is refused by one limit costs nothing of the others.
+        if let Problem::RateLimited(_) | Problem::OrganizationFull(_) = problem
+            && let Some((paces, counted)) = self.counted.take()
+        {
+            paces.correct(&counted, 0);
+        }
     }
 
     fn end(&self) -> &'static str {

@@ -225,7 +225,7 @@ impl Flights {
         let generations = board.void_old(&key, generations, self.known.joinable_since());
         match board.machine.acquire(key, now) {
             Acquired::Lead(token, id) => {
-                let charge = self.logs.charge();
+                let charge = self.logs.charge(&seat.grant.caller.principal.org);
                 let flight =
                     Flight::new((generations, now), seat.asked(), Arc::clone(sent), charge);
                 let flight = Arc::new(flight);
@@ -268,7 +268,7 @@ impl Flights {
         let generations = board.void_old(&key, generations, self.known.joinable_since());
         match board.machine.acquire(key, now) {
             Acquired::Lead(token, id) => {
-                let charge = self.logs.charge();
+                let charge = self.logs.charge(&seat.grant.caller.principal.org);
                 let flight = Arc::new(Flight::new((generations, now), seat.asked(), sent, charge));
                 board.joinable.insert(key, (id, Arc::clone(&flight)));
                 self.metrics.led();

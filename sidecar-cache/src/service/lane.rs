@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kt_contract::config::Overflow;
 use kt_contract::hex::Digest;
-use kt_contract::idempotency::IdempotencyKey;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
 use kt_providers::Dialect;
@@ -14,9 +13,10 @@ use tokio::time::timeout;
 
 use super::Sidecar;
 use super::admit::{AtAdmit, Found, Grant, Told, told};
-use super::bodies::Room;
 use super::cache::Hit;
+use super::crowds::Place;
 use super::drain::Served;
+use super::entered::Entered;
 use super::exchange::Exchange;
 use super::flights::{Flight, Joined, Sent};
 use super::lease::Lease;
@@ -27,16 +27,7 @@ use super::seat::{Fallback, Seat};
 use super::upstream::Advice;
 use crate::flight;
 use crate::freshness::is_young_enough;
-use crate::ticket::{Holder, Refused, Ticket, TicketId};
-
-/// A request whose ticket was good so far; its body is still to come.
-#[derive(Debug)]
-pub struct Entered {
-    ticket: Ticket<Box<Grant>>,
-    account: Account,
-    key: Option<IdempotencyKey>,
-    room: Room,
-}
+use crate::ticket::Refused;
 
 /// What accompanies a request to its end, whichever task that happens in.
 #[derive(Debug)]
@@ -44,6 +35,8 @@ pub(super) struct Account {
     pub(super) exchange: Exchange,
     /// A drain waits for it.
     _served: Served,
+    /// It is one of those that its organization has under way.
+    place: Option<Place>,
 }
 
 /// The head of an answer.
@@ -95,28 +88,22 @@ pub struct Refusal {
     pub cache: Option<(Outcome, Reason)>,
 }
 
+// === impl Account ===
+
+impl Account {
+    pub(super) const fn new(exchange: Exchange, served: Served) -> Self {
+        Self { exchange, _served: served, place: None }
+    }
+
+    /// It has its place among those of its organization.
+    pub(super) fn placed(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+}
+
 // === impl Sidecar ===
 
 impl Sidecar {
-    /// Takes the ticket of a request whose head has come.
-    ///
-    /// # Errors
-    /// No ticket, or one that is not good here.
-    pub fn enter(&self, ticket: Option<&str>, holder: &Holder) -> Result<Entered, Refusal> {
-        // Counted in before the ticket is used up: a drain sees one or the other.
-        let served = self.drain.enter();
-        let id = ticket.and_then(TicketId::parse).ok_or(Refused::Malformed);
-        let redeemed = id.and_then(|id| self.tickets().redeem(id, holder, self.clock.mono()));
-        match redeemed {
-            Ok(ticket) => {
-                let exchange = Exchange::begin(self, &ticket.grant);
-                let account = Account { exchange, _served: served };
-                Ok(Entered { ticket, account, key: None, room: self.bodies.room() })
-            }
-            Err(refused) => Err(self.ticket_refused(refused, None, holder.request_id.clone())),
-        }
-    }
-
     /// Answers a request whose whole body has come. `headers` are those that its dialect names.
     ///
     /// # Errors
@@ -127,7 +114,7 @@ impl Sidecar {
         headers: Vec<(String, Vec<u8>)>,
         body: Bytes,
     ) -> Result<Reply, Refusal> {
-        let Entered { ticket, mut account, key, room } = entered;
+        let Entered { ticket, mut account, key, room, no_room: _ } = entered;
         let (dialect, request_id) = (ticket.grant.dialect, ticket.grant.request_id.clone());
         let digest = Digest(*blake3::hash(&body).as_bytes());
         let grant = match ticket.for_body(digest) {
@@ -299,7 +286,7 @@ impl Sidecar {
         lease: Option<Lease>,
     ) -> Result<Reply, Refusal> {
         let generations = self.cache.vector(seat.grant.wanted());
-        let charge = self.logs.charge();
+        let charge = self.logs.charge(&seat.grant.caller.principal.org);
         let flight =
             Arc::new(Flight::new((generations, self.clock.mono()), seat.asked(), sent, charge));
         let reader = flight.log.attach(Arc::clone(&seat), self.clock.mono().0);
@@ -382,7 +369,7 @@ impl Sidecar {
         Err(reason)
     }
 
-    fn ticket_refused(
+    pub(super) fn ticket_refused(
         &self,
         refused: Refused,
         dialect: Option<Dialect>,
@@ -451,43 +438,4 @@ fn reply_with(seat: &Seat, hit: &Hit, told: Told, spared: Option<Spared>) -> Rep
 /// How long an entry stays fresh, or how long it has been stale, in seconds.
 fn ttl_s(hit: &Hit) -> u64 {
     hit.fresh.max(hit.stale).0 / 1_000
-}
-
-// === impl Entered ===
-
-impl Entered {
-    /// The client's dialect.
-    #[must_use]
-    pub fn dialect(&self) -> Dialect {
-        self.ticket.grant.dialect
-    }
-
-    /// The largest body that is read.
-    #[must_use]
-    pub fn request_bytes_max(&self) -> u64 {
-        self.ticket.grant.settings.snapshot.limits.request_bytes_max
-    }
-
-    /// The client has a name for its request, by which it is made once.
-    #[must_use]
-    pub fn keyed(self, key: Option<IdempotencyKey>) -> Self {
-        Self { key, ..self }
-    }
-
-    /// Whether there is room for a body of so many bytes, as far as is known of it.
-    pub fn has_room(&mut self, bytes: u64) -> bool {
-        self.room.reaches(bytes)
-    }
-
-    /// The body did not come as it should.
-    #[must_use]
-    pub fn refuse(mut self, problem: Problem) -> Refusal {
-        self.account.exchange.failed(&problem);
-        Refusal {
-            dialect: Some(self.dialect()),
-            problem,
-            request_id: self.ticket.grant.request_id,
-            cache: None,
-        }
-    }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use kt_contract::time::MonoMillis;
 
+use super::crowds::Crowds;
 use super::flights::Flight;
 use super::lock;
 use super::log::{Charge, Total};
@@ -17,6 +18,7 @@ use crate::metrics::Metrics;
 /// The logs of all flights.
 pub(crate) struct Logs {
     total: Arc<Total>,
+    crowds: Arc<Crowds>,
     lingering: Mutex<Queue>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -38,13 +40,25 @@ pub(super) struct Lingering<'a> {
 // === impl Logs ===
 
 impl Logs {
-    pub(super) fn new(kept_max: u64, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        Self { total: Arc::new(Total::new(kept_max)), lingering: Mutex::default(), clock, metrics }
+    pub(super) fn new(
+        kept_max: u64,
+        crowds: Arc<Crowds>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let total = Arc::new(Total::new(kept_max));
+        Self { total, crowds, lingering: Mutex::default(), clock, metrics }
     }
 
-    /// For what comes of one answer.
-    pub(super) fn charge(&self) -> Charge {
-        Charge::new(Arc::clone(&self.total))
+    /// For what comes of one answer to an organization.
+    pub(super) fn charge(&self, org: &str) -> Charge {
+        Charge::new(Arc::clone(&self.total)).of(self.crowds.bytes_of(org))
+    }
+
+    /// Whether what grows of an organization may be kept whole, of which so many bytes may be under way.
+    pub(super) fn have_room_for(&self, org: &str, bytes_max: Option<u64>) -> bool {
+        let is_within = |max| self.crowds.bytes_of(org).kept() <= max;
+        bytes_max.is_none_or(is_within) && self.have_room()
     }
 
     /// From now on they may keep so much.

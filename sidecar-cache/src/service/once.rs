@@ -120,6 +120,7 @@ impl Sidecar {
     async fn keeping(self: &Arc<Self>, reply: Reply, caller: Arc<Caller>, claim: Claim) -> Reply {
         let draft = |head: &Head| Draft {
             sidecar: Arc::clone(self),
+            charge: self.logs.charge(&caller.principal.org),
             caller,
             claim,
             head: ReplyHead {
@@ -131,7 +132,6 @@ impl Sidecar {
             is_faulty: head.is_faulty,
             pieces: Vec::new(),
             bytes: 0,
-            charge: self.logs.charge(),
         };
         match reply {
             // An older one, for want of a new one: the retry may have that.

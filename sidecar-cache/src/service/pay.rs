@@ -70,11 +70,16 @@ impl Pilot {
             // It is the same for everybody who asks for the same.
             Err(unpaid) => (unpaid, Concerns::Everybody),
         };
-        self.cannot_pay(refused)
+        let (unpaid, concerns) = refused;
+        self.is_refused(Problem::Unpaid(unpaid), concerns)
     }
 
-    fn cannot_pay(&mut self, (unpaid, concerns): (Unpaid, Concerns)) -> Result<bool, Failed> {
-        let problem = Problem::Unpaid(unpaid);
+    /// The call is not made in this name, and whom that concerns is told the same.
+    pub(super) fn is_refused(
+        &mut self,
+        problem: Problem,
+        concerns: Concerns,
+    ) -> Result<bool, Failed> {
         self.not_stored(problem.code());
         match concerns {
             Concerns::Team | Concerns::User | Concerns::Asker => {
@@ -88,10 +93,13 @@ impl Pilot {
         }
     }
 
-    /// What became of the call so far, for its money.
+    /// What became of the call so far, for its money and its tokens.
     pub(super) fn fate(&mut self, fate: Fate) {
         if let Some(bill) = &mut self.bill {
             bill.fate(fate);
+        }
+        if let Some(drawn) = &mut self.drawn {
+            drawn.fate(fate);
         }
     }
 

@@ -20,6 +20,7 @@ use super::fault::{Failed, SUPERSEDED, Unkept};
 use super::flights::{Flight, Sent};
 use super::lease::Lease;
 use super::log::{Failing, Piece, ReaderId};
+use super::pace::Drawn;
 use super::seat::{End, Failure, Seat};
 use super::shared::role::{Role, Standing};
 use super::{Sidecar, lock};
@@ -54,6 +55,8 @@ pub(super) struct Pilot {
     pub(super) call: Option<CallAccount>,
     /// Its money, until that has ended.
     pub(super) bill: Option<Bill>,
+    /// Its tokens, until they are known, where a limit counts them.
+    pub(super) drawn: Option<Drawn>,
     /// How long its answer was, once that is known.
     pub(super) output: Option<Tokens>,
     /// The longest answer that the request asks for: read once, and only if somebody leaves.
@@ -119,6 +122,7 @@ impl Sidecar {
             calls: 0,
             call: None,
             bill: None,
+            drawn: None,
             output: None,
             token_limit: OnceLock::new(),
             interest,
@@ -170,6 +174,7 @@ impl Pilot {
             let ended = self.attempt().await;
             // Before anybody learns how it ended.
             self.pays(None).await;
+            self.settles_tokens(None);
             self.called(&ended);
             match ended {
                 Ok(()) => return self.land(),

@@ -239,7 +239,7 @@ impl Pilot {
             // Kept for those who wait for it in another shape. Nobody joins any more.
             let whole = body.filter(|_| self.flight.log.promote().is_some());
             let whole = whole.map(|body| {
-                let mut charge = self.sidecar.logs.charge();
+                let mut charge = self.sidecar.logs.charge(&self.seat.grant.caller.principal.org);
                 charge.grow(body.len() as u64);
                 Whole::new(opened, Recorded::Sse, body, charge)
             });
@@ -322,7 +322,11 @@ impl Pilot {
         } else if bytes > ENTRY_BYTES_MAX {
             Some(Unkept::Unstorable(Reason::EntryTooLarge))
         } else {
-            (!self.sidecar.logs.have_room()).then_some(Unkept::NoRoom)
+            let grant = &self.seat.grant;
+            let bytes_max = grant.settings.per_org.max_bytes;
+            let org = &grant.caller.principal.org;
+            let has_room = self.sidecar.logs.have_room_for(org, bytes_max);
+            (!has_room).then_some(Unkept::NoRoom)
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kt_contract::config::{
-    Budgets, CompleteOnDisconnect, Config, OnOutgrownHold, Overflow, Pricing,
+    Budgets, CompleteOnDisconnect, Config, OnOutgrownHold, Overflow, PerOrg, Pricing, RateLimits,
 };
 use kt_contract::gates::ModelGate;
 use kt_contract::limits::FIRST_BYTE_MS_MAX;
@@ -40,6 +40,8 @@ pub struct Settings {
     pub flight_bytes_max: u64,
     /// `workflow_cache.max_bodies_bytes`.
     pub bodies_bytes_max: u64,
+    /// `workflow_cache.per_org`.
+    pub per_org: PerOrg,
     /// How long an entry may be served after its time.
     pub stale: Stale,
     /// `workflow_cache.memory`.
@@ -54,6 +56,8 @@ pub struct Settings {
     pub audit: Option<AuditSettings>,
     /// How calls are accounted for; `None` where nobody does.
     pub accounts: Option<Arc<Accounts>>,
+    /// How much may come in a minute, where anything limits it.
+    pub rate_limits: Option<RateLimits>,
     /// The policies that read answers; `None` where there are none.
     pub output: Option<Policing>,
     /// Those that read requests, as filters run them.
@@ -125,6 +129,7 @@ impl Settings {
             entry_bytes_max: cache.max_entry_bytes,
             flight_bytes_max: cache.max_flight_bytes,
             bodies_bytes_max: cache.max_bodies_bytes,
+            per_org: cache.per_org,
             stale: Stale {
                 while_revalidate: millis(cache.stale_while_revalidate),
                 if_error: millis(cache.stale_if_error),
@@ -151,6 +156,7 @@ impl Settings {
                 logs_all: logger.log_all_access,
             }),
             accounts: Accounts::of(config).map(Arc::new),
+            rate_limits: config.policy.rate_limits,
             output: Some(Policing::of(&config.policy.chain, Phase::Output))
                 .filter(|output| !output.chain.is_empty()),
             input: Policing::of(&config.policy.chain, Phase::Input),

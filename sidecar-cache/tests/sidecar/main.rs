@@ -9,6 +9,8 @@ mod audit_stores;
 #[cfg(test)]
 mod audit_suite;
 #[cfg(test)]
+mod crowded;
+#[cfg(test)]
 mod distant;
 #[cfg(test)]
 mod elsewhere;
@@ -66,6 +68,8 @@ mod ledger_support;
 mod live;
 #[cfg(test)]
 mod log_suite;
+#[cfg(test)]
+mod pace;
 #[cfg(test)]
 mod police;
 mod reply_stores;

@@ -24,12 +24,14 @@ pub(in super::super) enum Policies {
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Chain {
     /// The policies' names, in the order in which they are applied. Built are `pii-detector`, `secret-detector`,
-    /// `prompt-injection`, `content-policy`, `toxicity-filter`, `model-allowlist`, `request-limits` and
-    /// `spend-limit`. `default` stands for the first three.
+    /// `prompt-injection`, `content-policy`, `toxicity-filter`, `model-allowlist`, `request-limits`, `rate-limit`,
+    /// `spend-limit` and `audit-logger`. `default` stands for the first three.
     pub(in super::super) chain: Option<Vec<String>>,
     /// Settings by policy name. Those that read texts have `action` and `apply_to`; the detectors have `entities`
     /// beside it, `content-policy` has `terms` and `patterns`; `model-allowlist` has `models`, a list;
-    /// `request-limits` has `max_messages`, `max_tools` and `max_output_tokens`; `spend-limit` has `max_daily_usd`.
+    /// `request-limits` has `max_messages`, `max_tools` and `max_output_tokens`; `rate-limit` has `per_key`,
+    /// `per_user`, `per_team` and `per_org`, each with `requests_per_minute` and `tokens_per_minute`; `spend-limit` has
+    /// `max_daily_usd`.
     pub(in super::super) policy: Option<BTreeMap<String, Value>>,
     /// The HTTP status of a block. Default: 409.
     pub(in super::super) block_status: Option<u16>,

@@ -14,6 +14,8 @@ pub(crate) struct Total {
 #[derive(Debug)]
 pub(crate) struct Charge {
     total: Arc<Total>,
+    /// A part of the total that is counted apart.
+    part: Option<Arc<Total>>,
     bytes: u64,
 }
 
@@ -46,12 +48,23 @@ impl Total {
 
 impl Charge {
     pub(crate) const fn new(total: Arc<Total>) -> Self {
-        Self { total, bytes: 0 }
+        Self { total, part: None, bytes: 0 }
+    }
+
+    /// Counted in `part` as well.
+    pub(crate) fn of(mut self, part: Arc<Total>) -> Self {
+        part.kept.fetch_add(self.bytes, Ordering::Relaxed);
+        self.part = Some(part);
+        self
     }
 
     /// Another one, of the same total.
     pub(crate) fn beside(&self) -> Self {
-        Self::new(Arc::clone(&self.total))
+        let beside = Self::new(Arc::clone(&self.total));
+        match &self.part {
+            Some(part) => beside.of(Arc::clone(part)),
+            None => beside,
+        }
     }
 
     pub(crate) fn total(&self) -> &Total {
@@ -61,12 +74,18 @@ impl Charge {
     pub(crate) fn grow(&mut self, bytes: u64) {
         self.bytes += bytes;
         self.total.kept.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(part) = &self.part {
+            part.kept.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn shrink(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         self.total.kept.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(part) = &self.part {
+            part.kept.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 }
 

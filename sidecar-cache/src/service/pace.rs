@@ -1,0 +1,194 @@
+//! Rate limits at work. Every request is counted when it is admitted, hits included; the tokens of a call in the name
+//! in which it is made, before it is paid for: as an estimate first, and as they were when that is known. Hits and
+//! followers cost no provider any.
+
+use std::sync::{Arc, Mutex};
+
+use kt_contract::config::RateLimits;
+use kt_contract::json::{self, Bounds};
+use kt_contract::limits::{JSON_DEPTH_MAX, JSON_NODES_MAX};
+use kt_contract::principal::Principal;
+use kt_contract::problem::Problem;
+use kt_contract::rate::{Measure, RateLimited, Scope};
+use kt_contract::time::MonoMillis;
+use kt_providers::{Dialect, Usage};
+
+use super::admit::Grant;
+use super::fault::{Concerns, Failed};
+use super::pilot::Pilot;
+use super::{Sidecar, lock};
+use crate::attempt::{Due, Fate, due};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::rate_limit::{Buckets, Charge, Name, Taken};
+
+/// How many bytes of a request are taken for a token before anybody has counted them.
+const BYTES_PER_TOKEN: u64 = 4;
+/// For how many tokens a picture is taken, however many bytes it has.
+const TOKENS_PER_PICTURE: u64 = 1_000;
+
+/// What was used of every limit.
+pub(crate) struct Paces {
+    buckets: Mutex<Buckets>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+/// Whether a request may come by now.
+#[derive(Clone, Debug, Default)]
+pub enum Pace {
+    /// Nobody counts it.
+    #[default]
+    Free,
+    /// It is counted.
+    Counted(Counted),
+    /// It comes too soon, and was not counted.
+    TooFast(RateLimited),
+}
+
+/// What was taken of some buckets, and when.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    charges: Vec<Charge>,
+    at: MonoMillis,
+}
+
+/// The tokens of a call that is being made.
+pub(super) struct Drawn {
+    counted: Counted,
+    estimate: u64,
+    fate: Fate,
+}
+
+// === impl Paces ===
+
+impl Paces {
+    pub(super) fn new(clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self { buckets: Mutex::default(), clock, metrics }
+    }
+
+    fn take(&self, charges: Vec<Charge>) -> Pace {
+        if charges.is_empty() {
+            return Pace::Free;
+        }
+        let at = self.clock.mono();
+        let taken = lock(&self.buckets).take(&charges, at);
+        match taken {
+            Taken::All => Pace::Counted(Counted { charges, at }),
+            Taken::Uncounted => {
+                self.metrics.uncounted();
+                Pace::Counted(Counted { charges, at })
+            }
+            Taken::None(limited) => {
+                self.metrics.rate_limited(limited.scope, limited.measure);
+                Pace::TooFast(limited)
+            }
+        }
+    }
+
+    /// What was counted turns out to be so many.
+    pub(super) fn correct(&self, counted: &Counted, is: u64) {
+        let now = self.clock.mono();
+        lock(&self.buckets).correct(&counted.charges, is, counted.at, now);
+    }
+}
+
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// Counts a request, whatever will answer it.
+    pub(super) fn paced(&self, grant: &Grant) -> Pace {
+        let Some(limits) = &grant.settings.rate_limits else { return Pace::Free };
+        self.paces.take(charges(limits, &grant.caller.principal, Measure::Requests, 1))
+    }
+}
+
+// === impl Pilot ===
+
+impl Pilot {
+    /// Counts the tokens of the call that is about to be made, as far as they can be told. `Ok(false)`: nobody who waits
+    /// may have it made, and all of them know.
+    pub(super) fn draws_tokens(&mut self) -> Result<bool, Failed> {
+        let seat = Arc::clone(&self.seat);
+        let grant = &seat.grant;
+        let limits = grant.settings.rate_limits.as_ref();
+        let Some(limits) = limits.filter(|limits| limits.count(Measure::Tokens)) else {
+            return Ok(true);
+        };
+        let estimate = estimate(grant.dialect, &self.sent().body);
+        let charges = charges(limits, &grant.caller.principal, Measure::Tokens, estimate);
+        match self.sidecar.paces.take(charges) {
+            Pace::Free => Ok(true),
+            Pace::Counted(counted) => {
+                self.drawn = Some(Drawn { counted, estimate, fate: Fate::Unsent });
+                Ok(true)
+            }
+            Pace::TooFast(limited) => {
+                self.is_refused(Problem::RateLimited(limited), concerns(limited.scope))
+            }
+        }
+    }
+
+    /// The call has taken so many tokens, as far as the provider has told. Where it tells none, an event of a stream is
+    /// taken for one, and so are four bytes of what is no stream.
+    pub(super) fn settles_tokens(&mut self, usage: Option<Usage>) {
+        let Some(Drawn { counted, estimate, fate }) = self.drawn.take() else { return };
+        let told = usage.map(|usage| usage.input_tokens().saturating_add(usage.output_tokens));
+        let guessed = || estimate.saturating_add(self.produced.tokens());
+        let is = match due(fate) {
+            Due::Release => 0,
+            Due::Leave => estimate,
+            Due::Settle => told.unwrap_or_else(guessed),
+        };
+        self.sidecar.paces.correct(&counted, is);
+    }
+}
+
+// === impl Drawn ===
+
+impl Drawn {
+    /// What became of the call so far.
+    pub(super) const fn fate(&mut self, fate: Fate) {
+        self.fate = fate;
+    }
+}
+
+/// What a request, or call, takes of each limit that it falls under.
+fn charges(
+    limits: &RateLimits,
+    principal: &Principal,
+    measure: Measure,
+    count: u64,
+) -> Vec<Charge> {
+    let charge = |scope: &Scope| {
+        let (scope, per_minute) = (*scope, limits.of(*scope, measure)?);
+        let who = match scope {
+            Scope::Key => Some(&principal.key_id),
+            Scope::User => principal.user.as_ref(),
+            Scope::Team => principal.team.as_ref(),
+            Scope::Org => Some(&principal.org),
+        }?;
+        let name = Name::new(scope, measure, &principal.org, who);
+        Some(Charge { name, scope, measure, per_minute, count })
+    };
+    Scope::ALL.iter().filter_map(charge).collect()
+}
+
+/// Whom of those who wait for the same answer a refusal concerns.
+const fn concerns(scope: Scope) -> Concerns {
+    match scope {
+        Scope::Key => Concerns::Asker,
+        Scope::User => Concerns::User,
+        Scope::Team => Concerns::Team,
+        Scope::Org => Concerns::Everybody,
+    }
+}
+
+/// The tokens of a request, as far as its length tells them.
+fn estimate(dialect: Dialect, body: &[u8]) -> u64 {
+    let bounds = Bounds { depth_max: JSON_DEPTH_MAX, nodes_max: JSON_NODES_MAX };
+    // It was read when it was admitted.
+    let demand = json::parse(body, bounds).map(|body| dialect.demand(&body)).unwrap_or_default();
+    let text = (body.len() as u64).saturating_sub(demand.picture_bytes).div_ceil(BYTES_PER_TOKEN);
+    text.saturating_add(demand.pictures.saturating_mul(TOKENS_PER_PICTURE)).max(1)
+}
