@@ -31,7 +31,9 @@ pub use cache::{
 pub use database::Database;
 pub use gateway::Gateway;
 pub use models::{ANTHROPIC_MODELS, OPENAI_MODELS};
-pub use policy::{AuditLogger, Policy, RateLimit, RateLimits};
+pub use policy::{
+    AuditLogger, External, Groundedness, Judge, OnFailure, Policy, RateLimit, RateLimits, ServiceUrl,
+};
 pub use pricing::Pricing;
 pub use report::{ConfigError, Warning};
 pub use restart::NeedsRestart;

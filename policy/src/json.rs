@@ -26,6 +26,13 @@ pub(crate) struct Text<'a> {
     pub(crate) says: Decoded<'a>,
 }
 
+/// What a body of any dialect says, a request or an answer: every string that policies read, in its order.
+#[must_use]
+pub fn said(body: &[u8]) -> Vec<String> {
+    let strings = texts(body).into_iter().filter(|text| text.form == Form::String);
+    strings.map(|text| text.says.text().to_owned()).collect()
+}
+
 /// What stands in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {

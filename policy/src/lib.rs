@@ -17,6 +17,8 @@ mod text;
 mod window;
 
 pub mod injection;
+#[cfg(feature = "judges")]
+pub mod judge;
 pub mod toxicity;
 pub mod words;
 
@@ -24,7 +26,7 @@ pub use answer::{Policed, police};
 pub use chain::{Blocked, Chain, Triggered, Verdict};
 pub use entity::{Entity, EntitySet, Family, Finding};
 pub use input::{Passed, Refused, check};
-pub use json::{Edit, Written, splice};
+pub use json::{Edit, Written, said, splice};
 pub use scan::{scan, settled};
 pub use stream::{Event, Piece, Stream};
 pub use window::{HOLD_BYTES_MAX, Settled, Window};

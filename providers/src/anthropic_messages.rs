@@ -17,6 +17,7 @@ use kt_contract::pricing::CacheWrites;
 
 use crate::demand::Manner;
 
+pub(crate) use assemble::assembled;
 pub(crate) use delivered::Message;
 pub(crate) use error::{error_body, error_event};
 pub(crate) use judge::{ends_stream, fails_stream, judge};

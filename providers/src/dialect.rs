@@ -292,6 +292,20 @@ impl Dialect {
         }
     }
 
+    /// What a stream that has come to its end says, as the dialect's JSON answer would say it; usage is whatever came.
+    /// `None` where it cannot be told without a guess.
+    #[must_use]
+    pub fn assembled(self, stream: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::OpenAiChat => openai_chat::assembled(stream),
+            Self::OpenAiCompletions => openai_completions::assembled(stream),
+            Self::OpenAiResponses => openai_responses::assembled(stream),
+            Self::AnthropicMessages => anthropic_messages::assembled(stream),
+            // They are told in JSON alone.
+            Self::OpenAiEmbeddings => None,
+        }
+    }
+
     /// The request as it goes upstream so that a stream tells its usage; every other byte stays. `None`
     /// where nothing is to be changed: it asks for usage already, or for no stream.
     #[must_use]

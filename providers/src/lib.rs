@@ -11,6 +11,7 @@ mod delivered;
 mod demand;
 mod dialect;
 mod endpoint;
+mod format;
 #[cfg(test)]
 mod golden;
 mod openai;
@@ -30,6 +31,7 @@ pub use delivered::{Delivered, Meter};
 pub use demand::Demand;
 pub use dialect::{Asked, Dialect};
 pub use endpoint::Endpoint;
+pub use format::{Formed, Part, Said};
 pub use openai::UsageHider;
 pub use recognize::{Recognized, recognize};
 pub use spoken::{Piece, Spoken};

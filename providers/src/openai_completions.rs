@@ -10,6 +10,7 @@ use kt_contract::pricing::CacheWrites;
 
 use crate::demand::Manner;
 
+pub(crate) use assemble::assembled;
 pub(crate) use judge::judge;
 pub(crate) use replay::replay;
 pub(crate) use request::{answers_made, read};

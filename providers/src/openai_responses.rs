@@ -19,7 +19,7 @@ use crate::demand::Manner;
 pub(crate) use delivered::Response;
 pub(crate) use error::error_event;
 pub(crate) use judge::{ends_stream, fails_stream, judge};
-pub(crate) use replay::replay;
+pub(crate) use replay::{assembled, replay};
 pub(crate) use request::read;
 
 /// The path, here and at the provider.

@@ -6,6 +6,7 @@ mod body;
 pub mod closing;
 mod data;
 pub mod egress;
+mod external;
 mod lane;
 mod problem;
 mod public;

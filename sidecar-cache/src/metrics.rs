@@ -215,6 +215,11 @@ impl Metrics {
         self.guardrails.found(policy, phase, decision);
     }
 
+    /// The service of an external policy was asked, or was to be.
+    pub fn service_asked(&self, policy: &str, phase: Phase, outcome: &'static str) {
+        self.guardrails.asked(policy, phase, outcome);
+    }
+
     /// A policy did not let so many requests or answers pass.
     pub fn guardrail_blocked(&self, policy: &str, phase: Phase, count: u64) {
         self.guardrails.blocked(policy, phase, count);

@@ -19,14 +19,17 @@ pub mod elsewhere;
 pub mod entered;
 pub mod exchange;
 pub mod explain;
+mod external;
 mod fault;
 pub mod feed;
 mod fill;
 mod flights;
+mod form;
 pub mod gateways;
 pub mod generations;
 pub mod hits;
 pub mod invalidate;
+mod judging;
 pub mod keys;
 pub mod known;
 pub mod lane;
@@ -86,6 +89,7 @@ use cache::Cache;
 use callers::Callers;
 use crowds::Crowds;
 use drain::Drain;
+use external::Services;
 use feed::Feed;
 use flights::Flights;
 use gateways::Gateways;
@@ -136,6 +140,8 @@ pub struct Sidecar {
     paces: Arc<Paces>,
     pub(crate) tickets: Mutex<Tickets<Box<Grant>>>,
     pub(crate) upstream: Arc<dyn Upstream>,
+    /// The services that policies ask.
+    services: Services,
     pub(crate) timeouts: Timeouts,
     pub(crate) drain: Drain,
 }
@@ -229,6 +235,7 @@ impl Sidecar {
             reports: Reports::default(),
             tickets: Mutex::new(Tickets::new(TICKETS_MAX)),
             upstream,
+            services: Services::default(),
             timeouts,
             drain,
         }))

@@ -1,6 +1,7 @@
 """Policies through the front door: every policy, action, phase and shape, on a miss, a hit and a follower."""
 
 import json
+import sys
 import threading
 
 import pytest
@@ -8,19 +9,31 @@ from openai import APIStatusError, OpenAI
 
 from answers import assert_hit
 from group import Group, chat
-from policies import PAGE, POLICIES, SHAPES, config, page, rows, says
-from processes import wait_until
+from policies import CARRIES, CLASSIFIER_PORT, JUDGES, PAGE, POLICIES, ROOT, SHAPES, config, page, rows, says
+from processes import Process, wait_until
 
 
 @pytest.fixture(scope="module")
-def policed():
-    """A group whose policies change from test to test."""
-    with Group({"gateway": {"on_sidecar_loss": "unavailable"}}) as group:
-        yield group
-        for gateway in group.gateways:
-            assert gateway.vms_lost() == 0, gateway.id
-        for alarm in ("kt_corrupt", "kt_gate_mismatch", "kt_tickets_refused", "kt_reload_errors"):
-            assert group.sidecar.metric(alarm) == 0, alarm
+def policed(tmp_path_factory):
+    """A group whose policies change from test to test, beside the classifier that `external` asks."""
+    script = ROOT / "examples/external-classifier/classifier.py"
+    log = tmp_path_factory.mktemp("classifier") / "classifier.log"
+    classifier = Process("classifier", [sys.executable, script, "--port", str(CLASSIFIER_PORT)], log)
+    classifier.start()
+    try:
+        with Group({"gateway": {"on_sidecar_loss": "unavailable"}}) as group:
+            wait_until(lambda: "ready" in log.read_text(), "the classifier is ready")
+            yield from watched(group)
+    finally:
+        classifier.kill()
+
+
+def watched(group):
+    yield group
+    for gateway in group.gateways:
+        assert gateway.vms_lost() == 0, gateway.id
+    for alarm in ("kt_corrupt", "kt_gate_mismatch", "kt_tickets_refused", "kt_reload_errors"):
+        assert group.sidecar.metric(alarm) == 0, alarm
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +49,17 @@ def text_of(answer, shape):
     return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
-def asked(prompt, phase, found, shape):
+def asked(prompt, policy, phase, found, shape):
     """A request in which, or in whose answer, something is to be found, and the prompt as the provider counts it."""
     if phase == "input":
         return chat(f"{prompt} {found}", stream=shape == "SSE")
     answer = f"Here it is: {found} That is all."
-    return chat(f"{prompt} {says(answer)}", stream=shape == "SSE")
+    carried = dict(CARRIES.get(policy, {}))
+    context = carried.pop("context", None)
+    body = chat(f"{prompt} {says(answer)}", stream=shape == "SSE", **carried)
+    if context:
+        body["messages"].insert(0, {"role": "system", "content": context})
+    return body
 
 
 def test_the_page_of_outcomes_is_what_the_tests_show():
@@ -53,7 +71,7 @@ def test_the_page_of_outcomes_is_what_the_tests_show():
 def test_an_outcome(policed, key, prompt, policy, action, phase, shape):
     found, kind, placeholder, _ = POLICIES[policy]
     policed.configure(config(policy, action, phase))
-    body = asked(prompt, phase, found, shape)
+    body = asked(prompt, policy, phase, found, shape)
     calls = policed.provider.total()
     if action == "block":
         answers = [policed.a.ask(key, body), policed.b.ask(key, body)]
@@ -63,6 +81,8 @@ def test_an_outcome(policed, key, prompt, policy, action, phase, shape):
             answers += together(policed, key, body, prompt)
         for answer in answers:
             is_blocked(answer, policy, found)
+            # Whoever judges the whole has shown nothing of a stream.
+            assert answer.status == 409 or policy not in JUDGES, answer
         return
     shown = found if action == "monitor" else placeholder
     paid = policed.a.ask(key, body)
@@ -101,8 +121,9 @@ def is_blocked(answer, policy, found):
 def together(policed, key, body, prompt):
     """Two who ask at once, and the one call that answers both."""
     gate = "".join(chr(ord("a") + int(digit)) for digit in str(id(body)))
-    content = body["messages"][0]["content"].replace(prompt, f"{prompt} again [[fake: gate={gate}]]", 1)
-    body = {**body, "messages": [{"role": "user", "content": content}]}
+    *before, last = body["messages"]
+    content = last["content"].replace(prompt, f"{prompt} again [[fake: gate={gate}]]", 1)
+    body = {**body, "messages": [*before, {**last, "content": content}]}
     calls, answers = policed.provider.total(), []
     asking = [threading.Thread(target=lambda to=to: answers.append(to.ask(key, body))) for to in (policed.a, policed.b)]
     asking[0].start()

@@ -3,6 +3,7 @@
 
 mod audit;
 mod detectors;
+mod judges;
 mod rates;
 mod rules;
 mod shape;
@@ -25,6 +26,7 @@ use rates::RATE_LIMIT;
 
 pub use audit::AuditLogger;
 pub(super) use audit::check_beside;
+pub use judges::{External, Groundedness, Judge, OnFailure, ServiceUrl};
 pub(super) use rates::check_counted;
 pub use rates::{RateLimit, RateLimits};
 
@@ -57,6 +59,8 @@ pub struct Policy {
     pub rate_limits: Option<RateLimits>,
     /// The policies that read texts, in their order.
     pub chain: Chain,
+    /// The policies that judge a request or an answer as a whole, in their order: after those that read texts.
+    pub judges: Vec<Judge>,
     /// `wallet_balance: sufficient`: calls are made only while the wallet has the money for them.
     pub needs_wallet_balance: bool,
     /// `spend-limit.max_daily_usd`: what the pack may spend in a day, on all of its gateways together.
@@ -92,6 +96,7 @@ pub(super) fn check(
         request_limits: None,
         rate_limits: None,
         chain: of_rules.chain,
+        judges: Vec::new(),
         needs_wallet_balance: of_rules.needs_wallet_balance,
         spend_limit_daily: None,
         audit: None,
@@ -106,9 +111,13 @@ pub(super) fn check(
             AUDIT_LOGGER => checked.audit = audit::check(settings, report),
             RATE_LIMIT => checked.rate_limits = rates::check(settings, report),
             REQUEST_LIMITS => checked.request_limits = shape::check(settings, report),
+            name if judges::is_known(name) => {
+                checked.judges.extend(judges::check(name, settings, report));
+            }
             name => checked.chain.steps.extend(detectors::check(name, settings, report)),
         }
     }
+    judges::check_count(&checked.judges, report);
     checked
 }
 
@@ -120,6 +129,12 @@ pub(super) fn check_loss(policy: &Policy, loss: OnSidecarLoss, report: &mut Repo
         let problem = format!(
             "'direct' lets answers pass that '{reader}' has not read; use 'unavailable', or have it \
              read requests only: apply_to: [input]"
+        );
+        report.error("gateway.on_sidecar_loss", problem);
+    } else if let (Some(judge), OnSidecarLoss::Direct) = (policy.judges.first(), loss) {
+        let problem = format!(
+            "'direct' lets pass what '{}' has not judged, as the sidecar asks it; use 'unavailable'",
+            judge.policy()
         );
         report.error("gateway.on_sidecar_loss", problem);
     }
@@ -151,7 +166,7 @@ fn gather(
 
 /// The chain's policies in their order, each once; `default` stands for several.
 fn check_chain(chain: Vec<String>, report: &mut Report) -> Vec<String> {
-    let known = || KNOWN.into_iter().chain(detectors::KNOWN);
+    let known = || KNOWN.into_iter().chain(detectors::KNOWN).chain(judges::KNOWN);
     let mut names: Vec<String> = Vec::new();
     for (at, name) in chain.into_iter().enumerate() {
         let field = format!("policies.chain[{at}]");
@@ -165,7 +180,11 @@ fn check_chain(chain: Vec<String>, report: &mut Report) -> Vec<String> {
             }
             continue;
         }
-        if !known().any(|it| it == name) {
+        if judges::has_bad_name(&name) {
+            let problem =
+                "is no name: behind 'external:' stand 1 to 40 lower-case letters, digits or '-'";
+            report.error(&field, format!("'{name}' {problem}"));
+        } else if !known().any(|it| it == name) && !judges::is_known(&name) {
             let problem = format!("'{name}' is configured but not enforced yet");
             let near = suggestion(&name, known().chain([DEFAULT]))
                 .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));

@@ -103,6 +103,7 @@ impl Policy {
             request_limits: _,
             rate_limits: _,
             chain,
+            judges,
             needs_wallet_balance: _,
             spend_limit_daily: _,
             audit: _,
@@ -113,6 +114,7 @@ impl Policy {
             fields.list(models);
         }
         chain.digest(&mut fields);
+        judges.iter().for_each(|judge| judge.digest(&mut fields));
         fields.finish()
     }
 }

@@ -1,6 +1,6 @@
 //! `providers.targets`: who answers requests for which models.
 
-mod base_url;
+pub(super) mod base_url;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

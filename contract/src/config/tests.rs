@@ -5,6 +5,7 @@ mod audit;
 mod database;
 mod documented;
 mod form;
+mod judges;
 mod meaning;
 mod money;
 mod per_org;

@@ -15,6 +15,11 @@ use crate::answer::CannotReplay;
 use crate::openai::merge::{Fields, ambiguous};
 use crate::outline::each_event;
 
+/// See [`crate::Dialect::assembled`].
+pub(crate) fn assembled(stream: &[u8]) -> Option<Vec<u8>> {
+    assemble(stream).ok()
+}
+
 /// Puts a stream together that [`super::judge()`] has found complete.
 pub(super) fn assemble(body: &[u8]) -> Result<Vec<u8>, CannotReplay> {
     let mut answer = Answer::default();

@@ -12,6 +12,11 @@ pub(super) fn assemble(body: &[u8]) -> Result<Value, CannotReplay> {
     assemble::assemble::<Choice>(body)
 }
 
+/// See [`crate::Dialect::assembled`].
+pub(crate) fn assembled(stream: &[u8]) -> Option<Vec<u8>> {
+    Some(assemble(stream).ok()?.to_string().into_bytes())
+}
+
 #[derive(Default)]
 struct Choice {
     fields: Fields,

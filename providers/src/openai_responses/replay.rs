@@ -29,17 +29,22 @@ pub(crate) fn replay(
 
 fn to_json(body: &[u8]) -> Result<Vec<u8>, CannotReplay> {
     judge(Recorded::Sse, body, Terms::STORED)?;
+    assembled(body).ok_or_else(|| ambiguous("response"))
+}
+
+/// See [`crate::Dialect::assembled`].
+pub(crate) fn assembled(body: &[u8]) -> Option<Vec<u8>> {
     let mut reader = Reader::default();
     let mut rest = body;
     while let Some(event) = reader.next(&mut rest) {
         if let Data::Whole(data) = event.data
             && ends_stream(data)
         {
-            let last: Last<'_> = serde_json::from_slice(data).map_err(|_| ambiguous("response"))?;
-            return Ok(last.response.get().as_bytes().to_vec());
+            let last: Last<'_> = serde_json::from_slice(data).ok()?;
+            return Some(last.response.get().as_bytes().to_vec());
         }
     }
-    Err(ambiguous("response"))
+    None
 }
 
 fn to_sse(body: &[u8]) -> Result<Vec<u8>, CannotReplay> {

@@ -20,16 +20,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kt_contract::wire::headers;
 use tokio::net::UnixStream;
 
+use super::external::Asking;
 use super::text;
 use crate::random::to_hex;
 use crate::service::tenants::Credential;
 use crate::service::upstream::{
-    Advice, Answered, Broken, Call, CallFailed, Coming, Pieces, Upstream,
+    Advice, Answered, AskFailed, Broken, Call, CallFailed, Coming, Pieces, Question, Upstream,
 };
 
 /// The header in which the egress listener says whether the provider spoke.
 const DETAILS: &str = "x-kt-details";
-const USER_AGENT: &str = concat!("kt/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT: &str = concat!("kt/", env!("CARGO_PKG_VERSION"));
 /// An egress socket is on this machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
@@ -37,10 +38,11 @@ const IDLE_CONNECTIONS_MAX: usize = 256;
 /// How much is read at once. It would grow with what comes, and a thousand calls have a thousand of it.
 const READ_BYTES: usize = 8 << 10;
 
-/// Calls through egress listeners.
+/// Calls through egress listeners; and, past them, questions to the services that policies ask.
 #[derive(Clone, Debug)]
 pub struct Egress {
     client: Client<Connector, Full<Bytes>>,
+    asking: Asking,
 }
 
 /// Connects to the socket whose path is the authority's hexadecimal digits.
@@ -60,7 +62,7 @@ impl Default for Egress {
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .http1_read_buf_exact_size(READ_BYTES)
             .build(Connector);
-        Self { client }
+        Self { client, asking: Asking::default() }
     }
 }
 
@@ -80,6 +82,10 @@ impl Upstream for Egress {
             }
             Err(CallFailed::NoEgress)
         })
+    }
+
+    fn ask(&self, question: Question) -> Coming<'_, Result<Bytes, AskFailed>> {
+        Box::pin(self.asking.ask(question))
     }
 }
 

@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 pub(super) struct Guardrails {
     blocks: Family<Block, Counter>,
     findings: Family<Finding, Counter>,
+    asked: Family<Asked, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -24,6 +25,13 @@ struct Finding {
     policy: String,
     phase: &'static str,
     action: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    policy: String,
+    phase: &'static str,
+    outcome: &'static str,
 }
 
 // === impl Guardrails ===
@@ -40,6 +48,16 @@ impl Guardrails {
             "Kinds of things that policies have found in requests and answers",
             self.findings.clone(),
         );
+        r.register(
+            "kt_external_policy_requests",
+            "Questions to the services of external policies, and what became of them",
+            self.asked.clone(),
+        );
+    }
+
+    pub(super) fn asked(&self, policy: &str, phase: Phase, outcome: &'static str) {
+        let asked = Asked { policy: policy.to_owned(), phase: phase.as_str(), outcome };
+        self.asked.get_or_create(&asked).inc();
     }
 
     pub(super) fn found(&self, policy: &str, phase: Phase, decision: Decision) {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::admit::Grant;
 use super::bill::Bill;
 use super::call_account::CallAccount;
-use super::fault::{Failed, Fault, UNBOOKED, Unkept};
+use super::fault::{Failed, Fault, UNBOOKED, UNJUDGED, Unkept};
 use super::lock;
 use super::pilot::Pilot;
 use super::police::Stopped;
@@ -58,6 +58,10 @@ impl Pilot {
                 return Ok(());
             }
         }
+        // Before anything is set aside for the call.
+        if let Err(stopped) = self.judges_request().await? {
+            return self.stops(stopped, false).await;
+        }
         let Some((answered, first_by)) = self.answered().await? else { return Ok(()) };
         let opened = opened(&self.seat.grant, &answered);
         self.may_store =
@@ -91,6 +95,7 @@ impl Pilot {
     /// Nothing has come of the attempt that begins. What is invalidated from now on is not stored.
     pub(super) fn begins_anew(&mut self) {
         (self.produced, self.may_store, self.unkept) = (Produced::default(), true, None);
+        self.judging.begins_anew();
         self.flight.has_cost(None);
         self.flight.comes_as(self.flight.asked);
         let generations = self.sidecar.cache.vector(self.seat.grant.wanted());
@@ -118,7 +123,7 @@ impl Pilot {
         match start {
             Start::Pass(reason) if opened.status == 200 => {
                 let why = Unkept::Unstorable(reason);
-                if self.output_chain().is_some() {
+                if self.reads_answers() {
                     return self.stops(Stopped::Unreadable, false).await;
                 }
                 self.pass(Arc::new(opened), source, Vec::new(), why).await
@@ -224,7 +229,7 @@ impl Pilot {
         self.not_stored(reason.as_str());
         self.produced.bytes = body.len() as u64;
         let body = match opened.status {
-            200..300 => match self.polices(body).await {
+            200..300 => match self.passes(body).await? {
                 Ok(body) => body,
                 Err(stopped) => return self.stops(stopped, false).await,
             },
@@ -255,7 +260,7 @@ impl Pilot {
                 Step::Bytes(bytes) => {
                     if body.is_empty() {
                         self.first_byte();
-                        if self.output_chain().is_none() {
+                        if !self.reads_answers() {
                             // It is worth waiting for, elsewhere too.
                             self.tells_opening(&opened);
                         }
@@ -271,7 +276,7 @@ impl Pilot {
                 let opened = Opened { recorded: Some(Recorded::Json), ..opened };
                 // From here on the log has it.
                 drop(charge);
-                if self.output_chain().is_some() {
+                if self.reads_answers() {
                     return match why {
                         Unkept::Unstorable(_) => self.stops(Stopped::Unreadable, false).await,
                         // A better time may come.
@@ -283,7 +288,7 @@ impl Pilot {
         }
         // Exactly as long as it is: it may be kept for a while.
         body.shrink_to_fit();
-        let body = match self.polices(body).await {
+        let body = match self.passes(body).await? {
             Ok(body) => body,
             Err(stopped) => return self.stops(stopped, false).await,
         };
@@ -376,6 +381,7 @@ impl Pilot {
                     return Concluded::Served;
                 }
                 let filled = match is_booked {
+                    true if self.judging.has_gaps() => Err(UNJUDGED),
                     true => self.fill(recorded, &body, usage).await,
                     false => Err(UNBOOKED),
                 };

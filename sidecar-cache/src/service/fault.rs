@@ -16,6 +16,9 @@ pub(super) const SUPERSEDED: &str = "superseded";
 /// The ledger has not said that the call is booked: what it brought is served, and not kept.
 pub(super) const UNBOOKED: &str = "unbooked";
 
+/// A policy was to judge the request or the answer, and its service has said nothing: served, and not kept.
+pub(super) const UNJUDGED: &str = "unjudged";
+
 /// Why an answer is not kept whole, and so not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unkept {

@@ -18,6 +18,7 @@ use super::call_account::{CallAccount, CallEnd};
 use super::drain::Served;
 use super::fault::{Failed, SUPERSEDED, Unkept};
 use super::flights::{Flight, Sent};
+use super::judging::Judging;
 use super::lease::Lease;
 use super::log::{Failing, Piece, ReaderId};
 use super::pace::Drawn;
@@ -45,6 +46,8 @@ pub(super) struct Pilot {
     pub(super) reader: Option<ReaderId>,
     /// Whether the provider allows to store what comes.
     pub(super) may_store: bool,
+    /// What has been judged as a whole.
+    pub(super) judging: Judging,
     /// Why what comes is not kept whole; `None` while it is.
     pub(super) unkept: Option<Unkept>,
     /// What has come of the attempt's answer.
@@ -117,6 +120,7 @@ impl Sidecar {
             seat: Arc::clone(seat),
             reader,
             may_store: true,
+            judging: Judging::default(),
             unkept: None,
             produced: Produced::default(),
             calls: 0,
@@ -352,6 +356,7 @@ impl Pilot {
     /// Whether what comes may be stored, as far as is known by now.
     fn is_storable(&self) -> bool {
         self.may_store
+            && !self.judging.has_gaps()
             && self.standing.role.may_fill()
             && self.produced.fits(self.bounds())
             && self.lease.as_ref().is_some_and(Lease::is_current)

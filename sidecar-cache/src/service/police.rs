@@ -15,6 +15,7 @@ use kt_providers::{self as spoken, Dialect, Spoken};
 use super::admit::Grant;
 use super::call::read;
 use super::fault::Failed;
+use super::judging::Sentence;
 use super::pilot::Pilot;
 use super::seat::{End, Failure};
 use crate::flight::{Ending, Held};
@@ -38,10 +39,12 @@ pub(super) struct Patrol {
 }
 
 /// Why an answer does not pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stopped {
     /// A policy has said so.
     Blocked(Blocked),
+    /// A policy that judges as a whole has said so, of the answer or of the request.
+    Judged(Sentence),
     /// It comes in a form, or at a length, in which no policy can read it.
     Unreadable,
 }
@@ -114,11 +117,12 @@ impl Pilot {
     /// The answer does not pass: everybody is told the same, whether they have read something of it or not, and
     /// nobody tries again.
     pub(super) async fn stops(&mut self, stopped: Stopped, is_open: bool) -> Result<(), Failed> {
+        let phase = stopped.phase();
         let problem = stopped.problem(self.seat.grant.settings.snapshot.policy.block_status);
         self.not_stored(problem.code());
         self.pays(None).await;
         if let Problem::PolicyBlocked { policy, .. } = &problem {
-            self.sidecar.metrics.guardrail_blocked(policy, Phase::Output, 1);
+            self.sidecar.metrics.guardrail_blocked(policy, phase, 1);
         }
         let _: Held = self.end(Ending::Blocked);
         if let Some(herald) = self.standing.role.herald()
@@ -229,12 +233,21 @@ impl Patrol {
 impl Stopped {
     fn problem(self, status: u16) -> Problem {
         let (policy, what) = match self {
-            Self::Blocked(blocked) => (blocked.policy, blocked.what(Phase::Output)),
+            Self::Blocked(blocked) => (blocked.policy.to_owned(), blocked.what(Phase::Output)),
+            Self::Judged(Sentence { policy, what, .. }) => (policy, what),
             Self::Unreadable => (
-                "output",
+                "output".to_owned(),
                 "the model's answer comes in a form that policies cannot read".to_owned(),
             ),
         };
-        Problem::PolicyBlocked { policy: policy.to_owned(), status, what }
+        Problem::PolicyBlocked { policy, status, what }
+    }
+
+    /// What does not pass: a request, or an answer.
+    const fn phase(&self) -> Phase {
+        match self {
+            Self::Judged(sentence) => sentence.phase,
+            Self::Blocked(_) | Self::Unreadable => Phase::Output,
+        }
     }
 }

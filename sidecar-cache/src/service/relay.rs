@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::bill::Bill;
 use super::call::Concluded;
 use super::fault::{Failed, Fault, Unkept};
+use super::judging::KeptBack;
 use super::log::Piece;
 use super::pilot::Pilot;
 use super::police::Stopped;
@@ -56,6 +57,14 @@ pub(super) enum Step {
     Bytes(Bytes),
     End,
     Broken,
+}
+
+/// How much of a stream its readers have.
+struct Shown {
+    is_open: bool,
+    bytes: usize,
+    /// Nothing of it before its end, where this is there.
+    kept_back: Option<KeptBack>,
 }
 
 /// How an answer ends for those who have begun to read it.
@@ -141,16 +150,14 @@ impl Pilot {
             Step::End | Step::Broken => return Err(self.failed(cut_short(&self.seat))),
         }
         let opened = Arc::new(Opened { recorded: Some(Recorded::Sse), ..opened });
-        let (mut bytes, mut is_open) = (0, false);
+        let mut shown = Shown { is_open: false, bytes: 0, kept_back: self.keeps_back() };
         let transport = loop {
-            if !is_open && recording.has_something() {
-                is_open = true;
-                self.opens(&opened);
-            }
-            bytes += recording.out.len();
-            self.append(recording.take());
-            if let Some(why) = self.outgrows(bytes) {
-                self.outgrow(why);
+            match self.shows(&opened, &mut recording, &mut shown) {
+                Ok(()) => {}
+                Err(Unkept::Unstorable(_)) => {
+                    return self.stops(Stopped::Unreadable, shown.is_open).await;
+                }
+                Err(Unkept::NoRoom) => return Err(self.failed(cut_short(&self.seat))),
             }
             match recording.tail.reached() {
                 Reached::Overrun => break Transport::Broken,
@@ -170,23 +177,70 @@ impl Pilot {
             match self.over(source.next()).await? {
                 Step::Bytes(bytes) => {
                     if let Err(stopped) = self.record(&mut recording, &bytes) {
-                        return self.stops(stopped, is_open).await;
+                        return self.stops(stopped, shown.is_open).await;
                     }
                 }
                 Step::End => break Transport::Clean,
                 Step::Broken => break Transport::Broken,
             }
         };
-        let ended = recording.ends();
-        self.found(&recording.triggered());
-        if let Err(stopped) = ended {
-            return self.stops(stopped, is_open).await;
+        if let Err(stopped) = self.passes_whole(&mut recording, transport, &mut shown).await? {
+            return self.stops(stopped, shown.is_open).await;
         }
-        if !is_open {
+        if !shown.is_open {
             self.opens(&opened);
         }
         self.append(recording.take());
         self.conclude_stream(opened, recording, transport).await
+    }
+
+    /// Shows what may be shown by now. Why not, where it is kept back and is too much for that.
+    fn shows(
+        &mut self,
+        opened: &Arc<Opened>,
+        recording: &mut Recording,
+        shown: &mut Shown,
+    ) -> Result<(), Unkept> {
+        if let Some(kept_back) = &mut shown.kept_back {
+            return kept_back.grows_to(recording, &self.sidecar.logs);
+        }
+        if !shown.is_open && recording.has_something() {
+            shown.is_open = true;
+            self.opens(opened);
+        }
+        shown.bytes += recording.out.len();
+        self.append(recording.take());
+        if let Some(why) = self.outgrows(shown.bytes) {
+            self.outgrow(why);
+        }
+        Ok(())
+    }
+
+    /// All of it has come that will: whether the rest of it may be shown.
+    async fn passes_whole(
+        &mut self,
+        recording: &mut Recording,
+        transport: Transport,
+        shown: &mut Shown,
+    ) -> Result<Result<(), Stopped>, Failed> {
+        let ended = recording.ends();
+        self.found(&recording.triggered());
+        if ended.is_err() {
+            return Ok(ended);
+        }
+        let is_whole = transport == Transport::Clean && recording.is_done();
+        let is_kept_back = shown.kept_back.is_some();
+        if is_kept_back && !is_whole {
+            // Nobody has judged what broke off, and nobody has read of it.
+            return Err(self.failed(cut_short(&self.seat)));
+        }
+        if !is_whole {
+            return Ok(Ok(()));
+        }
+        let judged = self.judges_stream(recording).await?;
+        // From here on the log has it.
+        shown.kept_back = None;
+        Ok(judged)
     }
 
     fn record(&mut self, recording: &mut Recording, bytes: &[u8]) -> Result<(), Stopped> {

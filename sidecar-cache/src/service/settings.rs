@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kt_contract::config::{
-    Budgets, CompleteOnDisconnect, Config, OnOutgrownHold, Overflow, PerOrg, Pricing, RateLimits,
+    Budgets, CompleteOnDisconnect, Config, Judge, OnOutgrownHold, Overflow, PerOrg, Pricing,
+    RateLimits,
 };
 use kt_contract::gates::ModelGate;
 use kt_contract::limits::FIRST_BYTE_MS_MAX;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub output: Option<Policing>,
     /// Those that read requests, as filters run them.
     pub input: Policing,
+    /// Those that judge a request or an answer as a whole, in their order.
+    pub judges: Arc<[Judge]>,
     /// Whose they are, on a hosted gateway.
     pub tenant: Option<Arc<Tenancy>>,
 }
@@ -160,6 +163,7 @@ impl Settings {
             output: Some(Policing::of(&config.policy.chain, Phase::Output))
                 .filter(|output| !output.chain.is_empty()),
             input: Policing::of(&config.policy.chain, Phase::Input),
+            judges: config.policy.judges.clone().into(),
             tenant: None,
         }
     }

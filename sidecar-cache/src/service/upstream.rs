@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kt_contract::config::{SecretRef, ServiceUrl};
 
 use super::tenants::Credential;
 
@@ -76,13 +77,46 @@ pub enum CallFailed {
     Broken,
 }
 
+/// A question to a service that a policy of the configuration asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Where it is asked.
+    pub url: ServiceUrl,
+    /// Where the token is that goes with it.
+    pub secret: Option<SecretRef>,
+    /// The id of the request in question.
+    pub request_id: String,
+    /// The body, JSON.
+    pub body: Bytes,
+    /// How long the answer may be.
+    pub answer_bytes_max: usize,
+}
+
+/// Why a service has not answered a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskFailed {
+    /// It took no connection, or the connection broke.
+    Unreachable,
+    /// It answered with another status than 200.
+    Status(u16),
+    /// Its answer is too long.
+    TooLong,
+    /// The token that it is sent cannot be read.
+    NoToken,
+}
+
 /// Something to wait for.
 pub type Coming<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The way to providers.
+/// The way to providers, and to the services that policies ask.
 pub trait Upstream: Send + Sync {
     /// Makes one call. Dropped before its end, the call is cancelled.
     fn call(&self, call: Call) -> Coming<'_, Result<Answered, CallFailed>>;
+
+    /// Asks a service. Dropped before its end, the question is taken back. By default there is no way to any.
+    fn ask(&self, _: Question) -> Coming<'_, Result<Bytes, AskFailed>> {
+        Box::pin(async { Err(AskFailed::Unreachable) })
+    }
 }
 
 /// How long to wait for providers and clients.

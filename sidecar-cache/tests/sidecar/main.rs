@@ -33,6 +33,8 @@ mod generation_suite;
 #[cfg(test)]
 mod invalidation;
 #[cfg(test)]
+mod judges;
+#[cfg(test)]
 mod key_stores;
 #[cfg(test)]
 mod key_suite;

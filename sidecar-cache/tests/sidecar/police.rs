@@ -1,5 +1,11 @@
 //! The output policy in a flight: what it replaces is replaced for everybody and in the store, what it blocks is blocked
 //! for everybody, paid for, not stored and not tried again.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are tests too"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,18 +32,18 @@ const WATCHES: &str =
     "policies: {chain: [pii-detector], policy: {pii-detector: {action: monitor}}}\n";
 
 /// A sidecar whose file has policies, and requests that name them.
-struct Policed {
-    group: &'static Group,
+pub(crate) struct Policed {
+    pub(crate) group: &'static Group,
     settings: Settings,
     key: Key,
 }
 
-fn says(text: &str) -> String {
+pub(crate) fn says(text: &str) -> String {
     JSON.replace("hello", text)
 }
 
 /// A stream that says so, in pieces.
-fn streams(pieces: &[&str]) -> Vec<Act> {
+pub(crate) fn streams(pieces: &[&str]) -> Vec<Act> {
     let chunk = |piece: &str| {
         let piece = serde_json::Value::from(piece);
         format!(
@@ -53,7 +59,7 @@ fn streams(pieces: &[&str]) -> Vec<Act> {
 }
 
 /// What a client puts together of a stream.
-fn told(body: &[u8]) -> String {
+pub(crate) fn told(body: &[u8]) -> String {
     let text = std::str::from_utf8(body).unwrap();
     text.split("\n\n")
         .filter_map(|event| event.strip_prefix("data: ").filter(|data| *data != "[DONE]"))
@@ -64,7 +70,7 @@ fn told(body: &[u8]) -> String {
         .collect()
 }
 
-fn blocked(refusal: &Refusal) -> (String, u16) {
+pub(crate) fn blocked(refusal: &Refusal) -> (String, u16) {
     let Problem::PolicyBlocked { policy, .. } = &refusal.problem else {
         panic!("no block: {:?}", refusal.problem)
     };
@@ -72,11 +78,11 @@ fn blocked(refusal: &Refusal) -> (String, u16) {
     (policy.clone(), refusal.problem.status())
 }
 
-async fn policed(more: &str) -> Policed {
+pub(crate) async fn policed(more: &str) -> Policed {
     policed_with(more, None).await
 }
 
-async fn policed_with(more: &str, ledger: Option<Arc<dyn LedgerStore>>) -> Policed {
+pub(crate) async fn policed_with(more: &str, ledger: Option<Arc<dyn LedgerStore>>) -> Policed {
     let settings = settings_with(more);
     let group = group_of(settings.clone(), Clock::start(), ledger);
     group.poll().await;
@@ -87,7 +93,7 @@ async fn policed_with(more: &str, ledger: Option<Arc<dyn LedgerStore>>) -> Polic
 // === impl Policed ===
 
 impl Policed {
-    fn ask(&self, body: &str) -> AdmitRequest {
+    pub(crate) fn ask(&self, body: &str) -> AdmitRequest {
         let mut ask = self.group.ask(&self.key, body);
         ask.gates.policy = self.settings.snapshot.policy.digest;
         ask.snapshot = self.settings.snapshot.version.clone();
@@ -97,17 +103,17 @@ impl Policed {
         ask
     }
 
-    async fn lane(&self, body: &str) -> Result<Reply, Refusal> {
+    pub(crate) async fn lane(&self, body: &str) -> Result<Reply, Refusal> {
         let (ticket, _) = self.group.ticket(self.ask(body)).await;
         self.group.lane(&ticket, body).await
     }
 
-    async fn fetch(&self, body: &str) -> Result<Seen, Refusal> {
+    pub(crate) async fn fetch(&self, body: &str) -> Result<Seen, Refusal> {
         Ok(read(self.lane(body).await?).await)
     }
 
     /// So many clients that ask the same, and wait.
-    async fn clients(
+    pub(crate) async fn clients(
         &self,
         body: &'static str,
         count: usize,
@@ -124,7 +130,7 @@ impl Policed {
         clients
     }
 
-    fn metric(&self, name: &str) -> String {
+    pub(crate) fn metric(&self, name: &str) -> String {
         self.group.metric(name)
     }
 }

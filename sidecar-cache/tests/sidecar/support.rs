@@ -27,7 +27,8 @@ use sidecar_cache::service::lane::{Head, Refusal, Reply};
 use sidecar_cache::service::reader::{Piece, Reader};
 use sidecar_cache::service::settings::Settings;
 use sidecar_cache::service::upstream::{
-    Advice, Answered, Broken, Call, CallFailed, Coming, Pieces, Timeouts, Upstream,
+    Advice, Answered, AskFailed, Broken, Call, CallFailed, Coming, Pieces, Question, Timeouts,
+    Upstream,
 };
 use sidecar_cache::service::{Parts, Shared, Sidecar};
 use sidecar_cache::store::audit_log::AuditStore;
@@ -451,6 +452,9 @@ pub(crate) struct Provider {
     script: Mutex<VecDeque<Scripted>>,
     calls: Mutex<Vec<Call>>,
     cancelled: Arc<AtomicUsize>,
+    /// What the services of external policies say, in order, and after how long.
+    said: Mutex<VecDeque<(Duration, Result<&'static str, AskFailed>)>>,
+    questions: Mutex<Vec<Question>>,
 }
 
 /// One answer.
@@ -506,6 +510,17 @@ impl Provider {
         self.script.lock().unwrap().push_back(scripted);
     }
 
+    /// What a service says next, after so long. Without it, that it allows.
+    pub(crate) fn service_says(&self, after: Duration, said: Result<&'static str, AskFailed>) {
+        self.said.lock().unwrap().push_back((after, said));
+    }
+
+    /// What services were asked, as JSON.
+    pub(crate) fn questions(&self) -> Vec<serde_json::Value> {
+        let questions = self.questions.lock().unwrap();
+        questions.iter().map(|asked| serde_json::from_slice(&asked.body).unwrap()).collect()
+    }
+
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.calls.lock().unwrap().clone()
     }
@@ -521,6 +536,16 @@ impl Provider {
 }
 
 impl Upstream for Provider {
+    fn ask(&self, question: Question) -> Coming<'_, Result<Bytes, AskFailed>> {
+        self.questions.lock().unwrap().push(question);
+        let said = self.said.lock().unwrap().pop_front();
+        let (after, said) = said.unwrap_or((Duration::ZERO, Ok(r#"{"action":"allow"}"#)));
+        Box::pin(async move {
+            tokio::time::sleep(after).await;
+            said.map(|said| Bytes::from_static(said.as_bytes()))
+        })
+    }
+
     fn call(&self, call: Call) -> Coming<'_, Result<Answered, CallFailed>> {
         let is_stream = std::str::from_utf8(&call.body).unwrap().contains(r#""stream":true"#);
         self.calls.lock().unwrap().push(call);

@@ -24,8 +24,9 @@ pub(in super::super) enum Policies {
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Chain {
     /// The policies' names, in the order in which they are applied. Built are `pii-detector`, `secret-detector`,
-    /// `prompt-injection`, `content-policy`, `toxicity-filter`, `model-allowlist`, `request-limits`, `rate-limit`,
-    /// `spend-limit` and `audit-logger`. `default` stands for the first three.
+    /// `prompt-injection`, `content-policy`, `toxicity-filter`, `format-check`, `hallucination-detection`,
+    /// `external` (also `external:NAME`), `model-allowlist`, `request-limits`, `rate-limit`, `spend-limit` and
+    /// `audit-logger`. `default` stands for the first three.
     pub(in super::super) chain: Option<Vec<String>>,
     /// Settings by policy name. Those that read texts have `action` and `apply_to`; the detectors have `entities`
     /// beside it, `content-policy` has `terms` and `patterns`; `model-allowlist` has `models`, a list;

@@ -26,8 +26,19 @@ pub enum Scheme {
     Https,
 }
 
-/// Reads an address, or says what is wrong with it.
+/// Reads the address of a target, or says what is wrong with it.
 pub(super) fn parse(text: &str) -> Result<BaseUrl, String> {
+    let url = parse_any(text)?;
+    if url.path_prefix.ends_with("/v1") {
+        return Err(
+            "ends in /v1, but the request's own path (/v1/…) follows it; leave /v1 out".to_owned()
+        );
+    }
+    Ok(url)
+}
+
+/// Reads an address with whatever path, or says what is wrong with it.
+pub(in super::super) fn parse_any(text: &str) -> Result<BaseUrl, String> {
     // The text is not repeated: it may hold a password.
     if text.contains(['?', '#', '@']) {
         return Err("must not have a query, a fragment, a user name or a password".to_owned());
@@ -50,11 +61,6 @@ pub(super) fn parse(text: &str) -> Result<BaseUrl, String> {
         return Err("names no host".to_owned());
     }
     let path_prefix = uri.path().trim_end_matches('/');
-    if path_prefix.ends_with("/v1") {
-        return Err(
-            "ends in /v1, but the request's own path (/v1/…) follows it; leave /v1 out".to_owned()
-        );
-    }
     Ok(BaseUrl {
         scheme,
         // Names have no case; the model gate needs one spelling of an address.

@@ -1,0 +1,263 @@
+//! The policies that judge as a whole, within a flight: the request before anything is paid for it, the answer behind
+//! the policies that read it as it comes. What they block ends the flight for everybody; what one of them was to judge
+//! and has not is served where the configuration says so, and never stored.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kt_contract::config::{Judge, OnFailure};
+use kt_contract::limits::ENTRY_BYTES_MAX;
+use kt_contract::outcome::Reason;
+use kt_contract::policy::{Decision, Phase};
+use kt_providers::Dialect;
+
+use super::call::read;
+use super::external::{Matter, Said};
+use super::fault::{Failed, Unkept};
+use super::form;
+use super::log::Charge;
+use super::logs::Logs;
+use super::pilot::Pilot;
+use super::police::Stopped;
+use super::recording::Recording;
+
+/// What has been judged of a flight.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Judging {
+    request: Judged,
+    answer: Judged,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Judged {
+    #[default]
+    NotYet,
+    /// By everybody who was to.
+    Whole,
+    /// Somebody has said nothing, and it went on all the same.
+    WithGaps,
+}
+
+/// What a policy says of something that does not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sentence {
+    pub(super) policy: String,
+    pub(super) phase: Phase,
+    /// Why, in words for the client.
+    pub(super) what: String,
+}
+
+/// A stream that is shown to nobody before it has been judged.
+pub(super) struct KeptBack {
+    bytes: usize,
+    charge: Charge,
+}
+
+/// What one policy says.
+pub(super) enum Word {
+    Passes,
+    /// It has found something: what, in a word for logs, and in words for the client.
+    Finds(String, String),
+    /// It was to say something, and has not.
+    Silent(OnFailure),
+}
+
+// === impl Pilot ===
+
+impl Pilot {
+    /// Whether some policy has to have read an answer before anybody else does.
+    pub(super) fn reads_answers(&self) -> bool {
+        self.output_chain().is_some() || self.blocks_answers()
+    }
+
+    /// Whether some policy may block an answer once it has seen the whole of it.
+    fn blocks_answers(&self) -> bool {
+        let judges = self.seat.grant.settings.judges.iter();
+        let mut judges = judges.filter(|judge| judge.judges(Phase::Output));
+        !self.standing.role.follows()
+            && judges.any(|judge| judge.decision() == Decision::Block && self.concerns(judge))
+    }
+
+    /// Whether a policy has a word on the answer to this request.
+    fn concerns(&self, judge: &Judge) -> bool {
+        let (dialect, body) = (self.seat.grant.dialect, || self.sent().body.clone());
+        match judge {
+            Judge::FormatCheck(_) => dialect.asks_for_form(&body()),
+            Judge::HallucinationDetection(groundedness) => {
+                form::carries_context(*groundedness, &body())
+            }
+            Judge::External(_) => true,
+        }
+    }
+
+    /// What is to be said of a request before it goes on. Once for a flight, whoever leads it: all ask for the same.
+    pub(super) async fn judges_request(&mut self) -> Result<Result<(), Stopped>, Failed> {
+        if self.judging.request != Judged::NotYet {
+            return Ok(Ok(()));
+        }
+        let request = self.sent().body.clone();
+        let matter = Matter { phase: Phase::Input, request, answer: None };
+        let judged = self.judges(matter).await?;
+        Ok(judged.map(|judged| self.judging.request = judged))
+    }
+
+    /// A whole JSON answer, as it goes on: through the policies that read it, and those that judge it.
+    pub(super) async fn passes(&mut self, body: Vec<u8>) -> Result<Result<Bytes, Stopped>, Failed> {
+        let body = match self.polices(body).await {
+            Ok(body) => body,
+            Err(stopped) => return Ok(Err(stopped)),
+        };
+        let judged = self.judges_answer(body.clone()).await?;
+        if judged.is_err() {
+            let delivered = read(self.seat.grant.dialect, &body);
+            // What is not booked is not stored, and this is not stored anyway.
+            self.pays(delivered).await;
+        }
+        Ok(judged.map(|()| body))
+    }
+
+    /// A stream that must not be shown before its end is kept here.
+    pub(super) fn keeps_back(&self) -> Option<KeptBack> {
+        self.blocks_answers().then(|| KeptBack { bytes: 0, charge: self.sidecar.logs.charge() })
+    }
+
+    /// A stream that is whole, and the part of it that nobody has been shown.
+    pub(super) async fn judges_stream(
+        &mut self,
+        recording: &Recording,
+    ) -> Result<Result<(), Stopped>, Failed> {
+        let settings = &self.seat.grant.settings;
+        if !settings.judges.iter().any(|judge| judge.judges(Phase::Output)) {
+            return Ok(Ok(()));
+        }
+        let shown = self.flight.log.whole();
+        let whole = shown.map(|mut whole| {
+            whole.extend_from_slice(&recording.out);
+            whole.extend_from_slice(recording.tail.held());
+            whole
+        });
+        let answer = whole.and_then(|whole| self.seat.grant.dialect.assembled(&whole));
+        match answer {
+            Some(answer) => self.judges_answer(answer.into()).await,
+            // Nobody can judge it.
+            None if self.blocks_answers() => Ok(Err(Stopped::Unreadable)),
+            None => Ok(Ok(())),
+        }
+    }
+
+    /// An answer as JSON.
+    async fn judges_answer(&mut self, answer: Bytes) -> Result<Result<(), Stopped>, Failed> {
+        match self.seat.grant.dialect {
+            // Nothing is said in numbers.
+            Dialect::OpenAiEmbeddings => return Ok(Ok(())),
+            Dialect::OpenAiChat
+            | Dialect::OpenAiCompletions
+            | Dialect::OpenAiResponses
+            | Dialect::AnthropicMessages => {}
+        }
+        let request = self.sent().body.clone();
+        let matter = Matter { phase: Phase::Output, request, answer: Some(answer) };
+        let judged = self.judges(matter).await?;
+        Ok(judged.map(|judged| self.judging.answer = judged))
+    }
+
+    /// All who judge it, one after the other; the first that blocks is the last.
+    async fn judges(&mut self, matter: Matter) -> Result<Result<Judged, Stopped>, Failed> {
+        let mut judged = Judged::Whole;
+        if self.standing.role.follows() {
+            // It was judged where the call was made.
+            return Ok(Ok(judged));
+        }
+        let (settings, phase) = (Arc::clone(&self.seat.grant.settings), matter.phase);
+        for judge in settings.judges.iter().filter(|judge| judge.judges(phase)) {
+            let blocks = judge.decision() == Decision::Block;
+            let what = match self.word_of(judge, matter.clone()).await? {
+                Word::Passes => continue,
+                Word::Finds(found, what) => {
+                    self.finds(judge, phase, &found);
+                    what
+                }
+                Word::Silent(OnFailure::Block) => "it could not be asked".to_owned(),
+                Word::Silent(OnFailure::Allow) => {
+                    if blocks {
+                        judged = Judged::WithGaps;
+                    }
+                    continue;
+                }
+            };
+            if blocks {
+                let policy = judge.policy().to_owned();
+                return Ok(Err(Stopped::Judged(Sentence { policy, phase, what })));
+            }
+        }
+        Ok(Ok(judged))
+    }
+
+    async fn word_of(&mut self, judge: &Judge, matter: Matter) -> Result<Word, Failed> {
+        let phase = matter.phase;
+        Ok(match judge {
+            Judge::External(external) => {
+                let (sidecar, on_failure) = (Arc::clone(&self.sidecar), external.on_failure);
+                let seat = Arc::clone(&self.seat);
+                match self.over(sidecar.asks(external.clone(), seat, matter)).await? {
+                    Said::Allows => Word::Passes,
+                    Said::Blocks(categories) => refused(phase, &categories),
+                    Said::Nothing(_) => Word::Silent(on_failure),
+                }
+            }
+            Judge::FormatCheck(_) => form::format(self.seat.grant.dialect, &matter),
+            Judge::HallucinationDetection(groundedness) => form::grounding(*groundedness, &matter),
+        })
+    }
+
+    fn finds(&mut self, judge: &Judge, phase: Phase, found: &str) {
+        let (policy, decision) = (judge.policy(), judge.decision());
+        self.sidecar.metrics.guardrail(policy, phase, decision);
+        let triggered = format!("{policy}:{found}:{}", decision.as_str());
+        self.seat.note(|exchange| exchange.triggered(triggered));
+    }
+}
+
+/// In what a service says of it.
+fn refused(phase: Phase, categories: &[String]) -> Word {
+    let matter = match phase {
+        Phase::Input => "the request",
+        Phase::Output => "the model's answer",
+    };
+    match categories.first() {
+        None => Word::Finds("refused".to_owned(), format!("its service refuses {matter}")),
+        Some(first) => {
+            let all = categories.join(", ");
+            Word::Finds(first.clone(), format!("its service refuses {matter}: {all}"))
+        }
+    }
+}
+
+// === impl Judging ===
+
+impl Judging {
+    /// What comes is the answer of another call.
+    pub(super) const fn begins_anew(&mut self) {
+        self.answer = Judged::NotYet;
+    }
+
+    /// Whether something went on that somebody was to judge and has not.
+    pub(super) fn has_gaps(self) -> bool {
+        [self.request, self.answer].contains(&Judged::WithGaps)
+    }
+}
+
+// === impl KeptBack ===
+
+impl KeptBack {
+    /// So much of it has come. Why it cannot be kept back, if it is too much.
+    pub(super) fn grows_to(&mut self, recording: &Recording, logs: &Logs) -> Result<(), Unkept> {
+        let bytes = recording.out.len();
+        self.charge.grow(bytes.saturating_sub(self.bytes) as u64);
+        self.bytes = bytes;
+        if bytes > ENTRY_BYTES_MAX {
+            return Err(Unkept::Unstorable(Reason::EntryTooLarge));
+        }
+        if logs.have_room() { Ok(()) } else { Err(Unkept::NoRoom) }
+    }
+}
