@@ -68,7 +68,8 @@ const MAPPERS: &[Mapper] = &[
         advice: Advice::Final,
     },
     Mapper {
-        when: "response.code < 500",
+        // A Transfer-Encoding that is not read here will not be read the next time either.
+        when: "(response.code < 500 || response.code == 501)",
         status: None,
         code: "gateway_error",
         kind_of_anthropic: "invalid_request_error",

@@ -264,3 +264,40 @@ fn fields_are_left_out_at_the_top_only() {
     assert_ne!(form(r#"{"a":{"stream":true}}"#), form(r#"{"a":{}}"#));
     assert_ne!(form(r#"[{"stream":true}]"#), form("[{}]"));
 }
+
+/// `tests/fixtures/json`, as name and bytes.
+fn suite() -> Vec<(String, Vec<u8>)> {
+    let cases = include_str!("../../../tests/fixtures/json/cases.txt");
+    let bytes = |hex: &str| {
+        let (pairs, _) = hex.as_bytes().as_chunks::<2>();
+        let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        pairs.iter().map(|pair| byte(pair)).collect()
+    };
+    let mut all: Vec<_> = cases
+        .lines()
+        .map(|line| line.split_once(' ').unwrap_or((line, "")))
+        .map(|(name, hex)| (name.to_owned(), bytes(hex)))
+        .collect();
+    all.push(("n_100000_opening_arrays".to_owned(), vec![b'['; 100_000]));
+    all.push(("n_open_array_object".to_owned(), br#"[{"":"#.repeat(50_000)));
+    all
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn json_is_read_by_the_grammar_but_for_names_that_stand_twice() {
+    let bounds = Bounds { depth_max: 64, nodes_max: 10_000 };
+    let suite = suite();
+    assert_eq!(suite.len(), 201);
+    for (name, bytes) in suite {
+        let read = parse(&bytes, bounds);
+        match name.split_once('_').unwrap() {
+            // Two readers take different ones of them for the value.
+            ("y", rest) if rest.starts_with("object_duplicated_key") => {
+                assert_eq!(read.unwrap_err().fault, DuplicateKey, "{name}");
+            }
+            ("y", _) => assert!(read.is_ok(), "{name}: {read:?}"),
+            ("n", _) => assert!(read.is_err(), "{name}: {read:?}"),
+            (kind, _) => assert_eq!(kind, "i", "{name}"),
+        }
+    }
+}

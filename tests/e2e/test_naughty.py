@@ -1,0 +1,142 @@
+"""Texts and bodies that have broken other programs, wherever a client can put them."""
+
+import gzip
+import json
+import uuid
+import zlib
+from pathlib import Path
+
+import pytest
+
+import raw
+from answers import assert_hit, assert_miss, assert_refused
+from group import Key, chat
+from raw import bearer, chat_bytes, exchange
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+STRINGS = json.loads((FIXTURES / "naughty/strings.json").read_text())
+MIB = 1 << 20
+
+
+def suite():
+    """The cases of tests/fixtures/json, as name and bytes."""
+    lines = (FIXTURES / "json/cases.txt").read_text().splitlines()
+    return [(name, bytes.fromhex(digits)) for name, _, digits in (line.partition(" ") for line in lines)]
+
+
+@pytest.fixture(autouse=True)
+def alive(group, key):
+    """After every test of this file: no VM was lost, the gateway answers, and every line of every log is whole."""
+    yield
+    assert group.a.ask(key, "Are you there?").status == 200
+    assert group.a.vms_lost() == 0
+    for process in (group.sidecar.process, *(gateway.process for gateway in group.gateways)):
+        for line in process.log.read_bytes().split(b"\n"):
+            if line.startswith(b"{"):
+                json.loads(line)
+
+
+def test_naughty_prompts_make_the_round_trip_byte_for_byte(group, key, prompt):
+    for number, text in enumerate(STRINGS):
+        body = json.dumps(chat(f"{prompt} {number} {text}"), ensure_ascii=False).encode(errors="surrogatepass")
+        paid = assert_miss(group.a.post(key, body))
+        group.provider.request_of(body)
+        assert_hit(group.b.post(key, body), of=paid)
+
+
+def test_naughty_models_are_served_by_nobody(group, key):
+    before = group.provider.total()
+    for text in STRINGS:
+        error = group.a.ask(key, {**chat("x"), "model": text})
+        assert_refused(error, 404 if text else 400)
+        assert error.error["param"] == "model", text
+    assert group.provider.total() == before
+
+
+@pytest.mark.parametrize("part, name", enumerate([
+    "x-kt-codebase", "idempotency-key", "openai-beta", "cache-control", "user-agent", "x-request-id",
+]))
+def test_naughty_headers_are_taken_or_refused_and_break_nothing(group, key, part, name):
+    # Each takes a while, so each name gets a third of them.
+    for text in STRINGS[part % 3::3]:
+        line = f"{name}: {text}".encode().translate(None, b"\r\n\0")
+        answer = exchange(group.a, raw.request(chat_bytes("naughty header"), [bearer(key), line]))
+        assert answer is not None and answer.status in (200, 400, 403, 422), (text, answer)
+        assert answer.status == 200 or answer.error, text
+
+
+def test_naughty_organizations_share_nothing(group, prompt):
+    """Many are refused as names. Those that are not are bytes: of a store, of a log, of a metric."""
+    paid = {}
+    for text in STRINGS[::3]:
+        with group.sidecar.admin() as admin:
+            made = admin.post("/v1/keys", json={"org": text, "codebases": [text], "entitlements": [text]})
+        assert made.status_code in (200, 201, 400), (text, made.text)
+        if made.status_code == 400 or text in paid:
+            continue
+        key = Key(**made.json())
+        paid[text] = assert_miss(group.a.ask(key, prompt)).id
+        assert assert_hit(group.b.ask(key, prompt)).id == paid[text]
+    assert len(paid) > 10 and len(set(paid.values())) == len(paid), paid
+
+
+def test_json_by_the_grammar_through_the_front_door(group, key, prompt):
+    start, end = chat_bytes(prompt)[:-1] + b',"x":', b"}"
+    refused = answered = 0
+    for name, text in suite():
+        body = start + text + end
+        before = group.provider.total()
+        answer = group.a.post(key, body)
+        kind, _, what = name.partition("_")
+        if kind == "n" or what.startswith("object_duplicated_key"):
+            assert_refused(answer, 400, "invalid_json")
+            assert group.provider.total() == before, name
+            refused += 1
+        elif kind == "y":
+            assert answer.status == 200, (name, answer)
+            answered += 1
+        else:
+            assert answer.status in (200, 400), (name, answer)
+    assert (refused, answered) == (123, 52)
+
+
+def bodies():
+    """Bodies that are larger than they look, or not what they say they are."""
+    plain = chat_bytes("x")
+    bomb = chat_bytes("A" * (64 * MIB))
+    return {
+        "a bomb in gzip": (gzip.compress(bomb), "gzip", 415),
+        "a bomb in deflate": (zlib.compress(bomb), "deflate", 415),
+        "a bomb of bombs": (gzip.compress(gzip.compress(bomb)), "gzip, gzip", 415),
+        # The frames of an endless run of one byte.
+        "a bomb in zstd": (b"\x28\xb5\x2f\xfd\x04\x00" + b"\x02\x00\x20A" * 500, "zstd", 415),
+        "br that is none": (b"\xff" * 1000, "br", 415),
+        "plain and said to be gzip": (plain, "gzip", 415),
+        "plain and said to be what nobody knows": (plain, "x-lzma", 415),
+        "gzip that does not say so": (gzip.compress(plain), None, 400),
+        "zlib that does not say so": (zlib.compress(plain), None, 400),
+        "gzip that says identity": (gzip.compress(plain), "identity", 400),
+    }
+
+
+@pytest.mark.parametrize("what", bodies())
+def test_a_body_that_is_not_what_it_looks_like_is_refused_unread(group, key, what):
+    body, coding, status = bodies()[what]
+    before = group.provider.total()
+    answer = group.a.post(key, body, headers={"content-encoding": coding} if coding else {})
+    assert_refused(answer, status)
+    assert group.provider.total() == before
+
+
+@pytest.mark.parametrize("text", [
+    b'{%s"z":0}' % b"".join(b'"k%d":0,' % number for number in range(500_000)),
+    b"[" + b"{}," * 1_000_000 + b"0]",
+    b'"' + b"\\u0041" * 1_000_000 + b'"',
+    b"1" * (4 * MIB),
+    b"-" * (4 * MIB),
+], ids=["half a million names", "a million objects", "a million escapes", "a number of 4 MiB", "signs of 4 MiB"])
+def test_a_body_that_is_much_work_to_read_is_answered_at_once(group, key, prompt, text):
+    body = chat_bytes(f"{prompt} {uuid.uuid4()}")[:-1] + b',"x":' + text + b"}"
+    with group.a.client(timeout=20) as client:
+        answer = group.a.post(key, body, client=client)
+    assert answer.status in (200, 400), answer
