@@ -2,8 +2,10 @@
 //! from the configuration, never from a client.
 
 mod audit;
+mod classic;
 mod config;
 mod flown;
+mod gen_ai;
 mod guardrails;
 mod limits;
 mod money;
@@ -30,8 +32,11 @@ use crate::flight::Ending;
 use crate::store::savings::Basis;
 use crate::ticket::Refused;
 use audit::Audit;
+pub use classic::classic;
 use config::Configured;
 use flown::{EndingOf, Flown};
+use gen_ai::GenAi;
+pub use gen_ai::{Asked, Took};
 use guardrails::Guardrails;
 use limits::Limits;
 use money::Money;
@@ -69,6 +74,7 @@ pub struct Metrics {
     stores: Stores,
     guardrails: Guardrails,
     limits: Limits,
+    gen_ai: GenAi,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -146,6 +152,7 @@ impl Default for Metrics {
             stores: Stores::default(),
             guardrails: Guardrails::default(),
             limits: Limits::default(),
+            gen_ai: GenAi::default(),
         };
         metrics.registered()
     }
@@ -206,6 +213,7 @@ impl Metrics {
         self.stores.register(&mut r);
         self.guardrails.register(&mut r);
         self.limits.register(&mut r);
+        self.gen_ai.register(&mut r);
         self.registry = r;
         self
     }
@@ -284,6 +292,16 @@ impl Metrics {
         let cached = |operation| self.cached_tokens.get_or_create(&Operation { operation });
         cached("read").inc_by(usage.cache_read_tokens);
         cached("write").inc_by(usage.written_tokens());
+    }
+
+    /// A call has used this, in OpenTelemetry's names.
+    pub fn gen_ai_used(&self, asked: Asked<'_>, usage: Usage) {
+        self.gen_ai.used(asked, usage);
+    }
+
+    /// An answer went over the lane, in OpenTelemetry's names.
+    pub fn gen_ai_served(&self, asked: Asked<'_>, took: Took) {
+        self.gen_ai.served(asked, took);
     }
 
     /// An answer failed.

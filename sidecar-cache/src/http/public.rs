@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use kt_contract::wire::admin::Condition;
 use serde::Serialize;
 
 use super::{Answer, json, problem, with_type};
+use crate::metrics::classic;
 use crate::service::Sidecar;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[derive(Serialize)]
 struct Health {
@@ -26,14 +28,22 @@ struct Health {
 pub(super) fn answer(sidecar: &Arc<Sidecar>, request: &Request<Incoming>) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/health") => health(sidecar),
-        (&Method::GET | &Method::HEAD, "/metrics") => with_type(
-            StatusCode::OK,
-            HeaderValue::from_static(OPENMETRICS),
-            sidecar.render_metrics().into(),
-        ),
+        (&Method::GET | &Method::HEAD, "/metrics") => metrics(sidecar, request),
         (_, "/health" | "/metrics") => problem::wrong_method(),
         _ => problem::unknown_path(),
     }
+}
+
+/// In the format that was asked for: Prometheus asks for OpenMetrics, and who asks for nothing reads its own text.
+fn metrics(sidecar: &Sidecar, request: &Request<Incoming>) -> Answer {
+    let accepts = request.headers().get_all(header::ACCEPT).iter();
+    let is_open = accepts
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.contains("application/openmetrics-text"));
+    let text = sidecar.render_metrics();
+    let (content_type, text) =
+        if is_open { (OPENMETRICS, text) } else { (CLASSIC, classic(&text)) };
+    with_type(StatusCode::OK, HeaderValue::from_static(content_type), text.into())
 }
 
 /// A sidecar with a bad file still serves; one that drains wants no more traffic.

@@ -26,6 +26,7 @@ use super::upstream::{Advice, Answered, Call, CallFailed};
 use crate::attempt::{self, Fate, Finished, Start, Transport, Verdict};
 use crate::flight::{Ending, Held, Produced, Sharing, retry_after, sharing};
 use crate::flight_text::Answer;
+use crate::metrics;
 
 /// What an answer turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -418,6 +419,9 @@ impl Pilot {
         self.has_told_cost(usage);
         if let Some(usage) = usage {
             self.sidecar.metrics.used(usage);
+            let gates = &self.seat.grant.gates;
+            let (dialect, labels) = (&gates.model.dialect, self.sidecar.labels(gates));
+            self.sidecar.metrics.gen_ai_used(metrics::Asked { dialect, labels }, usage);
         }
         self.seat.note(|exchange| exchange.used(usage));
     }

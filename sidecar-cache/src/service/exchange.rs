@@ -17,7 +17,7 @@ use super::pace::{Counted, Pace, Paces};
 use super::savings::{Kind, Savings, Spared, Whose};
 use crate::audit_log::{self, Access, Fact, Stage};
 use crate::clock::Clock;
-use crate::metrics::Metrics;
+use crate::metrics::{Asked, Metrics, Took};
 use crate::store::savings::Basis;
 
 /// As proxies have it: the client did not wait for a status.
@@ -53,6 +53,8 @@ struct Who {
     whose: Whose,
     model: String,
     provider: String,
+    /// The dialect's word.
+    dialect: String,
     /// Model and provider as metric labels.
     labels: (String, String),
 }
@@ -104,6 +106,7 @@ impl Exchange {
                 whose: Whose::of(principal, &grant.gates),
                 model: model.served_model.clone(),
                 provider: model.provider.clone(),
+                dialect: model.dialect.clone(),
                 labels: (label_model.to_owned(), label_provider.to_owned()),
             },
             what: What { triggered: grant.guardrails.clone(), ..What::default() },
@@ -264,10 +267,20 @@ impl Exchange {
         log.note(Fact::access(self.who.org.clone(), log.now(), access));
     }
 
+    fn took(&self, latency_ms: u64) -> Took {
+        Took {
+            first_byte: self.what.first_byte_ms.map(seconds),
+            whole: seconds(latency_ms),
+            output_tokens: self.what.usage.map(|usage| usage.output_tokens),
+        }
+    }
+
     fn count(&self, latency_ms: u64) {
         let (model, provider) = &self.who.labels;
         let What { cache, status, end, .. } = &self.what;
         self.metrics.lasted(seconds(latency_ms));
+        let asked = Asked { dialect: &self.who.dialect, labels: (model, provider) };
+        self.metrics.gen_ai_served(asked, self.took(latency_ms));
         let status = if *status == 0 { CLIENT_LEFT_STATUS } else { *status };
         self.metrics.answered(model, provider, status);
         // What an `Idempotency-Key` is told again has saved nothing: it was asked for once.

@@ -1,0 +1,275 @@
+"""Metrics, rules and dashboards: they are well formed, read what exists, and tell a load's true numbers."""
+
+import json
+import math
+import re
+import subprocess
+
+import httpx
+import pytest
+
+from answers import assert_coalesced, assert_hit, assert_miss
+from crowd import Crowd
+from group import chat
+from policies import POLICIES
+from processes import ROOT, free_port, wait_until
+from prometheus import DASHBOARDS, HOUSE, Prometheus, metrics_of, program, queries
+from wallet import UNREACHABLE, Paying
+
+FOLLOWERS, REPEATS = 4, 6
+UNITS = {"none", "short", "percentunit", "s", "ms", "bytes", "currencyUSD", "ops", "reqps"}
+# Only where sidecars share a store, and what never happens to a group that is well.
+ELSEWHERE = re.compile(r"kt_(store_\w+|shared_flights_total|gate_mismatch_total|tickets_refused_total)")
+RULES = (HOUSE / "rules/alerts.yaml").read_text()
+ALERTS = re.findall(r"^ +- alert: (\w+)$", RULES, re.MULTILINE)
+PAGE = (ROOT / "docs/operations/alerts.md").read_text()
+
+
+class Told:
+    """What a load run did, counted by the client."""
+
+    def __init__(self):
+        self.requests = self.hits = self.misses = self.coalesced = self.refused = self.failed = 0
+        self.input_tokens = self.output_tokens = 0
+
+    def paid(self, answer):
+        usage = assert_miss(answer).json()["usage"]
+        self.requests, self.misses = self.requests + 1, self.misses + 1
+        self.input_tokens += usage["prompt_tokens"]
+        self.output_tokens += usage["completion_tokens"]
+        return answer
+
+
+class Observed(Paying):
+    """A group that pays, polices and is on record, whose Envoys tell Prometheus too."""
+
+    def __init__(self):
+        super().__init__({
+            "policies": {
+                "chain": ["pii-detector", "prompt-injection", "audit-logger"],
+                "policy": {"pii-detector": {"action": "block"}, "prompt-injection": {"action": "monitor"}},
+            },
+            "budgets": {"organization": {"daily_limit_usd": 0.5, "alert_threshold": 0.0001}},
+        })
+        for gateway in self.gateways:
+            gateway.metrics_address = f"127.0.0.1:{free_port()}"
+            gateway.process.argv += ["--metrics", gateway.metrics_address]
+        self.prometheus = Prometheus(self.folder, [f"127.0.0.1:{self.sidecar.port}"],
+                                     [gateway.metrics_address for gateway in self.gateways])
+
+    def processes(self):
+        return [*super().processes(), self.prometheus.process]
+
+    def __enter__(self):
+        # First, because it looks for its targets five seconds after its start: the group needs those too.
+        self.prometheus.process.start()
+        return super().__enter__()
+
+
+def load(group, crowd, key, told, name):
+    """A miss, hits on both gateways and in a worker's memory, followers of a flight, and what fails and is refused."""
+    for number in range(3):
+        prompt = f"{name} {number}"
+        paid = told.paid(group.a.ask(key, prompt))
+        with group.b.client() as client:
+            for _ in range(REPEATS):
+                assert_hit(group.b.ask(key, prompt, client=client), of=paid)
+        told.requests, told.hits = told.requests + REPEATS, told.hits + REPEATS
+    gate = f"gate-{name}"
+    body = chat(f"{name} [[fake: gate={gate}]]")
+    lead = crowd.one(group.a, key, body)
+    group.provider.wait_at(gate)
+    follow = crowd.ask(group.gateways, key, body, count=FOLLOWERS)
+    group.sidecar.wait_followers(FOLLOWERS)
+    group.provider.release(gate)
+    paid = told.paid(lead.whole())
+    for live in follow:
+        assert_coalesced(live.whole(), of=paid)
+    told.requests, told.coalesced = told.requests + FOLLOWERS, told.coalesced + FOLLOWERS
+    told.paid(group.a.ask(key, f"{name} once", headers={"idempotency-key": name}))
+    told.paid(group.a.ask(key, f"{name} {POLICIES['prompt-injection'][0]}"))
+    assert group.a.ask(key, "x", model=UNREACHABLE).status == 502
+    told.requests, told.failed = told.requests + 1, told.failed + 1
+    assert group.a.ask(key, "mail jane.roe@example.com").status == 409
+    assert group.b.ask(None, "who am I?").status == 401
+    told.requests, told.refused = told.requests + 2, told.refused + 2
+
+
+@pytest.fixture(scope="module")
+def observed():
+    """The group after its load, the Prometheus that has seen it, and what was done."""
+    told = Told()
+    with Observed() as group, Crowd() as crowd:
+        prometheus = group.prometheus
+        prometheus.wait_scraped(1)
+        group.told, group.payer = told, group.wallet(5_000_000)
+        key = group.payer.key(team="web", user="ada", agent="coder")
+        # Twice, with scrapes between: a rate is that of something that was there before.
+        for name in ("first", "second"):
+            load(group, crowd, key, told, name)
+            prometheus.wait_scraped(2)
+        yield group, prometheus
+
+
+def panel(prometheus, dashboard, title):
+    """The number that a panel of one number shows."""
+    found = [query for query in queries() if query.name == f"{dashboard}: {title} A"]
+    assert len(found) == 1, f"no such panel: {dashboard}: {title}"
+    return prometheus.number(found[0].asked)
+
+
+def test_the_dashboards_tell_what_the_clients_the_provider_and_the_ledger_count(observed):
+    group, prometheus = observed
+    told = group.told
+
+    def shown(title, dashboard="overview"):
+        return panel(prometheus, dashboard, title)
+    # Hits in a worker's memory reach the sidecar with the next poll, and Prometheus with the next scrape.
+    wait_until(lambda: shown("Hits") == told.hits, f"the dashboard tells {told.hits} hits")
+    assert shown("Requests") == told.requests
+    assert shown("Coalesced") == shown("Followed", "flights") == told.coalesced
+    assert shown("Provider calls") == group.provider.total() == told.misses
+    assert (shown("Input tokens", "money"), shown("Output tokens", "money")) == (told.input_tokens, told.output_tokens)
+    charged = sum(amount for amount, is_estimated in group.payer.charges())
+    assert charged > 0 and round(shown("Cost") * 1e6, 3) == round(shown("Cost", "money") * 1e6, 3) == charged
+    saved = json.loads(group.kt("savings", "--org", group.payer.org, "--json").stdout)["total"]["saved_micro_usd"]
+    assert round(shown("Saved") * 1e6, 3) == saved > 0
+    assert shown("Misses", "cache") == told.misses + told.coalesced + told.failed
+    assert shown("Hits in workers' memory", "cache") > 0
+    assert (shown("Refused", "policy"), shown("Blocked by policies", "policy")) == (told.refused, told.refused / 2)
+    assert shown("Requests without a record", "policy") == shown("VMs lost", "health") == 0
+    assert (shown("Sidecars that answer", "health"), shown("Gateways that answer", "health")) == (1, 2)
+
+
+def test_every_panel_has_data_of_a_group_under_load(observed):
+    _, prometheus = observed
+    empty = []
+    for query in queries():
+        values = prometheus.values(query.asked)
+        is_elsewhere = all(ELSEWHERE.fullmatch(metric) for metric in query.metrics)
+        if not is_elsewhere and not any(math.isfinite(value) for value in values):
+            empty.append(f"{query.name}: {query.asked} is {values}")
+    assert not empty, "\n".join(empty)
+
+
+def test_every_rule_is_evaluated_and_a_group_that_is_well_alarms_nobody(observed):
+    _, prometheus = observed
+    rules = wait_until(lambda: all(rule["health"] == "ok" for rule in prometheus.rules()) and prometheus.rules(),
+                       "every rule has been evaluated")
+    assert sorted(rule["name"] for rule in rules if rule["type"] == "alerting") == sorted(ALERTS)
+    # Its budget is as good as spent from the first call on: that is what it has the threshold for.
+    firing = {rule["name"] for rule in rules if rule.get("state") == "firing"}
+    assert firing <= {"KtBudgetThreshold"}
+    for rule in rules:
+        if rule["type"] == "recording":
+            wait_until(lambda: prometheus.values(rule["name"]), f"{rule['name']} is recorded")
+
+
+def test_promtool_has_nothing_to_say_about_the_metrics(observed):
+    group, _ = observed
+    checked = promtool("check", "metrics", stdin=group.sidecar.metrics())
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+    envoys = httpx.get(f"http://{group.a.metrics_address}/metrics", timeout=10).text
+    checked = promtool("check", "metrics", stdin=envoys)
+    # Envoy writes no help for any metric; beside that the filter's are as they should be.
+    ours = [line for line in (checked.stdout + checked.stderr).splitlines() if line.startswith("kt_")]
+    assert ours and {line.split(" ", 1)[1] for line in ours} == {"no help text"}
+    assert 'kt_filter_policy_total{action="redact"}' in envoys
+
+
+def test_metrics_come_in_the_format_that_was_asked_for(observed):
+    group, _ = observed
+    url = f"http://127.0.0.1:{group.sidecar.port}/metrics"
+    openmetrics = httpx.get(url, headers={"accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"})
+    assert openmetrics.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert openmetrics.text.endswith("# EOF\n") and "# TYPE llm_requests counter\n" in openmetrics.text
+    classic = httpx.get(url)
+    assert classic.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "# EOF" not in classic.text and "# TYPE llm_requests_total counter\n" in classic.text
+
+
+def test_who_asks_and_what_for_makes_no_series(observed):
+    group, _ = observed
+
+    def series():
+        lines = group.sidecar.metrics().splitlines()
+        return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
+
+    def ask(number):
+        org = group.wallet(1_000_000)
+        key = org.key(team=f"team-{number}", user=f"user-{number}", agent=f"agent-{number}",
+                      codebases=[f"acme/{number}"])
+        headers = {"x-request-id": f"request-{number}", "x-kt-codebase": f"acme/{number}"}
+        for gateway in group.gateways:
+            assert gateway.ask(key, f"bounded {number}", headers=headers).status == 200
+        assert group.a.ask(key, f"bounded {number}", model=f"model-{number}").status == 404
+        assert group.a.ask(key, f"mail number.{number}@example.com").status == 409
+    ask(0)
+    before = series()
+    for number in range(1, 13):
+        ask(number)
+    assert series() == before
+    assert len(before) < 1_000
+
+
+def test_every_rule_and_every_panel_reads_metrics_that_are_documented():
+    page = (ROOT / "docs/reference/metrics.md").read_text()
+    documented = {name.partition(".")[0] for name in re.findall(r"^\| `([\w.]+)`", page, re.MULTILINE)}
+    recorded = set(re.findall(r"record: (\S+)", (HOUSE / "rules/recording.yaml").read_text()))
+    rules = re.sub(r"^#.*|^ +(summary|runbook|record|#).*", "",
+                   RULES + (HOUSE / "rules/recording.yaml").read_text(), flags=re.MULTILINE)
+    read = metrics_of(rules).union(*(query.metrics for query in queries()))
+    assert "kt_gateways" in read and "llm_cost_usd_total" in read
+    for name in read - recorded - {"up"}:
+        bare = re.sub(r"_bucket$", "", name)
+        assert bare in documented or bare.startswith("envoy_"), name
+
+
+def test_a_dashboard_is_what_grafana_reads():
+    uids = set()
+    for path in DASHBOARDS:
+        dashboard = json.loads(path.read_text())
+        uids.add(dashboard["uid"])
+        variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+        assert variables["datasource"]["type"] == "datasource" and dashboard["schemaVersion"] >= 36, path
+        panels = dashboard["panels"]
+        assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels), path
+        taken = set()
+        for panel in panels:
+            where, grid = f"{path.name}: {panel['title']}", panel["gridPos"]
+            assert panel["type"] in ("stat", "timeseries", "table") and panel["description"], where
+            assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, where
+            assert 0 <= grid["x"] and grid["x"] + grid["w"] <= 24, where
+            cells = {(x, y) for x in range(grid["x"], grid["x"] + grid["w"]) for y in range(grid["y"], grid["y"] + grid["h"])}
+            assert not cells & taken, f"{where} lies on another panel"
+            taken |= cells
+            assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]), where
+            for target in [panel, *panel["targets"]]:
+                assert target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}, where
+            for target in panel["targets"]:
+                used = set(re.findall(r"\$(\w+)", target["expr"])) - {"__rate_interval", "__range"}
+                assert used <= set(variables), where
+    assert uids == {f"kt-{path.stem}" for path in DASHBOARDS} and len(uids) == 6
+
+
+def test_promtool_takes_the_configuration_and_the_rules_and_every_alert_has_its_tests():
+    checked = promtool("check", "config", HOUSE / "prometheus.yaml")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    tests = sorted((HOUSE / "rules/tests").glob("*.yaml"))
+    tested = promtool("test", "rules", *tests)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    names = re.findall(r"^  - name: (.*)$", "\n".join(path.read_text() for path in tests), re.MULTILINE)
+    assert sorted(names) == sorted(f"{alert} {does}" for alert in ALERTS for does in ("fires", "does not fire"))
+
+
+def test_every_alert_has_its_section_and_every_section_its_alert():
+    sections = dict(re.findall(r"^### (\w+)\n\n(.*)$", PAGE, re.MULTILINE))
+    assert list(sections) == ALERTS
+    for rule in RULES.split("- alert: ")[1:]:
+        alert, severity = rule.partition("\n")[0], re.search(r"severity: (\w+)", rule)[1]
+        assert sections[alert].startswith(f"`{severity}`"), f"{alert} is {severity}, and not: {sections[alert]}"
+        assert f"runbook: docs/operations/alerts.md#{alert.lower()}\n" in rule, alert
+
+
+def promtool(*arguments, stdin=None):
+    return subprocess.run([program("promtool"), *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=120)
