@@ -1,0 +1,197 @@
+"""The manifests are what Kubernetes, Istio and Envoy Gateway accept, and the pods that come of them are what they must be.
+
+The schemas of Istio and Envoy Gateway are not ours to keep: they are read from `../shared/data/k8s-crds`, or where
+KT_CRDS says. Where they are not there, the tests that need them fail and say so.
+"""
+
+import copy
+import functools
+import json
+import os
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from mesh import ENVOY_GATEWAY, ISTIO, documents
+from pods import container, injected, merged, mounting, rendered, starts, stops
+from processes import ROOT
+
+CRDS = Path(os.environ.get("KT_CRDS", ROOT.parent / "shared/data/k8s-crds"))
+KUBERNETES = "1.33"
+MANIFESTS = [*sorted(ISTIO.glob("*.yaml")), *sorted(ENVOY_GATEWAY.glob("*.yaml"))]
+# Kinds of which we have no schema here; the README says so.
+UNKNOWN = {("networking.istio.io", "Gateway"), ("gateway.envoyproxy.io", "EnvoyProxy"),
+           ("gateway.envoyproxy.io", "HTTPRouteFilter"), *(("gateway.networking.k8s.io", kind) for kind in (
+               "Gateway", "GatewayClass", "HTTPRoute"))}
+
+
+def resources():
+    for path in MANIFESTS:
+        for document in documents(path):
+            if "kind" in document:
+                yield pytest.param(document, id=f"{path.parent.name}/{path.stem}/{document['kind']}")
+
+
+def strict(schema):
+    """A CRD's schema as JSON Schema that lets no unknown field pass, which an API server would drop without a word."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {name: strict(part) if name != "enum" else part for name, part in schema.items()}
+    if schema.pop("x-kubernetes-int-or-string", False):
+        schema.pop("type", None)
+    is_open = schema.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in schema
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object" and not is_open:
+        schema["additionalProperties"] = False
+    return schema
+
+
+@functools.cache
+def crds():
+    """The resource definitions by group and kind."""
+    found = sorted(CRDS.glob("*.yaml"))
+    if not found:
+        pytest.fail(f"no schemas in {CRDS}: put the CRDs of Istio and Envoy Gateway there, or name a folder with KT_CRDS")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    read = [crd for path in found for crd in yaml.load_all(path.read_text(), loader) if crd]
+    return {(crd["spec"]["group"], crd["spec"]["names"]["kind"]): crd for crd in read}
+
+
+def crd_schema(group, kind, version):
+    """The schema of a kind, or nothing where there is none here."""
+    if (group, kind) not in crds():
+        return None
+    (found,) = [it for it in crds()[group, kind]["spec"]["versions"] if it["name"] == version]
+    schema = strict(found["schema"]["openAPIV3Schema"])
+    # The API server's own part.
+    schema["properties"] |= {"apiVersion": {}, "kind": {}, "metadata": {}}
+    return schema
+
+
+@pytest.mark.parametrize("resource", list(resources()))
+def test_a_manifest_is_valid(resource):
+    group, _, version = resource["apiVersion"].rpartition("/")
+    if "." not in group or group.endswith(".k8s.io") and group != "gateway.networking.k8s.io":
+        kubernetes_validate.validate(resource, KUBERNETES, strict=True)
+        return
+    schema = crd_schema(group, resource["kind"], version)
+    assert (schema is None) == ((group, resource["kind"]) in UNKNOWN), "a kind with a schema is validated by it"
+    if schema:
+        jsonschema.Draft7Validator(schema).validate(resource)
+
+
+def test_the_pods_of_envoy_gateway_are_valid_and_keep_the_sockets_to_two_containers():
+    (proxy,) = [it for it in documents(ENVOY_GATEWAY / "gateway.yaml") if it["kind"] == "EnvoyProxy"]
+    patch = proxy["spec"]["provider"]["kubernetes"]["envoyDeployment"]["patch"]
+    assert patch["type"] == "StrategicMerge"
+    # As much of Envoy Gateway's own as ours is merged with.
+    deployment = {
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "envoy-kt-kt"},
+        "spec": {"selector": {"matchLabels": {"app": "envoy"}}, "template": {
+            "metadata": {"labels": {"app": "envoy"}},
+            "spec": {"containers": [{"name": "envoy", "image": "envoyproxy/envoy:distroless-v1.38.0"},
+                                    {"name": "shutdown-manager", "image": "envoyproxy/gateway:v1.8.0"}]},
+        }},
+    }
+    kubernetes_validate.validate(merged(deployment, patch["value"]), KUBERNETES, strict=True)
+    pod = deployment["spec"]["template"]
+    assert mounting(pod, "kt-run") == {"envoy", "sidecar-cache"}
+    assert mounting(pod, "kt-credentials") == {"envoy"}
+    assert starts(pod) == ["sidecar-cache", "envoy", "shutdown-manager"]
+    assert stops(pod) == [["envoy", "shutdown-manager"], ["sidecar-cache"]]
+
+
+def test_the_schemas_find_a_field_that_is_none():
+    (envoy_filter,) = documents(ISTIO / "envoyfilter-gateway.yaml")
+    wrong = copy.deepcopy(envoy_filter)
+    wrong["spec"]["configPatches"][0]["applyto"] = "HTTP_FILTER"
+    validator = jsonschema.Draft7Validator(crd_schema("networking.istio.io", "EnvoyFilter", "v1alpha3"))
+    assert not list(validator.iter_errors(envoy_filter))
+    assert [error.message for error in validator.iter_errors(wrong)]
+
+
+def sample():
+    (pod,) = documents(ISTIO / "sample-pod.yaml")
+    return pod
+
+
+def gateway_pod():
+    (deployment,) = [it for it in documents(ISTIO / "gateway.yaml") if it["kind"] == "Deployment"]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "kt-gateway", **deployment["spec"]["template"]["metadata"]},
+            "spec": deployment["spec"]["template"]["spec"]}
+
+
+PODS = pytest.mark.parametrize("pod", [sample(), gateway_pod()], ids=["sidecar", "gateway"])
+
+
+@PODS
+def test_an_injected_pod_is_valid(pod):
+    kubernetes_validate.validate(injected(pod), KUBERNETES, strict=True)
+
+
+@PODS
+def test_no_container_of_the_application_mounts_the_sockets_or_the_credentials(pod):
+    pod = injected(pod)
+    assert mounting(pod, "kt-run") == {"istio-proxy", "sidecar-cache"}
+    assert mounting(pod, "kt-credentials") == {"istio-proxy"}
+    assert mounting(pod, "kt-policy-config") == mounting(pod, "kt-data") == {"sidecar-cache"}
+    # What no volume keeps apart the application could open over the network or by a shared process namespace.
+    assert not pod["spec"].get("shareProcessNamespace") and not pod["spec"].get("hostNetwork")
+
+
+@PODS
+def test_the_sidecar_has_what_a_cluster_asks_of_a_container(pod):
+    pod = injected(pod)
+    cache, proxy = container(pod, "sidecar-cache"), container(pod, "istio-proxy")
+    assert cache["restartPolicy"] == "Always" and {"startupProbe", "readinessProbe", "livenessProbe"} <= set(cache)
+    assert cache["resources"]["limits"]["memory"] and "cpu" not in cache["resources"]["limits"]
+    confined = cache["securityContext"]
+    assert confined["runAsNonRoot"] and confined["readOnlyRootFilesystem"] and not confined["allowPrivilegeEscalation"]
+    # Both sockets are for their owner alone, so both have one owner.
+    assert confined["runAsUser"] == proxy["securityContext"].get("runAsUser", 1337)
+    image = container(injected({**pod, "metadata": {**pod["metadata"], "annotations": {
+        **pod["metadata"]["annotations"], "kt/image": "own/image:1"}}}), "sidecar-cache")["image"]
+    assert image == "own/image:1"
+
+
+def test_beside_an_application_the_proxy_starts_first_and_ends_last():
+    pod = injected(sample())
+    assert starts(pod) == ["istio-proxy", "sidecar-cache", "agent"]
+    assert stops(pod) == [["agent"], ["sidecar-cache"], ["istio-proxy"]]
+    assert pod["metadata"]["labels"]["kt/proxy"] == "sidecar"
+
+
+def test_on_a_gateway_the_sidecar_starts_first_and_ends_last():
+    pod = injected(gateway_pod())
+    assert starts(pod) == ["sidecar-cache", "istio-proxy"]
+    assert stops(pod) == [["istio-proxy"], ["sidecar-cache"]]
+    assert pod["metadata"]["labels"]["kt/proxy"] == "gateway"
+    assert container(pod, "istio-proxy")["lifecycle"]["preStop"]["sleep"]["seconds"] > 0
+
+
+@pytest.mark.parametrize("annotation, value, problem", [
+    ("sidecar.istio.io/nativeSidecar", "false", "must be a native sidecar"),
+    ("traffic.sidecar.istio.io/excludeInboundPorts", "9090", "would meet mutual TLS"),
+])
+def test_a_pod_that_would_lose_requests_is_refused_in_words(annotation, value, problem):
+    pod = sample()
+    pod["metadata"]["annotations"][annotation] = value
+    with pytest.raises(Exception, match=problem):
+        rendered(pod)
+
+
+def test_the_sidecar_and_envoy_speak_of_the_same_places():
+    pod = injected(sample())
+    arguments = dict(argument.removeprefix("--").split("=", 1) for argument in container(pod, "sidecar-cache")["args"])
+    mounts = {mount["name"]: mount["mountPath"] for mount in container(pod, "sidecar-cache")["volumeMounts"]}
+    of_proxy = {mount["name"]: mount["mountPath"] for mount in container(pod, "istio-proxy")["volumeMounts"]}
+    assert mounts["kt-run"] == of_proxy["kt-run"]
+    text = json.dumps(documents(ISTIO / "envoyfilter-sidecar.yaml"))
+    assert f'"{arguments["socket"]}"' in text and arguments["socket"].startswith(f"{mounts['kt-run']}/")
+    for secret in documents(ISTIO / "secrets-example.yaml")[0]["stringData"]:
+        assert f'"{of_proxy["kt-credentials"]}/{secret}"' in text, secret
+    assert arguments["policy-config"] == f"{mounts['kt-policy-config']}/policy-config.yaml"
