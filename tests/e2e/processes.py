@@ -191,6 +191,10 @@ class Process:
         """Asks it to end, and returns its exit status."""
         self.family()
         self.signal(signal.SIGTERM)
+        return self.wait(deadline_s)
+
+    def wait(self, deadline_s=40.0):
+        """Waits until it has ended by itself, and returns its exit status."""
         return self._popen.wait(deadline_s)
 
     def kill(self):

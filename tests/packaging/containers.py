@@ -1,0 +1,76 @@
+"""Runs an image's root filesystem as a container runtime would: its own root, read-only, its user, its mounts.
+
+No daemon: `unshare` gives the mounts a namespace of their own, and the program its root, its folder and its user. Without
+being root, `unshare` maps this user, and the program runs as nobody else. The network is this machine's.
+"""
+
+import os
+import shlex
+import shutil
+
+import pytest
+
+from oci import unpack
+from processes import Process
+
+
+def need():
+    """What a run needs; a failure that says so where it is missing."""
+    for program in ("unshare", "mount"):
+        if shutil.which(program, path="/usr/bin:/bin") is None:
+            pytest.exit(f"{program} is missing (images are run in a root of their own): apt-get install util-linux", 2)
+
+
+class Root:
+    """An image that is unpacked, and can be run several times."""
+
+    def __init__(self, image, folder):
+        self.config = image.config["config"]
+        self.folder = folder
+        unpack(image, folder)
+        # A runtime makes these, and what is mounted, before it closes the root.
+        for name in ("proc", "dev", "etc/kt", "etc/keeptrusts"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+
+    def run(self, name, arguments, mounts, log, env=None):
+        """A container that has been started, with `arguments` behind the image's entrypoint. `mounts` are folders of this
+        machine by their paths inside."""
+        return self._start(name, [*self.config["Entrypoint"], *arguments], mounts, log, env)
+
+    def execute(self, command, mounts, log, env=None):
+        """What a command in a container of its own said, and its exit status."""
+        process = self._start(command[0], command, mounts, log, env)
+        status = process.wait(30)
+        return status, log.read_text()
+
+    def _start(self, name, command, mounts, log, env):
+        need()
+        root = str(self.folder)
+        own_user = os.geteuid() == 0
+        user, group = map(int, self.config["User"].split(":"))
+        log.touch()
+        if own_user:
+            # As runc does with a container's output: Envoy opens /dev/stdout anew.
+            os.chown(log, user, group)
+        script = [
+            f"mount --bind {shlex.quote(root)} {shlex.quote(root)}",
+            *(f"mount --rbind {path} {shlex.quote(root + path)}" for path in ("/proc", "/dev")),
+            *(f"mount --bind {shlex.quote(str(of))} {shlex.quote(root + path)}" for path, of in mounts.items()),
+            f"mount -o remount,bind,ro {shlex.quote(root)}",
+            "exec env -i " + " ".join(shlex.quote(it) for it in self._env(env)) + " /usr/bin/unshare "
+            + shlex.join([f"--root={root}", f"--wd={self.config['WorkingDir']}", *(
+                [f"--setgid={group}", f"--setuid={user}"] if own_user else []), "--", *command]),
+        ]
+        # As root the namespace alone; else one in which this user may mount.
+        unshare = ["unshare", "--mount"] if own_user else ["unshare", "--map-root-user", "--mount"]
+        return Process(name, [*unshare, "sh", "-ec", "\n".join(script)], log).start()
+
+    def _env(self, more):
+        return [*self.config["Env"], *(f"{name}={value}" for name, value in (more or {}).items())]
+
+
+def volume(folder):
+    """An empty volume as the kubelet makes one: everybody's."""
+    folder.mkdir()
+    folder.chmod(0o777)
+    return folder
