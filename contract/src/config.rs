@@ -32,7 +32,8 @@ pub use database::Database;
 pub use gateway::Gateway;
 pub use models::{ANTHROPIC_MODELS, OPENAI_MODELS};
 pub use policy::{
-    AuditLogger, External, Groundedness, Judge, OnFailure, Policy, RateLimit, RateLimits, ServiceUrl,
+    AuditLogger, External, Groundedness, Judge, OnFailure, Policy, RateLimit, RateLimits,
+    ServiceUrl,
 };
 pub use pricing::Pricing;
 pub use report::{ConfigError, Warning};

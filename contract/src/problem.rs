@@ -186,7 +186,7 @@ impl Problem {
             Self::PolicyBlocked { .. } => "policy_blocked",
             // OpenAI's own word.
             Self::RateLimited(_) => "rate_limit_exceeded",
-            Self::OrganizationFull(_) => "organization_full",
+            Self::OrganizationFull(crowd) => crowd.code(),
             Self::Unpaid(unpaid) => unpaid.code(),
             Self::Repeated(repeated) => repeated.code(),
             Self::NotReady => "not_ready",

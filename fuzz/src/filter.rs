@@ -6,7 +6,7 @@
 //! whole for a caller who is known. No line end gets into a head, no body is kept, and a worker holds no more
 //! than its bounds.
 
-mod play;
+pub(crate) mod play;
 mod script;
 
 use kt_contract::wire::PATH_ADMIT;

@@ -17,6 +17,7 @@ mod text;
 pub mod answers;
 pub mod cache_control;
 pub mod config;
+pub mod crossings;
 pub mod detectors;
 pub mod entry;
 pub mod filter;
@@ -36,6 +37,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("answers", answers::check),
     ("cache_control", cache_control::check),
     ("config", config::check),
+    ("crossings", crossings::check),
     ("detectors", detectors::check),
     ("entry", entry::check),
     ("filter", filter::check),

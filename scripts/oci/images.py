@@ -23,16 +23,17 @@ class Images:
         self._in, self._out = inputs, out
 
     def sidecar_cache(self):
-        """The shared cache of a gateway group."""
-        base, packages = self._base("sidecar-cache")
+        """The shared cache of a gateway group; with `kt` to ask it by, where the Envoy beside it is not ours."""
+        base, packages = self._base("kt", "sidecar-cache")
         return self._image(
-            "sidecar-cache", [("libraries, certificates, a user", base), self._program("sidecar-cache")],
+            "sidecar-cache",
+            [("libraries, certificates, a user", base), self._program("sidecar-cache"), self._program("kt")],
             {
                 "Entrypoint": ["/usr/bin/sidecar-cache"], "ExposedPorts": {"41010/tcp": {}},
                 "Cmd": ["--policy-config", "/etc/kt/policy-config.yaml", "--socket", f"{RUN}/sidecar.sock",
                         "--data-dir", f"{HOME}/data", "--listen", "0.0.0.0:41010"],
             },
-            [*packages, *self._crates("sidecar-cache")],
+            [*packages, *self._crates("kt"), *self._crates("sidecar-cache")],
         )
 
     def gateway(self):

@@ -11,8 +11,11 @@ use kt_contract::time::{Millis, MonoMillis};
 
 /// What one request or token takes of a bucket. A limit of one a minute gives back one of these in a millisecond.
 const UNITS: u64 = 60_000;
-/// How many buckets are kept: two for each scope of 32,768 callers. Each takes some 60 bytes.
-pub const BUCKETS_MAX: usize = 1 << 18;
+/// How many buckets are kept: eight, two for each scope, of 131,072 callers who all come at once. Some 80 MB then.
+pub const BUCKETS_MAX: usize = 1 << 20;
+/// How much may be missing in a bucket, in minutes: what a provider tells is believed, and one answer that says absurdly
+/// much keeps nobody out for longer.
+const DEBT_MINUTES_MAX: u64 = 60;
 /// How often room is made by looking at all of them, at most.
 const SWEEP_EVERY: Millis = Millis(1_000);
 
@@ -36,13 +39,13 @@ pub struct Charge {
 }
 
 /// What became of an attempt to take something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Taken {
     /// All of it was taken.
     All,
-    /// All of it may go on, and of some nobody keeps count: there are more buckets than may be.
-    Uncounted,
+    /// All of it may go on, and these were taken; of the others nobody keeps count: there are more buckets than may be.
+    Some(Vec<Charge>),
     /// Nothing was taken. Of several limits, the one that makes wait longest.
     None(RateLimited),
 }
@@ -132,25 +135,31 @@ impl Buckets {
         if let Some(limited) = refused.max_by_key(|limited| limited.wait) {
             return Taken::None(limited);
         }
-        let mut taken = Taken::All;
+        let mut taken = Vec::with_capacity(charges.len());
         for charge in charges {
-            if !self.change(charge, now, |used| used.saturating_add(units(charge.count))) {
-                taken = Taken::Uncounted;
+            let bucket = self.bucket(charge, now);
+            let used = bucket.used.saturating_add(units(charge.count));
+            if self.keep(charge.name, Bucket { used, ..bucket }, now) {
+                taken.push(*charge);
             }
         }
-        taken
+        if taken.len() == charges.len() { Taken::All } else { Taken::Some(taken) }
     }
 
     /// What was `taken` turns out to be another count: `charge.count` was, `is` should have been. Nobody is refused for
     /// what is used already; what comes next waits. Of what was too much, no more is given back than cannot have come
-    /// back by itself: what comes back twice would let more through than the limit.
+    /// back by itself: what comes back twice would let more through than the limit. The limit is the newest one that was
+    /// seen, and not the one that was taken by.
     pub fn correct(&mut self, charges: &[Charge], is: u64, taken: MonoMillis, now: MonoMillis) {
         for charge in charges {
+            let new = Bucket { used: 0, at: now, per_minute: charge.per_minute };
+            let bucket = self.all.get(&charge.name).map_or(new, |kept| kept.by(now));
             let (was, is) = (units(charge.count), units(is));
-            let back = now.since(taken).0.saturating_mul(charge.per_minute);
+            let fastest = charge.per_minute.max(bucket.per_minute);
+            let back = now.since(taken).0.saturating_mul(fastest);
             let too_much = was.saturating_sub(is).min(was.saturating_sub(back));
-            let more = is.saturating_sub(was);
-            self.change(charge, now, |used| used.saturating_add(more).saturating_sub(too_much));
+            let used = bucket.used.saturating_add(is.saturating_sub(was)).saturating_sub(too_much);
+            self.keep(charge.name, Bucket { used, ..bucket }, now);
         }
     }
 
@@ -179,24 +188,18 @@ impl Buckets {
         })
     }
 
-    /// Whether it is kept.
-    fn change(
-        &mut self,
-        charge: &Charge,
-        now: MonoMillis,
-        change: impl FnOnce(u64) -> u64,
-    ) -> bool {
-        let bucket = self.bucket(charge, now);
-        let bucket = Bucket { used: change(bucket.used), ..bucket };
+    /// Puts a bucket in the place of the one of its name. `false`: there is no room for it.
+    fn keep(&mut self, name: Name, bucket: Bucket, now: MonoMillis) -> bool {
         if bucket.is_full() {
             // One that is full is as good as none.
-            self.all.remove(&charge.name);
+            self.all.remove(&name);
             return true;
         }
-        if !self.all.contains_key(&charge.name) && !self.has_room(now) {
+        if !self.all.contains_key(&name) && !self.has_room(now) {
             return false;
         }
-        self.all.insert(charge.name, bucket);
+        let most = UNITS.saturating_mul(bucket.per_minute).saturating_mul(DEBT_MINUTES_MAX);
+        self.all.insert(name, Bucket { used: bucket.used.min(most), ..bucket });
         true
     }
 

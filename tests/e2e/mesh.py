@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import copy
 import json
+import shutil
 import ssl
 import subprocess
 import sys
@@ -246,10 +247,6 @@ class MeshGateway(Gateway):
         health = self.health()
         return health.status_code == 200 and health.json().get("snapshot")
 
-    def hang_up(self):
-        """Ends the connection that the tests themselves have kept."""
-        self._http.close()
-
     def admin(self):
         return httpx.Client(transport=httpx.HTTPTransport(uds=str(self._admin)), base_url="http://envoy", timeout=30)
 
@@ -287,6 +284,7 @@ class TlsFront:
     """TLS before the fake provider, with a certificate of its own for `localhost`."""
 
     def __init__(self, folder, to):
+        assert shutil.which("openssl"), "no openssl: run 'scripts/setup test', or apt-get install openssl"
         self.port, self._to = free_port(), to
         self.certificate = folder / "provider.crt"
         subprocess.run([
@@ -303,8 +301,10 @@ class TlsFront:
     async def _listen(self):
         # Both addresses that Envoy knows the name by: were one refused, a body that is too large to be kept for a second
         # attempt would not get one.
-        for address in ("127.0.0.1", "::1"):
-            await asyncio.start_server(self._serve, address, self.port, ssl=self._context)
+        await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._context)
+        # A machine without IPv6 does not know the name by the other.
+        with contextlib.suppress(OSError):
+            await asyncio.start_server(self._serve, "::1", self.port, ssl=self._context)
 
     async def _serve(self, reader, writer):
         there, back = await asyncio.open_connection("127.0.0.1", self._to)

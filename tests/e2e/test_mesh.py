@@ -15,7 +15,7 @@ from processes import envoy, wait_until
 
 KINDS = ("kt-gateway", "kt-sidecar", "kt-envoy-gateway")
 GENERATED = ("istio/envoyfilter-gateway.yaml", "istio/envoyfilter-sidecar.yaml", "istio/bootstrap.yaml",
-             "envoy-gateway/envoypatchpolicy.yaml")
+             "istio/policy-configmap.yaml", "envoy-gateway/envoypatchpolicy.yaml")
 
 
 @pytest.fixture(scope="module")

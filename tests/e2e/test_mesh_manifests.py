@@ -8,6 +8,7 @@ import copy
 import functools
 import json
 import os
+import re
 from pathlib import Path
 
 import jsonschema
@@ -129,6 +130,16 @@ PODS = pytest.mark.parametrize("pod", [sample(), gateway_pod()], ids=["sidecar",
 
 
 @PODS
+def test_the_limit_on_connections_is_that_of_kts_own_envoys_and_istios_to_set(pod):
+    (override,) = documents(ISTIO / "bootstrap.yaml")
+    # Istio has an overload manager of its own; a second monitor of the same name is none that Envoy starts with.
+    assert json.loads(override["data"]["custom_bootstrap.json"]).keys() == {"stats_config"}
+    (limit,) = re.findall(r"max_active_downstream_connections: (\d+)", (ROOT / "envoy/bootstrap.yaml").read_text())
+    config = yaml.safe_load(pod["metadata"]["annotations"]["proxy.istio.io/config"])
+    assert config["proxyMetadata"] == {"ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS": limit}
+
+
+@PODS
 def test_an_injected_pod_is_valid(pod):
     kubernetes_validate.validate(injected(pod), KUBERNETES, strict=True)
 
@@ -147,7 +158,9 @@ def test_no_container_of_the_application_mounts_the_sockets_or_the_credentials(p
 def test_the_sidecar_has_what_a_cluster_asks_of_a_container(pod):
     pod = injected(pod)
     cache, proxy = container(pod, "sidecar-cache"), container(pod, "istio-proxy")
-    assert cache["restartPolicy"] == "Always" and {"startupProbe", "readinessProbe", "livenessProbe"} <= set(cache)
+    assert cache["restartPolicy"] == "Always" and {"startupProbe", "livenessProbe"} <= set(cache)
+    # A native sidecar's readiness would be the pod's.
+    assert "readinessProbe" not in cache
     assert cache["resources"]["limits"]["memory"] and "cpu" not in cache["resources"]["limits"]
     confined = cache["securityContext"]
     assert confined["runAsNonRoot"] and confined["readOnlyRootFilesystem"] and not confined["allowPrivilegeEscalation"]

@@ -4,9 +4,11 @@ No daemon: `unshare` gives the mounts a namespace of their own, and the program 
 being root, `unshare` maps this user, and the program runs as nobody else. The network is this machine's.
 """
 
+import functools
 import os
 import shlex
 import shutil
+import subprocess
 
 import pytest
 
@@ -14,11 +16,23 @@ from oci import unpack
 from processes import Process
 
 
+@functools.cache
 def need():
-    """What a run needs; a failure that says so where it is missing."""
+    """What a run needs; a failure that says so where it is missing or forbidden."""
     for program in ("unshare", "mount"):
         if shutil.which(program, path="/usr/bin:/bin") is None:
-            pytest.exit(f"{program} is missing (images are run in a root of their own): apt-get install util-linux", 2)
+            pytest.fail(f"{program} is missing (images are run in a root of their own): apt-get install util-linux")
+    tried = subprocess.run([*namespace(), "mount", "--bind", "/usr", "/usr"], capture_output=True, text=True, timeout=30)
+    if tried.returncode != 0:
+        pytest.fail("images are run in a root of their own, and mounting is not allowed here: run the tests as root, or "
+                    "allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, "
+                    "kernel.apparmor_restrict_unprivileged_userns=0); in a container: --cap-add SYS_ADMIN "
+                    f"--security-opt apparmor=unconfined. {tried.stderr.strip()}")
+
+
+def namespace():
+    """How to start what mounts: as root a namespace of its own; else one in which this user may."""
+    return ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
 
 
 class Root:
@@ -29,7 +43,7 @@ class Root:
         self.folder = folder
         unpack(image, folder)
         # A runtime makes these, and what is mounted, before it closes the root.
-        for name in ("proc", "dev", "etc/kt", "etc/keeptrusts"):
+        for name in ("proc", "dev", "etc/kt", "etc/keeptrusts", "module"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
     def run(self, name, arguments, mounts, log, env=None):
@@ -61,9 +75,7 @@ class Root:
             + shlex.join([f"--root={root}", f"--wd={self.config['WorkingDir']}", *(
                 [f"--setgid={group}", f"--setuid={user}"] if own_user else []), "--", *command]),
         ]
-        # As root the namespace alone; else one in which this user may mount.
-        unshare = ["unshare", "--mount"] if own_user else ["unshare", "--map-root-user", "--mount"]
-        return Process(name, [*unshare, "sh", "-ec", "\n".join(script)], log).start()
+        return Process(name, [*namespace(), "sh", "-ec", "\n".join(script)], log).start()
 
     def _env(self, more):
         return [*self.config["Env"], *(f"{name}={value}" for name, value in (more or {}).items())]

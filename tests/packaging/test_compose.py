@@ -13,11 +13,12 @@ import compose_spec
 import pytest
 import yaml
 
-from chart import flags
+from chart import Rendered, example, flags, merged
 from command_line import check_command, check_config
 from processes import ROOT
 
 FOLDER = ROOT / "deploy/compose"
+HOUSE = ROOT / "deploy/observability"
 FILES = sorted(path.name for path in FOLDER.glob("docker-compose.*.yaml"))
 # What runs with others beside it is checked with them.
 TOGETHER = {"docker-compose.observability.yaml": ["docker-compose.quickstart.yaml"]}
@@ -50,9 +51,9 @@ def read_by_specification(values):
 
 
 def mounted(it):
-    """What a service has of this folder's files, by the path inside."""
+    """What a service has of the repository's files, by the path inside."""
     parts = [volume.split(":") for volume in it.get("volumes", [])]
-    return {part[1]: FOLDER / part[0] for part in parts if part[0].startswith("./")}
+    return {part[1]: FOLDER / part[0] for part in parts if part[0].startswith(".")}
 
 
 def test_all_three_are_there():
@@ -80,9 +81,9 @@ def test_what_a_service_needs_of_others_is_there(name):
     for service, it in found["services"].items():
         assert set(it.get("depends_on", [])) <= found["services"].keys(), service
         for path, file in mounted(it).items():
-            assert file.is_file(), f"{service} mounts {file} at {path}"
+            assert file.exists(), f"{service} mounts {file} at {path}"
         for volume in it.get("volumes", []):
-            assert volume.startswith("./") or volume.split(":")[0] in found["volumes"], volume
+            assert volume.startswith(".") or volume.split(":")[0] in found["volumes"], volume
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -158,6 +159,31 @@ def test_prometheus_scrapes_where_metrics_are():
             served.add(f"{service}:{(said.get('--metrics') or said['--listen']).rpartition(':')[2]}")
     scraped = yaml.safe_load((FOLDER / "observability/prometheus.yaml").read_text())["scrape_configs"]
     assert {target for job in scraped for it in job["static_configs"] for target in it["targets"]} == served
-    [source] = yaml.safe_load((FOLDER / "observability/grafana-datasources.yaml").read_text())["datasources"]
+    provisioning = HOUSE / "grafana/provisioning"
+    assert mounted(found["grafana"])["/etc/grafana/provisioning"].resolve() == provisioning
+    [source] = yaml.safe_load((provisioning / "datasources/prometheus.yaml").read_text())["datasources"]
     host, port = re.fullmatch(r"http://([a-z]+):(\d+)", source["url"]).groups()
     assert host in found and found[host]["ports"] == [f"127.0.0.1:{port}:{port}"]
+
+
+def test_grafana_asks_everybody_who_they_are():
+    grafana = compose("docker-compose.observability.yaml")["services"]["grafana"]["environment"]
+    assert grafana["GF_SECURITY_ADMIN_PASSWORD"].startswith("${GRAFANA_PASSWORD:?")
+    assert not any(name.startswith("GF_AUTH_ANONYMOUS") for name in grafana)
+
+
+def test_rules_and_dashboards_find_what_is_scraped_whoever_scrapes_it():
+    readers = [HOUSE / "rules/alerts.yaml", *HOUSE.glob("grafana/dashboards/*.json")]
+    asked = {job for it in readers for job in re.findall(r'job=\\?"([^"\\]+)\\?"', it.read_text())}
+    house, quickstart = (yaml.safe_load(path.read_text()) for path in (
+        HOUSE / "prometheus.yaml", FOLDER / "observability/prometheus.yaml"))
+    [monitor] = Rendered(merged(example("hosted"), {"serviceMonitor": {"enabled": True}})).of("ServiceMonitor")
+    relabeled = {it["port"]: {to["targetLabel"]: to["replacement"] for to in it["relabelings"]}
+                 for it in monitor["spec"]["endpoints"]}
+    assert asked == {"kt-gateway", "kt-sidecar"} == {job["job_name"] for job in house["scrape_configs"]}
+    assert relabeled == {"metrics": {"job": "kt-gateway", "group": "kt"},
+                         "sidecar-health": {"job": "kt-sidecar", "group": "kt"}}
+    # Compose has other targets and nothing else of its own.
+    for config in (house, quickstart):
+        assert all(it["labels"]["group"] for job in config["scrape_configs"] for it in job.pop("static_configs"))
+    assert house == quickstart

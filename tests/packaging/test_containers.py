@@ -11,7 +11,7 @@ import yaml
 
 from chart import Rendered, containers, example, merged
 from containers import Root, volume
-from processes import ROOT, free_port, wait_until
+from processes import ROOT, filter_module, free_port, wait_until
 
 PROVIDER_KEY = "sk-upstream-credential-of-the-target"
 QUESTION = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "What does the AuthService module do?"}]}
@@ -49,9 +49,9 @@ class Started:
     def wait_for(self, who, port):
         wait_until(lambda: httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200, f"{who} answers", 60)
 
-    def execute(self, *command, mounts, env):
-        """What a command in the gateway's container says."""
-        status, said = self.root("gateway").execute(command, mounts, self.folder / f"{Path(command[0]).name}.log", env)
+    def execute(self, *command, mounts, env, image="gateway"):
+        """What a command in a container says."""
+        status, said = self.root(image).execute(command, mounts, self.folder / f"{Path(command[0]).name}.log", env)
         assert status == 0, said
         return said
 
@@ -107,6 +107,9 @@ def test_a_pod_of_the_chart_serves_a_miss_and_a_hit_and_ends_in_order(started):
     said = started.execute("/usr/bin/kt", "key", "create", "--org", "acme", "--json", mounts=mounts["gateway"], env=env)
     started.check_miss_and_hit(port, json.loads(said)["key"])
     assert httpx.get(f"http://127.0.0.1:{started.provider}/calls").json()["total"] == 1
+    # Where Envoy is not ours, as in a mesh, the sidecar's own container is where keys are made.
+    there = started.execute("/usr/bin/kt", "key", "list", mounts=mounts["sidecar-cache"], env=env, image="sidecar-cache")
+    assert "acme" in there
     for serves in (metrics, health):
         assert "# TYPE" in httpx.get(f"http://127.0.0.1:{serves}/metrics").text
     if os.geteuid() == 0:
@@ -116,6 +119,16 @@ def test_a_pod_of_the_chart_serves_a_miss_and_a_hit_and_ends_in_order(started):
     assert gateway.terminate() == 0, gateway.tail()
     assert not (volumes["run"] / "gateway/credentials").exists()
     assert sidecar.is_alive() and sidecar.terminate() == 0, sidecar.tail()
+
+
+def test_the_pods_of_envoy_gateway_get_the_filter_s_module(started):
+    [proxy] = [it for it in yaml.safe_load_all((ROOT / "envoy/envoy-gateway/gateway.yaml").read_text())
+               if it["kind"] == "EnvoyProxy"]
+    pod = proxy["spec"]["provider"]["kubernetes"]["envoyDeployment"]["patch"]["value"]["spec"]["template"]["spec"]
+    [init] = [it for it in pod["initContainers"] if it["name"] == "kt-filter"]
+    module = volume(started.folder / "module")
+    started.execute(*init["command"], mounts={init["volumeMounts"][0]["mountPath"]: module}, env={})
+    assert (module / "kt_filter.wasm").read_bytes() == filter_module().read_bytes()
 
 
 def test_a_gateway_of_the_fleet_s_compose_file_serves_its_team(started):

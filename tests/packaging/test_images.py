@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import stat
 import subprocess
@@ -9,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from conftest import IMAGES
+from chart import TOPOLOGIES, Rendered, example
 from oci import Layout, check_image, file_of
 from processes import ROOT, filter_module
 
@@ -81,7 +84,7 @@ def test_a_container_is_not_root_and_has_no_file_that_makes_it_so(layouts, name)
 def test_only_the_gateway_has_envoy_and_curl(layouts):
     def programs(name):
         return {it.name.removeprefix("usr/bin/") for it in layouts[name].tagged().files if it.name.startswith("usr/bin/")}
-    assert programs("sidecar-cache") == {"sidecar-cache"}
+    assert programs("sidecar-cache") == {"kt", "sidecar-cache"}
     assert programs("gateway") == {"kt", "sidecar-cache", "envoy", "curl"}
     assert programs("fake-provider") == {"fake-provider"}
 
@@ -89,7 +92,35 @@ def test_only_the_gateway_has_envoy_and_curl(layouts):
 def test_images_share_the_layers_that_they_have_in_common(layouts):
     sidecar, gateway = ({layer["digest"] for layer in layouts[name].tagged().fields["layers"]}
                         for name in ("sidecar-cache", "gateway"))
-    assert len(sidecar & gateway) == 1
+    assert len(sidecar & gateway) == 2
+
+
+def commands_of_manifests():
+    """What containers of ours are told to run in the place of the image's own program, by the image's layout."""
+    pods = [pod for topology in TOPOLOGIES for pod in Rendered(example(topology)).pods()]
+    manifests = [list(yaml.safe_load_all(path.read_text())) for path in sorted(ROOT.glob("envoy/*/*.yaml"))]
+    found, left = [], [*pods, *manifests]
+    while left:
+        it = left.pop()
+        if isinstance(it, dict):
+            image = re.search(r"(?:^keeptrusts|/kt)/([a-z-]+)[:@]", str(it.get("image", "")))
+            if image and "command" in it:
+                found.append((image[1], it["command"]))
+            left += it.values()
+        elif isinstance(it, list):
+            left += it
+    return found
+
+
+def test_what_a_manifest_runs_is_in_the_image(layouts):
+    found = commands_of_manifests()
+    assert {name for name, _ in found} == {"gateway"}
+    for name, (program, *arguments) in found:
+        files = {f"/{it.name}" for it in layouts[name].tagged().files}
+        assert program in files, f"the image {name} has no {program}"
+        read = {it.removeprefix("file://") for it in arguments if it.startswith("file://")}
+        assert read <= files, read
+    assert ["file:///usr/lib/kt/kt_filter.wasm" in command for _, command in found].count(True) == 1
 
 
 @pytest.mark.parametrize("name", RUN_BY_SOMEBODY)

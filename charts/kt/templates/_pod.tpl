@@ -28,7 +28,7 @@ spec:
   volumes:
     - name: policy-config
       configMap: {name: {{ .name }}}
-    # Sockets, and the providers' credentials for Envoy: in memory, never on a disk.
+    # Sockets, and the providers' credentials for Envoy: in memory, never on a disk. Both containers mount it.
     - name: run
       emptyDir: {medium: Memory, sizeLimit: 16Mi}
     - name: tmp

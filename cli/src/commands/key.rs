@@ -189,9 +189,9 @@ fn row(entry: &KeyEntry) -> [String; 9] {
         match (revoked_at, ends_at, successor) {
             (Some(_), _, _) => "revoked".to_owned(),
             (None, Some(end), Some(successor)) => {
-                format!("until {}, then {successor}", moment(*end))
+                format!("ends {}, then {successor}", moment(*end))
             }
-            (None, Some(end), None) => format!("until {}", moment(*end)),
+            (None, Some(end), None) => format!("ends {}", moment(*end)),
             (None, None, _) => "valid".to_owned(),
         },
     ]

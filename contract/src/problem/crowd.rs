@@ -23,6 +23,10 @@ pub enum Crowd {
 // === impl Crowd ===
 
 impl Crowd {
+    pub(super) const fn code(self) -> &'static str {
+        "organization_full"
+    }
+
     /// The word in metric labels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

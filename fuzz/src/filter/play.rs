@@ -57,14 +57,8 @@ struct Run {
 
 impl Player {
     pub(super) fn new() -> Self {
-        let gateway = GatewayIdentity {
-            id: "gw-a".to_owned(),
-            role: Role::Primary,
-            group: None,
-            egress: "/run/egress.sock".to_owned(),
-        };
         Self {
-            worker: Worker::new(gateway),
+            worker: Worker::new(gateway("gw-a")),
             now: MonoMillis(50_000),
             seq: 0,
             key: GatewayKey::from_random(&[1; 32]).reveal().to_owned(),
@@ -190,15 +184,7 @@ impl Player {
     }
 
     fn reply(&self, snapshot: Option<Snapshot>, events: Vec<FeedEvent>) -> Vec<u8> {
-        let reply = FeedReply {
-            version: VERSION,
-            epoch: "epoch-1".to_owned(),
-            seq: self.seq,
-            snapshot,
-            events,
-            reset: false,
-        };
-        serde_json::to_vec(&reply).unwrap()
+        feed_reply(self.seq, snapshot, events)
     }
 
     /// A body is in nobody's memory once its turn is over.
@@ -256,7 +242,25 @@ fn check_action(action: &Action, head: &[(Vec<u8>, Vec<u8>)], key: &str) {
     }
 }
 
-fn principal() -> Principal {
+/// What the feed says.
+pub(crate) fn feed_reply(seq: u64, snapshot: Option<Snapshot>, events: Vec<FeedEvent>) -> Vec<u8> {
+    let epoch = "epoch-1".to_owned();
+    let reply = FeedReply { version: VERSION, epoch, seq, snapshot, events, reset: false };
+    serde_json::to_vec(&reply).unwrap()
+}
+
+/// A gateway without a group.
+pub(crate) fn gateway(id: &str) -> GatewayIdentity {
+    GatewayIdentity {
+        id: id.to_owned(),
+        role: Role::Primary,
+        group: None,
+        egress: "/run/egress.sock".to_owned(),
+    }
+}
+
+/// A caller who is known.
+pub(crate) fn principal() -> Principal {
     Principal {
         key_id: "gk_1".to_owned(),
         lineage: None,
@@ -270,7 +274,8 @@ fn principal() -> Principal {
     }
 }
 
-fn snapshot(direct: bool) -> Snapshot {
+/// A configuration with a route for two models.
+pub(crate) fn snapshot(direct: bool) -> Snapshot {
     let route = |model: &str| ModelRoute {
         model: model.to_owned(),
         target: "openai-1".to_owned(),

@@ -18,8 +18,16 @@ use super::{Answer, json, problem, read};
 use crate::service::{Failure, Sidecar};
 use wallet::Asked;
 
-/// Answers one request.
+/// Answers one request. What it changes is changed, and told to everybody, whether or not its client stays: it is a task
+/// of its own.
 pub(super) async fn answer(sidecar: Arc<Sidecar>, request: Request<Incoming>) -> Answer {
+    match tokio::spawn(answered(sidecar, request)).await {
+        Ok(answer) => answer,
+        Err(error) => problem::broke_off(&error),
+    }
+}
+
+async fn answered(sidecar: Arc<Sidecar>, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
     match Endpoint::find(head.method.as_str(), head.uri.path()) {
         Found::Endpoint(endpoint, name) => answer_at(&sidecar, (endpoint, name), &head, body).await,
@@ -60,14 +68,7 @@ async fn answer_at(
         Endpoint::RevokeKey => {
             reply(StatusCode::OK, sidecar.revoke_key(name.unwrap_or_default()).await)
         }
-        Endpoint::RotateKey => match (message(body, idle).await, asked.key_if_any()) {
-            (Ok(message), Ok(key)) => {
-                let key_id = name.unwrap_or_default();
-                reply(StatusCode::CREATED, sidecar.rotate_key(key_id, &message, key).await)
-            }
-            (Err(answer), _) => *answer,
-            (_, Err(failure)) => problem::failed(&failure),
-        },
+        Endpoint::RotateKey => rotate(&asked, name.unwrap_or_default(), body).await,
         Endpoint::Explain => match message(body, idle).await {
             Ok(message) => reply(StatusCode::OK, sidecar.explain(&message).await),
             Err(answer) => *answer,
@@ -100,6 +101,17 @@ async fn answer_at(
         },
         Endpoint::AuditRecords => audit_log::records(sidecar, head).await,
         Endpoint::Savings => reply(StatusCode::OK, sidecar.savings(savings::asked(head)).await),
+    }
+}
+
+async fn rotate(asked: &Asked<'_>, key_id: &str, body: Incoming) -> Answer {
+    let sidecar = asked.sidecar;
+    match (message(body, sidecar.timeouts.upload_idle).await, asked.key_if_any()) {
+        (Ok(message), Ok(key)) => {
+            reply(StatusCode::CREATED, sidecar.rotate_key(key_id, &message, key).await)
+        }
+        (Err(answer), _) => *answer,
+        (_, Err(failure)) => problem::failed(&failure),
     }
 }
 

@@ -162,6 +162,13 @@ pub(super) fn unknown_path() -> Answer {
     error(StatusCode::NOT_FOUND, "unknown_path", "there is nothing at this path".to_owned())
 }
 
+/// A task that has not come to its end.
+pub(super) fn broke_off(error: &tokio::task::JoinError) -> Answer {
+    tracing::error!(%error, "a use case broke off");
+    let message = "it broke off; the sidecar's log says why".to_owned();
+    self::error(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
+}
+
 /// The path is right and the method is not.
 pub(super) fn wrong_method() -> Answer {
     let message = "this path does not take this method".to_owned();

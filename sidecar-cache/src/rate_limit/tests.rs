@@ -16,7 +16,7 @@ fn at(millis: u64) -> MonoMillis {
 fn refused(taken: Taken) -> RateLimited {
     match taken {
         Taken::None(limited) => limited,
-        Taken::All | Taken::Uncounted => panic!("{taken:?}"),
+        taken @ (Taken::All | Taken::Some(_)) => panic!("{taken:?}"),
     }
 }
 
@@ -106,6 +106,25 @@ fn another_limit_counts_from_its_moment_on_and_forgets_nothing() {
 }
 
 #[test]
+fn what_was_taken_by_an_older_limit_brings_it_not_back() {
+    let mut buckets = Buckets::default();
+    let wide = [charge("k", 6_000, 10)];
+    assert_eq!(buckets.take(&wide, at(0)), Taken::All);
+    assert_eq!(buckets.take(&[charge("k", 60, 20)], at(0)), Taken::All);
+    buckets.correct(&wide, 40, at(0), at(0));
+    assert_eq!(refused(buckets.take(&[charge("k", 60, 1)], at(0))).wait, Millis(1_000));
+}
+
+#[test]
+fn an_absurd_count_keeps_nobody_out_for_longer_than_an_hour() {
+    let mut buckets = Buckets::default();
+    let call = [charge("k", 60, 1)];
+    assert_eq!(buckets.take(&call, at(0)), Taken::All);
+    buckets.correct(&call, u64::MAX, at(0), at(0));
+    assert_eq!(refused(buckets.take(&call, at(0))).wait, Millis(59 * 60_000 + 1_000));
+}
+
+#[test]
 fn a_clock_that_goes_back_gives_nothing_back() {
     let mut buckets = Buckets::default();
     assert_eq!(buckets.take(&[charge("k", 60, 60)], at(10_000)), Taken::All);
@@ -119,7 +138,9 @@ fn there_are_never_more_buckets_than_may_be_and_the_idle_ones_give_way() {
     for (who, millis) in [("a", 0), ("b", 500)] {
         assert_eq!(buckets.take(&[charge(who, 60, 1)], at(millis)), Taken::All);
     }
-    assert_eq!(buckets.take(&[charge("c", 60, 1)], at(500)), Taken::Uncounted);
+    let of_both = [charge("c", 60, 1), charge("a", 60, 1)];
+    assert_eq!(buckets.take(&of_both, at(500)), Taken::Some(vec![of_both[1]]));
+    buckets.correct(&of_both[1..], 0, at(500), at(500));
     assert_eq!(buckets.count(), 2);
     assert_eq!(buckets.take(&[charge("c", 60, 1)], at(1_500)), Taken::All, "both are full again");
     assert_eq!(buckets.count(), 1);
@@ -154,7 +175,8 @@ proptest! {
     ) {
         let mut buckets = Buckets::default();
         // What passed, and what is still to be corrected: when, what was taken when, what it is.
-        let (mut passed, mut later): (Vec<(u64, u64)>, Vec<(u64, usize, u64)>) = (Vec::new(), Vec::new());
+        let mut passed: Vec<(u64, u64)> = Vec::new();
+        let mut later: Vec<(u64, usize, u64)> = Vec::new();
         let mut now = 0;
         for (after, count, is, correct_after) in steps {
             now += after;
@@ -182,7 +204,7 @@ proptest! {
                     prop_assert!(matches!(same.take(&wanted, just_before), Taken::None(_)));
                     prop_assert_eq!(same.take(&wanted, at(now + limited.wait.0)), Taken::All);
                 }
-                Taken::Uncounted => prop_assert!(false),
+                Taken::Some(_) => prop_assert!(false),
             }
         }
         // What is to be given back later may stay taken for good: only what was corrected is less.

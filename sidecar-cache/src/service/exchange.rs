@@ -13,7 +13,6 @@ use kt_providers::Usage;
 use super::Sidecar;
 use super::admit::Grant;
 use super::audit_log::{AuditLog, POLICY_BLOCKED, asked};
-use super::pace::{Counted, Pace, Paces};
 use super::savings::{Kind, Savings, Spared, Whose};
 use crate::audit_log::{self, Access, Fact, Stage};
 use crate::clock::Clock;
@@ -32,8 +31,6 @@ pub struct Exchange {
     who: Who,
     what: What,
     on_record: Option<OnRecord>,
-    /// How it is counted, where a limit of requests counts it.
-    counted: Option<(Arc<Paces>, Counted)>,
 }
 
 /// Where its end goes on record, and what is known of it from the beginning.
@@ -115,10 +112,6 @@ impl Exchange {
                 logs_all: sidecar.logs_all_access(),
                 access: asked(grant),
             }),
-            counted: match &grant.pace {
-                Pace::Free | Pace::TooFast(_) => None,
-                Pace::Counted(counted) => Some((Arc::clone(&sidecar.paces), counted.clone())),
-            },
         }
     }
 
@@ -177,12 +170,6 @@ impl Exchange {
         self.what.end = End::Failed(problem.code());
         if let Problem::OrganizationFull(crowd) = problem {
             self.metrics.crowded(*crowd);
-        }
-        // What is refused by one limit costs nothing of the others.
-        if let Problem::RateLimited(_) | Problem::OrganizationFull(_) = problem
-            && let Some((paces, counted)) = self.counted.take()
-        {
-            paces.correct(&counted, 0);
         }
     }
 

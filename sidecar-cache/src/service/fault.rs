@@ -122,7 +122,7 @@ impl Whom {
             Concerns::Everybody => true,
             Concerns::Team => asker.team == other.team,
             Concerns::User => asker.user.is_some() && asker.user == other.user,
-            Concerns::Asker => asker.key_id == other.key_id,
+            Concerns::Asker => asker.lineage() == other.lineage(),
         }
     }
 }

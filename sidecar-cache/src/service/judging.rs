@@ -118,7 +118,8 @@ impl Pilot {
 
     /// A stream that must not be shown before its end is kept here.
     pub(super) fn keeps_back(&self) -> Option<KeptBack> {
-        self.blocks_answers().then(|| KeptBack { bytes: 0, charge: self.sidecar.logs.charge() })
+        let org = &self.seat.grant.caller.principal.org;
+        self.blocks_answers().then(|| KeptBack { bytes: 0, charge: self.sidecar.logs.charge(org) })
     }
 
     /// A stream that is whole, and the part of it that nobody has been shown.

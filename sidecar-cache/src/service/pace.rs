@@ -75,7 +75,7 @@ impl Paces {
         let taken = lock(&self.buckets).take(&charges, at);
         match taken {
             Taken::All => Pace::Counted(Counted { charges, at }),
-            Taken::Uncounted => {
+            Taken::Some(charges) => {
                 self.metrics.uncounted();
                 Pace::Counted(Counted { charges, at })
             }
@@ -163,10 +163,11 @@ fn charges(
     let charge = |scope: &Scope| {
         let (scope, per_minute) = (*scope, limits.of(*scope, measure)?);
         let who = match scope {
-            Scope::Key => Some(&principal.key_id),
-            Scope::User => principal.user.as_ref(),
-            Scope::Team => principal.team.as_ref(),
-            Scope::Org => Some(&principal.org),
+            // A key that takes another one's place takes over what that one has used.
+            Scope::Key => Some(principal.lineage()),
+            Scope::User => principal.user.as_deref(),
+            Scope::Team => principal.team.as_deref(),
+            Scope::Org => Some(principal.org.as_str()),
         }?;
         let name = Name::new(scope, measure, &principal.org, who);
         Some(Charge { name, scope, measure, per_minute, count })

@@ -265,7 +265,7 @@ fn lengths_of(principal: &Principal, model: &str) -> String {
 
 /// Whose answers are alike in length.
 fn agent(principal: &Principal) -> &str {
-    principal.agent.as_deref().unwrap_or(&principal.key_id)
+    principal.agent.as_deref().unwrap_or_else(|| principal.lineage())
 }
 
 /// The budgets that a call falls under.

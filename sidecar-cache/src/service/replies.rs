@@ -282,11 +282,11 @@ impl InFlight {
 
 impl Name {
     /// A key is its caller's own, behind the gates of its request: behind others it is another key, so that
-    /// nothing is told there that a cache would not tell. What it names is the request with all that is
-    /// forwarded of it.
+    /// nothing is told there that a cache would not tell. Who retries with a gateway key that has taken the place of
+    /// the first one's is the same caller. What it names is the request with all that is forwarded of it.
     pub(super) fn of(key: &IdempotencyKey, grant: &Grant, sent: &Sent) -> Self {
         let keys = &grant.caller.keys;
-        let key_id = grant.caller.principal.key_id.as_bytes();
+        let caller = grant.caller.principal.lineage().as_bytes();
         let model = &grant.gates.model;
         // The key of no request: of the gates alone, and of all that there ever are.
         let gates = keys.cache_key(&grant.gates, &NO_REQUEST).0;
@@ -297,7 +297,7 @@ impl Name {
             parts.extend([name.as_bytes(), value]);
         }
         Self {
-            id: ReplyId(keys.reply_digest("id", &[key_id, &gates.0, key.as_bytes()])),
+            id: ReplyId(keys.reply_digest("id", &[caller, &gates.0, key.as_bytes()])),
             fingerprint: Fingerprint(keys.reply_digest("request", &parts)),
         }
     }

@@ -19,10 +19,8 @@ async fn key_of(group: &Group, org: &str) -> Key {
 }
 
 fn full(refusal: &Refusal) -> Crowd {
-    match &refusal.problem {
-        Problem::OrganizationFull(crowd) => *crowd,
-        other => panic!("{other:?}"),
-    }
+    let Problem::OrganizationFull(crowd) = &refusal.problem else { panic!("{refusal:?}") };
+    *crowd
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,7 +72,6 @@ mod live;
 mod log_suite;
 #[cfg(test)]
 mod pace;
-#[cfg(test)]
 mod police;
 mod reply_stores;
 #[cfg(test)]

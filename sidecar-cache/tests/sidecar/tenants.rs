@@ -113,7 +113,11 @@ impl Hosted {
     async fn snapshot(&self, key: &Key) -> Snapshot {
         match self.principal(key).await {
             PrincipalReply::Tenant { snapshot, .. } => *snapshot,
-            other => panic!("{other:?}"),
+            other @ (PrincipalReply::Known { .. }
+            | PrincipalReply::NoTenant
+            | PrincipalReply::Revoked
+            | PrincipalReply::Unknown
+            | PrincipalReply::Unavailable) => panic!("{other:?}"),
         }
     }
 

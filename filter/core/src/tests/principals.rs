@@ -1,3 +1,5 @@
+//! What a worker remembers of principals and tenants, and within which bounds.
+
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use kt_contract::hex::Digest;

@@ -2,6 +2,7 @@
 
 use kt_contract::outcome::Reason;
 use kt_contract::snapshot::Tier;
+use kt_contract::wire::VERSION;
 use kt_contract::wire::admit::ReplyShape;
 use kt_filter_host::Message;
 use kt_filter_host::world::{World, chat, question};
@@ -121,7 +122,7 @@ fn the_lanes_answer_passes_untouched_but_for_what_is_ours_alone() {
     let events = ["data: {\"a\":1}\n\n", "data: [DONE]\n\n"];
     let response = Message::response(200)
         .header("content-type", "text/event-stream")
-        .header("x-kt-wire", "5")
+        .header("x-kt-wire", VERSION.to_string())
         .header("x-kt-secret", "1")
         .header("x-kt-served-by", "openai/gpt-4o")
         .header("x-cache-status", "miss")

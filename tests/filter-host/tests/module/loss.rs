@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kt_contract::snapshot::OnSidecarLoss;
+use kt_contract::wire::VERSION;
 use kt_contract::wire::admit::Admitted;
 use kt_filter_host::sidecar::{Mood, decision};
 use kt_filter_host::world::{World, chat, question};
@@ -21,7 +22,7 @@ fn world_on_loss(on_loss: OnSidecarLoss) -> World {
 
 /// The rows of the failure matrix of callouts, and what a sidecar could say wrongly.
 fn losses() -> Vec<(&'static str, Reply)> {
-    let marked = |status: u16| Message::response(status).header("x-kt-wire", "5");
+    let marked = |status: u16| Message::response(status).header("x-kt-wire", VERSION.to_string());
     let good = serde_json::to_string(&Admitted::Draining).unwrap();
     let too_large = vec![b'x'; CALLOUT_REPLY_BYTES_MAX + 1];
     vec![
@@ -243,17 +244,19 @@ fn a_client_that_leaves_during_a_callout_is_forgotten() {
 #[test]
 fn garbage_in_the_feed_changes_nothing_and_is_counted() {
     let mut world = world_on_loss(OnSidecarLoss::Direct);
-    let marked = |body: &[u8]| Message::response(200).header("x-kt-wire", "5").body(body);
+    let marked =
+        |body: &[u8]| Message::response(200).header("x-kt-wire", VERSION.to_string()).body(body);
     world.sidecar.by_hand.insert("/v1/feed");
-    let bodies: [&[u8]; 5] = [
-        b"",
-        b"{",
-        b"{\"version\":2}",
-        br#"{"version":5,"epoch":"e","seq":0}"#,
-        br#"{"version":4,"epoch":"e","seq":-1}"#,
+    let (ours, theirs) = (VERSION, VERSION + 1);
+    let bodies = [
+        String::new(),
+        "{".to_owned(),
+        format!(r#"{{"version":{ours}}}"#),
+        format!(r#"{{"version":{theirs},"epoch":"e","seq":0}}"#),
+        format!(r#"{{"version":{ours},"epoch":"e","seq":-1}}"#),
     ];
     for body in bodies {
-        world.worker().callout("/v1/feed").unwrap().answer(marked(body));
+        world.worker().callout("/v1/feed").unwrap().answer(marked(body.as_bytes()));
         world.pass(Duration::from_millis(100));
     }
     world.sidecar.by_hand.clear();
@@ -273,7 +276,10 @@ fn a_lane_that_envoy_answers_for_is_marked_as_lost() {
     assert_eq!(cache_status(&answer), ("bypass".into(), "sidecar-lost".into()));
     assert_eq!(world.counted("kt_filter_lane_lost_total"), 1);
     let late = world.send(chat().body(question("ho")));
-    late.upstream_headers(HeaderMap::of([(":status", "200"), ("x-kt-wire", "5")]), false);
+    late.upstream_headers(
+        HeaderMap::of([(":status", "200"), ("x-kt-wire", &*VERSION.to_string())]),
+        false,
+    );
     late.upstream_body(b"data: ", false);
     late.upstream_breaks();
     assert!(late.is_cut() && !late.answer().unwrap().complete);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use kt_contract::snapshot::OnSidecarLoss;
+use kt_contract::wire::VERSION;
 use kt_contract::wire::admit::Admitted;
 use kt_filter_host::sidecar::{Mood, decision, hit};
 use kt_filter_host::world::{World, alice, chat, question, question_of};
@@ -110,7 +111,9 @@ fn poke(stream: &Stream, random: &mut Random) {
         5 => stream.trailers(HeaderMap::of([("x-t", "1")])),
         6 => stream.client_leaves(),
         7 => stream.upstream_answers(
-            Message::response(200).header("x-kt-wire", "5").chunks(["data: 1\n\n", ""]),
+            Message::response(200)
+                .header("x-kt-wire", VERSION.to_string())
+                .chunks(["data: 1\n\n", ""]),
         ),
         8 => stream.upstream_headers(HeaderMap::of([(":status", "502")]), random.once_in(2)),
         _ => stream.upstream_breaks(),
@@ -120,7 +123,8 @@ fn poke(stream: &Stream, random: &mut Random) {
 fn answer_one(world: &mut World, random: &mut Random) {
     let callouts = world.worker().callouts();
     let Some(callout) = random.pick(&callouts).cloned() else { return };
-    let garbage = Message::response(200).header("x-kt-wire", "5").body(body(random));
+    let garbage =
+        Message::response(200).header("x-kt-wire", VERSION.to_string()).body(body(random));
     let lane = Admitted::Lane { ticket: "t".into(), reason: kt_contract::outcome::Reason::Org };
     let replies = [
         Reply::Refused,
