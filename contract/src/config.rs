@@ -39,7 +39,7 @@ pub use pricing::Pricing;
 pub use report::{ConfigError, Warning};
 pub use restart::NeedsRestart;
 pub use targets::{BaseUrl, Scheme, SecretRef, Target};
-pub use tenants::{Tenants, load_tenant};
+pub use tenants::{Tenants, load_tenant, rebase_tenant};
 pub use wallet::{Ledger, OnOutgrownHold, TimeZone, Wallet};
 
 use raw::Raw;
@@ -198,6 +198,7 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
     if let Some(limits) = config.policy.rate_limits {
         policy::check_counted(&limits, &config, report);
     }
+    snapshot::check_size(&config, report);
     policy::check_loss(&config.policy, config.gateway.on_sidecar_loss, report);
     cache::check_database(&config.cache.backend, config.database.is_some(), report);
     Some(config)

@@ -17,6 +17,13 @@ pub const JSON_NODES_MAX: usize = 500_000;
 /// The most terms, and the most patterns, that `content-policy` may look for.
 pub const WORDS_MAX: usize = 1_000;
 
+/// The most patterns that all `content-policy` of a chain may have together: each is memory in every worker, and time of
+/// every request.
+pub const PATTERNS_MAX: usize = 64;
+
+/// The largest snapshot, in bytes of JSON: it is an answer that a filter takes in one piece.
+pub const SNAPSHOT_BYTES_MAX: usize = 1 << 20;
+
 /// The longest term or pattern of `content-policy`, in bytes.
 pub const WORD_BYTES_MAX: usize = 1_024;
 

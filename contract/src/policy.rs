@@ -168,6 +168,19 @@ impl Chain {
         self.steps.is_empty()
     }
 
+    /// How many patterns all `content-policy` of the chain have together.
+    #[must_use]
+    pub fn patterns(&self) -> usize {
+        let of = |step: &Step| match &step.check {
+            Check::ContentPolicy(list) => list.patterns.len(),
+            Check::PiiDetector(_)
+            | Check::SecretDetector(_)
+            | Check::PromptInjection(_)
+            | Check::ToxicityFilter(_) => 0,
+        };
+        self.steps.iter().map(of).sum()
+    }
+
     /// Whether some policy reads texts of this phase.
     #[must_use]
     pub fn reads(&self, phase: Phase) -> bool {

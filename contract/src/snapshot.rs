@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::hex::Digest;
 use crate::policy::{Chain, RequestShape};
 
-/// What a filter needs to decide about requests. At most 1 MiB as JSON.
+/// What a filter needs to decide about requests. At most [`SNAPSHOT_BYTES_MAX`](crate::limits::SNAPSHOT_BYTES_MAX) as JSON,
+/// which the check of the configuration sees to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {

@@ -31,7 +31,7 @@ pub use delivered::{Delivered, Meter};
 pub use demand::Demand;
 pub use dialect::{Asked, Dialect};
 pub use endpoint::Endpoint;
-pub use format::{Formed, Part, Said};
+pub use format::{Form, Formed, Part, Said, Unread, read_strictly};
 pub use openai::UsageHider;
 pub use recognize::{Recognized, recognize};
 pub use spoken::{Piece, Spoken};

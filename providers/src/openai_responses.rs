@@ -9,6 +9,7 @@ mod objects;
 mod outline;
 mod replay;
 mod request;
+mod shown;
 mod stream;
 mod tools;
 

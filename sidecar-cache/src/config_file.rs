@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::OFlags;
 
 /// Held by whoever replaces a file.
 static REPLACING: Mutex<()> = Mutex::new(());
@@ -13,16 +15,34 @@ static REPLACING: Mutex<()> = Mutex::new(());
 /// A configuration is a page or two; a file beyond this is something else.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;
 
+/// A secret is a line; a file beyond this is something else.
+pub const SECRET_BYTES_MAX: u64 = 64 << 10;
+
 /// Reads the file.
 ///
 /// # Errors
 /// What is to be told to its owner, with its path.
 pub fn read(path: &Path) -> Result<String, String> {
-    let failed = |error: io::Error| format!("{}: {error}", path.display());
-    if path.metadata().map_err(failed)?.len() > FILE_BYTES_MAX {
-        return Err(format!("{}: larger than {FILE_BYTES_MAX} bytes", path.display()));
+    read_within(path, FILE_BYTES_MAX).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Reads a regular file of at most `bytes_max`. Anything else, as a pipe that nobody writes to, is an error at once.
+///
+/// # Errors
+/// It is none, is larger, or cannot be read.
+pub fn read_within(path: &Path, bytes_max: u64) -> io::Result<String> {
+    // Whoever opens a pipe waits for its other end, unless he says otherwise; a regular file is none the different.
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("is no regular file"));
     }
-    fs::read_to_string(path).map_err(failed)
+    let mut text = String::new();
+    let read = file.take(bytes_max.saturating_add(1)).read_to_string(&mut text)?;
+    if read as u64 > bytes_max {
+        return Err(io::Error::other(format!("larger than {bytes_max} bytes")));
+    }
+    Ok(text)
 }
 
 /// Puts `text` in the place of the file, in one step: whoever reads it finds the old text or the new one. It is on disk
@@ -119,6 +139,19 @@ mod tests {
         });
         assert!(texts.contains(&read(&file).unwrap()));
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "a draft is left");
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_writes_to_and_what_is_too_large_are_refused_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        let (pipe, large) = (home.path().join("pipe"), home.path().join("large"));
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        fs::write(&large, "12345").unwrap();
+        let said = |path: &Path| read_within(path, 4).unwrap_err().to_string();
+        assert_eq!(said(&pipe), "is no regular file");
+        assert_eq!(said(&large), "larger than 4 bytes");
+        assert_eq!(read_within(&large, 5).unwrap(), "12345");
     }
 
     #[test]

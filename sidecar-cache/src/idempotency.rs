@@ -83,6 +83,8 @@ pub enum Ending {
         /// The length of its body.
         bytes: u64,
     },
+    /// All of it is there, and a policy that was to judge it has not.
+    Unjudged,
     /// There is none, it broke off, or its client left before its end.
     Failed,
 }
@@ -119,7 +121,7 @@ pub const fn memory(ending: Ending) -> Memory {
             let is_small = bytes <= REPLY_BYTES_MAX;
             Memory::Keep(if is_small { Kept::Whole } else { Kept::Length(bytes) })
         }
-        Ending::Whole { .. } | Ending::Failed => Memory::Free,
+        Ending::Whole { .. } | Ending::Unjudged | Ending::Failed => Memory::Free,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where addresses with a login in them stand: in the environment or in a file, never in the configuration.
 
 use kt_contract::config::SecretRef;
+use sidecar_cache::config_file;
 use sidecar_cache::store::postgres::Address;
 
 /// The text that `field` names, and where it was.
@@ -14,7 +15,7 @@ pub(crate) fn read(field: &str, secret: &SecretRef) -> Result<(String, String), 
             Ok((text, format!("the environment variable {name}")))
         }
         SecretRef::File(path) => {
-            let text = std::fs::read_to_string(path)
+            let text = config_file::read_within(path.as_ref(), config_file::SECRET_BYTES_MAX)
                 .map_err(|error| format!("cannot read {field} from {path}: {error}"))?;
             Ok((text, path.clone()))
         }

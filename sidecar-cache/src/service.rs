@@ -66,6 +66,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
@@ -142,6 +143,8 @@ pub struct Sidecar {
     pub(crate) upstream: Arc<dyn Upstream>,
     /// The services that policies ask.
     services: Services,
+    /// The places for checks of what clients and models make up.
+    checks: Arc<Semaphore>,
     pub(crate) timeouts: Timeouts,
     pub(crate) drain: Drain,
 }
@@ -236,6 +239,7 @@ impl Sidecar {
             tickets: Mutex::new(Tickets::new(TICKETS_MAX)),
             upstream,
             services: Services::default(),
+            checks: Arc::new(Semaphore::new(form::CHECKS_MAX)),
             timeouts,
             drain,
         }))

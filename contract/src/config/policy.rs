@@ -18,6 +18,7 @@ use super::budgets;
 use super::raw::{self, Decimal, Policies};
 use super::report::{Bounds, Report, suggestion};
 use super::targets::Target;
+use crate::limits::PATTERNS_MAX;
 use crate::money::MicroUsd;
 use crate::policy::{Chain, Phase, RequestShape, Step};
 use crate::snapshot::OnSidecarLoss;
@@ -118,6 +119,14 @@ pub(super) fn check(
         }
     }
     judges::check_count(&checked.judges, report);
+    let patterns = checked.chain.patterns();
+    if patterns > PATTERNS_MAX {
+        let problem = format!(
+            "content-policy has {patterns} patterns in all; at most {PATTERNS_MAX} are possible: join them \
+             with '|', or use terms"
+        );
+        report.error("policies", problem);
+    }
     checked
 }
 

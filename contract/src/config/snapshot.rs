@@ -10,6 +10,7 @@ use crate::snapshot::{
 
 use super::Config;
 use super::policy::Policy;
+use super::report::Report;
 
 /// The context from which the hashing key of policy digests is derived.
 pub(super) const POLICY_CONTEXT: &str = "kt 2026-11 policy v1";
@@ -77,6 +78,21 @@ impl Config {
             .collect();
         routes.sort_by(|left, right| left.model.cmp(&right.model));
         ModelTable { routes }
+    }
+}
+
+/// What filters need of the file must fit into one answer.
+pub(super) fn check_size(config: &Config, report: &mut Report) {
+    let bytes = [true, false].map(|local| {
+        serde_json::to_vec(&config.snapshot(local)).map_or(usize::MAX, |text| text.len())
+    });
+    if let Some(bytes) = bytes.into_iter().find(|bytes| *bytes > limits::SNAPSHOT_BYTES_MAX) {
+        let most = limits::SNAPSHOT_BYTES_MAX;
+        let problem = format!(
+            "is too large for gateways: models and policies make a snapshot of {bytes} bytes, and at most \
+             {most} are possible; use fewer models, terms or patterns"
+        );
+        report.error("", problem);
     }
 }
 

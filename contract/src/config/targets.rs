@@ -42,7 +42,7 @@ pub struct Target {
 }
 
 /// Where a credential is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SecretRef {
     /// In the environment variable of this name.
     Env(String),

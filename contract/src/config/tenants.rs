@@ -46,14 +46,56 @@ pub(super) fn check_beside(targets: &[Target], loss: OnSidecarLoss, report: &mut
 /// # Errors
 /// Everything that is wrong with it, as with [`super::load`]; and all that is the host's to say.
 pub fn load_tenant(file_name: &str, text: &str, host: &Config) -> Result<Loaded, Vec<ConfigError>> {
+    read(file_name, text, host, |_| {})
+}
+
+/// Puts a pack that was good beside an earlier `host` beside another one. What this one does not have any more, a target or
+/// a model, the tenant has not either; all the rest is as with [`load_tenant`].
+///
+/// # Errors
+/// What is left of it is no pack.
+pub fn rebase_tenant(
+    file_name: &str,
+    text: &str,
+    host: &Config,
+) -> Result<Loaded, Vec<ConfigError>> {
+    read(file_name, text, host, |raw| leave_out_what_is_gone(raw, host))
+}
+
+fn read(
+    file_name: &str,
+    text: &str,
+    host: &Config,
+    prepare: impl FnOnce(&mut raw::Raw),
+) -> Result<Loaded, Vec<ConfigError>> {
     let tree = tree::read(file_name, text).map_err(|error| vec![error])?;
     let mut report = Report::new(file_name.to_owned(), tree.lines);
-    let checked = raw::read::<raw::Raw>(tree.value, "", &mut report)
-        .and_then(|raw| check_pack(raw, host, &mut report));
+    let checked = raw::read::<raw::Raw>(tree.value, "", &mut report).and_then(|mut raw| {
+        prepare(&mut raw);
+        check_pack(raw, host, &mut report)
+    });
     match checked {
         Some(config) => report.loaded(config),
         None => Err(report.into_errors()),
     }
+}
+
+fn leave_out_what_is_gone(raw: &mut raw::Raw, host: &Config) {
+    let Some(targets) = raw.providers.as_mut().and_then(|raw| raw.targets.as_mut()) else { return };
+    targets.retain_mut(|raw| {
+        let Some(target) = host.targets.iter().find(|it| Some(&it.id) == raw.id.as_ref()) else {
+            return false;
+        };
+        if let Some(models) = &mut raw.models {
+            models.retain(|model| target.serves(model));
+        }
+        let is_served = raw.models.as_ref().is_none_or(|models| !models.is_empty())
+            && raw.model.as_ref().is_none_or(|model| target.serves(model));
+        let provider = target.provider.as_str();
+        let has_credential =
+            raw.secret_key_ref.is_some() || target.base_url.scheme != Scheme::Https;
+        is_served && raw.provider.as_deref().is_none_or(|it| it == provider) && has_credential
+    });
 }
 
 fn check_pack(raw: raw::Raw, host: &Config, report: &mut Report) -> Option<Config> {
@@ -94,6 +136,7 @@ fn check_pack(raw: raw::Raw, host: &Config, report: &mut Report) -> Option<Confi
         for (name, is_there) in [
             ("audit-logger", checked.audit.is_some()),
             ("spend-limit", checked.spend_limit_daily.is_some()),
+            ("rate-limit", checked.rate_limits.is_some()),
             ("wallet_balance", checked.needs_wallet_balance),
         ] {
             if is_there {
@@ -105,10 +148,12 @@ fn check_pack(raw: raw::Raw, host: &Config, report: &mut Report) -> Option<Confi
         config.policy = checked;
         config.policy.audit = host.audit;
         config.policy.spend_limit_daily = host.spend_limit_daily;
+        config.policy.rate_limits = host.rate_limits;
         config.policy.needs_wallet_balance = host.needs_wallet_balance;
     }
     // What a pack spends in a day is counted under the name of the host's.
     config.pack.name = host.pack.name.clone();
+    super::snapshot::check_size(&config, report);
     Some(config)
 }
 
@@ -165,6 +210,7 @@ fn check_cache(mut raw: raw::WorkflowCache, host: &Config, report: &mut Report) 
     for (name, is_there) in [
         ("max_flight_bytes", raw.max_flight_bytes.take().is_some()),
         ("max_bodies_bytes", raw.max_bodies_bytes.take().is_some()),
+        ("per_org", raw.per_org.take().is_some()),
         ("stale_while_revalidate_seconds", raw.stale_while_revalidate_seconds.take().is_some()),
         ("stale_if_error_seconds", raw.stale_if_error_seconds.take().is_some()),
         ("backend", raw.backend.take().is_some()),
@@ -182,11 +228,21 @@ fn check_cache(mut raw: raw::WorkflowCache, host: &Config, report: &mut Report) 
     WorkflowCache {
         max_flight_bytes: host.max_flight_bytes,
         max_bodies_bytes: host.max_bodies_bytes,
+        per_org: host.per_org,
         stale_while_revalidate: host.stale_while_revalidate,
         stale_if_error: host.stale_if_error,
         backend: host.backend,
         memory: host.memory,
         l1_bytes_max: host.l1_bytes_max,
-        ..checked
+        // Spelled out, so that a new field does not compile until somebody decides whose it is.
+        enabled: checked.enabled,
+        tier: checked.tier,
+        ttl: checked.ttl,
+        max_entry_tokens: checked.max_entry_tokens,
+        max_entry_bytes: checked.max_entry_bytes,
+        single_flight_enabled: checked.single_flight_enabled,
+        single_flight_timeout: checked.single_flight_timeout,
+        single_flight_overflow: checked.single_flight_overflow,
+        complete_on_disconnect: checked.complete_on_disconnect,
     }
 }

@@ -111,6 +111,8 @@ pub enum Admitted {
         /// Whether the key was valid once.
         revoked: bool,
     },
+    /// Nothing is configured for the organization of this key any more, on a hosted gateway.
+    NoTenant,
     /// The request asked for [`Control::only_if_cached`], and no entry serves it.
     NotCached {
         /// Why there is none.

@@ -207,6 +207,7 @@ fn admit_decisions() {
             hit(Some(MicroUsd::new(5).unwrap())),
             Admitted::Lane { ticket: "t-5f2c".into(), reason: Reason::Request },
             Admitted::Unauthenticated { revoked: true },
+            Admitted::NoTenant,
             Admitted::NotCached { reason: Reason::Expired },
             Admitted::Draining,
         ]

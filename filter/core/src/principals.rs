@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use kt_contract::key::OrgKeys;
+use kt_contract::limits::PATTERN_BYTES_MAX;
 use kt_contract::policy::Phase;
 use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::snapshot::Snapshot;
@@ -13,8 +14,10 @@ use crate::lru::Lru;
 
 /// How many principals a worker remembers.
 const PRINCIPALS_MAX: u64 = 4_096;
-/// How much of tenants' snapshots it remembers, by their length as JSON. Compiled, one takes several times as much.
-const TENANT_BYTES_MAX: u64 = 2 << 20;
+/// How much memory tenants' rules may take: room for one with the most and the largest patterns that a chain may have.
+const TENANT_BYTES_MAX: u64 = 32 << 20;
+/// How much memory a snapshot and its lists of terms take, ready to run, for each byte of its JSON.
+const READY_FOR_EACH_BYTE: u64 = 4;
 /// What the bookkeeping of one counts for.
 const TENANT_OVERHEAD_BYTES: u64 = 1 << 10;
 
@@ -89,7 +92,13 @@ impl Rules {
 
     fn weight(&self) -> u64 {
         let bytes = serde_json::to_vec(self.snapshot.as_ref()).map_or(0, |text| text.len());
-        u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(TENANT_OVERHEAD_BYTES)
+        let of = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        // A pattern of a few bytes may be large when compiled: what counts is the bound on that.
+        let patterns = self.snapshot.policy.chain.patterns().saturating_mul(PATTERN_BYTES_MAX);
+        of(bytes)
+            .saturating_mul(READY_FOR_EACH_BYTE)
+            .saturating_add(of(patterns))
+            .saturating_add(TENANT_OVERHEAD_BYTES)
     }
 }
 

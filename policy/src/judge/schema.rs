@@ -10,16 +10,19 @@ use std::collections::HashMap;
 use regex::Regex;
 use serde_json::Value;
 
-/// How many steps a value may take. One is a schema that is applied, an item that is compared, or 64 bytes of a text.
+/// How many steps an answer may take. One is a schema that is applied, an item that is compared, or 64 bytes of a text.
 const STEPS_MAX: u32 = 1_000_000;
 /// How deep schemas may apply each other.
 const DEPTH_MAX: u32 = 200;
 /// How many different patterns are compiled for a value, and how large each may become.
 const PATTERNS_MAX: usize = 100;
-const PATTERN_BYTES_MAX: usize = 256 << 10;
+const PATTERN_BYTES: [usize; 4] = [4 << 10, 16 << 10, 64 << 10, 256 << 10];
 const TEXT_BYTES_OF_A_STEP: usize = 64;
-/// What takes as long as so many steps.
+/// To compile a pattern takes as long as so many steps, and one more for each so many bytes that it becomes.
 const STEPS_OF_A_PATTERN: usize = 2_000;
+const PATTERN_BYTES_OF_A_STEP: usize = 16;
+/// How long the place of a misfit may be told.
+const PLACE_BYTES_MAX: usize = 512;
 
 /// Why a value does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,21 +33,60 @@ pub enum Misfit {
     Unchecked(&'static str),
 }
 
+/// The work that there is time for, for all the values of an answer together.
+#[derive(Debug)]
+pub struct Budget {
+    steps: u32,
+}
+
 /// Whether a value fits a schema.
 ///
 /// # Errors
 /// Where it does not, or why nobody can say.
-pub fn check(schema: &Value, value: &Value) -> Result<(), Misfit> {
-    let mut check = Check { root: schema, steps: 0, depth: 0, patterns: HashMap::new() };
+pub fn check(schema: &Value, value: &Value, budget: &mut Budget) -> Result<(), Misfit> {
+    let mut check = Check { root: schema, budget, depth: 0, patterns: HashMap::new() };
     check.apply(schema, value)
 }
 
 /// One value on its way through a schema.
-pub(super) struct Check<'s> {
+pub(super) struct Check<'s, 'b> {
     root: &'s Value,
-    steps: u32,
+    budget: &'b mut Budget,
     depth: u32,
-    patterns: HashMap<&'s str, Regex>,
+    patterns: HashMap<&'s str, Pattern>,
+}
+
+/// A pattern that is compiled.
+struct Pattern {
+    regex: Regex,
+    /// How many bytes it has become, at most: so many it may look at for each byte of a text.
+    bytes: usize,
+}
+
+// === impl Budget ===
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { steps: STEPS_MAX }
+    }
+}
+
+// === impl Pattern ===
+
+impl Pattern {
+    fn new(pattern: &str) -> Option<Self> {
+        PATTERN_BYTES.into_iter().find_map(|bytes| {
+            let mut builder = regex::RegexBuilder::new(pattern);
+            let regex = builder.size_limit(bytes).dfa_size_limit(bytes).build().ok()?;
+            Some(Self { regex, bytes })
+        })
+    }
+
+    /// What it takes to look for it: in the worst case every part of it at every byte.
+    fn steps_for(&self, text: &str) -> usize {
+        let parts = self.bytes / TEXT_BYTES_OF_A_STEP;
+        1 + text.len().saturating_mul(parts) / TEXT_BYTES_OF_A_STEP
+    }
 }
 
 // === impl Misfit ===
@@ -52,6 +94,11 @@ pub(super) struct Check<'s> {
 impl Misfit {
     pub(super) fn at(self, keyword: &str) -> Self {
         match self {
+            // Nobody reads so much of it, and it is put together anew at each level.
+            Self::Differs(below) if below.starts_with("/…") => Self::Differs(below),
+            Self::Differs(below) if below.len() + keyword.len() > PLACE_BYTES_MAX => {
+                Self::Differs(format!("/…{below}"))
+            }
             Self::Differs(below) => {
                 // As a JSON pointer has it.
                 let keyword = keyword.replace('~', "~0").replace('/', "~1");
@@ -68,7 +115,7 @@ impl Misfit {
 
 // === impl Check ===
 
-impl<'s> Check<'s> {
+impl<'s> Check<'s, '_> {
     /// Applies a schema to a value.
     pub(super) fn apply(&mut self, schema: &'s Value, value: &Value) -> Result<(), Misfit> {
         self.step(1)?;
@@ -101,7 +148,8 @@ impl<'s> Check<'s> {
 
     /// The schema at a place of this one. Whatever is elsewhere is not fetched.
     pub(super) fn referred(&mut self, reference: &str) -> Result<&'s Value, Misfit> {
-        self.step_text(reference)?;
+        // Each of its names is looked up.
+        self.step(1 + reference.len())?;
         let pointer = reference
             .strip_prefix('#')
             .filter(|pointer| pointer.is_empty() || pointer.starts_with('/'))
@@ -112,20 +160,23 @@ impl<'s> Check<'s> {
 
     /// Whether a pattern is found in a text.
     pub(super) fn matches(&mut self, pattern: &'s str, text: &str) -> Result<bool, Misfit> {
-        self.step_text(text)?;
         if !self.patterns.contains_key(pattern) {
-            self.step(STEPS_OF_A_PATTERN)?;
+            self.step(STEPS_OF_A_PATTERN + pattern.len())?;
             if self.patterns.len() >= PATTERNS_MAX {
                 return Err(Misfit::Unchecked("too many patterns"));
             }
-            let regex = regex::RegexBuilder::new(pattern)
-                .size_limit(PATTERN_BYTES_MAX)
-                .dfa_size_limit(PATTERN_BYTES_MAX)
-                .build();
-            let regex = regex.map_err(|_| Misfit::Unchecked("a pattern that is not known here"))?;
-            self.patterns.insert(pattern, regex);
+            let compiled = Pattern::new(pattern);
+            let bytes = compiled.as_ref().map_or(0, |compiled| compiled.bytes);
+            self.step(bytes / PATTERN_BYTES_OF_A_STEP)?;
+            let unknown = Misfit::Unchecked("a pattern that is not known here");
+            self.patterns.insert(pattern, compiled.ok_or(unknown)?);
         }
-        Ok(self.patterns.get(pattern).is_some_and(|regex| regex.is_match(text)))
+        // To find it among the others takes its length.
+        self.step_text(pattern)?;
+        let Some(compiled) = self.patterns.get(pattern) else { return Ok(false) };
+        let steps = compiled.steps_for(text);
+        self.step(steps)?;
+        Ok(self.patterns.get(pattern).is_some_and(|compiled| compiled.regex.is_match(text)))
     }
 
     /// Whether two values are the same to JSON Schema, for which 1.0 is 1.
@@ -153,6 +204,7 @@ impl<'s> Check<'s> {
                     return Ok(false);
                 }
                 for (name, left) in left {
+                    self.step_text(name)?;
                     let Some(right) = right.get(name) else { return Ok(false) };
                     if !self.same(left, right)? {
                         return Ok(false);
@@ -165,10 +217,13 @@ impl<'s> Check<'s> {
     }
 
     pub(super) fn step(&mut self, steps: usize) -> Result<(), Misfit> {
-        self.steps = self.steps.saturating_add(u32::try_from(steps).unwrap_or(u32::MAX));
-        if self.steps > STEPS_MAX {
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        let Some(left) = self.budget.steps.checked_sub(steps) else {
+            // Whatever else is asked for: there is no time for it either.
+            self.budget.steps = 0;
             return Err(Misfit::Unchecked("more work than there is time for"));
-        }
+        };
+        self.budget.steps = left;
         Ok(())
     }
 

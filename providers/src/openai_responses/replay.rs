@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::judge::{ends_stream, judge};
+use super::shown::Shown;
 use super::stream;
 use crate::answer::{CannotReplay, Recorded, Replay, Terms};
 use crate::openai::merge::ambiguous;
@@ -29,11 +30,17 @@ pub(crate) fn replay(
 
 fn to_json(body: &[u8]) -> Result<Vec<u8>, CannotReplay> {
     judge(Recorded::Sse, body, Terms::STORED)?;
-    assembled(body).ok_or_else(|| ambiguous("response"))
+    last(body).ok_or_else(|| ambiguous("response"))
 }
 
-/// See [`crate::Dialect::assembled`].
+/// See [`crate::Dialect::assembled`]. The last event says it all again; where that is not what the events before it have
+/// shown, nobody can tell what was said.
 pub(crate) fn assembled(body: &[u8]) -> Option<Vec<u8>> {
+    let last = last(body)?;
+    Shown::of(body)?.stands_in(&last).then_some(last)
+}
+
+fn last(body: &[u8]) -> Option<Vec<u8>> {
     let mut reader = Reader::default();
     let mut rest = body;
     while let Some(event) = reader.next(&mut rest) {

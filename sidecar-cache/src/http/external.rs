@@ -11,6 +11,7 @@ use kt_contract::wire::headers;
 use std::time::Duration;
 
 use super::egress::USER_AGENT;
+use crate::config_file;
 use crate::service::upstream::{AskFailed, Question};
 
 const IDLE_CONNECTION: Duration = Duration::from_secs(30);
@@ -86,6 +87,10 @@ async fn read(secret: SecretRef) -> Option<String> {
             reason = "where a secret of the configuration is read"
         )]
         SecretRef::Env(name) => std::env::var(name).ok(),
-        SecretRef::File(path) => tokio::fs::read_to_string(path).await.ok(),
+        SecretRef::File(path) => {
+            let read =
+                move || config_file::read_within(path.as_ref(), config_file::SECRET_BYTES_MAX);
+            tokio::task::spawn_blocking(read).await.ok()?.ok()
+        }
     }
 }

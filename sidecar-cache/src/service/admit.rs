@@ -132,10 +132,8 @@ impl Sidecar {
         self.gateways.heard_of(&request.gateway, self.clock.mono());
         let (body, is_keyed) = (request.body, request.is_keyed);
         let settings = self.settings_of(&caller.principal.org, &request.snapshot);
-        // It was a tenant when the filter asked who it is. The next time the filter is told.
-        let Some(settings) = settings else {
-            return Ok(Admitted::Unauthenticated { revoked: false }.into());
-        };
+        // It was a tenant when the filter asked who it is.
+        let Some(settings) = settings else { return Ok(Admitted::NoTenant.into()) };
         let mut grant = self.grant(request, caller, settings)?;
         self.was_found(&grant.guardrails);
         grant.pace = self.paced(&grant);

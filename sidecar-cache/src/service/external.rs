@@ -1,11 +1,12 @@
 //! The policy `external`: what a service of the operator's says of a request or an answer. It is asked within its
 //! time, in its places, and behind a breaker; whatever it says that is not the one or the other counts as nothing said.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use kt_contract::config::External;
+use kt_contract::config::{External, SecretRef};
 use kt_contract::policy::Phase;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -22,15 +23,33 @@ use crate::store::redis::breaker::{Admitted, Breaker, Verdict};
 const QUESTION_BYTES_MAX: usize = 8 << 20;
 /// How long its answer may be.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// How many services are remembered that no file may name any more.
-const REMEMBERED_MAX: usize = 64;
+/// How many services are remembered; the one that was asked the longest ago is forgotten first.
+const REMEMBERED_MAX: usize = 1_024;
 /// The longest category that is told, and how many of them are.
 const CATEGORY_BYTES_MAX: usize = 40;
 const CATEGORIES_MAX: usize = 8;
 
 /// The services that policies ask, by what is configured of them: how they fare outlives a version of the file.
 #[derive(Debug, Default)]
-pub(super) struct Services(Mutex<BTreeMap<(String, u32), Arc<Service>>>);
+pub(super) struct Services(Mutex<Remembered>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    /// Each with the number of the last question to it.
+    services: HashMap<Name, (u64, Arc<Service>)>,
+    asked: u64,
+}
+
+/// What a service is to one policy of one organization: neither the places nor the failures of one are another's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Name {
+    org: String,
+    policy: String,
+    url: String,
+    requests_max: u32,
+    timeout: Duration,
+    secret: Option<SecretRef>,
+}
 
 #[derive(Debug)]
 struct Service {
@@ -126,31 +145,40 @@ impl Sidecar {
     }
 
     async fn says(&self, external: &External, grant: &Grant, matter: Matter) -> Said {
-        let Some(body) = question(external, grant, &matter) else {
+        if !matter.is_askable() {
             return Said::Nothing(Silence::QuestionTooLong);
-        };
-        let service = self.services.of(external);
+        }
+        let service = self.services.of(&grant.gates.org, external);
         let admitted = lock(&service.breaker).admit(self.clock.mono());
         if admitted == Admitted::Refused {
             return Said::Nothing(Silence::BreakerOpen);
         }
-        let question = Question {
-            url: external.url.clone(),
-            secret: external.secret.clone(),
-            request_id: grant.request_id.clone(),
-            body,
-            answer_bytes_max: ANSWER_BYTES_MAX,
-        };
         let asking = async {
-            // Nobody closes it: without a place there is only the wait.
+            // Nobody closes it: without a place there is only the wait. Whoever waits has no question in memory yet.
             let _place = service.places.acquire().await;
-            self.upstream.ask(question).await
+            let Some(body) = question(external, grant, &matter) else {
+                return Said::Nothing(Silence::QuestionTooLong);
+            };
+            let mut charge = self.logs.charge(&grant.caller.principal.org);
+            charge.grow(body.len() as u64);
+            let question = Question {
+                url: external.url.clone(),
+                secret: external.secret.clone(),
+                request_id: grant.request_id.clone(),
+                body,
+                answer_bytes_max: ANSWER_BYTES_MAX,
+            };
+            match self.upstream.ask(question).await {
+                Err(failed) => Said::Nothing(failed.into()),
+                Ok(answer) => read(&answer),
+            }
         };
-        let said = match timeout(external.timeout, asking).await {
-            Err(_too_late) => Said::Nothing(Silence::TimedOut),
-            Ok(Err(failed)) => Said::Nothing(failed.into()),
-            Ok(Ok(answer)) => read(&answer),
-        };
+        let asked = timeout(external.timeout, asking).await;
+        let said = asked.unwrap_or(Said::Nothing(Silence::TimedOut));
+        if said == Said::Nothing(Silence::QuestionTooLong) && admitted == Admitted::Call {
+            // It was not asked, which says nothing of it.
+            return said;
+        }
         let verdict = match said {
             Said::Allows | Said::Blocks(_) => Verdict::Answered,
             Said::Nothing(_) => Verdict::Failed,
@@ -167,9 +195,6 @@ impl Sidecar {
 fn question(external: &External, grant: &Grant, matter: &Matter) -> Option<Bytes> {
     let Matter { phase, request, answer } = matter;
     let judged = answer.as_ref().unwrap_or(request);
-    if request.len() + answer.as_ref().map_or(0, Bytes::len) > QUESTION_BYTES_MAX {
-        return None;
-    }
     let asked = Asked {
         phase: phase.as_str(),
         policy: &external.name,
@@ -206,20 +231,44 @@ fn is_word(word: &str) -> bool {
     !word.is_empty() && word.len() <= CATEGORY_BYTES_MAX && word.bytes().all(is_plain)
 }
 
+// === impl Matter ===
+
+impl Matter {
+    /// Whether it is no longer than a question may be.
+    fn is_askable(&self) -> bool {
+        self.request.len() + self.answer.as_ref().map_or(0, Bytes::len) <= QUESTION_BYTES_MAX
+    }
+}
+
 // === impl Services ===
 
 impl Services {
-    fn of(&self, external: &External) -> Arc<Service> {
-        let key = (external.url.to_string(), external.requests_max);
-        let mut services = lock(&self.0);
-        if services.len() >= REMEMBERED_MAX && !services.contains_key(&key) {
-            services.retain(|_, service| Arc::strong_count(service) > 1);
+    fn of(&self, org: &str, external: &External) -> Arc<Service> {
+        let name = Name {
+            org: org.to_owned(),
+            policy: external.name.clone(),
+            url: external.url.to_string(),
+            requests_max: external.requests_max,
+            timeout: external.timeout,
+            secret: external.secret.clone(),
+        };
+        let mut remembered = lock(&self.0);
+        remembered.asked += 1;
+        let now = remembered.asked;
+        if let Some((asked, service)) = remembered.services.get_mut(&name) {
+            *asked = now;
+            return Arc::clone(service);
+        }
+        if remembered.services.len() >= REMEMBERED_MAX {
+            let oldest = remembered.services.iter().min_by_key(|(_, (asked, _))| *asked);
+            let oldest = oldest.map(|(name, _)| name.clone());
+            oldest.map(|name| remembered.services.remove(&name));
         }
         let places = usize::try_from(external.requests_max).unwrap_or(1);
-        let service = services.entry(key).or_insert_with(|| {
-            Arc::new(Service { places: Semaphore::new(places), breaker: Mutex::default() })
-        });
-        Arc::clone(service)
+        let service =
+            Arc::new(Service { places: Semaphore::new(places), breaker: Mutex::default() });
+        remembered.services.insert(name, (now, Arc::clone(&service)));
+        service
     }
 }
 
@@ -266,6 +315,8 @@ impl From<AskFailed> for Silence {
 
 #[cfg(test)]
 mod tests {
+    use kt_contract::config::Judge;
+
     use super::*;
 
     #[test]
@@ -284,6 +335,41 @@ mod tests {
             assert_eq!(read(answer.as_bytes()), Said::Nothing(Silence::Garbage), "{answer}");
         }
         assert_eq!(read(br#"{"action":"allow","score":0.1}"#), Said::Allows);
+    }
+
+    #[test]
+    fn a_service_is_one_policys_of_one_organization_and_the_longest_unasked_is_forgotten() {
+        let external = |more: &str| {
+            let yaml = format!(
+                "pack: {{name: t, version: 0.1.0}}\ngateway: {{id: g}}\nproviders: {{targets: [{{id: o, provider: openai, \
+                 models: [m], secret_key_ref: {{env: KEY}}}}]}}\npolicies: {{chain: [external], policy: {{external: \
+                 {{url: 'http://j/', {more}}}}}}}\n"
+            );
+            let loaded = kt_contract::config::load("t.yaml", &yaml).unwrap();
+            let judges = loaded.config.policy.judges.clone();
+            let Some(Judge::External(external)) = judges.into_iter().next() else {
+                panic!("{yaml}")
+            };
+            external
+        };
+        let services = Services::default();
+        let plain = external("timeout_ms: 500");
+        let first = services.of("acme", &plain);
+        assert!(Arc::ptr_eq(&first, &services.of("acme", &plain)));
+        assert!(!Arc::ptr_eq(&first, &services.of("umbrella", &plain)));
+        assert!(!Arc::ptr_eq(&first, &services.of("acme", &external("timeout_ms: 501"))));
+        let mut named = plain.clone();
+        named.name = "external:tone".to_owned();
+        assert!(!Arc::ptr_eq(&first, &services.of("acme", &named)));
+        let mut secret = plain.clone();
+        secret.secret = Some(SecretRef::Env("T".to_owned()));
+        assert!(!Arc::ptr_eq(&first, &services.of("acme", &secret)));
+        for org in 0..REMEMBERED_MAX {
+            services.of("acme", &plain);
+            services.of(&org.to_string(), &plain);
+        }
+        assert_eq!(lock(&services.0).services.len(), REMEMBERED_MAX);
+        assert!(Arc::ptr_eq(&first, &services.of("acme", &plain)));
     }
 
     #[test]

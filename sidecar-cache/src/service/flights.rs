@@ -2,6 +2,7 @@
 //! join, under one lock, so that whoever joins finds both or neither.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -42,6 +43,8 @@ pub(super) struct Flight {
     in_group: Mutex<Option<flight::FlightId>>,
     /// What the call of the attempt has cost, once that is known.
     cost: Mutex<Option<MicroUsd>>,
+    /// Whether somebody was to judge what comes and has not, or nobody here knows.
+    is_unjudged: AtomicBool,
 }
 
 /// A request as it goes upstream: the leader's.
@@ -118,6 +121,7 @@ impl Flight {
             comes: Mutex::new(asked),
             in_group: Mutex::default(),
             cost: Mutex::default(),
+            is_unjudged: AtomicBool::new(false),
         }
     }
 
@@ -179,6 +183,16 @@ impl Flight {
     /// What the call has cost whose answer has come to its end.
     pub(super) fn cost(&self) -> Option<MicroUsd> {
         *lock(&self.cost)
+    }
+
+    /// Somebody was to judge what comes and has not: known before anybody learns how it ended, and for good.
+    pub(super) fn goes_unjudged(&self) {
+        self.is_unjudged.store(true, Ordering::Release);
+    }
+
+    /// Whether what came may not have been judged by everybody who was to.
+    pub(super) fn is_unjudged(&self) -> bool {
+        self.is_unjudged.load(Ordering::Acquire)
     }
 
     /// The provider has begun to answer.

@@ -1,72 +1,110 @@
 //! What the policies say that need nobody else: whether an answer has the form that was asked for, and whether what it says
 //! stands in its request.
 
-use kt_contract::config::Groundedness;
-use kt_policy::judge::grounding::Context;
-use kt_policy::judge::schema::{self, Misfit};
-use kt_policy::said;
-use kt_providers::{Dialect, Formed, Part, Said};
-use serde_json::Value;
+use std::sync::Arc;
 
+use kt_contract::config::{Groundedness, OnFailure};
+use kt_contract::json;
+use kt_policy::judge::grounding::Context;
+use kt_policy::judge::schema::{self, Budget, Misfit};
+use kt_policy::said;
+use kt_providers::{Dialect, Form, Formed, Part, Said, Unread, read_strictly};
+
+use super::Sidecar;
 use super::external::Matter;
 use super::judging::Word;
+use super::police::BOUNDS;
 
-/// How long a request's schema may be, as part of the request; larger ones are not read for every answer.
-const SCHEMA_BYTES_MAX: usize = 256 << 10;
+/// How many checks there are at once: each keeps a core busy, and none of them is anybody's answer.
+pub(super) const CHECKS_MAX: usize = 2;
 
-/// Whether an answer has the form that its request has asked for, in all of its parts.
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// Checks where nobody else waits for the thread.
+    pub(super) async fn checks(
+        self: Arc<Self>,
+        check: impl FnOnce() -> Word + Send + 'static,
+    ) -> Word {
+        let Ok(place) = Arc::clone(&self.checks).acquire_owned().await else {
+            return Word::Silent(OnFailure::Block);
+        };
+        let checked = tokio::task::spawn_blocking(move || {
+            // Given back with the word, whether anybody still waits for it or not.
+            let _place = place;
+            check()
+        });
+        checked.await.unwrap_or(Word::Silent(OnFailure::Block))
+    }
+}
+
+/// Whether policies can read a body.
+pub(super) fn is_readable(body: &[u8]) -> bool {
+    json::parse(body, BOUNDS).is_ok()
+}
+
+/// Whether an answer has the form that its request has asked for, in all of its parts. Takes its time, within a budget:
+/// the schema is a client's.
 pub(super) fn format(dialect: Dialect, matter: &Matter) -> Word {
     let answer = matter.answer.as_deref().unwrap_or_default();
-    let formed = dialect.formed(&matter.request, answer);
-    let finds = |found: &str, what: String| Word::Finds(found.to_owned(), what);
-    for Formed { part, schema, said } in formed {
-        let part = match part {
-            Part::Text => "the model's answer",
-            Part::Arguments => "what the model calls a tool with",
-        };
-        let value = match said {
-            Said::Text(text) => serde_json::from_str(&text).ok(),
-            Said::Json(value) => Some(value),
-        };
-        let Some(value) = value else {
-            return finds("no-json", format!("{part} is not the JSON that the request asks for"));
-        };
-        let Some(schema) = schema else {
-            if !value.is_object() {
-                return finds(
-                    "no-json",
-                    format!("{part} is not the JSON object that the request asks for"),
-                );
-            }
-            continue;
-        };
-        match fits(&schema, &value) {
-            Ok(()) => {}
+    let formed = match dialect.formed(&matter.request, answer) {
+        Ok(formed) => formed,
+        Err(Unread::Answer) => return Word::Unreadable,
+        Err(Unread::Request) => {
+            return unchecked("the model's answer", "the request comes in a form that is not read");
+        }
+        Err(Unread::Parts) => {
+            return unchecked("the model's answer", "it has more parts than there is time for");
+        }
+    };
+    let mut budget = Budget::default();
+    let words = formed.into_iter().map(|formed| word(formed, &mut budget));
+    // The first that does not pass is the last.
+    words.into_iter().find(|word| !matches!(word, Word::Passes)).unwrap_or(Word::Passes)
+}
+
+/// Whether one part has it.
+fn word(formed: Formed, budget: &mut Budget) -> Word {
+    let Formed { part, form, said } = formed;
+    let part = match part {
+        Part::Text => "the model's answer",
+        Part::Arguments => "what the model calls a tool with",
+    };
+    let no_json = |what: &str| {
+        let what = format!("{part} is not the {what} that the request asks for");
+        Word::Finds("no-json".to_owned(), what)
+    };
+    let value = match said {
+        Said::Text(text) => read_strictly(text.as_bytes()),
+        Said::Json(value) => Some(value),
+    };
+    let Some(value) = value else { return no_json("JSON") };
+    let has = |why: &str| format!("the schema that the request asks for has {why}");
+    match form {
+        Form::Object if value.is_object() => Word::Passes,
+        Form::Object => no_json("JSON object"),
+        Form::LongSchema => unchecked(part, &has("more than 256 KiB")),
+        Form::Schema(schema) => match schema::check(&schema, &value, budget) {
+            Ok(()) => Word::Passes,
+            Err(Misfit::Unchecked(why)) => unchecked(part, &has(why)),
             Err(Misfit::Differs(at)) => {
                 let what =
                     format!("{part} does not fit the schema that the request asks for, at #{at}");
-                return finds("misfit", what);
+                Word::Finds("misfit".to_owned(), what)
             }
-            Err(Misfit::Unchecked(why)) => {
-                let what = format!(
-                    "{part} cannot be checked: the schema that the request asks for has {why}"
-                );
-                return finds("unchecked", what);
-            }
-        }
+        },
     }
-    Word::Passes
 }
 
-fn fits(schema: &Value, value: &Value) -> Result<(), Misfit> {
-    if schema.to_string().len() > SCHEMA_BYTES_MAX {
-        return Err(Misfit::Unchecked("more than 256 KiB"));
-    }
-    schema::check(schema, value)
+fn unchecked(part: &str, why: &str) -> Word {
+    Word::Finds("unchecked".to_owned(), format!("{part} cannot be checked: {why}"))
 }
 
-/// Whether a request carries something that an answer could stand on.
+/// Whether a request carries something that an answer could stand on, or nobody can say.
 pub(super) fn carries_context(groundedness: Groundedness, request: &[u8]) -> bool {
+    if !is_readable(request) {
+        return true;
+    }
     let words = said(request).iter().map(|text| text.split_whitespace().count()).sum::<usize>();
     words as u64 >= groundedness.context_words_min
 }
@@ -75,6 +113,9 @@ pub(super) fn carries_context(groundedness: Groundedness, request: &[u8]) -> boo
 pub(super) fn grounding(groundedness: Groundedness, matter: &Matter) -> Word {
     if !carries_context(groundedness, &matter.request) {
         return Word::Passes;
+    }
+    if !is_readable(&matter.request) {
+        return unchecked("the model's answer", "the request comes in a form that is not read");
     }
     let texts = said(&matter.request);
     let context = Context::of(texts.iter().map(String::as_str));

@@ -16,7 +16,6 @@ use super::external::{Matter, Said};
 use super::fault::{Failed, Unkept};
 use super::form;
 use super::log::Charge;
-use super::logs::Logs;
 use super::pilot::Pilot;
 use super::police::Stopped;
 use super::recording::Recording;
@@ -58,6 +57,8 @@ pub(super) enum Word {
     Passes,
     /// It has found something: what, in a word for logs, and in words for the client.
     Finds(String, String),
+    /// The answer comes in a form that it cannot read.
+    Unreadable,
     /// It was to say something, and has not.
     Silent(OnFailure),
 }
@@ -146,6 +147,19 @@ impl Pilot {
         }
     }
 
+    /// Another sidecar's answer comes: whether all have judged it who were to, only that one knows.
+    pub(super) fn may_be_unjudged(&self) {
+        let may_pass_by = |judge: &Judge| match judge {
+            Judge::External(external) => {
+                external.decision == Decision::Block && external.on_failure == OnFailure::Allow
+            }
+            Judge::FormatCheck(_) | Judge::HallucinationDetection(_) => false,
+        };
+        if self.seat.grant.settings.judges.iter().any(may_pass_by) {
+            self.flight.goes_unjudged();
+        }
+    }
+
     /// An answer as JSON.
     async fn judges_answer(&mut self, answer: Bytes) -> Result<Result<(), Stopped>, Failed> {
         match self.seat.grant.dialect {
@@ -155,6 +169,9 @@ impl Pilot {
             | Dialect::OpenAiCompletions
             | Dialect::OpenAiResponses
             | Dialect::AnthropicMessages => {}
+        }
+        if self.blocks_answers() && !form::is_readable(&answer) {
+            return Ok(Err(Stopped::Unreadable));
         }
         let request = self.sent().body.clone();
         let matter = Matter { phase: Phase::Output, request, answer: Some(answer) };
@@ -178,10 +195,13 @@ impl Pilot {
                     self.finds(judge, phase, &found);
                     what
                 }
+                Word::Unreadable if blocks => return Ok(Err(Stopped::Unreadable)),
+                Word::Unreadable => continue,
                 Word::Silent(OnFailure::Block) => "it could not be asked".to_owned(),
                 Word::Silent(OnFailure::Allow) => {
                     if blocks {
                         judged = Judged::WithGaps;
+                        self.flight.goes_unjudged();
                     }
                     continue;
                 }
@@ -195,10 +215,10 @@ impl Pilot {
     }
 
     async fn word_of(&mut self, judge: &Judge, matter: Matter) -> Result<Word, Failed> {
-        let phase = matter.phase;
+        let (phase, sidecar) = (matter.phase, Arc::clone(&self.sidecar));
         Ok(match judge {
             Judge::External(external) => {
-                let (sidecar, on_failure) = (Arc::clone(&self.sidecar), external.on_failure);
+                let on_failure = external.on_failure;
                 let seat = Arc::clone(&self.seat);
                 match self.over(sidecar.asks(external.clone(), seat, matter)).await? {
                     Said::Allows => Word::Passes,
@@ -206,8 +226,14 @@ impl Pilot {
                     Said::Nothing(_) => Word::Silent(on_failure),
                 }
             }
-            Judge::FormatCheck(_) => form::format(self.seat.grant.dialect, &matter),
-            Judge::HallucinationDetection(groundedness) => form::grounding(*groundedness, &matter),
+            Judge::FormatCheck(_) => {
+                let dialect = self.seat.grant.dialect;
+                self.over(sidecar.checks(move || form::format(dialect, &matter))).await?
+            }
+            Judge::HallucinationDetection(groundedness) => {
+                let groundedness = *groundedness;
+                self.over(sidecar.checks(move || form::grounding(groundedness, &matter))).await?
+            }
         })
     }
 
@@ -252,13 +278,13 @@ impl Judging {
 
 impl KeptBack {
     /// So much of it has come. Why it cannot be kept back, if it is too much.
-    pub(super) fn grows_to(&mut self, recording: &Recording, logs: &Logs) -> Result<(), Unkept> {
+    pub(super) fn grows_to(&mut self, recording: &Recording) -> Result<(), Unkept> {
         let bytes = recording.out.len();
         self.charge.grow(bytes.saturating_sub(self.bytes) as u64);
         self.bytes = bytes;
         if bytes > ENTRY_BYTES_MAX {
             return Err(Unkept::Unstorable(Reason::EntryTooLarge));
         }
-        if logs.have_room() { Ok(()) } else { Err(Unkept::NoRoom) }
+        Ok(())
     }
 }

@@ -60,6 +60,8 @@ pub struct Head {
     pub served_by: Option<String>,
     /// Whether it is none of the answers that were asked for, whatever its status.
     pub is_faulty: bool,
+    /// Whether a policy was to judge it and has not: it is told once.
+    pub is_unjudged: bool,
     /// What it has cost and saved.
     pub costs: Costs,
 }
@@ -430,6 +432,7 @@ fn reply_with(seat: &Seat, hit: &Hit, told: Told, spared: Option<Spared>) -> Rep
         age_and_ttl_s: Some((hit.age.0 / 1_000, ttl_s(hit))),
         served_by: Some(hit.entry.header.served_by.clone()),
         is_faulty: false,
+        is_unjudged: false,
         costs: Costs::spared(spared.and_then(|spared| spared.cost)),
     };
     Reply::Whole(head, told.body)

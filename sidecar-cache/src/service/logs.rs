@@ -84,7 +84,7 @@ impl Logs {
     }
 
     /// Whether what grows may be kept whole. Makes room, where somebody lingers.
-    pub(super) fn have_room(&self) -> bool {
+    fn have_room(&self) -> bool {
         // Most often, and without the lock.
         while self.total.is_exceeded() {
             let now = self.clock.mono();

@@ -53,6 +53,7 @@ struct Draft {
     claim: Claim,
     head: ReplyHead,
     is_faulty: bool,
+    is_unjudged: bool,
     /// As long as they may be kept.
     pieces: Vec<Bytes>,
     bytes: u64,
@@ -130,6 +131,7 @@ impl Sidecar {
                 served_by: head.served_by.clone(),
             },
             is_faulty: head.is_faulty,
+            is_unjudged: head.is_unjudged,
             pieces: Vec::new(),
             bytes: 0,
         };
@@ -169,6 +171,7 @@ fn replay(record: Record, grant: &Grant, account: &mut Account) -> Reply {
         age_and_ttl_s: None,
         served_by: head.served_by,
         is_faulty: false,
+        is_unjudged: false,
         // It was paid for, and no call was spared: there was one.
         costs: Costs::spared(None),
     };
@@ -192,8 +195,12 @@ impl Draft {
 
     /// All of the answer is there. Ends when it is on disk, and the key free for those who ask again.
     async fn end(self) {
-        let Self { sidecar, caller, claim, head, is_faulty, pieces, bytes, charge } = self;
-        let ending = Ending::Whole { status: head.status, is_faulty, bytes };
+        let Self { sidecar, caller, claim, head, is_faulty, is_unjudged, pieces, bytes, charge } =
+            self;
+        let ending = match is_unjudged {
+            true => Ending::Unjudged,
+            false => Ending::Whole { status: head.status, is_faulty, bytes },
+        };
         let Memory::Keep(kept) = memory(ending) else { return };
         let body = match kept {
             Kept::Whole => pieces.concat(),
@@ -266,6 +273,7 @@ impl Keeping {
                 self.state = match self.draft.take() {
                     Some(mut draft) => {
                         draft.is_faulty |= self.reader.is_faulty();
+                        draft.is_unjudged |= self.reader.is_unjudged();
                         State::Keeping(tokio::spawn(draft.end()))
                     }
                     None => State::Kept,

@@ -21,7 +21,7 @@ use super::seat::{End, Failure};
 use crate::flight::{Ending, Held};
 
 /// Answers nest deeper than requests: arguments in them are the model's.
-const BOUNDS: Bounds = Bounds { depth_max: 256, nodes_max: JSON_NODES_MAX };
+pub(super) const BOUNDS: Bounds = Bounds { depth_max: 256, nodes_max: JSON_NODES_MAX };
 /// How long an event may be, with all of its lines.
 const BEGUN_BYTES_MAX: usize = 2 * SSE_LINE_BYTES_MAX + (64 << 10);
 /// How much may wait for what is said in it.

@@ -147,6 +147,11 @@ impl Reader {
         self.is_faulty
     }
 
+    /// Whether somebody was to judge what was read and has not.
+    pub(super) fn is_unjudged(&self) -> bool {
+        self.flight.is_unjudged()
+    }
+
     /// Waits for the answer to begin. `stale` is an older one, if there is one for the case that none can be
     /// had, and if it may be told at that moment.
     pub(super) async fn begin(&mut self, stale: impl FnOnce() -> Option<Reply>) -> Start {
@@ -226,6 +231,7 @@ impl Reader {
 
     fn whole(&self, head: Head, body: Bytes) -> Start {
         self.seat.note(|exchange| exchange.answering(head.status));
+        let head = Head { is_unjudged: self.is_unjudged(), ..head };
         match head.is_faulty {
             true => self.seat.close(super::exchange::Exchange::whole),
             false => self.has_all(),

@@ -202,7 +202,8 @@ impl Pilot {
         shown: &mut Shown,
     ) -> Result<(), Unkept> {
         if let Some(kept_back) = &mut shown.kept_back {
-            return kept_back.grows_to(recording, &self.sidecar.logs);
+            kept_back.grows_to(recording)?;
+            return if self.has_room() { Ok(()) } else { Err(Unkept::NoRoom) };
         }
         if !shown.is_open && recording.has_something() {
             shown.is_open = true;
@@ -376,12 +377,15 @@ impl Pilot {
         } else if bytes > ENTRY_BYTES_MAX {
             Some(Unkept::Unstorable(Reason::EntryTooLarge))
         } else {
-            let grant = &self.seat.grant;
-            let bytes_max = grant.settings.per_org.max_bytes;
-            let org = &grant.caller.principal.org;
-            let has_room = self.sidecar.logs.have_room_for(org, bytes_max);
-            (!has_room).then_some(Unkept::NoRoom)
+            (!self.has_room()).then_some(Unkept::NoRoom)
         }
+    }
+
+    /// Whether what grows may be kept whole, by what all logs and those of its organization keep.
+    fn has_room(&self) -> bool {
+        let grant = &self.seat.grant;
+        let bytes_max = grant.settings.per_org.max_bytes;
+        self.sidecar.logs.have_room_for(&grant.caller.principal.org, bytes_max)
     }
 
     /// Whatever comes will not be stored, and is not kept for those who are far behind.

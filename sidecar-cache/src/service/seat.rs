@@ -219,6 +219,7 @@ impl Seat {
             age_and_ttl_s: None,
             served_by: Some(opened.served_by.clone()),
             is_faulty: false,
+            is_unjudged: false,
             costs: if self.is_coalesced() { Costs::spared(None) } else { Costs::default() },
         }
     }

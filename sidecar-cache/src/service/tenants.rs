@@ -12,7 +12,6 @@ use kt_contract::config::{Config, SecretRef};
 use kt_contract::snapshot::Snapshot;
 use kt_contract::time::{Millis, MonoMillis};
 use kt_contract::wire::feed::Event;
-use tokio::sync::Mutex as Turns;
 
 use super::settings::Settings;
 use super::{Sidecar, lock};
@@ -26,8 +25,8 @@ pub type Secrets = fn(&str, &SecretRef) -> Result<String, String>;
 
 /// The tenants of a hosted gateway.
 pub struct Tenants {
-    /// One look at a time.
-    files: Turns<Option<Files>>,
+    /// One look at a time, on a thread that may wait.
+    files: Arc<Mutex<Files>>,
     state: Mutex<State>,
 }
 
@@ -82,7 +81,7 @@ impl Tenants {
         for (file, outcome) in files.look() {
             let _ = state.take(file, outcome, MonoMillis(0));
         }
-        Self { files: Turns::new(Some(files)), state: Mutex::new(state) }
+        Self { files: Arc::new(Mutex::new(files)), state: Mutex::new(state) }
     }
 
     /// What decides about the rest of a request of `org` that a filter has decided by `snapshot`: the newest pack that
@@ -124,25 +123,23 @@ impl Tenants {
         lock(&self.state).faults.values().flatten().cloned().collect()
     }
 
-    /// The host's file says something else: every pack is read again.
-    pub(super) async fn rebase(&self, host: Config) {
-        if let Some(files) = self.files.lock().await.as_mut() {
-            files.rebase(host);
-        }
+    /// The host's file says something else: the next look puts every pack beside it.
+    async fn rebase(&self, host: Config) {
+        self.with_files(move |files| files.rebase(host)).await;
     }
 
-    /// Looks at the folder, on a thread that may wait.
     async fn look(&self) -> Vec<(PathBuf, Outcome)> {
-        let mut turn = self.files.lock().await;
-        let Some(mut files) = turn.take() else { return Vec::new() };
-        let looked = tokio::task::spawn_blocking(move || {
-            let found = files.look();
-            (files, found)
-        });
-        // A thread that was not let end belongs to a process that ends.
-        let Ok((files, found)) = looked.await else { return Vec::new() };
-        *turn = Some(files);
-        found
+        self.with_files(Files::look).await.unwrap_or_default()
+    }
+
+    async fn with_files<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&mut Files) -> T + Send + 'static,
+    ) -> Option<T> {
+        let files = Arc::clone(&self.files);
+        let ended = tokio::task::spawn_blocking(move || run(&mut lock(&files))).await;
+        // A thread that was not let end belongs to a process that ends; after any other the next look goes on.
+        ended.inspect_err(|error| tracing::error!(%error, "a look at tenants has failed")).ok()
     }
 }
 
@@ -157,23 +154,19 @@ impl State {
                 if self.faults.remove(&file).is_some() {
                     tracing::info!(org, path, "a tenant's file is good again");
                 }
-                let version = settings.snapshot.version.clone();
-                let settings = Arc::from(settings);
-                match self.tenants.get_mut(&org) {
-                    Some(tenant) if *tenant.settings == *settings => return None,
-                    Some(tenant) => {
-                        let before = std::mem::replace(&mut tenant.settings, settings);
-                        tenant.earlier.retain(|(at, _)| now.since(*at) <= KEPT_FOR);
-                        tenant.earlier.push_front((now, before));
-                    }
-                    None => {
-                        let earlier = VecDeque::new();
-                        self.tenants.insert(org.clone(), Tenant { settings, earlier });
-                    }
-                }
-                tracing::info!(org, path, snapshot = version, "a tenant's configuration is in use");
-                Some(org)
+                self.put(org, &path, Arc::from(settings), now)
             }
+            Outcome::Rebased(org, settings) => self.put(org, &path, Arc::from(settings), now),
+            Outcome::Void(org, faults) => {
+                let said = faults.join("; ");
+                let what = "nothing of a tenant's last good file is left beside the host's: its keys are refused";
+                tracing::error!(org, path, faults = said, "{what}");
+                // What is wrong with the file itself is what is to be mended.
+                self.faults.entry(file).or_insert(faults);
+                self.tenants.remove(&org).map(|_| org)
+            }
+            // It is read again and again until it can be read.
+            Outcome::Bad(faults) if self.faults.get(&file) == Some(&faults) => None,
             Outcome::Bad(faults) => {
                 let said = faults.join("; ");
                 let what = "a tenant's file is not in force; its last good one stays in use";
@@ -189,11 +182,44 @@ impl State {
             }
         }
     }
+
+    /// Puts settings in force, and says whose, if they are others than before.
+    fn put(
+        &mut self,
+        org: String,
+        path: &str,
+        settings: Arc<Settings>,
+        now: MonoMillis,
+    ) -> Option<String> {
+        let version = settings.snapshot.version.clone();
+        match self.tenants.get_mut(&org) {
+            Some(tenant) if *tenant.settings == *settings => return None,
+            Some(tenant) => {
+                let before = std::mem::replace(&mut tenant.settings, settings);
+                tenant.earlier.retain(|(at, _)| now.since(*at) <= KEPT_FOR);
+                tenant.earlier.push_front((now, before));
+            }
+            None => {
+                let earlier = VecDeque::new();
+                self.tenants.insert(org.clone(), Tenant { settings, earlier });
+            }
+        }
+        tracing::info!(org, path, snapshot = version, "a tenant's configuration is in use");
+        Some(org)
+    }
 }
 
 // === impl Sidecar ===
 
 impl Sidecar {
+    /// The host's file says something else, which the next look at tenants takes up: what is the host's to say holds for
+    /// every tenant, whether its file is good or not.
+    pub async fn rebase_tenants(&self, host: Config) {
+        if let Some(tenants) = &self.tenants {
+            tenants.rebase(host).await;
+        }
+    }
+
     /// Looks at the tenants' files once: puts what they say into use, or reports what is wrong with them.
     pub async fn look_at_tenants(&self) {
         let Some(tenants) = &self.tenants else { return };

@@ -274,9 +274,7 @@ impl Sidecar {
         let snapshot = settings.snapshot.version.clone();
         file.took(text.clone(), warnings);
         self.reconfigure(Ok(settings)).await;
-        if let Some(tenants) = &self.tenants {
-            tenants.rebase(config).await;
-        }
+        self.rebase_tenants(config).await;
         let Origin { source, by } = origin;
         let (version, source) = (&text.version, source.as_str());
         // Said once it is true.

@@ -10,7 +10,7 @@ use sidecar_cache::service::lane::Reply;
 use sidecar_cache::service::upstream::AskFailed;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
 
-use crate::police::{Policed, blocked, policed, policed_with, says, streams, told};
+use crate::police::{Policed, blocked, policed, policed_of, policed_with, says, streams, told};
 use crate::support::*;
 
 const NO: &str = r#"{"action":"block","categories":["insult","you said jane@example.com"]}"#;
@@ -145,6 +145,30 @@ async fn a_service_that_says_nothing_lets_pass_or_not_as_configured_and_nothing_
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_has_judged_is_not_told_again_for_its_idempotency_key() {
+    for (phase, body) in
+        [("input", CHAT), ("output", CHAT), ("input", CHAT_STREAM), ("output", CHAT_STREAM)]
+    {
+        let policed = policed(&asks(&format!("apply_to: [{phase}], on_failure: allow"))).await;
+        policed.group.provider.service_says(AT_ONCE, Err(AskFailed::Unreachable));
+        let (first, second) =
+            tokio::join!(policed.fetch_keyed("a", body), policed.fetch_keyed("b", body));
+        assert!(first.unwrap().has_end && second.unwrap().has_end);
+        assert_eq!(policed.group.provider.count(), 1, "the second waits for the first");
+        for key in ["a", "b"] {
+            policed.group.provider.service_says(AT_ONCE, Ok(NO));
+            let refusal = policed.fetch_keyed(key, body).await.unwrap_err();
+            assert_eq!(blocked(&refusal), ("external".to_owned(), 409), "{phase} {key}");
+        }
+        // What was judged is.
+        for _ in 0..2 {
+            assert!(policed.fetch_keyed("c", body).await.unwrap().has_end);
+        }
+        assert_eq!(policed.metric("kt_idempotent_requests_total{result=\"replayed\"}"), "1");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_service_only_watches_flows_and_is_stored_whatever_it_says() {
     for said in [Ok(NO), Ok("<html>"), Err(AskFailed::Unreachable)] {
         for (body, scripted) in [
@@ -200,6 +224,23 @@ async fn a_stream_that_breaks_off_while_it_is_kept_back_is_a_clean_error() {
     let refusal = policed.fetch(CHAT_STREAM).await.unwrap_err();
     assert_eq!(refusal.problem.code(), "upstream_cut_short");
     assert!(policed.group.provider.questions().is_empty(), "nobody judges half an answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_back_counts_among_the_bytes_of_its_organization() {
+    for (max_bytes, is_served) in [(1 << 20, true), (2_000, false)] {
+        let mut settings = settings_with(&asks("apply_to: [output]"));
+        settings.per_org.max_bytes = Some(max_bytes);
+        let policed = policed_of(settings, None).await;
+        policed.group.provider.next(answers_sse(streams(&["you ", &"dear ".repeat(1_000)])));
+        match policed.fetch(CHAT_STREAM).await {
+            Ok(seen) => assert!(is_served && seen.has_end),
+            Err(refusal) => {
+                assert!(!is_served);
+                assert_eq!(refusal.problem.code(), "upstream_cut_short");
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,6 +305,57 @@ async fn an_answer_in_another_form_than_was_asked_for_is_blocked() {
                     assert!(why.contains(told) && !why.contains("seven"), "{why}");
                 }
                 (told, seen) => panic!("{text}: {told:?}, {}", seen.is_ok()),
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_can_read_as_it_is_does_not_pass_where_it_may_be_blocked() {
+    let grounds = "policies: {chain: [hallucination-detection], policy: {hallucination-detection: {action: block, min_context_words: 1}}}\n";
+    let asked: &'static str = Box::leak(
+        FORMED.replace("[]", r#"[{"role":"user","content":"some words, 7"}]"#).into_boxed_str(),
+    );
+    let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
+    for field in [r#""x":1e999"#, r#""id":"again""#, &format!(r#""x":{deep}"#)] {
+        let answer = says(r#"{\"age\":7}"#).replacen('{', &format!("{{{field},"), 1);
+        for (more, reads_numbers) in
+            [(FORM, true), (grounds, false), (&asks("apply_to: [output]"), false)]
+        {
+            let policed = policed(more).await;
+            policed.group.provider.next(answers_json(&answer));
+            let seen = policed.fetch(asked).await;
+            if field.contains("1e999") && !reads_numbers {
+                assert!(seen.is_ok(), "{more} {field}");
+                continue;
+            }
+            let refusal = seen.unwrap_err();
+            assert_eq!(blocked(&refusal), ("output".to_owned(), 409), "{more} {field}");
+            assert!(policed.group.provider.questions().is_empty());
+        }
+    }
+    let said = answers_json(&says(r#"{\"age\":7,\"age\":\"x\"}"#));
+    let policed = policed(FORM).await;
+    policed.group.provider.next(said);
+    assert_eq!(blocked(&policed.fetch(FORMED).await.unwrap_err()).0, "format-check");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_nobody_can_read_is_not_checked_and_does_not_pass() {
+    let asked = FORMED.replace("\"messages\"", "\"seed\":1e999,\"messages\"");
+    let asked: &'static str = Box::leak(asked.into_boxed_str());
+    for (action, passes) in [("block", false), ("monitor", true)] {
+        let policed = policed(&format!(
+            "policies: {{chain: [format-check], policy: {{format-check: {{action: {action}}}}}}}\n"
+        ))
+        .await;
+        policed.group.provider.next(answers_json(&says(r#"{\"age\":7}"#)));
+        match policed.fetch(asked).await {
+            Ok(_) => assert!(passes),
+            Err(refusal) => {
+                assert!(!passes);
+                assert_eq!(blocked(&refusal).0, "format-check");
+                assert!(refusal.problem.to_string().contains("cannot be checked"));
             }
         }
     }

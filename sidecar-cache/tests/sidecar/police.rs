@@ -10,6 +10,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use kt_contract::idempotency::IdempotencyKey;
 use kt_contract::key::OrgKeys;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
@@ -83,7 +85,13 @@ pub(crate) async fn policed(more: &str) -> Policed {
 }
 
 pub(crate) async fn policed_with(more: &str, ledger: Option<Arc<dyn LedgerStore>>) -> Policed {
-    let settings = settings_with(more);
+    policed_of(settings_with(more), ledger).await
+}
+
+pub(crate) async fn policed_of(
+    settings: Settings,
+    ledger: Option<Arc<dyn LedgerStore>>,
+) -> Policed {
     let group = group_of(settings.clone(), Clock::start(), ledger);
     group.poll().await;
     let group: &'static Group = Box::leak(Box::new(group));
@@ -110,6 +118,15 @@ impl Policed {
 
     pub(crate) async fn fetch(&self, body: &str) -> Result<Seen, Refusal> {
         Ok(read(self.lane(body).await?).await)
+    }
+
+    pub(crate) async fn fetch_keyed(&self, key: &str, body: &str) -> Result<Seen, Refusal> {
+        let ask = AdmitRequest { is_keyed: true, ..self.ask(body) };
+        let (ticket, _) = self.group.ticket(ask).await;
+        let name = IdempotencyKey::read([key.as_bytes()].into_iter()).unwrap();
+        let entered = self.group.sidecar.enter(Some(&ticket), &holder())?.keyed(name);
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        Ok(read(self.group.sidecar.serve(entered, Vec::new(), body).await?).await)
     }
 
     /// So many clients that ask the same, and wait.

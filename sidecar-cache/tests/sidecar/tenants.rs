@@ -45,8 +45,11 @@ fn host() -> Config {
 fn secrets(field: &str, secret: &SecretRef) -> Result<String, String> {
     match secret {
         SecretRef::Env(name) if name == "MISSING" => Err(format!("{field} needs MISSING")),
+        SecretRef::Env(name) if name == "PANIC" => panic!("a fault in a file's check"),
         SecretRef::Env(name) => Ok(format!("sk-{name}")),
-        SecretRef::File(path) => Err(format!("{field}: {path}")),
+        SecretRef::File(path) => {
+            std::fs::read_to_string(path).map_err(|_| format!("{field}: {path}"))
+        }
     }
 }
 
@@ -228,7 +231,7 @@ async fn a_tenant_comes_and_goes_and_gateways_are_told_whose_rules_have_changed(
     hosted.look().await;
     assert_eq!(hosted.feed(Some(&later)).await.events, [of("globex")]);
     assert_eq!(hosted.principal(&globex).await, PrincipalReply::NoTenant);
-    assert_eq!(hosted.group.admit(ask()).await, Admitted::Unauthenticated { revoked: false });
+    assert_eq!(hosted.group.admit(ask()).await, Admitted::NoTenant);
     assert_eq!(hosted.group.sidecar.status().tenants, Some(1));
 }
 
@@ -275,4 +278,86 @@ async fn a_folder_that_cannot_be_read_takes_nobodys_pack_away() {
     std::fs::rename(&aside, hosted.folder.path()).unwrap();
     hosted.look().await;
     assert_eq!(hosted.group.sidecar.status().tenant_errors, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_the_host_says_holds_for_a_tenant_whose_file_is_bad() {
+    let own = "policies: {chain: [pii-detector]}\n";
+    let hosted = Hosted::new(&[("acme", own), ("globex", "")]).await;
+    let (acme, globex) = (hosted.key("acme").await, hosted.key("globex").await);
+    let before = hosted.snapshot(&acme).await;
+    assert!(before.cache.l1_bytes_max > 0);
+    for org in ["acme", "globex"] {
+        hosted.save(org, "{").await;
+    }
+    let rebase = async |text: &str| {
+        let host = config::load("host.yaml", text).unwrap().config;
+        hosted.group.sidecar.rebase_tenants(host).await;
+        hosted.look().await;
+    };
+    let limited = "policies: {chain: [rate-limit, secret-detector], \
+                   policy: {rate-limit: {per_org: {requests_per_minute: 1}}}}\n";
+    rebase(&format!("{}{limited}", HOST.replace(", gpt-4o]", "]"))).await;
+    let (ours, theirs) = (hosted.snapshot(&acme).await, hosted.snapshot(&globex).await);
+    for snapshot in [&ours, &theirs] {
+        let models: Vec<_> = snapshot.models.routes.iter().map(|it| it.model.as_str()).collect();
+        assert_eq!(models, ["gpt-4o-mini"], "the host has the other one no more");
+        assert_eq!(snapshot.cache.l1_bytes_max, 0, "what is limited is counted");
+    }
+    assert_eq!(ours.policy, before.policy, "its own");
+    assert_eq!(theirs.policy.chain.steps.len(), 1, "the host's");
+    assert_eq!(hosted.group.sidecar.status().tenant_errors.len(), 2, "they are bad as ever");
+    hosted.fetch(&acme).await;
+    let mut ask = ask_by(&ours, &gateway(), &acme, CHAT);
+    ask.target = "azure-1".to_owned();
+    let (ticket, _) = hosted.group.ticket(ask).await;
+    let refusal = hosted.group.lane(&ticket, CHAT).await.unwrap_err();
+    assert!(matches!(refusal.problem, Problem::RateLimited { .. }), "{:?}", refusal.problem);
+    // Of a host without its targets, nothing is left for it; with them, its last good file holds again.
+    let (head, tail) =
+        (HOST.find("    - {id: openai-1").unwrap(), HOST.find("    - {id: azure").unwrap());
+    rebase(&format!("{}{}", &HOST[..head], &HOST[tail..])).await;
+    assert_eq!(hosted.principal(&acme).await, PrincipalReply::NoTenant);
+    rebase(HOST).await;
+    assert_eq!(hosted.snapshot(&acme).await, before);
+}
+
+#[tokio::test]
+async fn a_file_that_could_not_be_read_for_a_moment_is_read_again() {
+    let hosted = Hosted::new(&[("acme", ALLOWS)]).await;
+    let acme = hosted.key("acme").await;
+    let secret = hosted.folder.path().join("secret");
+    let text = format!(
+        "providers: {{targets: [{{id: openai-1, secret_key_ref: {{file: '{}'}}}}]}}\n",
+        secret.display()
+    );
+    hosted.save("acme", &text).await;
+    assert_eq!(hosted.group.sidecar.status().tenant_errors.len(), 1);
+    std::fs::write(&secret, "sk-late").unwrap();
+    hosted.look().await;
+    assert_eq!(hosted.group.sidecar.status().tenant_errors, Vec::<String>::new());
+    assert_eq!(hosted.snapshot(&acme).await.policy.model_allowlist, None);
+    // A link that leads in a circle: whether there is a file cannot be said.
+    let file = hosted.folder.path().join("acme.yaml");
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("acme.yaml", &file).unwrap();
+    hosted.look().await;
+    assert_eq!(hosted.group.sidecar.status().tenant_errors.len(), 1);
+    assert!(matches!(hosted.principal(&acme).await, PrincipalReply::Tenant { .. }));
+    hosted.save("acme", &text).await;
+    assert_eq!(hosted.group.sidecar.status().tenant_errors, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_fault_of_ours_in_one_file_touches_no_other() {
+    let hosted = Hosted::new(&[("globex", "")]).await;
+    let panics = "providers: {targets: [{id: openai-1, secret_key_ref: {env: PANIC}}]}\n";
+    write(hosted.folder.path(), "acme", panics);
+    hosted.save("globex", &pack("globex", ALLOWS)).await;
+    let globex = hosted.key("globex").await;
+    assert_eq!(hosted.snapshot(&globex).await.policy.model_allowlist, Some(set(&["gpt-4o"])));
+    let said = hosted.group.sidecar.status().tenant_errors;
+    assert!(said.len() == 1 && said[0].contains("acme.yaml: could not be checked"), "{said:?}");
+    hosted.save("acme", &pack("acme", "")).await;
+    assert_eq!(hosted.group.sidecar.status().tenants, Some(2));
 }

@@ -83,7 +83,12 @@ fn what_is_the_hosts_to_say_is_refused_by_name() {
         ("workflow_cache: {memory: {max_entries: 5}}", "workflow_cache.memory"),
         ("workflow_cache: {l1: {max_bytes: 5}}", "workflow_cache.l1"),
         ("workflow_cache: {stale_if_error_seconds: 5}", "workflow_cache.stale_if_error_seconds"),
+        ("workflow_cache: {per_org: {max_requests: 5}}", "workflow_cache.per_org"),
         ("policies: {chain: [audit-logger]}", "policies"),
+        (
+            "policies: {chain: [rate-limit], policy: {rate-limit: {per_key: {requests_per_minute: 5}}}}",
+            "policies",
+        ),
     ] {
         let said = faults(&pack(more));
         let expected = format!("acme.yaml:2: {field}: ");
@@ -92,6 +97,24 @@ fn what_is_the_hosts_to_say_is_refused_by_name() {
             "{more}: {said:?}"
         );
     }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_pack_with_a_cache_and_policies_of_its_own_is_held_to_the_hosts_bounds() {
+    let host = HOST
+        .replace("ttl_seconds: 60,", "ttl_seconds: 60, per_org: {max_requests: 2, max_streams: 1},")
+        .replace("[model-allowlist]", "[model-allowlist, rate-limit]")
+        .replace("[gpt-4o]}}", "[gpt-4o]}, rate-limit: {per_org: {requests_per_minute: 5}}}");
+    let host = load("host.yaml", &host).unwrap().config;
+    let text = pack("workflow_cache: {enabled: true}\npolicies: {chain: [pii-detector]}\n");
+    let config = load_tenant("acme.yaml", &text, &host).unwrap().config;
+    assert_eq!(
+        (config.cache.per_org.max_requests, config.cache.per_org.max_streams),
+        (Some(2), Some(1))
+    );
+    assert_eq!(config.policy.rate_limits.unwrap().org.requests, Some(5));
+    // What a worker served from its own memory would not be counted.
+    assert_eq!(config.snapshot(false).cache.l1_bytes_max, 0);
 }
 
 #[wasm_bindgen_test(unsupported = test)]
@@ -157,4 +180,26 @@ fn whether_there_are_tenants_only_a_start_decides() {
     assert_eq!(needs(&host(), &without), ["tenants"]);
     assert_eq!(needs(&without, &host()), ["tenants"]);
     assert_eq!(needs(&host(), &host()), Vec::<&str>::new());
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_pack_has_no_more_patterns_and_makes_no_larger_snapshot_than_a_worker_can_keep() {
+    let patterns = |count: usize| {
+        let list: Vec<_> = (0..count).map(|number| format!("ACME-{number}")).collect();
+        let settings = format!("{{content-policy: {{patterns: [{}]}}}}", list.join(", "));
+        pack(&format!("policies: {{chain: [content-policy], policy: {settings}}}\n"))
+    };
+    let _ = tenant(&patterns(64));
+    let said = faults(&patterns(65));
+    assert!(
+        said[0].contains("policies: content-policy has 65 patterns in all; at most 64"),
+        "{said:?}"
+    );
+    let models: Vec<_> =
+        (0..1_100).map(|number| format!("m{number}-{}", "x".repeat(1_000))).collect();
+    let list = models.join(", ");
+    let settings = format!("{{model-allowlist: {{models: [{list}]}}}}");
+    let policies = format!("policies: {{chain: [model-allowlist], policy: {settings}}}\n");
+    let said = faults(&pack(&policies));
+    assert!(said[0].contains("acme.yaml:1: is too large for gateways"), "{:.300}", said[0]);
 }

@@ -104,6 +104,10 @@ impl Admitting {
                 let problem = if revoked { Problem::RevokedKey } else { Problem::InvalidKey };
                 turn.refuse(self.planned.ask.dialect(), &problem, self.planned.log())
             }
+            Ok((Admitted::NoTenant, _)) => {
+                turn.worker.forget(&self.planned.ask.key);
+                turn.refuse(self.planned.ask.dialect(), &Problem::NoTenant, self.planned.log())
+            }
             Ok((Admitted::NotCached { reason }, _)) => self.planned.not_cached(reason, turn),
             Ok((Admitted::Draining, _)) => self.planned.without_sidecar(Reason::Draining, turn),
             Err(_) => self.planned.without_sidecar(Reason::SidecarLost, turn),

@@ -353,11 +353,15 @@ fn the_lanes_answer_loses_what_is_internal_and_nothing_else() {
 
 #[test]
 fn the_key_is_forgotten_when_admit_does_not_know_it_any_more() {
-    for (revoked, code) in [(true, "revoked_api_key"), (false, "invalid_api_key")] {
+    for (decision, status, code) in [
+        (Admitted::Unauthenticated { revoked: true }, 401, "revoked_api_key"),
+        (Admitted::Unauthenticated { revoked: false }, 401, "invalid_api_key"),
+        (Admitted::NoTenant, 403, "tenant_not_configured"),
+    ] {
         let mut rig = Rig::knowing();
         let _ = rig.chat(&[], BODY);
-        let _ = rig.answer_admit(&Admitted::Unauthenticated { revoked }, b"");
-        assert_eq!(rig.refusal(), (401, code.to_owned()));
+        let _ = rig.answer_admit(&decision, b"");
+        assert_eq!(rig.refusal(), (status, code.to_owned()));
         rig.fresh();
         let _ = rig.head("POST", "/v1/chat/completions", &[], false);
         assert_eq!(rig.callout().unwrap().path, "/v1/principal");

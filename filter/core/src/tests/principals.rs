@@ -50,7 +50,7 @@ fn of_many_tenants_those_that_were_used_last_are_remembered_within_the_bound() {
     let mut principals = Principals::default();
     for number in 0..10_000 {
         let (org, version) = (format!("org-{number}"), format!("v-{number}"));
-        let known = Known::of_tenant(principal(number, org), rules(&version, 100));
+        let known = Known::of_tenant(principal(number, org), rules(&version, 300));
         principals.remember(key(number), known);
         assert!(principals.tenants.weight() <= TENANT_BYTES_MAX, "{number}");
         assert!(principals.keys.weight() <= PRINCIPALS_MAX, "{number}");
@@ -82,4 +82,26 @@ fn a_change_of_one_tenant_makes_its_principals_unknown_and_no_others() {
     principals.forget_org("acme");
     let known = [1, 2, 3].map(|number| principals.get(&key(number)).is_some());
     assert_eq!(known, [false, false, true]);
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_tenant_weighs_what_its_patterns_may_take_and_the_heaviest_is_kept() {
+    let plain = rules("v-1", 1);
+    let with = |patterns: usize| {
+        let mut snapshot = plain.snapshot.as_ref().clone();
+        let list = kt_contract::policy::WordList {
+            decision: kt_contract::policy::Decision::Block,
+            terms: Vec::new(),
+            patterns: (0..patterns).map(|number| format!("a{number}b")).collect(),
+        };
+        let check = kt_contract::policy::Check::ContentPolicy(list);
+        snapshot.policy.chain.steps =
+            vec![kt_contract::policy::Step { phases: [Phase::Input].into(), check }];
+        Rules::of(snapshot).unwrap()
+    };
+    assert!(with(2).weight() > plain.weight() + 2 * PATTERN_BYTES_MAX as u64);
+    // The largest snapshot with the most patterns leaves room for others.
+    let most = with(kt_contract::limits::PATTERNS_MAX).weight()
+        + kt_contract::limits::SNAPSHOT_BYTES_MAX as u64 * READY_FOR_EACH_BYTE;
+    assert!(most < TENANT_BYTES_MAX, "{most}");
 }

@@ -10,10 +10,11 @@ use super::{Check, Misfit, number};
 type Keywords = Map<String, Value>;
 
 /// Keywords that say something of a value, and are not built here.
-const NOT_BUILT: [&str; 5] = [
+const NOT_BUILT: [&str; 6] = [
     "$dynamicRef",
     "$recursiveRef",
     "additionalItems",
+    "dependencies",
     "unevaluatedItems",
     "unevaluatedProperties",
 ];
@@ -63,7 +64,7 @@ fn of_number(keyword: &str, says: &Value, number: &Number) -> Result<(), Misfit>
 
 // === impl Check ===
 
-impl<'s> Check<'s> {
+impl<'s> Check<'s, '_> {
     /// Applies one keyword, with the others beside it.
     pub(super) fn keyword(
         &mut self,
@@ -93,6 +94,7 @@ impl<'s> Check<'s> {
             "allOf" | "anyOf" | "oneOf" | "not" | "if" => {
                 self.combined(beside, (keyword, says), value)
             }
+            "dependentSchemas" => self.dependent(says, value),
             _ => match value {
                 Value::Number(number) => of_number(keyword, says, number),
                 Value::String(text) => self.of_text(keyword, says, text),
@@ -219,25 +221,17 @@ impl<'s> Check<'s> {
             "required" => self.has_all(says, fields),
             "dependentRequired" => {
                 let mut needs = formed(says.as_object())?.iter();
-                needs.try_for_each(|(name, needed)| match fields.get(name) {
-                    Some(_) => self.has_all(needed, fields),
-                    None => self.step(1),
-                })
-            }
-            "dependentSchemas" => {
-                self.step(fields.len())?;
-                let whole = Value::Object(fields.clone());
-                let mut schemas = formed(says.as_object())?.iter();
-                schemas.try_for_each(|(name, schema)| match fields.get(name) {
-                    Some(_) => self.apply(schema, &whole).map_err(|misfit| misfit.at(name)),
-                    None => self.step(1),
+                needs.try_for_each(|(name, needed)| {
+                    self.step_text(name)?;
+                    if fields.contains_key(name) { self.has_all(needed, fields) } else { Ok(()) }
                 })
             }
             "properties" => {
                 let mut schemas = formed(says.as_object())?.iter();
-                schemas.try_for_each(|(name, schema)| match fields.get(name) {
-                    Some(field) => self.apply(schema, field).map_err(|misfit| misfit.at(name)),
-                    None => self.step(1),
+                schemas.try_for_each(|(name, schema)| {
+                    self.step_text(name)?;
+                    let Some(field) = fields.get(name) else { return Ok(()) };
+                    self.apply(schema, field).map_err(|misfit| misfit.at(name))
                 })
             }
             "patternProperties" => {
@@ -252,6 +246,7 @@ impl<'s> Check<'s> {
             }
             "additionalProperties" => {
                 for (name, field) in fields {
+                    self.step_text(name)?;
                     if !self.is_named(beside, name)? {
                         self.apply(says, field)?;
                     }
@@ -260,16 +255,32 @@ impl<'s> Check<'s> {
             }
             "propertyNames" => {
                 let mut names = fields.keys();
-                names.try_for_each(|name| self.apply(says, &Value::String(name.clone())))
+                names.try_for_each(|name| {
+                    self.step_text(name)?;
+                    self.apply(says, &Value::String(name.clone()))
+                })
             }
             _ => Ok(()),
         }
     }
 
+    /// The schemas of those names that an object has, applied to the whole of it.
+    fn dependent(&mut self, says: &'s Value, value: &Value) -> Result<(), Misfit> {
+        let Value::Object(fields) = value else { return Ok(()) };
+        formed(says.as_object())?.iter().try_for_each(|(name, schema)| {
+            self.step_text(name)?;
+            if !fields.contains_key(name) {
+                return Ok(());
+            }
+            self.apply(schema, value).map_err(|misfit| misfit.at(name))
+        })
+    }
+
     fn has_all(&mut self, names: &Value, fields: &Map<String, Value>) -> Result<(), Misfit> {
         for name in formed(names.as_array())? {
-            self.step(1)?;
-            fits_if(fields.contains_key(formed(name.as_str())?))?;
+            let name = formed(name.as_str())?;
+            self.step_text(name)?;
+            fits_if(fields.contains_key(name))?;
         }
         Ok(())
     }

@@ -4,6 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 
+fn check(schema: &Value, value: &Value) -> Result<(), Misfit> {
+    super::check(schema, value, &mut Budget::default())
+}
+
 fn fits(schema: &Value, value: &Value) -> bool {
     match check(schema, value) {
         Ok(()) => true,
@@ -112,6 +116,7 @@ fn what_nobody_can_say_is_not_guessed() {
         (json!({"allOf": [{"$ref": "#"}]}), json!(1)),
         (json!({"not": {"$ref": "#"}}), json!(1)),
         (json!({"unevaluatedProperties": false}), json!({})),
+        (json!({"dependencies": {"a": ["b"]}}), json!({"a": 1})),
         (json!({"pattern": "(?=x)"}), json!("x")),
         (json!({"pattern": "(a{1000}){1000}"}), json!("x")),
         (json!({"type": "thing"}), json!(1)),
@@ -144,4 +149,47 @@ fn a_schema_that_would_take_exponential_time_ends() {
     let many = Value::Array((0..5_000).map(Value::from).collect());
     let unique = json!({"uniqueItems": true});
     assert!(matches!(check(&unique, &many), Err(Misfit::Unchecked(_))));
+}
+
+fn is_too_much(checked: Result<(), Misfit>) -> bool {
+    checked == Err(Misfit::Unchecked("more work than there is time for"))
+}
+
+#[test]
+fn a_pattern_takes_as_many_steps_as_it_has_parts_for_each_byte_of_a_text() {
+    let text = Value::from("a".repeat(100_000));
+    let large = json!({"pattern": "^(a?){1000}b$"});
+    assert!(is_too_much(check(&large, &text)));
+    assert!(check(&large, &json!("ab")).is_ok());
+    assert!(check(&json!({"pattern": "^a+$"}), &text).is_ok());
+}
+
+#[test]
+fn what_is_looked_at_for_each_field_or_item_is_counted() {
+    let fields: Map<_, _> = (0..2_000).map(|at| (format!("f{at}"), Value::from(at))).collect();
+    let value = Value::Object(fields.clone());
+    let named = Value::Object(fields.keys().map(|name| (name.clone(), true.into())).collect());
+    let one = json!({"properties": named, "additionalProperties": false});
+    assert!(check(&one, &value).is_ok());
+    let many = Value::from(vec![json!({"additionalProperties": false, "properties": named}); 600]);
+    assert!(is_too_much(check(&json!({"allOf": many}), &value)));
+    let dependent = json!({"dependentSchemas": named});
+    assert!(is_too_much(check(&json!({"allOf": vec![dependent; 500]}), &value)));
+}
+
+#[test]
+fn an_answer_has_one_budget_for_all_of_its_values() {
+    let (schema, value) = (json!({"items": {"type": "integer"}}), json!(vec![1; 300_000]));
+    let mut budget = Budget::default();
+    assert!(super::check(&schema, &value, &mut budget).is_ok());
+    assert!(is_too_much(super::check(&schema, &value, &mut budget)));
+    assert!(is_too_much(super::check(&json!(true), &json!(1), &mut budget)));
+}
+
+#[test]
+fn a_place_is_told_no_longer_than_anybody_reads() {
+    let deep = (0..100).fold(json!(false), |deep, _| json!({"properties": {"a-long-name": deep}}));
+    let value = (0..100).fold(json!(1), |value, _| json!({"a-long-name": value}));
+    let Err(Misfit::Differs(place)) = check(&deep, &value) else { panic!("it fits") };
+    assert!(place.starts_with("/…") && place.len() < 520, "{place}");
 }

@@ -9,7 +9,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 use super::{FIXTURES, TEXT};
 use crate::answer::{CannotReplay, Incomplete, Recorded};
 use crate::golden;
-use crate::openai_responses::replay;
+use crate::openai_responses::{assembled, replay};
 
 const SSE: ReplyShape = ReplyShape::Sse { include_usage: true };
 
@@ -209,5 +209,56 @@ fn a_usage_with_a_count_told_twice_is_not_told_as_a_stream() {
     ] {
         let body = compact.replace(&usage, &other);
         assert_eq!(told(Recorded::Json, &body, SSE).map(|_| ()), expected, "{other}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn what_a_stream_has_shown_is_what_its_last_event_says_or_nobody_can_tell_what_was_said() {
+    for fixture in FIXTURES {
+        assert!(assembled(fixture.stream.as_bytes()).is_some(), "{}", fixture.name);
+    }
+    let last = |output: &Value| {
+        let response = json!({"id": "r", "status": "completed", "output": output});
+        let data = json!({"type": "response.completed", "response": response});
+        format!("event: response.completed\ndata: {data}\n\n")
+    };
+    let event = |data: &Value| format!("data: {data}\n\n");
+    let message =
+        |text: &str| json!({"type": "message", "content": [{"type": "output_text", "text": text}]});
+    let delta = |text: &str| {
+        event(
+            &json!({"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": text}),
+        )
+    };
+    let two = [delta("you "), delta("fool")].concat();
+    let done =
+        event(&json!({"type": "response.output_text.done", "output_index": 0, "text": "you fool"}));
+    let item = event(
+        &json!({"type": "response.output_item.done", "output_index": 0, "item": message("you fool")}),
+    );
+    let arguments = event(
+        &json!({"type": "response.function_call_arguments.delta", "output_index": 0, "delta": "{}"}),
+    );
+    let object = event(
+        &json!({"type": "response.x.delta", "output_index": 0, "delta": {"text": "you fool"}}),
+    );
+    let twice = "data: {\"type\":\"x\",\"text\":\"fool\",\"text\":\"\"}\n\n".to_owned();
+    for (shown, output, is_told) in [
+        (&two, json!([message("you fool")]), true),
+        (&done, json!([message("you fool")]), true),
+        (&item, json!([message("you fool")]), true),
+        (&two, json!([message("you dear")]), false),
+        (&two, json!([message("you ")]), false),
+        (&two, json!([]), false),
+        (&two, json!([message("dear"), message("you fool")]), false),
+        (&done, json!([message("you dear")]), false),
+        (&item, json!([message("you dear")]), false),
+        (&arguments, json!([{"type": "function_call", "arguments": "{}"}]), true),
+        (&arguments, json!([{"type": "function_call", "arguments": "{ }"}]), false),
+        (&object, json!([message("you fool")]), false),
+        (&twice, json!([message("")]), false),
+    ] {
+        let stream = format!("{shown}{}", last(&output));
+        assert_eq!(assembled(stream.as_bytes()).is_some(), is_told, "{stream}");
     }
 }

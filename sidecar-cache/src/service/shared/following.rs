@@ -55,6 +55,7 @@ impl Pilot {
         let mut remote = Remote::new(place, org, asking, past);
         let outcome = remote.outcome();
         self.standing.role = Role::Follows(Arc::clone(&outcome));
+        self.may_be_unjudged();
         let start = match self.over(remote.head()).await? {
             Err(start) => start,
             Ok(head) => match self.reading(&head) {

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kt_contract::config::{self, Config, Loaded, Target};
+use kt_contract::config::{self, Config, Loaded, SecretRef, Target};
 use kt_contract::id::check_id;
 
 use super::{Credential, Secrets, Tenancy};
@@ -27,8 +29,27 @@ pub(super) struct Files {
     secrets: Secrets,
     has_looked: bool,
     seen: BTreeMap<PathBuf, Seen>,
+    /// Of each tenant that is in force, what says so.
+    good: BTreeMap<PathBuf, Good>,
+    /// Which of the host's configurations it is: counted.
+    generation: u64,
     /// Whether the folder could be read, the last time.
     was_readable: bool,
+}
+
+/// The last good content of a file.
+struct Good {
+    text: String,
+    tenancy: Arc<Tenancy>,
+    /// Beside which of the host's configurations it is in force.
+    generation: u64,
+}
+
+/// Why a file is not in force.
+struct Fault {
+    said: Vec<String>,
+    /// Whether another look may find it mended, though the file is the same.
+    is_passing: bool,
 }
 
 /// What was seen of one file.
@@ -54,6 +75,10 @@ pub(super) enum Outcome {
     Good(String, Box<Settings>),
     /// Something that is none.
     Bad(Vec<String>),
+    /// The last good pack of an organization, beside what the host says by now.
+    Rebased(String, Box<Settings>),
+    /// Nothing is left of that one, for these reasons.
+    Void(String, Vec<String>),
     /// It is not there any more: the pack of this organization.
     Gone(String),
 }
@@ -71,6 +96,8 @@ impl Files {
             secrets,
             has_looked: false,
             seen: BTreeMap::new(),
+            good: BTreeMap::new(),
+            generation: 0,
             was_readable: true,
         }
     }
@@ -79,11 +106,31 @@ impl Files {
     pub(super) fn rebase(&mut self, host: Config) {
         self.of_host = Settings::of(&host, self.is_local);
         self.host = host;
+        self.generation += 1;
         self.seen.values_mut().for_each(|seen| seen.taken = None);
     }
 
     /// Looks once, and says what has changed.
     pub(super) fn look(&mut self) -> Vec<(PathBuf, Outcome)> {
+        let mut found = self.look_at_folder();
+        // What is the host's to say holds for those, too, whose files are bad, half written or out of reach.
+        let behind = self.good.iter().filter(|(_, good)| good.generation != self.generation);
+        let behind: Vec<PathBuf> = behind.map(|(file, _)| file.clone()).collect();
+        for file in behind {
+            let Some(org) = org_of(&file) else { continue };
+            let outcome = match unless_it_panics(&file, || self.rebased(&file)) {
+                Ok(settings) => Outcome::Rebased(org, settings),
+                Err(said) => Outcome::Void(org, said),
+            };
+            if let Some(good) = self.good.get_mut(&file) {
+                good.generation = self.generation;
+            }
+            found.push((file, outcome));
+        }
+        found
+    }
+
+    fn look_at_folder(&mut self) -> Vec<(PathBuf, Outcome)> {
         let is_first = !std::mem::replace(&mut self.has_looked, true);
         let there = match stamps(&self.folder) {
             Ok(there) => there,
@@ -107,51 +154,105 @@ impl Files {
         }
         for file in gone {
             self.seen.remove(&file);
+            self.good.remove(&file);
             let org = org_of(&file).unwrap_or_default();
             found.push((file, Outcome::Gone(org)));
         }
         for (file, stamp) in there {
             let seen = self.seen.entry(file.clone()).or_default();
+            let stamp = match stamp {
+                Ok(stamp) => stamp,
+                Err(fault) => {
+                    seen.taken = None;
+                    found.push((file, Outcome::Bad(vec![fault])));
+                    continue;
+                }
+            };
             let is_steady = seen.last.replace(stamp) == Some(stamp) || is_first;
             if is_steady && seen.taken != Some(stamp) {
                 seen.taken = Some(stamp);
-                let outcome = self.read(&file).unwrap_or_else(Outcome::Bad);
+                let outcome = self.taken(&file);
                 found.push((file, outcome));
             }
         }
         found
     }
 
-    fn read(&self, file: &Path) -> Result<Outcome, Vec<String>> {
+    /// What a file says. One that could not be read is read at the next look again.
+    fn taken(&mut self, file: &Path) -> Outcome {
+        let read = unless_it_panics(file, || Ok(self.read(file)));
+        match read {
+            Ok(Ok((org, settings))) => Outcome::Good(org, settings),
+            Ok(Err(Fault { said, is_passing })) => {
+                if let Some(seen) = self.seen.get_mut(file).filter(|_| is_passing) {
+                    seen.taken = None;
+                }
+                Outcome::Bad(said)
+            }
+            Err(said) => Outcome::Bad(said),
+        }
+    }
+
+    fn read(&mut self, file: &Path) -> Result<(String, Box<Settings>), Fault> {
+        let lasting = |said| Fault { said, is_passing: false };
         let path = file.display().to_string();
         let org = org_of(file).ok_or_else(|| {
-            vec![format!("{path}: is not named for an organization: ORG.{ENDING}")]
+            lasting(vec![format!("{path}: is not named for an organization: ORG.{ENDING}")])
         })?;
-        let text = config_file::read(file).map_err(|fault| vec![fault])?;
+        let text = config_file::read(file)
+            .map_err(|fault| Fault { said: vec![fault], is_passing: true })?;
         let loaded = config::load_tenant(&path, &text, &self.host);
         let Loaded { config, warnings, .. } =
-            loaded.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+            loaded.map_err(|errors| lasting(errors.iter().map(ToString::to_string).collect()))?;
         for warning in &warnings {
             tracing::warn!(%warning, "a tenant's configuration");
         }
         let mut credentials = BTreeMap::new();
-        let mut faults = Vec::new();
+        let mut said = Vec::new();
+        // A variable of the environment stays as it is; a file may be there a moment later.
+        let mut is_passing = false;
         for target in &config.targets {
             match self.credential(&path, target) {
                 Ok(credential) => drop(credentials.insert(target.id.clone(), credential)),
-                Err(fault) => faults.push(fault),
+                Err(fault) => {
+                    is_passing |= matches!(target.secret, Some(SecretRef::File(_)));
+                    said.push(fault);
+                }
             }
         }
-        if !faults.is_empty() {
-            return Err(faults);
+        if !said.is_empty() {
+            return Err(Fault { said, is_passing });
         }
-        let tenancy = Tenancy { org: org.clone(), credentials };
+        let tenancy = Arc::new(Tenancy { org: org.clone(), credentials });
         let settings = Settings::of(&config, self.is_local);
-        Ok(Outcome::Good(org, Box::new(self.shared(settings, tenancy))))
+        let settings = Box::new(self.shared(settings, Arc::clone(&tenancy)));
+        let good = Good { text, tenancy, generation: self.generation };
+        self.good.insert(file.to_owned(), good);
+        Ok((org, settings))
+    }
+
+    /// The last good content of a file, beside what the host says by now, with the credentials that were read with it.
+    fn rebased(&self, file: &Path) -> Result<Box<Settings>, Vec<String>> {
+        let Some(Good { text, tenancy, .. }) = self.good.get(file) else { return Err(Vec::new()) };
+        let loaded = config::rebase_tenant(&file.display().to_string(), text, &self.host);
+        let Loaded { config, .. } =
+            loaded.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let mut credentials = BTreeMap::new();
+        for target in &config.targets {
+            let header = target.provider.credential_header().name;
+            let kept = tenancy.credentials.get(&target.id).cloned();
+            // One that was read for another provider goes to none.
+            let kept = kept.filter(|it| it.as_ref().is_none_or(|it| it.header == header));
+            if let Some(credential) = kept {
+                credentials.insert(target.id.clone(), credential);
+            }
+        }
+        let tenancy = Arc::new(Tenancy { org: tenancy.org.clone(), credentials });
+        Ok(Box::new(self.shared(Settings::of(&config, self.is_local), tenancy)))
     }
 
     /// What a tenant cannot change is the host's, once for all.
-    fn shared(&self, mut settings: Settings, tenancy: Tenancy) -> Settings {
+    fn shared(&self, mut settings: Settings, tenancy: Arc<Tenancy>) -> Settings {
         let host = &self.of_host;
         settings.pricing = Arc::clone(&host.pricing);
         settings.accounts.clone_from(&host.accounts);
@@ -159,7 +260,7 @@ impl Files {
             settings.input = host.input.clone();
             settings.output.clone_from(&host.output);
         }
-        settings.tenant = Some(Arc::new(tenancy));
+        settings.tenant = Some(tenancy);
         settings
     }
 
@@ -186,8 +287,22 @@ fn org_of(file: &Path) -> Option<String> {
     (file.extension()? == ENDING && check_id("org", org).is_ok()).then(|| org.to_owned())
 }
 
-/// The files in a folder, each with what changes when its content does. What begins with a dot is somebody's draft.
-fn stamps(folder: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
+/// What `run` says of a file. A fault of this program in one of them is a fault of that one.
+fn unless_it_panics<T>(
+    file: &Path,
+    run: impl FnOnce() -> Result<T, Vec<String>>,
+) -> Result<T, Vec<String>> {
+    let panicked = |_| {
+        let what = "could not be checked: this is a fault in kt. Please report it with this file";
+        vec![format!("{}: {what}", file.display())]
+    };
+    // What it has begun to change is a map's entry, whole or not there.
+    catch_unwind(AssertUnwindSafe(run)).map_err(panicked)?
+}
+
+/// The files in a folder, each with what changes when its content does, or why that cannot be said. What begins with a
+/// dot is somebody's draft.
+fn stamps(folder: &Path) -> std::io::Result<BTreeMap<PathBuf, Result<Stamp, String>>> {
     let mut there = BTreeMap::new();
     for entry in folder.read_dir()? {
         let path = entry?.path();
@@ -195,12 +310,15 @@ fn stamps(folder: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
         if name.starts_with('.') || !(name.ends_with(".yaml") || name.ends_with(".yml")) {
             continue;
         }
-        // A link that leads nowhere is no file; it may have gone since the folder was read.
-        if let Ok(metadata) = path.metadata()
-            && metadata.is_file()
-        {
-            there.insert(path, Stamp::of(&metadata));
-        }
+        let stamp = match path.metadata() {
+            Ok(metadata) if metadata.is_file() => Ok(Stamp::of(&metadata)),
+            Ok(_) => continue,
+            // A link that leads nowhere is no file; it may have gone since the folder was read.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            // Nobody has said that it is gone.
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        };
+        there.insert(path, stamp);
     }
     Ok(there)
 }
