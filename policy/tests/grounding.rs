@@ -24,7 +24,8 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/labelled/grounding/cases.jsonl");
+    let path =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/labelled/grounding/cases.jsonl");
     let text = fs::read_to_string(path).unwrap();
     let parsed = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let of = |case: &serde_json::Value, name: &str| {

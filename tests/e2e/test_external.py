@@ -87,10 +87,11 @@ def policies(name, port, **settings):
     return {"gateway": {"on_sidecar_loss": "unavailable"}, "policies": {"chain": [name], "policy": {name: settings}}}
 
 
-def silences(group, name, outcome):
+def silences(group, outcome):
+    """How often a service has failed so, whichever policy asked it: their names make no series."""
     text = group.sidecar.metrics()
     lines = [line for line in text.splitlines() if line.startswith("kt_external_policy_requests_total")]
-    return sum(float(line.split()[-1]) for line in lines if f'policy="{name}"' in line and f'outcome="{outcome}"' in line)
+    return sum(float(line.split()[-1]) for line in lines if 'policy="external"' in line and f'outcome="{outcome}"' in line)
 
 
 @pytest.mark.parametrize("stream", (False, True), ids=("JSON", "SSE"))
@@ -104,12 +105,12 @@ def test_a_service_that_says_nothing_fails_open_or_closed_and_nothing_of_it_is_s
     name = f"external:{fault}-{phase}"
     port = judge.port if does else free_port()
     group.configure(policies(name, port, apply_to=[phase], on_failure="allow"))
-    before, calls = silences(group, name, word), group.provider.total()
+    before, calls = silences(group, word), group.provider.total()
     for gateway in (group.a, group.b):
         answer = gateway.ask(key, chat(prompt, stream=stream))
         assert (answer.status, answer.broke, answer.cache_status) == (200, None, "miss"), answer
     assert group.provider.total() == calls + 2, "nothing was stored"
-    assert silences(group, name, word) == before + 2
+    assert silences(group, word) == before + 2
     group.configure(policies(name, port, apply_to=[phase], on_failure="block"))
     answer = group.a.ask(key, chat(prompt, stream=stream))
     assert answer.status == 409 and answer.error["code"] == "policy_blocked", answer
