@@ -166,7 +166,8 @@ def test_a_call_that_waits_for_who_waits_for_it_is_paid_all_the_same(fleet, prom
     deadlocks = fleet.database.deadlocks()
     with fleet.database.crossed(wallet.org):
         assert_miss(bounded(lambda: fleet.b.ask(key, f"{prompt} And then?")))
-    assert fleet.database.deadlocks() == deadlocks + 1
+    # Who tries again while it is still crossed may meet it again.
+    assert fleet.database.deadlocks() > deadlocks
     books_agree(fleet, wallet, [prompt, f"{prompt} And then?"])
     assert Ledger.in_database(fleet.database, wallet.org).faults() == []
 
