@@ -79,7 +79,7 @@ def test_a_body_beyond_envoys_usual_buffer_comes_through(mesh, key, prompt, at):
 
 def test_a_replaced_secret_is_used_without_a_restart(mesh, key, prompt):
     try:
-        mesh.write_credential("sk-another-key-that-the-provider-refuses")
+        mesh.write_credential("made-up-credential-of-nobody")
         def is_refused():
             return mesh.a.ask(key, f"{prompt} {mesh.provider.total()}").status != 200
         wait_until(is_refused, "the gateway has the new credential", 60)

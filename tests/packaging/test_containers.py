@@ -13,7 +13,7 @@ from chart import Rendered, containers, example, merged
 from containers import Root, volume
 from processes import ROOT, filter_module, free_port, wait_until
 
-PROVIDER_KEY = "sk-upstream-credential-of-the-target"
+PROVIDER_KEY = "made-up-credential-of-the-fake-provider"
 QUESTION = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "What does the AuthService module do?"}]}
 
 

@@ -13,10 +13,8 @@ use kt_contract::wire::admin::versions::{
 use kt_contract::wire::feed::FeedRequest;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::service::Failure;
-use sidecar_cache::service::generations::Generations;
 use sidecar_cache::service::reload::Watched;
 use sidecar_cache::service::settings::Settings;
-use sidecar_cache::service::upstream::{Timeouts, Upstream};
 use sidecar_cache::service::versions::Versions;
 use sidecar_cache::service::{Parts, Sidecar};
 use sidecar_cache::store::memory::MemoryEntries;
@@ -116,22 +114,10 @@ async fn sidecar_of(path: PathBuf, store: Arc<MemoryVersions>) -> Group {
     let (watched, settings) = Watched::load(path, false).unwrap();
     let clock = Clock::start();
     let provider = Arc::new(Provider::default());
+    let entries = Arc::new(MemoryEntries::new(clock, settings.memory));
     let sidecar = Sidecar::new(Parts {
-        tenants: None,
         versions: Some(Versions::new(watched, store as Arc<dyn VersionStore>)),
-        clock,
-        entries: Arc::new(MemoryEntries::new(clock, settings.memory)),
-        settings,
-        shared: None,
-        generations: Generations::in_memory(),
-        keys: Arc::new(Keys::default()),
-        ledger: None,
-        spool: None,
-        replies: Arc::new(Remembered::default()),
-        savings: None,
-        upstream: Arc::clone(&provider) as Arc<dyn Upstream>,
-        audit_log: None,
-        timeouts: Timeouts::default(),
+        ..parts(clock, settings, entries, &provider)
     });
     let group = Group { provider, ..Group::around(sidecar.unwrap()) };
     group.sidecar.note_start().await;

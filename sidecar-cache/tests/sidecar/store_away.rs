@@ -9,9 +9,7 @@ use kt_contract::wire::admit::Admitted;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::entry::Entry;
 use sidecar_cache::generation::Tag;
-use sidecar_cache::service::generations::Generations;
-use sidecar_cache::service::upstream::{Timeouts, Upstream};
-use sidecar_cache::service::{Parts, Sidecar};
+use sidecar_cache::service::Sidecar;
 use sidecar_cache::store::EntryStore;
 use sidecar_cache::store::layered::Layered;
 
@@ -24,23 +22,7 @@ async fn over(shared: &Arc<Distant>, clock: Clock) -> Group {
     let distant = Arc::clone(shared) as Arc<dyn EntryStore>;
     let layered = Layered::new(clock, settings.memory, distant, Entry::whose);
     let provider = Arc::new(Provider::default());
-    let sidecar = Sidecar::new(Parts {
-        tenants: None,
-        versions: None,
-        clock,
-        settings,
-        entries: Arc::new(layered),
-        shared: None,
-        generations: Generations::in_memory(),
-        keys: Arc::new(Keys::default()),
-        ledger: None,
-        spool: None,
-        replies: Arc::new(Remembered::default()),
-        savings: None,
-        upstream: Arc::clone(&provider) as Arc<dyn Upstream>,
-        audit_log: None,
-        timeouts: Timeouts::default(),
-    });
+    let sidecar = Sidecar::new(parts(clock, settings, Arc::new(layered), &provider));
     let group = Group { provider, ..Group::around(sidecar.unwrap()) };
     group.poll().await;
     group

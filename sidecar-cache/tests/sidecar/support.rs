@@ -197,6 +197,32 @@ pub(crate) fn group_recording(settings: Settings, audit_log: Arc<dyn AuditStore>
     group_made_of(common, None, None, Some(audit_log))
 }
 
+/// What a sidecar is made of that keeps everything but its entries in memory, shares nothing, and pays for nothing.
+pub(crate) fn parts(
+    clock: Clock,
+    settings: Settings,
+    entries: Arc<dyn EntryStore>,
+    provider: &Arc<Provider>,
+) -> Parts {
+    Parts {
+        tenants: None,
+        versions: None,
+        clock,
+        settings,
+        entries,
+        shared: None,
+        generations: Generations::in_memory(),
+        keys: Arc::new(Keys::default()),
+        ledger: None,
+        spool: None,
+        replies: Arc::new(Remembered::default()),
+        savings: None,
+        audit_log: None,
+        upstream: Arc::clone(provider) as Arc<dyn Upstream>,
+        timeouts: Timeouts::default(),
+    }
+}
+
 fn group_made_of(
     common: Common,
     shared: Option<Shared>,
@@ -207,21 +233,14 @@ fn group_made_of(
     let provider = Arc::new(Provider::default());
     let replies = Arc::new(Remembered::default());
     let sidecar = Sidecar::new(Parts {
-        tenants: None,
-        versions: None,
-        clock,
-        settings,
-        entries: store,
         shared,
-        generations: Generations::in_memory(),
         keys,
         ledger,
         spool,
         replies: Arc::clone(&replies) as Arc<dyn ReplyStore>,
         savings,
         audit_log,
-        upstream: Arc::clone(&provider) as Arc<dyn Upstream>,
-        timeouts: Timeouts::default(),
+        ..parts(clock, settings, store, &provider)
     });
     Group { sidecar: sidecar.unwrap(), provider, entries, replies }
 }

@@ -12,10 +12,8 @@ use kt_contract::wire::admit::Admitted;
 use kt_contract::wire::feed::{Event, FeedReply, FeedRequest};
 use kt_contract::wire::principal::{PrincipalReply, PrincipalRequest};
 use sidecar_cache::clock::Clock;
-use sidecar_cache::service::generations::Generations;
 use sidecar_cache::service::settings::Settings;
 use sidecar_cache::service::tenants::Tenants;
-use sidecar_cache::service::upstream::{Timeouts, Upstream};
 use sidecar_cache::service::{Parts, Sidecar};
 use sidecar_cache::store::memory::MemoryEntries;
 
@@ -69,22 +67,10 @@ impl Hosted {
         }
         let provider = Arc::new(Provider::default());
         let (clock, settings) = (Clock::start(), Settings::of(&host(), false));
+        let entries = Arc::new(MemoryEntries::new(clock, settings.memory));
         let sidecar = Sidecar::new(Parts {
             tenants: Some(Tenants::load(folder.path().to_owned(), host(), false, secrets)),
-            versions: None,
-            clock,
-            entries: Arc::new(MemoryEntries::new(clock, settings.memory)),
-            settings,
-            shared: None,
-            generations: Generations::in_memory(),
-            keys: Arc::new(Keys::default()),
-            ledger: None,
-            spool: None,
-            replies: Arc::new(Remembered::default()),
-            savings: None,
-            upstream: Arc::clone(&provider) as Arc<dyn Upstream>,
-            audit_log: None,
-            timeouts: Timeouts::default(),
+            ..parts(clock, settings, entries, &provider)
         });
         let group = Group { provider, ..Group::around(sidecar.unwrap()) };
         group.poll().await;

@@ -98,24 +98,24 @@ fn parameters(endpoint: Endpoint, path: &str) -> Vec<Value> {
             .push(json!({"name": name, "in": place, "description": description, "schema": schema}));
     }
     if endpoint == Endpoint::RotateKey {
-        parameters.push(json!({
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": false,
-            "description": "Which rotation it is: asked again with the same key and body within ten minutes, it is answered again and not made again.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARS_MAX},
-        }));
+        let what = "Which rotation it is: asked again with the same key and body within ten minutes, it is answered again and not made again.";
+        parameters.push(idempotency_key(false, what));
     }
     if moves_money(endpoint) {
-        parameters.push(json!({
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": true,
-            "description": "Which movement it is: asked again with the same key and body, it is answered again and not made again.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARS_MAX},
-        }));
+        let what = "Which movement it is: asked again with the same key and body, it is answered again and not made again.";
+        parameters.push(idempotency_key(true, what));
     }
     parameters
+}
+
+fn idempotency_key(is_required: bool, what: &str) -> Value {
+    json!({
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": is_required,
+        "description": what,
+        "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARS_MAX},
+    })
 }
 
 const fn summary(endpoint: Endpoint) -> &'static str {
