@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use kt_fault_proxy::free_port;
 use tempfile::TempDir;
 
 const VERSION: &str = "envoy  version: abc/1.40.0/Clean/RELEASE/BoringSSL";
@@ -42,8 +43,7 @@ impl Stage {
         fs::set_permissions(folder.path().join("envoy"), Permissions::from_mode(0o755)).unwrap();
         fs::write(folder.path().join("filter.wasm"), "").unwrap();
         fs::write(folder.path().join("policy-config.yaml"), CONFIG).unwrap();
-        let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        Self { folder, port: probe.local_addr().unwrap().port() }
+        Self { folder, port: free_port().unwrap() }
     }
 
     fn command(&self) -> Command {
