@@ -1,4 +1,5 @@
-//! The breaker in front of the sidecar: when half of the callouts fail, no request waits for the next.
+//! The breaker in front of the sidecar: when half of the callouts fail, no request waits for the next. A throttle
+//! beside it would begin where it opens (docs/adr/0034-the-breaker-is-the-throttle.md).
 
 use kt_contract::time::{Millis, MonoMillis};
 
@@ -118,6 +119,13 @@ mod tests {
 
     use super::*;
 
+    /// What a client that throttles itself by what is accepted would skip, of a hundred calls, where it lets through
+    /// twice as many as are (Site Reliability Engineering, chapter 21, "Client-Side Throttling", K = 2).
+    fn throttled_percent(calls: u32, lost: u32) -> u32 {
+        let accepted = calls.saturating_sub(lost);
+        calls.saturating_sub(accepted * 2) * 100 / (calls + 1)
+    }
+
     fn opened_at(now: MonoMillis) -> Breaker {
         let mut breaker = Breaker::default();
         for _ in 0..CALLS_MIN {
@@ -184,5 +192,25 @@ mod tests {
         assert!(breaker.permits(MonoMillis(1_500)));
         assert_eq!(breaker.answered(MonoMillis(500), MonoMillis(1_501)), Change::Unchanged);
         assert_eq!(breaker.answered(MonoMillis(1_500), MonoMillis(1_502)), Change::Closed);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_throttle_by_what_is_accepted_would_skip_nothing_that_it_lets_through() {
+        for (calls, lost) in
+            (CALLS_MIN - 1..200).flat_map(|calls| (0..=calls).map(move |lost| (calls, lost)))
+        {
+            let counted = || Breaker::Closed { since: MonoMillis(0), calls, lost };
+            let ends = [
+                (lost, counted().answered(MonoMillis(0), MonoMillis(1))),
+                (lost + 1, counted().lost(MonoMillis(1))),
+            ];
+            for (lost, change) in ends {
+                let skipped = throttled_percent(calls + 1, lost);
+                assert!(
+                    change == Change::Opened || skipped == 0,
+                    "{skipped} % at {lost} of {calls} + 1"
+                );
+            }
+        }
     }
 }
