@@ -26,6 +26,7 @@ from pathlib import Path
 
 import fanout
 from bench import wrk
+from recovery import recovery
 from stack import (ANSWER, BIN, REQUEST, ROOT, Stack, bare_config, die, free_port, get, provider_config, until)
 
 GATEWAYS = fanout.GATEWAYS
@@ -62,9 +63,7 @@ class Fleet(Stack):
             self._envoy("provider", provider_config(self.ports["provider"], self.ports["admin"]))
         for at, port in enumerate(self.group_ports("bare")[:1 if self.is_of_hits else GATEWAYS]):
             self._envoy(f"bare-{at}", bare_config(port, self.ports["provider"]))
-        self._run("redis", "redis-server", "--port", self.ports["redis"], "--bind", "127.0.0.1", "--dir", self.folder,
-                  "--save", "", "--appendonly", "no")
-        self._listens("redis")
+        self.start_redis()
         if self.is_of_hits:
             self._run("litellm", *self._litellm())
         self._run("postgres", "env", f"PGPORT={self.ports['postgres']}", ROOT / "scripts/postgres", "stay")
@@ -80,6 +79,18 @@ class Fleet(Stack):
         if self.is_of_hits:
             self._listens("litellm", seconds=240)
             until("LiteLLM is alive", lambda: get(f"http://127.0.0.1:{self.ports['litellm']}/health/liveliness"))
+
+    def start_redis(self) -> None:
+        self._run("redis", "redis-server", "--port", self.ports["redis"], "--bind", "127.0.0.1", "--dir", self.folder,
+                  "--save", "", "--appendonly", "no")
+        self._listens("redis")
+
+    def stop(self, name: str) -> None:
+        """Kills a process, and waits for its end."""
+        process = self.processes.pop(list(self.pids).index(name))
+        del self.pids[name]
+        process.kill()
+        process.wait()
 
     def _listens(self, name: str, seconds: float = 30) -> None:
         def connects() -> bool:
@@ -267,6 +278,7 @@ def main() -> None:
     fanout.raise_open_files()
     with tempfile.TemporaryDirectory(prefix="kt-fleet-") as folder, Fleet(Path(folder)) as stack:
         measured = hits(stack, given.rounds, given.seconds)
+        back = recovery(stack, given.rounds)
     report = {
         "date": time.strftime("%Y-%m-%d"),
         "command": "make bench-fleet",
@@ -281,6 +293,7 @@ def main() -> None:
         "rounds": given.rounds,
         "seconds": given.seconds,
         "hits": measured,
+        "recovery": back,
         "readers": readers(given.rounds),
     }
     given.out.write_text(json.dumps(report, indent=1) + "\n")

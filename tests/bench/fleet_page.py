@@ -7,6 +7,7 @@ import statistics
 import sys
 from pathlib import Path
 
+from recovery import MUST_S as BACK_MUST_S
 from render import verdict
 
 # Issue 5 and DESIGN: hits per CPU-second beside LiteLLM's, milliseconds of lag, the last reader beside the bare Envoys'.
@@ -45,7 +46,7 @@ def last_ratio(runs: dict) -> float:
     return middle(runs["kt"], "last_us") / middle(runs["bare"], "last_us")
 
 
-def targets(median: dict, many: dict) -> list[str]:
+def targets(median: dict, many: dict, back: list[dict]) -> list[str]:
     lines = ["| work | must | aim | reached | |", "|---|---|---|---|---|"]
     ratio = median["kt_redis"]["per_cpu"] / median["litellm"]["per_cpu"]
     lines.append(f"| hit through Redis: hits per CPU-second, beside LiteLLM's | ≥ {PER_CPU_MUST} × | | {ratio:.1f} × "
@@ -59,6 +60,9 @@ def targets(median: dict, many: dict) -> list[str]:
         lines += [f"| {many['readers']} at once, {what}: upstream calls | 1 | | {calls} | {verdict(calls, 1, None, False)} |",
                   f"| {many['readers']} at once, {what}: last reader, beside bare Envoys | ≤ {LAST_MUST} × | ≤ {LAST_AIM} × "
                   f"| {ratio:.2f} × | {verdict(ratio, LAST_MUST, LAST_AIM, False)} |"]
+    longest = max(run["seconds"] for run in back)
+    lines.append(f"| Redis and Postgres back after both were away: sharing again, the longest of {len(back)} rounds "
+                 f"| ≤ {BACK_MUST_S} s | | {longest:.1f} s | {verdict(longest, BACK_MUST_S, None, False)} |")
     return lines
 
 
@@ -120,6 +124,17 @@ def readers(many: dict) -> list[str]:
         f"after {caught[0]:.1f} ms (median), {caught[1]:.1f} ms at worst. Client and provider share the cores with everything else."]
 
 
+def recovery(back: list[dict]) -> list[str]:
+    return [
+        f"Redis is killed and Postgres stopped (SIGSTOP) at the same moment, for {back[0]['away_s']} s; then Redis is started, and once it",
+        "listens Postgres goes on. From then on a gateway is asked something new, and another one, with another sidecar, the",
+        "same, until that is a hit. Nothing of kt is restarted. Seconds of each round: "
+        f"{', '.join(format(run['seconds'], '.2f') for run in back)}.",
+        f"While both were away {sum(run['answered_while_away'] for run in back)} of {sum(run['asked_while_away'] for run in back)} "
+        "new questions were answered: there is no wallet, and a caller that is known",
+        "is believed for a minute."]
+
+
 def page(report: dict) -> str:
     machine, measured, many = report["machine"], report["hits"], report["readers"]
     paths, idle = measured["paths"], {"cpu_s": measured["idle_cpu_s"], "seconds": report["seconds"]}
@@ -140,7 +155,7 @@ def page(report: dict) -> str:
         "",
         "## Asked for",
         "",
-        *targets(median, many),
+        *targets(median, many, report["recovery"]),
         "",
         "## Hits",
         "",
@@ -167,6 +182,10 @@ def page(report: dict) -> str:
         "Every round:",
         "",
         *spread(paths),
+        "",
+        "## Both stores away",
+        "",
+        *recovery(report["recovery"]),
         "",
         "## One answer, many readers",
         "",
