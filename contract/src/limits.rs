@@ -62,6 +62,9 @@ pub const FEED_FRESH: Millis = Millis(1_000);
 /// more kind is not served from L1.
 pub const HIT_COUNTS_MAX: usize = 256;
 
+/// How many refusals of its own a worker holds one by one until the feed has taken them.
+pub const REFUSALS_MAX: usize = 256;
+
 /// How long a principal counts after what the feed last told (SEMANTICS, "sidecar down": identity).
 pub const PRINCIPAL_WITHOUT_FEED: Millis = Millis(60_000);
 

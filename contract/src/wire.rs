@@ -12,7 +12,7 @@ pub mod headers;
 pub mod principal;
 
 /// The version of everything in here. Changes with any change of meaning.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// The path of the admit callout.
 pub const PATH_ADMIT: &str = "/v1/admit";

@@ -14,7 +14,14 @@ from processes import wait_until
 
 LOGGING = {
     "gateway": {"on_sidecar_loss": "unavailable"},
-    "policies": {"chain": ["audit-logger"], "policy": {"audit-logger": {"log_all_access": True}}},
+    "policies": {
+        "chain": ["audit-logger", "content-policy", "model-allowlist"],
+        "policy": {
+            "audit-logger": {"log_all_access": True},
+            "content-policy": {"action": "block", "terms": ["Project Hush"]},
+            "model-allowlist": {"models": ["gpt-4o"]},
+        },
+    },
 }
 # A few times what the files of a sidecar take when it starts.
 DISK_BYTES = 8 << 20
@@ -74,6 +81,38 @@ def test_a_refused_request_is_on_record(logging, prompt):
     [record] = wait_told(logging, "refused", 1)
     assert (record["outcome"], record["status"], record["code"]) == ("refused", 504, "not_cached")
     assert record["request_id"] == refused.headers["x-request-id"]
+
+
+def test_what_a_gateway_refuses_by_itself_is_on_record_with_the_rule_that_decided(logging, prompt):
+    key = logging.key(org="blocked", team="web", user="ada", agent="coder")
+    refused = [
+        logging.a.ask(key, f"{prompt} What is Project Hush?"),
+        logging.b.ask(key, {**chat(prompt), "model": "gpt-4o-mini"}),
+        logging.b.ask(key, prompt, headers={"cache-control": "only-if-cached"}),
+        logging.a.ask(key, {"model": "gpt-4o", "messages": 7}),
+    ]
+    assert [answer.status for answer in refused] == [409, 409, 504, 400]
+    told = {record["request_id"]: record for record in wait_told(logging, "blocked", 4)}
+    found = [told[answer.headers["x-request-id"]] for answer in refused]
+    assert [(it["outcome"], it["code"], it.get("policies", []), it["gateway"]) for it in found] == [
+        ("blocked", "policy_blocked", ["content-policy:words:block"], "gw-a"),
+        ("blocked", "policy_blocked", ["model-allowlist:request:block"], "gw-b"),
+        ("refused", "not_cached", [], "gw-b"),
+        ("refused", "invalid_field", [], "gw-a"),
+    ]
+    for record in found:
+        assert [record[field] for field in ("team", "user", "agent", "key_id")] == ["web", "ada", "coder", key.key_id]
+        assert "Hush" not in json.dumps(record)
+
+
+def test_requests_without_a_good_key_are_on_record_together_and_in_nobodys_chain(logging):
+    def of_nobody():
+        return sum(record["times"] for record in records(logging, "") if record["code"] == "missing_api_key")
+    before = of_nobody()
+    for _ in range(20):
+        assert logging.a.request("POST", "/v1/chat/completions", json=chat("Who am I?")).status_code == 401
+    wait_until(lambda: of_nobody() == before + 20, "all of them are counted", 10)
+    assert len(records(logging, "")) < 20
 
 
 def test_what_somebody_changes_behind_everybodys_back_is_found_and_named(logging, prompt):

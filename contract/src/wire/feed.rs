@@ -2,6 +2,8 @@
 //! tells the sidecar which gateways are alive, where their egress listens, and what their workers served from
 //! their own memory.
 
+use std::num::NonZeroU64;
+
 use serde::{Deserialize, Serialize};
 
 use crate::money::MicroUsd;
@@ -48,6 +50,36 @@ pub struct HitBatch {
     /// The requests that policies did not let pass: the sidecar has not seen them either.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocks: Vec<BlockCount>,
+    /// The requests that the filter has refused and the sidecar has not seen, for the audit log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
+    /// How many more there were, for which there was no room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusals_lost: Option<NonZeroU64>,
+}
+
+/// A request that a filter has refused by itself, or several of a kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    /// The request's id; the first one's, where it stands for several.
+    pub request_id: String,
+    /// The public name of its key; `None` where it had no good one. Who stands behind it, the sidecar knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+    /// The model that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The status of the refusal.
+    pub status: u16,
+    /// Its code.
+    pub code: String,
+    /// What policies found: `policy:what:action`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
+    /// How many requests it stands for: those without a good key are told together, since anybody can send them, and
+    /// those of a key for which there is no room one by one.
+    pub times: u64,
 }
 
 /// Requests that one policy did not let pass.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::num::NonZeroU64;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +11,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 use super::admit::{AdmitRequest, Admitted, Control, ReplyShape};
 use super::explain::{ExplainReply, ExplainRequest};
 use super::feed::{
-    BlockCount, Event, FeedReply, FeedRequest, GatewayIdentity, HitBatch, HitCount, Role,
+    BlockCount, Event, FeedReply, FeedRequest, GatewayIdentity, HitBatch, HitCount, Refusal, Role,
 };
 use super::principal::{PrincipalReply, PrincipalRequest};
 use super::*;
@@ -270,12 +271,32 @@ fn feed_requests() {
         count: 17,
         saved_micro_usd: MicroUsd::new(85).unwrap(),
     };
+    let blocked = Refusal {
+        request_id: "00112233445566778899aabbccddeeff".into(),
+        key_id: Some("gk_7Yb2".into()),
+        model: Some("gpt-4o".into()),
+        status: 409,
+        code: "policy_blocked".into(),
+        policies: vec!["pii-detector:email:block".into()],
+        times: 1,
+    };
+    let nobody = Refusal {
+        key_id: None,
+        model: None,
+        status: 401,
+        code: "invalid_api_key".into(),
+        policies: Vec::new(),
+        times: 7,
+        ..blocked.clone()
+    };
     let reporting = FeedRequest {
         hits: Some(HitBatch {
             worker: "00112233445566778899aabbccddeeff".into(),
             number: 3,
             counts: vec![hits],
             blocks: vec![BlockCount { policy: "pii-detector".into(), count: 2 }],
+            refusals: vec![blocked, nobody],
+            refusals_lost: NonZeroU64::new(1),
         }),
         ..later.clone()
     };

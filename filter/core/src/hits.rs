@@ -1,5 +1,5 @@
 //! The hits of the worker's own cache, and the requests that policies did not let pass, on their way to the sidecar,
-//! which does not see them otherwise: counted, and told with the feed's polls.
+//! which does not see them otherwise: counted, and told with the feed's polls. So is what the filter has refused.
 //!
 //! A batch keeps its number and its content until a poll that carried it is answered, so the sidecar can skip
 //! a number that it has counted. What comes meanwhile waits for the next one. A VM that is lost takes with it
@@ -8,14 +8,16 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use kt_contract::limits::HIT_COUNTS_MAX;
 use kt_contract::money::MicroUsd;
 use kt_contract::principal::Principal;
 use kt_contract::snapshot::ModelRoute;
-use kt_contract::wire::feed::{BlockCount, HitBatch, HitCount};
+use kt_contract::wire::feed::{BlockCount, HitBatch, HitCount, Refusal};
 
+use crate::refusals::Refusals;
 use crate::request_id::RequestId;
 
 /// Who hit what.
@@ -40,6 +42,8 @@ pub struct Hits {
     untold: BTreeMap<Hit, Tally>,
     /// How many requests each policy did not let pass since.
     blocked: BTreeMap<Box<str>, u64>,
+    /// What was refused since.
+    refused: Refusals,
 }
 
 /// Hits of one kind.
@@ -120,15 +124,22 @@ impl Hits {
         *count = count.saturating_add(1);
     }
 
+    /// Adds a request that the filter has refused.
+    pub fn add_refusal(&mut self, refusal: Refusal, request_id: &RequestId) {
+        self.worker.get_or_insert_with(|| request_id.clone());
+        self.refused.add(refusal);
+    }
+
     /// What a poll carries that is sent now.
     pub fn tell(&mut self) -> Option<HitBatch> {
         if self.told.is_none()
-            && !(self.untold.is_empty() && self.blocked.is_empty())
+            && !(self.untold.is_empty() && self.blocked.is_empty() && self.refused.is_empty())
             && let Some(worker) = &self.worker
         {
             self.number = self.number.saturating_add(1);
             let counts = std::mem::take(&mut self.untold);
             let blocked = std::mem::take(&mut self.blocked).into_iter();
+            let (refusals, refusals_lost) = self.refused.take();
             self.told = Some(HitBatch {
                 worker: worker.as_str().to_owned(),
                 number: self.number,
@@ -136,6 +147,8 @@ impl Hits {
                 blocks: blocked
                     .map(|(policy, count)| BlockCount { policy: policy.into(), count })
                     .collect(),
+                refusals,
+                refusals_lost: NonZeroU64::new(refusals_lost),
             });
         }
         self.told.clone()

@@ -25,6 +25,7 @@ mod phase;
 mod plan;
 pub mod principals;
 mod quoted;
+pub mod refusals;
 mod reply;
 pub mod request_id;
 #[cfg(feature = "script")]

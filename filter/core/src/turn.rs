@@ -8,6 +8,7 @@ use kt_providers::Dialect;
 use crate::action::{Action, Flow, LogLine, Reply};
 use crate::counter::Counter;
 use crate::phase::Phase;
+use crate::refusals::refusal;
 use crate::reply;
 use crate::request_id::RequestId;
 use crate::sidecar::NoAnswer;
@@ -61,8 +62,22 @@ impl<'a> Turn<'a> {
         (Phase::Replied, Flow::Pause)
     }
 
-    /// Ends the exchange with a refusal. What is known of the request is in `log`.
+    /// Ends the exchange with a refusal of the filter's own, which the sidecar is told for its audit log. What is known of
+    /// the request is in `log`.
     pub(crate) fn refuse(&mut self, dialect: Dialect, problem: &Problem, log: LogLine) -> Next {
+        if let (Some(refusal), Some(request_id)) = (refusal(problem, &log), &log.request_id) {
+            self.worker.refused(refusal, request_id);
+        }
+        self.refuse_as_told(dialect, problem, log)
+    }
+
+    /// Ends the exchange with a refusal that the sidecar has decided, and has put on record.
+    pub(crate) fn refuse_as_told(
+        &mut self,
+        dialect: Dialect,
+        problem: &Problem,
+        log: LogLine,
+    ) -> Next {
         self.count(Counter::Refused);
         self.count(why(problem));
         if let (Problem::PolicyBlocked { policy, .. }, Some(request_id)) =

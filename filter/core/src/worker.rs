@@ -10,7 +10,7 @@ use kt_contract::principal::KeyHash;
 use kt_contract::snapshot::Snapshot;
 use kt_contract::time::MonoMillis;
 use kt_contract::wire::VERSION;
-use kt_contract::wire::feed::{Event, FeedReply, GatewayIdentity};
+use kt_contract::wire::feed::{Event, FeedReply, GatewayIdentity, Refusal};
 use kt_policy::Chain;
 
 use crate::breaker::{Breaker, Change};
@@ -199,6 +199,11 @@ impl Worker {
     /// A policy did not let a request pass.
     pub(crate) fn blocked(&mut self, policy: &str, request_id: &RequestId) {
         self.hits.count_block(policy, request_id);
+    }
+
+    /// A request was refused, of which the sidecar knows nothing.
+    pub(crate) fn refused(&mut self, refusal: Refusal, request_id: &RequestId) {
+        self.hits.add_refusal(refusal, request_id);
     }
 
     /// Keeps an answer that comes for the second time, if nothing was voided since the question was asked.

@@ -31,7 +31,7 @@ pub(super) async fn answer(
     })
 }
 
-async fn wire(sidecar: &Sidecar, peer: Peer, request: Request<Incoming>) -> Answer {
+async fn wire(sidecar: &Arc<Sidecar>, peer: Peer, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
     let bytes = match read::whole(body, read::MESSAGE_BYTES_MAX, sidecar.timeouts.upload_idle).await
     {

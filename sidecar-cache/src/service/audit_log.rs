@@ -26,7 +26,6 @@ use queue::{Queue, Waiting};
 
 pub use look::Export;
 pub(super) use told::POLICY_BLOCKED;
-pub use told::RefusedByFilter;
 
 /// How many share a commit at most.
 const GROUP_MAX: usize = 512;

@@ -224,15 +224,18 @@ impl Events {
 // === impl Sidecar ===
 
 impl Sidecar {
-    /// A worker's poll: registers its gateway, counts what it served, then answers with what is new.
+    /// A worker's poll: registers its gateway, counts what it served, puts on record what it has refused, then answers
+    /// with what is new.
     ///
     /// # Errors
     /// Another version of the wire.
-    pub async fn poll_feed(&self, request: &FeedRequest) -> Result<FeedReply, Failure> {
+    pub async fn poll_feed(self: &Arc<Self>, request: &FeedRequest) -> Result<FeedReply, Failure> {
         expect_version(request.version)?;
         self.gateways.polled(request, self.clock.mono());
-        if let Some(batch) = &request.hits {
-            self.count_hits(batch);
+        if let Some(batch) = &request.hits
+            && self.count_hits(batch)
+        {
+            self.hear_of_refusals(&request.gateway.id, batch);
         }
         Ok(self.feed.poll(request).await)
     }

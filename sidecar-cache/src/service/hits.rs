@@ -59,11 +59,11 @@ impl Reports {
 // === impl Sidecar ===
 
 impl Sidecar {
-    /// Counts a worker's report as inline hits are counted, unless it has been.
-    pub(super) fn count_hits(&self, batch: &HitBatch) {
-        let HitBatch { worker, number, counts, blocks } = batch;
+    /// Counts a worker's report as inline hits are counted. `false` if it has been counted before.
+    pub(super) fn count_hits(&self, batch: &HitBatch) -> bool {
+        let HitBatch { worker, number, counts, blocks, refusals: _, refusals_lost: _ } = batch;
         if !self.reports.is_new(worker, *number, self.clock.mono()) {
-            return;
+            return false;
         }
         let settings = self.feed.settings();
         for hits in counts.iter().take(HIT_COUNTS_MAX) {
@@ -82,6 +82,7 @@ impl Sidecar {
             let known = BLOCKING.iter().find(|known| *known == policy);
             self.metrics.guardrail_blocked(known.unwrap_or(&"other"), Phase::Input, *count);
         }
+        true
     }
 }
 

@@ -1,21 +1,24 @@
 //! What goes on record of requests, and that nothing is answered without a record where each must have one.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kt_contract::hex::Digest;
 use kt_contract::outcome::Outcome;
 use kt_contract::time::UnixMillis;
+use kt_contract::wire::VERSION;
 use kt_contract::wire::admin::Condition;
 use kt_contract::wire::admin::audit_log::{AuditHead, AuditNotes, AuditRecord};
 use kt_contract::wire::admit::{AdmitRequest, Admitted, Control};
+use kt_contract::wire::feed::{FeedRequest, HitBatch, Refusal};
 use sidecar_cache::service::Failure;
-use sidecar_cache::service::audit_log::{Export, RefusedByFilter};
+use sidecar_cache::service::audit_log::Export;
 use sidecar_cache::store::audit_log::{AuditStore, MemoryAuditLog};
 
 use crate::support::{
-    CHAT, CHAT_STREAM, Group, REQUEST_ID, Scripted, answers_json, answers_sse, bytes, group,
-    group_recording, pass, read, settings_with, sse,
+    CHAT, CHAT_STREAM, Group, REQUEST_ID, Scripted, answers_json, answers_sse, bytes, gateway,
+    group, group_recording, pass, read, settings_with, sse,
 };
 
 const LOGS: &str = "policies: {chain: [audit-logger]}\n";
@@ -219,13 +222,8 @@ async fn where_it_is_no_must_answers_go_on_and_records_wait_for_as_long_as_there
     assert_eq!(logged.group.metric("kt_audit_waiting"), "1");
     // More than there is room for: the oldest go, and are counted.
     for number in 0..20_000 {
-        let refused = RefusedByFilter {
-            request_id: number.to_string(),
-            code: "invalid_api_key".to_owned(),
-            status: 401,
-            ..RefusedByFilter::default()
-        };
-        logged.group.sidecar.note_refused(refused).await;
+        let refused = Refusal { request_id: number.to_string(), ..bad_key(1) };
+        logged.group.sidecar.note_refused("gw-a", vec![refused], 0).await;
     }
     let lost: u64 = logged.group.metric("kt_audit_lost_total").parse().unwrap();
     assert!(lost > 3_000, "{lost}");
@@ -240,10 +238,8 @@ async fn where_it_is_no_must_answers_go_on_and_records_wait_for_as_long_as_there
 async fn what_only_a_filter_has_refused_goes_on_record_under_the_keys_organization() {
     let logged = logged(LOGS).await;
     let key = logged.group.key().await;
-    let sidecar = &logged.group.sidecar;
-    let blocked = RefusedByFilter {
+    let blocked = Refusal {
         request_id: REQUEST_ID.to_owned(),
-        gateway: "gw-a".to_owned(),
         key_id: Some(key.principal.key_id.clone()),
         model: Some("é".repeat(1_000)),
         status: 409,
@@ -251,16 +247,8 @@ async fn what_only_a_filter_has_refused_goes_on_record_under_the_keys_organizati
         policies: vec!["pii-detector:email:block".to_owned()],
         times: 1,
     };
-    sidecar.note_refused(blocked.clone()).await;
-    let bad_key = RefusedByFilter {
-        key_id: Some("gk_nobody".to_owned()),
-        status: 401,
-        code: "invalid_api_key".to_owned(),
-        times: 7,
-        policies: Vec::new(),
-        ..blocked
-    };
-    sidecar.note_refused(bad_key).await;
+    let of_nobody = Refusal { key_id: Some("gk_nobody".to_owned()), ..bad_key(7) };
+    logged.group.sidecar.note_refused("gw-a", vec![blocked, of_nobody], 0).await;
     let [of_acme] = &logged.records_of("acme").await[..] else { panic!() };
     assert_eq!(line(of_acme), "ended blocked - 409 policy_blocked");
     assert_eq!(of_acme.user.as_deref(), Some("ada"), "as the key store says");
@@ -269,6 +257,54 @@ async fn what_only_a_filter_has_refused_goes_on_record_under_the_keys_organizati
     let [of_nobody] = &logged.records_of("").await[..] else { panic!() };
     assert_eq!(line(of_nobody), "ended refused - 401 invalid_api_key");
     assert_eq!((of_nobody.times, of_nobody.key_id.as_deref()), (7, None));
+}
+
+/// A report of a worker, with refusals.
+fn report(number: u64, refusals: Vec<Refusal>, lost: u64) -> FeedRequest {
+    FeedRequest {
+        version: VERSION,
+        gateway: gateway(),
+        worker: None,
+        epoch: None,
+        seq: 0,
+        snapshot: None,
+        hits: Some(HitBatch {
+            worker: "w".to_owned(),
+            number,
+            counts: Vec::new(),
+            blocks: Vec::new(),
+            refusals,
+            refusals_lost: NonZeroU64::new(lost),
+        }),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workers_refusals_come_with_its_poll_and_once() {
+    let logged = logged(LOGS).await;
+    let first = report(1, vec![bad_key(3)], 5);
+    let second = report(2, vec![bad_key(2)], 0);
+    // A poll whose answer was lost is sent again, unchanged.
+    for poll in [&first, &first, &second, &first] {
+        logged.group.sidecar.poll_feed(poll).await.unwrap();
+        pass(Duration::from_millis(1)).await;
+    }
+    let times: Vec<u64> = logged.records_of("").await.iter().map(|it| it.times).collect();
+    assert_eq!(times, [3, 2]);
+    assert_eq!(logged.group.metric("kt_audit_lost_total"), "5");
+}
+
+/// So many requests without a good key.
+fn bad_key(times: u64) -> Refusal {
+    Refusal {
+        request_id: REQUEST_ID.to_owned(),
+        key_id: None,
+        model: None,
+        status: 401,
+        code: "invalid_api_key".to_owned(),
+        policies: Vec::new(),
+        times,
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -145,7 +145,14 @@ async fn what_a_worker_served_is_counted_once_however_often_it_is_reported() {
         saved_micro_usd: MicroUsd::new(5 * count).unwrap(),
     };
     let report = async |worker: &str, number, counts: Vec<HitCount>| {
-        let hits = Some(HitBatch { worker: worker.to_owned(), number, counts, blocks: Vec::new() });
+        let hits = Some(HitBatch {
+            worker: worker.to_owned(),
+            number,
+            counts,
+            blocks: Vec::new(),
+            refusals: Vec::new(),
+            refusals_lost: None,
+        });
         group.sidecar.poll_feed(&FeedRequest { hits, ..first_poll() }).await.unwrap();
     };
     let batch = vec![count("gpt-4o", "openai", 3), count("gpt-4o-mini", "openai", 2)];

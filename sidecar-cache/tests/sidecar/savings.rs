@@ -314,7 +314,14 @@ async fn what_workers_report_is_of_whoever_has_the_key() {
         saved_micro_usd: MicroUsd::new(count * COST).unwrap(),
     };
     let counts = vec![report(&ada.principal.key_id, 3), report("gk_nobody", 1)];
-    let batch = HitBatch { worker: "w".to_owned(), number: 1, counts, blocks: Vec::new() };
+    let batch = HitBatch {
+        worker: "w".to_owned(),
+        number: 1,
+        counts,
+        blocks: Vec::new(),
+        refusals: Vec::new(),
+        refusals_lost: None,
+    };
     for _ in 0..2 {
         poll(&saving.group, Some(batch.clone())).await;
     }

@@ -108,7 +108,11 @@ impl Admitting {
                 turn.worker.forget(&self.planned.ask.key);
                 turn.refuse(self.planned.ask.dialect(), &Problem::NoTenant, self.planned.log())
             }
-            Ok((Admitted::NotCached { reason }, _)) => self.planned.not_cached(reason, turn),
+            Ok((Admitted::NotCached { reason }, _)) => {
+                let problem = Problem::NotCached { reason };
+                let log = LogLine { reason: Some(reason), ..self.planned.log() };
+                turn.refuse_as_told(self.planned.ask.dialect(), &problem, log)
+            }
             Ok((Admitted::Draining, _)) => self.planned.without_sidecar(Reason::Draining, turn),
             Err(_) => self.planned.without_sidecar(Reason::SidecarLost, turn),
         }

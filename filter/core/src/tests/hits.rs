@@ -24,7 +24,14 @@ fn batch(number: u64, counts: &[(&str, u64)]) -> Option<HitBatch> {
         saved_micro_usd: MicroUsd::new(5 * count).unwrap(),
     };
     let counts = counts.iter().map(count).collect();
-    Some(HitBatch { worker: "ab".repeat(16), number, counts, blocks: Vec::new() })
+    Some(HitBatch {
+        worker: "ab".repeat(16),
+        number,
+        counts,
+        blocks: Vec::new(),
+        refusals: Vec::new(),
+        refusals_lost: None,
+    })
 }
 
 fn serve(rig: &mut Rig, times: usize) {

@@ -131,7 +131,7 @@ fn play(rig: &mut Rig, step: Step) -> Flow {
         Lost => rig.lose(),
         Garbage => {
             let fields: [(&[u8], &[u8]); 3] =
-                [(b":status", b"200"), (b"x-kt-wire", b"5"), (b"x-kt-admit", b"\xff{")];
+                [(b":status", b"200"), (b"x-kt-wire", b"6"), (b"x-kt-admit", b"\xff{")];
             let answer = Answer::Came { head: crate::head::Head::new(&fields), body: b"\xff" };
             rig.turn(Event::CalloutAnswered(answer))
         }

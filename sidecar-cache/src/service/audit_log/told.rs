@@ -1,6 +1,14 @@
 //! Refusals that only a filter sees: a bad key, a request that a policy blocks. It tells of them, and they go on record
 //! here.
 
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use kt_contract::limits::REFUSALS_MAX;
+use kt_contract::principal::Principal;
+use kt_contract::wire::feed::{HitBatch, Refusal};
+
 use crate::audit_log::{Access, Fact, Outcome, Stage};
 use crate::service::Sidecar;
 
@@ -9,63 +17,65 @@ const TEXT_BYTES_MAX: usize = 200;
 /// How many findings of policies go on record for a request.
 const POLICIES_MAX: usize = 64;
 
-/// A request that a filter has refused, as it tells it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RefusedByFilter {
-    /// The request's id.
-    pub request_id: String,
-    /// The gateway.
-    pub gateway: String,
-    /// The public name of its key; `None` where it had no good one. Who stands behind it, the key store says.
-    pub key_id: Option<String>,
-    /// The model that was asked for.
-    pub model: Option<String>,
-    /// The status of the refusal.
-    pub status: u16,
-    /// Its code.
-    pub code: String,
-    /// What policies found: `policy:entity:action`.
-    pub policies: Vec<String>,
-    /// How many requests it stands for: those without a good key are told together, since anybody can send them.
-    pub times: u64,
-}
-
 // === impl Sidecar ===
 
 impl Sidecar {
-    /// Puts a request on record that a filter has refused. One of a key that nobody has is in the chain of the
-    /// organization without a name. Nothing waits for it.
-    pub async fn note_refused(&self, refused: RefusedByFilter) {
-        let Some(log) = self.on_record() else { return };
-        let RefusedByFilter { request_id, gateway, key_id, model, status, code, .. } = refused;
-        let named = match key_id {
-            None => None,
-            Some(name) => self.keys.find_named(name).await.ok().flatten(),
-        };
-        let principal = named.map(|record| record.principal);
-        let of = |text: fn(&kt_contract::principal::Principal) -> Option<String>| {
-            principal.as_ref().and_then(text)
-        };
-        let outcome = if code == POLICY_BLOCKED { Outcome::Blocked } else { Outcome::Refused };
-        let access = Access {
-            stage: Stage::Ended,
-            request_id: cut(request_id),
-            gateway: cut(gateway),
-            key_id: of(|principal| Some(principal.key_id.clone())),
-            team: of(|principal| principal.team.clone()),
-            user: of(|principal| principal.user.clone()),
-            agent: of(|principal| principal.agent.clone()),
-            model: model.map(cut),
-            outcome: Some(outcome),
-            status,
-            code: Some(cut(code)),
-            policies: refused.policies.into_iter().take(POLICIES_MAX).map(cut).collect(),
-            times: refused.times.max(1),
-            ..Access::default()
-        };
-        let org = principal.map(|principal| principal.org).unwrap_or_default();
-        log.note(Fact::access(org, log.now(), access));
+    /// The refusals of a worker's report, which nobody waits for: not the poll that brings them, either.
+    pub(in crate::service) fn hear_of_refusals(self: &Arc<Self>, gateway: &str, batch: &HitBatch) {
+        let lost = batch.refusals_lost.map_or(0, NonZeroU64::get);
+        if batch.refusals.is_empty() && lost == 0 {
+            return;
+        }
+        let (sidecar, gateway) = (Arc::clone(self), gateway.to_owned());
+        let refusals = batch.refusals.clone();
+        tokio::spawn(async move { sidecar.note_refused(&gateway, refusals, lost).await });
     }
+
+    /// Puts requests on record that a filter has refused, and how many it could not tell. Those of a key that nobody has
+    /// are in the chain of the organization without a name. Nothing waits for them.
+    pub async fn note_refused(&self, gateway: &str, refusals: Vec<Refusal>, lost: u64) {
+        let Some(log) = self.on_record() else { return };
+        log.count_lost(lost);
+        let mut known: HashMap<String, Option<Principal>> = HashMap::new();
+        for refusal in refusals.into_iter().take(REFUSALS_MAX * 2) {
+            let principal = match refusal.key_id.clone() {
+                None => None,
+                Some(name) => match known.get(&name) {
+                    Some(principal) => principal.clone(),
+                    None => {
+                        let found = self.keys.find_named(name.clone()).await;
+                        // Where nobody can say whose it is, it is on record all the same.
+                        let principal = found.ok().flatten().map(|record| record.principal);
+                        known.insert(name, principal.clone());
+                        principal
+                    }
+                },
+            };
+            let (org, access) = access(gateway, refusal, principal);
+            log.note(Fact::access(org, log.now(), access));
+        }
+    }
+}
+
+/// The record of a refusal, and in whose chain it belongs.
+fn access(gateway: &str, refusal: Refusal, principal: Option<Principal>) -> (String, Access) {
+    let Refusal { request_id, key_id: _, model, status, code, policies, times } = refusal;
+    let outcome = if code == POLICY_BLOCKED { Outcome::Blocked } else { Outcome::Refused };
+    let access = Access {
+        stage: Stage::Ended,
+        request_id: cut(request_id),
+        gateway: cut(gateway.to_owned()),
+        model: model.map(cut),
+        outcome: Some(outcome),
+        status,
+        code: Some(cut(code)),
+        policies: policies.into_iter().take(POLICIES_MAX).map(cut).collect(),
+        times: times.max(1),
+        ..Access::default()
+    };
+    let Some(principal) = principal else { return (String::new(), access) };
+    let Principal { key_id, team, user, agent, org, .. } = principal;
+    (org, Access { key_id: Some(key_id), team, user, agent, ..access })
 }
 
 /// The code of [`kt_contract::problem::Problem::PolicyBlocked`].

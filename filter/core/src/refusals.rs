@@ -1,0 +1,131 @@
+//! What the filter has refused by itself, on its way to the sidecar's audit log, which does not see it otherwise. It is
+//! told with the hits ([`crate::hits`]), in the same numbered batches.
+//!
+//! Nobody waits for it: a VM that is lost takes with it what it has not told, half a second's worth. How much is held is
+//! bounded, whoever sends how many bad requests: those without a good key are one entry for each code.
+
+use kt_contract::limits::REFUSALS_MAX;
+use kt_contract::problem::Problem;
+use kt_contract::wire::feed::Refusal;
+
+use crate::action::LogLine;
+
+/// Refusals that are not told yet.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    kept: Vec<Refusal>,
+    /// Those for which there was no room.
+    lost: u64,
+}
+
+// === impl Refusals ===
+
+impl Refusals {
+    /// Adds a refusal. Where it finds no room it is counted in with the last one of the same key and code, and where there
+    /// is none, lost.
+    pub fn add(&mut self, refusal: Refusal) {
+        let is_alike = |kept: &&mut Refusal| {
+            kept.key_id == refusal.key_id
+                && kept.code == refusal.code
+                && kept.status == refusal.status
+        };
+        let merges = refusal.key_id.is_none() || self.kept.len() >= REFUSALS_MAX;
+        match self.kept.iter_mut().rev().find(is_alike).filter(|_| merges) {
+            Some(kept) => kept.times = kept.times.saturating_add(refusal.times),
+            // Codes are few, so a refusal without a key always has room.
+            None if merges && refusal.key_id.is_some() => {
+                self.lost = self.lost.saturating_add(refusal.times);
+            }
+            None => self.kept.push(refusal),
+        }
+    }
+
+    /// Whether there is anything to tell.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.kept.is_empty() && self.lost == 0
+    }
+
+    /// All of them, and how many more there were.
+    pub fn take(&mut self) -> (Vec<Refusal>, u64) {
+        (std::mem::take(&mut self.kept), std::mem::take(&mut self.lost))
+    }
+}
+
+/// What the log may know of a request that is refused for `problem`; `None` where it has no id, and so was none of ours.
+pub(crate) fn refusal(problem: &Problem, log: &LogLine) -> Option<Refusal> {
+    let request_id = log.request_id.as_ref()?.as_str().to_owned();
+    let found = log.guardrails.iter().flat_map(|found| found.split(','));
+    let mut policies: Vec<String> = found.map(str::to_owned).collect();
+    // Those that read no text have found nothing in one.
+    if let Problem::PolicyBlocked { policy, .. } = problem
+        && !policies.iter().any(|found| found.split(':').next() == Some(policy))
+    {
+        policies.push(format!("{policy}:request:block"));
+    }
+    let model = log.model.as_deref().or_else(|| log.route.as_deref().map(|route| &*route.model));
+    Some(Refusal {
+        request_id,
+        key_id: log.principal.as_deref().map(|principal| principal.key_id.clone()),
+        model: log.principal.as_ref().and(model).map(str::to_owned),
+        status: problem.status(),
+        code: problem.code().to_owned(),
+        policies,
+        times: 1,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    use super::*;
+
+    fn of(key_id: Option<&str>, code: &str) -> Refusal {
+        Refusal {
+            request_id: "id".to_owned(),
+            key_id: key_id.map(str::to_owned),
+            model: None,
+            status: 409,
+            code: code.to_owned(),
+            policies: Vec::new(),
+            times: 1,
+        }
+    }
+
+    fn times(kept: &[Refusal]) -> Vec<(Option<&str>, &str, u64)> {
+        kept.iter().map(|it| (it.key_id.as_deref(), &*it.code, it.times)).collect()
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn those_of_a_key_are_told_one_by_one_and_those_without_together() {
+        let mut refusals = Refusals::default();
+        assert!(refusals.is_empty());
+        for (key, code) in
+            [(Some("a"), "x"), (None, "y"), (Some("a"), "x"), (None, "z"), (None, "y")]
+        {
+            refusals.add(of(key, code));
+        }
+        let (kept, lost) = refusals.take();
+        let expected = [(Some("a"), "x", 1), (None, "y", 2), (Some("a"), "x", 1), (None, "z", 1)];
+        assert_eq!((times(&kept), lost), (expected.to_vec(), 0));
+        assert!(refusals.is_empty());
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn beyond_the_room_for_them_they_are_counted_in_with_their_like_or_lost() {
+        let mut refusals = Refusals::default();
+        for _ in 0..REFUSALS_MAX {
+            refusals.add(of(Some("a"), "x"));
+        }
+        for (key, code) in
+            [(Some("a"), "x"), (Some("a"), "y"), (Some("b"), "x"), (None, "x"), (None, "x")]
+        {
+            refusals.add(of(key, code));
+        }
+        let (kept, lost) = refusals.take();
+        assert_eq!(kept.len(), REFUSALS_MAX + 1, "there is always room for those without a key");
+        let last = times(&kept).split_off(REFUSALS_MAX - 1);
+        assert_eq!((last, lost), (vec![(Some("a"), "x", 2), (None, "x", 2)], 2));
+    }
+}
