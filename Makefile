@@ -146,6 +146,11 @@ bench-postgres: ## the ledger in Postgres beside row locks and a transaction for
 	@scripts/setup test
 	cargo run --release -p kt-bench-postgres -- --callers 1,32,128,512
 
+bench-tenants: build wasm ## 10,000 organizations and 100,000 keys behind one hosted gateway; writes docs/reference/performance-tenants.md
+	@scripts/setup run
+	cargo build --release -p kt-bench-tenants
+	.kt/venv/bin/python tests/bench/tenants.py
+
 ci: ## what CI runs
 	@bash .ci/run
 

@@ -39,6 +39,12 @@ budgets: {organization: {daily_limit_usd: 1000000000, monthly_limit_usd: 1000000
 """
 
 
+# The chain that `default` names, with its settings as they come.
+POLICIES = """
+policies: {chain: [default]}
+"""
+
+
 def die(words: str) -> None:
     """Ends the bench: a figure that does not mean what it says is worse than none."""
     sys.exit(f"bench: {words}")
@@ -87,7 +93,7 @@ class Stack:
         self.gateways = gateways
         self.processes: list[subprocess.Popen] = []
         self.pids: dict[str, int] = {}
-        self.ports = {name: free_port() for name in ("provider", "admin", "bare", "kt", "kt_no_l1", "kt_wallet", "metrics")}
+        self.ports = {name: free_port() for name in ("provider", "admin", "bare", "kt", "kt_no_l1", "kt_wallet", "kt_policies", "metrics")}
         if gateways:
             self.ports |= {f"{where}-{at}": free_port() for where in ("bare", "kt") for at in range(gateways)}
             self.ports["provider"] = provider
@@ -148,6 +154,7 @@ class Stack:
         self._envoy("bare", bare_config(self.ports["bare"], self.ports["provider"]))
         self._gateway("kt", l1_bytes=32 << 20)
         self._gateway("kt_no_l1", l1_bytes=0)
+        self._gateway("kt_policies", l1_bytes=32 << 20, more=POLICIES)
         self._gateway("kt_wallet", l1_bytes=32 << 20, more=WALLET)
         self._fund("kt_wallet")
 
