@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build wasm run fmt lint test test-rust test-pure test-fuzz test-wasm test-power test-sim test-redis test-stores test-filter test-e2e test-packaging test-compat image golden fuzz scale sim bench bench-fleet bench-postgres soak ci clean
+.PHONY: help setup build wasm run fmt lint test test-rust test-pure test-fuzz test-wasm test-power test-sim test-redis test-stores test-filter test-e2e test-packaging test-compat image golden fuzz scale sim bench bench-fleet bench-postgres soak docs ci clean
 
 WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
 RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
@@ -91,7 +91,7 @@ test-e2e: build wasm ## the whole group on real Envoys
 	.kt/venv/bin/python -m pytest tests/e2e -q -m alone
 	.kt/venv/bin/python -m pytest tests/e2e -q -m "not alone" -n $(E2E_WORKERS) --dist loadfile --no-loadscope-reorder
 
-test-packaging: build wasm ## images, the Helm chart, the compose files
+test-packaging: build wasm ## images, the Helm chart, the compose files, the documentation site
 	@scripts/setup test
 	.kt/venv/bin/python -m pytest tests/packaging -q
 
@@ -115,6 +115,10 @@ soak: build wasm ## the flights' tests twenty times over, 200 kills while calls 
 image: build wasm ## write the images as OCI layouts under target/oci, without a daemon
 	@scripts/setup image
 	@scripts/image
+
+docs: ## write the documentation site to target/site, and fail on a link that leads nowhere
+	@scripts/setup docs
+	@.kt/venv/bin/python scripts/site
 
 golden: ## rewrite the golden files; read their diff like code
 	KT_GOLDEN=write cargo test -p kt-contract -p kt-providers
