@@ -111,12 +111,12 @@ def test_every_page_is_reached_from_the_first_one(site):
 
 
 def build_with(folder, text):
-    """Builds the tree with another first page: all else of it is linked."""
+    """Builds the tree with more on its first page: all else of it is linked."""
     for name in ("docs", "examples", "charts", "deploy", "envoy", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "scripts").mkdir()
     (folder / "scripts/site").write_bytes((ROOT / "scripts/site").read_bytes())
-    (folder / "README.md").write_text(f"# kt\n\n{text}\n")
+    (folder / "README.md").write_text((ROOT / "README.md").read_text() + f"\n{text}\n")
     return subprocess.run([sys.executable, folder / "scripts/site"], capture_output=True, text=True, timeout=120)
 
 
