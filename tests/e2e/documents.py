@@ -7,12 +7,16 @@ from functools import cache
 
 from processes import ROOT
 
-PAGES = ["*.md", "docs/**/*.md", "examples/*/README.md", "charts/*/README.md", "deploy/**/README.md", "envoy/**/README.md"]
+PAGES = [
+    "*.md", "docs/**/*.md", "examples/*/README.md", "charts/*/README.md", "deploy/**/README.md", "envoy/**/README.md",
+]
 # What a block of code says that it is. A block that is indented says nothing, and has commands.
 COMMANDS = {"sh", "bash", "console"}
 OTHER = {"", "text", "yaml", "json", "python", "http", "mermaid"}
 # First words of commands: a block that begins so and says nothing is not taken for what something prints.
-PROGRAMS = {"kt", "sidecar-cache", "curl", "make", "cargo", "docker", "kubectl", "helm", "export", "python3", "redis-cli"}
+PROGRAMS = {
+    "kt", "sidecar-cache", "curl", "make", "cargo", "docker", "kubectl", "helm", "export", "python3", "redis-cli",
+}
 
 
 @dataclass
@@ -77,7 +81,8 @@ def is_whole(text):
 
 def commands_of(page, block):
     """The commands of a block. With prompts, all else in it is what they print."""
-    prompts, found, lines = any(line.startswith("$ ") for line in block.lines), [], iter(enumerate(block.lines, block.line))
+    prompts = any(line.startswith("$ ") for line in block.lines)
+    found, lines = [], iter(enumerate(block.lines, block.line))
     for number, line in lines:
         if prompts and not line.startswith("$ "):
             if found:

@@ -1,7 +1,7 @@
 """Somebody who reads a page and types its commands into one shell: `Desk`, where the tree is, and `Reader`.
 
-The tree is a copy of what pages name in it, so that nothing of it is changed, and with ports of its own, so that it meets
-nobody else's quickstart.
+The tree is a copy of what pages name in it, so that nothing of it is changed, and with ports of its own, so that it
+meets nobody else's quickstart.
 """
 
 import os
@@ -47,7 +47,6 @@ class Desk:
         self.base = next(base for base in random.sample(BASES, len(BASES))
                          if all(can_be_taken(base + port) for port in PORTS))
         self.group, self.runs = None, None
-        self._said_from = 0
         for name in ("charts", "deploy", "docs", "envoy", "scripts", "tests"):
             (self.folder / name).symlink_to(ROOT / name)
         shutil.copytree(ROOT / "examples", self.folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
@@ -81,8 +80,9 @@ class Desk:
             self.stop()
             log = self.folder / "make-run.log"
             log.write_bytes(b"")
-            self.group, self.runs = Process("make run", [self.folder / f"examples/{group}/run"], log,
-                                            env={**environment(), **wanted, "OPENAI_API_KEY": "made-up"}).start(), wanted
+            self.group = Process("make run", [self.folder / f"examples/{group}/run"], log,
+                                 env={**environment(), **wanted, "OPENAI_API_KEY": "made-up"}).start()
+            self.runs = wanted
             wait_until(lambda: "Ctrl-C stops everything" in log.read_text() or not self.group.is_alive(),
                        f"the group of {wanted} has asked", 180)
             assert self.group.is_alive(), log.read_text()
@@ -145,7 +145,7 @@ class Reader:
     def makes_a_key(self):
         """The key that `make run` prints for its reader, but one of this page's own."""
         sidecar = ".kt/run/fleet/gw-a.sock" if self.desk.runs["GROUP"] == "fleet" else ".kt/run/sidecar.sock"
-        status, said = self.type(f"kt key create --sidecar {sidecar} --org demo --team platform --user you --agent docs --json")
+        status, said = self.type(f"kt key create --sidecar {sidecar} --org demo --team platform --user you --json")
         assert status == 0, said
         self.key, self.key_id = KEY.search(said)[0], re.search(r'"(gk_\w+)"', said)[1]
 
