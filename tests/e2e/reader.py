@@ -20,6 +20,8 @@ from processes import ROOT, Process, binary_dir, wait_until
 # Ports of the pages are 41000 and something; ours as much above one of these, of which no other test takes any.
 PORTS = [2, 3, 4, 5, 10, 11, 12, 13, 32, 79, 100, 900]
 BASES = range(2000, 9000, 1000)
+# Whoever has this one has the others: they are free between two groups, and another run of the tests may look then.
+CLAIM = 999
 KEY = re.compile(r"kt_gk_\w{38}")
 
 
@@ -33,6 +35,21 @@ def can_be_taken(port):
         return True
 
 
+def claimed(base):
+    """This base and the claim to it, or nothing where somebody else has it or one of its ports."""
+    claim = socket.socket()
+    try:
+        claim.bind(("127.0.0.1", base + CLAIM))
+        claim.listen()
+    except OSError:
+        claim.close()
+        return None
+    if all(can_be_taken(base + port) for port in PORTS):
+        return base, claim
+    claim.close()
+    return None
+
+
 def listens(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -44,8 +61,7 @@ class Desk:
     def __init__(self):
         # Short, because a Unix socket's path has at most 107 bytes. Postgres is another user.
         self.folder = Path(tempfile.mkdtemp(prefix="kt-docs-"))
-        self.base = next(base for base in random.sample(BASES, len(BASES))
-                         if all(can_be_taken(base + port) for port in PORTS))
+        self.base, self._claim = next(filter(None, map(claimed, random.sample(BASES, len(BASES)))))
         self.group, self.runs = None, None
         for name in ("charts", "deploy", "docs", "envoy", "scripts", "tests"):
             (self.folder / name).symlink_to(ROOT / name)
@@ -103,6 +119,7 @@ class Desk:
 
     def close(self):
         self.stop()
+        self._claim.close()
         if not os.environ.get("KT_E2E_KEEP"):
             shutil.rmtree(self.folder, ignore_errors=True)
 
