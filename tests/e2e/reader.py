@@ -166,6 +166,12 @@ class Reader:
         assert status == 0, said
         self.key, self.key_id = KEY.search(said)[0], re.search(r'"(gk_\w+)"', said)[1]
 
+    def leave(self, before):
+        """Ends the program that was not there before, as Ctrl-C would in a terminal of its own."""
+        *_, last = (member for member in self.shell.family() if member.pid not in before)
+        last.signal(signal.SIGTERM)
+        wait_until(lambda: not last.is_running(), "it has ended", 10)
+
     def close(self):
         """Ends the shell and all that it has started."""
         for member in self.shell.family():

@@ -54,12 +54,14 @@ INSTEAD = [
 ]
 
 # What stays in the foreground, for which a reader takes another terminal; when it is ready; and whether it takes the
-# place of the group that `make run` has started.
+# place of the group that `make run` has started. A live view is left once it shows something: what it goes on to show
+# would stand between the lines of the commands after it.
+LIVE_VIEW = r"(^|/)kt top *(#|$)"
 STAYS = [
     (r"(^|/)fake-provider ", lambda desk, said: listens(desk.port(41900)), True),
     (r"(^|/)sidecar-cache ", lambda desk, said: (desk.folder / ".kt/run/sidecar.sock.admin").exists(), True),
     (r"(^|/)kt gateway run ", lambda desk, said: "ready address=" in said, True),
-    (r"(^|/)kt top *(#|$)", lambda desk, said: said.strip(), False),
+    (LIVE_VIEW, lambda desk, said: said.strip(), False),
     (r"classifier\.py --port ", lambda desk, said: listens(desk.port(9100)), False),
     (r"^redis-server ", lambda desk, said: listens(desk.port(41079)), False),
 ]
@@ -180,8 +182,11 @@ def carry_out(command, reader):
         return said
     if stays[2] and reader.desk.group:
         reader.desk.stop()
+    before = {member.pid for member in reader.shell.family()}
     reader.type(text if re.search(r"&\s*(#.*)?$", text) else f"{{ {text}\n}} &")
     wait_until(lambda: stays[1](reader.desk, reader.output()[begins:]), f"{command.where}\nis ready", 60)
+    if stays[0] == LIVE_VIEW:
+        reader.leave(before)
     return reader.output()[begins:]
 
 
