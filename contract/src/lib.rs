@@ -33,4 +33,5 @@ pub mod provider;
 pub mod rate;
 pub mod snapshot;
 pub mod time;
+pub mod trace;
 pub mod wire;

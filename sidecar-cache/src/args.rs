@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
+use sidecar_cache::http::traces::Collector;
+use sidecar_cache::trace::Ratio;
 
 use crate::migrate::Migrate;
 
@@ -45,7 +47,20 @@ pub(crate) struct Args {
     /// Share nothing: this sidecar belongs to one gateway.
     #[arg(long)]
     pub(crate) local: bool,
+    /// The collector that takes spans over OTLP/HTTP, e.g. http://localhost:4318. Without it there are no traces.
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub(crate) otlp_endpoint: Option<Collector>,
+    /// The name of the service in traces.
+    #[arg(long, value_name = "NAME", env = "OTEL_SERVICE_NAME", default_value = "kt-sidecar")]
+    pub(crate) otlp_service: String,
+    /// Which share of the traces that begin here is kept, 0 to 1. About others their clients have decided.
+    #[arg(long, value_name = "SHARE", env = "OTEL_TRACES_SAMPLER_ARG", default_value = "1")]
+    pub(crate) trace_ratio: Share,
 }
+
+/// A share.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Share(pub(crate) Ratio);
 
 /// Where health and metrics are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +82,15 @@ impl FromStr for Listen {
     }
 }
 
+impl FromStr for Share {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let share = text.parse().ok().and_then(Ratio::new);
+        share.map(Self).ok_or("expected a share from 0 to 1, like 0.1")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -82,7 +106,9 @@ mod tests {
     fn a_task_needs_nothing_of_what_serving_needs() {
         let read = |line: &str| Invocation::try_parse_from(line.split(' '));
         let serve = "sidecar-cache --policy-config f.yaml --socket s --data-dir d";
-        assert!(read(serve).unwrap().args.is_some());
+        let args = read(serve).unwrap().args.unwrap();
+        assert_eq!((args.otlp_endpoint, args.trace_ratio.0), (None, Ratio::ALL));
+        assert!(read(&format!("{serve} --trace-ratio 1.5")).is_err());
         let migrate = read("sidecar-cache migrate --policy-config f.yaml").unwrap();
         assert!(migrate.task.is_some() && migrate.args.is_none());
         assert!(read("sidecar-cache --socket s").is_err());

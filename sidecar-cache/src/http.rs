@@ -13,6 +13,7 @@ mod public;
 mod read;
 pub mod serve;
 pub mod socket;
+pub mod traces;
 
 pub use body::ReplyBody;
 

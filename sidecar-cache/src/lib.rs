@@ -43,3 +43,5 @@ pub mod store;
 pub mod ticket;
 #[cfg(feature = "server")]
 pub mod tokens;
+#[cfg(feature = "server")]
+pub mod trace;

@@ -12,6 +12,7 @@ mod money;
 mod seen;
 mod shared_flight;
 mod stores;
+mod traces;
 
 use std::sync::atomic::AtomicU64;
 
@@ -45,6 +46,7 @@ use seen::Seen;
 pub use seen::Sight;
 pub use shared_flight::SharedFlight;
 use stores::Stores;
+use traces::Traces;
 
 /// All counters of the process.
 #[derive(Debug)]
@@ -75,6 +77,7 @@ pub struct Metrics {
     guardrails: Guardrails,
     limits: Limits,
     gen_ai: GenAi,
+    traces: Traces,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -153,6 +156,7 @@ impl Default for Metrics {
             guardrails: Guardrails::default(),
             limits: Limits::default(),
             gen_ai: GenAi::default(),
+            traces: Traces::default(),
         };
         metrics.registered()
     }
@@ -214,8 +218,14 @@ impl Metrics {
         self.guardrails.register(&mut r);
         self.limits.register(&mut r);
         self.gen_ai.register(&mut r);
+        self.traces.register(&mut r);
         self.registry = r;
         self
+    }
+
+    /// What became of so many spans.
+    pub fn spans_exported(&self, result: &'static str, spans: u64) {
+        self.traces.exported(result, spans);
     }
 
     /// A policy has found something in a request or an answer.

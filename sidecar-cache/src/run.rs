@@ -7,7 +7,9 @@ use sidecar_cache::clock::Clock;
 use sidecar_cache::http::closing::Closing;
 use sidecar_cache::http::serve;
 use sidecar_cache::http::socket::{Claim, Listening, with_ending};
+use sidecar_cache::http::traces;
 use sidecar_cache::service::reload::Watched;
+use sidecar_cache::service::traces::Traces;
 use sidecar_cache::service::{Failure, Sidecar};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -26,6 +28,9 @@ const TELL_MAX: Duration = Duration::from_secs(2);
 
 /// How long the audit log may then take to be written.
 const RECORD_MAX: Duration = Duration::from_secs(5);
+
+/// How long the last spans may take to be sent.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
 
 /// How long connections may then take to write what they have and close.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
@@ -55,6 +60,7 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         tracing::info!(?tier, "local: this sidecar belongs to one gateway and shares nothing");
     }
     let sidecar = open(&args, watched, settings, clock).await?;
+    trace(&sidecar, &args);
     // Also while the ledger is counted, which may take long: what is known must not be old when it is over.
     let looking = Arc::clone(&sidecar);
     tokio::spawn(async move { looking.keep_looking().await });
@@ -109,9 +115,21 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     sidecar.leave_claims().await;
     let in_spool = tell_the_rest(&sidecar).await;
     record_the_rest(&sidecar).await;
+    let _ = tokio::time::timeout(FLUSH_MAX, sidecar.flush_traces()).await;
     let is_closed = tokio::time::timeout(CLOSE_MAX, connections.close()).await.is_ok();
     tracing::info!(is_drained, is_accounted, is_closed, in_spool, "stopped");
     Ok(())
+}
+
+/// Sends spans to a collector, where one is named.
+fn trace(sidecar: &Arc<Sidecar>, args: &Args) {
+    let Args { otlp_endpoint, otlp_service, trace_ratio, .. } = args;
+    let Some(collector) = otlp_endpoint.clone() else { return };
+    let (traces, exports) = Traces::new(trace_ratio.0);
+    sidecar.trace_to(traces);
+    tracing::info!(%collector, "spans are exported");
+    let metrics = sidecar.metrics();
+    tokio::spawn(traces::export(collector, otlp_service.clone(), exports, metrics));
 }
 
 /// Looks after everything that wants that from time to time, for as long as the process lives.

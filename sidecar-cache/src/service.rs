@@ -58,12 +58,13 @@ pub mod status;
 mod sync;
 mod tail;
 pub mod tenants;
+pub mod traces;
 pub mod upkeep;
 pub mod upstream;
 pub mod versions;
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -105,6 +106,7 @@ use settings::Settings;
 use shared::Group;
 pub use shared::Shared;
 use tenants::Tenants;
+use traces::Traces;
 use upstream::{Timeouts, Upstream};
 use versions::Versions;
 
@@ -147,6 +149,8 @@ pub struct Sidecar {
     checks: Arc<Semaphore>,
     pub(crate) timeouts: Timeouts,
     pub(crate) drain: Drain,
+    /// Where spans go; empty where nobody wants them.
+    traces: OnceLock<Traces>,
 }
 
 /// What a sidecar is made of.
@@ -242,7 +246,14 @@ impl Sidecar {
             checks: Arc::new(Semaphore::new(form::CHECKS_MAX)),
             timeouts,
             drain,
+            traces: OnceLock::new(),
         }))
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// The text of `/metrics`.

@@ -9,6 +9,7 @@ use crate::key::{CacheKey, CheckHash, RequestDigests};
 use crate::money::MicroUsd;
 use crate::outcome::Reason;
 use crate::principal::KeyHash;
+use crate::trace::TraceParent;
 
 /// The body of `POST /v1/admit`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,9 @@ pub struct AdmitRequest {
     /// What policies have found in the request, each as `policy:what:action`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guardrails: Vec<String>,
+    /// The client's span that it is part of. Never in a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
 }
 
 /// What the client's `Cache-Control` asks of an entry; `no-cache` and `no-store` are a bypass.

@@ -22,6 +22,8 @@ pub const CODEBASE: &str = "x-kt-codebase";
 
 /// A client's own name for its request: see [`crate::idempotency`]. Goes to the sidecar, and to no provider.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Where the request stands in a trace, as the W3C's Trace Context writes it.
+pub const TRACE_PARENT: &str = "traceparent";
 
 /// The request id: minted by the filter, answered to the client, sent to the provider.
 pub const REQUEST_ID: &str = "x-request-id";

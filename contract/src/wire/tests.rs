@@ -30,6 +30,7 @@ use crate::snapshot::{
     CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Snapshot,
     Tier,
 };
+use crate::trace::TraceParent;
 
 /// Holds samples of one message against its golden file, and reads them back. `strict` messages are refused
 /// with a field that is not known: filter and sidecar are of one version or do not understand each other.
@@ -174,9 +175,12 @@ fn admit_requests() {
         bypass: None,
         control: Control::default(),
         guardrails: vec!["pii-detector:email:redact".into()],
+        trace: None,
     };
+    let trace = TraceParent { trace_id: [0xab; 16], span_id: [0xcd; 8], is_sampled: true };
     let mut private = AdmitRequest {
         reply: ReplyShape::Sse { include_usage: true },
+        trace: Some(trace),
         client_limited: true,
         bypass: Some(Reason::ClientNoCache),
         ..request.clone()

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use kt_contract::idempotency::IdempotencyKey;
 use kt_contract::principal::KeyHash;
 use kt_contract::problem::Problem;
+use kt_contract::trace::TraceParent;
 use kt_contract::wire::headers;
 use kt_providers::{Dialect, Endpoint};
 
@@ -30,6 +31,8 @@ pub(crate) struct Ask {
     pub(crate) wish: Wish,
     /// The client's own name for the request: only the sidecar answers it.
     pub(crate) idempotency: Option<Rc<IdempotencyKey>>,
+    /// The client's span that it is part of.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 // === impl Ask ===
@@ -59,6 +62,7 @@ impl Ask {
             semantic,
             wish: Wish::read(head),
             idempotency: IdempotencyKey::read(head.all(headers::IDEMPOTENCY_KEY))?.map(Rc::new),
+            trace: trace(head),
         })
     }
 
@@ -66,6 +70,14 @@ impl Ask {
     pub(crate) const fn dialect(&self) -> Dialect {
         self.endpoint.dialect()
     }
+}
+
+/// The client's span, where it names one. What cannot be read, or is there twice, counts as absent: that is no reason to
+/// refuse a request.
+fn trace(head: Head<'_>) -> Option<TraceParent> {
+    let mut values = head.all(headers::TRACE_PARENT);
+    let one = values.next().filter(|_| values.next().is_none())?;
+    TraceParent::parse(trimmed(one)).ok()
 }
 
 /// Only JSON is read, and only as it is: what a policy has to see must not hide in a compressed body.
@@ -159,6 +171,16 @@ mod tests {
             let problem = refused.unwrap_err();
             assert_eq!((problem.status(), problem.param()), (400, Some("Idempotency-Key")));
         }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_span_is_taken_where_there_is_one_and_it_can_be_read() {
+        let span = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let taken = |more: &[(&str, &str)]| read(more).unwrap().trace.map(|it| it.to_string());
+        assert_eq!(taken(&[("traceparent", span)]).as_deref(), Some(span));
+        assert_eq!(taken(&[]), None);
+        assert_eq!(taken(&[("traceparent", "of my own")]), None);
+        assert_eq!(taken(&[("traceparent", span), ("traceparent", span)]), None);
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -195,6 +195,7 @@ impl Plan {
             bypass,
             control: ask.wish.control,
             guardrails: self.triggered.iter().map(ToString::to_string).collect(),
+            trace: ask.trace,
         }
     }
 }

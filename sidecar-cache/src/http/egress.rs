@@ -106,6 +106,9 @@ fn request(socket: &str, call: &Call) -> Option<Request<Full<Bytes>>> {
     map.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     map.insert(headers::TARGET, HeaderValue::from_str(&call.target).ok()?);
     map.insert(headers::REQUEST_ID, HeaderValue::from_str(&call.request_id).ok()?);
+    if let Some(trace) = &call.trace {
+        map.insert(headers::TRACE_PARENT, HeaderValue::from_str(&trace.to_string()).ok()?);
+    }
     for (name, value) in &call.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
         map.append(name, HeaderValue::from_bytes(value).ok()?);

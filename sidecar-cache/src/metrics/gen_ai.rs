@@ -58,7 +58,7 @@ struct OfTokens {
 
 impl Asked<'_> {
     /// The conventions' word for the kind of request.
-    fn operation(self) -> &'static str {
+    pub(crate) fn operation(self) -> &'static str {
         if self.dialect == Dialect::OpenAiEmbeddings.as_str() {
             "embeddings"
         } else if self.dialect == Dialect::OpenAiCompletions.as_str() {
@@ -69,7 +69,7 @@ impl Asked<'_> {
     }
 
     /// The conventions' word for the provider.
-    fn provider(self) -> String {
+    pub(crate) fn provider(self) -> String {
         let (_, provider) = self.labels;
         let theirs =
             if provider == Provider::Azure.as_str() { "azure.ai.openai" } else { provider };

@@ -23,13 +23,16 @@ use super::pace::Pace;
 use super::savings::{Kind, Spared, Whose};
 use super::settings::Settings;
 use super::tenants::Credential;
+use super::traces::{self, Live, Of};
 use super::{Failure, Sidecar};
 use crate::entry::Header;
 use crate::freshness;
+use crate::metrics::Asked;
 use crate::random;
 use crate::store::Address;
 use crate::store::savings::Basis;
 use crate::ticket::{Holder, Peer, Ticket, TicketId};
+use crate::trace::{SpanKind, Value};
 
 /// What a ticket is good for: a request that was admitted.
 #[derive(Debug)]
@@ -64,6 +67,8 @@ pub struct Grant {
     pub guardrails: Vec<String>,
     /// Whether it may come by now.
     pub pace: Pace,
+    /// Its span, where it has one.
+    pub(super) trace: Option<Live>,
 }
 
 /// A target that the organization has no pack for.
@@ -224,6 +229,7 @@ impl Sidecar {
             control: request.control,
             guardrails: request.guardrails,
             pace: Pace::Free,
+            trace: self.trace(request.trace),
             found: request
                 .bypass
                 .or(wrong.map(|_| Reason::Corrupt))
@@ -253,6 +259,17 @@ impl Sidecar {
         self.metrics.hit();
         let (model, provider) = self.labels(gates);
         self.metrics.answered(model, provider, 200);
+        if let Some(trace) = &grant.trace {
+            let of = Of {
+                request_id: &grant.request_id,
+                gateway: &grant.gateway,
+                org: &caller.principal.org,
+                asked: Asked { dialect: &gates.model.dialect, labels: (model, provider) },
+            };
+            let mut more = vec![("http.response.status_code", Value::Number(200))];
+            more.extend(traces::cached(Some((Outcome::Hit, Reason::Shared))));
+            trace.end(SpanKind::Server, of, more, None);
+        }
         let saved_micro_usd = grant.saved_by(hit);
         let whose = Whose::of(&caller.principal, gates);
         let kind = Kind { whose, model: gates.model.served_model.clone(), basis: Basis::Hit };

@@ -171,6 +171,7 @@ impl Pilot {
             headers: sent.headers.clone(),
             credential,
             request_id: seat.grant.request_id.clone(),
+            trace: self.call.as_ref().and_then(CallAccount::as_parent),
             body: with_usage(&seat.grant, &sent.body),
         };
         drop(sent);

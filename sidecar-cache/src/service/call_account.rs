@@ -2,12 +2,16 @@
 //! line ends with the client; what was paid for may end later, or be nobody's. Never a prompt, an answer or a key.
 
 use kt_contract::time::MonoMillis;
+use kt_contract::trace::TraceParent;
 use kt_providers::Usage;
 
 use super::admit::Grant;
 use super::bill::Cost;
+use super::traces::{self, Live, Of};
 use crate::clock::Clock;
 use crate::ledger::TransferId;
+use crate::metrics::Asked;
+use crate::trace::{SpanKind, Value};
 
 /// What becomes of one upstream call. Dropped, it is written down.
 #[derive(Debug)]
@@ -16,6 +20,7 @@ pub(super) struct CallAccount {
     started: MonoMillis,
     who: Who,
     what: What,
+    trace: Option<Live>,
 }
 
 /// In whose name it is made.
@@ -30,6 +35,7 @@ struct Who {
     target: String,
     model: String,
     provider: String,
+    dialect: String,
 }
 
 /// What is known so far.
@@ -80,9 +86,16 @@ impl CallAccount {
                 target: grant.target.clone(),
                 model: model.served_model.clone(),
                 provider: model.provider.clone(),
+                dialect: model.dialect.clone(),
             },
             what: What::default(),
+            trace: grant.trace.as_ref().and_then(Live::child),
         }
+    }
+
+    /// Its span, for the provider.
+    pub(super) fn as_parent(&self) -> Option<TraceParent> {
+        self.trace.as_ref().map(|trace| trace.at.as_parent())
     }
 
     /// The head has come.
@@ -132,15 +145,40 @@ impl CallAccount {
     }
 }
 
+impl CallAccount {
+    /// Its span is over.
+    fn end_trace(&self) {
+        let Some(trace) = &self.trace else { return };
+        let Who { request_id, attempt, gateway, org, target, model, provider, dialect, .. } =
+            &self.who;
+        let What { status, usage, end, answer_bytes, .. } = &self.what;
+        let mut more = vec![
+            ("kt.attempt", Value::Number((*attempt).into())),
+            ("kt.target", Value::from(target.as_str())),
+            ("kt.answer_bytes", Value::Number(*answer_bytes)),
+        ];
+        more.extend(
+            status.map(|status| ("http.response.status_code", Value::Number(status.into()))),
+        );
+        more.extend(traces::used(*usage));
+        let error = (*end != CallEnd::Served).then(|| end.as_str().to_owned());
+        let asked = Asked { dialect, labels: (model, provider) };
+        trace.end(SpanKind::Client, Of { request_id, gateway, org, asked }, more, error);
+    }
+}
+
 impl Drop for CallAccount {
     fn drop(&mut self) {
-        let Who { request_id, attempt, gateway, org, user, key_id, target, model, provider } =
-            &self.who;
+        self.end_trace();
+        let Who {
+            request_id, attempt, gateway, org, user, key_id, target, model, provider, ..
+        } = &self.who;
         let What { status, first_byte_ms, usage, answer_bytes, .. } = &self.what;
         let What { is_stored, not_stored, readers, end, hold, cost, .. } = &self.what;
         tracing::info!(
             target: "kt::call",
             request_id,
+            trace_id = self.trace.as_ref().map(Live::trace_id),
             attempt,
             gateway,
             org,

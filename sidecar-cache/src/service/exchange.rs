@@ -8,16 +8,19 @@ use kt_contract::money::MicroUsd;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
 use kt_contract::time::MonoMillis;
+use kt_contract::trace::TraceParent;
 use kt_providers::Usage;
 
 use super::Sidecar;
 use super::admit::Grant;
 use super::audit_log::{AuditLog, POLICY_BLOCKED, asked};
 use super::savings::{Kind, Savings, Spared, Whose};
+use super::traces::{self, Live, Of};
 use crate::audit_log::{self, Access, Fact, Stage};
 use crate::clock::Clock;
 use crate::metrics::{Asked, Metrics, Took};
 use crate::store::savings::Basis;
+use crate::trace::{SpanKind, Value};
 
 /// As proxies have it: the client did not wait for a status.
 const CLIENT_LEFT_STATUS: u16 = 499;
@@ -31,6 +34,7 @@ pub struct Exchange {
     who: Who,
     what: What,
     on_record: Option<OnRecord>,
+    trace: Option<Live>,
 }
 
 /// Where its end goes on record, and what is known of it from the beginning.
@@ -112,6 +116,14 @@ impl Exchange {
                 logs_all: sidecar.logs_all_access(),
                 access: asked(grant),
             }),
+            trace: grant.trace.clone(),
+        }
+    }
+
+    /// It gets the answer of a call that is made for another request.
+    pub(super) const fn is_answered_by(&mut self, other: Option<TraceParent>) {
+        if let Some(trace) = &mut self.trace {
+            trace.link = other;
         }
     }
 
@@ -254,6 +266,23 @@ impl Exchange {
         log.note(Fact::access(self.who.org.clone(), log.now(), access));
     }
 
+    /// Its span is over.
+    fn end_trace(&self) {
+        let Some(live) = &self.trace else { return };
+        let Who { request_id, gateway, org, dialect, labels: (model, provider), .. } = &self.who;
+        let What { cache, status, usage, is_stored, .. } = &self.what;
+        let asked = Asked { dialect, labels: (model, provider) };
+        let status = if *status == 0 { CLIENT_LEFT_STATUS } else { *status };
+        let mut more = vec![
+            ("http.response.status_code", Value::Number(status.into())),
+            ("kt.stored", Value::Flag(*is_stored)),
+        ];
+        more.extend(traces::cached(*cache));
+        more.extend(traces::used(*usage));
+        let error = (self.end() != "success").then(|| self.end().to_owned());
+        live.end(SpanKind::Server, Of { request_id, gateway, org, asked }, more, error);
+    }
+
     fn took(&self, latency_ms: u64) -> Took {
         Took {
             first_byte: self.what.first_byte_ms.map(seconds),
@@ -291,6 +320,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let latency_ms = self.clock.mono().since(self.started).0;
         self.count(latency_ms);
+        self.end_trace();
         self.go_on_record();
         let saved = self.saved();
         if let Some((basis, spared)) = saved {
@@ -304,6 +334,7 @@ impl Drop for Exchange {
         tracing::info!(
             target: "kt::request",
             request_id,
+            trace_id = self.trace.as_ref().map(Live::trace_id),
             gateway,
             org,
             user_id = user,

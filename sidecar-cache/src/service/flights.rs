@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use bytes::Bytes;
 use kt_contract::key::CacheKey;
 use kt_contract::money::MicroUsd;
 use kt_contract::time::MonoMillis;
+use kt_contract::trace::TraceParent;
 use kt_providers::Recorded;
 
 use super::bodies::Room;
@@ -43,6 +44,8 @@ pub(super) struct Flight {
     in_group: Mutex<Option<flight::FlightId>>,
     /// What the call of the attempt has cost, once that is known.
     cost: Mutex<Option<MicroUsd>>,
+    /// The span of the request that leads it, where it has one.
+    leader: OnceLock<TraceParent>,
     /// Whether somebody was to judge what comes and has not, or nobody here knows.
     is_unjudged: AtomicBool,
 }
@@ -121,6 +124,7 @@ impl Flight {
             comes: Mutex::new(asked),
             in_group: Mutex::default(),
             cost: Mutex::default(),
+            leader: OnceLock::new(),
             is_unjudged: AtomicBool::new(false),
         }
     }
@@ -242,6 +246,9 @@ impl Flights {
                 let charge = self.logs.charge(&seat.grant.caller.principal.org);
                 let flight =
                     Flight::new((generations, now), seat.asked(), Arc::clone(sent), charge);
+                if let Some(trace) = &seat.grant.trace {
+                    let _ = flight.leader.set(trace.at.as_parent());
+                }
                 let flight = Arc::new(flight);
                 let reader = flight.log.attach(Arc::clone(seat), now.0);
                 board.joinable.insert(key, (id, Arc::clone(&flight)));
@@ -257,6 +264,7 @@ impl Flights {
                 let sent = flight.sent_for(seat.asked(), sent);
                 drop(board);
                 seat.follows(Following { flights: Arc::clone(self), key, id });
+                seat.note(|exchange| exchange.is_answered_by(flight.leader.get().copied()));
                 self.metrics.followed();
                 Joined::Follow(flight, reader, sent)
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kt_contract::config::{SecretRef, ServiceUrl};
+use kt_contract::trace::TraceParent;
 
 use super::tenants::Credential;
 
@@ -25,6 +26,8 @@ pub struct Call {
     pub credential: Option<Credential>,
     /// The request's id.
     pub request_id: String,
+    /// The span of the call, where it has one.
+    pub trace: Option<TraceParent>,
     /// The body.
     pub body: Bytes,
 }

@@ -410,6 +410,7 @@ pub(crate) fn ask_by(
         bypass: None,
         control: kt_contract::wire::admit::Control::default(),
         guardrails: Vec::new(),
+        trace: None,
     }
 }
 
