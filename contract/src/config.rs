@@ -40,7 +40,7 @@ pub use report::{ConfigError, Warning};
 pub use restart::NeedsRestart;
 pub use targets::{BaseUrl, Scheme, SecretRef, Target};
 pub use tenants::{Tenants, load_tenant, rebase_tenant};
-pub use wallet::{Ledger, OnOutgrownHold, TimeZone, Wallet};
+pub use wallet::{Allotment, Ledger, OnOutgrownHold, TimeZone, Wallet};
 
 use raw::Raw;
 use report::Report;
@@ -220,6 +220,12 @@ fn check_money(config: &Config, report: &mut Report) {
         return;
     };
     wallet::check_loss(accounts_for, gateway.on_sidecar_loss, report);
+    let limits_all = [
+        ("budgets.organization", budgets.organization != Limits::default()),
+        ("spend-limit", policy.spend_limit_daily.is_some()),
+    ];
+    let limits_all = limits_all.into_iter().find_map(|(name, is_there)| is_there.then_some(name));
+    wallet::check_allotment_use(wallet.as_ref(), limits_all, report);
     cache::check_ledger(accounts_for, &cache.backend, config.ledger().as_ref(), report);
     pricing.warn_of_unpriced(targets, report);
 }

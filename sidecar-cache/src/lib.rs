@@ -6,8 +6,9 @@
 //! request leads ([`flight`]), what sidecars tell each other of it ([`flight_text`]) and how nobody else does ([`flight_seal`]), who may take the lane ([`ticket`]), what an entry is ([`entry`]) and how long
 //! it lives ([`freshness`]), what an
 //! invalidation voids ([`generation`]), what an upstream answer means ([`attempt`]), what a call may cost
-//! ([`reserve`]), what is on record of requests ([`audit_log`]), what an `Idempotency-Key` is worth ([`idempotency`]), who comes too often ([`rate_limit`]), and what a Redis may send ([`resp`]).
+//! ([`reserve`]), what of a shared wallet is reserved in memory ([`allotment`]), what is on record of requests ([`audit_log`]), what an `Idempotency-Key` is worth ([`idempotency`]), who comes too often ([`rate_limit`]), and what a Redis may send ([`resp`]).
 
+pub mod allotment;
 pub mod attempt;
 pub mod audit_log;
 #[cfg(feature = "server")]

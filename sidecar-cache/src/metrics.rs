@@ -468,6 +468,7 @@ impl Metrics {
             self.stores.set(health);
         }
         self.money.exposed(sight.exposed);
+        self.money.allotted(sight.allotted);
         self.money.frozen(sight.frozen);
         self.money.spooled(sight.spooled);
         self.audit.waiting(sight.audit_waiting);

@@ -114,6 +114,8 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     sidecar.note_savings().await;
     sidecar.leave_claims().await;
     let in_spool = tell_the_rest(&sidecar).await;
+    // What the ledger knows all of. The rest is closed by time.
+    let _ = tokio::time::timeout(TELL_MAX, sidecar.leave_allotments()).await;
     record_the_rest(&sidecar).await;
     let _ = tokio::time::timeout(FLUSH_MAX, sidecar.flush_traces()).await;
     let is_closed = tokio::time::timeout(CLOSE_MAX, connections.close()).await.is_ok();

@@ -275,6 +275,7 @@ impl Sidecar {
             is_degraded: !self.feed.faults().is_empty(),
             look_age: self.cache.generations().known().age(),
             exposed: self.books.as_ref().map(|books| books.exposed()).unwrap_or_default(),
+            allotted: self.books.as_ref().map(|books| books.allotted()).unwrap_or_default(),
             frozen: self.audits.frozen(),
             audit_waiting: self.audit_log_waiting(),
             tenants: self.tenants.as_ref().map_or(0, Tenants::count),

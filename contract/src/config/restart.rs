@@ -158,8 +158,13 @@ fn of_wallet(wallet: Option<&Wallet>, started: Option<&Wallet>) -> Option<NeedsR
         (Some(_), None) => changed("it is new"),
         (None, Some(_)) => changed("it is gone"),
         (Some(wallet), Some(started)) => {
-            let Wallet { ledger, time_zone, default_max_output_tokens: _, on_outgrown_hold: _ } =
-                wallet;
+            let Wallet {
+                ledger,
+                time_zone,
+                default_max_output_tokens: _,
+                on_outgrown_hold: _,
+                allotment: _,
+            } = wallet;
             let fields: Vec<&str> = [
                 (ledger.field(), *ledger == started.ledger),
                 ("time_zone", *time_zone == started.time_zone),

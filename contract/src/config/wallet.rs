@@ -1,21 +1,30 @@
 //! `wallet`: the organization's prepaid balance, and where its ledger is.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::money::Tokens;
+use crate::money::{MicroUsd, Tokens};
 use crate::snapshot::OnSidecarLoss;
 
 use super::database::Database;
 use super::raw::{self, WalletBackend};
 use super::report::{Bounds, Report, suggestion};
 use super::targets::{SecretRef, check_secret};
+use super::usd::{part_of_one, usd};
 
 /// Beside the other files of the sidecar.
 const PATH_DEFAULT: &str = "wallet.db";
 const TIME_ZONE_DEFAULT: &str = "UTC";
 /// The longest answer that any known model gives is 272,000 tokens.
 const DEFAULT_OUTPUT_TOKENS: Bounds<u64> = Bounds { min: 1, max: 1_000_000, default: 4_096 };
+
+/// Five dollars.
+const ALLOTMENT_MICRO_USD: u64 = 5_000_000;
+/// A hundredth.
+const ALLOTMENT_MILLIONTHS: u64 = 10_000;
+const ALLOTMENT_SECONDS: Bounds<u64> = Bounds { min: 20, max: 3_600, default: 60 };
 
 /// `wallet`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +38,19 @@ pub struct Wallet {
     pub default_max_output_tokens: Tokens,
     /// `on_outgrown_hold`.
     pub on_outgrown_hold: OnOutgrownHold,
+    /// `allotment`; `None`: each call is reserved in the ledger.
+    pub allotment: Option<Allotment>,
+}
+
+/// `wallet.allotment`: what a sidecar sets aside of a wallet with many calls, to reserve them by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allotment {
+    /// `max_usd`: no more than this.
+    pub max: MicroUsd,
+    /// `part`: and no more than so many millionths of what is available.
+    pub part_millionths: u64,
+    /// `ttl_seconds`: for how long.
+    pub ttl: Duration,
 }
 
 /// `wallet.on_outgrown_hold`: what becomes of a stream that costs more than is set aside for it, where no more can be.
@@ -63,6 +85,7 @@ pub(super) fn check(raw: raw::Wallet, database: Option<&Database>, report: &mut 
         time_zone,
         default_max_output_tokens,
         on_outgrown_hold,
+        allotment,
         open_with_cap,
     } = raw;
     let ledger = match backend {
@@ -96,7 +119,6 @@ pub(super) fn check(raw: raw::Wallet, database: Option<&Database>, report: &mut 
         );
     }
     Wallet {
-        ledger,
         time_zone: check_time_zone(time_zone, report),
         default_max_output_tokens: Tokens(report.within(
             "wallet.default_max_output_tokens",
@@ -104,7 +126,37 @@ pub(super) fn check(raw: raw::Wallet, database: Option<&Database>, report: &mut 
             DEFAULT_OUTPUT_TOKENS,
         )),
         on_outgrown_hold: on_outgrown_hold.unwrap_or_default(),
+        allotment: allotment.and_then(|raw| check_allotment(raw, &ledger, report)),
+        ledger,
     }
+}
+
+fn check_allotment(raw: raw::Allotment, ledger: &Ledger, report: &mut Report) -> Option<Allotment> {
+    let raw::Allotment { max_usd, part, ttl_seconds } = raw;
+    match ledger {
+        Ledger::Database(_) => {}
+        Ledger::File(_) => report.error(
+            "wallet.allotment",
+            "is for a ledger that several sidecars share, 'backend: postgres': a file has one \
+             sidecar, which asks it without a round trip",
+        ),
+    }
+    let max = match max_usd {
+        Some(_) => usd("wallet.allotment.max_usd", max_usd, report)?,
+        None => MicroUsd::new(ALLOTMENT_MICRO_USD).ok()?,
+    };
+    if max.is_zero() {
+        report.error(
+            "wallet.allotment.max_usd",
+            "must be more than 0; without allotments, leave 'allotment' out",
+        );
+    }
+    let part_millionths = match part {
+        Some(_) => part_of_one("wallet.allotment.part", part, report)?,
+        None => ALLOTMENT_MILLIONTHS,
+    };
+    let ttl = report.within("wallet.allotment.ttl_seconds", ttl_seconds, ALLOTMENT_SECONDS);
+    Some(Allotment { max, part_millionths, ttl: Duration::from_secs(ttl) })
 }
 
 /// A gateway that goes on without its sidecar spends what nobody counts.
@@ -118,6 +170,24 @@ pub(super) fn check_loss(accounts_for: &str, on_loss: OnSidecarLoss, report: &mu
                  contradicts {accounts_for}"
             ),
         ),
+    }
+}
+
+/// An allotment that no call could be reserved from.
+pub(super) fn check_allotment_use(
+    wallet: Option<&Wallet>,
+    limits_all: Option<&str>,
+    report: &mut Report,
+) {
+    let allotment = wallet.and_then(|wallet| wallet.allotment);
+    if let (Some(_), Some(field)) = (allotment, limits_all) {
+        report.error(
+            "wallet.allotment",
+            format!(
+                "contradicts {field}, which limits every call: what falls under a limit is reserved \
+                 in the database. Leave one of them out"
+            ),
+        );
     }
 }
 
@@ -194,6 +264,7 @@ impl Wallet {
             time_zone: TimeZone::default(),
             default_max_output_tokens: Tokens(DEFAULT_OUTPUT_TOKENS.default),
             on_outgrown_hold: OnOutgrownHold::default(),
+            allotment: None,
         }
     }
 }

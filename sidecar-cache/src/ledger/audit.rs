@@ -4,12 +4,14 @@
 //! Rows come in their order, then the accounts and the list of holds that are open or in suspense. What a call
 //! costs twice or not at all is found by whoever knows the calls (I6), not here.
 
+mod drawn;
 mod raw;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use raw::{Pledge, Stage, read_terms};
+use drawn::Drawn;
+use raw::{Cover, Pledge, Stage, read_terms};
 pub use raw::{RawAccount, RawLive, RawTransfer};
 
 /// How long a hold may lie in suspense: a day, and an hour for whoever has to return it.
@@ -72,6 +74,8 @@ pub struct Auditor {
     pending: BTreeMap<(String, String), i128>,
     holds: HashMap<[u8; 32], Pledge>,
     just_ended: Option<([u8; 32], Pledge)>,
+    /// What was taken out of an allotment, until the next row, which is the call's.
+    just_drawn: Option<Drawn>,
     listed: HashMap<[u8; 32], RawLive>,
     findings: Findings,
 }
@@ -149,6 +153,10 @@ impl Auditor {
     pub fn transfer(&mut self, row: &RawTransfer) {
         self.findings.transfers = self.findings.transfers.saturating_add(1);
         let amount = i128::from(row.amount);
+        let mut drawn = self.just_drawn.take();
+        if row.kind != "pending" {
+            self.not_followed(drawn.take());
+        }
         match (row.kind.as_str(), row.hold) {
             ("fund" | "adjust_credit", None) => self.moved(&row.org, "bank", "wallet", amount),
             ("adjust_debit", None) => {
@@ -156,7 +164,8 @@ impl Auditor {
                 self.must_cover(&row.org, "wallet", &[]);
             }
             ("allocate" | "deallocate", None) => self.allocated(row),
-            ("pending", None) => self.pledge(row),
+            ("pending", None) => self.pledge(row, drawn),
+            ("draw", Some(allotment)) => self.draw(row, allotment),
             ("refund", Some(_)) => match read_terms(row) {
                 Some(terms) => self.gave_back(&terms, &terms.payee, amount),
                 None => self.unreadable(row),
@@ -198,6 +207,8 @@ impl Auditor {
     /// What was found, given what time it is.
     #[must_use]
     pub fn finish(mut self, now: i64) -> Findings {
+        let drawn = self.just_drawn.take();
+        self.not_followed(drawn);
         self.compare_sums();
         self.compare_pending();
         self.compare_lists(now);
@@ -281,11 +292,14 @@ impl Auditor {
         self.must_cover(&row.org, from, &[]);
     }
 
-    fn pledge(&mut self, row: &RawTransfer) {
+    fn pledge(&mut self, row: &RawTransfer, drawn: Option<Drawn>) {
         let Some(mut pledge) = read_terms(row) else { return self.unreadable(row) };
         pledge.held = i128::from(row.amount);
         self.paid(&pledge, &pledge.payee, Part::Pended, pledge.held);
-        self.must_cover(&row.org, &pledge.payer, &pledge.budgets);
+        pledge.cover = self.cover_of(&pledge, drawn);
+        if pledge.cover == Cover::Payer {
+            self.must_cover(&row.org, &pledge.payer, &pledge.budgets);
+        }
         if self.holds.insert(row.id, pledge).is_some() {
             self.not_once(row, "one hold of this id", "two");
         }
@@ -303,6 +317,7 @@ impl Auditor {
             return self.not_once(row, "a hold that has not ended", kind);
         };
         let held = pledge.held;
+        self.must_be_drawn(row, &pledge);
         if ["void", "expire", "late_void", "return"].contains(&kind) && amount != held {
             let (expected, found) = (held.to_string(), amount.to_string());
             self.breach(Invariant::BalancesFollow, (&row.org, &hex(&row.id)), expected, found);
@@ -310,6 +325,7 @@ impl Auditor {
         let stage = match (kind, pledge.stage) {
             ("extend", Stage::Open) => {
                 pledge.held = held.saturating_add(amount);
+                pledge.cover.grow(amount);
                 self.paid(&pledge, &pledge.payee, Part::Pended, amount);
                 self.must_cover(&row.org, &pledge.payer, &pledge.budgets);
                 Some(Stage::Open)

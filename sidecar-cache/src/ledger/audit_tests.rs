@@ -369,3 +369,78 @@ fn a_breach_says_what_should_be_and_what_is() {
         ]
     );
 }
+
+/// A pending of a call that was drawn from the allotment of this number.
+fn drawn_from(allotment: u8, row: RawTransfer) -> RawTransfer {
+    let drawn = hex(&[allotment; 32]);
+    let terms = format!(
+        r#"{{"purpose":{{"call":{{"provider":"openai"}}}},"shard":0,"charges":[],"drawn":"{drawn}"}}"#
+    );
+    RawTransfer { terms: Some(terms), ..row }
+}
+
+fn allotment(row: RawTransfer) -> RawTransfer {
+    let terms = r#"{"purpose":{"allotment":"sidecar-a"},"shard":0,"charges":[]}"#;
+    RawTransfer { terms: Some(terms.to_owned()), ..row }
+}
+
+/// 50 funded, of which 40 are allotted: a call of 10 that cost 7 was drawn, and one of 30 that costs 5 more than that
+/// was drawn from suspense; the rest is there still.
+fn with_an_allotment() -> Stored {
+    Stored {
+        transfers: vec![
+            row(1, "fund", 0, 50),
+            allotment(row(2, "pending", 0, 40)),
+            row(3, "draw", 2, 7),
+            drawn_from(2, row(4, "pending", 0, 10)),
+            row(5, "post", 4, 7),
+            row(6, "expire", 2, 33),
+            row(7, "draw", 2, 30),
+            drawn_from(2, row(8, "pending", 0, 30)),
+            row(9, "post", 8, 30),
+            row(10, "overage", 8, 5),
+        ],
+        accounts: vec![
+            account("bank", [0, 0, 50], [0, 0, 0]),
+            account("wallet", [80, 80, 75], [0, 0, 80]),
+            account("allotment:sidecar-a", [0, 0, 0], [40, 40, 0]),
+            account("spend:openai:0", [0, 0, 0], [40, 40, 42]),
+            account("suspense", [0, 0, 30], [0, 0, 33]),
+        ],
+        live: vec![RawLive { org: "acme".to_owned(), hold: [2; 32], is_suspended: true }],
+    }
+}
+
+#[test]
+fn what_was_drawn_from_an_allotment_need_not_be_there_and_is_no_more_than_that() {
+    assert_eq!(audit(&with_an_allotment(), 2_000), []);
+    let broken = |how: &dyn Fn(&mut Stored)| {
+        let mut stored = with_an_allotment();
+        how(&mut stored);
+        audit(&stored, 2_000)
+    };
+    // More than the allotment holds.
+    let found = broken(&|stored| stored.transfers[6].amount = 34);
+    assert!(found.contains(&(Invariant::NeverOverdrawn, hex(&[2; 32]))), "{found:?}");
+    // More is charged than was drawn, or something though nothing was.
+    let found = broken(&|stored| stored.transfers[4].amount = 8);
+    assert!(found.contains(&(Invariant::NeverOverdrawn, hex(&[4; 32]))), "{found:?}");
+    let found = broken(&|stored| drop(stored.transfers.remove(6)));
+    assert!(found.contains(&(Invariant::NeverOverdrawn, hex(&[8; 32]))), "{found:?}");
+    // A draw without its call.
+    let found = broken(&|stored| drop(stored.transfers.drain(7..)));
+    assert!(found.contains(&(Invariant::EveryCallOnce, hex(&[2; 32]))), "{found:?}");
+    let found = broken(&|stored| stored.transfers[7] = drawn_from(9, row(8, "pending", 0, 30)));
+    assert!(found.contains(&(Invariant::EveryCallOnce, hex(&[2; 32]))), "{found:?}");
+    // From a call's hold, or from nothing.
+    for from in [4, 99] {
+        let found = broken(&|stored| stored.transfers.push(row(20, "draw", from, 1)));
+        assert!(found.contains(&(Invariant::OneEnd, hex(&[from; 32]))), "{found:?}");
+    }
+    let found = broken(&|stored| {
+        stored.transfers[3].terms = Some(
+            r#"{"purpose":{"call":"openai"},"shard":0,"charges":[],"drawn":"no id"}"#.to_owned(),
+        )
+    });
+    assert!(found.contains(&(Invariant::BalancesFollow, hex(&[4; 32]))), "{found:?}");
+}

@@ -90,7 +90,8 @@ impl Bill {
             | Kind::AdjustCredit
             | Kind::AdjustDebit
             | Kind::Allocate
-            | Kind::Deallocate => return,
+            | Kind::Deallocate
+            | Kind::Draw => return,
         };
         let estimated = if row.is_estimated { row.amount.micros().into() } else { 0 };
         let sums = self.sums(row.org, call);

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::account::{Account, AccountName, Payer};
-use super::answer::{Receipt, Refused, Short};
+use super::answer::{Made, Receipt, Refused, Short};
 use super::clock::Now;
 use super::id::TransferId;
 use super::posting;
-use super::request::{Operation, Reserve};
-use super::rules::{self, Entry, Known, Plan, Standing};
+use super::request::{Draw, DrawnEnd, Operation, Reserve};
+use super::rules::{self, Drawing, Entry, Known, Plan, Standing};
 use super::transfer::{Charge, ESTIMATED, Hold, Kind, Transfer};
 
 /// What a book is kept in.
@@ -83,6 +83,7 @@ pub fn perform<R: Rows>(
             (Origin { team: Some(asked.team.clone()), ..origin }, decision)
         }
         Operation::Reserve(asked) => return reserve(rows, now, asked),
+        Operation::Draw(asked) => return draw(rows, now, asked),
         Operation::Extend(asked) => {
             let hold = hold(rows, asked.hold)?;
             let standing = match &hold {
@@ -158,6 +159,41 @@ fn reserve<R: Rows>(
         Err(_) => None,
     };
     carry_out(rows, now, Origin::new(&asked.org, "", before), decision)
+}
+
+/// In up to three changes, of which none can be refused once the first is written: together they are one step, which
+/// the store's transaction makes of them.
+fn draw<R: Rows>(
+    rows: &mut R,
+    now: &Now,
+    asked: &Draw,
+) -> Result<Result<Receipt, Refused>, R::Error> {
+    let known = rows.known(asked.reserve.id)?;
+    let allotment = hold(rows, asked.allotment)?;
+    let drawing = match rules::draw(now, asked, known.as_ref(), allotment.as_ref()) {
+        Ok(drawing) => drawing,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let mut receipt =
+        Receipt { made: Made::Exists, kind: Kind::Pending, amount: asked.reserve.amount };
+    if let Some(Drawing { taken, pledged }) = drawing {
+        let steps = taken.map(|plan| (Origin::of(allotment, ""), plan)).into_iter();
+        let call = Origin::new(&asked.reserve.org, "", pledged.hold.clone());
+        for (origin, plan) in steps.chain([(call, pledged)]) {
+            receipt = match carry_out(rows, now, origin, Ok(plan))? {
+                Ok(receipt) => receipt,
+                Err(refused) => return Ok(Err(refused)),
+            };
+        }
+    }
+    let hold = asked.reserve.id;
+    match asked.end {
+        None => Ok(Ok(receipt)),
+        Some(DrawnEnd::Settle { actual, estimated }) => {
+            perform(rows, now, &Operation::Settle { hold, actual, estimated })
+        }
+        Some(DrawnEnd::Release) => perform(rows, now, &Operation::Release { hold }),
+    }
 }
 
 fn carry_out<R: Rows>(

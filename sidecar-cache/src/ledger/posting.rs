@@ -39,7 +39,8 @@ pub fn legs(entry: &Entry, team: Option<&str>) -> Vec<Leg> {
             | Kind::LatePost
             | Kind::LateVoid
             | Kind::Return
-            | Kind::Refund,
+            | Kind::Refund
+            | Kind::Draw,
             _,
         )
         | (Kind::Allocate | Kind::Deallocate, None) => Vec::new(),
@@ -80,6 +81,8 @@ pub fn legs_of_hold(hold: &Hold, entry: &Entry) -> Vec<Leg> {
         }
         (Kind::LateVoid | Kind::Return, _) => back(hold, &AccountName::Suspense, held),
         (Kind::Refund, _) => back(hold, &payee(), amount),
+        (Kind::Draw, State::Expired { .. }) => back(hold, &AccountName::Suspense, amount),
+        (Kind::Draw, _) => paid(hold, &payee(), Step::Clear, amount),
         (
             Kind::Fund | Kind::AdjustCredit | Kind::AdjustDebit | Kind::Allocate | Kind::Deallocate,
             _,

@@ -10,7 +10,6 @@ use super::window::{Period, Zone};
 
 /// One step of the ledger: all of it happens, or nothing.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "the largest is asked for with every call")]
 pub enum Operation {
     /// Puts money into a wallet.
     Fund(Fund),
@@ -57,6 +56,8 @@ pub enum Operation {
     Adjust(Adjust),
     /// Moves money between a wallet and the purse of a team.
     Allocate(Allocate),
+    /// Books a call that was reserved from an allotment.
+    Draw(Draw),
 }
 
 /// Money for a wallet.
@@ -158,6 +159,33 @@ pub struct Budget {
     pub limit: MicroUsd,
 }
 
+/// A call that its sidecar has reserved from an allotment, in its own memory: its money is taken out of the allotment,
+/// and its own hold made and ended, in one step. It is no question, for the call was made: who is short of money, frozen
+/// or set back is not asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draw {
+    /// The allotment.
+    pub allotment: TransferId,
+    /// What was set aside for the call, under no budget.
+    pub reserve: Reserve,
+    /// How the call has ended; `None`: it goes on, with a hold like any other.
+    pub end: Option<DrawnEnd>,
+}
+
+/// How a call has ended that was reserved from an allotment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrawnEnd {
+    /// It has cost so much.
+    Settle {
+        /// The cost.
+        actual: MicroUsd,
+        /// As for a settle.
+        estimated: bool,
+    },
+    /// It has cost nothing.
+    Release,
+}
+
 /// More for a hold: more money, more time, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extend {
@@ -223,6 +251,21 @@ pub enum Direction {
     Debit,
 }
 
+// === impl Draw ===
+
+impl Draw {
+    /// How much it takes out of its allotment, as long as that holds as much: no more than the call has cost, once it
+    /// has ended.
+    #[must_use]
+    pub fn taken(&self) -> MicroUsd {
+        match self.end {
+            None => self.reserve.amount,
+            Some(DrawnEnd::Settle { actual, .. }) => self.reserve.amount.min(actual),
+            Some(DrawnEnd::Release) => MicroUsd::ZERO,
+        }
+    }
+}
+
 // === impl CallOf ===
 
 /// Rows from before have the name of the provider and nothing else.
@@ -250,6 +293,7 @@ impl Operation {
             Self::Adjust(asked) => Some(&asked.org),
             Self::Allocate(asked) => Some(&asked.org),
             Self::Reserve(asked) => Some(&asked.org),
+            Self::Draw(asked) => Some(&asked.reserve.org),
             Self::Extend(_)
             | Self::Refund(_)
             | Self::Settle { .. }
@@ -266,6 +310,7 @@ impl Operation {
         match self {
             Self::Extend(asked) => Some(asked.hold),
             Self::Refund(asked) => Some(asked.hold),
+            Self::Draw(asked) => Some(asked.allotment),
             Self::Settle { hold, .. }
             | Self::LateSettle { hold, .. }
             | Self::Release { hold }
@@ -283,6 +328,7 @@ impl Operation {
             Self::Adjust(asked) => Some(asked.id),
             Self::Allocate(asked) => Some(asked.id),
             Self::Reserve(asked) => Some(asked.id),
+            Self::Draw(asked) => Some(asked.reserve.id),
             Self::Refund(asked) => Some(asked.id),
             Self::Extend(_)
             | Self::Settle { .. }
@@ -302,7 +348,8 @@ impl Operation {
             | Self::Release { .. }
             | Self::Expire { .. }
             | Self::LateSettle { .. }
-            | Self::Return { .. } => true,
+            | Self::Return { .. }
+            | Self::Draw(_) => true,
             Self::Fund(_)
             | Self::Reserve(_)
             | Self::Extend(_)

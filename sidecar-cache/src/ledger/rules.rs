@@ -2,6 +2,8 @@
 //! refuses is the answer. What the rules look at is handed in; what follows from them is handed out and done
 //! by [`super::book`].
 
+mod drawn;
+
 use kt_contract::money::MicroUsd;
 use kt_contract::time::Millis;
 
@@ -11,6 +13,7 @@ use super::clock::Now;
 use super::id::TransferId;
 use super::request::{Adjust, Allocate, Direction, Extend, Fund, Funding, Refund, Reserve};
 use super::transfer::{Charge, Hold, Kind, State, Terms, Transfer};
+pub use drawn::{Drawing, draw};
 
 /// How long the amount of an expired hold lies in suspense.
 pub const SUSPENSE: Millis = Millis(24 * 60 * 60 * 1_000);
@@ -176,6 +179,7 @@ pub fn reserve(
             cost_max: asked.cost_max,
             charges: charges(now, asked),
             prices: asked.prices.clone(),
+            drawn: None,
         },
         state: State::Open { due_at: now.after(asked.ttl) },
     };

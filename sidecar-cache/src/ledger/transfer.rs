@@ -1,6 +1,7 @@
 //! Transfers, the immutable rows that everything else follows from, and holds: what a pending transfer and the
 //! rows that refer to it say together.
 
+use kt_contract::hex::Digest;
 use kt_contract::money::MicroUsd;
 use kt_contract::time::UnixMillis;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub enum Kind {
     Allocate,
     /// Back from there.
     Deallocate,
+    /// Taken out of an allotment for a call of its holder, whose own rows follow.
+    Draw,
 }
 
 /// The note of a charge whose usage was counted here.
@@ -87,6 +90,9 @@ pub struct Terms {
     pub charges: Vec<Charge>,
     /// The version of the prices.
     pub prices: String,
+    /// The allotment that the money was set aside in before, for a call that was reserved from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawn: Option<Digest>,
 }
 
 /// A budget that counts a hold, with the window that the hold was made in: it settles into that one, whenever
@@ -159,7 +165,7 @@ pub enum State {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Fund,
         Self::Pending,
         Self::Extend,
@@ -175,6 +181,7 @@ impl Kind {
         Self::AdjustDebit,
         Self::Allocate,
         Self::Deallocate,
+        Self::Draw,
     ];
 
     /// The word in rows.
@@ -196,6 +203,7 @@ impl Kind {
             Self::AdjustDebit => "adjust_debit",
             Self::Allocate => "allocate",
             Self::Deallocate => "deallocate",
+            Self::Draw => "draw",
         }
     }
 
@@ -215,7 +223,8 @@ impl Kind {
             | Self::AdjustCredit
             | Self::AdjustDebit
             | Self::Allocate
-            | Self::Deallocate => false,
+            | Self::Deallocate
+            | Self::Draw => false,
         }
     }
 
@@ -284,6 +293,10 @@ impl Hold {
             hold.state = match (row.kind, hold.state) {
                 (Kind::Extend, state) => {
                     hold.held = hold.held.checked_add(row.amount)?;
+                    state
+                }
+                (Kind::Draw, state) => {
+                    hold.held = hold.held.checked_sub(row.amount)?;
                     state
                 }
                 (Kind::Refund, state) => {

@@ -21,6 +21,7 @@ pub(super) struct Money {
     closed: Counter,
     overage: Counter<f64, AtomicU64>,
     exposed: Gauge<f64, AtomicU64>,
+    allotted: Gauge<f64, AtomicU64>,
     breaches: Family<Broken, Counter>,
     frozen: Gauge,
     saved: Family<OnBasis, Counter<f64, AtomicU64>>,
@@ -134,6 +135,11 @@ impl Money {
             self.exposed.clone(),
         );
         r.register(
+            "kt_wallet_allotted_usd",
+            "What of its allotments this sidecar may spend, or has and did not tell yet",
+            self.allotted.clone(),
+        );
+        r.register(
             "kt_wallet_breaches",
             "What audits have found that must hold of the ledger and does not",
             self.breaches.clone(),
@@ -220,6 +226,11 @@ impl Money {
     /// So far can the calls under way go beyond what they hold.
     pub(super) fn exposed(&self, amount: MicroUsd) {
         self.exposed.set(dollars(amount));
+    }
+
+    /// So much of allotments may be spent, or was and is not told.
+    pub(super) fn allotted(&self, amount: MicroUsd) {
+        self.allotted.set(dollars(amount));
     }
 
     /// Holds were closed because their time was over.

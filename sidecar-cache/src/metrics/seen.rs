@@ -38,6 +38,8 @@ pub struct Sight {
     pub look_age: Millis,
     /// How far the calls under way can go beyond what they hold.
     pub exposed: MicroUsd,
+    /// What may be spent of allotments, or was and the ledger was not told.
+    pub allotted: MicroUsd,
     /// Tenants of a hosted gateway.
     pub tenants: usize,
     /// Tenants' files that are not in force.

@@ -16,11 +16,11 @@ use kt_contract::time::Millis;
 use kt_providers::{Delivered, Dialect, Meter};
 use tokio::time::Instant;
 
-use super::books::{Books, Exposure, Granted};
+use super::books::{Books, Exposure, Granted, Share};
 use super::fault::Concerns;
 use crate::attempt::{Due, Fate, due};
 use crate::flight::LEASE_TTL;
-use crate::ledger::request::Extend;
+use crate::ledger::request::{DrawnEnd, Extend};
 use crate::ledger::{Operation, TransferId};
 use crate::reserve::Hold;
 use crate::tokens::{self, Tokenizer, Used};
@@ -53,6 +53,8 @@ pub(super) struct Bill {
     meter: Option<Meter>,
     renew_at: Instant,
     exposure: Exposure,
+    /// What it holds of an allotment, where it was reserved from one.
+    share: Option<Arc<Share>>,
 }
 
 /// A request whose tokens may have to be counted.
@@ -109,7 +111,13 @@ impl Bill {
             asked,
             meter: None,
             renew_at: Instant::now() + RENEW_EVERY,
+            share: None,
         }
+    }
+
+    /// The money was set aside out of an allotment, if there is a share of one.
+    pub(super) fn reserved_from(self, share: Option<Arc<Share>>) -> Self {
+        Self { share, ..self }
     }
 
     /// What became of the call so far.
@@ -120,7 +128,13 @@ impl Bill {
     /// To be said when the call is sent.
     pub(super) fn sends(&self) -> impl FnOnce() + Send + 'static {
         let (books, org, hold) = (Arc::clone(&self.books), self.asked.org.clone(), self.hold);
-        move || books.calls.made(org, hold)
+        // What was reserved from an allotment has no hold in the ledger before it is booked.
+        let is_looked_up = self.share.is_none();
+        move || {
+            if is_looked_up {
+                books.calls.made(org, hold);
+            }
+        }
     }
 
     /// The id of what is set aside.
@@ -142,7 +156,10 @@ impl Bill {
     fn extend(&mut self, total: MicroUsd) {
         self.renew_at = Instant::now() + RENEW_EVERY;
         let extend = Extend { hold: self.hold, total, ttl: HOLD_TTL };
-        self.books.extend(extend, &self.granted);
+        match &self.share {
+            Some(share) => self.books.extend_share(share, extend, &self.granted),
+            None => self.books.extend(extend, &self.granted),
+        }
     }
 
     /// Why there is no more money for what has come, and whom that concerns, where there is none.
@@ -192,15 +209,21 @@ impl Bill {
     /// stream has told.
     pub(super) async fn end(self, delivered: Option<Delivered>, bytes: u64) -> Ended {
         let granted = self.granted.amount();
-        let Self { books, hold, covers, price, fate, asked, meter, exposure, .. } = self;
+        let Self { books, hold, covers, price, fate, asked, meter, exposure, share, .. } = self;
         match due(fate) {
             Due::Leave => {
                 let hold = hold.0.to_hex();
                 tracing::warn!(hold, "what became of a call is not known; its money waits");
+                if let Some(share) = share {
+                    books.leave(share);
+                }
                 Ended { cost: None, is_booked: true, output: None }
             }
             Due::Release => {
-                let is_booked = books.end(Operation::Release { hold }).await;
+                let is_booked = match share {
+                    Some(share) => books.end_share(&share, DrawnEnd::Release).await,
+                    None => books.end(Operation::Release { hold }).await,
+                };
                 Ended { cost: None, is_booked, output: None }
             }
             Due::Settle => {
@@ -213,8 +236,13 @@ impl Bill {
                 let counted = used
                     .and_then(|used| Some((cost(used.tokens, &price).ok()?, used.is_estimated)));
                 let (amount, is_estimated) = counted.unwrap_or((granted, true));
-                let settle = Operation::Settle { hold, actual: amount, estimated: is_estimated };
-                let is_booked = books.end(settle).await;
+                let (actual, estimated) = (amount, is_estimated);
+                let is_booked = match share {
+                    Some(share) => {
+                        books.end_share(&share, DrawnEnd::Settle { actual, estimated }).await
+                    }
+                    None => books.end(Operation::Settle { hold, actual, estimated }).await,
+                };
                 books.settled(amount, granted);
                 drop(exposure);
                 Ended { cost: Some(Cost { amount, is_estimated }), is_booked, output }

@@ -1,6 +1,7 @@
 //! The ledger as calls use it: what is asked of it is asked until it answers, and what it says becomes a refusal
 //! for a client or a word for an operator.
 
+mod allotted;
 mod ends;
 mod replay;
 mod spool;
@@ -20,6 +21,7 @@ use super::calls::Calls;
 use super::drain::Drain;
 use super::fault::Concerns;
 use super::lock;
+use crate::allotment::Size;
 use crate::clock::Clock;
 use crate::ledger::account::Scope;
 use crate::ledger::request::{Extend, Reserve};
@@ -29,6 +31,8 @@ use crate::reserve::lengths::Lengths;
 use crate::store::StoreError;
 use crate::store::ledger::{LedgerStore, Verdict};
 use crate::store::spool::SpoolStore;
+use allotted::Allotted;
+pub(super) use allotted::Share;
 use ends::AGAIN_MAX;
 pub(super) use replay::{Round, Walk};
 use spool::Spool;
@@ -46,6 +50,8 @@ pub(super) struct Books {
     again: Arc<Semaphore>,
     /// Where ends lie that the ledger has not taken yet; `None`: in memory alone.
     spool: Option<Arc<Spool>>,
+    /// What is reserved here, without the ledger being asked for each call.
+    allotted: Allotted,
     /// How long answers are of late.
     pub(super) lengths: Mutex<Lengths>,
     /// How far the calls under way can go beyond what they hold, in micro-dollars.
@@ -88,6 +94,7 @@ impl Books {
             drain,
             again,
             spool,
+            allotted: Allotted::default(),
             lengths: Mutex::default(),
             exposed: AtomicU64::new(0),
             calls: Calls::default(),
@@ -99,20 +106,30 @@ impl Books {
         MicroUsd::new(self.exposed.load(Ordering::Relaxed)).unwrap_or(MicroUsd::MAX)
     }
 
-    /// Sets money aside for a call.
+    /// Sets money aside for a call: out of an allotment of `size`, if there is one that has it, or else in the ledger,
+    /// which alone refuses.
     pub(super) async fn reserve(
         self: &Arc<Self>,
         reserve: Reserve,
-    ) -> Result<(), (Unpaid, Concerns)> {
-        let hold = reserve.id;
+        size: Option<Size>,
+    ) -> Result<Option<Arc<Share>>, (Unpaid, Concerns)> {
+        if let Some(share) = self.reserve_here(&reserve, size) {
+            return Ok(Some(share));
+        }
+        let (hold, org) = (reserve.id, reserve.org.clone());
         match timeout(ANSWER_MAX, self.ask(Operation::Reserve(reserve))).await {
-            Ok(Ok(Ok(Receipt { made: Made::Created, .. }))) => Ok(()),
+            Ok(Ok(Ok(Receipt { made: Made::Created, .. }))) => Ok(None),
             // Each call has an id of its own. What exists is another's, and may have ended.
             Ok(Ok(Ok(Receipt { made: Made::Exists, .. }))) => {
                 tracing::error!(hold = hold.0.to_hex(), "a call's money was set aside before");
                 Err((Unpaid::LedgerUnavailable, Concerns::Asker))
             }
-            Ok(Ok(Err(refused))) => Err(self.unpaid(&refused)),
+            Ok(Ok(Err(refused))) => {
+                if refused == Refused::Frozen {
+                    self.allotted.retire(&org);
+                }
+                Err(self.unpaid(&refused))
+            }
             Ok(Err(_)) | Err(_) => {
                 // It may have been set aside; nobody will make that call. Time would close the hold as well.
                 self.give_up(hold);
@@ -285,6 +302,7 @@ const fn word(operation: &Operation) -> &'static str {
         Operation::Refund(_) => "refund",
         Operation::Adjust(_) => "adjust",
         Operation::Allocate(_) => "allocate",
+        Operation::Draw(_) => "draw",
     }
 }
 

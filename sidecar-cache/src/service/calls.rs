@@ -8,6 +8,7 @@ use kt_contract::money::MicroUsd;
 
 use super::lock;
 use crate::ledger::audit::{Breach, Invariant};
+use crate::ledger::request::DrawnEnd;
 use crate::ledger::{Hold, Operation, State, TransferId};
 use crate::store::StoreError;
 use crate::store::ledger::LedgerStore;
@@ -54,6 +55,11 @@ impl Calls {
         let (hold, end) = match operation {
             Operation::Settle { hold, actual, .. } => (hold, End::Settled(*actual)),
             Operation::Release { hold } => (hold, End::Released),
+            Operation::Draw(drawn) => match drawn.end {
+                Some(DrawnEnd::Settle { actual, .. }) => (&drawn.reserve.id, End::Settled(actual)),
+                Some(DrawnEnd::Release) => (&drawn.reserve.id, End::Released),
+                None => return,
+            },
             Operation::Fund(_)
             | Operation::Reserve(_)
             | Operation::Extend(_)

@@ -55,13 +55,15 @@ impl Pilot {
         let refused = match planned {
             Ok(Planned { mut reserve, covers, price, provider }) => {
                 reserve.id = hold_id(&seat.grant, seat.next_call());
-                let (hold, grant) = (reserve.id, &seat.grant);
-                match books.reserve(reserve).await {
-                    Ok(()) => {
+                let (asked_as, grant) = (reserve.id, &seat.grant);
+                match books.reserve(reserve, accounts.allotment).await {
+                    Ok(share) => {
+                        let hold = share.as_ref().map_or(asked_as, |share| share.hold());
                         let model = grant.gates.model.served_model.clone();
                         let org = grant.caller.principal.org.clone();
                         let asked = Asked { org, dialect: grant.dialect, provider, model, body };
-                        self.bill = Some(Bill::new(books, hold, covers, price, asked));
+                        let bill = Bill::new(books, hold, covers, price, asked);
+                        self.bill = Some(bill.reserved_from(share));
                         return Ok(true);
                     }
                     Err(refused) => refused,

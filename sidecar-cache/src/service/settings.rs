@@ -20,6 +20,7 @@ use kt_policy::Chain;
 use kt_providers::Usage;
 
 use super::tenants::Tenancy;
+use crate::allotment::Size;
 use crate::freshness::Stale;
 use crate::ledger::window::Zone;
 use crate::store::Bounds;
@@ -98,6 +99,8 @@ pub struct Accounts {
     pub default_output: Tokens,
     /// `wallet.on_outgrown_hold`.
     pub on_outgrown_hold: OnOutgrownHold,
+    /// `wallet.allotment`; `None`: every call is reserved in the ledger.
+    pub allotment: Option<Size>,
     /// `budgets`.
     pub budgets: Budgets,
     /// `spend-limit`: the pack's name, and what it may spend in a day.
@@ -217,6 +220,11 @@ impl Accounts {
             zone: Zone::named(wallet.time_zone.name()).unwrap_or_else(|_| Zone::utc()),
             default_output: wallet.default_max_output_tokens,
             on_outgrown_hold: wallet.on_outgrown_hold,
+            allotment: wallet.allotment.map(|allotment| Size {
+                most: allotment.max,
+                millionths: allotment.part_millionths,
+                ttl: millis(allotment.ttl),
+            }),
             budgets: config.budgets.clone(),
             pack_daily: config.pack.name.clone().zip(limit),
         })

@@ -21,6 +21,7 @@ impl Sidecar {
         loop {
             looks.tick().await;
             self.close_due().await;
+            self.give_back_allotments().await;
             self.note_savings().await;
             self.look_at_budgets().await;
         }
@@ -45,6 +46,21 @@ impl Sidecar {
     #[must_use]
     pub fn waiting_in_spool(&self) -> usize {
         self.books.as_ref().map_or(0, |books| books.waiting())
+    }
+
+    /// Gives back what is left of allotments that are not used any more.
+    async fn give_back_allotments(&self) {
+        if let Some(books) = &self.books {
+            books.give_back().await;
+        }
+    }
+
+    /// Sets nothing aside for itself from now on, and gives back what it has: all of it, once the ledger knows what was
+    /// spent.
+    pub async fn leave_allotments(&self) {
+        if let Some(books) = &self.books {
+            books.leave_allotments().await;
+        }
     }
 
     /// Expires holds that are due, and returns what has lain in suspense for its time.

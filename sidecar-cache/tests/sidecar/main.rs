@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod admit;
 #[cfg(test)]
+mod allotments;
+#[cfg(test)]
 mod audit_log;
 #[cfg(test)]
 mod audit_stores;

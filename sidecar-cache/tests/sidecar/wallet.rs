@@ -145,7 +145,8 @@ impl LedgerStore for Moody {
                         | Operation::Return { .. }
                         | Operation::Refund(_)
                         | Operation::Adjust(_)
-                        | Operation::Allocate(_) => return self.inner.operate(operation).await,
+                        | Operation::Allocate(_)
+                        | Operation::Draw(_) => return self.inner.operate(operation).await,
                     };
                     Ok(Ok(Receipt { made: Made::Created, kind, amount }))
                 }

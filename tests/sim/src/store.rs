@@ -230,5 +230,6 @@ pub(crate) const fn word(operation: &Operation) -> &'static str {
         Operation::Refund(_) => "refund",
         Operation::Adjust(_) => "adjust",
         Operation::Allocate(_) => "allocate",
+        Operation::Draw(_) => "draw",
     }
 }

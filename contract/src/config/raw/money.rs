@@ -33,8 +33,23 @@ pub(in super::super) struct Wallet {
     /// What becomes of a stream that costs more than is set aside for it, where no more can be: it goes on and is paid,
     /// below zero if need be (`overage`), or ends there with an error (`cut`). Default: overage.
     pub(in super::super) on_outgrown_hold: Option<OnOutgrownHold>,
+    /// How much of a wallet with many calls each sidecar sets aside, to reserve calls without a question to the
+    /// database each. For `postgres`. Default: nothing.
+    pub(in super::super) allotment: Option<Allotment>,
     /// Refused: to go on within a cap when the sidecar is lost, which alone knows what a call costs.
     pub(in super::super) open_with_cap: Option<Value>,
+}
+
+/// What a sidecar sets aside of a wallet with many calls.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct Allotment {
+    /// No more than this. Default: 5.
+    pub(in super::super) max_usd: Option<Decimal>,
+    /// And no more than this part of what is available: above 0, up to 1. Default: 0.01.
+    pub(in super::super) part: Option<Decimal>,
+    /// For how long, 20 to 3600. It is used for half of that and then replaced. Default: 60.
+    pub(in super::super) ttl_seconds: Option<u64>,
 }
 
 /// Where the ledger is.

@@ -1,5 +1,7 @@
 //! `wallet`, `budgets`, `pricing`, and the policies about them: what they become, and what is refused.
 
+use std::time::Duration;
+
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::*;
@@ -54,6 +56,18 @@ fn a_wallet_has_defaults_and_takes_what_is_written() {
     assert_eq!(written.ledger, Ledger::File("/var/lib/kt/w.db".to_owned()));
     assert_eq!(written.time_zone.name(), "Europe/Berlin");
     assert_eq!(written.default_max_output_tokens, Tokens(9));
+    let shared = |allotment: &str| {
+        let url = "url: {env: KT_DATABASE_URL}";
+        wallet(&format!("wallet: {{backend: postgres, {url}, allotment: {allotment}}}")).allotment
+    };
+    let allotment = |max, part_millionths, seconds| {
+        let ttl = Duration::from_secs(seconds);
+        Some(Allotment { max: usd(max), part_millionths, ttl })
+    };
+    assert_eq!(default.allotment, None);
+    assert_eq!(shared("{}"), allotment("5", 10_000, 60));
+    let written = shared("{max_usd: 2.5, part: 0.2, ttl_seconds: 30}");
+    assert_eq!(written, allotment("2.50", 200_000, 30));
     for (reference, secret) in [
         ("env: KT_DATABASE_URL", SecretRef::Env("KT_DATABASE_URL".to_owned())),
         ("file: /run/secrets/db", SecretRef::File("/run/secrets/db".to_owned())),
@@ -114,6 +128,39 @@ fn a_wallet_is_refused_where_money_could_be_lost_or_miscounted() {
         (
             "time_zone: somewhere far away",
             "time_zone: is no time zone that is known; write an IANA name, like Europe/Berlin",
+        ),
+    ] {
+        let more = format!("wallet: {{{fields}}}");
+        assert_eq!(error_with(&more), format!("wallet.{expected}"), "{fields}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn an_allotment_is_refused_where_no_call_could_be_reserved_from_one() {
+    for (fields, expected) in [
+        (
+            "allotment: {}",
+            "allotment: is for a ledger that several sidecars share, 'backend: postgres': a file has \
+             one sidecar, which asks it without a round trip",
+        ),
+        (
+            "backend: postgres, url: {env: KT_DATABASE_URL}, allotment: {max_usd: 0}",
+            "allotment.max_usd: must be more than 0; without allotments, leave 'allotment' out",
+        ),
+        (
+            "backend: postgres, url: {env: KT_DATABASE_URL}, allotment: {part: 1.1}",
+            "allotment.part: is no part of one: above 0 and up to 1, with at most six decimals, like \
+             0.8",
+        ),
+        (
+            "backend: postgres, url: {env: KT_DATABASE_URL}, allotment: {ttl_seconds: 5}",
+            "allotment.ttl_seconds: 5 is not between 20 and 3600",
+        ),
+        (
+            "backend: postgres, url: {env: KT_DATABASE_URL}, allotment: {}}\n\
+             budgets: {organization: {daily_limit_usd: 5}",
+            "allotment: contradicts budgets.organization, which limits every call: what falls under a \
+             limit is reserved in the database. Leave one of them out",
         ),
     ] {
         let more = format!("wallet: {{{fields}}}");

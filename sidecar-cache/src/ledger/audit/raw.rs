@@ -56,6 +56,20 @@ pub(super) struct Pledge {
     pub(super) payee: String,
     pub(super) budgets: Vec<(String, i128)>,
     pub(super) stage: Stage,
+    /// The allotment that it was drawn from.
+    pub(super) drawn: Option<[u8; 32]>,
+    pub(super) cover: Cover,
+}
+
+/// What a hold's money came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cover {
+    /// From who pays, who must have had it.
+    Payer,
+    /// Out of an allotment, so much of it: the wallet had it when the allotment was made.
+    Drawn(i128),
+    /// From who pays, who need not have it: its allotment was given back before the call was told.
+    Anew,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +99,25 @@ pub(super) fn read_terms(row: &RawTransfer) -> Option<Pledge> {
         let limit = i128::from(charge.get("limit")?.as_u64()?);
         budgets.push((format!("budget:{scope}:{period}:{window}"), limit));
     }
-    Some(Pledge { org: row.org.clone(), held: 0, payer, payee, budgets, stage: Stage::Open })
+    let drawn = terms.get("drawn").map(|id| unhex(id.as_str()?));
+    // What is there and is no id is no terms.
+    let drawn = if let Some(drawn) = drawn { Some(drawn?) } else { None };
+    let org = row.org.clone();
+    let (stage, cover) = (Stage::Open, Cover::Payer);
+    Some(Pledge { org, held: 0, payer, payee, budgets, stage, drawn, cover })
+}
+
+/// An id as it is written in terms.
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut id = [0; 32];
+    if text.len() != 64 {
+        return None;
+    }
+    for (nth, byte) in id.iter_mut().enumerate() {
+        let at = nth.checked_mul(2)?;
+        *byte = u8::from_str_radix(text.get(at..at.checked_add(2)?)?, 16).ok()?;
+    }
+    Some(id)
 }
 
 /// A word, or a kind and a name.

@@ -170,7 +170,10 @@ impl Books {
     /// The ledger has answered to the end of a hold. It is refused only where somebody has ended it otherwise.
     pub(super) fn ended(&self, operation: &Operation, verdict: &Verdict) {
         match verdict {
-            Ok(_) => self.calls.ended(operation),
+            Ok(_) => {
+                self.is_booked(operation);
+                self.calls.ended(operation);
+            }
             // Of a reserve nobody knew whether it was done, and it was not: nothing is held.
             Err(Refused::NotFound) if matches!(operation, Operation::Release { .. }) => {
                 tracing::debug!(?operation, "there is no hold to release");

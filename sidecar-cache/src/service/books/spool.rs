@@ -172,6 +172,23 @@ impl Spool {
         fate
     }
 
+    /// The ledger has answered to these. What it has taken is forgotten in one step.
+    pub(super) async fn answered_all(&self, answered: Vec<(Kept, Operation, Verdict)>) {
+        let (mut forgotten, mut numbers) = (Vec::new(), Vec::new());
+        for (kept, operation, verdict) in answered {
+            match self.fate(kept.number, &operation, &verdict) {
+                Fate::Forget => {
+                    numbers.push(kept.number);
+                    forgotten.push(kept);
+                }
+                // Whoever tells the ledger what lies in the spool tells it again.
+                Fate::Stay | Fate::TellAgain => drop(kept),
+            }
+        }
+        let is_told = self.forget(numbers).await;
+        forgotten.iter_mut().for_each(|kept| kept.is_told = is_told);
+    }
+
     /// What is wrong, in sentences.
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();

@@ -2,8 +2,8 @@
 //! over rows that were read under the lock of their organization; nothing is remembered between transactions but
 //! which rows are likely to be needed.
 //!
-//! Not here yet: allotments, by which a sidecar reserves without a transaction for each call. They go between
-//! [`LedgerStore`] and this one: an allotment is a hold with [`crate::ledger::request::Purpose::Allotment`]. Ends of calls
+//! Allotments, by which a sidecar reserves without a transaction for each call, are the business of [`crate::allotment`];
+//! here one is a hold with [`crate::ledger::request::Purpose::Allotment`]. Ends of calls
 //! that the database has not taken lie in a spool ([`crate::store::spool`]) and are asked again with the same ids.
 
 mod bill;

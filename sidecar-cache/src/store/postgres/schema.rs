@@ -14,7 +14,16 @@ use super::fault::Fault;
 use crate::store::StoreError;
 
 /// What each version adds to the one before.
-const MIGRATIONS: [&str; 4] = [LEDGER, SHARED, AUDIT_LOG, ROTATION];
+const MIGRATIONS: [&str; 5] = [LEDGER, SHARED, AUDIT_LOG, ROTATION, DRAWS];
+
+/// What calls take out of allotments. Rows from before are of narrower kinds, and are not read for it.
+const DRAWS: &str = "
+    ALTER TABLE transfers DROP CONSTRAINT transfers_kind_check,
+        ADD CONSTRAINT transfers_kind_check CHECK (kind IN ('fund', 'pending', 'extend', 'post',
+            'overage', 'void', 'expire', 'late_post', 'late_void', 'return', 'refund',
+            'adjust_credit', 'adjust_debit', 'allocate', 'deallocate', 'draw')) NOT VALID;
+    CREATE INDEX transfers_draws ON transfers (org, hold) WHERE kind = 'draw';
+";
 
 /// Of a key whose place another one takes: when it ends, and which one that is.
 const ROTATION: &str = "

@@ -141,6 +141,11 @@ impl fmt::Debug for SqliteLedger {
 
 impl LedgerStore for SqliteLedger {
     fn operate(&self, operation: Operation) -> Answer<'_, Verdict> {
+        if matches!(operation, Operation::Draw(_)) {
+            // Its rows are not written here: whoever has the file alone needs no allotment of it.
+            let why = "allotments are for a ledger that several sidecars share";
+            return Box::pin(async { Err(StoreError::Permanent(why.to_owned())) });
+        }
         self.ask(|reply| Job::Operate(operation, reply))
     }
 

@@ -2,12 +2,16 @@
 //! and what only several writers of one database can get wrong.
 
 #[cfg(test)]
+mod allotments;
+#[cfg(test)]
 mod audit_log;
 #[cfg(test)]
 #[path = "../../../../sidecar-cache/tests/sidecar/audit_suite.rs"]
 mod audit_suite;
 #[cfg(test)]
 mod database_faults;
+#[cfg(test)]
+mod draws;
 #[cfg(test)]
 mod entries;
 #[cfg(test)]
@@ -53,3 +57,7 @@ mod reply_suite;
 mod schema;
 #[cfg(test)]
 mod shared_ledger;
+#[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/support.rs"]
+#[expect(dead_code, reason = "most of it is for the tests of the sidecar alone")]
+mod support;

@@ -50,6 +50,9 @@ async fn a_database_with_a_wallet_gets_what_is_new_and_keeps_what_it_has() {
     let old = "INSERT INTO alerted (org, name) VALUES ('acme', 'org:daily');
         DROP TABLE changes, generations, keys, reply_holders, replies, reply_orgs, audit_chains, audit_records;
         DROP FUNCTION audit_stays, audit_record_goes;
+        DROP INDEX transfers_draws;
+        ALTER TABLE transfers DROP CONSTRAINT transfers_kind_check,
+            ADD CONSTRAINT transfers_kind_check CHECK (kind <> 'draw');
         UPDATE kt_schema SET version = 1";
     shell.batch_execute(old).await.unwrap();
     assert!(refusal(&url).await.contains("has schema version 1 and"));

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::group::{Usual, Writer};
 use super::job::Job;
+use crate::ledger::request::Draw;
 use crate::ledger::{Operation, TransferId};
 
 /// How many jobs share a transaction at most: what one of them waits for is bounded.
@@ -93,7 +94,10 @@ impl Queues {
     /// The organization of a job, or a queue for those of which only the row of their hold tells it.
     fn queue_of(&mut self, job: &Job) -> String {
         let hold = match job {
-            Job::Operate(Operation::Reserve(asked), ..) => {
+            Job::Operate(
+                Operation::Reserve(asked) | Operation::Draw(Draw { reserve: asked, .. }),
+                ..,
+            ) => {
                 if self.orgs_of.len() >= HOLDS_MAX {
                     self.orgs_of.clear();
                 }

@@ -29,11 +29,12 @@ const CHOSEN: &str = "kind IN ('fund', 'pending', 'refund', 'adjust_credit', 'ad
     'allocate', 'deallocate')";
 
 /// Rows that refer to a hold; each condition is that of an index.
-const FOLLOWING: [&str; 4] = [
+const FOLLOWING: [&str; 5] = [
     "kind IN ('post', 'void', 'expire')",
     "kind IN ('late_post', 'late_void')",
     "kind = 'return'",
     "kind IN ('extend', 'overage', 'refund')",
+    "kind = 'draw'",
 ];
 
 /// Which transfers are asked for.

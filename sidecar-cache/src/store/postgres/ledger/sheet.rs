@@ -203,6 +203,7 @@ fn is_chosen(kind: Kind) -> bool {
         | Kind::Allocate
         | Kind::Deallocate => true,
         Kind::Extend
+        | Kind::Draw
         | Kind::Post
         | Kind::Overage
         | Kind::Void
