@@ -17,6 +17,10 @@ use crate::table;
 
 /// How many lines that are equal stand around those that are not.
 const CONTEXT_LINES: usize = 3;
+/// The version that is in force.
+const LIVE: &str = "live";
+/// What the sidecar's file says, in force or not.
+const FILE: &str = "file";
 
 /// Lists the versions.
 #[derive(Debug, clap::Args)]
@@ -29,10 +33,10 @@ pub(crate) struct History {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Diff {
     /// From: a number or digest of `kt config history`, `live`, `file` for what the sidecar's file says, or the path of
-    /// a file, which has a `/` or a `.` in it.
+    /// a file, which has a `/` or a `.` in it. A file that stands alone is what is compared with `live`.
     #[arg(default_value = "live")]
     from: String,
-    /// To [default: `file`; behind a FROM, `live`]
+    /// To [default: `file`; behind a FROM that is a version, `live`]
     to: Option<String>,
     #[command(flatten)]
     asking: Asking,
@@ -77,7 +81,7 @@ fn row(entry: &VersionEntry) -> [String; 6] {
 impl Diff {
     pub(crate) async fn run(self, environment: &Environment) -> Result<(), Failure> {
         let Self { from, to, asking } = self;
-        let to = to.unwrap_or_else(|| if from == "live" { "file" } else { "live" }.to_owned());
+        let (from, to) = direction(from, to);
         let admin = asking.admin(environment);
         let (old, new) = (text_of(&from, &admin).await?, text_of(&to, &admin).await?);
         if asking.json {
@@ -97,9 +101,24 @@ impl Diff {
     }
 }
 
+/// From what to what. A file is what may come, so what it adds is an addition; a version was there before.
+fn direction(from: String, to: Option<String>) -> (String, String) {
+    let live = || LIVE.to_owned();
+    match to {
+        Some(to) => (from, to),
+        None if from == LIVE => (from, FILE.to_owned()),
+        None if from == FILE || is_path(&from) => (live(), from),
+        None => (from, live()),
+    }
+}
+
+fn is_path(name: &str) -> bool {
+    name.contains(['/', '.'])
+}
+
 /// What a name stands for: a file here, or a version that the sidecar has.
 async fn text_of(name: &str, admin: &Admin) -> Result<VersionReply, Failure> {
-    if name.contains(['/', '.']) {
+    if is_path(name) {
         let path = Path::new(name);
         let text = std::fs::read_to_string(path)
             .map_err(|error| Failure::io("read the configuration", path, &error))?;
@@ -130,6 +149,21 @@ mod tests {
         let told = unified(("live", "a: 1\nb: 2\n"), ("file", "a: 1\nb: 3\n")).unwrap();
         assert_eq!(told, "--- live\n+++ file\n@@ -1,2 +1,2 @@\n a: 1\n-b: 2\n+b: 3\n");
         assert_eq!(unified(("live", "a\n"), ("file", "a\n")), None);
+    }
+
+    #[test]
+    fn what_a_file_adds_is_an_addition_and_what_an_old_version_lacks_too() {
+        for (arguments, compared) in [
+            (("live", None), ("live", "file")),
+            (("file", None), ("live", "file")),
+            (("./new.yaml", None), ("live", "./new.yaml")),
+            (("3", None), ("3", "live")),
+            (("./new.yaml", Some("3")), ("./new.yaml", "3")),
+            (("live", Some("./new.yaml")), ("live", "./new.yaml")),
+        ] {
+            let (from, to) = direction(arguments.0.to_owned(), arguments.1.map(str::to_owned));
+            assert_eq!((from.as_str(), to.as_str()), compared, "{arguments:?}");
+        }
     }
 
     #[test]
