@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use kt_contract::time::UnixMillis;
 use kt_contract::wire::admin::{
     KeyCreated, KeyEntry, KeyList, KeyRequest, KeyRotated, KeyRotation, OVERLAP_SECONDS_MAX,
     PATH_KEYS,
@@ -10,6 +11,7 @@ use kt_contract::wire::admin::{
 use serde::Serialize;
 use serde_json::json;
 
+use crate::clock;
 use crate::commands::config::print;
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -126,7 +128,8 @@ async fn list(common: &Common, environment: &Environment) -> Result<(), Failure>
     if common.json {
         return common.print(&list);
     }
-    let rows: Vec<_> = list.keys.iter().map(row).collect();
+    let now = clock::unix_now();
+    let rows: Vec<_> = list.keys.iter().map(|entry| row(entry, now)).collect();
     let head =
         ["key", "org", "team", "user", "agent", "group", "codebases", "entitlements", "state"];
     report::say(table::layout(head, &rows));
@@ -170,7 +173,7 @@ async fn revoke(key_id: &str, common: &Common, environment: &Environment) -> Res
     Ok(())
 }
 
-fn row(entry: &KeyEntry) -> [String; 9] {
+fn row(entry: &KeyEntry, now: UnixMillis) -> [String; 9] {
     let KeyEntry { principal, created_at: _, revoked_at, ends_at, successor } = entry;
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let all = |set: &std::collections::BTreeSet<String>| match set.is_empty() {
@@ -186,15 +189,19 @@ fn row(entry: &KeyEntry) -> [String; 9] {
         or_dash(&principal.group),
         all(&principal.codebases),
         all(&principal.entitlements),
-        match (revoked_at, ends_at, successor) {
-            (Some(_), _, _) => "revoked".to_owned(),
-            (None, Some(end), Some(successor)) => {
-                format!("ends {}, then {successor}", moment(*end))
-            }
-            (None, Some(end), None) => format!("ends {}", moment(*end)),
-            (None, None, _) => "valid".to_owned(),
+        match (revoked_at, ends_at) {
+            (Some(_), _) => "revoked".to_owned(),
+            (None, Some(end)) => ending(*end, successor.as_deref(), now),
+            (None, None) => "valid".to_owned(),
         },
     ]
+}
+
+/// When a key that another one has taken the place of ends or has ended, and which one that is.
+fn ending(end: UnixMillis, successor: Option<&str>, now: UnixMillis) -> String {
+    let (verb, link) = if end <= now { ("ended", "now") } else { ("ends", "then") };
+    let successor = successor.map(|key_id| format!(", {link} {key_id}")).unwrap_or_default();
+    format!("{verb} {}{successor}", moment(end))
 }
 
 // === impl Common ===
@@ -236,6 +243,16 @@ fn read_overlap(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_whose_time_is_over_has_ended() {
+        let end = UnixMillis(5_000);
+        let told = |now, successor| ending(end, successor, UnixMillis(now));
+        assert_eq!(told(4_999, Some("gk_2")), "ends 1970-01-01 00:00:05Z, then gk_2");
+        assert_eq!(told(5_000, Some("gk_2")), "ended 1970-01-01 00:00:05Z, now gk_2");
+        assert_eq!(told(4_999, None), "ends 1970-01-01 00:00:05Z");
+        assert_eq!(told(9_000, None), "ended 1970-01-01 00:00:05Z");
+    }
 
     #[test]
     fn an_overlap_is_a_number_with_its_unit() {
