@@ -63,6 +63,15 @@ fn every_mistake_in_a_configuration_is_a_line_that_begins_with_its_place() {
 }
 
 #[test]
+fn an_export_that_is_refused_prints_no_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_kt"));
+    let export = ["audit", "export", "--org", "acme", "--format", "csv", "--sidecar", "none.sock"];
+    let said = refused(kt(program, folder.path()).args(export).output().unwrap());
+    assert!(said.contains("no sidecar answers"), "{said}");
+}
+
+#[test]
 fn a_sidecar_that_a_gateway_spawned_is_named_with_the_command_that_asks_it() {
     let folder = tempfile::tempdir().unwrap();
     let admin = |gateway: &str| {

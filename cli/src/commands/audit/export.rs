@@ -70,11 +70,12 @@ impl Export {
     pub(super) async fn run(self, environment: &Environment) -> Result<(), Failure> {
         let admin = self.asking.admin(environment);
         let mut after = self.after;
+        let mut page = admin.text(&self.path(after)).await?;
+        // Whoever is refused gets no file that looks like an empty log.
         if self.format == Format::Csv {
             report::say(COLUMNS.join(","));
         }
         loop {
-            let page = admin.text(&self.path(after)).await?;
             let mut has_any = false;
             for line in page.lines() {
                 let record: AuditRecord = serde_json::from_str(line).map_err(|error| {
@@ -90,6 +91,7 @@ impl Export {
             if !has_any {
                 return Ok(());
             }
+            page = admin.text(&self.path(after)).await?;
         }
     }
 
