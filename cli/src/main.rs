@@ -23,6 +23,7 @@ mod private_file;
 mod report;
 mod run_dir;
 mod sidecar;
+mod secrets;
 mod supervise;
 mod table;
 

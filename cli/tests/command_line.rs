@@ -63,6 +63,31 @@ fn every_mistake_in_a_configuration_is_a_line_that_begins_with_its_place() {
 }
 
 #[test]
+fn a_check_says_which_credentials_are_not_here_and_is_good_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let config =
+        "providers: {targets: [{id: x, provider: openai, secret_key_ref: {env: KT_TEST_KEY}}]}";
+    fs::write(folder.path().join("policy-config.yaml"), config).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_kt"));
+    for (value, told) in [(None, true), (Some("a-value"), false)] {
+        let mut check = kt(program, folder.path());
+        check
+            .args(["config", "check"])
+            .env_remove("KT_TEST_KEY")
+            .envs(value.map(|it| ("KT_TEST_KEY", it)));
+        let done = check.output().unwrap();
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert!(done.status.success(), "{said}");
+        assert_eq!(
+            said.contains("target 'x' wants the environment variable KT_TEST_KEY"),
+            told,
+            "{said}"
+        );
+        assert!(!said.contains("a-value"), "{said}");
+    }
+}
+
+#[test]
 fn an_export_that_is_refused_prints_no_head() {
     let folder = tempfile::tempdir().unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_kt"));

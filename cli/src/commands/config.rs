@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::commands::gateway_args::GatewayArgs;
-use crate::environment::Environment;
+use crate::environment::{self, Environment};
 use crate::envoy::binary::Version;
 use crate::envoy::bootstrap;
 use crate::failure::Failure;
@@ -22,6 +22,7 @@ use crate::policy_config;
 use crate::report;
 use crate::sidecar::Admin;
 
+use crate::secrets;
 /// The commands for configurations.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -112,6 +113,10 @@ fn check(file: &Path) -> Result<(), Failure> {
     }
     Ok(())
 }
+    // Who checks a file need not be who runs it, so this is nothing that is wrong with the file.
+    for missing in secrets::missing(&config, &environment::variable, &secrets::probe) {
+        report::note(format_args!("note: {missing}; whoever starts gateway and sidecar needs it"));
+    }
 
 /// The tier as the configuration writes it.
 pub(crate) const fn tier_name(tier: Tier) -> &'static str {
