@@ -49,7 +49,7 @@ fn ingress(plan: &Plan) -> Result<Value, TemplateError> {
         gateway: plan.gateway.clone(),
         sidecar_cluster: CLUSTER_SIDECAR.to_owned(),
     };
-    let body_bytes = plan.request_bytes_max.saturating_add(BUFFER_HEADROOM_BYTES);
+    let body_bytes = body_bytes(plan);
     let connection_bytes =
         if plan.envoy.holds_bodies_by_route() { CONNECTION_BUFFER_BYTES } else { body_bytes };
     INGRESS.fill(&values([
@@ -67,8 +67,14 @@ fn ingress(plan: &Plan) -> Result<Value, TemplateError> {
     ]))
 }
 
+/// What Envoy may hold of a request's body.
+const fn body_bytes(plan: &Plan) -> u64 {
+    plan.request_bytes_max.saturating_add(BUFFER_HEADROOM_BYTES)
+}
+
 fn egress(plan: &Plan) -> Result<Value, TemplateError> {
     EGRESS.fill(&values([
+        ("request_body_buffer_limit", json!(body_bytes(plan))),
         ("egress_socket", json!(plan.gateway.egress)),
         ("access_logs", access_logs(plan, EGRESS_FIELDS, None)?),
         ("idle_timeout", routes::idle_timeout()),

@@ -94,8 +94,12 @@ fn the_filter_runs_before_the_router_and_comes_back_after_a_trap() {
 
 #[test]
 fn envoys_bound_lies_above_the_filters() {
-    let host = manager(0).pointer("/route_config/virtual_hosts/0").unwrap().clone();
-    assert_eq!(host["request_body_buffer_limit"], 2 << 20);
+    let limit = |listener| {
+        let host = manager(listener).pointer("/route_config/virtual_hosts/0").unwrap().clone();
+        host["request_body_buffer_limit"].clone()
+    };
+    assert_eq!(limit(0), 2 << 20);
+    assert_eq!(limit(1), 2 << 20, "what was not kept could go to no second address");
 }
 
 #[test]
