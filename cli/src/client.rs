@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use jiff::fmt::rfc2822;
+use kt_contract::time::UnixMillis;
 use kt_contract::wire::admin::wallet::IDEMPOTENCY_KEY;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -34,6 +36,7 @@ pub(crate) struct Question<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -50,6 +53,21 @@ pub(crate) enum Unanswered {
 
 /// How long what reads a whole ledger may take.
 pub(crate) const AUDIT_TIMEOUT: Duration = Duration::from_secs(600);
+
+// === impl Answer ===
+
+impl Answer {
+    /// The header of this name, if it is one line of plain text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The moment that it says it was made at, to the second.
+    pub(crate) fn date(&self) -> Option<UnixMillis> {
+        let moment = rfc2822::parse(self.header("date")?).ok()?;
+        u64::try_from(moment.timestamp().as_millisecond()).ok().map(UnixMillis)
+    }
+}
 
 // === impl Question ===
 
@@ -107,12 +125,27 @@ impl<'a> Question<'a> {
         let request =
             request.body(Full::new(Bytes::from(self.body))).map_err(|error| broken(&error))?;
         let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX)
             .collect()
             .await
             .map_err(|error| broken(&error))?
             .to_bytes();
-        Ok(Answer { status, body })
+        Ok(Answer { status: head.status, headers: head.headers, body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_says_when_it_was_made() {
+        let of = |date: &str| {
+            let headers = HeaderMap::from_iter([(header::DATE, date.parse().unwrap())]);
+            Answer { status: StatusCode::OK, headers, body: Bytes::new() }.date()
+        };
+        assert_eq!(of("Sun, 29 Nov 2026 22:54:13 GMT"), Some(UnixMillis(1_795_992_853_000)));
+        assert_eq!(of("yesterday"), None);
     }
 }

@@ -37,6 +37,16 @@ impl Failure {
         &self.findings
     }
 
+    /// What happened, without what to do.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// What to do, where that is known.
+    pub(crate) fn what_to_do(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// Says that the system refused to `do_what` with `path`.
     pub(crate) fn io(do_what: &str, path: &Path, error: &io::Error) -> Self {
         Self::new(format!("cannot {do_what} {}: {error}", path.display()))

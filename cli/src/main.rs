@@ -11,6 +11,7 @@ use crate::failure::Failure;
 mod client;
 mod clock;
 mod commands;
+mod doctor;
 mod environment;
 mod envoy;
 mod failure;
@@ -22,8 +23,8 @@ mod policy_config;
 mod private_file;
 mod report;
 mod run_dir;
-mod sidecar;
 mod secrets;
+mod sidecar;
 mod supervise;
 mod table;
 
@@ -62,6 +63,8 @@ enum Command {
     Savings(commands::savings::Args),
     /// Say what the cache would do for a request, and why.
     Explain(commands::explain::Args),
+    /// Find the usual mistakes, and say how to mend each.
+    Doctor(Box<commands::doctor::Args>),
     /// Start a process that dies with its parent.
     #[command(name = supervise::launch::SUBCOMMAND, hide = true)]
     Child(supervise::launch::Args),
@@ -108,6 +111,7 @@ fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
         Command::Db(command) => command.run(environment),
         Command::Savings(args) => runtime.block_on(args.run(environment)),
         Command::Explain(args) => runtime.block_on(args.run(environment)),
+        Command::Doctor(args) => runtime.block_on(args.run(environment)),
         Command::Child(args) => Err(supervise::launch::become_child(args)),
     }
 }

@@ -11,6 +11,8 @@ use crate::private_file;
 
 /// The data socket of a sidecar that a gateway spawned, in its run directory.
 pub(crate) const SIDECAR_SOCKET: &str = "sidecar.sock";
+/// Where Envoy's own admin API listens, in a gateway's run directory.
+pub(crate) const ENVOY_ADMIN_SOCKET: &str = "envoy-admin.sock";
 
 /// Where the files of one gateway lie. Nothing of it needs to exist.
 #[derive(Clone, Debug)]
@@ -48,7 +50,7 @@ impl RunDir {
 
     /// Where Envoy's own admin API listens.
     pub(crate) fn admin_socket(&self) -> PathBuf {
-        self.path.join("envoy-admin.sock")
+        self.path.join(ENVOY_ADMIN_SOCKET)
     }
 
     /// Where a sidecar of this gateway's own listens.

@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use http::StatusCode;
+use kt_contract::time::UnixMillis;
 use kt_contract::wire::admin::ErrorReply;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,6 +37,29 @@ impl Admin {
         let mut socket = data_socket.as_os_str().to_owned();
         socket.push(".admin");
         Self { socket: PathBuf::from(socket) }
+    }
+
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Where nobody has said which sidecar: the data sockets of those that gateways spawned here.
+    pub(crate) fn others(&self) -> Vec<PathBuf> {
+        match self.socket == Self::beside(Path::new(paths::SIDECAR_SOCKET)).socket {
+            true => of_gateways(Path::new(paths::RUN_DIRS)),
+            false => Vec::new(),
+        }
+    }
+
+    /// An answer, and the moment that it says it was made at.
+    pub(crate) async fn get_dated<R: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<(R, Option<UnixMillis>), Failure> {
+        let question = Question::get(path);
+        let answer = question.ask(&self.socket).await.map_err(|error| self.unanswered(&error))?;
+        Ok((read(&answer)?, answer.date()))
     }
 
     pub(crate) async fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, Failure> {
@@ -115,10 +139,7 @@ impl Admin {
     fn unanswered(&self, error: &Unanswered) -> Failure {
         let socket = self.socket.display();
         let failure = Failure::new(format!("no sidecar answers at {socket}: {error}"));
-        let others = match self.socket == Self::beside(Path::new(paths::SIDECAR_SOCKET)).socket {
-            true => of_gateways(Path::new(paths::RUN_DIRS)),
-            false => Vec::new(),
-        };
+        let others = self.others();
         if others.is_empty() {
             return failure.hint(
                 "start one with `make run` or `kt gateway run`, or name the socket of a running one \

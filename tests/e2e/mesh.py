@@ -247,6 +247,9 @@ class MeshGateway(Gateway):
         health = self.health()
         return health.status_code == 200 and health.json().get("snapshot")
 
+    def admin_address(self):
+        return str(self._admin)
+
     def admin(self):
         return httpx.Client(transport=httpx.HTTPTransport(uds=str(self._admin)), base_url="http://envoy", timeout=30)
 

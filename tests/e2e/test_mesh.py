@@ -89,6 +89,15 @@ def test_a_replaced_secret_is_used_without_a_restart(mesh, key, prompt):
                "the gateway has the first credential again", 60)
 
 
+@pytest.mark.parametrize("at", range(3), ids=KINDS)
+def test_the_doctor_finds_nothing_to_mend_in_a_mesh(mesh, at):
+    gateway = mesh.gateways[at]
+    told = mesh.kt("doctor", "--json", "--policy-config", mesh.config_path, "--envoy-admin", gateway.admin_address())
+    checks = json.loads(told.stdout)["checks"]
+    of_envoy = {check["name"]: check["state"] for check in checks if check.get("of") == gateway.admin_address()}
+    assert of_envoy["callouts"] == "ok" and set(of_envoy.values()) == {"ok"}, of_envoy
+
+
 def test_labels_of_the_filters_counters_come_with_the_bootstraps_part(mesh, key, prompt):
     mesh.a.ask(key, prompt)
 

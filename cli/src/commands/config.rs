@@ -4,6 +4,8 @@
 mod apply;
 mod versions;
 
+pub(crate) use apply::is_behind;
+
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -20,9 +22,9 @@ use crate::failure::Failure;
 use crate::paths;
 use crate::policy_config;
 use crate::report;
+use crate::secrets;
 use crate::sidecar::Admin;
 
-use crate::secrets;
 /// The commands for configurations.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -111,12 +113,12 @@ fn check(file: &Path) -> Result<(), Failure> {
     if let Some(tenants) = tenants {
         report::say(format_args!("{tenants} tenants: ok"));
     }
-    Ok(())
-}
     // Who checks a file need not be who runs it, so this is nothing that is wrong with the file.
     for missing in secrets::missing(&config, &environment::variable, &secrets::probe) {
         report::note(format_args!("note: {missing}; whoever starts gateway and sidecar needs it"));
     }
+    Ok(())
+}
 
 /// The tier as the configuration writes it.
 pub(crate) const fn tier_name(tier: Tier) -> &'static str {

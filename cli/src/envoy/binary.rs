@@ -78,12 +78,7 @@ fn version(path: &Path) -> Result<Version, Failure> {
 
 /// Reads `<how it was called>  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`.
 fn parse(text: &str) -> Option<Version> {
-    let mut said = text.split("version:").nth(1)?.trim().split('/');
-    let (_commit, number, _state, _kind) = (said.next()?, said.next()?, said.next()?, said.next()?);
-    // A build between releases is called 1.41.0-dev.
-    let mut parts = number.split('-').next()?.split('.').map(|part| part.parse().ok());
-    let version = Version { major: parts.next()??, minor: parts.next()??, patch: parts.next()?? };
-    parts.next().is_none().then_some(version)
+    Version::of_build(text.split("version:").nth(1)?.trim())
 }
 
 // === impl Version ===
@@ -93,6 +88,17 @@ impl Version {
     pub(crate) const MIN: Self = Self { major: 1, minor: 36, patch: 0 };
     /// What the tests run.
     pub(crate) const TESTED: Self = Self { major: 1, minor: 40, patch: 0 };
+
+    /// Reads what Envoy calls its build: `<commit>/1.40.0/Clean/RELEASE/BoringSSL`.
+    pub(crate) fn of_build(build: &str) -> Option<Self> {
+        let mut said = build.split('/');
+        let (_commit, number, _state, _kind) =
+            (said.next()?, said.next()?, said.next()?, said.next()?);
+        // A build between releases is called 1.41.0-dev.
+        let mut parts = number.split('-').next()?.split('.').map(|part| part.parse().ok());
+        let version = Self { major: parts.next()??, minor: parts.next()??, patch: parts.next()?? };
+        parts.next().is_none().then_some(version)
+    }
 
     /// Whether a route's `request_body_buffer_limit` is what a filter that holds a body may hold. In 1.36 it only
     /// bounds what the router keeps for retries.

@@ -69,4 +69,4 @@ pub(super) fn path(path: &Path) -> Value {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

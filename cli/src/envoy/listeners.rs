@@ -96,19 +96,21 @@ fn access_logs(
     Ok(json!([log]))
 }
 
-/// Headers that only this gateway may say, taken off before the filter runs. The filter replaces the whole
-/// head anyway; this is for the day when it does not run.
+/// Headers that only this gateway may say.
+pub(crate) const STRIPPED: [&str; 7] = [
+    headers::LANE,
+    headers::TICKET,
+    headers::TARGET,
+    headers::ADMIT,
+    headers::MARKER,
+    headers::SERVED_BY,
+    headers::UNDECIDED,
+];
+
+/// They are taken off before the filter runs. It replaces the whole head anyway; this is for the day when it does not
+/// run.
 fn stripped_at_entry() -> Vec<Value> {
-    let ours = [
-        headers::LANE,
-        headers::TICKET,
-        headers::TARGET,
-        headers::ADMIT,
-        headers::MARKER,
-        headers::SERVED_BY,
-        headers::UNDECIDED,
-    ];
-    let mut mutations: Vec<Value> = ours.iter().map(|name| json!({ "remove": name })).collect();
+    let mut mutations: Vec<Value> = STRIPPED.iter().map(|name| json!({ "remove": name })).collect();
     // Timeouts, retries and hedging by header: on loopback Envoy takes them for its own.
     mutations.push(json!({ "remove_on_match": { "key_matcher": { "prefix": "x-envoy-" } } }));
     mutations

@@ -116,6 +116,15 @@ impl<'a> Filler<'a> {
     }
 }
 
+/// The first document of a text in YAML.
+///
+/// # Errors
+/// It is none, or has what JSON has no word for.
+pub(crate) fn read_yaml(text: &str) -> Result<Value, String> {
+    let documents = Yaml::load_from_str(text).map_err(|error| format!("is no YAML: {error}"))?;
+    documents.first().map_or_else(|| Err("is empty".to_owned()), to_json)
+}
+
 fn placeholder(text: &str) -> Option<&str> {
     text.strip_prefix("${")?.strip_suffix('}')
 }

@@ -16,7 +16,7 @@ providers:
        secret_key_ref: {env: KEY}, max_concurrent_requests: 7}
 ";
 
-fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     Plan {
         envoy: Version::TESTED,
         gateway: GatewayIdentity {
