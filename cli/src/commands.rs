@@ -12,4 +12,5 @@ pub(crate) mod gateway_run;
 pub(crate) mod gateway_status;
 pub(crate) mod key;
 pub(crate) mod savings;
+pub(crate) mod top;
 pub(crate) mod wallet;

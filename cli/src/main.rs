@@ -27,6 +27,7 @@ mod secrets;
 mod sidecar;
 mod supervise;
 mod table;
+mod top;
 
 /// The agent gateway whose cache belongs to the group.
 #[derive(Debug, Parser)]
@@ -65,6 +66,8 @@ enum Command {
     Explain(commands::explain::Args),
     /// Find the usual mistakes, and say how to mend each.
     Doctor(Box<commands::doctor::Args>),
+    /// Watch a group: hit ratio, flights, spend and gateways.
+    Top(commands::top::Args),
     /// Start a process that dies with its parent.
     #[command(name = supervise::launch::SUBCOMMAND, hide = true)]
     Child(supervise::launch::Args),
@@ -112,6 +115,7 @@ fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
         Command::Savings(args) => runtime.block_on(args.run(environment)),
         Command::Explain(args) => runtime.block_on(args.run(environment)),
         Command::Doctor(args) => runtime.block_on(args.run(environment)),
+        Command::Top(args) => runtime.block_on(args.run(environment)),
         Command::Child(args) => Err(supervise::launch::become_child(args)),
     }
 }

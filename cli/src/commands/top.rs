@@ -1,0 +1,188 @@
+//! `kt top`: a group as it runs, on the terminal, until Ctrl-C. What a frame says is in [`crate::top`]; this file asks,
+//! and waits.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kt_contract::time::MonoMillis;
+use kt_contract::wire::admin::endpoint::Endpoint;
+use kt_contract::wire::admin::{PATH_STATS, PATH_STATUS};
+
+use crate::client::Question;
+use crate::clock::{self, Clock};
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::paths;
+use crate::sidecar::Admin;
+use crate::supervise::stop::Stop;
+use crate::top::frame::{Now, Sample, frame};
+use crate::top::metrics::Metrics;
+use crate::top::screen::Screen;
+
+/// Where a sidecar serves its metrics unless told otherwise.
+const METRICS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 41_010);
+/// Whoever does not answer by then is told to be lost.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What to show.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The sidecar's data socket [default: KT_SIDECAR, else .kt/run/sidecar.sock]
+    #[arg(long, value_name = "SOCKET")]
+    sidecar: Option<PathBuf>,
+    /// The sidecar's --listen, for requests, leaders and followers [default: where no other socket is named,
+    /// 127.0.0.1:41010]
+    #[arg(long, value_name = "HOST:PORT")]
+    metrics: Option<SocketAddr>,
+    /// How long a frame stands, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = read_interval)]
+    interval: Duration,
+    /// Print one frame and end: two looks that lie one interval apart. Fails where no sidecar answers.
+    #[arg(long)]
+    once: bool,
+}
+
+/// Whom to ask.
+struct Asked {
+    admin: Admin,
+    metrics: Option<SocketAddr>,
+    clock: Clock,
+}
+
+/// What is known by now.
+#[derive(Default)]
+struct Known {
+    previous: Option<Sample>,
+    last: Option<Sample>,
+    lost: Option<(String, MonoMillis)>,
+}
+
+// === impl Args ===
+
+impl Args {
+    pub(crate) async fn run(self, environment: &Environment) -> Result<(), Failure> {
+        let socket = paths::sidecar_socket(self.sidecar.as_deref(), environment);
+        // Another sidecar's numbers would be worse than none.
+        let is_default = self.sidecar.is_none() && environment.sidecar.is_none();
+        let metrics = self.metrics.or_else(|| is_default.then_some(METRICS));
+        let asked = Asked { admin: Admin::beside(&socket), metrics, clock: Clock::start() };
+        let shown = socket.display().to_string();
+        if self.once {
+            return self.once(&asked, &shown).await;
+        }
+        let mut stop = Stop::listen()?;
+        let mut screen = Screen::open(false);
+        tokio::select! {
+            () = watch(&asked, &shown, self.interval, &mut screen) => Ok(()),
+            () = stop.wished() => Ok(()),
+        }
+    }
+
+    async fn once(&self, asked: &Asked, socket: &str) -> Result<(), Failure> {
+        let first = asked.look().await?;
+        tokio::time::sleep(self.interval).await;
+        let second = asked.look().await?;
+        let mut screen = Screen::open(true);
+        let now = Now { socket, at: clock::unix_now(), sample: Some(&second), lost: None };
+        screen.show(&frame(Some(&first), now, screen.size().0));
+        Ok(())
+    }
+}
+
+/// Shows one frame after the other, as long as somebody reads them.
+async fn watch(asked: &Asked, socket: &str, interval: Duration, screen: &mut Screen) {
+    let mut known = Known::default();
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        known.hear(asked.look().await, asked.clock.now());
+        let lost = known
+            .lost
+            .as_ref()
+            .map(|(why, since)| (why.as_str(), asked.clock.now().0.saturating_sub(since.0)));
+        let now = Now { socket, at: clock::unix_now(), sample: known.last.as_ref(), lost };
+        if !screen.show(&frame(known.previous.as_ref(), now, screen.size().0)) {
+            return;
+        }
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// Asks for everything. What only adds to it may be missing.
+    async fn look(&self) -> Result<Sample, Failure> {
+        let at = self.clock.now();
+        let asked = async {
+            let status = self.admin.get(PATH_STATUS).await?;
+            let cache = self.admin.get(PATH_STATS).await?;
+            let savings = self.admin.get(&Endpoint::Savings.path("")).await.ok();
+            Ok((status, cache, savings))
+        };
+        let late = |_late| {
+            let socket = self.admin.socket().display();
+            Failure::new(format!("no answer at {socket} within {} s", PATIENCE.as_secs()))
+        };
+        let (status, cache, savings) =
+            tokio::time::timeout(PATIENCE, asked).await.map_err(late)??;
+        Ok(Sample { at, status, cache, savings, metrics: self.metrics().await })
+    }
+
+    async fn metrics(&self) -> Option<Metrics> {
+        let question = Question { patience: PATIENCE, ..Question::get("/metrics") };
+        let answer = question.ask_tcp(self.metrics?).await.ok()?;
+        let is_good = answer.status.is_success();
+        is_good.then(|| Metrics::read(&String::from_utf8_lossy(&answer.body)))
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    fn hear(&mut self, look: Result<Sample, Failure>, now: MonoMillis) {
+        match look {
+            Ok(sample) => {
+                self.previous = self.last.replace(sample);
+                self.lost = None;
+            }
+            Err(failure) => {
+                let since = self.lost.take().map_or(now, |(_, since)| since);
+                self.lost = Some((failure.what().to_owned(), since));
+            }
+        }
+    }
+}
+
+/// A length of time in seconds, a tenth at least: a sidecar has better things to do than to be asked.
+fn read_interval(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it is a number of seconds".to_owned())?;
+    match (0.1..=3_600.0).contains(&seconds) {
+        true => Ok(Duration::from_secs_f64(seconds)),
+        false => Err("it is 0.1 to 3600 seconds".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_a_tenth_of_a_second_to_an_hour() {
+        assert_eq!(read_interval("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["0", "0.05", "-1", "NaN", "inf", "3601", "1s", ""] {
+            assert!(read_interval(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_sidecar_is_lost_since_the_first_look_that_failed() {
+        let mut known = Known::default();
+        let failed = || Err(Failure::new("nobody there"));
+        known.hear(failed(), MonoMillis(1_000));
+        known.hear(failed(), MonoMillis(2_000));
+        assert_eq!(known.lost, Some(("nobody there".to_owned(), MonoMillis(1_000))));
+    }
+}

@@ -1,0 +1,5 @@
+//! What `kt top` shows: looks at a sidecar become frames. Pure, but for [`screen`], which writes to the terminal.
+
+pub(crate) mod frame;
+pub(crate) mod metrics;
+pub(crate) mod screen;
