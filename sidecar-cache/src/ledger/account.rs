@@ -27,6 +27,8 @@ pub enum AccountName {
     Allotment(String),
     /// What was set aside for calls of which nobody knows the end.
     Suspense,
+    /// What calls were counted as that passed without a sidecar, whatever provider got it.
+    OpenCalls,
 }
 
 /// Who pays for a hold, and is given what comes back of it.
@@ -115,6 +117,7 @@ impl fmt::Display for AccountName {
             Self::Spend(provider, shard) => write!(f, "spend:{provider}:{shard}"),
             Self::Allotment(holder) => write!(f, "allotment:{holder}"),
             Self::Suspense => f.write_str("suspense"),
+            Self::OpenCalls => f.write_str("open_calls"),
         }
     }
 }

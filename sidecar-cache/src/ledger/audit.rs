@@ -163,6 +163,8 @@ impl Auditor {
                 self.moved(&row.org, "wallet", "bank", amount);
                 self.must_cover(&row.org, "wallet", &[]);
             }
+            // They were made before anybody could say that the wallet has too little.
+            ("open_calls", None) => self.moved(&row.org, "wallet", "open_calls", amount),
             ("allocate" | "deallocate", None) => self.allocated(row),
             ("pending", None) => self.pledge(row, drawn),
             ("draw", Some(allotment)) => self.draw(row, allotment),

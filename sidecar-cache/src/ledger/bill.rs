@@ -91,7 +91,8 @@ impl Bill {
             | Kind::AdjustDebit
             | Kind::Allocate
             | Kind::Deallocate
-            | Kind::Draw => return,
+            | Kind::Draw
+            | Kind::OpenCalls => return,
         };
         let estimated = if row.is_estimated { row.amount.micros().into() } else { 0 };
         let sums = self.sums(row.org, call);

@@ -69,6 +69,11 @@ pub fn perform<R: Rows>(
             let known = rows.known(asked.id)?;
             (Origin::new(&asked.org, &asked.note, None), rules::fund(asked, known.as_ref()))
         }
+        Operation::OpenCalls(asked) => {
+            let known = rows.known(asked.id)?;
+            let decision = rules::open_calls(asked, known.as_ref());
+            (Origin::new(&asked.org, &asked.note, None), decision)
+        }
         Operation::Adjust(asked) => {
             let known = rows.known(asked.id)?;
             let standing = standing(rows, &asked.org, Payer::Wallet, &[])?;

@@ -23,6 +23,14 @@ impl TransferId {
         Self::of(b"key", [org.as_bytes(), operation.as_bytes(), key.as_bytes()])
     }
 
+    /// The id of what a gateway tells of an organization's calls without a sidecar, in a batch of one life of its Envoy.
+    #[must_use]
+    pub fn of_open_calls(org: &str, (gateway, epoch): (&str, [u8; 16]), number: u64) -> Self {
+        let mut life = epoch.to_vec();
+        life.extend_from_slice(&number.to_be_bytes());
+        Self::of(b"open_calls", [org.as_bytes(), gateway.as_bytes(), &life])
+    }
+
     /// An id of 128 bits.
     #[must_use]
     pub fn from_128(id: [u8; 16]) -> Self {

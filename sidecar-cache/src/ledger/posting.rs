@@ -27,6 +27,7 @@ pub fn legs(entry: &Entry, team: Option<&str>) -> Vec<Leg> {
     match (entry.kind, team) {
         (Kind::Fund | Kind::AdjustCredit, _) => leg(AccountName::Bank, AccountName::Wallet),
         (Kind::AdjustDebit, _) => leg(AccountName::Wallet, AccountName::Bank),
+        (Kind::OpenCalls, _) => leg(AccountName::Wallet, AccountName::OpenCalls),
         (Kind::Allocate, Some(team)) => leg(AccountName::Wallet, purse(team)),
         (Kind::Deallocate, Some(team)) => leg(purse(team), AccountName::Wallet),
         (
@@ -84,7 +85,12 @@ pub fn legs_of_hold(hold: &Hold, entry: &Entry) -> Vec<Leg> {
         (Kind::Draw, State::Expired { .. }) => back(hold, &AccountName::Suspense, amount),
         (Kind::Draw, _) => paid(hold, &payee(), Step::Clear, amount),
         (
-            Kind::Fund | Kind::AdjustCredit | Kind::AdjustDebit | Kind::Allocate | Kind::Deallocate,
+            Kind::Fund
+            | Kind::AdjustCredit
+            | Kind::AdjustDebit
+            | Kind::Allocate
+            | Kind::Deallocate
+            | Kind::OpenCalls,
             _,
         ) => Vec::new(),
     }

@@ -58,6 +58,8 @@ pub enum Operation {
     Allocate(Allocate),
     /// Books a call that was reserved from an allotment.
     Draw(Draw),
+    /// Pays for calls that passed without a sidecar.
+    OpenCalls(OpenCalls),
 }
 
 /// Money for a wallet.
@@ -242,6 +244,19 @@ pub struct Allocate {
     pub note: String,
 }
 
+/// Calls that a gateway has let pass while it had no sidecar: they are made, so that they are paid whatever is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenCalls {
+    /// The transfer's id.
+    pub id: TransferId,
+    /// Whose wallet.
+    pub org: String,
+    /// What they are counted as; more than nothing.
+    pub amount: MicroUsd,
+    /// How many, and at which gateway, for people.
+    pub note: String,
+}
+
 /// Which way a movement by hand goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -292,6 +307,7 @@ impl Operation {
             Self::Fund(asked) => Some(&asked.org),
             Self::Adjust(asked) => Some(&asked.org),
             Self::Allocate(asked) => Some(&asked.org),
+            Self::OpenCalls(asked) => Some(&asked.org),
             Self::Reserve(asked) => Some(&asked.org),
             Self::Draw(asked) => Some(&asked.reserve.org),
             Self::Extend(_)
@@ -316,7 +332,11 @@ impl Operation {
             | Self::Release { hold }
             | Self::Expire { hold }
             | Self::Return { hold } => Some(*hold),
-            Self::Fund(_) | Self::Adjust(_) | Self::Allocate(_) | Self::Reserve(_) => None,
+            Self::Fund(_)
+            | Self::Adjust(_)
+            | Self::Allocate(_)
+            | Self::OpenCalls(_)
+            | Self::Reserve(_) => None,
         }
     }
 
@@ -327,6 +347,7 @@ impl Operation {
             Self::Fund(asked) => Some(asked.id),
             Self::Adjust(asked) => Some(asked.id),
             Self::Allocate(asked) => Some(asked.id),
+            Self::OpenCalls(asked) => Some(asked.id),
             Self::Reserve(asked) => Some(asked.id),
             Self::Draw(asked) => Some(asked.reserve.id),
             Self::Refund(asked) => Some(asked.id),
@@ -339,8 +360,8 @@ impl Operation {
         }
     }
 
-    /// Whether it is part of a call that already runs or gives money back: what has to work while the disk has
-    /// little room left.
+    /// Whether it is part of a call that already runs or has run, or gives money back: what has to work while the disk
+    /// has little room left.
     #[must_use]
     pub const fn is_ending(&self) -> bool {
         match self {
@@ -349,7 +370,8 @@ impl Operation {
             | Self::Expire { .. }
             | Self::LateSettle { .. }
             | Self::Return { .. }
-            | Self::Draw(_) => true,
+            | Self::Draw(_)
+            | Self::OpenCalls(_) => true,
             Self::Fund(_)
             | Self::Reserve(_)
             | Self::Extend(_)

@@ -11,7 +11,9 @@ use super::account::{Account, Payer};
 use super::answer::{Made, Receipt, Refused, Short};
 use super::clock::Now;
 use super::id::TransferId;
-use super::request::{Adjust, Allocate, Direction, Extend, Fund, Funding, Refund, Reserve};
+use super::request::{
+    Adjust, Allocate, Direction, Extend, Fund, Funding, OpenCalls, Refund, Reserve,
+};
 use super::transfer::{Charge, Hold, Kind, State, Terms, Transfer};
 pub use drawn::{Drawing, draw};
 
@@ -66,13 +68,7 @@ pub struct Entry {
 /// The first rule that refuses.
 pub fn fund(asked: &Fund, known: Option<&Known>) -> Result<Plan, Refused> {
     let entry = Entry { id: asked.id, kind: Kind::Fund, amount: asked.amount };
-    if let Some(known) = known {
-        return known.same_or_refused((&asked.org, &asked.note), About::Wallet, entry);
-    }
-    if asked.amount.is_zero() {
-        return Err(Refused::BadAmount);
-    }
-    Ok(Plan::of(vec![entry], None))
+    unasked(entry, (&asked.org, &asked.note), known)
 }
 
 /// Corrects a wallet by hand, never to below what is available.
@@ -96,6 +92,25 @@ pub fn adjust(asked: &Adjust, known: Option<&Known>, standing: &Standing) -> Res
         Direction::Debit => standing.cover(asked.amount)?,
     }
     Ok(Plan::of(vec![entry], None))
+}
+
+/// Pays for calls that passed without a sidecar. They are made, so that nothing is asked of the wallet: it goes below
+/// zero, if need be, as an overage does, frozen or not.
+///
+/// # Errors
+/// The first rule that refuses.
+pub fn open_calls(asked: &OpenCalls, known: Option<&Known>) -> Result<Plan, Refused> {
+    let entry = Entry { id: asked.id, kind: Kind::OpenCalls, amount: asked.amount };
+    unasked(entry, (&asked.org, &asked.note), known)
+}
+
+/// A row of a wallet that is not asked what it has.
+fn unasked(entry: Entry, of: (&str, &str), known: Option<&Known>) -> Result<Plan, Refused> {
+    match known {
+        Some(known) => known.same_or_refused(of, About::Wallet, entry),
+        None if entry.amount.is_zero() => Err(Refused::BadAmount),
+        None => Ok(Plan::of(vec![entry], None)),
+    }
 }
 
 /// Moves money between a wallet and a team's purse, never more than is available where it comes from.

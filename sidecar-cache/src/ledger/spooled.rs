@@ -98,7 +98,9 @@ pub fn write(operation: &Operation) -> Option<String> {
         | Operation::Return { .. }
         | Operation::Refund(_)
         | Operation::Adjust(_)
-        | Operation::Allocate(_) => return None,
+        | Operation::Allocate(_)
+        // The gateway tells it until it is in the ledger.
+        | Operation::OpenCalls(_) => return None,
     };
     serde_json::to_string(&Written { version: VERSION, end }).ok()
 }

@@ -46,6 +46,8 @@ pub enum Kind {
     Deallocate,
     /// Taken out of an allotment for a call of its holder, whose own rows follow.
     Draw,
+    /// What calls are counted as that passed without a sidecar.
+    OpenCalls,
 }
 
 /// The note of a charge whose usage was counted here.
@@ -182,6 +184,7 @@ impl Kind {
         Self::Allocate,
         Self::Deallocate,
         Self::Draw,
+        Self::OpenCalls,
     ];
 
     /// The word in rows.
@@ -204,6 +207,7 @@ impl Kind {
             Self::Allocate => "allocate",
             Self::Deallocate => "deallocate",
             Self::Draw => "draw",
+            Self::OpenCalls => "open_calls",
         }
     }
 
@@ -224,7 +228,8 @@ impl Kind {
             | Self::AdjustDebit
             | Self::Allocate
             | Self::Deallocate
-            | Self::Draw => false,
+            | Self::Draw
+            | Self::OpenCalls => false,
         }
     }
 
@@ -322,7 +327,8 @@ impl Hold {
                     | Kind::AdjustCredit
                     | Kind::AdjustDebit
                     | Kind::Allocate
-                    | Kind::Deallocate,
+                    | Kind::Deallocate
+                    | Kind::OpenCalls,
                     _,
                 ) => return None,
             };

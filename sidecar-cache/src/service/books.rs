@@ -303,6 +303,7 @@ const fn word(operation: &Operation) -> &'static str {
         Operation::Adjust(_) => "adjust",
         Operation::Allocate(_) => "allocate",
         Operation::Draw(_) => "draw",
+        Operation::OpenCalls(_) => "open_calls",
     }
 }
 

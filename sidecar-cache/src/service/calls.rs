@@ -68,7 +68,8 @@ impl Calls {
             | Operation::Return { .. }
             | Operation::Refund(_)
             | Operation::Adjust(_)
-            | Operation::Allocate(_) => return,
+            | Operation::Allocate(_)
+            | Operation::OpenCalls(_) => return,
         };
         if let Some(made) = lock(&self.0).get_mut(hold) {
             made.end = Some(end);

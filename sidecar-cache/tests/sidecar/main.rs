@@ -59,6 +59,8 @@ mod ledger_levels;
 #[cfg(test)]
 mod ledger_model;
 #[cfg(test)]
+mod ledger_open;
+#[cfg(test)]
 mod ledger_over;
 #[cfg(test)]
 mod ledger_payers;

@@ -145,6 +145,7 @@ impl LedgerStore for Moody {
                         | Operation::Return { .. }
                         | Operation::Refund(_)
                         | Operation::Adjust(_)
+                        | Operation::OpenCalls(_)
                         | Operation::Allocate(_)
                         | Operation::Draw(_) => return self.inner.operate(operation).await,
                     };

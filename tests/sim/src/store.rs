@@ -231,5 +231,6 @@ pub(crate) const fn word(operation: &Operation) -> &'static str {
         Operation::Adjust(_) => "adjust",
         Operation::Allocate(_) => "allocate",
         Operation::Draw(_) => "draw",
+        Operation::OpenCalls(_) => "open calls",
     }
 }

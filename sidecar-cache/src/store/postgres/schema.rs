@@ -14,7 +14,7 @@ use super::fault::Fault;
 use crate::store::StoreError;
 
 /// What each version adds to the one before.
-const MIGRATIONS: [&str; 5] = [LEDGER, SHARED, AUDIT_LOG, ROTATION, DRAWS];
+const MIGRATIONS: [&str; 6] = [LEDGER, SHARED, AUDIT_LOG, ROTATION, DRAWS, OPEN_CALLS];
 
 /// What calls take out of allotments. Rows from before are of narrower kinds, and are not read for it.
 const DRAWS: &str = "
@@ -23,6 +23,26 @@ const DRAWS: &str = "
             'overage', 'void', 'expire', 'late_post', 'late_void', 'return', 'refund',
             'adjust_credit', 'adjust_debit', 'allocate', 'deallocate', 'draw')) NOT VALID;
     CREATE INDEX transfers_draws ON transfers (org, hold) WHERE kind = 'draw';
+";
+
+/// One more kind of row. The conditions that list the kinds are found by what they say: Postgres has named them.
+const OPEN_CALLS: &str = "
+    DO $$ DECLARE named text; BEGIN
+        FOR named IN SELECT conname FROM pg_constraint
+            WHERE conrelid = 'transfers'::regclass AND contype = 'c'
+                AND pg_get_constraintdef(oid) LIKE '%adjust_debit%'
+        LOOP EXECUTE format('ALTER TABLE transfers DROP CONSTRAINT %I', named); END LOOP;
+    END $$;
+    ALTER TABLE transfers
+        ADD CONSTRAINT transfers_kinds CHECK (kind IN ('fund', 'pending', 'extend', 'post', 'overage',
+            'void', 'expire', 'late_post', 'late_void', 'return', 'refund', 'adjust_credit',
+            'adjust_debit', 'allocate', 'deallocate', 'draw', 'open_calls')),
+        ADD CONSTRAINT transfers_of_holds CHECK ((hold IS NULL) = (kind IN ('fund', 'pending',
+            'adjust_credit', 'adjust_debit', 'allocate', 'deallocate', 'open_calls')));
+    DROP INDEX transfers_by_id;
+    CREATE UNIQUE INDEX transfers_by_id ON transfers (id)
+        WHERE kind IN ('fund', 'pending', 'refund', 'adjust_credit', 'adjust_debit', 'allocate',
+                       'deallocate', 'open_calls');
 ";
 
 /// Of a key whose place another one takes: when it ends, and which one that is.

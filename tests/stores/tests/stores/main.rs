@@ -35,6 +35,9 @@ mod ledger_levels;
 #[path = "../../../../sidecar-cache/tests/sidecar/ledger_model.rs"]
 mod ledger_model;
 #[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/ledger_open.rs"]
+mod ledger_open;
+#[cfg(test)]
 mod ledger_over;
 #[cfg(test)]
 #[path = "../../../../sidecar-cache/tests/sidecar/ledger_payers.rs"]

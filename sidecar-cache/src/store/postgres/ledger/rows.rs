@@ -26,7 +26,7 @@ pub(super) const WITH_HOLD: &str =
 
 /// The transfers whose ids somebody has chosen.
 const CHOSEN: &str = "kind IN ('fund', 'pending', 'refund', 'adjust_credit', 'adjust_debit',
-    'allocate', 'deallocate')";
+    'allocate', 'deallocate', 'open_calls')";
 
 /// Rows that refer to a hold; each condition is that of an index.
 const FOLLOWING: [&str; 5] = [

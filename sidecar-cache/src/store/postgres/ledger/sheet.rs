@@ -201,7 +201,8 @@ fn is_chosen(kind: Kind) -> bool {
         | Kind::AdjustCredit
         | Kind::AdjustDebit
         | Kind::Allocate
-        | Kind::Deallocate => true,
+        | Kind::Deallocate
+        | Kind::OpenCalls => true,
         Kind::Extend
         | Kind::Draw
         | Kind::Post

@@ -75,7 +75,7 @@ async fn every_commit_waits_for_the_disk() {
     let mode: String =
         connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
     assert_eq!((&*mode, number("synchronous")), ("wal", Ok(2)), "2 is FULL");
-    assert_eq!((number("foreign_keys"), number("user_version")), (Ok(1), Ok(2)));
+    assert_eq!((number("foreign_keys"), number("user_version")), (Ok(1), Ok(3)));
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ const COLUMNS: &str = "seq, id, org, kind,
 /// The transfers whose ids are indexed.
 const CHOSEN: &str =
     "kind IN ('fund', 'pending', 'refund', 'adjust_credit', 'adjust_debit', 'allocate',
-    'deallocate')";
+    'deallocate', 'open_calls')";
 
 /// A number as SQLite keeps it.
 pub(super) fn stored(number: u64) -> i64 {

@@ -17,7 +17,7 @@ use crate::store::StoreError;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What each version adds to the one before.
-pub(super) const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE transfers (
         seq    INTEGER PRIMARY KEY,
@@ -135,6 +135,39 @@ pub(super) const MIGRATIONS: [&str; 2] = [
         avoided  INTEGER NOT NULL CHECK (avoided BETWEEN 0 AND 9007199254740991),
         PRIMARY KEY (day, org, team, user, model, codebase, basis)
     ) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE transfers_3 (
+        seq    INTEGER PRIMARY KEY,
+        id     BLOB NOT NULL CHECK (length(id) = 32),
+        org    TEXT NOT NULL,
+        kind   TEXT NOT NULL CHECK (kind IN ('fund', 'pending', 'extend', 'post', 'overage', 'void',
+                   'expire', 'late_post', 'late_void', 'return', 'refund', 'adjust_credit',
+                   'adjust_debit', 'allocate', 'deallocate', 'open_calls')),
+        hold   INTEGER REFERENCES transfers_3 (seq),
+        team   TEXT CHECK (team IS NOT NULL OR kind NOT IN ('allocate', 'deallocate')),
+        amount INTEGER NOT NULL CHECK (amount BETWEEN 0 AND 9007199254740991),
+        at     INTEGER NOT NULL,
+        note   TEXT NOT NULL,
+        terms  TEXT CHECK (terms IS NOT NULL OR kind NOT IN ('pending', 'refund'))
+    ) STRICT;
+    INSERT INTO transfers_3 (seq, id, org, kind, hold, team, amount, at, note, terms)
+        SELECT seq, id, org, kind, hold, team, amount, at, note, terms FROM transfers ORDER BY seq;
+    DROP TABLE transfers;
+    ALTER TABLE transfers_3 RENAME TO transfers;
+    CREATE UNIQUE INDEX by_id ON transfers (id)
+        WHERE kind IN ('fund', 'pending', 'refund', 'adjust_credit', 'adjust_debit', 'allocate',
+                       'deallocate', 'open_calls');
+    CREATE UNIQUE INDEX one_end ON transfers (hold) WHERE kind IN ('post', 'void', 'expire');
+    CREATE UNIQUE INDEX one_late_end ON transfers (hold) WHERE kind IN ('late_post', 'late_void');
+    CREATE UNIQUE INDEX one_return ON transfers (hold) WHERE kind = 'return';
+    CREATE INDEX of_hold ON transfers (hold) WHERE kind IN ('extend', 'overage', 'refund');
+    CREATE TRIGGER transfers_stay BEFORE DELETE ON transfers
+        BEGIN SELECT RAISE(ABORT, 'transfers are never removed'); END;
+    CREATE TRIGGER transfers_are_immutable BEFORE UPDATE ON transfers
+        BEGIN SELECT RAISE(ABORT, 'transfers are immutable'); END;
+    -- And by seq, which every index ends with.
+    CREATE INDEX of_org ON transfers (org);
 ",
 ];
 
