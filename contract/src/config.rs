@@ -11,6 +11,7 @@ mod database;
 mod fabric;
 mod gateway;
 mod models;
+mod open;
 mod policy;
 mod pricing;
 mod raw;
@@ -192,6 +193,7 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         pricing,
     };
     check_money(&config, report);
+    open::check_beside(&config, report);
     if let Some(logger) = config.policy.audit {
         policy::check_beside(logger, &config.gateway, &config.cache, report);
     }

@@ -1,5 +1,6 @@
 //! Bounds that filter, sidecar and Envoy configuration share. Everything has one.
 
+use crate::money::MicroUsd;
 use crate::time::Millis;
 
 /// The largest request body by default (images travel inside the JSON); `gateway.request_bytes_max`.
@@ -64,6 +65,15 @@ pub const HIT_COUNTS_MAX: usize = 256;
 
 /// How many refusals of its own a worker holds one by one until the feed has taken them.
 pub const REFUSALS_MAX: usize = 256;
+
+/// The most that `wallet.open_with_cap.max_usd` may say: $1,000 in each process of Envoy.
+pub const OPEN_CAP_MAX: MicroUsd = MicroUsd::from_usd(1_000);
+
+/// Of how many organizations a gateway lets calls pass without the sidecar, until that has booked them.
+pub const OPEN_ORGS_MAX: usize = 256;
+
+/// The budget of the callout that tells of such calls: the ledger writes to a disk, or to a database.
+pub const OPEN_CALLS_TIMEOUT: Millis = Millis(3_000);
 
 /// How long a principal counts after what the feed last told (SEMANTICS, "sidecar down": identity).
 pub const PRINCIPAL_WITHOUT_FEED: Millis = Millis(60_000);

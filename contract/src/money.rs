@@ -75,6 +75,12 @@ impl MicroUsd {
         if micros <= Self::MAX.0 { Ok(Self(micros)) } else { Err(BadAmount) }
     }
 
+    /// So many whole dollars: whatever fits into 32 bits is less than [`Self::MAX`].
+    #[must_use]
+    pub const fn from_usd(dollars: u32) -> Self {
+        Self((dollars as u64).saturating_mul(MICROS_PER_USD))
+    }
+
     /// The number of micro-dollars.
     #[must_use]
     pub const fn micros(self) -> u64 {

@@ -112,6 +112,8 @@ closed_set! {
         BreakerOpen = "breaker-open",
         /// The sidecar is shutting down.
         Draining = "draining",
+        /// The sidecar is lost, and the call was counted against `wallet.open_with_cap`.
+        OpenWithCap = "open-with-cap",
         /// The answer's status is not one that is stored.
         Status = "status",
         /// The answer did not arrive whole.

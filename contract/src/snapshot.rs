@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::hex::Digest;
+use crate::money::MicroUsd;
 use crate::policy::{Chain, RequestShape};
 
 /// What a filter needs to decide about requests. At most [`SNAPSHOT_BYTES_MAX`](crate::limits::SNAPSHOT_BYTES_MAX) as JSON,
@@ -25,6 +26,19 @@ pub struct Snapshot {
     pub policy: PolicySettings,
     /// What to do when the sidecar cannot be reached.
     pub on_sidecar_loss: OnSidecarLoss,
+    /// `wallet.open_with_cap`: what may be spent without the sidecar all the same; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_with_cap: Option<OpenWithCap>,
+}
+
+/// What a gateway may spend while its sidecar cannot be reached, and nobody knows what a call costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenWithCap {
+    /// How much, in one process of Envoy, until the sidecar has booked it.
+    pub max_micro_usd: MicroUsd,
+    /// What each call is counted as.
+    pub micro_usd_per_call: MicroUsd,
 }
 
 /// Bounds on requests.

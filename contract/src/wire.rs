@@ -9,15 +9,18 @@ pub mod admit;
 pub mod explain;
 pub mod feed;
 pub mod headers;
+pub mod open_calls;
 pub mod principal;
 
 /// The version of everything in here. Changes with any change of meaning.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 
 /// The path of the admit callout.
 pub const PATH_ADMIT: &str = "/v1/admit";
 /// The path of the change feed.
 pub const PATH_FEED: &str = "/v1/feed";
+/// The path on which gateways tell what they have let pass without the sidecar.
+pub const PATH_OPEN_CALLS: &str = "/v1/open-calls";
 /// The path of the principal lookup.
 pub const PATH_PRINCIPAL: &str = "/v1/principal";
 

@@ -9,6 +9,7 @@ use kt_filter_core::event::{Answer, Event};
 use kt_filter_core::forward::Forward;
 use kt_filter_core::head::Head;
 use kt_filter_core::pairs::{self, Pair};
+use kt_filter_core::till::Spent;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types;
 
@@ -30,6 +31,8 @@ enum Ran {
     CalloutLost,
     /// The host did not do what the exchange relies on.
     Refused,
+    /// A call was counted that would pass without the sidecar, or was not.
+    Spent(Spent),
 }
 
 // === impl HttpExchange ===
@@ -51,6 +54,7 @@ impl HttpExchange {
             Ran::All => flow,
             Ran::CalloutLost => self.turn(Event::CalloutAnswered(Answer::Lost)),
             Ran::Refused => self.turn(Event::HostRefused),
+            Ran::Spent(spent) => self.turn(Event::Spent(spent)),
         };
         match flow {
             Flow::ReadBody => {
@@ -80,9 +84,13 @@ impl HttpExchange {
                 }
                 Action::Callout(callout) => {
                     let id = Some(callout.request_id.as_str());
-                    if !self.shared.post(callout.path, id, &callout.body, ADMIT_TIMEOUT) {
+                    if self.shared.post(callout.path, id, &callout.body, ADMIT_TIMEOUT).is_none() {
                         ran = Ran::CalloutLost;
                     }
+                    continue;
+                }
+                Action::Spend(spend) => {
+                    ran = Ran::Spent(self.shared.spend(&spend));
                     continue;
                 }
                 Action::Reply(reply) => {

@@ -16,6 +16,13 @@ pub(crate) struct Refused {
 
 /// What the host returns for success.
 const OK: u32 = 0;
+/// And where there is nothing of that name.
+const NOT_FOUND: u32 = 1;
+/// And where shared data has another version than the one that was named.
+const CAS_MISMATCH: u32 = 8;
+/// A version that nothing has: the host counts them from 1, one for each change in the process, and takes 0 for "whatever
+/// it is". With it, a value is made where there is none, and what another VM has made meanwhile is not replaced.
+const NO_VERSION: u32 = u32::MAX;
 /// WASI's clock that never goes back.
 const CLOCK_MONOTONIC: u32 = 1;
 /// The ABI's kind of metric that only grows.
@@ -107,6 +114,20 @@ unsafe extern "C" {
         path_bytes: usize,
         value: *const u8,
         value_bytes: usize,
+    ) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_bytes: usize,
+        data: *mut *mut u8,
+        bytes: *mut usize,
+        version: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_bytes: usize,
+        value: *const u8,
+        value_bytes: usize,
+        version: u32,
     ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_bytes: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
@@ -242,6 +263,35 @@ pub(crate) fn is_envoys_response() -> bool {
 pub(crate) fn set_property(key: &str, value: &str) -> Result<(), Refused> {
     // SAFETY: the host reads key and value before it returns.
     done(unsafe { proxy_set_property(key.as_ptr(), key.len(), value.as_ptr(), value.len()) })
+}
+
+/// A value that every VM of this process shares, and its version.
+pub(crate) fn shared_data(key: &str) -> Result<Option<(Vec<u8>, u32)>, Refused> {
+    let mut version = 0;
+    let value = owned(|data, bytes| {
+        // SAFETY: the host reads the key before it returns and writes the three results.
+        unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, bytes, &raw mut version) }
+    });
+    match value {
+        Ok(value) => Ok(Some((value, version))),
+        Err(Refused { status: NOT_FOUND }) => Ok(None),
+        Err(refused) => Err(refused),
+    }
+}
+
+/// Replaces such a value, if it has version `seen`; with `None`, if there is none. Says whether it did.
+pub(crate) fn replace_shared_data(
+    key: &str,
+    value: &[u8],
+    seen: Option<u32>,
+) -> Result<bool, Refused> {
+    // A version of 0 would replace whatever is there.
+    let version = seen.filter(|version| *version != 0).unwrap_or(NO_VERSION);
+    // SAFETY: the host reads key and value before it returns.
+    let status = unsafe {
+        proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), version)
+    };
+    if status == CAS_MISMATCH { Ok(false) } else { done(status).map(|()| true) }
 }
 
 /// Defines a counter; the same name gives the same metric in every VM.

@@ -5,6 +5,7 @@ mod exchange;
 mod host;
 mod root;
 mod shared;
+mod till;
 
 mod entry {
     //! What Envoy calls first.

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kt_contract::constants::FilterConstants;
-use kt_contract::limits::FEED_TIMEOUT;
-use kt_contract::wire::PATH_FEED;
+use kt_contract::limits::{FEED_TIMEOUT, OPEN_CALLS_TIMEOUT};
+use kt_contract::wire::{PATH_FEED, PATH_OPEN_CALLS};
 use kt_filter_core::event::Answer;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
@@ -18,16 +18,28 @@ use crate::shared::Shared;
 /// How soon a lost poll is followed by the next, and how late counts may be.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long a worker waits before it tells again what was not booked: two seconds.
+const SILENT_TICKS: u32 = 20;
+
 /// One per VM and plugin configuration.
 pub(crate) struct Root {
     shared: Rc<Shared>,
     /// Whether a feed poll is under way.
     polling: Cell<bool>,
+    /// The callout that tells of calls without the sidecar, while it is under way.
+    telling: Cell<Option<u32>>,
+    /// For how many ticks nothing is told, because the last time it was not booked.
+    silent: Cell<u32>,
 }
 
 impl Default for Root {
     fn default() -> Self {
-        Self { shared: Rc::new(Shared::unconfigured()), polling: Cell::new(false) }
+        Self {
+            shared: Rc::new(Shared::unconfigured()),
+            polling: Cell::new(false),
+            telling: Cell::new(None),
+            silent: Cell::new(0),
+        }
     }
 }
 
@@ -40,7 +52,8 @@ impl Root {
         }
         let worker = self.shared.worker.try_borrow_mut().ok();
         let body = worker.and_then(|mut worker| worker.poll(host::now()));
-        let sent = body.is_some_and(|body| self.shared.post(PATH_FEED, None, &body, FEED_TIMEOUT));
+        let sent =
+            body.and_then(|body| self.shared.post(PATH_FEED, None, &body, FEED_TIMEOUT)).is_some();
         self.polling.set(sent);
         if !sent {
             self.polled(Answer::Lost);
@@ -54,14 +67,41 @@ impl Root {
         counters.into_iter().for_each(|counter| self.shared.count(counter));
         answered
     }
+
+    /// Tells the sidecar, which is there, of the calls that passed while it was not.
+    fn tell(&self) {
+        if self.telling.get().is_some() || self.silent.get() > 0 {
+            return;
+        }
+        if let Some(body) = self.shared.open_calls() {
+            let sent = self.shared.post(PATH_OPEN_CALLS, None, &body, OPEN_CALLS_TIMEOUT);
+            self.telling.set(sent);
+        }
+    }
+
+    fn told(&self, num_headers: usize) {
+        self.telling.set(None);
+        let booked =
+            crate::exchange::with_answer(num_headers, |answer| self.shared.open_calls_told(answer));
+        if booked {
+            // There may be a second batch: what came while the first was being told.
+            self.tell();
+        } else {
+            self.silent.set(SILENT_TICKS);
+        }
+    }
 }
 
 impl Context for Root {
-    fn on_http_call_response(&mut self, _: u32, num_headers: usize, _: usize, _: usize) {
+    fn on_http_call_response(&mut self, token: u32, num_headers: usize, _: usize, _: usize) {
+        if self.telling.get() == Some(token) {
+            return self.told(num_headers);
+        }
         self.polling.set(false);
         // After a lost poll the next tick is soon enough.
         if crate::exchange::with_answer(num_headers, |answer| self.polled(answer)) {
             self.poll();
+            self.tell();
         }
     }
 }
@@ -86,6 +126,7 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
+        self.silent.set(self.silent.get().saturating_sub(1));
         self.poll();
         self.shared.flush_counts();
     }

@@ -9,8 +9,11 @@ use kt_contract::time::Millis;
 use kt_contract::wire::feed::{GatewayIdentity, Role};
 use kt_filter_core::Worker;
 use kt_filter_core::counter::Counter;
+use kt_filter_core::event::Answer;
+use kt_filter_core::till::{self, Spend, Spent};
 
 use crate::host;
+use crate::till::Till;
 
 /// Random bytes are fetched for this many requests at a time.
 const IDS_AHEAD: usize = 64;
@@ -22,6 +25,7 @@ pub(crate) struct Shared {
     /// A counter's metric, where the host has defined it, and what it has not been told yet.
     counts: Vec<(Counter, Option<u32>, Cell<i64>)>,
     random: RefCell<Vec<[u8; 16]>>,
+    till: Till,
 }
 
 // === impl Shared ===
@@ -40,6 +44,7 @@ impl Shared {
             cluster: String::new(),
             counts: Vec::new(),
             random: RefCell::default(),
+            till: Till::of(""),
         }
     }
 
@@ -47,11 +52,13 @@ impl Shared {
     pub(crate) fn configured(constants: FilterConstants) -> Self {
         let defined =
             |counter: &Counter| (*counter, host::define_counter(counter.name()).ok(), Cell::new(0));
+        let till = Till::of(&constants.gateway.id);
         let shared = Self {
             worker: RefCell::new(Worker::new(constants.gateway)),
             cluster: constants.sidecar_cluster,
             counts: Counter::ALL.iter().map(defined).collect(),
             random: RefCell::default(),
+            till,
         };
         let name = shared.random();
         if let Ok(mut worker) = shared.worker.try_borrow_mut() {
@@ -98,15 +105,33 @@ impl Shared {
         supply.pop().unwrap_or_default()
     }
 
-    /// Sends a POST of JSON to the sidecar. Says whether it is under way; its end comes to the context that
-    /// sent it, or to nobody if that is gone by then.
+    /// Counts a call that would pass without the sidecar, in the name of all VMs of this process.
+    pub(crate) fn spend(&self, spend: &Spend) -> Spent {
+        till::spend(&self.till, spend, self.random())
+    }
+
+    /// What the sidecar is to be told of such calls, if there is anything.
+    pub(crate) fn open_calls(&self) -> Option<Vec<u8>> {
+        let gateway = self.worker.try_borrow().ok()?.gateway().id.clone();
+        serde_json::to_vec(&till::tell(&self.till, &gateway)?).ok()
+    }
+
+    /// How that has ended. Says whether it is booked.
+    pub(crate) fn open_calls_told(&self, answer: Answer<'_>) -> bool {
+        let is_booked = till::told(&self.till, answer);
+        self.count(if is_booked { Counter::OpenBooked } else { Counter::OpenUnbooked });
+        is_booked
+    }
+
+    /// Sends a POST of JSON to the sidecar. Says by which number its end will be called, if it is under way; that comes to
+    /// the context that sent it, or to nobody if that is gone by then.
     pub(crate) fn post(
         &self,
         path: &str,
         request_id: Option<&str>,
         body: &[u8],
         timeout: Millis,
-    ) -> bool {
+    ) -> Option<u32> {
         let mut headers = vec![
             (":method", "POST"),
             (":path", path),
@@ -124,6 +149,6 @@ impl Shared {
             Vec::new(),
             timeout,
         )
-        .is_ok()
+        .ok()
     }
 }

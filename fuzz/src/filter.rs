@@ -67,6 +67,7 @@ impl Seen {
                     assert!(self.was_read && !body.is_empty(), "replaced unread");
                 }
                 Action::ClearTrailers
+                | Action::Spend(_)
                 | Action::SetResponseHeader(..)
                 | Action::RemoveResponseHeader(_)
                 | Action::Log(_)

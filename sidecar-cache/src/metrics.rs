@@ -41,7 +41,7 @@ pub use gen_ai::{Asked, Took};
 use guardrails::Guardrails;
 use limits::Limits;
 use money::Money;
-pub use money::Spooling;
+pub use money::{OpenReport, Spooling};
 use seen::Seen;
 pub use seen::Sight;
 pub use shared_flight::SharedFlight;

@@ -37,6 +37,7 @@ mod lease;
 mod log;
 mod logs;
 pub mod once;
+pub mod open_calls;
 pub mod pace;
 mod passing;
 mod pay;

@@ -130,6 +130,13 @@ pub(super) fn check(
     checked
 }
 
+/// A policy that sees nothing of a call which passes by the sidecar.
+pub(super) fn unread_without_sidecar(policy: &Policy) -> Option<&str> {
+    let reads = |step: &&Step| step.phases.contains(&Phase::Output);
+    let reader = policy.chain.steps.iter().find(reads).map(|step| step.check.policy());
+    reader.or_else(|| policy.judges.first().map(|judge| judge.policy()))
+}
+
 /// What a lost sidecar would leave unread.
 pub(super) fn check_loss(policy: &Policy, loss: OnSidecarLoss, report: &mut Report) {
     let reads = |step: &&Step| step.phases.contains(&Phase::Output);

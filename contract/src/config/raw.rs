@@ -22,8 +22,8 @@ use crate::wire::feed::Role;
 
 pub(super) use decimal::Decimal;
 pub(super) use money::{
-    Allotment, Budgets, LongInputs, ModelPrice, OrganizationBudget, Pricing, TeamBudget,
-    UnknownModel, Wallet, WalletBackend,
+    Allotment, Budgets, LongInputs, ModelPrice, OpenWithCap, OrganizationBudget, Pricing,
+    TeamBudget, UnknownModel, Wallet, WalletBackend,
 };
 pub(super) use overflow::Overflow;
 pub(super) use policies::{Chain, NamedPolicy, Policies, Rule};

@@ -164,6 +164,7 @@ fn of_wallet(wallet: Option<&Wallet>, started: Option<&Wallet>) -> Option<NeedsR
                 default_max_output_tokens: _,
                 on_outgrown_hold: _,
                 allotment: _,
+                open_with_cap: _,
             } = wallet;
             let fields: Vec<&str> = [
                 (ledger.field(), *ledger == started.ledger),

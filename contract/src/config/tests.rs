@@ -8,6 +8,7 @@ mod form;
 mod judges;
 mod meaning;
 mod money;
+mod open;
 mod per_org;
 mod policies;
 mod rates;

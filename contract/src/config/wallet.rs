@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::money::{MicroUsd, Tokens};
-use crate::snapshot::OnSidecarLoss;
+use crate::snapshot::{OnSidecarLoss, OpenWithCap};
 
 use super::database::Database;
+use super::open;
 use super::raw::{self, WalletBackend};
 use super::report::{Bounds, Report, suggestion};
 use super::targets::{SecretRef, check_secret};
@@ -40,6 +41,8 @@ pub struct Wallet {
     pub on_outgrown_hold: OnOutgrownHold,
     /// `allotment`; `None`: each call is reserved in the ledger.
     pub allotment: Option<Allotment>,
+    /// `open_with_cap`: what gateways may spend without the sidecar.
+    pub open_with_cap: Option<OpenWithCap>,
 }
 
 /// `wallet.allotment`: what a sidecar sets aside of a wallet with many calls, to reserve them by itself.
@@ -111,13 +114,6 @@ pub(super) fn check(raw: raw::Wallet, database: Option<&Database>, report: &mut 
             Ledger::File(PATH_DEFAULT.to_owned())
         }
     };
-    if open_with_cap.is_some() {
-        report.error(
-            "wallet.open_with_cap",
-            "is refused: without the sidecar nobody knows what a call costs, so that no cap on it can \
-             be kept. Leave it out; while the sidecar is away, clients are told to try again",
-        );
-    }
     Wallet {
         time_zone: check_time_zone(time_zone, report),
         default_max_output_tokens: Tokens(report.within(
@@ -128,6 +124,7 @@ pub(super) fn check(raw: raw::Wallet, database: Option<&Database>, report: &mut 
         on_outgrown_hold: on_outgrown_hold.unwrap_or_default(),
         allotment: allotment.and_then(|raw| check_allotment(raw, &ledger, report)),
         ledger,
+        open_with_cap: open_with_cap.and_then(|raw| open::check(raw, report)),
     }
 }
 
@@ -265,6 +262,7 @@ impl Wallet {
             default_max_output_tokens: Tokens(DEFAULT_OUTPUT_TOKENS.default),
             on_outgrown_hold: OnOutgrownHold::default(),
             allotment: None,
+            open_with_cap: None,
         }
     }
 }

@@ -13,6 +13,7 @@ use super::explain::{ExplainReply, ExplainRequest};
 use super::feed::{
     BlockCount, Event, FeedReply, FeedRequest, GatewayIdentity, HitBatch, HitCount, Refusal, Role,
 };
+use super::open_calls::{OpenCalls, OpenCallsReply, OpenCallsRequest};
 use super::principal::{PrincipalReply, PrincipalRequest};
 use super::*;
 use crate::constants::{CLUSTER_SIDECAR, FilterConstants};
@@ -27,8 +28,8 @@ use crate::policy::{
 };
 use crate::principal::{KeyHash, Principal};
 use crate::snapshot::{
-    CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Snapshot,
-    Tier,
+    CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, OpenWithCap, PolicySettings,
+    RequestLimits, Snapshot, Tier,
 };
 use crate::trace::TraceParent;
 
@@ -152,6 +153,10 @@ fn snapshot() -> Snapshot {
             chain: chain(),
         },
         on_sidecar_loss: OnSidecarLoss::Unavailable,
+        open_with_cap: Some(OpenWithCap {
+            max_micro_usd: MicroUsd::new(1_000_000).unwrap(),
+            micro_usd_per_call: MicroUsd::new(50_000).unwrap(),
+        }),
     }
 }
 
@@ -323,6 +328,26 @@ fn feed_replies() {
     };
     let reset = FeedReply { snapshot: None, events: Vec::new(), reset: true, ..reply.clone() };
     golden!(strict "feed-reply", [reply, reset]);
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn open_calls() {
+    let epoch = "00112233445566778899aabbccddeeff";
+    let orgs = vec![OpenCalls {
+        org: "acme".into(),
+        calls: 3,
+        micro_usd: MicroUsd::new(150_000).unwrap(),
+    }];
+    let request = OpenCallsRequest {
+        version: VERSION,
+        gateway: "gw-a".into(),
+        epoch: epoch.into(),
+        number: 2,
+        orgs,
+    };
+    golden!(strict "open-calls-request", [request]);
+    let reply = OpenCallsReply { version: VERSION, epoch: epoch.into(), number: 2 };
+    golden!(strict "open-calls-reply", [reply]);
 }
 
 #[wasm_bindgen_test(unsupported = test)]

@@ -10,6 +10,7 @@ use kt_contract::snapshot::ModelRoute;
 use crate::counter::Counter;
 use crate::forward::Forward;
 use crate::request_id::RequestId;
+use crate::till::Spend;
 
 /// What the callback that brought the event tells Envoy.
 #[must_use]
@@ -29,6 +30,9 @@ pub enum Flow {
 pub enum Action {
     /// Ask the sidecar. A callout that cannot even be sent is answered at once, as lost.
     Callout(Callout),
+    /// Count a call that would pass without the sidecar, with [`crate::till::spend`], and hand over at once what came of
+    /// it.
+    Spend(Spend),
     /// Answer the client. At most once per exchange, and nothing but logs and counts follows.
     Reply(Reply),
     /// Replace the request's head by the one that [`Forward::head`] makes of it.

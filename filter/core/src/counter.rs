@@ -83,6 +83,16 @@ counters! {
     WireError = "kt_filter_wire_errors_total",
     /// The lane's answer came from Envoy and not from the sidecar.
     LaneLost = "kt_filter_lane_lost_total",
+    /// A call passed without the sidecar, counted against `wallet.open_with_cap`.
+    OpenPassed = "kt_filter_open_calls_total.result.passed",
+    /// A call did not, because the cap was reached.
+    OpenCapReached = "kt_filter_open_calls_total.result.cap_reached",
+    /// A call did not, because it could not be counted.
+    OpenUncountable = "kt_filter_open_calls_total.result.uncountable",
+    /// The sidecar has booked a batch of such calls.
+    OpenBooked = "kt_filter_callouts_total.call.open_calls.result.answered",
+    /// The sidecar has not, and is told again.
+    OpenUnbooked = "kt_filter_callouts_total.call.open_calls.result.lost",
     /// The worker's own cache took an entry.
     L1Filled = "kt_filter_l1_filled_total",
     /// The worker's own cache was emptied.

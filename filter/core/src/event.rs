@@ -1,6 +1,7 @@
 //! What can happen to an exchange. The glue turns proxy-wasm's callbacks into these and adds nothing.
 
 use crate::head::Head;
+use crate::till::Spent;
 
 /// Something that happened. Whatever it lends lives for one turn only: a body is never kept.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +31,8 @@ pub enum Event<'a> {
     },
     /// The one callout that is under way has ended.
     CalloutAnswered(Answer<'a>),
+    /// What became of the one [`crate::action::Action::Spend`].
+    Spent(Spent),
     /// The response's head is here: the lane's, a provider's, or one that Envoy made itself. The fields
     /// and who made it are only there if [`crate::Exchange::reads_response`] says so.
     ResponseHeaders {

@@ -31,6 +31,7 @@ impl Exchange {
             Phase::Resolving(resolving) => resolving.on(event, &mut turn),
             Phase::Buffering(buffering) => buffering.on(event, &mut turn),
             Phase::Admitting(admitting) => admitting.on(event, &mut turn),
+            Phase::Opening(opening) => opening.on(event, &mut turn),
             Phase::OnLane(on_lane) => on_lane.on(event, &mut turn),
             Phase::Direct(direct) => direct.on(event, &mut turn),
             Phase::Replied => forwarded::replied(event, &mut turn),

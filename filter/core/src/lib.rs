@@ -3,7 +3,7 @@
 //!
 //! A request's way: [`Exchange`] in `phase/start.rs` (head, identity) → `resolving.rs` (principal callout) →
 //! `buffering.rs` (body, plan, L1) → `admitting.rs` (admit callout) → a reply, the lane, or directly to the
-//! provider (`forwarded.rs`).
+//! provider (`forwarded.rs`), counted where the sidecar is lost and a cap lets calls pass (`opening.rs`).
 
 pub mod action;
 mod ask;
@@ -31,6 +31,7 @@ pub mod request_id;
 #[cfg(feature = "script")]
 pub mod script;
 pub mod sidecar;
+pub mod till;
 mod turn;
 pub mod worker;
 

@@ -4,6 +4,7 @@
 pub(crate) mod admitting;
 pub(crate) mod buffering;
 pub(crate) mod forwarded;
+pub(crate) mod opening;
 pub(crate) mod planned;
 pub(crate) mod resolving;
 pub(crate) mod start;
@@ -11,6 +12,7 @@ pub(crate) mod start;
 use admitting::Admitting;
 use buffering::Buffering;
 use forwarded::{Direct, OnLane};
+use opening::Opening;
 use resolving::Resolving;
 
 /// Where an exchange is.
@@ -25,6 +27,8 @@ pub(crate) enum Phase {
     Buffering(Buffering),
     /// The sidecar is asked for the answer, or for a ticket.
     Admitting(Box<Admitting>),
+    /// The sidecar is lost, and the call is being counted.
+    Opening(Box<Opening>),
     /// The filter has answered.
     Replied,
     /// The sidecar serves the request.

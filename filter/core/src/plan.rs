@@ -10,7 +10,7 @@ use kt_contract::json::{self, Bounds, Node};
 use kt_contract::key::{CacheKey, CheckHash, RequestDigests};
 use kt_contract::outcome::Reason;
 use kt_contract::problem::Problem;
-use kt_contract::snapshot::{ModelRoute, OnSidecarLoss, Snapshot};
+use kt_contract::snapshot::{ModelRoute, OnSidecarLoss, OpenWithCap, Snapshot};
 use kt_contract::wire::VERSION;
 use kt_contract::wire::admit::{AdmitRequest, ReplyShape};
 use kt_contract::wire::feed::GatewayIdentity;
@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     /// What the snapshot says for the case that the sidecar is lost. Kept here, and not asked for when it is: a request
     /// is decided by one version of the configuration, from its plan to its end.
     pub(crate) on_sidecar_loss: OnSidecarLoss,
+    /// And what may pass all the same, likewise.
+    pub(crate) open_with_cap: Option<OpenWithCap>,
     /// The version of the snapshot that it was made with.
     snapshot: Box<str>,
     gates: Gates,
@@ -133,6 +135,7 @@ impl Plan {
             client_limited: asked.client_limited,
             bypass: asked.bypass,
             on_sidecar_loss: snapshot.on_sidecar_loss,
+            open_with_cap: snapshot.open_with_cap,
             snapshot: snapshot.version.as_str().into(),
             key: known.org_keys.cache_key(&gates, &request),
             check: known.org_keys.check_hash(&gates, &request),

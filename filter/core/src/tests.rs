@@ -8,6 +8,7 @@ mod freshness;
 mod hits;
 mod keyed;
 mod loss;
+mod open;
 mod policies;
 mod rig;
 mod scripts;

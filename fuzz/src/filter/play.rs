@@ -235,6 +235,7 @@ fn check_action(action: &Action, head: &[(Vec<u8>, Vec<u8>)], key: &str) {
             assert!(serde_json::from_slice::<serde_json::Value>(&callout.body).is_ok());
         }
         Action::ReplaceBody(_)
+        | Action::Spend(_)
         | Action::ClearTrailers
         | Action::RemoveResponseHeader(_)
         | Action::Log(_)
@@ -296,5 +297,6 @@ pub(crate) fn snapshot(direct: bool) -> Snapshot {
             chain: Chain::default(),
         },
         on_sidecar_loss: if direct { OnSidecarLoss::Direct } else { OnSidecarLoss::Unavailable },
+        open_with_cap: None,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use kt_contract::wire::admit::{AdmitRequest, Admitted};
-use kt_contract::wire::{PATH_ADMIT, PATH_FEED, PATH_PRINCIPAL, headers};
+use kt_contract::wire::{PATH_ADMIT, PATH_FEED, PATH_OPEN_CALLS, PATH_PRINCIPAL, headers};
 use serde::Serialize;
 
 use super::{Answer, json, lane, mark, problem, read};
@@ -13,6 +13,9 @@ use crate::http::ReplyBody;
 use crate::service::admit::Admission;
 use crate::service::{Failure, Sidecar};
 use crate::ticket::Peer;
+
+/// Where messages of the wire go.
+const PATHS: [&str; 4] = [PATH_ADMIT, PATH_FEED, PATH_OPEN_CALLS, PATH_PRINCIPAL];
 
 /// Answers one request. One with a ticket is on the lane, whatever its path.
 pub(super) async fn answer(
@@ -22,7 +25,7 @@ pub(super) async fn answer(
 ) -> Answer {
     mark(if request.headers().contains_key(headers::TICKET) {
         lane::answer(sidecar, peer, request).await
-    } else if ![PATH_ADMIT, PATH_FEED, PATH_PRINCIPAL].contains(&request.uri().path()) {
+    } else if !PATHS.contains(&request.uri().path()) {
         problem::unknown_path()
     } else if request.method() != Method::POST {
         problem::wrong_method()
@@ -52,6 +55,7 @@ async fn wire(sidecar: &Arc<Sidecar>, peer: Peer, request: Request<Incoming>) ->
             sidecar.admit(message, peer).await.map_or_else(|f| problem::failed(&f), admitted)
         }
         PATH_FEED => reply(sidecar.poll_feed(&message!()).await),
+        PATH_OPEN_CALLS => reply(sidecar.book_open_calls(message!()).await),
         PATH_PRINCIPAL => reply(sidecar.principal(&message!()).await),
         _ => problem::unknown_path(),
     }

@@ -167,7 +167,7 @@ pub enum State {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Fund,
         Self::Pending,
         Self::Extend,

@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::ResultOf;
+use super::{Metrics, ResultOf};
 use crate::ledger::audit::Invariant;
 
 /// What became of money.
@@ -28,6 +28,20 @@ pub(super) struct Money {
     budget_alerts: Family<OfBudget, Counter>,
     spool: Family<ResultOf, Counter>,
     spooled: Gauge,
+    open_calls: Counter,
+    open_usd: Counter<f64, AtomicU64>,
+    open_reports: Family<ResultOf, Counter>,
+}
+
+/// What became of what a gateway has told of calls without a sidecar: the values of `kt_open_reports_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenReport {
+    /// It is booked.
+    Booked,
+    /// It was booked before.
+    Known,
+    /// It is not booked, or not all of it; the gateway tells it again.
+    Refused,
 }
 
 /// What became of an end of a hold that the ledger did not take at once: the values of `kt_wallet_spool_total`.
@@ -104,6 +118,36 @@ impl Spooling {
     }
 }
 
+// === impl Metrics ===
+
+impl Metrics {
+    /// So many calls that passed without a sidecar are booked, as what they were counted.
+    pub fn open_calls(&self, calls: u64, counted: MicroUsd) {
+        self.money.open_calls.inc_by(calls);
+        self.money.open_usd.inc_by(dollars(counted));
+    }
+
+    /// A gateway has told of such calls.
+    pub fn open_report(&self, result: OpenReport) {
+        self.money.open_reports.get_or_create(&ResultOf { result: result.as_str() }).inc();
+    }
+}
+
+// === impl OpenReport ===
+
+impl OpenReport {
+    const ALL: [Self; 3] = [Self::Booked, Self::Known, Self::Refused];
+
+    /// The word in metric labels.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Booked => "booked",
+            Self::Known => "known",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 // === impl Money ===
 
 impl Money {
@@ -172,6 +216,28 @@ impl Money {
             "Ends of calls that lie in the spool",
             self.spooled.clone(),
         );
+        self.register_open(r);
+    }
+
+    fn register_open(&self, r: &mut Registry) {
+        r.register(
+            "kt_open_calls",
+            "Calls that passed without a sidecar, booked since",
+            self.open_calls.clone(),
+        );
+        r.register(
+            "kt_open_calls_usd",
+            "What they were counted as, in US dollars",
+            self.open_usd.clone(),
+        );
+        r.register(
+            "kt_open_reports",
+            "What gateways have told of calls without a sidecar, and what became of it",
+            self.open_reports.clone(),
+        );
+        for result in OpenReport::ALL {
+            drop(self.open_reports.get_or_create(&ResultOf { result: result.as_str() }));
+        }
     }
 
     /// Answers were had without a call that would have cost so much.

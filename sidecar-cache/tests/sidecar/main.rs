@@ -75,6 +75,8 @@ mod live;
 #[cfg(test)]
 mod log_suite;
 #[cfg(test)]
+mod open_calls;
+#[cfg(test)]
 mod pace;
 mod police;
 mod reply_stores;

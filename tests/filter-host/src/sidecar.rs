@@ -316,6 +316,7 @@ pub fn snapshot() -> Snapshot {
             chain: Chain::default(),
         },
         on_sidecar_loss: OnSidecarLoss::Unavailable,
+        open_with_cap: None,
     }
 }
 

@@ -229,6 +229,7 @@ impl World<'_> {
                 // No world is configured so.
                 Action::Forward(Forward { lane: Lane::Direct { .. }, .. })
                 | Action::ReplaceBody(_)
+                | Action::Spend(_)
                 | Action::ClearTrailers
                 | Action::SetResponseHeader(..)
                 | Action::RemoveResponseHeader(_)

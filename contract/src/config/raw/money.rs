@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
-use serde_json::Value;
 
 use super::{Decimal, SecretKeyRef};
 use crate::config::wallet::OnOutgrownHold;
@@ -36,8 +35,19 @@ pub(in super::super) struct Wallet {
     /// How much of a wallet with many calls each sidecar sets aside, to reserve calls without a question to the
     /// database each. For `postgres`. Default: nothing.
     pub(in super::super) allotment: Option<Allotment>,
-    /// Refused: to go on within a cap when the sidecar is lost, which alone knows what a call costs.
-    pub(in super::super) open_with_cap: Option<Value>,
+    /// To go on within a cap while the sidecar cannot be reached, which alone knows what a call costs. Without it,
+    /// clients are told to try again.
+    pub(in super::super) open_with_cap: Option<OpenWithCap>,
+}
+
+/// What a gateway may spend while its sidecar cannot be reached.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct OpenWithCap {
+    /// How much, in each process of Envoy, until the sidecar has booked it.
+    pub(in super::super) max_usd: Option<Decimal>,
+    /// What each call is counted as: what the dearest costs.
+    pub(in super::super) usd_per_call: Option<Decimal>,
 }
 
 /// What a sidecar sets aside of a wallet with many calls.

@@ -106,12 +106,6 @@ fn a_wallet_is_refused_where_money_could_be_lost_or_miscounted() {
         ),
         ("backend: sqlit", "backend: unknown value 'sqlit'; did you mean 'sqlite'?"),
         ("on_outgrown_hold: cutt", "on_outgrown_hold: unknown value 'cutt'; did you mean 'cut'?"),
-        (
-            "open_with_cap: {usd: 5}",
-            "open_with_cap: is refused: without the sidecar nobody knows what a call costs, so that \
-             no cap on it can be kept. Leave it out; while the sidecar is away, clients are told to \
-             try again",
-        ),
         ("path: ''", "path: is no path"),
         (
             "default_max_output_tokens: 0",

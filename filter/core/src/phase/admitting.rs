@@ -63,6 +63,7 @@ impl Admitting {
             | Event::RequestBody { .. }
             | Event::RequestTrailers
             | Event::RequestRead { .. }
+            | Event::Spent(_)
             | Event::HostRefused => turn.unexpected(self.planned.log()),
         }
     }

@@ -57,6 +57,7 @@ impl Buffering {
             Event::RequestHeaders { .. }
             | Event::RequestRead { .. }
             | Event::CalloutAnswered(_)
+            | Event::Spent(_)
             | Event::HostRefused => turn.unexpected(self.log()),
         }
     }

@@ -60,7 +60,8 @@ impl OnLane {
             }
             Event::RequestHeaders { .. }
             | Event::RequestRead { .. }
-            | Event::CalloutAnswered(_) => turn.ignored(Phase::OnLane(self)),
+            | Event::CalloutAnswered(_)
+            | Event::Spent(_) => turn.ignored(Phase::OnLane(self)),
             Event::HostRefused => not_forwarded(self.request_id, turn),
         }
     }
@@ -144,7 +145,8 @@ impl Direct {
             }
             Event::RequestHeaders { .. }
             | Event::RequestRead { .. }
-            | Event::CalloutAnswered(_) => turn.ignored(Phase::Direct(self)),
+            | Event::CalloutAnswered(_)
+            | Event::Spent(_) => turn.ignored(Phase::Direct(self)),
             Event::HostRefused => not_forwarded(self.request_id, turn),
         }
     }
@@ -187,7 +189,10 @@ pub(crate) fn replied(event: Event<'_>, turn: &mut Turn<'_>) -> Next {
         Event::ResponseHeaders { .. } => (Phase::Replied, Flow::Continue),
         Event::CalloutAnswered(_) => (Phase::Replied, Flow::Pause),
         Event::Done => (Phase::Done, Flow::Continue),
-        Event::RequestHeaders { .. } | Event::RequestRead { .. } | Event::HostRefused => {
+        Event::RequestHeaders { .. }
+        | Event::RequestRead { .. }
+        | Event::Spent(_)
+        | Event::HostRefused => {
             turn.count(Counter::Unexpected);
             (Phase::Replied, Flow::Pause)
         }
@@ -207,7 +212,7 @@ pub(crate) fn done(event: Event<'_>, turn: &mut Turn<'_>) -> Next {
             turn.count(Counter::Unexpected);
             (Phase::Done, Flow::Continue)
         }
-        Event::RequestHeaders { .. } | Event::RequestRead { .. } => {
+        Event::RequestHeaders { .. } | Event::RequestRead { .. } | Event::Spent(_) => {
             turn.count(Counter::Unexpected);
             (Phase::Done, Flow::Pause)
         }

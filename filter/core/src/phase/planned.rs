@@ -9,6 +9,7 @@ use kt_contract::snapshot::OnSidecarLoss;
 
 use super::Phase;
 use super::forwarded::{Direct, OnLane};
+use super::opening::Opening;
 use crate::action::{Action, Flow, LogLine};
 use crate::ask::Ask;
 use crate::forward::{Forward, Lane};
@@ -53,36 +54,43 @@ impl Planned {
         (Phase::OnLane(OnLane { request_id }), Flow::Continue)
     }
 
-    /// Without the sidecar: directly to the target, or not at all, as the configuration says. Never for a caller
+    /// Without the sidecar: directly to the target, counted or not, or not at all, as the configuration says. Never for a caller
     /// that the worker would not let in now: the head was checked before the body came, and that may be long ago.
     /// And never with an `Idempotency-Key`: nobody else knows whether the call has been made before.
     pub(crate) fn without_sidecar(self, reason: Reason, turn: &mut Turn<'_>) -> Next {
         if self.ask.wish.control.only_if_cached {
             return self.not_cached(reason, turn);
         }
-        let log = LogLine { reason: Some(reason), ..self.log() };
         let is_covered = turn.worker.principal(turn.now, &self.ask.key).is_some();
         let is_keyed = self.ask.idempotency.is_some();
-        let configured = self.plan.on_sidecar_loss;
-        match (is_covered && !is_keyed).then_some(configured) {
-            Some(OnSidecarLoss::Direct) => {
-                turn.act(Action::Log(log));
-                let target = self.plan.route.target.clone();
-                let served_by = self.plan.served_by();
-                let dialect = self.ask.dialect();
-                let request_id = self.forward(Lane::Direct { target: target.clone() }, turn);
-                let direct = Direct { request_id, dialect, target, reason, served_by };
-                (Phase::Direct(direct), Flow::Continue)
-            }
-            Some(OnSidecarLoss::Unavailable) | None => {
-                let problem = if reason == Reason::Draining {
-                    Problem::Draining
-                } else {
-                    Problem::SidecarUnavailable
-                };
-                turn.refuse(self.ask.dialect(), &problem, log)
-            }
+        let Plan { on_sidecar_loss, open_with_cap, .. } = *self.plan;
+        match (is_covered && !is_keyed).then_some((on_sidecar_loss, open_with_cap)) {
+            Some((OnSidecarLoss::Direct, _)) => self.directly(reason, turn),
+            Some((OnSidecarLoss::Unavailable, Some(cap))) => Opening::ask(self, reason, cap, turn),
+            Some((OnSidecarLoss::Unavailable, None)) | None => self.unavailable(reason, turn),
         }
+    }
+
+    /// Directly to the target.
+    pub(crate) fn directly(self, reason: Reason, turn: &mut Turn<'_>) -> Next {
+        turn.act(Action::Log(LogLine { reason: Some(reason), ..self.log() }));
+        let target = self.plan.route.target.clone();
+        let served_by = self.plan.served_by();
+        let dialect = self.ask.dialect();
+        let request_id = self.forward(Lane::Direct { target: target.clone() }, turn);
+        let direct = Direct { request_id, dialect, target, reason, served_by };
+        (Phase::Direct(direct), Flow::Continue)
+    }
+
+    /// Not at all, as long as the sidecar is lost.
+    pub(crate) fn unavailable(self, reason: Reason, turn: &mut Turn<'_>) -> Next {
+        let log = LogLine { reason: Some(reason), ..self.log() };
+        let problem = if reason == Reason::Draining {
+            Problem::Draining
+        } else {
+            Problem::SidecarUnavailable
+        };
+        turn.refuse(self.ask.dialect(), &problem, log)
     }
 
     /// Only a cached answer was wanted, and there is none: the request ends here.

@@ -108,9 +108,10 @@ impl Resolving {
                 turn.envoy_spoke(self.wants.request_id(), self.wants.log())
             }
             Event::Done => turn.left(self.wants.log()),
-            Event::RequestHeaders { .. } | Event::RequestRead { .. } | Event::HostRefused => {
-                turn.unexpected(self.wants.log())
-            }
+            Event::RequestHeaders { .. }
+            | Event::RequestRead { .. }
+            | Event::Spent(_)
+            | Event::HostRefused => turn.unexpected(self.wants.log()),
         }
     }
 

@@ -31,6 +31,7 @@ pub(crate) fn on(event: Event<'_>, turn: &mut Turn<'_>) -> Next {
         | Event::RequestTrailers
         | Event::RequestRead { .. }
         | Event::CalloutAnswered(_)
+        | Event::Spent(_)
         | Event::HostRefused => turn.unexpected(LogLine::default()),
     }
 }

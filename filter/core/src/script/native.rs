@@ -8,11 +8,12 @@ use kt_contract::time::{Millis, MonoMillis};
 use kt_contract::wire::PATH_FEED;
 
 use super::{BEGIN_MS, Call, Fields, Reply, SLOTS, Step, Turned, gateway, reply_to};
-use crate::action::{Action, Flow};
+use crate::action::{Action, Callout, Flow};
 use crate::counter::Counter;
 use crate::event::{Answer, Event};
 use crate::head::Head;
 use crate::pairs::Pair;
+use crate::till::Spent;
 use crate::{Exchange, Worker};
 
 /// How many random ids the glue fetches at a time.
@@ -61,6 +62,8 @@ enum Ran {
     All,
     CalloutLost,
     Refused,
+    /// A call would pass without the sidecar. No script has data that VMs share, so it cannot be counted.
+    Uncountable,
 }
 
 // === impl Native ===
@@ -154,6 +157,7 @@ impl Native {
             Ran::All => flow,
             Ran::CalloutLost => self.turn(at, Event::CalloutAnswered(Answer::Lost))?,
             Ran::Refused => self.turn(at, Event::HostRefused)?,
+            Ran::Uncountable => self.turn(at, Event::Spent(Spent::Uncountable))?,
         };
         if flow == Flow::ReadBody {
             let body = self.slots.get(at)?.body.clone();
@@ -180,12 +184,13 @@ impl Native {
                     continue;
                 }
                 Action::Callout(callout) => {
-                    let id = callout.request_id.as_str().to_owned();
-                    let of = self.slots.get(at).map(|slot| (at, slot.serial));
-                    let pending = Pending { of, path: callout.path, body: callout.body };
-                    if !self.post(Some(id), pending, ADMIT_TIMEOUT) {
+                    if !self.asks(at, callout) {
                         ran = Ran::CalloutLost;
                     }
+                    continue;
+                }
+                Action::Spend(_) => {
+                    ran = Ran::Uncountable;
                     continue;
                 }
                 Action::Reply(reply) => self.call(Call::Reply {
@@ -198,11 +203,10 @@ impl Native {
                     body: reply.body.to_vec(),
                 }),
                 Action::Forward(forward) => {
-                    let current = self.slots.get(at).map(|slot| slot.head.clone());
-                    let current = current.unwrap_or_default();
-                    let current = pairs(&current);
+                    let slot = self.slots.get(at);
+                    let current = slot.map(|slot| slot.head.clone()).unwrap_or_default();
                     let head: Fields = forward
-                        .head(Head::new(&current))
+                        .head(Head::new(&pairs(&current)))
                         .into_iter()
                         .map(|(name, value)| (name.into(), value.into_owned()))
                         .collect();
@@ -233,6 +237,14 @@ impl Native {
             }
         }
         ran
+    }
+
+    /// Sends a question of an exchange.
+    fn asks(&mut self, at: usize, callout: Callout) -> bool {
+        let id = callout.request_id.as_str().to_owned();
+        let of = self.slots.get(at).map(|slot| (at, slot.serial));
+        let pending = Pending { of, path: callout.path, body: callout.body };
+        self.post(Some(id), pending, ADMIT_TIMEOUT)
     }
 
     /// Asks the host. Says whether it does it.

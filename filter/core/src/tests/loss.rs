@@ -23,11 +23,11 @@ fn unavailable() -> Rig {
 fn lose_in_every_way(mut with: impl FnMut(Answer<'_>)) {
     let envoy: [(&[u8], &[u8]); 2] = [(b":status", b"504"), (b"content-type", b"text/plain")];
     let newer: [(&[u8], &[u8]); 3] =
-        [(b":status", b"200"), (b"x-kt-wire", b"6"), (b"x-kt-admit", b"{}")];
+        [(b":status", b"200"), (b"x-kt-wire", b"7"), (b"x-kt-admit", b"{}")];
     let broken: [(&[u8], &[u8]); 3] =
-        [(b":status", b"200"), (b"x-kt-wire", b"6"), (b"x-kt-admit", b"{\"decision\":")];
-    let mute: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b"x-kt-wire", b"6")];
-    let failed: [(&[u8], &[u8]); 2] = [(b":status", b"500"), (b"x-kt-wire", b"6")];
+        [(b":status", b"200"), (b"x-kt-wire", b"7"), (b"x-kt-admit", b"{\"decision\":")];
+    let mute: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b"x-kt-wire", b"7")];
+    let failed: [(&[u8], &[u8]); 2] = [(b":status", b"500"), (b"x-kt-wire", b"7")];
     with(Answer::Lost);
     for fields in [&envoy[..], &newer, &broken, &mute, &failed] {
         with(Answer::Came { head: Head::new(fields), body: ANSWER });

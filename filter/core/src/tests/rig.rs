@@ -64,6 +64,7 @@ pub(super) fn snapshot() -> Snapshot {
             chain: Chain::default(),
         },
         on_sidecar_loss: OnSidecarLoss::Direct,
+        open_with_cap: None,
     }
 }
 
@@ -97,7 +98,7 @@ pub(super) fn gateway_key() -> GatewayKey {
 /// The reply of a sidecar, and its use as an answer.
 pub(super) fn with_reply<T>(admit: &str, body: &[u8], take: impl FnOnce(Answer<'_>) -> T) -> T {
     let fields: [(&[u8], &[u8]); 3] =
-        [(b":status", b"200"), (b"x-kt-wire", b"6"), (b"x-kt-admit", admit.as_bytes())];
+        [(b":status", b"200"), (b"x-kt-wire", b"7"), (b"x-kt-admit", admit.as_bytes())];
     take(Answer::Came { head: Head::new(&fields), body })
 }
 

@@ -218,7 +218,9 @@ impl Walk<'_> {
                     self.end = End::Forwarded { headers: fields(&headers) };
                 }
                 Action::ReplaceBody(body) => self.body = body,
-                Action::ClearTrailers
+                // No snapshot here says so.
+                Action::Spend(_)
+                | Action::ClearTrailers
                 | Action::SetResponseHeader(..)
                 | Action::RemoveResponseHeader(_)
                 | Action::Log(_)
