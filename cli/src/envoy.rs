@@ -4,6 +4,7 @@ pub(crate) mod binary;
 pub(crate) mod bootstrap;
 mod clusters;
 pub(crate) mod credentials;
+pub(crate) mod identities;
 pub(crate) mod listeners;
 mod local_replies;
 mod routes;

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use kt_contract::gateway_key::PREFIX;
+use kt_contract::identity::{is_plain, is_spiffe_id};
 
 use crate::failure::Failure;
 
@@ -33,6 +34,15 @@ pub(crate) fn public(typed: &str) -> Result<&str, Failure> {
     }
 }
 
+/// The public name of a key, or the name of a verified identity as logs have it.
+///
+/// # Errors
+/// It is neither. What was typed is not repeated.
+pub(crate) fn caller(typed: &str) -> Result<&str, Failure> {
+    let is_token = typed.strip_prefix("jwt:").is_some_and(is_plain) && !typed.contains(PREFIX);
+    if is_spiffe_id(typed) || is_token { Ok(typed) } else { public(typed) }
+}
+
 /// The text with every gateway key in it cut off behind the part that all of them have.
 pub(crate) fn without_keys(text: &str) -> Cow<'_, str> {
     let mut pieces = text.split(PREFIX);
@@ -60,6 +70,18 @@ mod tests {
     #[test]
     fn a_public_name_is_taken_as_it_is() {
         assert_eq!(public("gk_0123456789abcdef").unwrap(), "gk_0123456789abcdef");
+    }
+
+    #[test]
+    fn an_identity_is_a_name_too() {
+        for name in
+            ["spiffe://td/ns/agents/sa/a", "jwt:https://id.example#ada", "gk_0123456789abcdef"]
+        {
+            assert_eq!(caller(name).unwrap(), name);
+        }
+        for typed in ["spiffe://td", "jwt:", "jwt:a b", "ada", &format!("jwt:kt_gk_{SECRET}")] {
+            assert!(caller(typed).is_err(), "{typed}");
+        }
     }
 
     #[test]

@@ -36,6 +36,15 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
+/// The same, of a file that Envoy is to read.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn readable(path: &Path) -> Result<PathBuf, Failure> {
+    let _opened = std::fs::File::open(path).map_err(|error| Failure::io("read", path, &error))?;
+    absolute(path)
+}
+
 /// The sidecar's data socket for client commands.
 pub(crate) fn sidecar_socket(given: Option<&Path>, environment: &Environment) -> PathBuf {
     given

@@ -1,6 +1,6 @@
 //! Reading `policy-config.yaml` from disk, and telling its owner what is wrong with it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kt_contract::config::{self, Config, ConfigError};
 
@@ -46,6 +46,7 @@ pub(crate) fn check_tenants(path: &Path, host: &Config) -> Result<Option<usize>,
         |path: &Path| path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
     packs.retain(|path| path.extension().is_some_and(|it| it == "yaml") && !is_hidden(path));
     packs.sort();
+    check_orgs(path, host, &packs)?;
     let mut errors = Vec::new();
     for path in &packs {
         let text = std::fs::read_to_string(path)
@@ -60,6 +61,26 @@ pub(crate) fn check_tenants(path: &Path, host: &Config) -> Result<Option<usize>,
         }
     }
     if errors.is_empty() { Ok(Some(packs.len())) } else { Err(refused(&errors)) }
+}
+
+/// A rule for an organization that is not there would let nobody in, and nobody would know why.
+fn check_orgs(path: &Path, host: &Config, packs: &[PathBuf]) -> Result<(), Failure> {
+    let is_there =
+        |org: &str| packs.iter().any(|pack| pack.file_stem().is_some_and(|it| it == org));
+    let rules = host.identities.orgs().enumerate().filter(|(_, org)| !is_there(org));
+    let found: Vec<String> = rules
+        .map(|(nth, org)| {
+            let path = path.display();
+            format!("{path}: identities[{nth}].org: '{org}' has no pack in the folder of tenants")
+        })
+        .collect();
+    match found.is_empty() {
+        true => Ok(()),
+        false => {
+            Err(Failure::new("rules of 'identities' are for organizations that are not there")
+                .found(found))
+        }
+    }
 }
 
 /// Every mistake is a line that begins with its place, for editors and for `grep`.

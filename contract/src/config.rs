@@ -10,6 +10,7 @@ mod cache;
 mod database;
 mod fabric;
 mod gateway;
+mod identities;
 mod models;
 mod open;
 mod policy;
@@ -31,6 +32,7 @@ pub use cache::{
 };
 pub use database::Database;
 pub use gateway::Gateway;
+pub use identities::{Identities, Issuer};
 pub use models::{ANTHROPIC_MODELS, OPENAI_MODELS};
 pub use policy::{
     AuditLogger, External, Groundedness, Judge, OnFailure, Policy, RateLimit, RateLimits,
@@ -64,6 +66,8 @@ pub struct Config {
     pub database: Option<Database>,
     /// `tenants`: where the packs of organizations are; without it, one configuration is for all.
     pub tenants: Option<Tenants>,
+    /// `identities`: who somebody is without a gateway key.
+    pub identities: Identities,
     /// `wallet`, or the one that a rule about it implies; without one no balance is kept.
     pub wallet: Option<Wallet>,
     /// `budgets`.
@@ -155,7 +159,7 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         identities,
     } = raw;
     let problem = "is configured but not built yet; nothing would enforce it";
-    let unbuilt = [("routes", routes), ("fallback", fallback), ("identities", identities)];
+    let unbuilt = [("routes", routes), ("fallback", fallback)];
     for (field, section) in unbuilt {
         if section.is_some() {
             report.error(field, problem);
@@ -175,6 +179,7 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         // Requests do not go out without one: their organizations bring it.
         report.takes_back_warnings(".secret_key_ref");
     }
+    let identities = identities::check(identities.unwrap_or_default(), report);
     let wallet = wallet
         .map(|wallet| wallet::check(wallet, database.as_ref(), report))
         .or_else(|| policy.needs_wallet_balance.then(|| Wallet::implied(database.as_ref())));
@@ -188,6 +193,7 @@ fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         policy,
         database,
         tenants,
+        identities,
         wallet,
         budgets,
         pricing,

@@ -17,6 +17,7 @@ pub mod hex;
 pub mod id;
 pub mod idempotency;
 pub mod identify;
+pub mod identity;
 pub mod json;
 pub mod key;
 pub mod limits;

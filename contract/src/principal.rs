@@ -16,7 +16,8 @@ pub struct KeyHash(pub Digest);
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
 pub struct Principal {
-    /// The public name of the key (`gk_…`): for logs and revocation.
+    /// The public name of the key (`gk_…`): for logs and revocation. Of who is known by a verified identity, that: a SPIFFE
+    /// ID, or `jwt:ISSUER#SUBJECT`.
     pub key_id: String,
     /// Of a key that took another one's place, the public name of the first of them all. A private cache belongs to
     /// all keys of one lineage.

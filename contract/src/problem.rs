@@ -21,6 +21,8 @@ pub enum Problem {
     InvalidKey,
     /// The key was revoked.
     RevokedKey,
+    /// Who a certificate or a token names is known to nobody here.
+    UnknownIdentity,
     /// The key is valid, and its organization has no configuration on this hosted gateway.
     NoTenant,
     /// `x-kt-codebase` names a codebase that the key does not have.
@@ -140,7 +142,7 @@ impl Problem {
     #[must_use]
     pub const fn status(&self) -> u16 {
         match self {
-            Self::MissingKey | Self::InvalidKey | Self::RevokedKey => 401,
+            Self::MissingKey | Self::InvalidKey | Self::RevokedKey | Self::UnknownIdentity => 401,
             Self::NoTenant | Self::CodebaseNotAllowed { .. } => 403,
             Self::UnknownPath { .. } | Self::ModelNotFound { .. } | Self::OtherPath { .. } => 404,
             Self::WrongMethod { .. } => 405,
@@ -173,6 +175,7 @@ impl Problem {
             Self::MissingKey => "missing_api_key",
             Self::InvalidKey => "invalid_api_key",
             Self::RevokedKey => "revoked_api_key",
+            Self::UnknownIdentity => "unknown_identity",
             Self::NoTenant => "tenant_not_configured",
             Self::CodebaseNotAllowed { .. } => "codebase_not_allowed",
             Self::UnknownPath { .. } => "unknown_path",
@@ -215,6 +218,7 @@ impl Problem {
             Self::MissingKey
             | Self::InvalidKey
             | Self::RevokedKey
+            | Self::UnknownIdentity
             | Self::NoTenant
             | Self::CodebaseNotAllowed { .. }
             | Self::UnknownPath { .. }
@@ -261,6 +265,7 @@ impl Problem {
             Self::MissingKey
             | Self::InvalidKey
             | Self::RevokedKey
+            | Self::UnknownIdentity
             | Self::NoTenant
             | Self::CodebaseNotAllowed { .. }
             | Self::UnknownPath { .. }
@@ -297,6 +302,7 @@ impl std::fmt::Display for Problem {
             ),
             Self::InvalidKey => f.write_str("The gateway key is not valid here. Check it for typos, or ask for a new one."),
             Self::RevokedKey => f.write_str("The gateway key was revoked. Ask your platform team for a new one."),
+            Self::UnknownIdentity => f.write_str("The client certificate or token is good, and names nobody whom this gateway knows. Ask your platform team."),
             Self::NoTenant => f.write_str("Nothing is configured on this gateway for the organization of this key. Ask your platform team."),
             Self::CodebaseNotAllowed { codebase } => write!(f, "The gateway key has no codebase '{}'; x-kt-codebase may only narrow what the key allows.", Short(codebase)),
             Self::UnknownPath { path } => write!(f, "Unknown path '{}'. This gateway serves POST /v1/chat/completions, /v1/completions, /v1/responses, /v1/embeddings, /v1/messages and their forms under /openai, GET /v1/models and GET /health.", Short(path)),

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::hex::Digest;
+use crate::identity::Wanted;
 use crate::money::MicroUsd;
 use crate::policy::{Chain, RequestShape};
 
@@ -26,6 +27,9 @@ pub struct Snapshot {
     pub policy: PolicySettings,
     /// What to do when the sidecar cannot be reached.
     pub on_sidecar_loss: OnSidecarLoss,
+    /// What to find out about clients without a gateway key; `None` where they are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identities: Option<Wanted>,
     /// `wallet.open_with_cap`: what may be spent without the sidecar all the same; `None`: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_with_cap: Option<OpenWithCap>,

@@ -163,7 +163,11 @@ impl HttpContext for HttpExchange {
         let fields = host::header_map(Map::Request).unwrap_or_default();
         let fields = pairs::parse(&fields).unwrap_or_default();
         let random = self.shared.random();
-        action(self.turn(Event::RequestHeaders { head: Head::new(&fields), end, random }))
+        let head = Head::new(&fields);
+        let reads = self.shared.worker.try_borrow().is_ok_and(|worker| worker.reads_peer(head));
+        let found =
+            if reads { host::PeerProperties::read() } else { host::PeerProperties::default() };
+        action(self.turn(Event::RequestHeaders { head, end, random, peer: found.peer() }))
     }
 
     fn on_http_request_body(&mut self, bytes: usize, end: bool) -> types::Action {

@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use kt_contract::identity::PEER_URIS;
 use kt_contract::time::MonoMillis;
 use kt_filter_core::pairs::{self, Pair};
+use kt_filter_core::peer::Peer;
 
 /// The host did not do it. `status` is the ABI's: 1 not found, 2 bad argument, 10 internal failure.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,10 @@ const REPLY_DETAILS: &[u8] = b"";
 /// The path of the property that says who made a response, and its value where it was the upstream.
 const DETAILS: &[u8] = b"response\0code_details";
 const DETAILS_OF_UPSTREAM: &[u8] = b"via_upstream";
+/// What Envoy says of a client: nothing in it is a header.
+const MTLS: &[u8] = b"connection\0mtls";
+const URI: &[u8] = b"connection\0uri_san_peer_certificate";
+const METADATA: &[u8] = b"metadata";
 /// The status to report when the host lied about memory.
 const INVALID_MEMORY: u32 = 6;
 
@@ -62,6 +68,15 @@ pub(crate) enum Buffer {
 pub(crate) enum Level {
     Warn = 3,
     Error = 4,
+}
+
+/// What Envoy says of a client, as its properties have it. What it does not say is empty.
+#[derive(Default)]
+pub(crate) struct PeerProperties {
+    mtls: bool,
+    uri: Vec<u8>,
+    uris: Vec<u8>,
+    metadata: Vec<u8>,
 }
 
 #[link(wasm_import_module = "env")]
@@ -137,6 +152,27 @@ unsafe extern "C" {
 unsafe extern "C" {
     fn random_get(data: *mut u8, bytes: usize) -> u32;
     fn clock_time_get(clock: u32, precision_ns: u64, time_ns: *mut u64) -> u32;
+}
+
+// === impl PeerProperties ===
+
+impl PeerProperties {
+    /// Asks for all of them.
+    pub(crate) fn read() -> Self {
+        let state = [b"filter_state\0", PEER_URIS.as_bytes()].concat();
+        Self {
+            mtls: property(MTLS).is_ok_and(|truth| truth == [1]),
+            uri: property(URI).unwrap_or_default(),
+            uris: property(&state).unwrap_or_default(),
+            metadata: property(METADATA).unwrap_or_default(),
+        }
+    }
+
+    /// The same, for the core.
+    pub(crate) fn peer(&self) -> Peer<'_> {
+        let Self { mtls, uri, uris, metadata } = self;
+        Peer { mtls: *mtls, uri, uris, metadata }
+    }
 }
 
 /// Writes a line to Envoy's log. A message that is not taken is lost.
@@ -252,11 +288,15 @@ pub(crate) fn resume_request() -> Result<(), Refused> {
 
 /// Whether Envoy is known to have made the response itself. Where it cannot be known, an upstream has.
 pub(crate) fn is_envoys_response() -> bool {
-    let details = owned(|data, bytes| {
+    property(DETAILS).is_ok_and(|details| !details.is_empty() && details != DETAILS_OF_UPSTREAM)
+}
+
+/// A property by its path, with zero bytes between its segments.
+fn property(path: &[u8]) -> Result<Vec<u8>, Refused> {
+    owned(|data, bytes| {
         // SAFETY: the host reads the path before it returns and writes the two results.
-        unsafe { proxy_get_property(DETAILS.as_ptr(), DETAILS.len(), data, bytes) }
-    });
-    details.is_ok_and(|details| !details.is_empty() && details != DETAILS_OF_UPSTREAM)
+        unsafe { proxy_get_property(path.as_ptr(), path.len(), data, bytes) }
+    })
 }
 
 /// Sets a value in the stream's filter state, for the access log.

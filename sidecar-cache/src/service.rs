@@ -28,6 +28,7 @@ mod form;
 pub mod gateways;
 pub mod generations;
 pub mod hits;
+mod identified;
 pub mod invalidate;
 mod judging;
 pub mod keys;
@@ -98,6 +99,7 @@ use flights::Flights;
 use gateways::Gateways;
 use generations::Generations;
 use hits::Reports;
+use identified::{Identified, WithIdentities};
 use logs::Logs;
 use pace::Paces;
 use replies::Replies;
@@ -122,6 +124,7 @@ pub struct Sidecar {
     tenants: Option<Tenants>,
     pub(crate) gateways: Gateways,
     pub(crate) callers: Callers,
+    identified: Arc<Identified>,
     pub(crate) keys: Arc<dyn PrincipalStore>,
     rotations: Rotations,
     pub(crate) cache: Cache,
@@ -199,6 +202,9 @@ impl Sidecar {
         let Parts { clock, settings, entries, generations, keys, .. } = parts;
         let Parts { tenants, versions, shared, ledger, spool, savings, replies, .. } = parts;
         let Parts { audit_log, upstream, timeouts, .. } = parts;
+        let identified = Arc::new(Identified::default());
+        let named = WithIdentities { keys, identified: Arc::clone(&identified) };
+        let keys: Arc<dyn PrincipalStore> = Arc::new(named);
         let metrics = Arc::new(Metrics::default());
         let epoch = Epoch(u64::from_be_bytes(random::bytes()?));
         let known = generations.known().clone();
@@ -223,6 +229,7 @@ impl Sidecar {
             versions,
             tenants,
             gateways: Gateways::default(),
+            identified,
             callers: Callers::new(Arc::clone(&keys), known.clone(), clock),
             keys,
             rotations: Rotations::default(),

@@ -73,7 +73,7 @@ struct How {
 impl Args {
     pub(crate) async fn run(self, environment: &Environment) -> Result<(), Failure> {
         for key_id in [Some(&self.key), self.against.as_ref()].into_iter().flatten() {
-            key_name::public(key_id)?;
+            key_name::caller(key_id)?;
         }
         let body = read_body(&self.file)?;
         let socket = paths::sidecar_socket(self.sidecar.as_deref(), environment);
@@ -115,7 +115,7 @@ impl Asking {
     /// No key to ask under; what a client would be refused.
     pub(crate) async fn ask(&self, admin: &Admin, body: String) -> Result<ExplainReply, Failure> {
         let key = self.key.as_deref().ok_or_else(|| Failure::new("--key is missing"))?;
-        let key = key_name::public(key)?;
+        let key = key_name::caller(key)?;
         let gateway = self.how.gateway(admin).await?;
         self.how.ask(admin, key, &gateway, &body).await
     }

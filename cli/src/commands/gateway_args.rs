@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use kt_contract::config::{Config, Scheme};
+use kt_contract::config::{Config, Identities, Scheme};
 use kt_contract::wire::feed::{GatewayIdentity, Role};
 
 use crate::environment::Environment;
 use crate::envoy::binary::{self, Envoy, Version};
 use crate::envoy::bootstrap::Plan;
+use crate::envoy::identities::{Asked, Tls};
 use crate::failure::Failure;
 use crate::paths;
 use crate::policy_config;
@@ -46,6 +47,15 @@ pub(crate) struct GatewayArgs {
     /// The Envoy binary [default: KT_ENVOY, .kt/venv, PATH]
     #[arg(long, value_name = "PATH")]
     envoy: Option<PathBuf>,
+    /// The certificate chain for clients that come by TLS, PEM [default: none, in the clear]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The authority that signs clients' certificates, PEM: they may present one. Rules of 'spiffe' need it.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    client_ca: Option<PathBuf>,
     /// Where the request log goes, one JSON line per request.
     #[arg(long, value_name = "PATH", default_value = "/dev/stdout")]
     access_log: PathBuf,
@@ -108,6 +118,8 @@ impl GatewayArgs {
                 egress: run_dir.egress_socket().to_string_lossy().into_owned(),
             },
             listen,
+            tls: self.tls()?,
+            asked: self.asked(&config.identities)?,
             metrics: self.metrics,
             request_bytes_max: config.gateway.request_bytes_max,
             targets: config.targets,
@@ -120,6 +132,28 @@ impl GatewayArgs {
             access_log: paths::absolute(&self.access_log)?,
         };
         Ok(Gateway { plan, run_dir, sidecar: self.sidecar.clone() })
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, Failure> {
+        let (Some(certificate), Some(private_key)) = (&self.tls_cert, &self.tls_key) else {
+            return Ok(None);
+        };
+        Ok(Some(Tls {
+            certificate: paths::readable(certificate)?,
+            private_key: paths::readable(private_key)?,
+            client_ca: self.client_ca.as_deref().map(paths::readable).transpose()?,
+        }))
+    }
+
+    /// What rules want to know of clients. Keys of issuers are beside the file that names them.
+    fn asked(&self, identities: &Identities) -> Result<Asked, Failure> {
+        let beside = self.policy_config.parent().unwrap_or_else(|| Path::new("."));
+        let issuers = identities
+            .issuers()
+            .iter()
+            .map(|issuer| Ok((issuer.clone(), paths::absolute(&beside.join(&issuer.jwks_file))?)));
+        let certificates = identities.want_certificates();
+        Ok(Asked { certificates, issuers: issuers.collect::<Result<_, _>>()? })
     }
 }
 

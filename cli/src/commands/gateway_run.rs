@@ -18,7 +18,7 @@ use crate::report;
 use crate::supervise::child::Supervised;
 use crate::supervise::drain;
 use crate::supervise::launch::Program;
-use crate::supervise::ready;
+use crate::supervise::ready::{self, Where};
 use crate::supervise::stop::Stop;
 
 /// How long Envoy may take to end once nothing runs through it any more.
@@ -66,6 +66,7 @@ impl Args {
             return Err(Failure::new(format!("there is no filter module at {path}"))
                 .hint("`make wasm` builds it; elsewhere name it with --filter or KT_FILTER"));
         }
+        check_identities(&plan)?;
         for address in [Some(plan.listen), plan.metrics].into_iter().flatten() {
             check_port(address)?;
         }
@@ -119,10 +120,11 @@ impl Children {
     /// Starts, says `ready` once, and keeps everything running. Returns only what cannot be mended.
     async fn watch(&mut self, plan: &Plan) -> Failure {
         let joined = self.sidecar.is_none().then_some(plan.sidecar_socket.as_path());
+        let at = Where::of(plan);
         tokio::select! {
             failure = self.envoy.refused() => return failure,
             failure = refused(self.sidecar.as_mut()) => return failure,
-            () = ready::wait(plan.listen, joined) => {}
+            () = ready::wait(&at, joined) => {}
         }
         let identity = &plan.gateway;
         report::say(format_args!(
@@ -178,6 +180,17 @@ async fn keep(sidecar: Option<&mut Supervised>) -> Failure {
         Some(sidecar) => sidecar.keep().await,
         None => std::future::pending().await,
     }
+}
+
+/// What rules ask for and this gateway would never find out is said before it starts.
+fn check_identities(plan: &Plan) -> Result<(), Failure> {
+    let has_authority = plan.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    if plan.asked.certificates && !has_authority {
+        let what = "identities: a rule of 'spiffe' is for clients with certificates, and this gateway asks for none";
+        return Err(Failure::new(what)
+            .hint("start it with --tls-cert FILE --tls-key FILE --client-ca FILE"));
+    }
+    plan.asked.issuers.iter().try_for_each(|(_, keys)| paths::readable(keys).map(drop))
 }
 
 /// Takes the port for a moment. Envoy would say the same only after it has read everything else.

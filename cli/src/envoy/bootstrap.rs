@@ -9,6 +9,7 @@ use kt_contract::wire::feed::GatewayIdentity;
 use serde_json::{Value, json};
 
 use super::binary::Version;
+use super::identities::{Asked, Tls};
 use super::template::{Template, TemplateError, Values};
 use super::{clusters, listeners};
 
@@ -24,6 +25,10 @@ pub(crate) struct Plan {
     pub(crate) gateway: GatewayIdentity,
     /// Where clients come in.
     pub(crate) listen: SocketAddr,
+    /// TLS for clients; without it they come in the clear.
+    pub(crate) tls: Option<Tls>,
+    /// What is to be found out about clients.
+    pub(crate) asked: Asked,
     /// Where Prometheus comes in, if anywhere.
     pub(crate) metrics: Option<SocketAddr>,
     /// The largest body that the filter takes.

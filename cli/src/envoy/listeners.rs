@@ -6,6 +6,7 @@ use kt_contract::wire::headers;
 use serde_json::{Value, json};
 
 use super::bootstrap::{Plan, path, values};
+use super::identities;
 use super::local_replies;
 use super::routes;
 use super::template::{Template, TemplateError};
@@ -55,6 +56,8 @@ fn ingress(plan: &Plan) -> Result<Value, TemplateError> {
     INGRESS.fill(&values([
         ("host", json!(plan.listen.ip().to_string())),
         ("port", json!(plan.listen.port())),
+        ("transport_socket", identities::transport_socket(plan.tls.as_ref())?),
+        ("identity_filters", Value::Array(identities::filters(&plan.asked)?)),
         ("access_logs", access_logs(plan, INGRESS_FIELDS, Some(INGRESS_FILTER))?),
         ("stripped_at_entry", Value::Array(stripped_at_entry())),
         ("local_replies", local_replies::mappers()?),

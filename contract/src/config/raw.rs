@@ -2,6 +2,7 @@
 //! fields is what editors show (JSON Schema); `docs/reference/config.md` has the tables.
 
 mod decimal;
+mod identities;
 mod money;
 mod overflow;
 mod policies;
@@ -21,6 +22,7 @@ use crate::snapshot::OnSidecarLoss;
 use crate::wire::feed::Role;
 
 pub(super) use decimal::Decimal;
+pub(super) use identities::{Identity, IdentityJwt};
 pub(super) use money::{
     Allotment, Budgets, LongInputs, ModelPrice, OpenWithCap, OrganizationBudget, Pricing,
     TeamBudget, UnknownModel, Wallet, WalletBackend,
@@ -63,8 +65,8 @@ pub(super) struct Raw {
     pub(super) routes: Option<Value>,
     /// Not built yet.
     pub(super) fallback: Option<Value>,
-    /// Not built yet: callers that a client certificate or a verified JWT names.
-    pub(super) identities: Option<Value>,
+    /// Callers that a client certificate or a JWT names, which Envoy has verified.
+    pub(super) identities: Option<Vec<Identity>>,
 }
 
 /// A Postgres database that the sidecars of a group share.

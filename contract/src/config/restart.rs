@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{Backend, Config, Database, Gateway, Policy, Target, Wallet};
+use super::{Backend, Config, Database, Gateway, Identities, Policy, Target, Wallet};
 
 /// A change that nothing but a restart puts in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +31,7 @@ impl Config {
             policy,
             database,
             tenants,
+            identities,
             wallet,
             budgets: _,
             pricing: _,
@@ -43,6 +44,7 @@ impl Config {
             let what = "whether there are any, or their folder".to_owned();
             found.push(NeedsRestart { field: "tenants", what });
         }
+        found.extend(of_identities(identities, &started.identities));
         found.extend(of_wallet(wallet.as_ref(), started.wallet.as_ref()));
         found.extend(of_audit(policy, &started.policy));
         if wallet.is_none() && self.ledger().is_some() && started.ledger().is_none() {
@@ -123,6 +125,17 @@ fn of_gateway(gateway: &Gateway, started: &Gateway) -> Vec<NeedsRestart> {
         changed("gateway.request_bytes_max", &started.request_bytes_max, request_bytes_max);
     }
     found
+}
+
+/// Envoy asks for certificates and verifies tokens as it was started to; whom they stand for changes live, and so does that
+/// they stand for nobody.
+fn of_identities(identities: &Identities, started: &Identities) -> Vec<NeedsRestart> {
+    let changed = |what| NeedsRestart { field: "identities", what };
+    let certificates = identities.want_certificates() && !started.want_certificates();
+    let first = certificates.then(|| changed("the first rule of 'spiffe' is new".to_owned()));
+    let issuers = identities.issuers().iter().filter(|it| !started.issuers().contains(it));
+    let issuers = issuers.map(|it| changed(format!("issuer '{}' is new or changed", it.issuer)));
+    first.into_iter().chain(issuers).collect()
 }
 
 /// Where keys and generations are is opened from the start on, and what was there before is not taken along.

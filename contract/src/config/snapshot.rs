@@ -49,6 +49,7 @@ impl Config {
                 chain: self.policy.chain.clone(),
             },
             on_sidecar_loss: self.gateway.on_sidecar_loss,
+            identities: self.identities.wanted(),
             open_with_cap: self.wallet.as_ref().and_then(|wallet| wallet.open_with_cap),
         };
         snapshot.version = version(&snapshot);

@@ -4,7 +4,7 @@
 
 use super::report::Report;
 use super::targets::{self, Scheme, Target};
-use super::{Config, ConfigError, Loaded, WorkflowCache, raw, tree};
+use super::{Config, ConfigError, Identities, Loaded, WorkflowCache, raw, tree};
 use crate::snapshot::OnSidecarLoss;
 
 /// Where the packs of organizations are.
@@ -126,6 +126,8 @@ fn check_pack(raw: raw::Raw, host: &Config, report: &mut Report) -> Option<Confi
     }
     let mut config = host.clone();
     config.tenants = None;
+    // Who somebody is, the host decides before anybody asks for whom.
+    config.identities = Identities::default();
     config.pack = super::check_pack(pack.unwrap_or_default(), report);
     config.targets = targets::check(providers, report);
     if let Some(raw) = workflow_cache {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gates::Gates;
 use crate::hex::Digest;
+use crate::identity::Identity;
 use crate::key::{CacheKey, CheckHash, RequestDigests};
 use crate::money::MicroUsd;
 use crate::outcome::Reason;
@@ -26,6 +27,9 @@ pub struct AdmitRequest {
     pub gateway: String,
     /// Whose request it is. The sidecar resolves it again.
     pub principal: KeyHash,
+    /// The identity that this is the digest of, where it is not of a key's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
     /// The gates, in full.
     pub gates: Gates,
     /// The digests of the canonical request.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::identity::Identity;
 use crate::principal::{KeyHash, Principal};
 use crate::snapshot::Snapshot;
 
@@ -11,8 +12,11 @@ use crate::snapshot::Snapshot;
 pub struct PrincipalRequest {
     /// [`super::VERSION`].
     pub version: u16,
-    /// The digest of the key.
+    /// The digest of the key, or of the identity.
     pub key: KeyHash,
+    /// Who asks, where it is by a verified identity and not by a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
 }
 
 /// The body of the reply, which is 200 in every case: a 404 could come from somebody else.

@@ -20,6 +20,7 @@ use crate::constants::{CLUSTER_SIDECAR, FilterConstants};
 use crate::gates::{Gates, ModelGate, Scope};
 use crate::golden;
 use crate::hex::Digest;
+use crate::identity::{Identity, Jwt};
 use crate::key::{CacheKey, CheckHash, RequestDigests};
 use crate::money::MicroUsd;
 use crate::outcome::{Outcome, Reason};
@@ -153,11 +154,21 @@ fn snapshot() -> Snapshot {
             chain: chain(),
         },
         on_sidecar_loss: OnSidecarLoss::Unavailable,
+        identities: None,
         open_with_cap: Some(OpenWithCap {
             max_micro_usd: MicroUsd::new(1_000_000).unwrap(),
             micro_usd_per_call: MicroUsd::new(50_000).unwrap(),
         }),
     }
+}
+
+fn identity() -> Identity {
+    let jwt = Jwt {
+        issuer: "https://id.acme.example".into(),
+        subject: "ada".into(),
+        claims: [("department".to_owned(), "research".to_owned())].into(),
+    };
+    Identity { spiffe: Some("spiffe://acme.example/ns/agents/sa/a".into()), jwt: Some(jwt) }
 }
 
 #[wasm_bindgen_test(unsupported = test)]
@@ -168,6 +179,7 @@ fn admit_requests() {
         request_id: "00112233445566778899aabbccddeeff".into(),
         gateway: "gw-a".into(),
         principal: KeyHash(digest(2)),
+        identity: None,
         gates: gates(),
         request: RequestDigests { digest: digest(3), check: digest(4) },
         key: CacheKey(digest(5)),
@@ -195,10 +207,11 @@ fn admit_requests() {
         ..request.clone()
     };
     let keyed = AdmitRequest { is_keyed: true, ..request.clone() };
+    let identified = AdmitRequest { identity: Some(identity()), ..request.clone() };
     private.gates.scope = Scope::PrivateEdge { key_id: "gk_7Yb2".into() };
     let mut physical = request.clone();
     physical.gates.scope = Scope::PhysicalGateway { gateway: "gw-a".into() };
-    golden!(strict "admit-request", [request, private, physical, picky, keyed]);
+    golden!(strict "admit-request", [request, private, physical, picky, keyed, identified]);
 }
 
 #[wasm_bindgen_test(unsupported = test)]
@@ -226,7 +239,9 @@ fn admit_decisions() {
 
 #[wasm_bindgen_test(unsupported = test)]
 fn principal_requests() {
-    golden!(strict "principal-request", [PrincipalRequest { version: VERSION, key: KeyHash(digest(2)) }]);
+    let of_key = PrincipalRequest { version: VERSION, key: KeyHash(digest(2)), identity: None };
+    let identified = PrincipalRequest { identity: Some(identity()), ..of_key.clone() };
+    golden!(strict "principal-request", [of_key, identified]);
 }
 
 #[wasm_bindgen_test(unsupported = test)]

@@ -4,7 +4,6 @@
 use std::rc::Rc;
 
 use kt_contract::idempotency::IdempotencyKey;
-use kt_contract::principal::KeyHash;
 use kt_contract::problem::Problem;
 use kt_contract::trace::TraceParent;
 use kt_contract::wire::headers;
@@ -12,7 +11,7 @@ use kt_providers::{Dialect, Endpoint};
 
 use crate::cache_control::Wish;
 use crate::head::{Head, members, trimmed};
-use crate::identity;
+use crate::identity::{self, Who};
 use crate::quoted::quoted_bytes;
 use crate::request_id::RequestId;
 
@@ -22,7 +21,7 @@ pub(crate) struct Ask {
     pub(crate) request_id: RequestId,
     /// Dialect and path; the model, where the path names it.
     pub(crate) endpoint: Endpoint,
-    pub(crate) key: KeyHash,
+    pub(crate) who: Who,
     /// The codebase to which the client narrows its key.
     pub(crate) codebase: Option<Rc<str>>,
     /// The headers that are in the key, in the dialect's order.
@@ -41,11 +40,11 @@ impl Ask {
     /// Reads the head of a request to `endpoint` whose body may have `bytes_max`.
     pub(crate) fn read(
         head: Head<'_>,
+        who: Who,
         request_id: RequestId,
         endpoint: Endpoint,
         bytes_max: u64,
     ) -> Result<Self, Problem> {
-        let key = identity::key(head)?;
         json_uncompressed(head)?;
         within(head, bytes_max)?;
         let semantic = endpoint
@@ -57,7 +56,7 @@ impl Ask {
         Ok(Self {
             request_id,
             endpoint,
-            key,
+            who,
             codebase: identity::codebase(head)?.map(Rc::from),
             semantic,
             wish: Wish::read(head),
@@ -119,6 +118,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test;
 
     use super::*;
+    use crate::peer::Peer;
 
     fn read(more: &[(&str, &str)]) -> Result<Ask, Problem> {
         let key = GatewayKey::from_random(&[1; 32]).reveal().to_owned();
@@ -128,7 +128,8 @@ mod tests {
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
             .collect();
         let id = RequestId::mint([0; 16]);
-        Ask::read(Head::new(&fields), id, Endpoint::of(Dialect::OpenAiChat), 1_000)
+        let who = Who::read(Head::new(&fields), Peer::default(), None).unwrap();
+        Ask::read(Head::new(&fields), who, id, Endpoint::of(Dialect::OpenAiChat), 1_000)
     }
 
     #[wasm_bindgen_test(unsupported = test)]

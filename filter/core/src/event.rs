@@ -1,6 +1,7 @@
 //! What can happen to an exchange. The glue turns proxy-wasm's callbacks into these and adds nothing.
 
 use crate::head::Head;
+use crate::peer::Peer;
 use crate::till::Spent;
 
 /// Something that happened. Whatever it lends lives for one turn only: a body is never kept.
@@ -14,6 +15,8 @@ pub enum Event<'a> {
         end: bool,
         /// Fresh random bytes: the request id.
         random: [u8; 16],
+        /// What Envoy says of the client. Only there if [`crate::worker::Worker::reads_peer`] says so.
+        peer: Peer<'a>,
     },
     /// Envoy holds more of the request's body, or all of it. Comes twice for the last bytes.
     RequestBody {

@@ -21,6 +21,7 @@ pub mod identity;
 pub mod l1;
 pub mod lru;
 pub mod pairs;
+pub mod peer;
 mod phase;
 mod plan;
 pub mod principals;

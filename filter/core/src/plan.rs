@@ -185,7 +185,8 @@ impl Plan {
             request_id: ask.request_id.as_str().to_owned(),
             snapshot: self.snapshot.as_ref().to_owned(),
             gateway: gateway.id.clone(),
-            principal: ask.key,
+            principal: ask.who.key,
+            identity: ask.who.identity.as_deref().cloned(),
             gates: self.gates.clone(),
             request: self.request,
             key: self.key,
@@ -235,7 +236,7 @@ pub(crate) fn fingerprint(ask: &Ask, body: &Digest) -> Digest {
         hasher.update(bytes);
     };
     field(ask.endpoint.path().as_bytes());
-    field(&ask.key.0.0);
+    field(&ask.who.key.0.0);
     field(&body.0);
     match &ask.codebase {
         None => field(b""),

@@ -6,6 +6,7 @@ mod endpoints;
 mod feed;
 mod freshness;
 mod hits;
+mod identities;
 mod keyed;
 mod loss;
 mod open;

@@ -7,6 +7,9 @@ use kt_providers::Dialect;
 
 use crate::action::{Action, Flow, LogLine, Reply};
 use crate::counter::Counter;
+use crate::head::Head;
+use crate::identity::Who;
+use crate::peer::Peer;
 use crate::phase::Phase;
 use crate::refusals::refusal;
 use crate::reply;
@@ -53,6 +56,11 @@ impl<'a> Turn<'a> {
     /// The bound on bodies. Without a snapshot, nothing is taken.
     pub(crate) fn request_bytes_max(&self) -> u64 {
         self.worker.snapshot().map_or(0, |snapshot| snapshot.limits.request_bytes_max)
+    }
+
+    /// By what the sidecar is to know who asks.
+    pub(crate) fn who(&self, head: Head<'_>, peer: Peer<'_>) -> Result<Who, Problem> {
+        Who::read(head, peer, self.worker.wanted())
     }
 
     /// Ends the exchange with a local reply.
@@ -147,7 +155,9 @@ pub(crate) const fn outcome(outcome: Outcome) -> Counter {
 const fn why(problem: &Problem) -> Counter {
     match problem {
         Problem::MissingKey | Problem::InvalidKey | Problem::RevokedKey => Counter::RefusedIdentity,
-        Problem::NoTenant | Problem::CodebaseNotAllowed { .. } => Counter::RefusedIdentity,
+        Problem::UnknownIdentity | Problem::NoTenant | Problem::CodebaseNotAllowed { .. } => {
+            Counter::RefusedIdentity
+        }
         Problem::UnknownPath { .. }
         | Problem::WrongMethod { .. }
         | Problem::ModelNotFound { .. }

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use kt_contract::hex::Digest;
+use kt_contract::identity::Wanted;
 use kt_contract::limits::{FEED_FRESH, PRINCIPAL_WITHOUT_FEED};
 use kt_contract::policy::Phase;
 use kt_contract::principal::KeyHash;
@@ -17,7 +18,9 @@ use crate::breaker::{Breaker, Change};
 use crate::counter::Counter;
 use crate::event::Answer;
 use crate::feed::{Continuity, Feed};
+use crate::head::Head;
 use crate::hits::Hits;
+use crate::identity;
 use crate::l1::{Entry, L1};
 use crate::lru::Lru;
 use crate::phase::planned::Planned;
@@ -158,6 +161,18 @@ impl Worker {
         }
     }
 
+    /// What is to be found out about clients without a gateway key.
+    #[must_use]
+    pub(crate) fn wanted(&self) -> Option<&Wanted> {
+        self.snapshot.as_ref()?.identities.as_ref()
+    }
+
+    /// Whether it matters what Envoy says of the client of a request: that costs calls to the host.
+    #[must_use]
+    pub fn reads_peer(&self, head: Head<'_>) -> bool {
+        self.wanted().is_some() && !identity::has_credential(head)
+    }
+
     /// Who stands behind `key`, as long as the feed would have told of a revocation.
     pub fn principal(&mut self, now: MonoMillis, key: &KeyHash) -> Option<Known> {
         let covered = self.feed.is_within(now, PRINCIPAL_WITHOUT_FEED);
@@ -276,6 +291,10 @@ impl Worker {
             return count.push(Counter::WireError);
         };
         self.void(count);
+        if self.wanted() != snapshot.identities.as_ref() {
+            // Whoever was let in by a rule that is gone is known to nobody.
+            self.principals.clear();
+        }
         self.l1 = L1::new(snapshot.cache.l1_bytes_max);
         (self.snapshot, self.chain) = (Some(Rc::new(snapshot)), Rc::new(chain));
         count.push(Counter::SnapshotApplied);

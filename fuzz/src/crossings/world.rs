@@ -15,6 +15,7 @@ use kt_contract::wire::{PATH_ADMIT, PATH_PRINCIPAL};
 use kt_filter_core::action::{Action, Callout, Reply};
 use kt_filter_core::event::{Answer, Event};
 use kt_filter_core::head::Head;
+use kt_filter_core::peer::Peer;
 use kt_filter_core::{Exchange, Worker};
 use kt_providers::Recorded;
 use sidecar_cache::entry::{Corrupt, Entry, Header, Mismatch};
@@ -235,6 +236,7 @@ impl<'a> Asking<'a> {
             head: Head::new(&fields),
             end: false,
             random: [7; 16],
+            peer: Peer::default(),
         });
         if asking.callout().is_some_and(|callout| callout.path == PATH_PRINCIPAL) {
             let known = PrincipalReply::Known { principal: caller.principal.clone() };

@@ -19,6 +19,7 @@ use kt_contract::wire::principal::PrincipalReply;
 use kt_filter_core::action::{Action, Flow};
 use kt_filter_core::event::{Answer, Event};
 use kt_filter_core::head::Head;
+use kt_filter_core::peer::Peer;
 use kt_filter_core::{Exchange, Worker};
 
 use super::Seen;
@@ -135,7 +136,15 @@ impl Player {
     fn head(&mut self, step: Step<'_>, all: &Fields<'_>, end: bool) {
         let run = &mut self.exchanges[self.in_hand];
         run.head = all.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
-        self.turn(step, Event::RequestHeaders { head: Head::new(all), end, random: [7; 16] });
+        self.turn(
+            step,
+            Event::RequestHeaders {
+                head: Head::new(all),
+                end,
+                random: [7; 16],
+                peer: Peer::default(),
+            },
+        );
     }
 
     fn came(&mut self, step: Step<'_>, decision: &[u8], body: &[u8]) {
@@ -297,6 +306,7 @@ pub(crate) fn snapshot(direct: bool) -> Snapshot {
             chain: Chain::default(),
         },
         on_sidecar_loss: if direct { OnSidecarLoss::Direct } else { OnSidecarLoss::Unavailable },
+        identities: None,
         open_with_cap: None,
     }
 }

@@ -129,7 +129,7 @@ impl Sidecar {
         if self.drain.is_draining() {
             return Ok(Admitted::Draining.into());
         }
-        let caller = match self.callers.resolve(request.principal).await? {
+        let caller = match self.who(request.principal, request.identity.as_ref()).await? {
             Resolved::Known(caller) => caller,
             Resolved::Revoked => return Ok(Admitted::Unauthenticated { revoked: true }.into()),
             Resolved::Unknown => return Ok(Admitted::Unauthenticated { revoked: false }.into()),

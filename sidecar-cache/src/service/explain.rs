@@ -81,7 +81,7 @@ impl Sidecar {
 
     async fn valid_principal(&self, key_id: &str) -> Result<Principal, Failure> {
         let not_found = || Failure::NotFound { what: format!("key '{key_id}'") };
-        let record = self.keys.find_named(key_id.to_owned()).await?.ok_or_else(not_found)?;
+        let record = self.named(key_id).await?.ok_or_else(not_found)?;
         match record.is_over(self.clock.wall()) {
             true => Err(Failure::Refused(Problem::RevokedKey)),
             false => Ok(record.principal),

@@ -28,7 +28,7 @@ impl Sidecar {
     /// Another version of the wire; a store that will never say.
     pub async fn principal(&self, request: &PrincipalRequest) -> Result<PrincipalReply, Failure> {
         expect_version(request.version)?;
-        Ok(match self.callers.resolve(request.key).await {
+        Ok(match self.who(request.key, request.identity.as_ref()).await {
             Ok(Resolved::Known(caller)) => {
                 let principal = caller.principal.clone();
                 match (&self.tenants, self.snapshot_for(&principal.org)) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kt_contract::config::{
-    Budgets, CompleteOnDisconnect, Config, Judge, OnOutgrownHold, Overflow, PerOrg, Pricing,
-    RateLimits,
+    Budgets, CompleteOnDisconnect, Config, Identities, Judge, OnOutgrownHold, Overflow, PerOrg,
+    Pricing, RateLimits,
 };
 use kt_contract::gates::ModelGate;
 use kt_contract::limits::FIRST_BYTE_MS_MAX;
@@ -66,6 +66,8 @@ pub struct Settings {
     pub input: Policing,
     /// Those that judge a request or an answer as a whole, in their order.
     pub judges: Arc<[Judge]>,
+    /// Who somebody is without a gateway key.
+    pub identities: Arc<Identities>,
     /// Whose they are, on a hosted gateway.
     pub tenant: Option<Arc<Tenancy>>,
 }
@@ -167,6 +169,7 @@ impl Settings {
                 .filter(|output| !output.chain.is_empty()),
             input: Policing::of(&config.policy.chain, Phase::Input),
             judges: config.policy.judges.clone().into(),
+            identities: Arc::new(config.identities.clone()),
             tenant: None,
         }
     }

@@ -416,7 +416,11 @@ async fn who_was_seen_is_served_for_a_minute_without_the_database_and_then_nobod
         let heard = told(&one, None).await;
         assert_eq!(one.fetch(&key, CHAT).await.unwrap().head.status, 200, "{away:?}");
         let asks = async |key: &Key| {
-            let request = PrincipalRequest { version: kt_contract::wire::VERSION, key: key.hash };
+            let request = PrincipalRequest {
+                version: kt_contract::wire::VERSION,
+                key: key.hash,
+                identity: None,
+            };
             one.sidecar.principal(&request).await.unwrap()
         };
         let start = Instant::now();

@@ -33,6 +33,8 @@ mod generation_stores;
 #[cfg(test)]
 mod generation_suite;
 #[cfg(test)]
+mod identified;
+#[cfg(test)]
 mod invalidation;
 #[cfg(test)]
 mod judges;

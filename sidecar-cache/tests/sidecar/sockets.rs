@@ -610,9 +610,12 @@ async fn keys_are_made_looked_up_and_revoked_over_the_admin_socket() {
     assert_eq!(response.status(), StatusCode::CREATED);
     let created: KeyCreated = json(response).await;
     let hash = kt_contract::gateway_key::GatewayKey::parse(&created.key).unwrap().hash();
-    let ask =
-        serde_json::to_vec(&PrincipalRequest { version: kt_contract::wire::VERSION, key: hash })
-            .unwrap();
+    let ask = serde_json::to_vec(&PrincipalRequest {
+        version: kt_contract::wire::VERSION,
+        key: hash,
+        identity: None,
+    })
+    .unwrap();
     let reply = json(send(&wired.data, post("/v1/principal", ask.clone())).await).await;
     assert!(matches!(reply, PrincipalReply::Known { principal } if principal.org == "acme"));
 

@@ -398,6 +398,7 @@ pub(crate) fn ask_by(
         snapshot: snapshot.version.clone(),
         gateway: gateway.id.clone(),
         principal: key.hash,
+        identity: None,
         key: keys.cache_key(&gates, &request),
         check: keys.check_hash(&gates, &request),
         gates,

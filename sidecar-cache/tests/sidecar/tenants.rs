@@ -94,7 +94,7 @@ impl Hosted {
     }
 
     async fn principal(&self, key: &Key) -> PrincipalReply {
-        let request = PrincipalRequest { version: VERSION, key: key.hash };
+        let request = PrincipalRequest { version: VERSION, key: key.hash, identity: None };
         self.group.sidecar.principal(&request).await.unwrap()
     }
 

@@ -316,6 +316,7 @@ pub fn snapshot() -> Snapshot {
             chain: Chain::default(),
         },
         on_sidecar_loss: OnSidecarLoss::Unavailable,
+        identities: None,
         open_with_cap: None,
     }
 }

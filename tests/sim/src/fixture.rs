@@ -171,6 +171,7 @@ fn snapshot(version: &str, policy: u8) -> Snapshot {
             chain: Chain::default(),
         },
         on_sidecar_loss: OnSidecarLoss::Unavailable,
+        identities: None,
         open_with_cap: None,
     }
 }

@@ -12,6 +12,7 @@ use kt_filter_core::action::{Action, Flow};
 use kt_filter_core::event::{Answer, Event as Happens};
 use kt_filter_core::forward::{Forward, Lane};
 use kt_filter_core::head::Head;
+use kt_filter_core::peer::Peer;
 
 use crate::event::{Event, Hears, Link, Spoken};
 use crate::fixture::PATH;
@@ -81,7 +82,13 @@ impl World<'_> {
         let random = self.rng.u128(..).to_be_bytes();
         self.asks_gateway(gateway);
         let head = Head::new(&fields);
-        if self.turn(attempt, Happens::RequestHeaders { head, end: false, random }).is_none() {
+        if self
+            .turn(
+                attempt,
+                Happens::RequestHeaders { head, end: false, random, peer: Peer::default() },
+            )
+            .is_none()
+        {
             return;
         }
         let _ = self.turn(attempt, Happens::RequestBody { bytes, end: true });

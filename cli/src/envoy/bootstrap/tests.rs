@@ -26,6 +26,8 @@ pub(crate) fn plan() -> Plan {
             egress: "/run/egress.sock".to_owned(),
         },
         listen: "127.0.0.1:41002".parse().unwrap(),
+        tls: None,
+        asked: Asked::default(),
         metrics: None,
         request_bytes_max: 1 << 20,
         targets: config::load("test.yaml", TARGETS).unwrap().config.targets,
@@ -90,6 +92,32 @@ fn the_filter_runs_before_the_router_and_comes_back_after_a_trap() {
     let config = manager.pointer("/http_filters/1/typed_config/config").unwrap();
     assert_eq!(config["failure_policy"], "FAIL_RELOAD");
     assert_eq!(config["allow_on_headers_stop_iteration"], true);
+}
+
+#[test]
+fn what_says_who_somebody_is_runs_before_the_filter() {
+    let rules = "identities:\n- {spiffe: 'spiffe://td/*', org: a}\n\
+                 - {jwt: {issuer: i, audiences: [kt], jwks_file: k}, org: a}\n";
+    let config = config::load("test.yaml", &format!("{TARGETS}{rules}")).unwrap().config;
+    let issuers = vec![(config.identities.issuers()[0].clone(), "/etc/kt/k".into())];
+    let asked = Asked { certificates: config.identities.want_certificates(), issuers };
+    let tls = Tls {
+        certificate: "/etc/kt/tls.crt".into(),
+        private_key: "/etc/kt/tls.key".into(),
+        client_ca: Some("/etc/kt/ca.crt".into()),
+    };
+    let rendered = render(&Plan { asked, tls: Some(tls), ..plan() }).unwrap();
+    let chain = rendered.pointer("/static_resources/listeners/0/filter_chains/0").unwrap();
+    let filters = chain.pointer("/filters/0/typed_config/http_filters").unwrap();
+    let names: Vec<_> = filters.as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    let jwt = "envoy.filters.http.jwt_authn";
+    assert_eq!(names, ["two_hosts", "peer_uris", jwt, "kt", "envoy.filters.http.router"]);
+    let issuer = filters.pointer("/2/typed_config/providers/issuer_0").unwrap();
+    assert_eq!(issuer["forward"], false);
+    assert_eq!(issuer["audiences"], serde_json::json!(["kt"]));
+    let trusted =
+        "/transport_socket/typed_config/common_tls_context/validation_context/trusted_ca/filename";
+    assert_eq!(chain.pointer(trusted).unwrap(), "/etc/kt/ca.crt");
 }
 
 #[test]

@@ -101,12 +101,13 @@ impl Admitting {
             }
             Ok((Admitted::Lane { ticket, reason: _ }, _)) => self.planned.by_lane(ticket, turn),
             Ok((Admitted::Unauthenticated { revoked }, _)) => {
-                turn.worker.forget(&self.planned.ask.key);
-                let problem = if revoked { Problem::RevokedKey } else { Problem::InvalidKey };
+                turn.worker.forget(&self.planned.ask.who.key);
+                let unknown = self.planned.ask.who.unknown();
+                let problem = if revoked { Problem::RevokedKey } else { unknown };
                 turn.refuse(self.planned.ask.dialect(), &problem, self.planned.log())
             }
             Ok((Admitted::NoTenant, _)) => {
-                turn.worker.forget(&self.planned.ask.key);
+                turn.worker.forget(&self.planned.ask.who.key);
                 turn.refuse(self.planned.ask.dialect(), &Problem::NoTenant, self.planned.log())
             }
             Ok((Admitted::NotCached { reason }, _)) => {

@@ -73,7 +73,7 @@ impl Buffering {
 
     fn read(mut self, body: &[u8], turn: &mut Turn<'_>) -> Next {
         // The caller was looked up when the head came, and the body may have taken any time since.
-        let current = turn.worker.principal(turn.now, &self.ask.key);
+        let current = turn.worker.principal(turn.now, &self.ask.who.key);
         let is_covered = current.is_some();
         if let Some(current) = current {
             self.known = current;

@@ -61,7 +61,7 @@ impl Planned {
         if self.ask.wish.control.only_if_cached {
             return self.not_cached(reason, turn);
         }
-        let is_covered = turn.worker.principal(turn.now, &self.ask.key).is_some();
+        let is_covered = turn.worker.principal(turn.now, &self.ask.who.key).is_some();
         let is_keyed = self.ask.idempotency.is_some();
         let Plan { on_sidecar_loss, open_with_cap, .. } = *self.plan;
         match (is_covered && !is_keyed).then_some((on_sidecar_loss, open_with_cap)) {

@@ -1,6 +1,5 @@
 //! Resolving: the worker does not know the key, so the sidecar is asked. The body may come in meanwhile.
 
-use kt_contract::principal::KeyHash;
 use kt_contract::problem::Problem;
 use kt_contract::snapshot::Snapshot;
 use kt_contract::time::MonoMillis;
@@ -14,6 +13,7 @@ use crate::action::{Action, Callout, Flow, LogLine};
 use crate::ask::Ask;
 use crate::counter::Counter;
 use crate::event::{Answer, Event};
+use crate::identity::Who;
 use crate::principals::Known;
 use crate::reply;
 use crate::request_id::RequestId;
@@ -34,7 +34,7 @@ pub(crate) struct Resolving {
 #[derive(Debug)]
 pub(crate) enum Wants {
     /// The list of models.
-    Models { request_id: RequestId, key: KeyHash, dialect: Dialect },
+    Models { request_id: RequestId, who: Who, dialect: Dialect },
     /// An answer.
     Answer(Ask),
 }
@@ -42,10 +42,10 @@ pub(crate) enum Wants {
 // === impl Wants ===
 
 impl Wants {
-    pub(crate) const fn key(&self) -> &KeyHash {
+    pub(crate) const fn who(&self) -> &Who {
         match self {
-            Self::Models { key, .. } => key,
-            Self::Answer(ask) => &ask.key,
+            Self::Models { who, .. } => who,
+            Self::Answer(ask) => &ask.who,
         }
     }
 
@@ -77,7 +77,9 @@ impl Resolving {
             turn.count(Counter::BreakerSkipped);
             return turn.refuse(wants.dialect(), &Problem::SidecarUnavailable, wants.log());
         }
-        let question = PrincipalRequest { version: VERSION, key: *wants.key() };
+        let Who { key, identity } = wants.who();
+        let identity = identity.as_deref().cloned();
+        let question = PrincipalRequest { version: VERSION, key: *key, identity };
         let Ok(body) = serde_json::to_vec(&question) else {
             return turn.unexpected(wants.log());
         };
@@ -134,7 +136,7 @@ impl Resolving {
             }
             Ok(PrincipalReply::NoTenant) => Problem::NoTenant,
             Ok(PrincipalReply::Revoked) => Problem::RevokedKey,
-            Ok(PrincipalReply::Unknown) => Problem::InvalidKey,
+            Ok(PrincipalReply::Unknown) => self.wants.who().unknown(),
             // Without an identity nothing is forwarded, whatever `on_sidecar_loss` says.
             Ok(PrincipalReply::Unavailable) | Err(_) => Problem::SidecarUnavailable,
         };
@@ -142,7 +144,7 @@ impl Resolving {
     }
 
     fn known(self, known: Known, turn: &mut Turn<'_>) -> Next {
-        turn.worker.remember(self.asked_in, *self.wants.key(), &known);
+        turn.worker.remember(self.asked_in, self.wants.who().key, &known);
         match (self.wants, turn.worker.snapshot()) {
             (Wants::Answer(ask), Some(_)) => Buffering::enter(ask, known, self.body_ended),
             (Wants::Models { request_id, dialect, .. }, Some(snapshot)) => {

@@ -11,7 +11,7 @@ use crate::ask::Ask;
 use crate::counter::Counter;
 use crate::event::Event;
 use crate::head::Head;
-use crate::identity;
+use crate::peer::Peer;
 use crate::quoted::quoted_bytes;
 use crate::reply;
 use crate::request_id::RequestId;
@@ -22,8 +22,8 @@ const OF_ANTHROPIC: &str = "anthropic-version";
 
 pub(crate) fn on(event: Event<'_>, turn: &mut Turn<'_>) -> Next {
     match event {
-        Event::RequestHeaders { head, end, random } => {
-            request(head, end, RequestId::mint(random), turn)
+        Event::RequestHeaders { head, end, random, peer } => {
+            request(head, (peer, end), RequestId::mint(random), turn)
         }
         // Envoy refused the request before this filter saw it, or nothing of it ever came.
         Event::ResponseHeaders { .. } | Event::Done => (Phase::Done, Flow::Continue),
@@ -36,7 +36,12 @@ pub(crate) fn on(event: Event<'_>, turn: &mut Turn<'_>) -> Next {
     }
 }
 
-fn request(head: Head<'_>, end: bool, request_id: RequestId, turn: &mut Turn<'_>) -> Next {
+fn request(
+    head: Head<'_>,
+    (peer, end): (Peer<'_>, bool),
+    request_id: RequestId,
+    turn: &mut Turn<'_>,
+) -> Next {
     let log = LogLine { request_id: Some(request_id.clone()), ..LogLine::default() };
     let target = head.first(":path").unwrap_or_default();
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
@@ -60,13 +65,15 @@ fn request(head: Head<'_>, end: bool, request_id: RequestId, turn: &mut Turn<'_>
             turn.refuse(fallback, &problem, log)
         }
         Recognized::Models => {
-            let key = identity::key(head);
-            let wants = key.map(|key| Wants::Models { request_id, key, dialect: fallback });
+            let wants = turn.who(head, peer);
+            let wants = wants.map(|who| Wants::Models { request_id, who, dialect: fallback });
             resolve(fallback, wants, end, log, turn)
         }
         Recognized::Ours(endpoint) => {
             let dialect = endpoint.dialect();
-            let ask = Ask::read(head, request_id, endpoint, turn.request_bytes_max());
+            let bytes_max = turn.request_bytes_max();
+            let who = turn.who(head, peer);
+            let ask = who.and_then(|who| Ask::read(head, who, request_id, endpoint, bytes_max));
             resolve(dialect, ask.map(Wants::Answer), end, log, turn)
         }
     }
@@ -95,7 +102,7 @@ fn resolve(
         Ok(wants) => wants,
         Err(problem) => return turn.refuse(dialect, &problem, log),
     };
-    match (turn.worker.principal(turn.now, wants.key()), wants) {
+    match (turn.worker.principal(turn.now, &wants.who().key), wants) {
         (None, wants) => Resolving::ask(wants, end, turn),
         (Some(known), Wants::Models { request_id, dialect, .. }) => {
             super::resolving::models(&snapshot, dialect, &known, &request_id, turn)

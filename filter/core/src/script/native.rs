@@ -13,6 +13,7 @@ use crate::counter::Counter;
 use crate::event::{Answer, Event};
 use crate::head::Head;
 use crate::pairs::Pair;
+use crate::peer::Peer;
 use crate::till::Spent;
 use crate::{Exchange, Worker};
 
@@ -113,7 +114,10 @@ impl Native {
                 let random = self.id();
                 let pairs = pairs(fields);
                 let head = Head::new(&pairs);
-                event_at(self.turn(*at, Event::RequestHeaders { head, end: *end, random }))
+                event_at(self.turn(
+                    *at,
+                    Event::RequestHeaders { head, end: *end, random, peer: Peer::default() },
+                ))
             }
             Step::Body { at, piece, end } => {
                 let held = &mut self.slots.get_mut(*at)?.body;

@@ -176,6 +176,7 @@ fn snapshot(choice: u8) -> Snapshot {
             chain: chain(if is(3) { Decision::Block } else { Decision::Redact }),
         },
         on_sidecar_loss: if is(6) { OnSidecarLoss::Unavailable } else { OnSidecarLoss::Direct },
+        identities: None,
         open_with_cap: None,
     }
 }

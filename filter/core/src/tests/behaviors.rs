@@ -10,6 +10,7 @@ use crate::action::{Action, Flow};
 use crate::counter::Counter;
 use crate::event::Event;
 use crate::head::Head;
+use crate::peer::Peer;
 
 fn refused(rig: &Rig, status: u16, code: &str) {
     assert_eq!(rig.refusal(), (status, code.to_owned()));
@@ -45,7 +46,12 @@ fn a_path_or_method_that_is_not_ours_is_refused_at_once() {
 fn a_head_without_anything_is_refused() {
     let mut rig = Rig::ready();
     let head = Head::default();
-    let _ = rig.turn(Event::RequestHeaders { head, end: true, random: [0xab; 16] });
+    let _ = rig.turn(Event::RequestHeaders {
+        head,
+        end: true,
+        random: [0xab; 16],
+        peer: Peer::default(),
+    });
     refused(&rig, 404, "unknown_path");
 }
 
@@ -172,7 +178,12 @@ fn a_key_that_cannot_be_one_is_refused_without_asking_anybody() {
             (b"authorization", value.as_bytes()),
         ];
         let head = Head::new(&fields);
-        let _ = rig.turn(Event::RequestHeaders { head, end: false, random: [0xab; 16] });
+        let _ = rig.turn(Event::RequestHeaders {
+            head,
+            end: false,
+            random: [0xab; 16],
+            peer: Peer::default(),
+        });
         refused(&rig, 401, code);
         assert_eq!(rig.callout(), None);
     }
@@ -324,7 +335,12 @@ fn the_model_list_wants_a_key() {
     let mut rig = Rig::ready();
     let fields: [(&[u8], &[u8]); 2] = [(b":method", b"GET"), (b":path", b"/v1/models")];
     let head = Head::new(&fields);
-    let _ = rig.turn(Event::RequestHeaders { head, end: true, random: [0xab; 16] });
+    let _ = rig.turn(Event::RequestHeaders {
+        head,
+        end: true,
+        random: [0xab; 16],
+        peer: Peer::default(),
+    });
     refused(&rig, 401, "missing_api_key");
 }
 

@@ -41,6 +41,7 @@ fn rules(version: &str, models: usize) -> Rc<Rules> {
             chain: kt_contract::policy::Chain::default(),
         },
         on_sidecar_loss: OnSidecarLoss::Unavailable,
+        identities: None,
         open_with_cap: None,
     };
     Rc::new(Rules::of(snapshot).unwrap())

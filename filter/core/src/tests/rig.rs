@@ -22,6 +22,7 @@ use crate::counter::Counter;
 use crate::event::{Answer, Event};
 use crate::forward::Forward;
 use crate::head::Head;
+use crate::peer::Peer;
 use crate::{Exchange, Worker};
 
 /// A request that the snapshot has a route for.
@@ -64,6 +65,7 @@ pub(super) fn snapshot() -> Snapshot {
             chain: Chain::default(),
         },
         on_sidecar_loss: OnSidecarLoss::Direct,
+        identities: None,
         open_with_cap: None,
     }
 }
@@ -210,7 +212,7 @@ impl Rig {
                 .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
                 .collect();
         let head = Head::new(&fields);
-        self.turn(Event::RequestHeaders { head, end, random: [0xab; 16] })
+        self.turn(Event::RequestHeaders { head, end, random: [0xab; 16], peer: Peer::default() })
     }
 
     /// A whole new chat request, as Envoy delivers it; a worker that must ask who it is gets an answer.

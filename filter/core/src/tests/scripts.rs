@@ -43,6 +43,7 @@ enum Step {
     Done,
 }
 
+use crate::peer::Peer;
 use Step::{
     BodyEnds, BodyGrows, BodyTooLarge, Done, Draining, Garbage, Head, HeadAlone, HeadOnlyIfCached,
     HeadWithoutKey, Hit, HostRefused, Known, Lane, Lost, Models, NotCached, OtherResponds, ReadBad,
@@ -115,7 +116,12 @@ fn play(rig: &mut Rig, step: Step) -> Flow {
             let fields: [(&[u8], &[u8]); 2] =
                 [(b":method", b"POST"), (b":path", b"/v1/chat/completions")];
             let head = crate::head::Head::new(&fields);
-            rig.turn(Event::RequestHeaders { head, end: false, random: [0; 16] })
+            rig.turn(Event::RequestHeaders {
+                head,
+                end: false,
+                random: [0; 16],
+                peer: Peer::default(),
+            })
         }
         HeadOnlyIfCached => {
             let more = [("cache-control", "only-if-cached")];

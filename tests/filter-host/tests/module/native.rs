@@ -9,6 +9,7 @@ use kt_contract::wire::admit::AdmitRequest;
 use kt_filter_core::action::{Action, Flow};
 use kt_filter_core::event::{Answer, Event};
 use kt_filter_core::head::Head;
+use kt_filter_core::peer::Peer;
 use kt_filter_core::{Exchange, Worker};
 use kt_filter_host::sidecar::{Mood, Sidecar};
 use kt_filter_host::world::{World, chat, constants, question, question_of, sidecar};
@@ -182,6 +183,7 @@ impl Walk<'_> {
             head: Head::new(&pairs),
             end: false,
             random: [0; 16],
+            peer: Peer::default(),
         });
         let bytes = self.body.len() as u64;
         for end in [false, true] {
