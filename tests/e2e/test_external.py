@@ -87,8 +87,12 @@ def key(group):
     return group.key(org="acme")
 
 
+# As long as nobody waits for it: a service that answers late on a busy machine has answered. One that says nothing is waited for.
+PATIENT_MS, HASTY_MS = 20_000, 300
+
+
 def policies(name, port, **settings):
-    settings = {"url": f"http://127.0.0.1:{port}/judge", "timeout_ms": 300, **settings}
+    settings = {"url": f"http://127.0.0.1:{port}/judge", "timeout_ms": PATIENT_MS, **settings}
     return {"gateway": {"on_sidecar_loss": "unavailable"}, "policies": {"chain": [name], "policy": {name: settings}}}
 
 
@@ -109,14 +113,15 @@ def test_a_service_that_says_nothing_fails_open_or_closed_and_nothing_of_it_is_s
     # A service of its own for each test: a breaker that has opened in one is not the other's.
     name = f"external:{fault}-{phase}"
     port = judge.port if does else free_port()
-    group.configure(policies(name, port, apply_to=[phase], on_failure="allow"))
+    waits = {"apply_to": [phase], "timeout_ms": HASTY_MS if fault == "slow" else PATIENT_MS}
+    group.configure(policies(name, port, on_failure="allow", **waits))
     before, calls = silences(group, word), group.provider.total()
     for gateway in (group.a, group.b):
         answer = gateway.ask(key, chat(prompt, stream=stream))
         assert (answer.status, answer.broke, answer.cache_status) == (200, None, "miss"), answer
     assert group.provider.total() == calls + 2, "nothing was stored"
     assert silences(group, word) == before + 2
-    group.configure(policies(name, port, apply_to=[phase], on_failure="block"))
+    group.configure(policies(name, port, on_failure="block", **waits))
     answer = group.a.ask(key, chat(prompt, stream=stream))
     assert answer.status == 409 and answer.error["code"] == "policy_blocked", answer
     assert name in answer.error["message"] and answer.headers["x-should-retry"] == "false", answer
@@ -163,7 +168,7 @@ def test_those_who_ask_at_once_are_judged_once_and_share_the_block(group, key, j
     gate = threading.Event()
     judge.does = lambda _: gate.wait(20) and BLOCK
     judge.asked.clear()
-    group.configure(policies("external:once", judge.port, apply_to=["input"], timeout_ms=20_000))
+    group.configure(policies("external:once", judge.port, apply_to=["input"]))
     calls, answers = group.provider.total(), []
     asking = [threading.Thread(target=lambda to=to: answers.append(to.ask(key, prompt))) for to in (group.a, group.b)]
     asking[0].start()
