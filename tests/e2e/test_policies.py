@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import uuid
 
 import pytest
 from openai import APIStatusError, OpenAI
@@ -120,7 +121,8 @@ def is_blocked(answer, policy, found):
 
 def together(policed, key, body, prompt):
     """Two who ask at once, and the one call that answers both."""
-    gate = "".join(chr(ord("a") + int(digit)) for digit in str(id(body)))
+    # Letters, which no detector takes for a number. A gate that was opened stays open, so none may be had twice.
+    gate = "".join(chr(ord("a") + int(digit)) for digit in str(uuid.uuid4().int)[:15])
     *before, last = body["messages"]
     content = last["content"].replace(prompt, f"{prompt} again [[fake: gate={gate}]]", 1)
     body = {**body, "messages": [*before, {**last, "content": content}]}
