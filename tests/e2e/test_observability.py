@@ -126,19 +126,23 @@ def test_the_dashboards_tell_what_the_clients_the_provider_and_the_ledger_count(
         return panel(prometheus, dashboard, title)
     # Hits in a worker's memory reach the sidecar with the next poll, and Prometheus with the next scrape.
     wait_until(lambda: shown("Hits") == told.hits, f"the dashboard tells {told.hits} hits")
-    assert shown("Requests") == told.requests
-    assert shown("Coalesced") == shown("Followed", "flights") == told.coalesced
-    assert shown("Provider calls") == group.provider.total() == told.misses
-    assert (shown("Input tokens", "money"), shown("Output tokens", "money")) == (told.input_tokens, told.output_tokens)
-    charged = sum(amount for amount, is_estimated in group.payer.charges())
-    assert charged > 0 and round(shown("Cost") * 1e6, 3) == round(shown("Cost", "money") * 1e6, 3) == charged
-    saved = json.loads(group.kt("savings", "--org", group.payer.org, "--json").stdout)["total"]["saved_micro_usd"]
-    assert round(shown("Saved") * 1e6, 3) == saved > 0
-    assert shown("Misses", "cache") == told.misses + told.coalesced + told.failed
-    assert shown("Hits in workers' memory", "cache") > 0
-    assert (shown("Refused", "policy"), shown("Blocked by policies", "policy")) == (told.refused, told.refused / 2)
-    assert shown("Requests without a record", "policy") == shown("VMs lost", "health") == 0
-    assert (shown("Sidecars that answer", "health"), shown("Gateways that answer", "health")) == (1, 2)
+    # A scrape that a busy machine does not answer within its second leaves a hole until the next one.
+    def agrees():
+        assert shown("Requests") == told.requests
+        assert shown("Coalesced") == shown("Followed", "flights") == told.coalesced
+        assert shown("Provider calls") == group.provider.total() == told.misses
+        assert (shown("Input tokens", "money"), shown("Output tokens", "money")) == (told.input_tokens, told.output_tokens)
+        charged = sum(amount for amount, is_estimated in group.payer.charges())
+        assert charged > 0 and round(shown("Cost") * 1e6, 3) == round(shown("Cost", "money") * 1e6, 3) == charged
+        saved = json.loads(group.kt("savings", "--org", group.payer.org, "--json").stdout)["total"]["saved_micro_usd"]
+        assert round(shown("Saved") * 1e6, 3) == saved > 0
+        assert shown("Misses", "cache") == told.misses + told.coalesced + told.failed
+        assert shown("Hits in workers' memory", "cache") > 0
+        assert (shown("Refused", "policy"), shown("Blocked by policies", "policy")) == (told.refused, told.refused / 2)
+        assert shown("Requests without a record", "policy") == shown("VMs lost", "health") == 0
+        assert (shown("Sidecars that answer", "health"), shown("Gateways that answer", "health")) == (1, 2)
+        return True
+    wait_until(agrees, "the dashboards tell what happened")
 
 
 def test_every_panel_has_data_of_a_group_under_load(observed):
