@@ -77,7 +77,8 @@ def test_money_keys_and_answers_are_those_of_all_sidecars(fleet, prompt):
     assert_hit(fleet.c.ask(key, prompt), of=paid)
     assert_refused(fleet.d.ask(key, f"{prompt} Again?"), 402, "insufficient_quota")
     fleet.sidecars[1].revoke(key)
-    wait_until(lambda: fleet.c.ask(key, prompt).status == 401, "another sidecar's gateway knows of the revocation", 2)
+    wait_until(lambda: fleet.c.ask(key, prompt).status == 401, "another sidecar's gateway knows of the revocation",
+               BOUND_S)
 
 
 def test_sidecars_that_die_cost_a_call_and_no_answer(fleet, crowd, prompt):

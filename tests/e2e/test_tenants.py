@@ -128,7 +128,7 @@ def test_a_changed_pack_is_live_for_its_organization_and_no_other(hosted, prompt
     acme, globex = (hosted.key(org=org) for org in ORGS)
     paid = assert_miss(hosted.a.ask(globex, prompt))
     hosted.write_pack("acme", pack("acme", **allowlist("gpt-4o")))
-    wait_until(lambda: hosted.everywhere(acme, ["gpt-4o"]), "acme's pack is live", 5)
+    wait_until(lambda: hosted.everywhere(acme, ["gpt-4o"]), "acme's pack is live")
     for gateway in hosted.gateways:
         blocked = {**chat(prompt), "model": "gpt-4o-mini"}
         assert_refused(gateway.ask(acme, blocked), 409, "policy_blocked")
@@ -140,12 +140,12 @@ def test_a_tenant_comes_and_goes_while_the_gateway_runs(hosted, prompt):
     initech = hosted.key(org="initech")
     assert_refused(hosted.a.ask(initech, prompt), 403, "tenant_not_configured")
     hosted.write_pack("initech", pack("initech"))
-    wait_until(lambda: hosted.everywhere(initech, BOTH), "the new tenant is served", 5)
+    wait_until(lambda: hosted.everywhere(initech, BOTH), "the new tenant is served")
     for gateway in hosted.gateways:
         for _ in range(4):
             assert gateway.ask(initech, prompt).status == 200
     (hosted.folder / "tenants" / "initech.yaml").unlink()
-    wait_until(lambda: hosted.everywhere(initech, 403), "the tenant is gone", 5)
+    wait_until(lambda: hosted.everywhere(initech, 403), "the tenant is gone")
     for gateway in hosted.gateways:
         # Out of no worker's memory, either.
         assert_refused(gateway.ask(initech, prompt), 403, "tenant_not_configured")
@@ -155,7 +155,7 @@ def test_a_bad_pack_keeps_the_last_good_one_and_is_named(hosted, prompt):
     acme, globex = (hosted.key(org=org) for org in ORGS)
     paid = [assert_miss(hosted.a.ask(key, prompt)) for key in (acme, globex)]
     hosted.write_pack("acme", "{")
-    wait_until(lambda: hosted.sidecar.status().get("tenant_errors"), "the bad pack is reported", 5)
+    wait_until(lambda: hosted.sidecar.status().get("tenant_errors"), "the bad pack is reported")
     said = hosted.kt("gateway", "status").stderr
     assert "acme.yaml:1" in said, said
     assert hosted.sidecar.gauge("kt_tenants") == 2 and hosted.sidecar.gauge("kt_tenants_refused") == 1
