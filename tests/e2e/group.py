@@ -141,7 +141,7 @@ class Sidecar:
         return httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5)
 
     def metrics(self):
-        return httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=5).text
+        return httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=DEADLINE_S).text
 
     def admin(self):
         transport = httpx.HTTPTransport(uds=f"{self.socket}.admin")

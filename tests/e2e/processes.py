@@ -37,7 +37,7 @@ def free_port():
             return port
 
 
-def wait_until(condition, what, deadline_s=30.0):
+def wait_until(condition, what, deadline_s=60.0):
     """Polls `condition` until it is truthy and returns what it returned; fails with `what` and the last error."""
     end = time.monotonic() + deadline_s
     last = None
@@ -202,7 +202,8 @@ class Process:
         for member in self.family():
             member.signal(signal.SIGKILL)
         if self._popen is not None:
-            self._popen.wait(10)
+            # What is killed while it writes to a busy disk ends when that has written.
+            self._popen.wait(60)
 
     def tail(self, bytes_max=6000):
         try:
