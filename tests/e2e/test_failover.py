@@ -38,6 +38,10 @@ def test_what_a_killed_gateway_paid_for_the_other_serves(own, prompt):
                     except httpx.TransportError:
                         failed.append(gateway.id)
                         return
+                    if answer.broke:
+                        # Killed between the head and the end of an answer.
+                        failed.append(gateway.id)
+                        return
                     served.append((gateway.id, asked, answer))
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
