@@ -8,13 +8,25 @@ die() { printf '%s: %s\n' "$SAYS" "$*" >&2; exit 1; }
 children=()
 names=()
 starting=
+# Whether a child is there and not in a session of its own, which `setsid` makes before it is the program.
+is_shell() { # pid
+    local stat
+    [ -n "$1" ] && { read -r stat < "/proc/$1/stat"; } 2>/dev/null || return 1
+    # Behind the name: state, parent, group, session.
+    set -- "$1" ${stat##*) }
+    [ "$5" != "$1" ]
+}
 stop() {
     trap '' INT TERM HUP
     set +e
-    # Ctrl-C between a child's start and its entry in the list: nobody else would ever stop that child. A moment later it
-    # is its program; before, it may miss the signal.
-    [ -z "$starting" ] || { children+=("${!:-}"); sleep 0.1; }
+    # Ctrl-C between a child's start and its entry in the list: nobody else would ever stop that child.
+    [ -z "$starting" ] || children+=("${!:-}")
     for at in $(printf '%s\n' "${!children[@]}" | sort -rn); do
+        # A child that is not in its session yet is still this shell, and may miss the signal.
+        for ((tries = 0; tries < 250; tries++)); do
+            is_shell "${children[at]}" || break
+            sleep 0.02
+        done
         kill -TERM "${children[at]}" 2>/dev/null || true
         wait "${children[at]}" 2>/dev/null || true
     done
