@@ -136,11 +136,18 @@ fn envoy_and_the_filter_are_found_from_any_folder_in_the_repository_of_the_progr
     };
     let version = "envoy  version: abc/1.36.4/Clean/RELEASE/BoringSSL";
     let script = format!("#!/bin/sh\necho '{version}'\n");
-    put(".kt/venv/lib/python3.11/site-packages/envoy/_bin/envoy", script.as_bytes());
+    // Programs are copied by another process: what this one has open for writing, a child that another test starts
+    // meanwhile has open too until it is its own program, and nobody may execute it.
+    let copy = |from: &Path, to: &Path| {
+        assert!(Command::new("cp").args([from, to]).status().unwrap().success());
+    };
+    let envoy = root.join(".kt/venv/lib/python3.11/site-packages/envoy/_bin/envoy");
+    fs::create_dir_all(envoy.parent().unwrap()).unwrap();
+    copy(&put("script", script.as_bytes()), &envoy);
     let filter = put("target/wasm32-unknown-unknown/wasm/kt_filter.wasm", b"");
     fs::create_dir_all(root.join("target/release")).unwrap();
     let program = root.join("target/release/kt");
-    fs::copy(env!("CARGO_BIN_EXE_kt"), &program).unwrap();
+    copy(Path::new(env!("CARGO_BIN_EXE_kt")), &program);
 
     let elsewhere = tempfile::tempdir().unwrap();
     let config =

@@ -39,7 +39,11 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let script =
             format!("#!/bin/sh\n[ \"$1\" = --version ] && echo '{version}' && exit\n{then}\n");
-        fs::write(folder.path().join("envoy"), script).unwrap();
+        // Copied by another process: what this one has open for writing, a child that another test starts meanwhile has
+        // open too until it is its own program, and nobody may execute it.
+        fs::write(folder.path().join("script"), script).unwrap();
+        let copied = Command::new("cp").args(["script", "envoy"]).current_dir(&folder).status();
+        assert!(copied.unwrap().success());
         fs::set_permissions(folder.path().join("envoy"), Permissions::from_mode(0o755)).unwrap();
         fs::write(folder.path().join("filter.wasm"), "").unwrap();
         fs::write(folder.path().join("policy-config.yaml"), CONFIG).unwrap();
