@@ -71,18 +71,18 @@ impl Server {
     /// Waits until something holds, looking twenty times a second by the server's clock.
     ///
     /// # Errors
-    /// What the server says; or that it does not hold after ten seconds.
+    /// What the server says; or that it does not hold after half a minute.
     pub fn waits_until(
         &self,
         mut holds: impl FnMut(&Self) -> redis::RedisResult<bool>,
     ) -> io::Result<()> {
-        for _ in 0..200 {
+        for _ in 0..600 {
             if holds(self).map_err(io::Error::other)? {
                 return Ok(());
             }
             self.run::<()>(&["DEBUG", "SLEEP", "0.05"]).map_err(io::Error::other)?;
         }
-        Err(io::Error::other("ten seconds have passed"))
+        Err(io::Error::other("half a minute has passed"))
     }
 
     /// Waits until a replica follows it.

@@ -119,7 +119,7 @@ async fn a_server_that_comes_back_is_found_again() {
             tries.tick().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(5), back).await.unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(20), back).await.unwrap();
     fill(&store, at(1, 1), b"b".to_vec(), LONG).await;
     assert_eq!(found(&store, at(1, 1)).await.unwrap().bytes, "b");
 }
