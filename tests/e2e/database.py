@@ -155,7 +155,7 @@ class Database:
             shell.stdin.flush()
             assert shell.stdout.readline() == "locked\n", f"no wallet of {org} to lock"
             shell.stdin.write(f"""DO $$ BEGIN
-                WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted) LOOP END LOOP;
+                WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted) LOOP PERFORM pg_sleep(0.005); END LOOP;
                 PERFORM FROM orgs WHERE org = '{org}' FOR UPDATE;
                 END $$; COMMIT; SELECT 'had both';\n""")
             shell.stdin.flush()

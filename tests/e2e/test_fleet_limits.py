@@ -24,8 +24,9 @@ LOSSY = "lossy:10:200:125000"
 
 @pytest.fixture(scope="module")
 def shared():
-    # Who waits for a lock looks soon whether he waits for himself: before the sidecars' own patience ends.
-    database = (f"max_connections={CONNECTIONS}", "deadlock_timeout=200ms")
+    # Who waits for a lock looks once whether he waits for himself: before the sidecars' own patience of 500 ms ends, and
+    # when whoever crosses him has had time to, on a busy machine too.
+    database = (f"max_connections={CONNECTIONS}", "deadlock_timeout=400ms")
     with Fleet({"budgets": BUDGETS}, gateways=FOUR[:2], database=database) as fleet:
         fleet.recovery = funded(fleet).key()
         yield fleet
