@@ -96,6 +96,10 @@ class Database:
         said, _ = self._psql().communicate(sql, timeout=30)
         return said.strip()
 
+    def _wait_answers(self):
+        """Until it answers: after a crash of one of its processes it recovers for a while."""
+        wait_until(lambda: self.run("SELECT 1") == "1", "the database answers")
+
     def rows(self, *questions):
         """The rows that several questions find, all of one moment. A question is its columns, and where from."""
         asked = "".join(f"SELECT json_build_array({number}, json_build_array({columns})) FROM {of};\n"
@@ -113,10 +117,13 @@ class Database:
 
     def kill_backend(self):
         """Kills the process that serves a sidecar, upon which the server ends all others and recovers."""
-        backend = wait_until(
-            lambda: self.run("SELECT pid FROM pg_stat_activity WHERE application_name = 'kt' LIMIT 1"),
-            "a process of the server serves a sidecar")
-        os.kill(int(backend), signal.SIGKILL)
+        def is_killed():
+            backend = self.run("SELECT pid FROM pg_stat_activity WHERE application_name = 'kt' LIMIT 1")
+            if backend:
+                # Where it has just ended by itself, this fails, and the next one is looked for.
+                os.kill(int(backend), signal.SIGKILL)
+            return backend
+        wait_until(is_killed, "a process of the server serves a sidecar")
 
     def takes_writes(self, does=True):
         """Whether it does; for connections that are made from now on, and all others end."""
@@ -129,6 +136,7 @@ class Database:
     @contextlib.contextmanager
     def locked(self, org):
         """Somebody else holds the lock of an organization."""
+        self._wait_answers()
         shell = self._psql()
         try:
             shell.stdin.write(f"BEGIN;\nSELECT 'locked' FROM orgs WHERE org = '{org}' FOR UPDATE;\n")
