@@ -104,9 +104,13 @@ class Database:
         """The rows that several questions find, all of one moment. A question is its columns, and where from."""
         asked = "".join(f"SELECT json_build_array({number}, json_build_array({columns})) FROM {of};\n"
                         for number, (columns, of) in enumerate(questions))
-        said = self.run(f"BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ;\n{asked}COMMIT;")
+        def told():
+            *lines, last = self.run(f"BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ;\n{asked}COMMIT;\n"
+                                    "SELECT 'told';").splitlines() or [""]
+            # Of one that recovers, or ends meanwhile, there is no last word; nothing it says is no answer.
+            return last == "told" and [*lines, last]
         answers = [[] for _ in questions]
-        for line in said.splitlines():
+        for line in wait_until(told, "the database answers")[:-1]:
             number, row = json.loads(line)
             answers[number].append(row)
         return answers
