@@ -74,7 +74,8 @@ start() { # name, what to say, command…
 await() { # name, what to try
     name=$1 pid=${children[-1]}
     shift
-    for ((tries = 0; tries < 600; tries++)); do
+    # A minute at least: other things may be built beside it. Whoever has ended is not waited for.
+    for ((tries = 0; tries < 1200; tries++)); do
         "$@" && return
         kill -0 "$pid" 2>/dev/null || break
         sleep 0.05
