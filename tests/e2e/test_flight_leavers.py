@@ -102,9 +102,10 @@ def test_when_nobody_is_left_the_call_ends_as_the_configuration_says(edited, cro
         if goes_on:
             edited.provider.release(gate)
             wait_until(lambda: edited.provider.calls_of(prompt)["by_outcome"] == {"ok": 1}, "the call has ended")
-            assert_hit(edited.b.ask(key, body))
             # Nobody's request any more; what it was, and that it was paid for, is written down all the same.
             call, = wait_until(lambda: edited.sidecar.calls_for(key), "the call has its line")
+            # Not before: the provider has ended when what it sent may still be on its way.
+            assert_hit(edited.b.ask(key, body))
             assert (call["end"], call["stored"], call["readers"], call["http_status"]) == ("served", True, 0, 200)
             assert call["output_tokens"] == 40 and call["answer_bytes"] > 1000, call
         else:
