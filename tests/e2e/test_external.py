@@ -87,7 +87,7 @@ def key(group):
     return group.key(org="acme")
 
 
-# As long as nobody waits for it: a service that answers late on a busy machine has answered. One that says nothing is waited for.
+# A service that answers late on a busy machine has answered; one that says nothing is waited for in vain.
 PATIENT_MS, HASTY_MS = 20_000, 300
 
 
