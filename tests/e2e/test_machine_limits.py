@@ -114,17 +114,21 @@ def test_many_large_bodies_at_once_are_shed_and_neither_memory_nor_anybody_else_
         wait_until(is_decided, "each has come to the provider or is refused", 60)
         served = [live for live in lives if not live.ended]
         shed = [live.whole() for live in lives if live.ended]
-        assert len(shed) == len(lives) - BODIES_BYTES // LARGE_BYTES
         for answer in shed:
             assert_refused(answer, 503, "bodies_full")
             assert int(answer.headers["retry-after"]) > 0
         # There is room for others.
         assert_miss(group.a.ask(key, prompt))
         group.provider.release(gate)
-        for live in served:
-            assert_miss(live.whole())
+        answers = [live.whole() for live in served]
+        # On a busy machine so long a body may outlast the budget for asking the sidecar; then it goes the direct lane, and
+        # takes no room here.
+        by_lane = [assert_miss(answer) for answer in answers if answer.cache_status != "bypass"]
+        direct = [answer for answer in answers if answer.cache_status == "bypass"]
+        assert {answer.status for answer in direct} <= {200}, direct
+        assert len(by_lane) == min(BODIES_BYTES // LARGE_BYTES, len(lives) - len(direct)), (len(shed), direct)
         wait_until(lambda: group.sidecar.gauge("kt_request_body_bytes") == 0, "nothing is kept any more")
-        assert_miss(group.b.ask(key, f"{prompt} Again? {filler}"))
+        assert group.b.ask(key, f"{prompt} Again? {filler}").status == 200
         assert group.sidecar.process.pid == pid and group.sidecar.process.is_alive()
         assert peak_bytes(group.sidecar.process) < limit
         for gateway in group.gateways:
