@@ -1092,7 +1092,7 @@ async fn what_was_filled_between_the_lookup_and_the_lease_is_served() {
     let late =
         tokio::spawn(async move { Ok::<_, Refusal>(read(group.lane(&ticket, CHAT).await?).await) });
     let first = async { fleet.sidecars[0].fetch(&key, CHAT).await.unwrap() };
-    fleet.entries.while_held(first).await;
+    fleet.entries.while_held(Box::pin(first)).await;
     let seen = late.await.unwrap().unwrap();
     assert_eq!(seen.head.cache, (Outcome::Hit, Reason::Shared));
     assert_eq!(fleet.calls(), [1, 0]);

@@ -33,7 +33,7 @@ pub(in super::super) struct Wallet {
     /// below zero if need be (`overage`), or ends there with an error (`cut`). Default: overage.
     pub(in super::super) on_outgrown_hold: Option<OnOutgrownHold>,
     /// How much of a wallet with many calls each sidecar sets aside, to reserve calls without a question to the
-    /// database each. For `postgres`. Default: nothing.
+    /// database each. For `postgres`. Without it, each call is reserved there.
     pub(in super::super) allotment: Option<Allotment>,
     /// To go on within a cap while the sidecar cannot be reached, which alone knows what a call costs. Without it,
     /// clients are told to try again.
