@@ -14,7 +14,7 @@ use sidecar_cache::service::{Failure, Sidecar};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::args::{Args, Listen};
+use crate::args::{Args, Listen, Tracing};
 use crate::open::open;
 
 /// How long running answers may take after the signal to stop.
@@ -125,13 +125,14 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
 
 /// Sends spans to a collector, where one is named.
 fn trace(sidecar: &Arc<Sidecar>, args: &Args) {
-    let Args { otlp_endpoint, otlp_service, trace_ratio, .. } = args;
-    let Some(collector) = otlp_endpoint.clone() else { return };
-    let (traces, exports) = Traces::new(trace_ratio.0);
+    #[expect(clippy::disallowed_methods, reason = "what OpenTelemetry says of a whole machine")]
+    let variable = |name: &str| std::env::var(name).ok();
+    let Some(Tracing { collector, service, ratio }) = args.tracing(variable) else { return };
+    let (traces, exports) = Traces::new(ratio);
     sidecar.trace_to(traces);
     tracing::info!(%collector, "spans are exported");
     let metrics = sidecar.metrics();
-    tokio::spawn(traces::export(collector, otlp_service.clone(), exports, metrics));
+    tokio::spawn(traces::export(collector, service, exports, metrics));
 }
 
 /// Looks after everything that wants that from time to time, for as long as the process lives.
