@@ -268,7 +268,7 @@ impl Sidecar {
             };
             let mut more = vec![("http.response.status_code", Value::Number(200))];
             more.extend(traces::cached(Some((Outcome::Hit, Reason::Shared))));
-            trace.end(SpanKind::Server, of, more, None);
+            trace.end(SpanKind::Server, of, traces::Told { more, ..traces::Told::default() });
         }
         let saved_micro_usd = grant.saved_by(hit);
         let whose = Whose::of(&caller.principal, gates);

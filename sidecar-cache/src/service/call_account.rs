@@ -7,7 +7,7 @@ use kt_providers::Usage;
 
 use super::admit::Grant;
 use super::bill::Cost;
-use super::traces::{self, Live, Of};
+use super::traces::{self, Live, Of, Told};
 use crate::clock::Clock;
 use crate::ledger::TransferId;
 use crate::metrics::Asked;
@@ -163,7 +163,8 @@ impl CallAccount {
         more.extend(traces::used(*usage));
         let error = (*end != CallEnd::Served).then(|| end.as_str().to_owned());
         let asked = Asked { dialect, labels: (model, provider) };
-        trace.end(SpanKind::Client, Of { request_id, gateway, org, asked }, more, error);
+        let of = Of { request_id, gateway, org, asked };
+        trace.end(SpanKind::Client, of, Told { link: None, more, error });
     }
 }
 

@@ -8,14 +8,14 @@ use kt_contract::money::MicroUsd;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
 use kt_contract::time::MonoMillis;
-use kt_contract::trace::TraceParent;
 use kt_providers::Usage;
 
 use super::Sidecar;
 use super::admit::Grant;
 use super::audit_log::{AuditLog, POLICY_BLOCKED, asked};
+use super::flights::Leader;
 use super::savings::{Kind, Savings, Spared, Whose};
-use super::traces::{self, Live, Of};
+use super::traces::{self, Live, Of, Told};
 use crate::audit_log::{self, Access, Fact, Stage};
 use crate::clock::Clock;
 use crate::metrics::{Asked, Metrics, Took};
@@ -35,6 +35,8 @@ pub struct Exchange {
     what: What,
     on_record: Option<OnRecord>,
     trace: Option<Live>,
+    /// Who leads the flight that it has joined.
+    leader: Option<Arc<Leader>>,
 }
 
 /// Where its end goes on record, and what is known of it from the beginning.
@@ -117,14 +119,13 @@ impl Exchange {
                 access: asked(grant),
             }),
             trace: grant.trace.clone(),
+            leader: None,
         }
     }
 
-    /// It gets the answer of a call that is made for another request.
-    pub(super) const fn is_answered_by(&mut self, other: Option<TraceParent>) {
-        if let Some(trace) = &mut self.trace {
-            trace.link = other;
-        }
+    /// It reads a flight that another request leads.
+    pub(super) fn reads(&mut self, leader: Arc<Leader>) {
+        self.leader = Some(leader);
     }
 
     /// What the cache did.
@@ -280,7 +281,12 @@ impl Exchange {
         more.extend(traces::cached(*cache));
         more.extend(traces::used(*usage));
         let error = (self.end() != "success").then(|| self.end().to_owned());
-        live.end(SpanKind::Server, Of { request_id, gateway, org, asked }, more, error);
+        // Who has taken over, or has made a call of its own, was answered by nobody else's.
+        let coalesced = matches!(cache, Some((Outcome::Coalesced, _)));
+        let leader = self.leader.as_ref().filter(|_| coalesced);
+        let link = leader.and_then(|leader| leader.span());
+        let of = Of { request_id, gateway, org, asked };
+        live.end(SpanKind::Server, of, Told { link, more, error });
     }
 
     fn took(&self, latency_ms: u64) -> Took {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use kt_contract::key::CacheKey;
@@ -44,11 +44,15 @@ pub(super) struct Flight {
     in_group: Mutex<Option<flight::FlightId>>,
     /// What the call of the attempt has cost, once that is known.
     cost: Mutex<Option<MicroUsd>>,
-    /// The span of the request that leads it, where it has one.
-    leader: OnceLock<TraceParent>,
+    /// Who leads it, by whose spans those who read it are linked.
+    leader: Arc<Leader>,
     /// Whether somebody was to judge what comes and has not, or nobody here knows.
     is_unjudged: AtomicBool,
 }
+
+/// The span of the request that leads a flight, where it has one: of the last one, where several did.
+#[derive(Debug, Default)]
+pub(super) struct Leader(Mutex<Option<TraceParent>>);
 
 /// A request as it goes upstream: the leader's.
 #[derive(Debug)]
@@ -124,9 +128,15 @@ impl Flight {
             comes: Mutex::new(asked),
             in_group: Mutex::default(),
             cost: Mutex::default(),
-            leader: OnceLock::new(),
+            leader: Arc::default(),
             is_unjudged: AtomicBool::new(false),
         }
+    }
+
+    /// From now on this request leads it.
+    pub(super) fn is_led_by(&self, seat: &Seat) {
+        let span = seat.grant.trace.as_ref().map(|trace| trace.at.as_parent());
+        *lock(&self.leader.0) = span;
     }
 
     /// What is sent upstream; `None` once nothing will be sent any more.
@@ -214,6 +224,15 @@ impl Flight {
     }
 }
 
+// === impl Leader ===
+
+impl Leader {
+    /// Its span.
+    pub(super) fn span(&self) -> Option<TraceParent> {
+        *lock(&self.0)
+    }
+}
+
 // === impl Flights ===
 
 impl Flights {
@@ -246,9 +265,7 @@ impl Flights {
                 let charge = self.logs.charge(&seat.grant.caller.principal.org);
                 let flight =
                     Flight::new((generations, now), seat.asked(), Arc::clone(sent), charge);
-                if let Some(trace) = &seat.grant.trace {
-                    let _ = flight.leader.set(trace.at.as_parent());
-                }
+                flight.is_led_by(seat);
                 let flight = Arc::new(flight);
                 let reader = flight.log.attach(Arc::clone(seat), now.0);
                 board.joinable.insert(key, (id, Arc::clone(&flight)));
@@ -264,7 +281,7 @@ impl Flights {
                 let sent = flight.sent_for(seat.asked(), sent);
                 drop(board);
                 seat.follows(Following { flights: Arc::clone(self), key, id });
-                seat.note(|exchange| exchange.is_answered_by(flight.leader.get().copied()));
+                seat.note(|exchange| exchange.reads(Arc::clone(&flight.leader)));
                 self.metrics.followed();
                 Joined::Follow(flight, reader, sent)
             }
@@ -292,6 +309,7 @@ impl Flights {
             Acquired::Lead(token, id) => {
                 let charge = self.logs.charge(&seat.grant.caller.principal.org);
                 let flight = Arc::new(Flight::new((generations, now), seat.asked(), sent, charge));
+                flight.is_led_by(seat);
                 board.joinable.insert(key, (id, Arc::clone(&flight)));
                 self.metrics.led();
                 Some((flight, Lease::new(self, key, token, Some(id))))

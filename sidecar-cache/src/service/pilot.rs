@@ -212,6 +212,7 @@ impl Pilot {
 
     /// From now on the call is made in another name.
     pub(super) fn is_led_by(&mut self, reader: ReaderId, seat: Arc<Seat>) {
+        self.flight.is_led_by(&seat);
         (self.reader, self.seat) = (Some(reader), seat);
         self.alone = Alone::AsConfigured;
     }

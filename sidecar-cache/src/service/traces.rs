@@ -43,8 +43,6 @@ pub(super) struct Live {
     /// Its place.
     pub(super) at: Traced,
     began: MonoMillis,
-    /// Whose call answers it.
-    pub(super) link: Option<TraceParent>,
 }
 
 /// What every span tells of a request.
@@ -58,6 +56,17 @@ pub(super) struct Of<'a> {
     pub(super) org: &'a str,
     /// Dialect, model and provider.
     pub(super) asked: Asked<'a>,
+}
+
+/// What is known of one span at its end.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// The request whose call answered it.
+    pub(super) link: Option<TraceParent>,
+    /// More attributes.
+    pub(super) more: Vec<(&'static str, Value)>,
+    /// Why it failed, where it did.
+    pub(super) error: Option<String>,
 }
 
 // === impl Traces ===
@@ -91,7 +100,6 @@ impl Sidecar {
             clock: self.clock,
             at,
             began: self.clock.mono(),
-            link: None,
         })
     }
 
@@ -117,18 +125,13 @@ impl Live {
     pub(super) fn child(&self) -> Option<Self> {
         let random = random::bytes().ok()?;
         let at = self.at.child(random, self.clock.wall());
-        Some(Self { at, began: self.clock.mono(), link: None, ..self.clone() })
+        Some(Self { at, began: self.clock.mono(), ..self.clone() })
     }
 
     /// It is over. Its duration is the monotonic clock's, whatever the wall clock has done meanwhile.
-    pub(super) fn end(
-        &self,
-        kind: SpanKind,
-        of: Of<'_>,
-        more: Vec<(&'static str, Value)>,
-        error: Option<String>,
-    ) {
+    pub(super) fn end(&self, kind: SpanKind, of: Of<'_>, told: Told) {
         let Of { request_id, gateway, org, asked } = of;
+        let Told { link, more, error } = told;
         let took = self.clock.mono().since(self.began).0;
         let (model, _) = asked.labels;
         let mut attributes = vec![
@@ -149,7 +152,7 @@ impl Live {
             kind,
             ended: UnixMillis(self.at.started.0.saturating_add(took)),
             attributes,
-            link: self.link,
+            link,
             error,
         };
         if self.traces.to.try_send(Export::Span(Box::new(span))).is_err() {
