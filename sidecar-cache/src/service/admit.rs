@@ -264,7 +264,10 @@ impl Sidecar {
                 request_id: &grant.request_id,
                 gateway: &grant.gateway,
                 org: &caller.principal.org,
-                asked: Asked { dialect: &gates.model.dialect, labels: (model, provider) },
+                asked: Asked {
+                    dialect: &gates.model.dialect,
+                    labels: (&gates.model.served_model, &gates.model.provider),
+                },
             };
             let mut more = vec![("http.response.status_code", Value::Number(200))];
             more.extend(traces::cached(Some((Outcome::Hit, Reason::Shared))));

@@ -270,7 +270,8 @@ impl Exchange {
     /// Its span is over.
     fn end_trace(&self) {
         let Some(live) = &self.trace else { return };
-        let Who { request_id, gateway, org, dialect, labels: (model, provider), .. } = &self.who;
+        // Not as metrics have them: a span need not be one of few.
+        let Who { request_id, gateway, org, dialect, model, provider, .. } = &self.who;
         let What { cache, status, usage, is_stored, .. } = &self.what;
         let asked = Asked { dialect, labels: (model, provider) };
         let status = if *status == 0 { CLIENT_LEFT_STATUS } else { *status };
