@@ -223,11 +223,6 @@ impl Metrics {
         self
     }
 
-    /// What became of so many spans.
-    pub fn spans_exported(&self, result: &'static str, spans: u64) {
-        self.traces.exported(result, spans);
-    }
-
     /// A policy has found something in a request or an answer.
     pub fn guardrail(&self, policy: &str, phase: Phase, decision: Decision) {
         self.guardrails.found(policy, phase, decision);

@@ -4,7 +4,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::ResultOf;
+use super::{Metrics, ResultOf};
 
 /// Spans by what became of them.
 #[derive(Debug, Default)]
@@ -22,8 +22,13 @@ impl Traces {
             self.spans.clone(),
         );
     }
+}
 
-    pub(super) fn exported(&self, result: &'static str, spans: u64) {
-        self.spans.get_or_create(&ResultOf { result }).inc_by(spans);
+// === impl Metrics ===
+
+impl Metrics {
+    /// What became of so many spans.
+    pub fn spans_exported(&self, result: &'static str, spans: u64) {
+        self.traces.spans.get_or_create(&ResultOf { result }).inc_by(spans);
     }
 }

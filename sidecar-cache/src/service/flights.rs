@@ -1,6 +1,8 @@
 //! The flights of this sidecar: the state machine of [`crate::flight`] and the logs of those that others may
 //! join, under one lock, so that whoever joins finds both or neither.
 
+mod following;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,7 +11,6 @@ use bytes::Bytes;
 use kt_contract::key::CacheKey;
 use kt_contract::money::MicroUsd;
 use kt_contract::time::MonoMillis;
-use kt_contract::trace::TraceParent;
 use kt_providers::Recorded;
 
 use super::bodies::Room;
@@ -19,12 +20,12 @@ use super::lock;
 use super::log::{Charge, Log, ReaderId};
 use super::logs::Logs;
 use super::seat::{End, Opened, Seat};
+use super::traces::Leader;
 use crate::clock::Clock;
-use crate::flight::{
-    self, Acquired, AfterFailure, Cause, Ending, Epoch, Held, Means, Overflow, Token,
-};
+use crate::flight::{self, Acquired, AfterFailure, Cause, Ending, Epoch, Held, Means, Token};
 use crate::generation::{Generation, Vector};
 use crate::metrics::Metrics;
+pub(super) use following::Following;
 
 /// One answer that is being made, and those who read it.
 pub(super) struct Flight {
@@ -44,15 +45,11 @@ pub(super) struct Flight {
     in_group: Mutex<Option<flight::FlightId>>,
     /// What the call of the attempt has cost, once that is known.
     cost: Mutex<Option<MicroUsd>>,
-    /// Who leads it, by whose spans those who read it are linked.
+    /// The span of the request that leads it.
     leader: Arc<Leader>,
     /// Whether somebody was to judge what comes and has not, or nobody here knows.
     is_unjudged: AtomicBool,
 }
-
-/// The span of the request that leads a flight, where it has one: of the last one, where several did.
-#[derive(Debug, Default)]
-pub(super) struct Leader(Mutex<Option<TraceParent>>);
 
 /// A request as it goes upstream: the leader's.
 #[derive(Debug)]
@@ -102,13 +99,6 @@ pub(super) enum Joined {
     Alone,
 }
 
-/// A follower's place in the count, given back when dropped.
-pub(super) struct Following {
-    flights: Arc<Flights>,
-    key: CacheKey,
-    id: flight::FlightId,
-}
-
 // === impl Flight ===
 
 impl Flight {
@@ -135,8 +125,7 @@ impl Flight {
 
     /// From now on this request leads it.
     pub(super) fn is_led_by(&self, seat: &Seat) {
-        let span = seat.grant.trace.as_ref().map(|trace| trace.at.as_parent());
-        *lock(&self.leader.0) = span;
+        self.leader.is(seat.grant.trace.as_ref());
     }
 
     /// What is sent upstream; `None` once nothing will be sent any more.
@@ -221,15 +210,6 @@ impl Flight {
 
     pub(super) fn is_silent(&self) -> bool {
         *lock(&self.progress) == Progress::Silent
-    }
-}
-
-// === impl Leader ===
-
-impl Leader {
-    /// Its span.
-    pub(super) fn span(&self) -> Option<TraceParent> {
-        *lock(&self.0)
     }
 }
 
@@ -503,21 +483,6 @@ impl Board {
         }
         self.machine.renewed(key, now.newest());
         now
-    }
-}
-
-// === impl Following ===
-
-impl Following {
-    /// Whether the follower may make its own call after waiting too long.
-    pub(super) fn overflow(&self, limit: Option<u64>) -> Overflow {
-        self.flights.board().machine.overflow(&self.key, self.id, limit)
-    }
-}
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        self.flights.board().machine.leave(&self.key, self.id);
     }
 }
 

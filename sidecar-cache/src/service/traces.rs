@@ -1,7 +1,7 @@
 //! Where spans go: to whoever exports them, over a bounded queue. Nobody waits for one, and where there is no room it is
 //! counted and gone. A sidecar that nobody asks for traces makes none.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::time::{MonoMillis, UnixMillis};
@@ -9,7 +9,7 @@ use kt_contract::trace::TraceParent;
 use kt_providers::Usage;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Sidecar;
+use super::{Sidecar, lock};
 use crate::clock::Clock;
 use crate::metrics::{Asked, Metrics};
 use crate::random;
@@ -44,6 +44,10 @@ pub(super) struct Live {
     pub(super) at: Traced,
     began: MonoMillis,
 }
+
+/// The span of the request that leads a flight, where it has one: of the last one, where several did.
+#[derive(Debug, Default)]
+pub(super) struct Leader(Mutex<Option<TraceParent>>);
 
 /// What every span tells of a request.
 #[derive(Clone, Copy, Debug)]
@@ -158,6 +162,19 @@ impl Live {
         if self.traces.to.try_send(Export::Span(Box::new(span))).is_err() {
             self.metrics.spans_exported("dropped", 1);
         }
+    }
+}
+
+// === impl Leader ===
+
+impl Leader {
+    /// It is this one.
+    pub(super) fn is(&self, live: Option<&Live>) {
+        *lock(&self.0) = live.map(|live| live.at.as_parent());
+    }
+
+    pub(super) fn span(&self) -> Option<TraceParent> {
+        *lock(&self.0)
     }
 }
 
