@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Uri, header};
-use http_body_util::Full;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -27,6 +27,8 @@ const BATCH_MAX: usize = 512;
 const BATCH_WITHIN: Duration = Duration::from_secs(1);
 /// How long an export may take.
 const EXPORT_MAX: Duration = Duration::from_secs(5);
+/// How much of what it answers is read.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Where a collector takes traces, below its address (the OTLP specification, "OTLP/HTTP Request").
 const PATH: &str = "/v1/traces";
 
@@ -51,7 +53,9 @@ impl FromStr for Collector {
         let mut parts = text.parse::<Uri>().map_err(|_| NoCollector)?.into_parts();
         let is_http = parts.scheme.as_ref().is_some_and(|scheme| scheme.as_str() == "http");
         let has_query = parts.path_and_query.as_ref().is_some_and(|path| path.query().is_some());
-        if !is_http || has_query {
+        // It would be said in the log, and not be sent.
+        let has_login = parts.authority.as_ref().is_some_and(|host| host.as_str().contains('@'));
+        if !is_http || has_query || has_login {
             return Err(NoCollector);
         }
         let base = parts.path_and_query.as_ref().map_or("", PathAndQuery::path);
@@ -83,10 +87,10 @@ pub async fn export(
         let spans = batch(first, &mut exports, &mut flushes).await;
         if !spans.is_empty() {
             let request = request(&collector, otlp::request(&service, &spans));
-            let sent = timeout(EXPORT_MAX, client.request(request)).await;
+            let sent = timeout(EXPORT_MAX, send(&client, request)).await;
             let problem = match sent {
-                Ok(Ok(answer)) if answer.status().is_success() => None,
-                Ok(Ok(answer)) => Some(format!("it answers {}", answer.status().as_u16())),
+                Ok(Ok(status)) if status.is_success() => None,
+                Ok(Ok(status)) => Some(format!("it answers {}", status.as_u16())),
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(_) => Some("it does not answer".to_owned()),
             };
@@ -102,6 +106,18 @@ pub async fn export(
             let _: Result<(), ()> = done.send(());
         }
     }
+}
+
+/// Sends an export. The answer is read to its end, or the connection could carry no other.
+async fn send(
+    client: &Client<HttpConnector, Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> Result<StatusCode, hyper_util::client::legacy::Error> {
+    let answer = client.request(request).await?;
+    let status = answer.status();
+    // What it says beside its status changes nothing, nor does that it breaks off.
+    let _ = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+    Ok(status)
 }
 
 /// The spans that go with the first: those that come until it has waited long enough, or somebody wants all of them sent.
@@ -151,7 +167,14 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Collector>().unwrap().to_string(), expected);
         }
-        for bad in ["", "localhost:4318", "https://localhost:4318", "http://a/?b", "/v1/traces"] {
+        for bad in [
+            "",
+            "localhost:4318",
+            "https://localhost:4318",
+            "http://a/?b",
+            "http://ada:made-up@a",
+            "/v1/traces",
+        ] {
             assert_eq!(bad.parse::<Collector>(), Err(NoCollector), "{bad}");
         }
     }
