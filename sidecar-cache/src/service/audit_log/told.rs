@@ -17,6 +17,23 @@ const TEXT_BYTES_MAX: usize = 200;
 /// How many findings of policies go on record for a request.
 const POLICIES_MAX: usize = 64;
 
+/// The keys of a report: each is looked up once.
+struct Names<'a> {
+    sidecar: &'a Sidecar,
+    known: HashMap<String, Whose>,
+    /// The key store has not answered.
+    is_away: bool,
+}
+
+/// Who stands behind the name of a key.
+#[derive(Clone)]
+enum Whose {
+    Of(Box<Principal>),
+    Nobodys,
+    /// The key store could not say.
+    Unsaid,
+}
+
 // === impl Sidecar ===
 
 impl Sidecar {
@@ -36,30 +53,42 @@ impl Sidecar {
     pub async fn note_refused(&self, gateway: &str, refusals: Vec<Refusal>, lost: u64) {
         let Some(log) = self.on_record() else { return };
         log.count_lost(lost);
-        let mut known: HashMap<String, Option<Principal>> = HashMap::new();
+        let mut names = Names { sidecar: self, known: HashMap::new(), is_away: false };
         for refusal in refusals.into_iter().take(REFUSALS_MAX * 2) {
-            let principal = match refusal.key_id.clone() {
-                None => None,
-                Some(name) => match known.get(&name) {
-                    Some(principal) => principal.clone(),
-                    None => {
-                        let found = self.keys.find_named(name.clone()).await;
-                        // Where nobody can say whose it is, it is on record all the same.
-                        let principal = found.ok().flatten().map(|record| record.principal);
-                        known.insert(name, principal.clone());
-                        principal
-                    }
-                },
+            let whose = match &refusal.key_id {
+                None => Whose::Nobodys,
+                Some(name) => names.whose(name).await,
             };
-            let (org, access) = access(gateway, refusal, principal);
+            let (org, access) = access(gateway, refusal, whose);
             log.note(Fact::access(org, log.now(), access));
         }
     }
 }
 
+// === impl Names ===
+
+impl Names<'_> {
+    async fn whose(&mut self, name: &str) -> Whose {
+        if let Some(known) = self.known.get(name) {
+            return known.clone();
+        }
+        // Who does not answer is not waited for once for every key.
+        if self.is_away {
+            return Whose::Unsaid;
+        }
+        let Ok(found) = self.sidecar.keys.find_named(name.to_owned()).await else {
+            self.is_away = true;
+            return Whose::Unsaid;
+        };
+        let whose = found.map_or(Whose::Nobodys, |record| Whose::Of(Box::new(record.principal)));
+        self.known.insert(name.to_owned(), whose.clone());
+        whose
+    }
+}
+
 /// The record of a refusal, and in whose chain it belongs.
-fn access(gateway: &str, refusal: Refusal, principal: Option<Principal>) -> (String, Access) {
-    let Refusal { request_id, key_id: _, model, status, code, policies, times } = refusal;
+fn access(gateway: &str, refusal: Refusal, whose: Whose) -> (String, Access) {
+    let Refusal { request_id, key_id: name, model, status, code, policies, times } = refusal;
     let outcome = if code == POLICY_BLOCKED { Outcome::Blocked } else { Outcome::Refused };
     let access = Access {
         stage: Stage::Ended,
@@ -73,9 +102,15 @@ fn access(gateway: &str, refusal: Refusal, principal: Option<Principal>) -> (Str
         times: times.max(1),
         ..Access::default()
     };
-    let Some(principal) = principal else { return (String::new(), access) };
-    let Principal { key_id, team, user, agent, org, .. } = principal;
-    (org, Access { key_id: Some(key_id), team, user, agent, ..access })
+    match whose {
+        Whose::Of(principal) => {
+            let Principal { key_id, team, user, agent, org, .. } = *principal;
+            (org, Access { key_id: Some(key_id), team, user, agent, ..access })
+        }
+        Whose::Nobodys => (String::new(), access),
+        // It is on record all the same, by the name that the filter knows.
+        Whose::Unsaid => (String::new(), Access { key_id: name.map(cut), ..access }),
+    }
 }
 
 /// The code of [`kt_contract::problem::Problem::PolicyBlocked`].
