@@ -66,6 +66,9 @@ pub const HIT_COUNTS_MAX: usize = 256;
 /// How many refusals of its own a worker holds one by one until the feed has taken them.
 pub const REFUSALS_MAX: usize = 256;
 
+/// How many of these may be of one key, code and finding: who sends many leaves room for others, and for its own others.
+pub const REFUSALS_ALIKE_MAX: usize = 16;
+
 /// The most that `wallet.open_with_cap.max_usd` may say: $1,000 in each process of Envoy.
 pub const OPEN_CAP_MAX: MicroUsd = MicroUsd::from_usd(1_000);
 

@@ -4,7 +4,7 @@
 //! Nobody waits for it: a VM that is lost takes with it what it has not told, half a second's worth. How much is held is
 //! bounded, whoever sends how many bad requests: those without a good key are one entry for each code.
 
-use kt_contract::limits::REFUSALS_MAX;
+use kt_contract::limits::{REFUSALS_ALIKE_MAX, REFUSALS_MAX};
 use kt_contract::problem::Problem;
 use kt_contract::wire::feed::Refusal;
 
@@ -21,16 +21,20 @@ pub struct Refusals {
 // === impl Refusals ===
 
 impl Refusals {
-    /// Adds a refusal. Where it finds no room it is counted in with the last one of the same key and code, and where there
-    /// is none, lost.
+    /// Adds a refusal. Where there are many like it, or it finds no room, it is counted in with the last of them, and where
+    /// there is none, lost.
     pub fn add(&mut self, refusal: Refusal) {
-        let is_alike = |kept: &&mut Refusal| {
+        let is_alike = |kept: &Refusal| {
             kept.key_id == refusal.key_id
                 && kept.code == refusal.code
                 && kept.status == refusal.status
+                && kept.policies == refusal.policies
         };
-        let merges = refusal.key_id.is_none() || self.kept.len() >= REFUSALS_MAX;
-        match self.kept.iter_mut().rev().find(is_alike).filter(|_| merges) {
+        let alike = self.kept.iter().filter(|kept| is_alike(kept)).count();
+        let merges = refusal.key_id.is_none()
+            || alike >= REFUSALS_ALIKE_MAX
+            || self.kept.len() >= REFUSALS_MAX;
+        match self.kept.iter_mut().rev().find(|kept| is_alike(kept)).filter(|_| merges) {
             Some(kept) => kept.times = kept.times.saturating_add(refusal.times),
             // Codes are few, so a refusal without a key always has room.
             None if merges && refusal.key_id.is_some() => {
@@ -113,19 +117,34 @@ mod tests {
     }
 
     #[wasm_bindgen_test(unsupported = test)]
-    fn beyond_the_room_for_them_they_are_counted_in_with_their_like_or_lost() {
+    fn beyond_so_many_of_a_kind_they_are_counted_in_and_hide_no_other() {
         let mut refusals = Refusals::default();
-        for _ in 0..REFUSALS_MAX {
+        for _ in 0..10 * REFUSALS_MAX {
             refusals.add(of(Some("a"), "x"));
         }
+        let found = Refusal { policies: vec!["p:words:block".to_owned()], ..of(Some("a"), "x") };
+        refusals.add(found.clone());
+        refusals.add(of(Some("b"), "x"));
+        let (kept, lost) = refusals.take();
+        assert_eq!((kept.len(), lost), (REFUSALS_ALIKE_MAX + 2, 0));
+        assert_eq!(kept.iter().map(|it| it.times).sum::<u64>(), 10 * REFUSALS_MAX as u64 + 2);
+        assert_eq!(kept.iter().filter(|it| **it == found).count(), 1, "by its own rule");
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn beyond_the_room_for_all_they_are_counted_in_with_their_like_or_lost() {
+        let mut refusals = Refusals::default();
+        for key in 0..REFUSALS_MAX {
+            refusals.add(of(Some(&key.to_string()), "x"));
+        }
         for (key, code) in
-            [(Some("a"), "x"), (Some("a"), "y"), (Some("b"), "x"), (None, "x"), (None, "x")]
+            [(Some("255"), "x"), (Some("255"), "y"), (Some("b"), "x"), (None, "x"), (None, "x")]
         {
             refusals.add(of(key, code));
         }
         let (kept, lost) = refusals.take();
         assert_eq!(kept.len(), REFUSALS_MAX + 1, "there is always room for those without a key");
         let last = times(&kept).split_off(REFUSALS_MAX - 1);
-        assert_eq!((last, lost), (vec![(Some("a"), "x", 2), (None, "x", 2)], 2));
+        assert_eq!((last, lost), (vec![(Some("255"), "x", 2), (None, "x", 2)], 2));
     }
 }
