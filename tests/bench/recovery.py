@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
 from stack import REQUEST, die
 
-# Longer than anything that is known is believed, and than the pauses between attempts grow.
+# Long enough for attempts to come seldom. A caller that is known is believed for longer.
 AWAY_S = 20
 GIVE_UP_S = 60
 # How soon it must be: issue 5.
@@ -34,8 +34,8 @@ def ask(stack, where: str, question: str) -> str:
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             json.load(answer)
-            return answer.headers["cache-status"]
-    except urllib.error.HTTPError:
+            return answer.headers["cache-status"] or "none"
+    except (OSError, http.client.HTTPException):
         return ""
 
 
@@ -49,17 +49,20 @@ def once(stack, name: str) -> dict:
     postgres = below(stack.pids["postgres"])
     for pid in postgres:
         os.kill(pid, signal.SIGSTOP)
-    stack.stop("redis")
-    end, asked = time.monotonic() + AWAY_S, 0
-    answered = 0
-    while time.monotonic() < end:
-        asked += 1
-        answered += bool(ask(stack, "kt-0", f"{name}-away-{asked}"))
-        time.sleep(0.2)
-    # Redis takes its time to start; Postgres is woken once it listens.
-    stack.start_redis()
-    for pid in postgres:
-        os.kill(pid, signal.SIGCONT)
+    try:
+        stack.stop("redis")
+        end, asked = time.monotonic() + AWAY_S, 0
+        answered = 0
+        while time.monotonic() < end:
+            asked += 1
+            answered += bool(ask(stack, "kt-0", f"{name}-away-{asked}"))
+            time.sleep(0.2)
+        # Redis takes its time to start; Postgres is woken once it listens.
+        stack.start_redis()
+    finally:
+        # Whatever has happened: what is stopped cannot end.
+        for pid in postgres:
+            os.kill(pid, signal.SIGCONT)
     back, tried = time.monotonic(), 0
     while not shares(stack, f"{name}-back-{tried}"):
         if time.monotonic() > back + GIVE_UP_S:
