@@ -161,8 +161,9 @@ def test_a_failed_call_is_an_error_in_both_spans(traced, collector, prompt):
     key, client = traced.key(org="fails"), Client()
     assert traced.a.ask(key, f"{prompt} [[fake: status=400]]", headers=client.headers).status == 400
     spans = collector.wait_spans(client.trace_id, 2)
-    [request] = of_kind(spans, SERVER)
+    [request], [call] = of_kind(spans, SERVER), of_kind(spans, CLIENT)
     assert request["status"] == {"code": 2, "message": "upstream_error"}
+    assert call["status"] == {"code": 2, "message": "400"}
     assert {int(span["attributes"]["http.response.status_code"]) for span in spans} == {400}
 
 

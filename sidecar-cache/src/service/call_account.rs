@@ -161,7 +161,12 @@ impl CallAccount {
             status.map(|status| ("http.response.status_code", Value::Number(status.into()))),
         );
         more.extend(traces::used(*usage));
-        let error = (*end != CallEnd::Served).then(|| end.as_str().to_owned());
+        let refused = status.filter(|status| *status >= 400).map(|status| status.to_string());
+        let error = match end {
+            CallEnd::Served => refused,
+            CallEnd::Failed => refused.or_else(|| Some(end.as_str().to_owned())),
+            CallEnd::Stopped | CallEnd::Cancelled => Some(end.as_str().to_owned()),
+        };
         let asked = Asked { dialect, labels: (model, provider) };
         let of = Of { request_id, gateway, org, asked };
         trace.end(SpanKind::Client, of, Told { link: None, more, error });
