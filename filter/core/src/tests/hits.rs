@@ -3,8 +3,10 @@
 use kt_contract::gateway_key::GatewayKey;
 use kt_contract::limits::HIT_COUNTS_MAX;
 use kt_contract::money::MicroUsd;
+use kt_contract::outcome::Reason;
 use kt_contract::principal::Principal;
-use kt_contract::wire::feed::{Event as FeedEvent, FeedRequest, HitBatch, HitCount};
+use kt_contract::wire::admit::Admitted;
+use kt_contract::wire::feed::{Event as FeedEvent, FeedRequest, HitBatch, HitCount, Refusal};
 
 use super::rig::{BODY, Rig, feed_reply, principal};
 use crate::event::Answer;
@@ -112,4 +114,24 @@ fn memory_does_not_serve_what_it_cannot_report() {
     assert!(is_served(&mut rig, 7), "one more of the same is no more to tell");
     assert_eq!(poll(&mut rig).unwrap().counts.len(), HIT_COUNTS_MAX);
     assert!(is_served(&mut rig, HIT_COUNTS_MAX), "what is told makes room, answered or not");
+}
+
+#[test]
+fn a_refusal_of_the_filters_own_is_told_and_one_that_the_sidecar_has_decided_is_not() {
+    let mut rig = Rig::knowing();
+    let _ = rig.chat(&[("cache-control", "only-if-cached")], BODY);
+    let _ = rig.answer_admit(&Admitted::NotCached { reason: Reason::Expired }, b"");
+    assert_eq!(rig.refusal(), (504, "not_cached".to_owned()));
+    assert_eq!(poll(&mut rig), None);
+    let _ = rig.chat(&[], r#"{"model":"nope","messages":[]}"#);
+    let refusal = Refusal {
+        request_id: "ab".repeat(16),
+        key_id: Some("gk_1".to_owned()),
+        model: Some("nope".to_owned()),
+        status: 404,
+        code: "model_not_found".to_owned(),
+        policies: Vec::new(),
+        times: 1,
+    };
+    assert_eq!(poll(&mut rig).unwrap().refusals, [refusal]);
 }
