@@ -128,6 +128,11 @@ impl Flight {
         self.leader.is(seat.grant.trace.as_ref());
     }
 
+    /// Another sidecar's request leads it, whose span is not known here.
+    pub(super) fn is_led_elsewhere(&self) {
+        self.leader.is(None);
+    }
+
     /// What is sent upstream; `None` once nothing will be sent any more.
     pub(super) fn sent(&self) -> Option<Arc<Sent>> {
         lock(&self.sent).clone()

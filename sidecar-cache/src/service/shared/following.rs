@@ -107,6 +107,7 @@ impl Pilot {
     /// Who waits here waits for another sidecar's call.
     fn waits_for_another(&mut self) {
         self.standing.is_vacant = true;
+        self.flight.is_led_elsewhere();
         if self.reader.is_some() && !self.seat.is_coalesced() {
             self.standing.was = Some(self.seat.cache());
             self.seat.is(Cached::Coalesced, Reason::InFlight);
@@ -120,6 +121,7 @@ impl Pilot {
             && let Some((outcome, reason)) = self.standing.was.take()
         {
             self.standing.is_vacant = false;
+            self.flight.is_led_by(&self.seat);
             self.seat.is(outcome, reason);
         }
     }
