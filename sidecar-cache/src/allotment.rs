@@ -78,7 +78,7 @@ struct Allotment {
     told: MicroUsd,
     calls: u32,
     use_until: MonoMillis,
-    /// A call was lost that may have spent something: what is left is left to time.
+    /// A call was lost that may have spent something, or refused: what is left is left to time.
     is_left: bool,
 }
 
@@ -169,6 +169,20 @@ impl Pool {
         }
     }
 
+    /// The ledger refuses what a call has cost, for good: it may know nothing of the allotment. That one is used no
+    /// longer, and what is left of it is left to time.
+    pub fn refused(&mut self, call: TransferId) {
+        if self.current.as_ref().is_some_and(|current| current.untold.contains_key(&call)) {
+            self.retire();
+        }
+        for of in &mut self.retired {
+            if let Some(taken) = of.untold.remove(&call) {
+                of.told = of.told.plus(taken);
+                of.is_left = true;
+            }
+        }
+    }
+
     /// A running call has a hold of its own in the ledger, with all that it held of its allotment.
     pub fn handed_over(&mut self, call: TransferId) {
         if let Some(of) = self.of_running(call)
@@ -250,7 +264,7 @@ impl Allotment {
         now < self.use_until && self.calls < CALLS_MAX
     }
 
-    /// Whether no call runs out of it but lost ones, and the ledger knows of all others.
+    /// Whether the ledger was told of all that has ended, and nothing runs, unless it is left to time in any case.
     fn is_told(&self) -> bool {
         self.untold.is_empty() && (self.is_left || self.running.is_empty())
     }

@@ -173,6 +173,29 @@ fn what_a_lost_call_may_have_spent_is_left_to_time() {
 }
 
 #[test]
+fn an_allotment_whose_calls_the_ledger_refuses_is_used_no_longer_and_makes_room_for_the_next() {
+    let mut pool = hot(0, 100);
+    let (refused, other) = (call(&mut pool, 1, 60, 1), call(&mut pool, 1, 10, 1));
+    pool.ended(refused, usd(60));
+    pool.refused(refused);
+    pool.refused(refused);
+    assert_eq!(pool.reserve(usd(1), at(1)), None);
+    pool.ended(other, usd(1));
+    assert_eq!(pool.exposure(), usd(40));
+    pool.refused(other);
+    assert_eq!(pool.to_give_back(at(1)), []);
+    assert_eq!(pool.exposure(), usd(0));
+    for nth in 0..=RETIRED_MAX as u64 {
+        assert!(pool.wants(at(1)), "{nth}");
+        assert!(pool.granted(id(2 + nth), usd(4), TTL));
+        let refused = call(&mut pool, 2 + nth, 4, 1);
+        pool.ended(refused, usd(4));
+        pool.refused(refused);
+        assert_eq!(pool.to_give_back(at(1)), [], "{nth}");
+    }
+}
+
+#[test]
 fn a_closed_pool_gives_all_back_and_takes_nothing() {
     let mut pool = hot(0, 100);
     let last = call(&mut pool, 1, 80, 1);

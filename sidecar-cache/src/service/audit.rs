@@ -189,6 +189,13 @@ impl Sidecar {
         }
     }
 
+    /// What this sidecar has allotted to itself of a wallet that was frozen is not spent either.
+    pub(super) fn obeys_freeze(&self, org: &str) {
+        if let Some(books) = &self.books {
+            books.retire_allotments(org);
+        }
+    }
+
     async fn freeze_for(
         &self,
         ledger: &dyn LedgerStore,
@@ -200,6 +207,7 @@ impl Sidecar {
                 tracing::error!(org, %error, "a wallet that does not add up cannot be frozen");
                 return Err(error);
             }
+            self.obeys_freeze(org);
         }
         self.count_frozen(ledger).await
     }

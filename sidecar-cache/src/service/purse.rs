@@ -156,6 +156,7 @@ impl Sidecar {
         }
         tracing::warn!(org, reason, "wallet frozen by hand");
         ledger.freeze(org.to_owned(), reason).await?;
+        self.obeys_freeze(org);
         self.count_frozen(ledger).await?;
         self.frozen(org).await
     }

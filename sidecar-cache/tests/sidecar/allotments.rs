@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kt_contract::problem::{Problem, Unpaid};
 use kt_contract::time::UnixMillis;
+use kt_contract::wire::admin::wallet::FreezeRequest;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::ledger::Kind;
 use sidecar_cache::ledger::clock::Reading;
@@ -341,4 +342,36 @@ async fn a_wallet_that_has_little_is_asked_for_each_call() {
     sidecar.calls(3 * HOT).await;
     assert_eq!(sidecar.operations("reserve", "created"), 3 * HOT);
     world.charged(10_000, 3 * HOT).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_its_turn_does_not_count_as_what_the_ledger_has_not_taken() {
+    let world = World::funded(FUNDS).await;
+    let sidecar = world.sidecar(&wallet("0.05", ""), 0, Arc::default()).await;
+    sidecar.heats_up().await;
+    sidecar.calls(3).await;
+    assert_eq!(sidecar.group.metric("kt_wallet_spooled"), "0");
+    sidecar.way.is(Mood::Down);
+    sidecar.calls(2).await;
+    pass(5 * SECOND).await;
+    let held = sidecar.spool.count();
+    assert!(held > 0);
+    assert_eq!(sidecar.group.metric("kt_wallet_spooled"), held.to_string());
+    sidecar.way.is(Mood::Fine);
+    sidecar.stops().await;
+    world.charged(FUNDS, HOT + 5).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sidecar_that_freezes_a_wallet_spends_nothing_more_of_its_allotment() {
+    let world = World::funded(FUNDS).await;
+    let sidecar = world.sidecar(&wallet("0.05", ""), 0, Arc::default()).await;
+    sidecar.heats_up().await;
+    sidecar.calls(2).await;
+    let request = FreezeRequest { reason: "test".to_owned() };
+    sidecar.group.sidecar.freeze("acme", request).await.unwrap();
+    let refused = sidecar.ask().await.unwrap_err();
+    assert_eq!(refused.problem, Problem::Unpaid(Unpaid::WalletFrozen));
+    sidecar.stops().await;
+    world.charged(FUNDS, HOT + 2).await;
 }

@@ -17,7 +17,7 @@ use super::{ANSWER_MAX, Books, Granted};
 use crate::allotment::{Part, Pool, Size};
 use crate::ledger::account::Account;
 use crate::ledger::request::{Draw, DrawnEnd, Extend, Funding, Purpose, Reserve};
-use crate::ledger::{Operation, TransferId};
+use crate::ledger::{Operation, Refused, TransferId};
 use crate::random;
 
 /// How long ends of calls are gathered before the ledger is told of them together.
@@ -43,6 +43,8 @@ pub(super) struct Allotted {
 #[derive(Default)]
 struct Booking {
     waiting: Vec<(Kept, Operation)>,
+    /// How many it is being told of.
+    telling: usize,
     is_busy: bool,
 }
 
@@ -144,7 +146,12 @@ impl Books {
         let (purpose, cost_max) = (Purpose::Allotment(HOLDER.to_owned()), MicroUsd::ZERO);
         let asked = Reserve { id, purpose, amount, cost_max, ttl: size.ttl, ..like };
         match timeout(ANSWER_MAX, self.ask(Operation::Reserve(asked))).await {
-            Ok(Ok(verdict)) => verdict.is_ok().then_some((id, amount)),
+            Ok(Ok(verdict)) => {
+                if matches!(verdict, Err(Refused::Frozen)) {
+                    self.allotted.retire(org);
+                }
+                verdict.is_ok().then_some((id, amount))
+            }
             Ok(Err(_)) | Err(_) => {
                 // Nobody uses it, whether it was done or not.
                 self.give_up(id);
@@ -200,12 +207,14 @@ impl Books {
     ) -> bool {
         let operation = Operation::Draw(share.ends(end));
         let Some(spool) = &self.spool else { return self.end(operation).await };
-        match spool.keep(&operation, Room::Whole).await {
+        // Should it come to lie there after that, it is told twice, and exists.
+        let kept = timeout(ANSWER_MAX, spool.keep(&operation, Room::Whole)).await;
+        match kept.ok().flatten() {
             Some(kept) => {
                 self.book(kept, operation);
                 true
             }
-            // Without room or a disk it is asked like any other end.
+            // Without room, or a disk that answers, it is asked like any other end.
             None => self.end(operation).await,
         }
     }
@@ -226,14 +235,19 @@ impl Books {
     }
 
     async fn book_all(&self) {
+        let mut is_behind = false;
         loop {
-            sleep(LINGER).await;
+            // What has waited for the ones before it has been gathered for long enough.
+            if !is_behind {
+                sleep(LINGER).await;
+            }
             let batch: Vec<_> = {
                 let mut booking = lock(&self.allotted.booking);
                 let count = booking.waiting.len().min(BATCH);
-                booking.is_busy = count > 0;
+                (booking.telling, booking.is_busy) = (count, count > 0);
                 booking.waiting.drain(..count).collect()
             };
+            is_behind = batch.len() == BATCH;
             if batch.is_empty() {
                 return;
             }
@@ -252,6 +266,7 @@ impl Books {
             if let Some(spool) = &self.spool {
                 spool.answered_all(answered).await;
             }
+            lock(&self.allotted.booking).telling = 0;
         }
     }
 
@@ -260,10 +275,18 @@ impl Books {
         let Operation::Draw(Draw { reserve, end: Some(_), .. }) = operation else { return };
         // From here on an audit finds it.
         self.calls.made(reserve.org.clone(), reserve.id);
-        let who = (reserve.org.clone(), reserve.team.clone());
-        if let Some(pool) = lock(&self.allotted.pools).get_mut(&who) {
-            pool.told(reserve.id);
-        }
+        self.allotted.in_pool(reserve, |pool| pool.told(reserve.id));
+    }
+
+    /// The ledger has refused an operation for good.
+    pub(super) fn is_not_booked(&self, operation: &Operation) {
+        let Operation::Draw(Draw { reserve, end: Some(_), .. }) = operation else { return };
+        self.allotted.in_pool(reserve, |pool| pool.refused(reserve.id));
+    }
+
+    /// Reserves no more out of what is allotted of an organization's wallet: something has changed about it.
+    pub(in crate::service) fn retire_allotments(&self, org: &str) {
+        self.allotted.retire(org);
     }
 
     /// Gives back what is left of allotments that are not used any more, and of which the ledger knows all.
@@ -290,6 +313,19 @@ impl Books {
 // === impl Allotted ===
 
 impl Allotted {
+    /// How many ends lie in the spool that the ledger is told of for the first time, now or in a moment.
+    pub(super) fn in_hand(&self) -> usize {
+        let booking = lock(&self.booking);
+        booking.waiting.len().saturating_add(booking.telling)
+    }
+
+    fn in_pool(&self, reserve: &Reserve, act: impl FnOnce(&mut Pool)) {
+        let who = (reserve.org.clone(), reserve.team.clone());
+        if let Some(pool) = lock(&self.pools).get_mut(&who) {
+            act(pool);
+        }
+    }
+
     /// Something has changed about the wallet of an organization.
     pub(super) fn retire(&self, org: &str) {
         let mut pools = lock(&self.pools);

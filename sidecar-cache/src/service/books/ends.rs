@@ -179,6 +179,7 @@ impl Books {
                 tracing::debug!(?operation, "there is no hold to release");
             }
             Err(refused) => {
+                self.is_not_booked(operation);
                 let why = refused.code();
                 tracing::error!(why, ?operation, "the ledger refuses the end of a hold");
             }

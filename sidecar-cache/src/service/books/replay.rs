@@ -54,9 +54,11 @@ struct Told {
 // === impl Books ===
 
 impl Books {
-    /// How many ends lie in the spool.
+    /// How many ends lie in the spool that the ledger has not taken. What was reserved out of allotments always comes by
+    /// there: it counts once the ledger was told of it in vain.
     pub(in crate::service) fn spooled(&self) -> usize {
-        self.spool.as_ref().map_or(0, |spool| spool.count())
+        let count = self.spool.as_ref().map_or(0, |spool| spool.count());
+        count.saturating_sub(self.allotted.in_hand())
     }
 
     /// How many of them the ledger can be told.

@@ -36,7 +36,7 @@ pub(super) struct Changes {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Live {
     pub(super) is_suspended: bool,
-    /// Whether it holds more than at first: then there are rows that say so.
+    /// Whether it holds more than at first, or less: then there are rows that say so.
     pub(super) is_grown: bool,
     pub(super) next_at: UnixMillis,
 }
