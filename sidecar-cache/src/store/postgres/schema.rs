@@ -16,13 +16,29 @@ use crate::store::StoreError;
 /// What each version adds to the one before.
 const MIGRATIONS: [&str; 6] = [LEDGER, SHARED, AUDIT_LOG, ROTATION, DRAWS, OPEN_CALLS];
 
-/// What calls take out of allotments. Rows from before are of narrower kinds, and are not read for it.
+/// What calls take out of allotments. Rows from before are of narrower kinds, and are not read for it. A sidecar that was
+/// started before this does not see such rows: it would close an allotment with all that was ever in it, and with what
+/// others hold.
 const DRAWS: &str = "
     ALTER TABLE transfers DROP CONSTRAINT transfers_kind_check,
         ADD CONSTRAINT transfers_kind_check CHECK (kind IN ('fund', 'pending', 'extend', 'post',
             'overage', 'void', 'expire', 'late_post', 'late_void', 'return', 'refund',
             'adjust_credit', 'adjust_debit', 'allocate', 'deallocate', 'draw')) NOT VALID;
     CREATE INDEX transfers_draws ON transfers (org, hold) WHERE kind = 'draw';
+
+    CREATE FUNCTION transfers_know_draws() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE drawn numeric; held numeric; BEGIN
+            SELECT sum(amount) INTO drawn FROM transfers
+                WHERE org = NEW.org AND hold = NEW.hold AND kind = 'draw';
+            IF drawn IS NULL THEN RETURN NEW; END IF;
+            SELECT amount INTO held FROM transfers WHERE org = NEW.org AND seq = NEW.hold;
+            IF NEW.amount <> held - drawn THEN
+                RAISE EXCEPTION 'only what was not drawn of an allotment ends by time: this sidecar is too old';
+            END IF;
+            RETURN NEW;
+        END $$;
+    CREATE TRIGGER transfers_know_draws BEFORE INSERT ON transfers FOR EACH ROW
+        WHEN (NEW.kind IN ('expire', 'return')) EXECUTE FUNCTION transfers_know_draws();
 ";
 
 /// One more kind of row. The conditions that list the kinds are found by what they say: Postgres has named them.

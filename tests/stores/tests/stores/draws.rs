@@ -6,7 +6,9 @@ use sidecar_cache::ledger::{Kind, Operation};
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
 
+use crate::ledger_over::Place;
 use crate::ledger_support::*;
+use crate::shared_ledger::{shell, sidecar};
 
 /// Stamps the same tests over the ledger in memory.
 macro_rules! in_memory {
@@ -219,4 +221,24 @@ async fn an_allotment_of_a_team_with_a_purse_is_paid_from_there(store: &Store, _
 
 fn fill(number: u64, amount: u64) -> Operation {
     allocate(number, "web", amount, sidecar_cache::ledger::request::Direction::Credit)
+}
+
+#[tokio::test]
+async fn a_sidecar_that_knows_no_draws_closes_no_allotment() {
+    let place = Place::empty().await;
+    let ledger = sidecar(&place).await;
+    ask(&*ledger, fund(1, 1_000)).await;
+    ask(&*ledger, allot(10, 100)).await;
+    ask(&*ledger, draw(10, 20, 30, cost(12))).await;
+    let shell = shell(&place).await;
+    let expires = |amount: u64| {
+        format!(
+            "INSERT INTO transfers (org, seq, id, kind, hold, amount, at, note)
+             VALUES ('acme', 99, decode(repeat('ab', 32), 'hex'), 'expire', 2, {amount}, 0, '')"
+        )
+    };
+    let refused = shell.batch_execute(&expires(100)).await.unwrap_err();
+    let why = refused.as_db_error().unwrap().message();
+    assert!(why.contains("this sidecar is too old"), "{why}");
+    shell.batch_execute(&format!("BEGIN; {}; ROLLBACK", expires(88))).await.unwrap();
 }
