@@ -3,6 +3,7 @@
 //! by [`super::book`].
 
 mod drawn;
+mod unasked;
 
 use kt_contract::money::MicroUsd;
 use kt_contract::time::Millis;
@@ -11,11 +12,10 @@ use super::account::{Account, Payer};
 use super::answer::{Made, Receipt, Refused, Short};
 use super::clock::Now;
 use super::id::TransferId;
-use super::request::{
-    Adjust, Allocate, Direction, Extend, Fund, Funding, OpenCalls, Refund, Reserve,
-};
+use super::request::{Adjust, Allocate, Direction, Extend, Funding, Refund, Reserve};
 use super::transfer::{Charge, Hold, Kind, State, Terms, Transfer};
 pub use drawn::{Drawing, draw};
+pub use unasked::{fund, open_calls};
 
 /// How long the amount of an expired hold lies in suspense.
 pub const SUSPENSE: Millis = Millis(24 * 60 * 60 * 1_000);
@@ -62,15 +62,6 @@ pub struct Entry {
     pub amount: MicroUsd,
 }
 
-/// Puts money into a wallet.
-///
-/// # Errors
-/// The first rule that refuses.
-pub fn fund(asked: &Fund, known: Option<&Known>) -> Result<Plan, Refused> {
-    let entry = Entry { id: asked.id, kind: Kind::Fund, amount: asked.amount };
-    unasked(entry, (&asked.org, &asked.note), known)
-}
-
 /// Corrects a wallet by hand, never to below what is available.
 ///
 /// # Errors
@@ -92,25 +83,6 @@ pub fn adjust(asked: &Adjust, known: Option<&Known>, standing: &Standing) -> Res
         Direction::Debit => standing.cover(asked.amount)?,
     }
     Ok(Plan::of(vec![entry], None))
-}
-
-/// Pays for calls that passed without a sidecar. They are made, so that nothing is asked of the wallet: it goes below
-/// zero, if need be, as an overage does, frozen or not.
-///
-/// # Errors
-/// The first rule that refuses.
-pub fn open_calls(asked: &OpenCalls, known: Option<&Known>) -> Result<Plan, Refused> {
-    let entry = Entry { id: asked.id, kind: Kind::OpenCalls, amount: asked.amount };
-    unasked(entry, (&asked.org, &asked.note), known)
-}
-
-/// A row of a wallet that is not asked what it has.
-fn unasked(entry: Entry, of: (&str, &str), known: Option<&Known>) -> Result<Plan, Refused> {
-    match known {
-        Some(known) => known.same_or_refused(of, About::Wallet, entry),
-        None if entry.amount.is_zero() => Err(Refused::BadAmount),
-        None => Ok(Plan::of(vec![entry], None)),
-    }
 }
 
 /// Moves money between a wallet and a team's purse, never more than is available where it comes from.
