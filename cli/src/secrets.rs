@@ -27,8 +27,12 @@ pub(crate) fn missing(config: &Config, variable: Lookup<'_>, file: Probe<'_>) ->
     found
 }
 
-/// Whether the file can be opened.
+/// Whether the file can be opened. A pipe is not: whoever opens one waits for its other end.
 pub(crate) fn probe(path: &str) -> Result<(), String> {
+    let meta = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if !meta.is_file() {
+        return Err("it is no regular file".to_owned());
+    }
     std::fs::File::open(path).map(|_open| ()).map_err(|error| error.to_string())
 }
 
@@ -93,5 +97,12 @@ providers:
         let blank = missing(&config, &|_| Some(" ".to_owned()), &|_| Ok(()));
         assert_eq!(blank.len(), 2, "{blank:?}");
         assert!(missing(&config, &|_| Some("x".to_owned()), &|_| Ok(())).is_empty());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_opened() {
+        assert_eq!(probe("/dev/null"), Err("it is no regular file".to_owned()));
+        assert!(probe("/no/such/file").is_err());
+        assert_eq!(probe(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")), Ok(()));
     }
 }
