@@ -7,6 +7,8 @@ use kt_contract::constants::{CLUSTER_LANE, CLUSTER_SIDECAR};
 use kt_contract::wire::headers;
 use serde_json::Value;
 
+/// What a dump has beside what is in force: updates that were refused, and listeners that are on their way out.
+const NOT_IN_FORCE: [&str; 4] = ["error_state", "errorState", "draining_state", "drainingState"];
 /// What Envoy holds of a body where nothing says otherwise.
 const BUFFER_BYTES_DEFAULT: u64 = 1 << 20;
 
@@ -149,12 +151,15 @@ pub(super) fn holds(value: &Value, is_so: &dyn Fn(&Value) -> bool) -> bool {
     found
 }
 
-/// Visits it and everything in it.
+/// Visits it and everything in it that is in force.
 fn walk<'a>(value: &'a Value, visit: &mut impl FnMut(&'a Value)) {
     visit(value);
     match value {
         Value::Array(items) => items.iter().for_each(|item| walk(item, visit)),
-        Value::Object(fields) => fields.values().for_each(|field| walk(field, visit)),
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(name, _)| !NOT_IN_FORCE.contains(&name.as_str()))
+            .for_each(|(_, field)| walk(field, visit)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

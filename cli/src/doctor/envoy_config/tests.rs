@@ -184,3 +184,20 @@ fn a_dump_with_its_own_spelling_is_read_as_the_same() {
         dump.to_string().replace("allow_on_headers_stop_iteration", "allowOnHeadersStopIteration");
     assert_eq!(bad(&read_yaml(&text).unwrap(), NEEDS), []);
 }
+
+#[test]
+fn a_listener_that_an_envoy_has_refused_or_drains_is_not_what_it_runs() {
+    let ingress = rendered().pointer(INGRESS).unwrap().clone();
+    let of = |state: &str, inner: Value| {
+        let listener = json!({"name": "a", state: inner});
+        json!({"configs": [{"dynamic_listeners": [listener]}]})
+    };
+    let active = of("active_state", json!({"listener": ingress}));
+    assert!(!bad(&active, NEEDS).contains(&("filter", State::Fail)));
+    for dump in [
+        of("error_state", json!({"failed_configuration": ingress})),
+        of("draining_state", json!({"listener": ingress})),
+    ] {
+        assert_eq!(bad(&dump, NEEDS), [("filter", State::Fail)], "{dump}");
+    }
+}
