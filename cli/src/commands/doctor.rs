@@ -134,7 +134,8 @@ impl Args {
         }
         let socket = paths::sidecar_socket(self.sidecar.as_deref(), environment);
         let admin = Admin::beside(&socket);
-        let (data_fact, admin_fact) = (gather::socket(&socket), gather::socket(admin.socket()));
+        let data_fact = gather::socket(&socket).await;
+        let admin_fact = gather::socket(admin.socket()).await;
         let others = match &data_fact {
             SocketFact::Open(_) => Vec::new(),
             SocketFact::Missing

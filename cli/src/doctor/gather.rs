@@ -4,7 +4,6 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use kt_contract::wire::headers;
 use rustix::fs::{Access, access, statvfs};
 use rustix::process::geteuid;
 use serde_json::Value;
+use tokio::net::UnixStream;
 
 use super::gateway::Running;
 use super::machine::{ConfigFile, Folder, FolderFact, PortFact};
@@ -90,7 +90,7 @@ pub(crate) fn folder(path: &Path, is_given: bool) -> FolderFact {
     })
 }
 
-pub(crate) fn socket(path: &Path) -> SocketFact {
+pub(crate) async fn socket(path: &Path) -> SocketFact {
     let meta = match fs::metadata(path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == ErrorKind::NotFound => return SocketFact::Missing,
@@ -99,8 +99,12 @@ pub(crate) fn socket(path: &Path) -> SocketFact {
     if !meta.file_type().is_socket() {
         return SocketFact::NoSocket;
     }
-    match UnixStream::connect(path) {
+    match UnixStream::connect(path).await {
         Ok(_listens) => SocketFact::Open(meta.mode() & 0o777),
+        // So many wait there that there is no room for one more: a frozen one listens, and takes nobody.
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            SocketFact::Open(meta.mode() & 0o777)
+        }
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             SocketFact::Denied(error.to_string())
         }
