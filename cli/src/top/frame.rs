@@ -121,17 +121,16 @@ fn numbers(rates: &Rates<'_>, sample: &Sample) -> Vec<String> {
 
 fn spend(told: &SavingsReply, rates: &Rates<'_>) -> String {
     let total = &told.total;
-    let billed = |it: &Sample| it.savings.as_ref().map_or(0, |it| it.total.billed_micro_usd);
-    let saved = |it: &Sample| it.savings.as_ref().map_or(0, |it| it.total.saved_micro_usd);
+    let before = rates.pair.and_then(|(old, _)| old.savings.as_ref());
+    // Another month begins at nothing.
+    let before = before.filter(|old| old.since == told.since).map(|old| &old.total);
     // What is charged back may make it less.
-    let just_billed = rates.pair.map(|(old, new)| billed(new).saturating_sub(billed(old)));
-    let just_saved = rates.pair.map(|(old, new)| saved(new).saturating_sub(saved(old)));
-    let just = match (just_billed, just_saved) {
-        (Some(billed), Some(saved)) => {
-            format!("; just now {} and {}", signed_dollars(billed), dollars(saved))
-        }
-        (_, _) => String::new(),
-    };
+    let just = before.map(|old| {
+        let billed = total.billed_micro_usd.saturating_sub(old.billed_micro_usd);
+        let saved = total.saved_micro_usd.saturating_sub(old.saved_micro_usd);
+        format!("; just now {} and {}", signed_dollars(billed), dollars(saved))
+    });
+    let just = just.unwrap_or_default();
     format!(
         "spend     billed {}, saved {} since {}{just}",
         signed_dollars(total.billed_micro_usd),

@@ -136,6 +136,20 @@ fn no_rate_is_told_across_a_restart() {
 }
 
 #[test]
+fn what_is_just_spent_is_told_of_two_looks_at_one_month_only() {
+    let (old, new) = (sample(2), sample(4));
+    assert!(frame(Some(&old), now(Some(&new)), 200).contains("just now"));
+    let mut unknown = old.clone();
+    unknown.savings = None;
+    let mut last_month = old;
+    last_month.savings.as_mut().unwrap().since = "2026-10-01".to_owned();
+    for before in [unknown, last_month] {
+        let text = frame(Some(&before), now(Some(&new)), 200);
+        assert!(text.contains("billed $1.00004") && !text.contains("just now"), "{text}");
+    }
+}
+
+#[test]
 fn a_lost_sidecar_is_told_above_what_it_said_last() {
     let lost = Some(("no sidecar answers at s.sock", 12_400));
     let last = sample(2);
