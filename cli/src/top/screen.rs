@@ -11,9 +11,8 @@ const SHOW: &str = "\x1b[?25h";
 const ENTER: &str = "\x1b[?1049h";
 const LEAVE: &str = "\x1b[?1049l";
 const HOME: &str = "\x1b[H";
-/// Clears what is left of a line, and what is below.
-const CLEAR_LINE: &str = "\x1b[K";
-const CLEAR_BELOW: &str = "\x1b[J";
+/// Clears all from here on.
+const CLEAR: &str = "\x1b[J";
 /// Where nobody says how wide it is.
 const COLUMNS: usize = 100;
 
@@ -67,9 +66,10 @@ fn drawn(frame: &str, (is_terminal, rows): (bool, usize), is_next: bool) -> Stri
     if !is_terminal {
         return format!("{}{frame}\n", if is_next { "\n" } else { "" });
     }
-    let lines: Vec<_> =
-        frame.lines().take(rows).map(|line| format!("{line}{CLEAR_LINE}")).collect();
-    format!("{HOME}{}{CLEAR_BELOW}", lines.join("\r\n"))
+    // Each line's place is cleared before it is written: after a line as wide as the terminal the cursor stands on its
+    // last character, which would go too.
+    let lines: Vec<_> = frame.lines().take(rows).map(|line| format!("{CLEAR}{line}")).collect();
+    format!("{HOME}{}", lines.join("\r\n"))
 }
 
 fn write(text: &str) -> bool {
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_terminal_gets_one_frame_in_the_place_of_the_other() {
         let drawn = drawn("one\ntwo\nthree", (true, 2), true);
-        assert_eq!(drawn, "\x1b[Hone\x1b[K\r\ntwo\x1b[K\x1b[J");
+        assert_eq!(drawn, "\x1b[H\x1b[Jone\r\n\x1b[Jtwo");
     }
 
     #[test]
