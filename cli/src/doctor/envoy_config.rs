@@ -121,7 +121,7 @@ fn body_buffer(view: &View<'_>, needs: Needs) -> Finding {
     const NAME: &str = "request body limit";
     let connection = connection_bytes(&view.ingress);
     let by_route = || {
-        let held = |host: &&Value| host_bytes(host).unwrap_or(connection);
+        let held = |host: &&Value| host_bytes(host, connection);
         view.ingress_hosts.iter().map(held).min().unwrap_or(connection)
     };
     let (bytes, place) = match needs.envoy.holds_bodies_by_route() {
@@ -149,7 +149,7 @@ fn egress_buffer(view: &View<'_>, needs: Needs) -> Finding {
         return Finding::skipped(NAME, "there are no ways to providers in it");
     }
     let connection = connection_bytes(&view.egress);
-    let held = |host: &&Value| host_bytes(host).unwrap_or(connection);
+    let held = |host: &&Value| host_bytes(host, connection);
     let bytes = view.egress_hosts.iter().map(held).min().unwrap_or(connection);
     let wanted = needs.request_bytes_max;
     match bytes < wanted {

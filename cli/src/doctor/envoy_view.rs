@@ -109,15 +109,13 @@ pub(super) fn connection_bytes(listeners: &[&Value]) -> u64 {
         .unwrap_or(BUFFER_BYTES_DEFAULT)
 }
 
-/// What a virtual host holds of a body, and each of its routes that says otherwise; `None` where none does.
-pub(super) fn host_bytes(host: &Value) -> Option<u64> {
+/// What a virtual host holds of a body: the least that one of its routes does, each by its own word, else by the host's,
+/// else by the connection's.
+pub(super) fn host_bytes(host: &Value, connection: u64) -> u64 {
     let of = |value: &Value| number(value, "request_body_buffer_limit");
-    let routes = list(host, "routes").iter().filter_map(of).min();
-    match (of(host), routes) {
-        (Some(host), Some(route)) => Some(host.min(route)),
-        (Some(bytes), None) => Some(bytes),
-        (None, _) => None,
-    }
+    let inherited = of(host).unwrap_or(connection);
+    let routes = list(host, "routes").iter().map(|route| of(route).unwrap_or(inherited));
+    routes.min().unwrap_or(inherited)
 }
 
 /// A field, in either of the spellings that Envoy reads.

@@ -201,3 +201,15 @@ fn a_listener_that_an_envoy_has_refused_or_drains_is_not_what_it_runs() {
         assert_eq!(bad(&dump, NEEDS), [("filter", State::Fail)], "{dump}");
     }
 }
+
+#[test]
+fn a_bound_that_only_routes_have_counts() {
+    let host = format!("{INGRESS}{MANAGER}{HOST}");
+    let mut config = planted(&format!("{host}/request_body_buffer_limit"), Value::Null);
+    config.pointer_mut(INGRESS).unwrap()["per_connection_buffer_limit_bytes"] = json!(64 << 20);
+    assert_eq!(bad(&config, NEEDS), [], "where nobody says otherwise it is the connection's");
+    for route in config.pointer_mut(&format!("{host}/routes")).unwrap().as_array_mut().unwrap() {
+        route["request_body_buffer_limit"] = json!(1_000);
+    }
+    assert_eq!(bad(&config, NEEDS), [("request body limit", State::Fail)]);
+}
