@@ -66,6 +66,14 @@ impl Admin {
         self.ask(Question::get(path)).await
     }
 
+    /// Asks for something that reads a whole ledger.
+    pub(crate) async fn get_patiently<R: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<R, Failure> {
+        self.ask(Question { patience: AUDIT_TIMEOUT, ..Question::get(path) }).await
+    }
+
     pub(crate) async fn post<Q: Serialize + Sync, R: DeserializeOwned>(
         &self,
         path: &str,

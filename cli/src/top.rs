@@ -2,4 +2,5 @@
 
 pub(crate) mod frame;
 pub(crate) mod metrics;
+pub(crate) mod savings;
 pub(crate) mod screen;

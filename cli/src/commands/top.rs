@@ -8,6 +8,7 @@ use std::time::Duration;
 use kt_contract::time::MonoMillis;
 use kt_contract::wire::admin::endpoint::Endpoint;
 use kt_contract::wire::admin::{PATH_STATS, PATH_STATUS};
+use tokio::sync::watch;
 
 use crate::client::Question;
 use crate::clock::{self, Clock};
@@ -18,6 +19,7 @@ use crate::sidecar::Admin;
 use crate::supervise::stop::Stop;
 use crate::top::frame::{Now, Sample, frame};
 use crate::top::metrics::Metrics;
+use crate::top::savings::Savings;
 use crate::top::screen::Screen;
 
 /// Where a sidecar serves its metrics unless told otherwise.
@@ -25,6 +27,8 @@ const METRICS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 41_010);
 /// Whoever does not answer by then is told to be lost.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the ledger is left alone after an answer: for each it reads the whole month.
+const SAVINGS_EVERY: Duration = Duration::from_mins(1);
 
 /// What to show.
 #[derive(Debug, clap::Args)]
@@ -82,10 +86,21 @@ impl Args {
 
     async fn once(&self, asked: &Asked, socket: &str) -> Result<(), Failure> {
         let first = asked.look().await?;
-        tokio::time::sleep(self.interval).await;
-        let second = asked.look().await?;
+        let second = async {
+            tokio::time::sleep(self.interval).await;
+            asked.look().await
+        };
+        let (second, savings) = tokio::join!(second, asked.savings());
+        let second = second?;
         let mut screen = Screen::open(true);
-        let now = Now { socket, at: clock::unix_now(), sample: Some(&second), lost: None };
+        let now = Now {
+            socket,
+            at: clock::unix_now(),
+            mono: asked.clock.now(),
+            sample: Some(&second),
+            lost: None,
+            savings: &savings,
+        };
         screen.show(&frame(Some(&first), now, screen.size().0));
         Ok(())
     }
@@ -94,17 +109,22 @@ impl Args {
 /// Shows one frame after the other, as long as somebody reads them.
 async fn watch(asked: &Asked, socket: &str, interval: Duration, screen: &mut Screen) {
     let mut known = Known::default();
+    let savings = asked.keep_asking_for_savings();
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         known.hear(asked.look().await, asked.clock.now());
-        let lost = known
-            .lost
-            .as_ref()
-            .map(|(why, since)| (why.as_str(), asked.clock.now().0.saturating_sub(since.0)));
-        let now = Now { socket, at: clock::unix_now(), sample: known.last.as_ref(), lost };
-        if !screen.show(&frame(known.previous.as_ref(), now, screen.size().0)) {
+        let mono = asked.clock.now();
+        let lost =
+            known.lost.as_ref().map(|(why, since)| (why.as_str(), mono.0.saturating_sub(since.0)));
+        let text = {
+            let savings = &savings.borrow();
+            let sample = known.last.as_ref();
+            let now = Now { socket, at: clock::unix_now(), mono, sample, lost, savings };
+            frame(known.previous.as_ref(), now, screen.size().0)
+        };
+        if !screen.show(&text) {
             return;
         }
     }
@@ -113,22 +133,44 @@ async fn watch(asked: &Asked, socket: &str, interval: Duration, screen: &mut Scr
 // === impl Asked ===
 
 impl Asked {
-    /// Asks for everything. What only adds to it may be missing.
+    /// Asks for what a frame cannot be without, and for the metrics, which may be missing.
     async fn look(&self) -> Result<Sample, Failure> {
         let at = self.clock.now();
         let asked = async {
             let status = self.admin.get(PATH_STATUS).await?;
             let cache = self.admin.get(PATH_STATS).await?;
-            let savings = self.admin.get(&Endpoint::Savings.path("")).await.ok();
-            Ok((status, cache, savings))
+            Ok((status, cache))
         };
         let late = |_late| {
             let socket = self.admin.socket().display();
             Failure::new(format!("no answer at {socket} within {} s", PATIENCE.as_secs()))
         };
-        let (status, cache, savings) =
-            tokio::time::timeout(PATIENCE, asked).await.map_err(late)??;
-        Ok(Sample { at, status, cache, savings, metrics: self.metrics().await })
+        let (status, cache) = tokio::time::timeout(PATIENCE, asked).await.map_err(late)??;
+        Ok(Sample { at, status, cache, metrics: self.metrics().await })
+    }
+
+    /// Asks the ledger once, and not for long: one frame is waited for.
+    async fn savings(&self) -> Savings {
+        let mut savings = Savings::default();
+        let path = Endpoint::Savings.path("");
+        if let Ok(answer) = tokio::time::timeout(PATIENCE, self.admin.get(&path)).await {
+            savings.hear(answer, self.clock.now());
+        }
+        savings
+    }
+
+    /// Asks the ledger again and again, beside the frames: what it makes slow is itself alone.
+    fn keep_asking_for_savings(&self) -> watch::Receiver<Savings> {
+        let (admin, clock) = (self.admin.clone(), self.clock);
+        let (told, heard) = watch::channel(Savings::default());
+        tokio::spawn(async move {
+            loop {
+                let answer = admin.get_patiently(&Endpoint::Savings.path("")).await;
+                told.send_modify(|savings| savings.hear(answer, clock.now()));
+                tokio::time::sleep(SAVINGS_EVERY).await;
+            }
+        });
+        heard
     }
 
     async fn metrics(&self) -> Option<Metrics> {

@@ -1,10 +1,10 @@
 //! One frame of `kt top`, from two looks at a sidecar. Pure: no clock, no terminal.
 
 use kt_contract::time::{MonoMillis, UnixMillis};
-use kt_contract::wire::admin::savings::SavingsReply;
 use kt_contract::wire::admin::{CacheStatsReply, Condition, GatewayStatus, Presence, StatusReply};
 
 use super::metrics::Metrics;
+use super::savings::Savings;
 use crate::commands::config::is_behind;
 use crate::money::{dollars, moment, signed_dollars};
 use crate::table;
@@ -16,8 +16,6 @@ pub(crate) struct Sample {
     pub(crate) at: MonoMillis,
     pub(crate) status: StatusReply,
     pub(crate) cache: CacheStatsReply,
-    /// Of this month; `None` where the sidecar refused it.
-    pub(crate) savings: Option<SavingsReply>,
     /// `None` where nobody serves them.
     pub(crate) metrics: Option<Metrics>,
 }
@@ -29,10 +27,14 @@ pub(crate) struct Now<'a> {
     pub(crate) socket: &'a str,
     /// The time of day.
     pub(crate) at: UnixMillis,
+    /// The same moment on the clock of the looks.
+    pub(crate) mono: MonoMillis,
     /// The last look, however old.
     pub(crate) sample: Option<&'a Sample>,
     /// Why there is no newer one, and for how long, in milliseconds.
     pub(crate) lost: Option<(&'a str, u64)>,
+    /// What the ledger has said.
+    pub(crate) savings: &'a Savings,
 }
 
 /// What has happened between two looks, per second.
@@ -42,7 +44,7 @@ struct Rates<'a> {
 
 /// The frame, at most `width` characters wide. `previous` is the look before; without one there are no rates.
 pub(crate) fn frame(previous: Option<&Sample>, now: Now<'_>, width: usize) -> String {
-    let Now { socket, at, sample, lost } = now;
+    let Now { socket, at, sample, lost, .. } = now;
     let mut lines = vec![format!("kt top  {}  {socket}", moment(at))];
     if let Some((why, ms)) = lost {
         let seconds = ms / 1_000;
@@ -56,6 +58,8 @@ pub(crate) fn frame(previous: Option<&Sample>, now: Now<'_>, width: usize) -> St
         lines.push(String::new());
         let rates = Rates::between(previous, sample, lost.is_some());
         lines.extend(numbers(&rates, sample));
+        lines.push(spend(sample, now));
+        lines.extend(just_spent(&rates));
         lines.push(String::new());
         lines.extend(gateways(&sample.status).lines().map(str::to_owned));
     }
@@ -73,7 +77,7 @@ fn sidecar(status: &StatusReply) -> String {
 }
 
 fn numbers(rates: &Rates<'_>, sample: &Sample) -> Vec<String> {
-    let Sample { cache, metrics, savings, .. } = sample;
+    let Sample { cache, metrics, .. } = sample;
     let total = cache.hits.saturating_add(cache.misses);
     let per_second =
         |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), |it| format!("{it:.1}/s"));
@@ -106,37 +110,37 @@ fn numbers(rates: &Rates<'_>, sample: &Sample) -> Vec<String> {
             cache.flights
         ),
     });
-    lines.push(match (savings, metrics) {
-        (Some(told), _) => spend(told, rates),
-        // Without a ledger nobody is charged, and calls have a price all the same.
-        (None, Some(metrics)) => format!(
-            "spend     calls cost ${:.6}, saved ${:.6} since the start (no ledger is kept)",
-            metrics.get("llm_cost_usd_total"),
-            metrics.get("kt_saved_usd_total"),
-        ),
-        (None, None) => "spend     not known (no ledger is kept)".to_owned(),
-    });
     lines
 }
 
-fn spend(told: &SavingsReply, rates: &Rates<'_>) -> String {
-    let total = &told.total;
-    let before = rates.pair.and_then(|(old, _)| old.savings.as_ref());
-    // Another month begins at nothing.
-    let before = before.filter(|old| old.since == told.since).map(|old| &old.total);
-    // What is charged back may make it less.
-    let just = before.map(|old| {
-        let billed = total.billed_micro_usd.saturating_sub(old.billed_micro_usd);
-        let saved = total.saved_micro_usd.saturating_sub(old.saved_micro_usd);
-        format!("; just now {} and {}", signed_dollars(billed), dollars(saved))
-    });
-    let just = just.unwrap_or_default();
-    format!(
-        "spend     billed {}, saved {} since {}{just}",
-        signed_dollars(total.billed_micro_usd),
-        dollars(total.saved_micro_usd),
-        told.since,
-    )
+/// The month by the ledger; where none is kept, what calls cost by the metrics.
+fn spend(sample: &Sample, now: Now<'_>) -> String {
+    match (now.savings, &sample.metrics) {
+        (Savings::Told { reply, at }, _) => format!(
+            "spend     billed {}, saved {} since {} (told {} s ago)",
+            signed_dollars(reply.total.billed_micro_usd),
+            dollars(reply.total.saved_micro_usd),
+            reply.since,
+            now.mono.0.saturating_sub(at.0) / 1_000,
+        ),
+        // Without a ledger nobody is charged, and calls have a price all the same.
+        (none @ (Savings::Awaited | Savings::Refused(_)), Some(metrics)) => format!(
+            "spend     calls cost ${:.6}, saved ${:.6} since the start ({})",
+            metrics.get("llm_cost_usd_total"),
+            metrics.get("kt_saved_usd_total"),
+            none.lack(),
+        ),
+        (none @ (Savings::Awaited | Savings::Refused(_)), None) => {
+            format!("spend     not known ({})", none.lack())
+        }
+    }
+}
+
+/// What calls cost between two looks. By the metrics: a ledger is asked too rarely to say that.
+fn just_spent(rates: &Rates<'_>) -> Option<String> {
+    let cost = rates.change_of_metric("llm_cost_usd_total")?;
+    let saved = rates.change_of_metric("kt_saved_usd_total")?;
+    Some(format!("just now  calls cost ${cost:.6}, saved ${saved:.6}"))
 }
 
 fn gateways(status: &StatusReply) -> String {
@@ -193,10 +197,23 @@ impl<'a> Rates<'a> {
     }
 
     fn of_metric(&self, name: &str) -> Option<f64> {
-        let (old, new) = self.pair?;
-        let _both = (old.metrics.as_ref()?, new.metrics.as_ref()?);
-        self.of(|it| it.metrics.as_ref().map_or(0.0, |metrics| metrics.get(name)))
+        self.have_metrics()?;
+        self.of(|it| metric(it, name))
     }
+
+    fn change_of_metric(&self, name: &str) -> Option<f64> {
+        self.have_metrics()?;
+        self.change(|it| metric(it, name))
+    }
+
+    fn have_metrics(&self) -> Option<()> {
+        let (old, new) = self.pair?;
+        (old.metrics.is_some() && new.metrics.is_some()).then_some(())
+    }
+}
+
+fn metric(sample: &Sample, name: &str) -> f64 {
+    sample.metrics.as_ref().map_or(0.0, |metrics| metrics.get(name))
 }
 
 fn percent(part: Option<f64>, of: Option<f64>) -> String {

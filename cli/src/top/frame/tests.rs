@@ -1,11 +1,12 @@
 //! Frames, whole.
 
 use kt_contract::snapshot::Tier;
-use kt_contract::wire::admin::savings::{By, SavingsSums};
+use kt_contract::wire::admin::savings::{By, SavingsReply, SavingsSums};
 use kt_contract::wire::admin::versions::ConfigStatus;
 use kt_contract::wire::feed::{GatewayIdentity, Role};
 
 use super::*;
+use crate::failure::Failure;
 
 fn gateway(id: &str, state: Presence, workers_behind: u64) -> GatewayStatus {
     let (egress, group) = ("/e".to_owned(), Some("demo".to_owned()));
@@ -22,17 +23,9 @@ fn gateway(id: &str, state: Presence, workers_behind: u64) -> GatewayStatus {
 
 /// The `step`th look, a second after the one before, with so much of everything.
 fn sample(step: u64) -> Sample {
-    let sums = SavingsSums {
-        calls: step,
-        billed_micro_usd: 1_000_000 + 10 * i64::try_from(step).unwrap(),
-        estimated_micro_usd: 0,
-        charged_back_micro_usd: 0,
-        hits: step,
-        coalesced: 0,
-        saved_micro_usd: 20 * step,
-    };
     let text = format!(
-        "llm_requests_total{{a=\"b\"}} {}\nkt_flight_followers 3\nkt_flight_leads_total {step}\n",
+        "llm_requests_total{{a=\"b\"}} {}\nkt_flight_followers 3\nkt_flight_leads_total {step}\n\
+         llm_cost_usd_total{{model=\"a\"}} 0.0{step}\nkt_saved_usd_total 0.00{step}\n",
         8 * step
     );
     Sample {
@@ -72,27 +65,43 @@ fn sample(step: u64) -> Sample {
             generation: 0,
             orgs: Vec::new(),
         },
-        savings: Some(SavingsReply {
-            since: "2026-11-01".to_owned(),
-            until: "2026-11-30".to_owned(),
-            time_zone: "UTC".to_owned(),
-            by: By::Org,
-            rows: Vec::new(),
-            total: sums,
-        }),
         metrics: Some(Metrics::read(&text)),
     }
 }
 
 fn now(sample: Option<&Sample>) -> Now<'_> {
-    Now { socket: "s.sock", at: UnixMillis(1_000), sample, lost: None }
+    let mono = MonoMillis(15_000);
+    let savings = &Savings::Awaited;
+    Now { socket: "s.sock", at: UnixMillis(1_000), mono, sample, lost: None, savings }
+}
+
+/// What the ledger told three seconds before the frame.
+fn told() -> Savings {
+    let total = SavingsSums {
+        calls: 4,
+        billed_micro_usd: 1_000_040,
+        estimated_micro_usd: 0,
+        charged_back_micro_usd: 0,
+        hits: 4,
+        coalesced: 0,
+        saved_micro_usd: 80,
+    };
+    let reply = SavingsReply {
+        since: "2026-11-01".to_owned(),
+        until: "2026-11-30".to_owned(),
+        time_zone: "UTC".to_owned(),
+        by: By::Org,
+        rows: Vec::new(),
+        total,
+    };
+    Savings::Told { reply, at: MonoMillis(12_000) }
 }
 
 #[test]
 fn a_frame_has_rates_money_and_every_gateway() {
     let (old, new) = (sample(2), sample(4));
     assert_eq!(
-        frame(Some(&old), now(Some(&new)), 100),
+        frame(Some(&old), Now { savings: &told(), ..now(Some(&new)) }, 100),
         "\
 kt top  1970-01-01 00:00:01Z  s.sock
 sidecar 0.1.0 is ok, config 0c1d
@@ -101,7 +110,8 @@ requests  8.0/s
 hit ratio 75.0 % now, 75.0 % since the start (12 of 16 lookups)
 entries   7 (4096 bytes)
 flights   2 live with 3 followers; 1.0/s led, 0.0/s followed, 0.0/s taken over
-spend     billed $1.00004, saved $0.00008 since 2026-11-01; just now $0.00002 and $0.00004
+spend     billed $1.00004, saved $0.00008 since 2026-11-01 (told 3 s ago)
+just now  calls cost $0.020000, saved $0.002000
 
 gateways  2 live, 1 lost, 1 behind
 gateway  role      group  state   runs  last seen
@@ -117,11 +127,11 @@ fn the_first_frame_has_no_rates_and_one_without_metrics_or_money_says_so() {
     let text = frame(None, now(Some(&first)), 100);
     assert!(text.contains("requests  -\n") && text.contains("hit ratio - now, 75.0 %"), "{text}");
     assert!(!text.contains("just now"), "{text}");
-    let strip = |sample| Sample { metrics: None, savings: None, ..sample };
+    let strip = |sample| Sample { metrics: None, ..sample };
     let (old, new) = (strip(sample(1)), strip(sample(2)));
     let text = frame(Some(&old), now(Some(&new)), 100);
     assert!(text.contains("lookups   4.0/s") && text.contains("--metrics"), "{text}");
-    assert!(text.contains("spend     not known"), "{text}");
+    assert!(text.contains("spend     not known (the ledger has not answered yet)"), "{text}");
     let metrics = Metrics::read("llm_cost_usd_total{model=\"a\"} 0.25\nkt_saved_usd_total{} 1.5\n");
     let new = Sample { metrics: Some(metrics), ..new };
     let text = frame(Some(&old), now(Some(&new)), 100);
@@ -136,17 +146,19 @@ fn no_rate_is_told_across_a_restart() {
 }
 
 #[test]
-fn what_is_just_spent_is_told_of_two_looks_at_one_month_only() {
+fn what_the_ledger_told_once_stands_until_there_is_something_newer() {
     let (old, new) = (sample(2), sample(4));
-    assert!(frame(Some(&old), now(Some(&new)), 200).contains("just now"));
-    let mut unknown = old.clone();
-    unknown.savings = None;
-    let mut last_month = old;
-    last_month.savings.as_mut().unwrap().since = "2026-10-01".to_owned();
-    for before in [unknown, last_month] {
-        let text = frame(Some(&before), now(Some(&new)), 200);
-        assert!(text.contains("billed $1.00004") && !text.contains("just now"), "{text}");
-    }
+    let of = |savings: &Savings| frame(Some(&old), Now { savings, ..now(Some(&new)) }, 200);
+    let mut savings = Savings::default();
+    let refused = || Err(Failure::new("this sidecar has no ledger: nothing is paid for"));
+    savings.hear(refused(), MonoMillis(1));
+    let text = of(&savings);
+    assert!(text.contains("since the start (this sidecar has no ledger)\njust now"), "{text}");
+    savings = told();
+    savings.hear(refused(), MonoMillis(14_000));
+    assert!(
+        of(&savings).contains("billed $1.00004, saved $0.00008 since 2026-11-01 (told 3 s ago)")
+    );
 }
 
 #[test]
