@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 
+use kt_fault_proxy::free_port;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -98,5 +100,42 @@ fn a_ledger_that_never_answers_holds_up_nothing_else() {
         assert!(text.contains("75.0 % since the start") && text.contains("gw-a"), "{text}");
         assert!(text.contains("the ledger has not answered yet"), "{text}");
         assert!(!text.contains("LOST"), "{text}");
+    }
+}
+
+/// Serves these metrics to everybody.
+fn metrics(text: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = BufReader::new(&stream).lines();
+            head.find(|line| line.as_ref().is_ok_and(String::is_empty)).unwrap().unwrap();
+            let length = text.len();
+            let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}");
+            write!(stream, "{head}\r\n\r\n{text}").unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn metrics_of_another_sidecar_or_of_nobody_are_told_as_such() {
+    let stub = Stub::new();
+    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
+    let ours = metrics("kt_snapshot_info{version=\"aa\"} 1\nkt_flight_followers 7\n");
+    let other = metrics("kt_snapshot_info{version=\"bb\"} 1\nkt_flight_followers 7\n");
+    for (address, told) in [
+        (ours, "with 7 followers".to_owned()),
+        (other, format!("{other} serves the metrics of another sidecar")),
+        (nobody, format!("nobody answers at {nobody}")),
+    ] {
+        let mut top = stub.top().args(["--metrics", &address.to_string()]).spawn().unwrap();
+        let mut lines = BufReader::new(top.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let flights = lines.find(|line| line.starts_with("flights")).unwrap();
+        top.kill().unwrap();
+        top.wait().unwrap();
+        assert!(flights.contains(&told), "{flights}");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kt_contract::time::MonoMillis;
 use kt_contract::wire::admin::endpoint::Endpoint;
-use kt_contract::wire::admin::{PATH_STATS, PATH_STATUS};
+use kt_contract::wire::admin::{PATH_STATS, PATH_STATUS, StatusReply};
 use tokio::sync::watch;
 
 use crate::client::Question;
@@ -51,7 +51,8 @@ pub(crate) struct Args {
 /// Whom to ask.
 struct Asked {
     admin: Admin,
-    metrics: Option<SocketAddr>,
+    /// Where, and whether somebody has named it.
+    metrics: Option<(SocketAddr, bool)>,
     clock: Clock,
 }
 
@@ -70,7 +71,8 @@ impl Args {
         let socket = paths::sidecar_socket(self.sidecar.as_deref(), environment);
         // Another sidecar's numbers would be worse than none.
         let is_default = self.sidecar.is_none() && environment.sidecar.is_none();
-        let metrics = self.metrics.or_else(|| is_default.then_some(METRICS));
+        let usual = is_default.then_some((METRICS, false));
+        let metrics = self.metrics.map(|named| (named, true)).or(usual);
         let asked = Asked { admin: Admin::beside(&socket), metrics, clock: Clock::start() };
         let shown = socket.display().to_string();
         if self.once {
@@ -145,8 +147,10 @@ impl Asked {
             let socket = self.admin.socket().display();
             Failure::new(format!("no answer at {socket} within {} s", PATIENCE.as_secs()))
         };
-        let (status, cache) = tokio::time::timeout(PATIENCE, asked).await.map_err(late)??;
-        Ok(Sample { at, status, cache, metrics: self.metrics().await })
+        let (status, cache): (StatusReply, _) =
+            tokio::time::timeout(PATIENCE, asked).await.map_err(late)??;
+        let metrics = self.metrics(&status.snapshot).await;
+        Ok(Sample { at, status, cache, metrics })
     }
 
     /// Asks the ledger once, and not for long: one frame is waited for.
@@ -173,11 +177,26 @@ impl Asked {
         heard
     }
 
-    async fn metrics(&self) -> Option<Metrics> {
+    /// The metrics of the sidecar that has this snapshot.
+    ///
+    /// # Errors
+    /// There are none, and why or what to do.
+    async fn metrics(&self, snapshot: &str) -> Result<Metrics, String> {
+        const UNNAMED: &str = "leaders and followers: name the sidecar's --listen with --metrics";
+        let Some((address, is_named)) = self.metrics else { return Err(UNNAMED.to_owned()) };
         let question = Question { patience: PATIENCE, ..Question::get("/metrics") };
-        let answer = question.ask_tcp(self.metrics?).await.ok()?;
-        let is_good = answer.status.is_success();
-        is_good.then(|| Metrics::read(&String::from_utf8_lossy(&answer.body)))
+        let why = match question.ask_tcp(address).await {
+            Ok(answer) if answer.status.is_success() => {
+                let metrics = Metrics::read(&String::from_utf8_lossy(&answer.body));
+                if metrics.are_of(snapshot) {
+                    return Ok(metrics);
+                }
+                format!("{address} serves the metrics of another sidecar, or of none")
+            }
+            Ok(answer) => format!("{address} answers {} to GET /metrics", answer.status),
+            Err(error) => format!("nobody answers at {address}: {error}"),
+        };
+        Err(if is_named { why } else { UNNAMED.to_owned() })
     }
 }
 

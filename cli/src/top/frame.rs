@@ -16,8 +16,8 @@ pub(crate) struct Sample {
     pub(crate) at: MonoMillis,
     pub(crate) status: StatusReply,
     pub(crate) cache: CacheStatsReply,
-    /// `None` where nobody serves them.
-    pub(crate) metrics: Option<Metrics>,
+    /// Else why there are none, or what to do.
+    pub(crate) metrics: Result<Metrics, String>,
 }
 
 /// What there is to show.
@@ -83,8 +83,8 @@ fn numbers(rates: &Rates<'_>, sample: &Sample) -> Vec<String> {
         |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), |it| format!("{it:.1}/s"));
     let lookups = |it: &Sample| count(it.cache.hits.saturating_add(it.cache.misses));
     let (what, rate) = match metrics {
-        Some(_) => ("requests", rates.of_metric("llm_requests_total")),
-        None => ("lookups", rates.of(lookups)),
+        Ok(_) => ("requests", rates.of_metric("llm_requests_total")),
+        Err(_) => ("lookups", rates.of(lookups)),
     };
     let mut lines = vec![
         format!("{what:<10}{}", per_second(rate)),
@@ -97,7 +97,7 @@ fn numbers(rates: &Rates<'_>, sample: &Sample) -> Vec<String> {
         format!("entries   {} ({} bytes)", cache.entries, cache.entry_bytes),
     ];
     lines.push(match metrics {
-        Some(metrics) => format!(
+        Ok(metrics) => format!(
             "flights   {} live with {} followers; {} led, {} followed, {} taken over",
             cache.flights,
             metrics.get("kt_flight_followers"),
@@ -105,10 +105,7 @@ fn numbers(rates: &Rates<'_>, sample: &Sample) -> Vec<String> {
             per_second(rates.of_metric("kt_flight_follows_total")),
             per_second(rates.of_metric("kt_flight_takeovers_total")),
         ),
-        None => format!(
-            "flights   {} live (leaders and followers: name the sidecar's --listen with --metrics)",
-            cache.flights
-        ),
+        Err(why) => format!("flights   {} live ({why})", cache.flights),
     });
     lines
 }
@@ -124,13 +121,13 @@ fn spend(sample: &Sample, now: Now<'_>) -> String {
             now.mono.0.saturating_sub(at.0) / 1_000,
         ),
         // Without a ledger nobody is charged, and calls have a price all the same.
-        (none @ (Savings::Awaited | Savings::Refused(_)), Some(metrics)) => format!(
+        (none @ (Savings::Awaited | Savings::Refused(_)), Ok(metrics)) => format!(
             "spend     calls cost ${:.6}, saved ${:.6} since the start ({})",
             metrics.get("llm_cost_usd_total"),
             metrics.get("kt_saved_usd_total"),
             none.lack(),
         ),
-        (none @ (Savings::Awaited | Savings::Refused(_)), None) => {
+        (none @ (Savings::Awaited | Savings::Refused(_)), Err(_)) => {
             format!("spend     not known ({})", none.lack())
         }
     }
@@ -208,7 +205,7 @@ impl<'a> Rates<'a> {
 
     fn have_metrics(&self) -> Option<()> {
         let (old, new) = self.pair?;
-        (old.metrics.is_some() && new.metrics.is_some()).then_some(())
+        (old.metrics.is_ok() && new.metrics.is_ok()).then_some(())
     }
 }
 

@@ -65,7 +65,7 @@ fn sample(step: u64) -> Sample {
             generation: 0,
             orgs: Vec::new(),
         },
-        metrics: Some(Metrics::read(&text)),
+        metrics: Ok(Metrics::read(&text)),
     }
 }
 
@@ -127,13 +127,13 @@ fn the_first_frame_has_no_rates_and_one_without_metrics_or_money_says_so() {
     let text = frame(None, now(Some(&first)), 100);
     assert!(text.contains("requests  -\n") && text.contains("hit ratio - now, 75.0 %"), "{text}");
     assert!(!text.contains("just now"), "{text}");
-    let strip = |sample| Sample { metrics: None, ..sample };
+    let strip = |sample| Sample { metrics: Err("nobody answers".to_owned()), ..sample };
     let (old, new) = (strip(sample(1)), strip(sample(2)));
     let text = frame(Some(&old), now(Some(&new)), 100);
-    assert!(text.contains("lookups   4.0/s") && text.contains("--metrics"), "{text}");
+    assert!(text.contains("lookups   4.0/s") && text.contains("2 live (nobody answers)"), "{text}");
     assert!(text.contains("spend     not known (the ledger has not answered yet)"), "{text}");
     let metrics = Metrics::read("llm_cost_usd_total{model=\"a\"} 0.25\nkt_saved_usd_total{} 1.5\n");
-    let new = Sample { metrics: Some(metrics), ..new };
+    let new = Sample { metrics: Ok(metrics), ..new };
     let text = frame(Some(&old), now(Some(&new)), 100);
     assert!(text.contains("calls cost $0.250000, saved $1.500000 since the start"), "{text}");
 }
