@@ -6,6 +6,9 @@ use super::envoy_config::{self, Needs};
 use super::finding::Finding;
 use crate::envoy::binary::Version;
 
+/// What counts replies that the filter could not use.
+const UNREAD: &str = "kt_filter_wire_errors_total";
+
 /// What an Envoy's admin API said.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -15,11 +18,13 @@ pub(crate) struct Running {
     pub(crate) config: Result<Value, String>,
     /// `/stats` of the filter.
     pub(crate) stats: String,
+    /// The same a moment later, where there was something in it that only matters if it grows.
+    pub(crate) stats_later: Option<String>,
 }
 
 /// Every check of a running gateway.
 pub(crate) fn examine(running: &Running, request_bytes_max: u64) -> Vec<Finding> {
-    let Running { version, config, stats } = running;
+    let Running { version, config, stats, stats_later } = running;
     let mut findings = vec![release(*version)];
     match config {
         Ok(config) => {
@@ -28,8 +33,13 @@ pub(crate) fn examine(running: &Running, request_bytes_max: u64) -> Vec<Finding>
         }
         Err(why) => findings.push(Finding::skipped("filter", format!("no configuration: {why}"))),
     }
-    findings.push(callouts(stats));
+    findings.push(callouts(stats, stats_later.as_deref()));
     findings
+}
+
+/// Whether it takes a second look to say what the counts mean: they are kept since Envoy's start.
+pub(crate) fn wants_another_look(stats: &str) -> bool {
+    count(stats, UNREAD) > 0
 }
 
 fn release(version: Option<Version>) -> Finding {
@@ -46,20 +56,34 @@ fn release(version: Option<Version>) -> Finding {
 }
 
 /// Whether the filter and the sidecar understand each other.
-fn callouts(stats: &str) -> Finding {
+fn callouts(stats: &str, later: Option<&str>) -> Finding {
     const NAME: &str = "callouts";
     let answered = count(stats, "kt_filter_callouts_total.call.feed.result.answered");
     let lost = count(stats, "kt_filter_callouts_total.call.feed.result.lost");
-    let unread = count(stats, "kt_filter_wire_errors_total");
+    let unread = count(stats, UNREAD);
+    let more = later.map_or(0, |later| count(later, UNREAD).saturating_sub(unread));
     let mend = "run filter and sidecar of one release; kt_sidecar must lead to the sidecar's socket, which Envoy's user \
                 may open";
+    let causes =
+        "the two are of different releases, or the policies of a snapshot cannot be compiled";
+    let mend_unread = "run filter and sidecar of one release; if they are, look for what changed last in `policies` \
+                       (`kt config diff`), and `kt config rollback`";
     match (answered, lost, unread) {
-        (_, _, 1..) => Finding::fail(
+        (_, _, 1..) if more > 0 => Finding::fail(
             NAME,
             format!(
-                "the filter could not read {unread} replies of the sidecar: they are of two releases"
+                "the filter cannot use what the sidecar replies, {more} times within two seconds: {causes}"
             ),
-            mend,
+            mend_unread,
+        ),
+        (_, _, 1..) => Finding::warn(
+            NAME,
+            format!(
+                "the filter could not use {unread} replies of the sidecar since this Envoy began, and none within the \
+                 last two seconds: {causes}"
+            ),
+            "nothing, where releases or policies were just changed; else the same as if it went on: one release, and \
+             policies that work",
         ),
         (0, 1.., 0) => Finding::fail(
             NAME,
@@ -95,11 +119,35 @@ mod tests {
         for (stats, state, told) in [
             (format!("{answered}{lost}"), State::Ok, "7 polls were answered, 2 lost"),
             (lost.to_owned(), State::Fail, "asked 2 times"),
-            (format!("{answered}{unread}"), State::Fail, "two releases"),
+            (
+                format!("{answered}{unread}"),
+                State::Warn,
+                "1 replies of the sidecar since this Envoy",
+            ),
             (String::new(), State::Skipped, "not counted"),
         ] {
-            let found = callouts(&stats);
+            assert_eq!(wants_another_look(&stats), stats.contains("wire_errors"));
+            let found = callouts(&stats, Some(&stats));
             assert!(found.state == state && found.seen.contains(told), "{stats}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn replies_that_cannot_be_used_fail_only_while_there_are_more_of_them() {
+        let unread = |count| format!("wasmcustom.kt_filter_wire_errors_total: {count}\n");
+        for (later, state) in [
+            (Some(unread(5)), State::Fail),
+            (Some(unread(3)), State::Warn),
+            // It was started anew in between.
+            (Some(unread(0)), State::Warn),
+            (None, State::Warn),
+        ] {
+            let found = callouts(&unread(3), later.as_deref());
+            assert_eq!(found.state, state, "{found:?}");
+            assert!(
+                found.seen.contains("releases") && found.seen.contains("compiled"),
+                "{found:?}"
+            );
         }
     }
 
@@ -111,8 +159,12 @@ mod tests {
             (of(old), of(Some(Version::MIN)), of(None)),
             (State::Fail, State::Ok, State::Skipped)
         );
-        let running =
-            Running { version: old, config: Err("refused".to_owned()), stats: String::new() };
+        let running = Running {
+            version: old,
+            config: Err("refused".to_owned()),
+            stats: String::new(),
+            stats_later: None,
+        };
         let found = examine(&running, 1);
         let states: Vec<_> = found.iter().map(|it| it.state).collect();
         assert_eq!(states, [State::Fail, State::Skipped, State::Skipped]);

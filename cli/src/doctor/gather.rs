@@ -15,7 +15,7 @@ use rustix::process::geteuid;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::gateway::Running;
+use super::gateway::{self, Running};
 use super::machine::{ConfigFile, Folder, FolderFact, PortFact};
 use super::sidecar::SocketFact;
 use crate::client::{Answer, Question, Unanswered};
@@ -24,6 +24,8 @@ use crate::envoy::template::read_yaml;
 
 /// Whoever lives has answered by then.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// By then a filter that cannot use a reply has asked for it again, many times.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
 /// What the filter has counted.
 const STATS: &str = "/stats?filter=kt_filter_";
 
@@ -150,9 +152,21 @@ pub(crate) async fn running(at: &AdminAddress) -> Result<(Running, Option<UnixMi
     let dump = ask(at, "/config_dump").await;
     let config =
         dump.and_then(|it| serde_json::from_slice(&it.body).map_err(|error| error.to_string()));
-    let stats = ask(at, STATS).await.map(|it| String::from_utf8_lossy(&it.body).into_owned());
-    let running = Running { version, config, stats: stats.unwrap_or_default() };
-    Ok((running, info.date()))
+    let stats = counts(at).await.unwrap_or_default();
+    let stats_later = match gateway::wants_another_look(&stats) {
+        true => {
+            tokio::time::sleep(SECOND_LOOK).await;
+            counts(at).await.ok()
+        }
+        false => None,
+    };
+    Ok((Running { version, config, stats, stats_later }, info.date()))
+}
+
+/// What the filter has counted.
+async fn counts(at: &AdminAddress) -> Result<String, String> {
+    let answer = ask(at, STATS).await?;
+    Ok(String::from_utf8_lossy(&answer.body).into_owned())
 }
 
 async fn ask(at: &AdminAddress, path: &str) -> Result<Answer, String> {
