@@ -161,6 +161,14 @@ pub(crate) fn status(status: &StatusReply) -> Vec<Finding> {
             "start another one over the same --data-dir once it has ended",
         ));
     }
+    if status.status == Condition::Degraded && has_no_reason(status) {
+        findings.push(Finding::warn(
+            "condition",
+            "the sidecar is degraded and does not say why",
+            "look again in some seconds: one that has just begun may not know yet what was invalidated elsewhere; then \
+             at the end of its log",
+        ));
+    }
     findings.push(told(
         "stores",
         &status.store_errors,
@@ -183,6 +191,14 @@ pub(crate) fn status(status: &StatusReply) -> Vec<Finding> {
     ));
     findings.extend(gateways(status));
     findings
+}
+
+fn has_no_reason(status: &StatusReply) -> bool {
+    let StatusReply { config_errors, store_errors, .. } = status;
+    let StatusReply { database_errors, wallet_errors, tenant_errors, .. } = status;
+    [config_errors, store_errors, database_errors, wallet_errors, tenant_errors]
+        .into_iter()
+        .all(Vec::is_empty)
 }
 
 fn in_force(status: &StatusReply) -> Finding {

@@ -119,6 +119,12 @@ fn what_a_sidecar_says_of_itself_is_a_finding_each() {
     let rows: Vec<(StatusReply, &str, State)> = vec![
         (StatusReply { config_errors: error(), ..good() }, "configuration in force", State::Fail),
         (StatusReply { store_errors: error(), ..good() }, "stores", State::Fail),
+        (
+            StatusReply { store_errors: error(), status: Condition::Degraded, ..good() },
+            "stores",
+            State::Fail,
+        ),
+        (StatusReply { status: Condition::Degraded, ..good() }, "condition", State::Warn),
         (StatusReply { database_errors: error(), ..good() }, "database", State::Fail),
         (StatusReply { wallet_errors: error(), ..good() }, "wallet", State::Fail),
         (StatusReply { tenant_errors: error(), ..good() }, "tenants", State::Fail),
