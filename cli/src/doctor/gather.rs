@@ -128,7 +128,10 @@ pub(crate) async fn wire_version(socket: &Path) -> Result<Option<String>, String
 pub(crate) async fn port(address: SocketAddr) -> PortFact {
     let answer = match Question::get("/health").ask_tcp(address).await {
         Ok(answer) => answer,
-        Err(Unanswered::Connect(_)) => return PortFact::Free,
+        Err(Unanswered::Connect(error)) if error.kind() == ErrorKind::ConnectionRefused => {
+            return PortFact::Free;
+        }
+        Err(Unanswered::Connect(error)) => return PortFact::Unknown(error.to_string()),
         Err(error @ (Unanswered::Broken(_) | Unanswered::TooLate(_))) => {
             return PortFact::Other(error.to_string());
         }

@@ -66,6 +66,8 @@ pub(crate) enum PortFact {
     },
     /// Somebody else.
     Other(String),
+    /// Nobody knows, and why.
+    Unknown(String),
 }
 
 pub(crate) fn envoy(found: &Result<Envoy, Failure>) -> Finding {
@@ -190,6 +192,9 @@ pub(crate) fn port(address: SocketAddr, fact: &PortFact) -> Finding {
         PortFact::Free => Finding::ok(NAME, format!("{address} is free; no gateway listens there")),
         PortFact::Gateway { id, status } => {
             Finding::ok(NAME, format!("gateway {id} listens on {address} and is {status}"))
+        }
+        PortFact::Unknown(why) => {
+            Finding::skipped(NAME, format!("{address} could not be tried: {why}"))
         }
         PortFact::Other(what) => Finding::fail(
             NAME,

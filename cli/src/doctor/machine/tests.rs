@@ -84,6 +84,7 @@ fn a_port_is_free_a_gateways_or_in_the_way() {
     for (fact, state, told) in [
         (PortFact::Free, State::Ok, "is free"),
         (gateway, State::Ok, "gateway gw-a listens on 127.0.0.1:41002 and is degraded"),
+        (PortFact::Unknown("no route".to_owned()), State::Skipped, "could not be tried: no route"),
         (PortFact::Other("it answers 404".to_owned()), State::Fail, "no gateway listens"),
     ] {
         assert_found(&port(address, &fact), state, told);
