@@ -167,7 +167,13 @@ impl Args {
             }
         }
         let live = admin.get::<VersionReply>(&format!("{PATH_CONFIG}/live")).await;
-        told.in_force = live.ok().map(|live| live.text);
+        match live {
+            Ok(live) => told.in_force = Some(live.text),
+            Err(failure) => {
+                let why = format!("the sidecar does not tell what is in force: {}", failure.what());
+                told.findings.push(Finding::skipped("file", why));
+            }
+        }
         told
     }
 
