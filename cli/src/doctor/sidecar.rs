@@ -68,17 +68,21 @@ pub(crate) fn socket(path: &Path, fact: &SocketFact, others: &[PathBuf], file: &
 /// Whoever opens the admin socket is the operator, and whoever opens the other is a gateway.
 pub(crate) fn permissions(sockets: [(&Path, &SocketFact); 2]) -> Finding {
     const NAME: &str = "socket permissions";
-    let open = sockets.into_iter().find_map(|(path, fact)| match fact {
-        SocketFact::Open(mode) if mode & 0o077 != 0 => Some((path.display().to_string(), *mode)),
+    let open = sockets.iter().find_map(|(path, fact)| match fact {
+        SocketFact::Open(mode) if mode & 0o077 != 0 => Some((path.display(), *mode)),
         SocketFact::Open(_)
         | SocketFact::Missing
         | SocketFact::NoSocket
         | SocketFact::Denied(_)
         | SocketFact::Dead(_) => None,
     });
-    match open {
-        None => Finding::ok(NAME, "for their owner alone"),
-        Some((path, mode)) => Finding::fail(
+    let unseen = sockets.iter().find(|(_, fact)| !matches!(fact, SocketFact::Open(_)));
+    match (open, unseen) {
+        (None, None) => Finding::ok(NAME, "for their owner alone"),
+        (None, Some((path, _))) => {
+            Finding::skipped(NAME, format!("nobody was seen to listen on {}", path.display()))
+        }
+        (Some((path, mode)), _) => Finding::fail(
             NAME,
             format!("others may open {path} ({mode:04o}): they make keys and move money"),
             format!("chmod 600 {path}; the sidecar makes it so, something has changed it"),

@@ -76,6 +76,10 @@ fn a_socket_is_its_owners_alone() {
     for mode in [0o660, 0o666, 0o604] {
         assert_found(&find(mode), State::Fail, &format!("(0{mode:03o})"));
     }
+    let alone = [(path, &SocketFact::Open(0o600)), (Path::new("/s.admin"), &SocketFact::Missing)];
+    assert_found(&permissions(alone), State::Skipped, "/s.admin");
+    let open = [(path, &SocketFact::Open(0o666)), (Path::new("/s.admin"), &SocketFact::Missing)];
+    assert_found(&permissions(open), State::Fail, "(0666)");
 }
 
 #[test]
