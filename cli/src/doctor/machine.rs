@@ -151,6 +151,11 @@ pub(crate) fn data_folder(path: &Path, fact: &FolderFact) -> Finding {
         FolderFact::Is(folder) => folder,
     };
     let Folder { mode, other_owner, is_writable, free_and_all_bytes } = *folder;
+    if mode & 0o022 != 0 {
+        let mend = format!("chmod 700 {shown}");
+        let seen = format!("others may write into {shown} ({mode:04o}), where keys and money are");
+        return Finding::fail(NAME, seen, mend);
+    }
     if let Some(owner) = other_owner {
         return Finding::warn(
             NAME,
@@ -163,11 +168,6 @@ pub(crate) fn data_folder(path: &Path, fact: &FolderFact) -> Finding {
     if !is_writable {
         let mend = format!("chmod u+rwx {shown}; mount its disk for writing");
         return Finding::fail(NAME, format!("this user cannot write into {shown}"), mend);
-    }
-    if mode & 0o022 != 0 {
-        let mend = format!("chmod 700 {shown}");
-        let seen = format!("others may write into {shown} ({mode:04o}), where keys and money are");
-        return Finding::fail(NAME, seen, mend);
     }
     match free_and_all_bytes {
         Some((free, _)) if free < FREE_BYTES_MIN => Finding::fail(

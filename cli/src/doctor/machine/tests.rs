@@ -69,6 +69,11 @@ fn a_data_folder_is_its_owners_alone_and_has_room() {
         (FolderFact::Is(Folder { mode: 0o777, ..GOOD }), State::Fail, "others may write"),
         (FolderFact::Is(Folder { is_writable: false, ..GOOD }), State::Fail, "cannot write"),
         (FolderFact::Is(Folder { other_owner: Some(7), ..GOOD }), State::Warn, "the user 7"),
+        (
+            FolderFact::Is(Folder { other_owner: Some(7), mode: 0o777, ..GOOD }),
+            State::Fail,
+            "others may write",
+        ),
         (disk(1 << 20, 1 << 40), State::Fail, "1048576 bytes left"),
         (disk(1 << 30, 1 << 40), State::Warn, "nearly full"),
         (disk(1 << 39, 1 << 40), State::Ok, "this user's"),
