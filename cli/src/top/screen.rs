@@ -13,7 +13,7 @@ const LEAVE: &str = "\x1b[?1049l";
 const HOME: &str = "\x1b[H";
 /// Clears all from here on.
 const CLEAR: &str = "\x1b[J";
-/// Where nobody says how wide it is.
+/// Where a terminal does not say how wide it is.
 const COLUMNS: usize = 100;
 
 /// Where frames go.
@@ -35,10 +35,13 @@ impl Screen {
         Self { is_terminal, has_shown: false }
     }
 
-    /// How wide and how high it is; without a terminal it has no end below.
+    /// How wide and how high it is; what is no terminal has no end.
     pub(crate) fn size(&self) -> (usize, usize) {
+        if !self.is_terminal {
+            return (usize::MAX, usize::MAX);
+        }
         let told = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
-        match told.filter(|size| self.is_terminal && size.ws_col > 0 && size.ws_row > 0) {
+        match told.filter(|size| size.ws_col > 0 && size.ws_row > 0) {
             Some(size) => (usize::from(size.ws_col), usize::from(size.ws_row)),
             None => (COLUMNS, usize::MAX),
         }
