@@ -14,6 +14,10 @@ from group import DEADLINE_S, Group, environment
 from processes import Process, binary_dir, wait_until
 
 
+# The cursor, and the page that was there before.
+LEFT = b"\x1b[?25h\x1b[?1049l"
+
+
 @pytest.fixture(scope="module")
 def group():
     with Group() as group:
@@ -63,7 +67,8 @@ def test_a_pipe_gets_frames_one_after_the_other_and_an_interrupt_ends_it_well(gr
     assert top.wait() == 0
 
 
-def test_a_terminal_gets_its_page_back(group):
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGQUIT])
+def test_a_terminal_gets_its_page_back(group, end):
     ours, theirs = pty.openpty()
     top = subprocess.Popen([str(part) for part in arguments(group, "--interval", "0.1")], stdin=theirs, stdout=theirs,
                            start_new_session=True)
@@ -83,11 +88,22 @@ def test_a_terminal_gets_its_page_back(group):
         while seen.count(b"kt top ") < 3 and read():
             pass
         assert seen.startswith(b"\x1b[?1049h\x1b[?25l") and seen.count(b"\x1b[H") >= 3, seen
-        top.send_signal(signal.SIGINT)
+        top.send_signal(signal.SIGTSTP)
+        while not seen.endswith(LEFT) and seen.count(b"kt top ") < 50 and read():
+            pass
+        assert seen.endswith(LEFT), seen[-200:]
+        _, state = os.waitpid(top.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(state), state
+        seen = b""
+        top.send_signal(signal.SIGCONT)
+        while seen.count(b"kt top ") < 1 and read():
+            pass
+        assert seen.startswith(b"\x1b[?1049h\x1b[?25l"), seen
+        top.send_signal(end)
         assert top.wait(DEADLINE_S) == 0
         while read():
             pass
-        assert seen.endswith(b"\x1b[?25h\x1b[?1049l"), seen[-200:]
+        assert seen.endswith(LEFT), seen[-200:]
     finally:
         top.kill()
         top.wait()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use kt_contract::time::MonoMillis;
 use kt_contract::wire::admin::endpoint::Endpoint;
 use kt_contract::wire::admin::{PATH_STATS, PATH_STATUS, StatusReply};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::client::Question;
 use crate::clock::{self, Clock};
@@ -18,6 +18,7 @@ use crate::paths;
 use crate::sidecar::Admin;
 use crate::supervise::stop::Stop;
 use crate::top::frame::{Now, Sample, frame};
+use crate::top::keys::{Key, Keys, stand_still};
 use crate::top::metrics::Metrics;
 use crate::top::savings::Savings;
 use crate::top::screen::Screen;
@@ -78,11 +79,26 @@ impl Args {
         if self.once {
             return self.once(&asked, &shown).await;
         }
-        let mut stop = Stop::listen()?;
+        let (mut stop, mut keys) = (Stop::listen()?, Keys::listen()?);
         let mut screen = Screen::open(false);
-        tokio::select! {
-            () = watch(&asked, &shown, self.interval, &mut screen) => Ok(()),
-            () = stop.wished() => Ok(()),
+        let (page, resumed) = (screen.page(), Notify::new());
+        let watching = watch(&asked, &shown, (self.interval, &resumed), &mut screen);
+        tokio::pin!(watching);
+        loop {
+            let key = tokio::select! {
+                () = &mut watching => return Ok(()),
+                () = stop.wished() => return Ok(()),
+                key = keys.pressed() => key,
+            };
+            match key {
+                Key::Quit => return Ok(()),
+                Key::Pause => {
+                    page.leave();
+                    stand_still();
+                    page.enter();
+                    resumed.notify_one();
+                }
+            }
         }
     }
 
@@ -108,14 +124,22 @@ impl Args {
     }
 }
 
-/// Shows one frame after the other, as long as somebody reads them.
-async fn watch(asked: &Asked, socket: &str, interval: Duration, screen: &mut Screen) {
+/// Shows one frame after the other, as long as somebody reads them: one each interval, and one whenever the page is new.
+async fn watch(
+    asked: &Asked,
+    socket: &str,
+    (interval, resumed): (Duration, &Notify),
+    screen: &mut Screen,
+) {
     let mut known = Known::default();
     let savings = asked.keep_asking_for_savings();
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = resumed.notified() => {}
+        }
         known.hear(asked.look().await, asked.clock.now());
         let mono = asked.clock.now();
         let lost =

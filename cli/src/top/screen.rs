@@ -23,16 +23,25 @@ pub(crate) struct Screen {
     has_shown: bool,
 }
 
+/// The page of a terminal that a [`Screen`] has opened, to be left for a while.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Page {
+    is_terminal: bool,
+}
+
 // === impl Screen ===
 
 impl Screen {
     /// The terminal, if there is one. With `is_plain` nothing is ever put in the place of anything.
     pub(crate) fn open(is_plain: bool) -> Self {
         let is_terminal = !is_plain && std::io::stdout().is_terminal();
-        if is_terminal {
-            write(&format!("{ENTER}{HIDE}"));
-        }
-        Self { is_terminal, has_shown: false }
+        let screen = Self { is_terminal, has_shown: false };
+        screen.page().enter();
+        screen
+    }
+
+    pub(crate) const fn page(&self) -> Page {
+        Page { is_terminal: self.is_terminal }
     }
 
     /// How wide and how high it is; what is no terminal has no end.
@@ -58,6 +67,22 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        self.page().leave();
+    }
+}
+
+// === impl Page ===
+
+impl Page {
+    /// Puts it in the place of what stands there.
+    pub(crate) fn enter(self) {
+        if self.is_terminal {
+            write(&format!("{ENTER}{HIDE}"));
+        }
+    }
+
+    /// Puts back what stood there before.
+    pub(crate) fn leave(self) {
         if self.is_terminal {
             write(&format!("{SHOW}{LEAVE}"));
         }
