@@ -15,6 +15,7 @@ use kt_contract::limits::HIT_COUNTS_MAX;
 use kt_contract::money::MicroUsd;
 use kt_contract::principal::Principal;
 use kt_contract::snapshot::ModelRoute;
+use kt_contract::time::MonoMillis;
 use kt_contract::wire::feed::{BlockCount, HitBatch, HitCount, Refusal};
 
 use crate::refusals::Refusals;
@@ -125,21 +126,21 @@ impl Hits {
     }
 
     /// Adds a request that the filter has refused.
-    pub fn add_refusal(&mut self, refusal: Refusal, request_id: &RequestId) {
+    pub fn add_refusal(&mut self, now: MonoMillis, refusal: Refusal, request_id: &RequestId) {
         self.worker.get_or_insert_with(|| request_id.clone());
-        self.refused.add(refusal);
+        self.refused.add(now, refusal);
     }
 
     /// What a poll carries that is sent now.
-    pub fn tell(&mut self) -> Option<HitBatch> {
+    pub fn tell(&mut self, now: MonoMillis) -> Option<HitBatch> {
         if self.told.is_none()
-            && !(self.untold.is_empty() && self.blocked.is_empty() && self.refused.is_empty())
+            && (!self.untold.is_empty() || !self.blocked.is_empty() || self.refused.is_due(now))
             && let Some(worker) = &self.worker
         {
             self.number = self.number.saturating_add(1);
             let counts = std::mem::take(&mut self.untold);
             let blocked = std::mem::take(&mut self.blocked).into_iter();
-            let (refusals, refusals_lost) = self.refused.take();
+            let (refusals, refusals_lost) = self.refused.take(now);
             self.told = Some(HitBatch {
                 worker: worker.as_str().to_owned(),
                 number: self.number,
@@ -165,6 +166,8 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test;
 
     use super::*;
+
+    const T0: MonoMillis = MonoMillis(7);
 
     fn hit(key_id: &str, model: &str) -> Hit {
         let principal = Principal {
@@ -208,11 +211,11 @@ mod tests {
     #[wasm_bindgen_test(unsupported = test)]
     fn hits_of_one_kind_are_one_count() {
         let mut hits = Hits::default();
-        assert_eq!(hits.tell(), None);
+        assert_eq!(hits.tell(T0), None);
         for (key, model) in [("b", "x"), ("a", "y"), ("b", "x"), ("a", "x")] {
             assert!(count(&mut hits, hit(key, model), &id(key.as_bytes()[0])));
         }
-        let batch = hits.tell().unwrap();
+        let batch = hits.tell(T0).unwrap();
         assert_eq!(counts(&batch), [("a", "x", 1), ("a", "y", 1), ("b", "x", 2)]);
         assert_eq!((batch.number, batch.worker.as_str()), (1, id(b'b').as_str()));
     }
@@ -221,15 +224,15 @@ mod tests {
     fn a_batch_is_told_unchanged_until_it_is_taken_and_the_next_has_the_next_number() {
         let mut hits = Hits::default();
         assert!(count(&mut hits, hit("a", "x"), &id(1)));
-        let first = hits.tell().unwrap();
+        let first = hits.tell(T0).unwrap();
         assert!(count(&mut hits, hit("a", "x"), &id(2)));
-        assert_eq!(hits.tell().as_ref(), Some(&first));
+        assert_eq!(hits.tell(T0).as_ref(), Some(&first));
         hits.taken();
-        let second = hits.tell().unwrap();
+        let second = hits.tell(T0).unwrap();
         assert_eq!((second.number, counts(&second)), (2, vec![("a", "x", 1)]));
         assert_eq!(second.worker, first.worker);
         hits.taken();
-        assert_eq!(hits.tell(), None);
+        assert_eq!(hits.tell(T0), None);
     }
 
     #[wasm_bindgen_test(unsupported = test)]
@@ -240,7 +243,7 @@ mod tests {
         }
         assert!(!count(&mut hits, hit("one more", "x"), &id(1)));
         assert!(count(&mut hits, hit("7", "x"), &id(1)));
-        let batch = hits.tell().unwrap();
+        let batch = hits.tell(T0).unwrap();
         assert_eq!(batch.counts.iter().map(|at| at.count).sum::<u64>(), 257);
         assert!(
             count(&mut hits, hit("one more", "x"), &id(1)),

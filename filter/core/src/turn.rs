@@ -74,7 +74,7 @@ impl<'a> Turn<'a> {
     /// the request is in `log`.
     pub(crate) fn refuse(&mut self, dialect: Dialect, problem: &Problem, log: LogLine) -> Next {
         if let (Some(refusal), Some(request_id)) = (refusal(problem, &log), &log.request_id) {
-            self.worker.refused(refusal, request_id);
+            self.worker.refused(self.now, refusal, request_id);
         }
         self.refuse_as_told(dialect, problem, log)
     }

@@ -132,7 +132,7 @@ impl Worker {
     #[must_use]
     pub fn poll(&mut self, now: MonoMillis) -> Option<Vec<u8>> {
         let version = self.snapshot.as_ref().map(|snapshot| snapshot.version.as_str());
-        let hits = self.hits.tell();
+        let hits = self.hits.tell(now);
         let poller = (&self.gateway, self.name.as_ref().map(RequestId::as_str));
         serde_json::to_vec(&self.feed.request(now, poller, version, hits)).ok()
     }
@@ -217,8 +217,8 @@ impl Worker {
     }
 
     /// A request was refused, of which the sidecar knows nothing.
-    pub(crate) fn refused(&mut self, refusal: Refusal, request_id: &RequestId) {
-        self.hits.add_refusal(refusal, request_id);
+    pub(crate) fn refused(&mut self, now: MonoMillis, refusal: Refusal, request_id: &RequestId) {
+        self.hits.add_refusal(now, refusal, request_id);
     }
 
     /// Keeps an answer that comes for the second time, if nothing was voided since the question was asked.
