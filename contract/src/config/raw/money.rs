@@ -56,7 +56,7 @@ pub(in super::super) struct OpenWithCap {
 pub(in super::super) struct Allotment {
     /// No more than this. Default: 5.
     pub(in super::super) max_usd: Option<Decimal>,
-    /// And no more than this part of what is available: above 0, up to 1. Default: 0.01.
+    /// And no more than this part of what is available: above 0, up to 1; 0.01 where it is left out.
     pub(in super::super) part: Option<Decimal>,
     /// For how long, 20 to 3600. It is used for half of that and then replaced. Default: 60.
     pub(in super::super) ttl_seconds: Option<u64>,
