@@ -50,9 +50,21 @@ async fn a_database_with_a_wallet_gets_what_is_new_and_keeps_what_it_has() {
     let old = "INSERT INTO alerted (org, name) VALUES ('acme', 'org:daily');
         DROP TABLE changes, generations, keys, reply_holders, replies, reply_orgs, audit_chains, audit_records;
         DROP FUNCTION audit_stays, audit_record_goes;
-        DROP INDEX transfers_draws;
-        ALTER TABLE transfers DROP CONSTRAINT transfers_kind_check,
-            ADD CONSTRAINT transfers_kind_check CHECK (kind <> 'draw');
+        DROP FUNCTION transfers_know_draws CASCADE;
+        DROP INDEX transfers_draws, transfers_by_id;
+        ALTER TABLE transfers DROP CONSTRAINT transfers_kinds, DROP CONSTRAINT transfers_of_holds,
+            ADD CONSTRAINT transfers_kind_check CHECK (kind IN ('fund', 'pending', 'extend', 'post',
+                'overage', 'void', 'expire', 'late_post', 'late_void', 'return', 'refund',
+                'adjust_credit', 'adjust_debit', 'allocate', 'deallocate')),
+            ADD CHECK ((hold IS NULL) = (kind IN ('fund', 'pending', 'adjust_credit',
+                'adjust_debit', 'allocate', 'deallocate')));
+        CREATE UNIQUE INDEX transfers_by_id ON transfers (id)
+            WHERE kind IN ('fund', 'pending', 'refund', 'adjust_credit', 'adjust_debit', 'allocate',
+                           'deallocate');
+        INSERT INTO transfers (org, seq, id, kind, hold, amount, at, note, terms) VALUES
+            ('acme', 1, decode(repeat('01', 32), 'hex'), 'fund', NULL, 100, 0, '', NULL),
+            ('acme', 2, decode(repeat('02', 32), 'hex'), 'pending', NULL, 10, 0, '', '{}'),
+            ('acme', 3, decode(repeat('03', 32), 'hex'), 'post', 2, 7, 0, '', NULL);
         UPDATE kt_schema SET version = 1";
     shell.batch_execute(old).await.unwrap();
     assert!(refusal(&url).await.contains("has schema version 1 and"));
@@ -62,6 +74,28 @@ async fn a_database_with_a_wallet_gets_what_is_new_and_keeps_what_it_has() {
     assert_eq!(keys.list().await.unwrap(), []);
     let kept = shell.query("SELECT name FROM alerted", &[]).await.unwrap();
     assert_eq!(kept.len(), 1);
+    let kept = shell.query("SELECT seq FROM transfers", &[]).await.unwrap();
+    assert_eq!(kept.len(), 3);
+    // What a row may be is said by the new tables as strictly as by the old ones.
+    for (seq, kind, hold, is_taken) in [
+        (4, "open_calls", "NULL", true),
+        (5, "open_calls", "2", false),
+        (5, "draw", "NULL", false),
+        (5, "fund", "2", false),
+        (5, "void", "2", false),
+        (5, "nonsense", "NULL", false),
+    ] {
+        let row = format!(
+            "INSERT INTO transfers (org, seq, id, kind, hold, amount, at, note) VALUES
+                ('acme', {seq}, decode(repeat('0{seq}', 32), 'hex'), '{kind}', {hold}, 1, 0, '')"
+        );
+        let taken = shell.batch_execute(&row).await.is_ok();
+        assert_eq!(taken, is_taken, "{kind} {hold}");
+    }
+    for change in ["UPDATE transfers SET amount = 1", "DELETE FROM transfers", "TRUNCATE transfers"]
+    {
+        assert!(shell.batch_execute(change).await.is_err(), "{change}");
+    }
 }
 
 #[tokio::test]
