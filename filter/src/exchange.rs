@@ -82,6 +82,9 @@ impl HttpExchange {
                     }
                     continue;
                 }
+                // Of a request that cannot be what was decided, nothing is asked and nothing is spent: what came of that
+                // would be taken for what came of the whole turn.
+                Action::Callout(_) | Action::Spend(_) if ran == Ran::Refused => continue,
                 Action::Callout(callout) => {
                     let id = Some(callout.request_id.as_str());
                     if self.shared.post(callout.path, id, &callout.body, ADMIT_TIMEOUT).is_none() {
