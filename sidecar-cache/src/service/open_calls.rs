@@ -1,6 +1,7 @@
 //! What gateways have let pass while they could not reach a sidecar (`wallet.open_with_cap`): paid for when they tell of
 //! it, once, however often they do and whichever of their workers does. Only then they may forget it.
 
+use futures_util::future::join_all;
 use kt_contract::hex::Digest;
 use kt_contract::id::{BadId, check_id};
 use kt_contract::limits::OPEN_ORGS_MAX;
@@ -44,10 +45,15 @@ impl Sidecar {
     async fn book_batch(&self, told: &OpenCallsRequest) -> Result<Made, Failure> {
         let epoch = checked(told)?;
         let ledger = self.ledger.as_deref().ok_or(Failure::NoLedger)?;
-        let mut made = Made::Exists;
+        // All at once: whoever tells does not wait for long, and what is not asked by then would not be the next time either.
+        // And what is refused of one organization keeps none of the others from being booked.
+        let mut asked = Vec::with_capacity(told.orgs.len());
         for calls in &told.orgs {
-            let of_org = self.book(ledger, (&told.gateway, epoch), told.number, calls).await?;
-            if of_org == Made::Created {
+            asked.push(self.book(ledger, (&told.gateway, epoch), told.number, calls));
+        }
+        let mut made = Made::Exists;
+        for of_org in join_all(asked).await {
+            if of_org? == Made::Created {
                 made = Made::Created;
             }
         }

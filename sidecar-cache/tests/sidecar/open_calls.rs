@@ -112,6 +112,15 @@ async fn a_batch_that_is_none_is_refused_and_nothing_of_it_is_booked() {
 }
 
 #[tokio::test]
+async fn what_is_refused_of_one_organization_keeps_no_other_from_being_booked() {
+    let (group, ledger) = paying();
+    group.sidecar.book_open_calls(batch(1, vec![of("acme", 1, 10)])).await.unwrap();
+    let told = batch(1, vec![of("acme", 2, 20), of("other", 1, 10)]);
+    assert!(group.sidecar.book_open_calls(told).await.is_err());
+    assert_eq!((rows(&ledger, "acme").await.len(), rows(&ledger, "other").await.len()), (1, 1));
+}
+
+#[tokio::test]
 async fn without_a_ledger_nothing_is_said_to_be_booked() {
     let group = group_of(settings_with(""), Clock::start(), None);
     assert!(group.sidecar.book_open_calls(batch(1, vec![of("acme", 1, 10)])).await.is_err());
