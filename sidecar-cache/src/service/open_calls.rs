@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use kt_contract::hex::Digest;
 use kt_contract::id::{BadId, check_id};
 use kt_contract::limits::OPEN_ORGS_MAX;
+use kt_contract::problem::Problem;
 use kt_contract::wire;
 use kt_contract::wire::open_calls::{OpenCalls, OpenCallsReply, OpenCallsRequest};
 
@@ -25,7 +26,7 @@ impl Sidecar {
     ///
     /// # Errors
     /// Another version of the wire, a batch that is none, no ledger, or one that has no answer: then some of it may be
-    /// booked, and it is to be told again.
+    /// booked, and it is to be told again. So it is where all of it is booked and this sidecar drains.
     pub async fn book_open_calls(&self, told: OpenCallsRequest) -> Result<OpenCallsReply, Failure> {
         let booked = self.book_batch(&told).await;
         let result = match &booked {
@@ -38,8 +39,14 @@ impl Sidecar {
             }
         };
         self.metrics.open_report(result);
+        booked?;
+        if self.drain.is_draining() {
+            // It is paid, and the next sidecar says so. This one admits nobody: said by it, the cap would be free again
+            // and again, and calls would pass by the wallet for as long as it drains.
+            return Err(Failure::Refused(Problem::Draining));
+        }
         let OpenCallsRequest { epoch, number, .. } = told;
-        booked.map(|_| OpenCallsReply { version: wire::VERSION, epoch, number })
+        Ok(OpenCallsReply { version: wire::VERSION, epoch, number })
     }
 
     async fn book_batch(&self, told: &OpenCallsRequest) -> Result<Made, Failure> {

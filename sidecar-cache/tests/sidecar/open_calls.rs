@@ -121,6 +121,17 @@ async fn what_is_refused_of_one_organization_keeps_no_other_from_being_booked() 
 }
 
 #[tokio::test]
+async fn a_sidecar_that_drains_books_and_says_nothing_that_would_free_a_cap() {
+    let (group, ledger) = paying();
+    group.sidecar.drained().await;
+    for _ in 0..2 {
+        let told = batch(1, vec![of("acme", 1, 10)]);
+        assert!(group.sidecar.book_open_calls(told).await.is_err());
+    }
+    assert_eq!(rows(&ledger, "acme").await.len(), 1);
+}
+
+#[tokio::test]
 async fn without_a_ledger_nothing_is_said_to_be_booked() {
     let group = group_of(settings_with(""), Clock::start(), None);
     assert!(group.sidecar.book_open_calls(batch(1, vec![of("acme", 1, 10)])).await.is_err());
