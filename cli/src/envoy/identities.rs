@@ -45,6 +45,7 @@ pub(super) fn transport_socket(tls: Option<&Tls>) -> Result<Value, TemplateError
         ("certificate", path(certificate)),
         ("private_key", path(private_key)),
         ("client_validation", json!(trusted)),
+        ("no_resumption", json!(client_ca.as_ref().map(|_| true))),
     ]))
 }
 

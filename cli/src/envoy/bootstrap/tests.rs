@@ -118,6 +118,11 @@ fn what_says_who_somebody_is_runs_before_the_filter() {
     let trusted =
         "/transport_socket/typed_config/common_tls_context/validation_context/trusted_ca/filename";
     assert_eq!(chain.pointer(trusted).unwrap(), "/etc/kt/ca.crt");
+    // A certificate is looked at with each connection, and not once for all that come after it.
+    for kind in ["stateless", "stateful"] {
+        let field = format!("/transport_socket/typed_config/disable_{kind}_session_resumption");
+        assert_eq!(chain.pointer(&field), Some(&Value::Bool(true)), "{kind}");
+    }
 }
 
 #[test]
