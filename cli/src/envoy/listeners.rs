@@ -57,6 +57,7 @@ fn ingress(plan: &Plan) -> Result<Value, TemplateError> {
         ("host", json!(plan.listen.ip().to_string())),
         ("port", json!(plan.listen.port())),
         ("transport_socket", identities::transport_socket(plan.tls.as_ref())?),
+        ("handshake_timeout", json!(plan.tls.as_ref().map(|_| "10s"))),
         ("identity_filters", Value::Array(identities::filters(&plan.asked)?)),
         ("access_logs", access_logs(plan, INGRESS_FIELDS, Some(INGRESS_FILTER))?),
         ("stripped_at_entry", Value::Array(stripped_at_entry())),

@@ -108,6 +108,7 @@ fn what_says_who_somebody_is_runs_before_the_filter() {
     };
     let rendered = render(&Plan { asked, tls: Some(tls), ..plan() }).unwrap();
     let chain = rendered.pointer("/static_resources/listeners/0/filter_chains/0").unwrap();
+    assert_eq!(chain["transport_socket_connect_timeout"], "10s");
     let filters = chain.pointer("/filters/0/typed_config/http_filters").unwrap();
     let names: Vec<_> = filters.as_array().unwrap().iter().map(|it| &it["name"]).collect();
     let jwt = "envoy.filters.http.jwt_authn";
