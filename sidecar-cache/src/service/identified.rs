@@ -26,8 +26,17 @@ pub(crate) struct Identified(Mutex<Names>);
 #[derive(Default)]
 struct Names {
     rules: Arc<Identities>,
-    young: HashMap<String, KeyRecord>,
-    old: HashMap<String, KeyRecord>,
+    young: HashMap<String, Named>,
+    old: HashMap<String, Named>,
+}
+
+/// Whose a name is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Named {
+    One(Box<KeyRecord>),
+    /// By other claims of its JWTs it is somebody in another organization, too. What is told by name alone is neither's:
+    /// nothing of the one may come into the other's books.
+    Several,
 }
 
 /// A store of keys that knows the names of identities too. Nothing of an identity is ever written to it.
@@ -42,28 +51,57 @@ impl Identified {
     /// Forgets whoever came in by other rules.
     fn by(&self, rules: &Arc<Identities>) {
         let mut names = lock(&self.0);
-        if names.rules != *rules {
-            *names = Names { rules: Arc::clone(rules), ..Names::default() };
+        if Arc::ptr_eq(&names.rules, rules) {
+            return;
         }
+        if names.rules != *rules {
+            *names = Names::default();
+        }
+        // The same rules of a file that was read again are not compared word by word with each question.
+        names.rules = Arc::clone(rules);
     }
 
-    fn remember(&self, hash: KeyHash, principal: &Principal) {
+    /// Who somebody is by these rules, unless there are others by now.
+    fn remember(&self, rules: &Arc<Identities>, hash: KeyHash, principal: &Principal) {
         let mut names = lock(&self.0);
+        if names.rules != *rules {
+            return;
+        }
+        let is_other = match names.of(&principal.key_id) {
+            None => false,
+            Some(Named::One(known)) => known.principal.org != principal.org,
+            Some(Named::Several) => true,
+        };
+        let named = match is_other {
+            true => Named::Several,
+            false => Named::One(Box::new(record(hash, principal.clone()))),
+        };
         if names.young.len() >= NAMES_MAX / 2 {
             names.old = std::mem::take(&mut names.young);
         }
-        names.young.insert(principal.key_id.clone(), record(hash, principal.clone()));
+        names.young.insert(principal.key_id.clone(), named);
     }
 
     fn named(&self, name: &str) -> Option<KeyRecord> {
         let names = lock(&self.0);
-        let known = names.young.get(name).or_else(|| names.old.get(name)).cloned();
-        known.or_else(|| {
-            // A SPIFFE ID says all that rules ask for, whether it has ever been here or not.
-            let identity = is_spiffe_id(name)
-                .then(|| Identity { spiffe: Some(name.to_owned()), jwt: None })?;
-            Some(record(identity.hash(), names.rules.resolve(&identity)?))
-        })
+        match names.of(name) {
+            Some(Named::One(known)) => Some(known.as_ref().clone()),
+            Some(Named::Several) => None,
+            None => {
+                // A SPIFFE ID says all that rules ask for, whether it has ever been here or not.
+                let identity = is_spiffe_id(name)
+                    .then(|| Identity { spiffe: Some(name.to_owned()), jwt: None })?;
+                Some(record(identity.hash(), names.rules.resolve(&identity)?))
+            }
+        }
+    }
+}
+
+// === impl Names ===
+
+impl Names {
+    fn of(&self, name: &str) -> Option<&Named> {
+        self.young.get(name).or_else(|| self.old.get(name))
     }
 }
 
@@ -126,7 +164,7 @@ impl Sidecar {
         Ok(match rules.resolve(identity) {
             None => Resolved::Unknown,
             Some(principal) => {
-                self.identified.remember(key, &principal);
+                self.identified.remember(rules, key, &principal);
                 let keys = OrgKeys::derive(&principal.org);
                 Resolved::Known(Arc::new(Caller { principal, keys, ends_at: None }))
             }
@@ -140,5 +178,45 @@ impl Sidecar {
     pub(super) async fn named(&self, name: &str) -> Result<Option<KeyRecord>, StoreError> {
         self.identified.by(&self.feed.settings().identities);
         self.keys.find_named(name.to_owned()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kt_contract::hex::Digest;
+
+    use super::*;
+
+    fn principal(key_id: &str, org: &str) -> Principal {
+        Principal {
+            key_id: key_id.to_owned(),
+            lineage: None,
+            org: org.to_owned(),
+            team: None,
+            user: None,
+            agent: None,
+            group: None,
+            codebases: Default::default(),
+            entitlements: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_name_that_two_organizations_have_is_neithers() {
+        let identified = Identified::default();
+        let org = |name: &str| identified.named(name).map(|record| record.principal.org);
+        let remember = |name: &str, org: &str| {
+            identified.remember(&Arc::default(), KeyHash(Digest([0; 32])), &principal(name, org));
+        };
+        for _ in 0..2 {
+            remember("jwt:i#ada", "acme");
+            remember("jwt:i#bob", "globex");
+            assert_eq!(org("jwt:i#ada").as_deref(), Some("acme"));
+        }
+        remember("jwt:i#ada", "globex");
+        assert_eq!(org("jwt:i#ada"), None);
+        remember("jwt:i#ada", "acme");
+        assert_eq!(org("jwt:i#ada"), None, "whoever comes last does not get it");
+        assert_eq!(org("jwt:i#bob").as_deref(), Some("globex"));
     }
 }
