@@ -127,7 +127,9 @@ impl Rule {
     /// The name of an identity that the rule is for.
     fn name(&self, identity: &Identity) -> Option<String> {
         match &self.proof {
-            Proof::Spiffe(pattern) => identity.spiffe.clone().filter(|id| pattern.fits(id)),
+            Proof::Spiffe(pattern) => {
+                identity.spiffe.as_ref().filter(|id| pattern.fits(id)).cloned()
+            }
             Proof::Jwt { issuer, claims } => {
                 let jwt = identity.jwt.as_ref().filter(|jwt| jwt.issuer == *issuer)?;
                 let fits = |(name, pattern): (&String, &Pattern)| {
