@@ -144,6 +144,10 @@ fn check_jwt(
             report.error(named(name), format!("missing: {why}"));
         }
     }
+    if audiences.iter().flatten().any(|name| !is_plain(name)) {
+        let problem = "have a name that is none: 1 to 512 bytes of ASCII, without spaces";
+        report.error(named("audiences"), problem);
+    }
     let issuer = issuer.clone()?;
     if !is_plain(&issuer) || issuer.contains('#') {
         report

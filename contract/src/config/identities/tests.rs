@@ -189,6 +189,10 @@ fn what_a_rule_lacks_or_says_twice_is_named() {
             "identities[0].jwt.audiences: missing",
         ),
         (
+            "{jwt: {issuer: i, audiences: [kt, ''], jwks_file: k}, org: a}".to_owned(),
+            "identities[0].jwt.audiences: have a name",
+        ),
+        (
             "{jwt: {audiences: [kt], jwks_file: k}, org: a}".to_owned(),
             "identities[0].jwt.issuer: missing",
         ),
