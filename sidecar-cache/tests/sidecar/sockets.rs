@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kt_contract::outcome::Reason;
+use kt_contract::wire::VERSION;
 use kt_contract::wire::admin::audit_log::{AuditHeads, AuditRecord, AuditVerified};
 use kt_contract::wire::admin::{CacheStatsReply, ErrorReply, InvalidateReply, KeyCreated, KeyList};
 use kt_contract::wire::admit::{AdmitRequest, Admitted};
@@ -99,6 +100,11 @@ fn provider_head(content_type: &str) -> http::response::Builder {
         .header("x-request-id", "req_provider")
         .header("openai-organization", "org-secret")
         .header("x-ratelimit-remaining-requests", "9")
+}
+
+/// How every reply of a sidecar is marked.
+fn version() -> String {
+    VERSION.to_string()
 }
 
 // === impl ArrivedCall ===
@@ -240,7 +246,7 @@ fn header<'a>(response: &'a Response<Incoming>, name: &str) -> Option<&'a str> {
 impl Wired {
     async fn poll(&self, gateway: &GatewayIdentity) -> FeedReply {
         let poll = FeedRequest {
-            version: kt_contract::wire::VERSION,
+            version: VERSION,
             worker: None,
             gateway: gateway.clone(),
             epoch: None,
@@ -254,7 +260,7 @@ impl Wired {
     async fn admit(&self, ask: &AdmitRequest) -> (Admitted, Response<Incoming>) {
         let response = send(&self.data, post("/v1/admit", serde_json::to_vec(ask).unwrap())).await;
         assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(header(&response, headers::MARKER), Some("5"));
+        assert_eq!(header(&response, headers::MARKER), Some(version().as_str()));
         let decision = serde_json::from_str(header(&response, headers::ADMIT).unwrap()).unwrap();
         (decision, response)
     }
@@ -447,7 +453,7 @@ async fn a_cut_json_answer_is_a_clean_error_in_the_dialect() {
     assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
     assert_eq!(header(&response, "retry-after"), Some("1"));
     assert_eq!(header(&response, "x-cache-status"), Some("miss"));
-    assert_eq!(header(&response, headers::MARKER), Some("5"));
+    assert_eq!(header(&response, headers::MARKER), Some(version().as_str()));
     let body: serde_json::Value = json(response).await;
     assert_eq!(body["error"]["code"], "upstream_cut_short");
 }
@@ -597,7 +603,7 @@ async fn the_wire_refuses_what_is_no_message() {
     ] {
         let response = send(&wired.data, request).await;
         assert_eq!(response.status(), status, "{what}");
-        assert_eq!(header(&response, headers::MARKER), Some("5"), "{what}");
+        assert_eq!(header(&response, headers::MARKER), Some(version().as_str()), "{what}");
         assert_eq!(json::<ErrorReply>(response).await.error.code, code, "{what}");
     }
 }
@@ -610,12 +616,8 @@ async fn keys_are_made_looked_up_and_revoked_over_the_admin_socket() {
     assert_eq!(response.status(), StatusCode::CREATED);
     let created: KeyCreated = json(response).await;
     let hash = kt_contract::gateway_key::GatewayKey::parse(&created.key).unwrap().hash();
-    let ask = serde_json::to_vec(&PrincipalRequest {
-        version: kt_contract::wire::VERSION,
-        key: hash,
-        identity: None,
-    })
-    .unwrap();
+    let ask = serde_json::to_vec(&PrincipalRequest { version: VERSION, key: hash, identity: None })
+        .unwrap();
     let reply = json(send(&wired.data, post("/v1/principal", ask.clone())).await).await;
     assert!(matches!(reply, PrincipalReply::Known { principal } if principal.org == "acme"));
 
