@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from stack import REQUEST, die
+from stack import REQUEST, die, until
 
 # Long enough for attempts to come seldom. A caller that is known is believed for longer.
 AWAY_S = 20
@@ -56,19 +57,14 @@ def once(stack, name: str) -> dict:
         while time.monotonic() < end:
             asked += 1
             answered += bool(ask(stack, "kt-0", f"{name}-away-{asked}"))
-            time.sleep(0.2)
         # Redis takes its time to start; Postgres is woken once it listens.
         stack.start_redis()
     finally:
         # Whatever has happened: what is stopped cannot end.
         for pid in postgres:
             os.kill(pid, signal.SIGCONT)
-    back, tried = time.monotonic(), 0
-    while not shares(stack, f"{name}-back-{tried}"):
-        if time.monotonic() > back + GIVE_UP_S:
-            die(f"the fleet does not share again within {GIVE_UP_S} s")
-        tried += 1
-        time.sleep(0.05)
+    back, tries = time.monotonic(), itertools.count()
+    until("the fleet shares again", lambda: shares(stack, f"{name}-back-{next(tries)}"), GIVE_UP_S)
     return {"away_s": AWAY_S, "asked_while_away": asked, "answered_while_away": answered,
             "seconds": round(time.monotonic() - back, 3)}
 
