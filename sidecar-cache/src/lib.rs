@@ -39,7 +39,6 @@ pub mod reserve;
 pub mod resp;
 #[cfg(feature = "server")]
 pub mod service;
-#[cfg(feature = "server")]
 pub mod store;
 pub mod ticket;
 #[cfg(feature = "server")]

@@ -1,21 +1,30 @@
 //! What is kept, behind small asynchronous traits, so that other engines can join: one conformance suite is
 //! stamped over every implementation of [`EntryStore`]. Nothing in here knows about HTTP, or decides
-//! whether an answer may be stored or told.
+//! whether an answer may be stored or told. The traits and the ledger in memory need no runtime, and are there without
+//! the server as well.
 
 pub mod audit_log;
 pub mod changes;
+#[cfg(feature = "server")]
 pub mod flight_log;
 pub mod health;
+#[cfg(feature = "server")]
 pub mod layered;
+#[cfg(feature = "server")]
 pub mod leases;
 pub mod ledger;
+#[cfg(feature = "server")]
 pub mod memory;
+#[cfg(feature = "server")]
 pub mod postgres;
+#[cfg(feature = "server")]
 pub mod redis;
 pub mod replies;
 pub mod savings;
+#[cfg(feature = "server")]
 mod shelf;
 pub mod spool;
+#[cfg(feature = "server")]
 pub mod sqlite;
 pub mod versions;
 

@@ -8,8 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::store::health::{Copies, Health};
-use crate::store::redis::Counts;
+use crate::store::health::{Copies, Counts, Health};
 
 /// How stores are, and what has come of what they were asked.
 #[derive(Debug, Default)]

@@ -2,8 +2,6 @@
 
 use kt_contract::time::Millis;
 
-use super::redis::Counts;
-
 /// A store as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
@@ -34,6 +32,27 @@ pub struct Copies {
     pub bytes: u64,
     /// How many lookups they have answered since the start.
     pub hits: u64,
+}
+
+/// What has come of the commands to a store since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Commands that were answered as they should be.
+    pub answered: u64,
+    /// Connections that were made.
+    pub connections: u64,
+    /// Commands that got no answer in time.
+    pub late: u64,
+    /// Commands that were lost with their connection, or for which none could be made.
+    pub lost: u64,
+    /// Commands that Redis refused: out of memory, no permission.
+    pub refused: u64,
+    /// Commands whose answers made no sense.
+    pub malformed: u64,
+    /// Commands that were not sent because the breaker was open, or too many were under way.
+    pub skipped: u64,
+    /// How often the breaker has opened.
+    pub opened: u64,
 }
 
 // === impl Health ===

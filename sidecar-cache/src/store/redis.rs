@@ -27,10 +27,10 @@ use kt_contract::limits;
 use redis::{Cmd, Pipeline, Value};
 
 use super::StoreError;
-use super::health::Health;
+use super::health::{Counts, Health};
 use crate::clock::Clock;
 pub use checks::{Noted, Unchecked};
-pub use counts::Counts;
+
 pub use entries::RedisEntries;
 use fault::Fault;
 pub use leases::RedisLeases;

@@ -7,9 +7,9 @@ use kt_contract::hex::Digest;
 use kt_contract::key::CacheKey;
 use kt_contract::time::Millis;
 use sidecar_cache::clock::Clock;
+use sidecar_cache::store::health::Counts;
 use sidecar_cache::store::health::{Copies, Health};
 use sidecar_cache::store::memory::MemoryEntries;
-use sidecar_cache::store::redis::Counts;
 use sidecar_cache::store::{
     Address, Answer, Bounds, EntryStore, Held, Lookup, NewEntry, OrgHeld, StoreError,
 };

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use sidecar_cache::ledger::Operation;
 use sidecar_cache::ledger::account::Scope;
-use sidecar_cache::ledger::request::{Direction, Funding};
+use sidecar_cache::ledger::request::{
+    Direction, Draw, DrawnEnd, Funding, OpenCalls, Purpose, Reserve,
+};
 use sidecar_cache::ledger::window::{Period, Zone};
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
@@ -20,7 +22,10 @@ enum Step {
     Fund { id: u64, amount: u64 },
     Adjust { id: u64, amount: u64, into: bool },
     Allocate { id: u64, amount: u64, into: bool },
+    OpenCalls { id: u64, amount: u64 },
     Reserve { id: u64, amount: u64, limit: Option<u64>, by: Caller },
+    Allot { id: u64, amount: u64, by: Caller },
+    Draw { from: u64, id: u64, amount: u64, by: Caller, end: DrawEnd },
     Extend { hold: u64, total: u64 },
     Settle { hold: u64, actual: u64 },
     LateSettle { hold: u64, actual: u64 },
@@ -32,6 +37,14 @@ enum Step {
     Freeze(bool),
     Pass(u64),
     Restart,
+}
+
+/// How a call from an allotment ends that is booked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum DrawEnd {
+    GoesOn,
+    Cost(u64),
+    CostsNothing,
 }
 
 /// Whose call it is: of a team or not, or of an organization that pays later.
@@ -47,6 +60,8 @@ enum Payer {
     Wallet,
     Web,
     Bank,
+    /// Who was called without anybody being asked; pays nothing.
+    Provider,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,7 +83,17 @@ struct Held {
     /// The day that it was reserved on, and the limit of that day.
     limit: Option<(u64, u64)>,
     payer: Payer,
+    what: What,
     is: Is,
+}
+
+/// What it is for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum What {
+    Call,
+    Allotment,
+    /// A call out of this allotment.
+    CallFrom(u64),
 }
 
 #[derive(Default)]
@@ -81,6 +106,16 @@ struct Naive {
 }
 
 impl Held {
+    /// Whether this is who has paid, or could have.
+    fn may_be_of(&self, by: Caller) -> bool {
+        match self.payer {
+            Payer::Bank => by == Caller::Postpaid,
+            Payer::Web => by == Caller::Web,
+            Payer::Wallet => by != Caller::Postpaid,
+            Payer::Provider => false,
+        }
+    }
+
     /// What it takes, from who pays and from its budget.
     fn takes(&self) -> i128 {
         match self.is {
@@ -93,7 +128,25 @@ impl Held {
     }
 }
 
+impl DrawEnd {
+    /// What a call takes out of its allotment.
+    fn takes(self, amount: u64) -> u64 {
+        match self {
+            Self::GoesOn => amount,
+            Self::Cost(actual) => amount.min(actual),
+            Self::CostsNothing => 0,
+        }
+    }
+}
+
 impl Naive {
+    /// Whether somebody could ask for this: a sidecar makes no call out of an allotment that it has not the money
+    /// for, and where one does all the same, the audit says so.
+    fn is_asked(&self, step: Step) -> bool {
+        let Step::Draw { from, amount, end, .. } = step else { return true };
+        Place::HAS_DRAWS && self.holds.get(&from).is_none_or(|held| end.takes(amount) <= held.held)
+    }
+
     fn available(&self, payer: Payer) -> i128 {
         let paid = self.holds.values().filter(|held| held.payer == payer).map(Held::takes);
         self.paid_in.get(&payer).unwrap_or(&0) - paid.sum::<i128>()
@@ -113,7 +166,7 @@ impl Naive {
         let name = match payer {
             Payer::Wallet => "wallet",
             Payer::Web => "purse:web",
-            Payer::Bank => return None,
+            Payer::Bank | Payer::Provider => return None,
         };
         (self.available(payer) < amount.into()).then(|| format!("insufficient:{name}"))
     }
@@ -128,7 +181,10 @@ impl Naive {
     }
 
     fn charged(&self) -> i128 {
-        let is_charged = |held: &&Held| matches!(held.is, Is::Settled(_) | Is::LateSettled(_));
+        // What an allotment's holder has spent, its calls tell.
+        let is_charged = |held: &&Held| {
+            matches!(held.is, Is::Settled(_) | Is::LateSettled(_)) && held.what != What::Allotment
+        };
         self.holds.values().filter(is_charged).map(Held::takes).sum()
     }
 
@@ -165,7 +221,18 @@ impl Naive {
                 let answer = format!("deallocate {amount}");
                 self.other(id, amount, &answer, (Payer::Web, Payer::Wallet))
             }
-            Step::Reserve { id, amount, limit, by } => self.reserve(id, amount, limit, by),
+            // They are made: nobody is asked.
+            Step::OpenCalls { id, amount } => self.moved(
+                id,
+                amount,
+                &format!("open_calls {amount}"),
+                (Payer::Wallet, Payer::Provider),
+            ),
+            Step::Reserve { id, amount, limit, by } => {
+                self.reserve((id, amount, by), limit, What::Call)
+            }
+            Step::Allot { id, amount, by } => self.reserve((id, amount, by), None, What::Allotment),
+            Step::Draw { from, id, amount, by, end } => self.draw(from, (id, amount, by), end),
             Step::Extend { hold, total } => self.extend(hold, total),
             Step::Settle { hold, actual } => self.settle(hold, actual, false),
             Step::LateSettle { hold, actual } => self.settle(hold, actual, true),
@@ -205,14 +272,21 @@ impl Naive {
     }
 
     fn other(&mut self, id: u64, amount: u64, answer: &str, (from, to): (Payer, Payer)) -> String {
+        if self.known(id, answer).is_none()
+            && amount > 0
+            && let Some(short) = self.is_short(from, amount)
+        {
+            return short;
+        }
+        self.moved(id, amount, answer, (from, to))
+    }
+
+    fn moved(&mut self, id: u64, amount: u64, answer: &str, (from, to): (Payer, Payer)) -> String {
         if let Some(known) = self.known(id, answer) {
             return known;
         }
         if amount == 0 {
             return "bad_amount".to_owned();
-        }
-        if let Some(short) = self.is_short(from, amount) {
-            return short;
         }
         *self.paid_in.entry(from).or_default() -= i128::from(amount);
         *self.paid_in.entry(to).or_default() += i128::from(amount);
@@ -229,15 +303,17 @@ impl Naive {
         }
     }
 
-    fn reserve(&mut self, id: u64, amount: u64, limit: Option<u64>, by: Caller) -> String {
+    fn reserve(
+        &mut self,
+        (id, amount, by): (u64, u64, Caller),
+        limit: Option<u64>,
+        what: What,
+    ) -> String {
         if let Some(held) = self.holds.get(&id) {
             let is_same = held.first == amount
                 && held.limit.is_some() == limit.is_some()
-                && match held.payer {
-                    Payer::Bank => by == Caller::Postpaid,
-                    Payer::Web => by == Caller::Web,
-                    Payer::Wallet => by != Caller::Postpaid,
-                };
+                && (held.what == What::Allotment) == (what == What::Allotment)
+                && held.may_be_of(by);
             return if is_same {
                 format!("exists pending {amount}")
             } else {
@@ -256,9 +332,41 @@ impl Naive {
             return short;
         }
         let is = Is::Open(self.now + TTL);
-        let held = Held { first: amount, held: amount, refunded: 0, limit, payer, is };
+        let held = Held { first: amount, held: amount, refunded: 0, limit, payer, what, is };
         self.holds.insert(id, held);
         format!("created pending {amount}")
+    }
+
+    /// A call that was made out of an allotment: nobody is asked whether there is money for it.
+    fn draw(&mut self, from: u64, (id, amount, by): (u64, u64, Caller), end: DrawEnd) -> String {
+        let mut said = format!("exists pending {amount}");
+        if let Some(held) = self.holds.get(&id) {
+            let is_same = held.what == What::CallFrom(from) && held.first == amount;
+            if !is_same || !held.may_be_of(by) {
+                return "exists_different".to_owned();
+            }
+        } else if self.others.contains_key(&id) {
+            return "exists_different".to_owned();
+        } else {
+            let allotment = self.holds.get_mut(&from);
+            let Some(allotment) = allotment.filter(|held| held.what == What::Allotment) else {
+                return "not_found".to_owned();
+            };
+            if matches!(allotment.is, Is::Open(_) | Is::Expired(_)) {
+                allotment.held -= end.takes(amount);
+            }
+            let (payer, what) = (allotment.payer, What::CallFrom(from));
+            let is = Is::Open(self.now + TTL);
+            let held =
+                Held { first: amount, held: amount, refunded: 0, limit: None, payer, what, is };
+            self.holds.insert(id, held);
+            said = format!("created pending {amount}");
+        }
+        match end {
+            DrawEnd::GoesOn => said,
+            DrawEnd::Cost(actual) => self.settle(id, actual, false),
+            DrawEnd::CostsNothing => self.release(id),
+        }
     }
 
     fn extend(&mut self, id: u64, total: u64) -> String {
@@ -382,6 +490,16 @@ fn word_of(answer: &str) -> &str {
     answer.split(" of ").next().unwrap_or_default()
 }
 
+fn reserved(id: u64, amount: u64, by: Caller) -> Reserve {
+    let mut asked = reservation(id, amount, Vec::new());
+    match by {
+        Caller::Nobody => {}
+        Caller::Web => asked.team = Some("web".to_owned()),
+        Caller::Postpaid => asked.funding = Funding::Postpaid,
+    }
+    asked
+}
+
 fn operation(step: Step) -> Option<Operation> {
     Some(match step {
         Step::Fund { id, amount } => fund(id, amount),
@@ -393,14 +511,32 @@ fn operation(step: Step) -> Option<Operation> {
         }
         Step::Reserve { id, amount, limit, by } => {
             let budgets = limit.map(|limit| budget(Scope::Org, Period::Daily, limit));
-            let mut asked = reservation(id, amount, budgets.into_iter().collect());
-            match by {
-                Caller::Nobody => {}
-                Caller::Web => asked.team = Some("web".to_owned()),
-                Caller::Postpaid => asked.funding = Funding::Postpaid,
-            }
-            Operation::Reserve(asked)
+            Operation::Reserve(Reserve {
+                budgets: budgets.into_iter().collect(),
+                ..reserved(id, amount, by)
+            })
         }
+        Step::Allot { id, amount, by } => Operation::Reserve(Reserve {
+            purpose: Purpose::Allotment("sidecar-a".to_owned()),
+            ..reserved(id, amount, by)
+        }),
+        Step::Draw { from, id: of, amount, by, end } => Operation::Draw(Draw {
+            allotment: id(from),
+            reserve: reserved(of, amount, by),
+            end: match end {
+                DrawEnd::GoesOn => None,
+                DrawEnd::Cost(actual) => {
+                    Some(DrawnEnd::Settle { actual: usd(actual), estimated: false })
+                }
+                DrawEnd::CostsNothing => Some(DrawnEnd::Release),
+            },
+        }),
+        Step::OpenCalls { id: of, amount } => Operation::OpenCalls(OpenCalls {
+            id: id(of),
+            org: "acme".to_owned(),
+            amount: usd(amount),
+            note: "test".to_owned(),
+        }),
         Step::Extend { hold, total } => extend(hold, total),
         Step::Settle { hold, actual } => settle(hold, actual),
         Step::LateSettle { hold, actual } => late_settle(hold, actual),
@@ -410,6 +546,14 @@ fn operation(step: Step) -> Option<Operation> {
         Step::Refund { id, hold, amount } => refund(id, hold, amount),
         Step::ExpireDue | Step::Freeze(_) | Step::Pass(_) | Step::Restart => return None,
     })
+}
+
+fn end() -> impl Strategy<Value = DrawEnd> {
+    prop_oneof![
+        1 => Just(DrawEnd::GoesOn),
+        3 => (0..40_u64).prop_map(DrawEnd::Cost),
+        1 => Just(DrawEnd::CostsNothing),
+    ]
 }
 
 fn caller() -> impl Strategy<Value = Caller> {
@@ -428,6 +572,11 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(id, amount, into)| Step::Allocate { id, amount, into }),
         8 => (id(), amount(), proptest::option::of(20..200_u64), caller())
             .prop_map(|(id, amount, limit, by)| Step::Reserve { id, amount, limit, by }),
+        1 => (prop_oneof![100..108_u64, id()], amount())
+            .prop_map(|(id, amount)| Step::OpenCalls { id, amount }),
+        3 => (id(), amount(), caller()).prop_map(|(id, amount, by)| Step::Allot { id, amount, by }),
+        6 => (id(), id(), amount(), caller(), end())
+            .prop_map(|(from, id, amount, by, end)| Step::Draw { from, id, amount, by, end }),
         2 => (id(), amount()).prop_map(|(hold, total)| Step::Extend { hold, total }),
         4 => (id(), amount()).prop_map(|(hold, actual)| Step::Settle { hold, actual }),
         2 => (id(), amount()).prop_map(|(hold, actual)| Step::LateSettle { hold, actual }),
@@ -485,6 +634,9 @@ fn run(steps: Vec<Step>) {
         let mut lasting = place.open(&hands).await;
         let mut naive = Naive { now: NOON, ..Naive::default() };
         for (at, step) in steps.iter().copied().enumerate() {
+            if !naive.is_asked(step) {
+                continue;
+            }
             let said = naive.step(step);
             if let Step::Pass(millis) = step {
                 hands.pass(millis);

@@ -1,31 +1,26 @@
-//! The ledgers that the suites run over here, and how the one that lasts is opened.
+//! The ledger that the suites run over here, and how it is opened. The one in memory has a binary of its own.
 
 use std::sync::Arc;
 
-use sidecar_cache::store::ledger::memory::MemoryLedger;
 use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
 use tempfile::TempDir;
 
 use crate::ledger_support::{Hands, Store};
 
-/// Stamps tests over every ledger: a failure reads `sqlite::a_settle_returns_the_rest`. Each gets an empty one, and
+/// Stamps tests over the ledger in SQLite: a failure reads `sqlite::a_settle_returns_the_rest`. Each gets an empty one, and
 /// ends with an audit that finds nothing.
 macro_rules! ledger_suite {
-    (@over $name:ident: $open:ident, $($test:ident)*) => {
-        mod $name {$(
+    ($($test:ident)*) => {
+        mod sqlite {$(
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $test() {
                 let place = crate::ledger_over::Place::empty().await;
                 let hands = crate::ledger_support::Hands::at_noon();
-                let store = place.$open(&hands).await;
+                let store = place.open(&hands).await;
                 super::$test(&store, &hands).await;
                 crate::ledger_support::audited(&*store).await;
             }
         )*}
-    };
-    ($($test:ident)*) => {
-        ledger_suite! { @over memory: forget, $($test)* }
-        ledger_suite! { @over sqlite: open, $($test)* }
     };
 }
 pub(crate) use ledger_suite;
@@ -36,6 +31,9 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Whether calls are drawn from allotments: only where several sidecars share a ledger.
+    pub(crate) const HAS_DRAWS: bool = false;
+
     #[expect(clippy::unused_async, reason = "where a ledger is a database, that has to be made")]
     pub(crate) async fn empty() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
@@ -46,11 +44,5 @@ impl Place {
         let path = self.folder.path().join("wallet.db");
         let options = Options { path, timepiece: hands.timepiece(), pages_max: None };
         Arc::new(SqliteLedger::open(options).unwrap())
-    }
-
-    /// One that is nowhere.
-    #[expect(clippy::unused_async, reason = "the same")]
-    pub(crate) async fn forget(&self, hands: &Hands) -> Store {
-        Arc::new(MemoryLedger::new(hands.timepiece()))
     }
 }

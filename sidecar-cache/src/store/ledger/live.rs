@@ -17,6 +17,7 @@ pub(in crate::store) struct Live {
 // === impl Live ===
 
 impl Live {
+    #[cfg(feature = "server")]
     pub(in crate::store) fn find(&self, id: TransferId) -> Option<&Hold> {
         self.holds.get(&id)
     }

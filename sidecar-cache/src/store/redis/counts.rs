@@ -5,27 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redis::Value;
 
 use super::fault::Fault;
-
-/// What has happened since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Commands that were answered as they should be.
-    pub answered: u64,
-    /// Connections that were made.
-    pub connections: u64,
-    /// Commands that got no answer in time.
-    pub late: u64,
-    /// Commands that were lost with their connection, or for which none could be made.
-    pub lost: u64,
-    /// Commands that Redis refused: out of memory, no permission.
-    pub refused: u64,
-    /// Commands whose answers made no sense.
-    pub malformed: u64,
-    /// Commands that were not sent because the breaker was open, or too many were under way.
-    pub skipped: u64,
-    /// How often the breaker has opened.
-    pub opened: u64,
-}
+use crate::store::health::Counts;
 
 /// The counters.
 #[derive(Default)]

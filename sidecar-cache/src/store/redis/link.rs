@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::breaker::{Admitted, Breaker, Verdict};
-use super::counts::{Counters, Counts};
+use super::counts::Counters;
 use super::fault::Fault;
 use super::presence::{Change, Heard, Presence};
 use super::servers::{Place, Servers};
@@ -26,7 +26,7 @@ use super::wakes::Wakes;
 use super::wire::Wire;
 use super::{CONNECT_BUDGET, IN_FLIGHT_MAX, SETUP_BUDGET};
 use crate::clock::Clock;
-use crate::store::health::{Copies, Health};
+use crate::store::health::{Copies, Counts, Health};
 
 /// After how many commands in a row that got no answer the connection is given up: one may just have been
 /// slow, and others share the connection.

@@ -34,6 +34,9 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Whether calls are drawn from allotments.
+    pub(crate) const HAS_DRAWS: bool = true;
+
     pub(crate) async fn empty() -> Self {
         Self { url: SERVER.migrated().await.unwrap() }
     }

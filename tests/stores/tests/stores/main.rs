@@ -29,6 +29,9 @@ mod key_suite;
 #[path = "../../../../sidecar-cache/tests/sidecar/ledger_bills.rs"]
 mod ledger_bills;
 #[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/ledger_draws.rs"]
+mod ledger_draws;
+#[cfg(test)]
 #[path = "../../../../sidecar-cache/tests/sidecar/ledger_levels.rs"]
 mod ledger_levels;
 #[cfg(test)]

@@ -5,9 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kt_contract::time::MonoMillis;
 
+use crate::store::health::Counts;
 use crate::store::health::{Copies, Health};
 use crate::store::postgres::fault::Fault;
-use crate::store::redis::Counts;
 use crate::store::redis::breaker::{Admitted, Breaker, Verdict};
 use crate::store::redis::presence::{Change, Heard, Presence};
 

@@ -1,5 +1,5 @@
-//! The wallet: transfers by hand, and reserves with their ends, from each payer. Four pairs of operations after each
-//! other; the second of a pair needs the first.
+//! The wallet: transfers by hand, reserves with their ends, from each payer, and what was paid for without a sidecar. Five
+//! pairs of operations after each other; where the second of a pair ends a hold, it is that of the first.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,7 +9,7 @@ use kt_contract::time::{Millis, MonoMillis, UnixMillis};
 use sidecar_cache::ledger::account::Scope;
 use sidecar_cache::ledger::clock::Reading;
 use sidecar_cache::ledger::request::{
-    Allocate, Budget, CallOf, Direction, Fund, Funding, Purpose, Reserve,
+    Adjust, Allocate, Budget, CallOf, Direction, Fund, Funding, OpenCalls, Purpose, Reserve,
 };
 use sidecar_cache::ledger::window::{Period, Zone};
 use sidecar_cache::ledger::{Operation, State, TransferId};
@@ -93,7 +93,7 @@ fn nth(number: u64) -> (Operation, String) {
         let promise = ended(hold, State::Settled { actual });
         (Operation::Settle { hold, actual, estimated }, promise)
     };
-    match number % 8 {
+    match number % 10 {
         0 => (fund(number, 500), made_here(500)),
         1 => (allocate(number, 200), made_here(200)),
         2 => (reserve(number, Funding::Prepaid, None), made_here(10)),
@@ -102,7 +102,9 @@ fn nth(number: u64) -> (Operation, String) {
         4 => (reserve(number, Funding::Prepaid, Some("web")), made_here(10)),
         5 => (Operation::Release { hold }, ended(hold, State::Released)),
         6 => (reserve(number, Funding::Postpaid, Some("web")), made_here(10)),
-        _ => settle(7, true),
+        7 => settle(7, true),
+        8 => (open_calls(number, 30), made_here(30)),
+        _ => (adjust(number, 20), made_here(20)),
     }
 }
 
@@ -128,6 +130,16 @@ pub(crate) fn usd(micros: u64) -> MicroUsd {
 fn fund(number: u64, amount: u64) -> Operation {
     let (org, note) = (ORG.to_owned(), String::new());
     Operation::Fund(Fund { id: id(number), org, amount: usd(amount), note })
+}
+
+fn open_calls(number: u64, amount: u64) -> Operation {
+    let (org, note) = (ORG.to_owned(), String::new());
+    Operation::OpenCalls(OpenCalls { id: id(number), org, amount: usd(amount), note })
+}
+
+fn adjust(number: u64, amount: u64) -> Operation {
+    let (org, note, direction) = (ORG.to_owned(), String::new(), Direction::Debit);
+    Operation::Adjust(Adjust { id: id(number), org, amount: usd(amount), direction, note })
 }
 
 fn allocate(number: u64, amount: u64) -> Operation {
