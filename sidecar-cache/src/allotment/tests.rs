@@ -80,6 +80,62 @@ fn a_wallet_is_hot_when_calls_come_close_together() {
 }
 
 #[test]
+fn a_wallet_stays_hot_through_a_window_with_few_calls_and_not_through_an_empty_one() {
+    for (calls, next, is_hot) in [
+        (HOT_CALLS, 19_999, true),
+        (HOT_CALLS, 20_000, false),
+        (HOT_CALLS - 1, 9_999, true),
+        // In a window of its own.
+        (HOT_CALLS - 1, 10_000, false),
+    ] {
+        let mut pool = Pool::default();
+        for _ in 0..calls {
+            pool.reserve(usd(1), at(0));
+        }
+        pool.reserve(usd(1), at(next));
+        assert_eq!(pool.wants(at(next)), is_hot, "{calls} calls, and one at {next} ms");
+    }
+}
+
+#[test]
+fn an_allotment_is_for_so_many_calls_and_no_more() {
+    let mut pool = hot(0, 100);
+    for _ in 0..CALLS_MAX {
+        call(&mut pool, 1, 0, 1);
+    }
+    assert_eq!(pool.reserve(usd(0), at(1)), None);
+    assert!(pool.wants(at(1)));
+}
+
+#[test]
+fn a_pool_is_forgotten_when_nothing_of_it_is_used_and_nobody_has_called_of_late() {
+    let mut pool = Pool::default();
+    pool.reserve(usd(1), at(0));
+    assert!(!pool.is_idle(at(10_000)));
+    assert!(pool.is_idle(at(10_001)));
+
+    let mut pool = Pool::default();
+    for _ in 0..HOT_CALLS {
+        pool.reserve(usd(1), at(0));
+    }
+    assert!(pool.wants(at(0)));
+    assert!(!pool.is_idle(at(10_001)), "somebody asks for it");
+    pool.not_granted(at(0));
+    assert!(pool.is_idle(at(10_001)));
+
+    let mut pool = hot(0, 100);
+    assert!(!pool.is_idle(at(10_001)), "it has an allotment");
+    let last = call(&mut pool, 1, 80, 0);
+    pool.retire();
+    assert!(!pool.is_idle(at(10_001)), "a call runs out of one that is used no longer");
+    pool.ended(last, usd(80));
+    pool.told(last);
+    assert!(!pool.is_idle(at(10_001)), "it is to be given back");
+    assert_eq!(pool.to_give_back(at(10_001)), [id(1)]);
+    assert!(pool.is_idle(at(10_001)));
+}
+
+#[test]
 fn it_is_used_for_half_of_its_time_from_before_it_was_asked_for() {
     let mut pool = hot(10_000, 100);
     let first = call(&mut pool, 1, 40, 39_999);

@@ -117,6 +117,8 @@ pub fn retry_after(value: Option<&str>, in_ms: Option<&str>) -> Option<Millis> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -126,6 +128,17 @@ mod tests {
         }
         for status in [301, 401, 402, 403, 408, 409, 429, 451, 500, 502, 503, 504, 529] {
             assert_eq!(sharing(status), Sharing::Leader, "{status}");
+        }
+    }
+
+    #[test]
+    fn each_ending_has_a_word_of_its_own_that_a_metric_label_can_be() {
+        let words: HashSet<_> = Ending::ALL.into_iter().map(Ending::as_str).collect();
+        assert_eq!(words.len(), Ending::ALL.len());
+        assert!(words.contains("not-stored"));
+        for word in words {
+            let is_plain = |byte| matches!(byte, b'a'..=b'z' | b'-');
+            assert!(!word.is_empty() && word.bytes().all(is_plain), "{word}");
         }
     }
 

@@ -304,6 +304,15 @@ fn a_limited_number_of_a_flight_overflow() {
 }
 
 #[test]
+fn a_flight_is_named_by_the_counter_of_its_first_token() {
+    let mut flights = flights();
+    for key in [KEY, OTHER] {
+        let (token, id) = lead(&mut flights, key, T0);
+        assert_eq!(id.0, token.counter);
+    }
+}
+
+#[test]
 fn followers_are_bounded_by_flight_and_in_all() {
     let mut flights = flights();
     let (_, id) = lead(&mut flights, KEY, T0);
@@ -311,7 +320,10 @@ fn followers_are_bounded_by_flight_and_in_all() {
         assert_eq!(flights.acquire(KEY, T0), Acquired::Follow(id));
     }
     assert_eq!(flights.acquire(KEY, T0), Acquired::Full);
+    assert_eq!(flights.followers_of(&KEY), FOLLOWERS_MAX);
+    assert_eq!(flights.followers_of(&OTHER), 0);
     flights.leave(&KEY, id);
+    assert_eq!(flights.followers_of(&KEY), FOLLOWERS_MAX - 1);
     assert_eq!(flights.acquire(KEY, T0), Acquired::Follow(id));
 
     let key = |number: usize| {

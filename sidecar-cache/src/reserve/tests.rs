@@ -58,8 +58,14 @@ fn the_amount_is_what_the_bounds_cost() {
     let body = r#"{"max_tokens":100}"#;
     let input = body.len() as u64 + FRAME_TOKENS;
     // 2.5 and 10 micro-dollars a token.
-    let expected = (input * 25).div_ceil(10) + 1_000;
-    assert_eq!(chat(body, None, None).amount.micros(), expected);
+    let input = (input * 25).div_ceil(10);
+    let hold = chat(body, None, None);
+    assert_eq!(hold.amount.micros(), input + 1_000);
+    // And what it would be, had the answer so many tokens.
+    for (output, cost) in [(0, 0), (50, 500), (1_000, 10_000)] {
+        let reached = hold.cost_of(Tokens(output), &gpt_4o()).unwrap();
+        assert_eq!(reached.micros(), input + cost, "{output}");
+    }
 }
 
 #[test]
