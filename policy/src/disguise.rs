@@ -1,6 +1,8 @@
 //! What heuristics read beside a text as it stands: with its escapes read, its letters that stand apart or are spelled by
 //! digits put together, what is in base 64 or turned by thirteen; and without what it only quotes.
 
+use std::borrow::Cow;
+
 use crate::fold::Folded;
 
 /// The longest quotation of a phrase. What is longer is a text of its own.
@@ -17,43 +19,61 @@ pub(crate) fn readings(text: &str) -> Vec<String> {
     let unescaped = Folded::unescaped(text);
     let plain = unquoted(unescaped.as_str());
     let mut readings = Vec::new();
-    let spelled = spelled(&joined(&plain));
-    if spelled != plain {
-        readings.push(spelled);
+    let joined = if stands_apart(&plain) { joined(&plain).into() } else { Cow::Borrowed(&*plain) };
+    let spelled = spelled(&joined);
+    if *spelled != *plain {
+        readings.push(spelled.into_owned());
     }
     readings.extend(encoded(unescaped.as_str()));
-    if plain.to_ascii_lowercase().contains("rot13") {
+    if names_rot13(&plain) {
         readings.push(plain.chars().map(turned).collect());
     }
-    readings.insert(0, plain);
+    readings.insert(0, plain.into_owned());
     readings
 }
 
 /// The text without short quotations within prose. A value of JSON, which a colon precedes, is no quotation.
-fn unquoted(text: &str) -> String {
-    let mut left = String::with_capacity(text.len());
-    let mut rest = text;
-    let mut before = None;
-    while let Some(char) = rest.chars().next() {
-        let after = rest.get(char.len_utf8()..).unwrap_or_default();
-        let closing = closing_of(char).filter(|_| may_open(before, left.trim_end()));
-        let end = closing.and_then(|closing| {
-            let mut near = after.char_indices().take_while(|(at, _)| *at <= QUOTED_BYTES_MAX);
-            near.find(|(_, char)| closing.contains(char)).map(|(at, _)| at)
-        });
-        if let Some(end) = end {
-            left.push_str(" ~ ");
-            rest = after.get(end..).unwrap_or_default();
-            rest = rest.get(rest.chars().next().map_or(0, char::len_utf8)..).unwrap_or_default();
-            before = Some(' ');
+fn unquoted(text: &str) -> Cow<'_, str> {
+    let mut left = String::new();
+    let (mut copied, mut at) = (0, 0);
+    while let Some((open, behind, closing)) = next_opening(text, at) {
+        at = behind;
+        left.push_str(text.get(copied..open).unwrap_or_default());
+        copied = open;
+        let before = left.chars().next_back();
+        if !may_open(before, left.trim_end()) {
             continue;
         }
-        left.push(char);
-        (before, rest) = (Some(char), after);
+        let after = text.get(at..).unwrap_or_default();
+        let mut near = after.char_indices().take_while(|(at, _)| *at <= QUOTED_BYTES_MAX);
+        if let Some((end, close)) = near.find(|(_, char)| closing.contains(char)) {
+            left.push_str(" ~ ");
+            at += end + close.len_utf8();
+            copied = at;
+        }
     }
-    let words =
-        left.split_whitespace().filter(|word| word.chars().any(char::is_alphabetic)).count();
-    if words >= WORDS_AROUND_MIN { left } else { text.to_owned() }
+    if left.is_empty() {
+        return text.into();
+    }
+    left.push_str(text.get(copied..).unwrap_or_default());
+    let words = left.split_whitespace().filter(|word| word.chars().any(char::is_alphabetic));
+    if words.take(WORDS_AROUND_MIN).count() == WORDS_AROUND_MIN { left.into() } else { text.into() }
+}
+
+/// Where the next sign stands that may open a quotation, the byte behind it, and what closes it.
+fn next_opening(text: &str, from: usize) -> Option<(usize, usize, &'static [char])> {
+    let mut at = from;
+    loop {
+        // What each of them begins with.
+        let may_begin = |byte: &u8| matches!(byte, b'"' | 0xC2 | 0xE2 | 0xE3);
+        at += text.as_bytes().get(at..)?.iter().position(may_begin)?;
+        let char = text.get(at..)?.chars().next()?;
+        let behind = at + char.len_utf8();
+        if let Some(closing) = closing_of(char) {
+            return Some((at, behind, closing));
+        }
+        at = behind;
+    }
 }
 
 fn closing_of(open: char) -> Option<&'static [char]> {
@@ -75,19 +95,31 @@ fn may_open(before: Option<char>, text: &str) -> bool {
     is_apart && !text.is_empty() && !text.ends_with([':', '='])
 }
 
+/// Whether a letter stands alone beside another one.
+fn stands_apart(text: &str) -> bool {
+    let mut was_letter = false;
+    text.split(' ').any(|part| {
+        let is_letter = is_letter(part);
+        std::mem::replace(&mut was_letter, is_letter) && is_letter
+    })
+}
+
+fn is_letter(part: &str) -> bool {
+    let mut chars = part.chars();
+    chars.next().is_some_and(char::is_alphanumeric) && chars.next().is_none()
+}
+
 /// Puts letters together of which each stands alone: `i g n o r e   a l l`.
 fn joined(text: &str) -> String {
     let mut joined = String::with_capacity(text.len());
     let mut run = String::new();
     for part in text.split(' ') {
-        let mut chars = part.chars();
-        match (chars.next(), chars.next()) {
-            (Some(char), None) if char.is_alphanumeric() => run.push(char),
-            _ => {
-                push_run(&mut joined, &mut run);
-                joined.push_str(part);
-                joined.push(' ');
-            }
+        if is_letter(part) {
+            run.push_str(part);
+        } else {
+            push_run(&mut joined, &mut run);
+            joined.push_str(part);
+            joined.push(' ');
         }
     }
     push_run(&mut joined, &mut run);
@@ -110,19 +142,30 @@ fn push_run(joined: &mut String, run: &mut String) {
 }
 
 /// Reads digits and signs within words as the letters that they look like.
-fn spelled(text: &str) -> String {
-    text.split_inclusive(' ')
-        .map(|word| {
-            let letters = word.chars().filter(|char| char.is_ascii_alphabetic()).count();
-            if letters < 2 && word.trim().len() != 3 {
-                return word.to_owned();
-            }
-            // Signs at the end are those of the sentence.
-            let end = word.trim_end_matches(|char: char| !char.is_alphanumeric()).len();
-            let (inner, rest) = word.split_at(end);
-            inner.chars().map(letter_like).chain(rest.chars()).collect()
-        })
-        .collect()
+fn spelled(text: &str) -> Cow<'_, str> {
+    let is_like = |byte: u8| letter_like(char::from(byte)) != char::from(byte);
+    let (mut spelled, mut copied, mut at) = (String::new(), 0, 0);
+    for word in text.split_inclusive(' ') {
+        let start = at;
+        at += word.len();
+        if !word.bytes().any(is_like) {
+            continue;
+        }
+        let letters = word.bytes().filter(u8::is_ascii_alphabetic).count();
+        if letters < 2 && word.trim().len() != 3 {
+            continue;
+        }
+        // Signs at the end are those of the sentence.
+        let inner = word.trim_end_matches(|char: char| !char.is_alphanumeric());
+        spelled.push_str(text.get(copied..start).unwrap_or_default());
+        spelled.extend(inner.chars().map(letter_like));
+        copied = start + inner.len();
+    }
+    if spelled.is_empty() {
+        return text.into();
+    }
+    spelled.push_str(text.get(copied..).unwrap_or_default());
+    spelled.into()
 }
 
 const fn letter_like(char: char) -> char {
@@ -139,16 +182,18 @@ const fn letter_like(char: char) -> char {
 
 /// What runs of base 64 say, where it is text.
 fn encoded(text: &str) -> Vec<String> {
-    let is_of = |char: char| char.is_ascii_alphanumeric() || matches!(char, '+' | '/' | '-' | '_');
-    text.split(|char| !is_of(char))
+    let is_of =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
+    text.as_bytes()
+        .split(|byte| !is_of(byte))
         .filter(|run| run.len() >= BASE64_BYTES_MIN)
         .filter_map(decoded)
         .collect()
 }
 
-fn decoded(run: &str) -> Option<String> {
+fn decoded(run: &[u8]) -> Option<String> {
     let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
-    for byte in run.bytes() {
+    for byte in run {
         let value = match byte {
             b'A'..=b'Z' => byte - b'A',
             b'a'..=b'z' => byte - b'a' + 26,
@@ -165,6 +210,14 @@ fn decoded(run: &str) -> Option<String> {
     }
     let text = String::from_utf8(bytes).ok()?;
     (text.contains(' ') && !text.contains(char::is_control)).then_some(text)
+}
+
+/// Whether a text says that something in it is turned.
+fn names_rot13(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let ones = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'1');
+    let mut names = ones.filter_map(|(at, _)| bytes.get(at.checked_sub(3)?..at + 2));
+    names.any(|name| name.eq_ignore_ascii_case(b"rot13"))
 }
 
 const fn turned(char: char) -> char {

@@ -195,6 +195,11 @@ fn char_at(
 
 /// The characters of the tag block, which mirrors ASCII and shows nothing, as the ASCII they mirror.
 pub(crate) fn tagged(text: &str) -> String {
+    /// What each of them begins with in UTF-8.
+    const LEAD: u8 = 0xF3;
+    if !text.as_bytes().contains(&LEAD) {
+        return String::new();
+    }
     text.chars()
         .filter_map(|char| u32::from(char).checked_sub(0xE_0000))
         .filter_map(|tag| u8::try_from(tag).ok())

@@ -219,6 +219,28 @@ fn phrases() -> &'static Phrases {
     })
 }
 
+/// Whether a mark of a chat template stands in a text, in either case.
+fn has_mark(text: &[u8]) -> bool {
+    let is_at = |at: usize| {
+        let from = text.get(at..).unwrap_or_default();
+        let begins = |mark: &&[u8]| {
+            from.get(..mark.len()).is_some_and(|here| here.eq_ignore_ascii_case(mark))
+        };
+        MARKS
+            .iter()
+            .map(|mark| mark.as_bytes())
+            .filter(|mark| is_same(mark.first(), from.first()))
+            .any(|mark| begins(&mark))
+    };
+    let may_begin = |byte: &u8| matches!(byte, b'<' | b'[' | b'#' | b'\n' | b'b' | b'B');
+    let mut places = text.iter().enumerate().filter(|(_, byte)| may_begin(byte));
+    places.any(|(at, _)| is_at(at))
+}
+
+fn is_same(one: Option<&u8>, other: Option<&u8>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
+}
+
 // === impl Score ===
 
 impl Score {
@@ -242,8 +264,7 @@ impl Score {
                 self.judge(&seen, hit.word, if *is_ascii { NEAR_WORDS } else { NEAR_LETTERS });
             }
         }
-        let lower = text.to_ascii_lowercase();
-        if MARKS.iter().any(|mark| lower.contains(mark)) {
+        if has_mark(text.as_bytes()) {
             self.add(Hint::Markup, 50);
         }
     }
@@ -299,8 +320,13 @@ mod tests {
     use super::*;
 
     #[wasm_bindgen_test(unsupported = test)]
-    fn every_phrase_can_match() {
+    fn every_phrase_and_every_mark_can_match() {
         assert!(!phrases().parts.is_empty());
+        for mark in MARKS {
+            for text in [mark.to_string(), format!("é {}.", mark.to_uppercase())] {
+                assert!(score(&text).hints.contains(&Hint::Markup), "{text}");
+            }
+        }
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -1,22 +1,26 @@
 //! What an operator forbids in words: terms, which match as whole words in either case, and patterns, which are
 //! regular expressions of linear time. Both are matched against the folded text.
 
-use std::collections::BTreeMap;
-
 use kt_contract::policy::pattern::{self, BadPattern};
 use regex::Regex;
 
 use crate::fold::Folded;
+
+/// How many bits say which words a term may begin with.
+const SLOTS: usize = 16_384;
+/// Where a hash begins.
+const HASH_OF_NOTHING: u32 = 0x811C_9DC5;
 
 /// Terms, compiled. Accents, width and case do not count. Where a script has no spaces, a term matches anywhere.
 #[derive(Debug, Default)]
 pub struct Terms {
     /// The words of each term.
     terms: Vec<Vec<String>>,
-    /// The terms that begin with a word.
-    by_first: BTreeMap<String, Vec<usize>>,
-    /// The most words that a term has.
-    words_max: usize,
+    /// The hash of the first word of each term, and the term: in order.
+    by_first: Vec<(u32, usize)>,
+    /// A bit for each hash that is among them, and for those with the same last bits: nearly every word of a text ends
+    /// here.
+    may_begin: Vec<u64>,
 }
 
 /// A term in a text.
@@ -52,10 +56,20 @@ pub enum Rejected {
     },
 }
 
+/// The words of a text: runs of letters and digits, and each letter alone of a script that has no spaces. What
+/// stands between letters only, an apostrophe, belongs to none, so `don't` is two words everywhere.
+struct Words<'a> {
+    text: &'a str,
+    /// The byte behind the last word.
+    at: usize,
+}
+
 /// A word of a text.
 struct Word {
     start: usize,
     end: usize,
+    /// Of its letters, in which case does not count.
+    hash: u32,
 }
 
 // === impl Terms ===
@@ -66,68 +80,142 @@ impl Terms {
     /// # Errors
     /// For a term without a letter or digit.
     pub fn new<T: AsRef<str>>(terms: &[T]) -> Result<Self, Rejected> {
-        let mut all = Self::default();
+        let mut all = Self { may_begin: vec![0; SLOTS / 64], ..Self::default() };
         for (nth, term) in terms.iter().enumerate() {
-            let lower = lowered(term.as_ref());
-            let words: Vec<String> = words(&lower)
-                .filter_map(|word| lower.get(word.start..word.end))
-                .map(str::to_owned)
-                .collect();
-            let first =
-                words.first().ok_or_else(|| Rejected::EmptyTerm(term.as_ref().to_owned()))?;
-            all.by_first.entry(first.clone()).or_default().push(nth);
-            all.words_max = all.words_max.max(words.len());
+            let folded = Folded::of(term.as_ref());
+            let (mut words, mut first) = (Vec::new(), None);
+            for word in Words::of(folded.as_str()) {
+                first.get_or_insert(word.hash);
+                words.push(lowered(word.of(folded.as_str())).collect());
+            }
+            let first = first.ok_or_else(|| Rejected::EmptyTerm(term.as_ref().to_owned()))?;
+            if let Some(bits) = all.may_begin.get_mut(slot(first) / 64) {
+                *bits |= 1 << (slot(first) % 64);
+            }
+            all.by_first.push((first, nth));
             all.terms.push(words);
         }
+        all.by_first.sort_unstable();
         Ok(all)
     }
 
     /// Finds every term, those that overlap as well, in order of where they begin.
     pub fn find(&self, text: &str, found: &mut Vec<Hit>) {
+        if self.terms.is_empty() {
+            return;
+        }
         let folded = Folded::of(text);
-        let (mut upcoming, mut nth) = (std::collections::VecDeque::new(), 0);
-        let mut rest = words(folded.as_str());
-        let mut lower = String::new();
+        for (nth, word) in Words::of(folded.as_str()).enumerate() {
+            for (term, end) in self.beginning_with(&word, folded.as_str()) {
+                let end = folded.end(end);
+                found.push(Hit { term, start: folded.start(word.start, end), end, word: nth });
+            }
+        }
+    }
+
+    /// The terms that stand where a word stands, and where each ends.
+    fn beginning_with(&self, word: &Word, text: &str) -> impl Iterator<Item = (usize, usize)> {
+        let bits = self.may_begin.get(slot(word.hash) / 64).copied().unwrap_or(0);
+        let from = match bits >> (slot(word.hash) % 64) & 1 {
+            0 => self.by_first.len(),
+            _ => self.by_first.partition_point(|(hash, _)| *hash < word.hash),
+        };
+        let same = self.by_first.get(from..).unwrap_or_default().iter();
+        let same = same.take_while(|(hash, _)| *hash == word.hash);
+        same.filter_map(|(_, term)| Some((*term, self.end_of(*term, word, text)?)))
+    }
+
+    /// Where a term ends, if it stands where a word stands.
+    fn end_of(&self, term: usize, first: &Word, text: &str) -> Option<usize> {
+        let mut given = Words { text, at: first.start };
+        let mut end = None;
+        for word in self.terms.get(term)? {
+            let here = given.next()?;
+            if !lowered(here.of(text)).eq(word.chars()) {
+                return None;
+            }
+            end = Some(here.end);
+        }
+        end
+    }
+}
+
+// === impl Words ===
+
+impl<'a> Words<'a> {
+    const fn of(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// The character at the next byte, if it is of a word.
+    fn letter(&self) -> Option<char> {
+        self.text.get(self.at..)?.chars().next().filter(|char| char.is_alphanumeric())
+    }
+
+    fn skip_to_word(&mut self) -> Option<()> {
         loop {
-            while upcoming.len() < self.words_max.max(1) {
-                let Some(word) = rest.next() else { break };
-                lower.clear();
-                push_lower(
-                    folded.as_str().get(word.start..word.end).unwrap_or_default(),
-                    &mut lower,
-                );
-                upcoming.push_back((word, lower.clone()));
+            let byte = *self.text.as_bytes().get(self.at)?;
+            if byte.is_ascii_alphanumeric() || (!byte.is_ascii() && self.letter().is_some()) {
+                return Some(());
             }
-            let Some((first, text_of)) = upcoming.front() else { return };
-            for term in self.by_first.get(text_of).into_iter().flatten() {
-                let words = self.terms.get(*term).map_or(&[][..], Vec::as_slice);
-                let is_here = words.len() <= upcoming.len()
-                    && words.iter().zip(&upcoming).all(|(word, (_, given))| word == given);
-                let last = words.len().checked_sub(1).and_then(|last| upcoming.get(last));
-                if let (true, Some((last, _))) = (is_here, last) {
-                    let end = folded.end(last.end);
-                    found.push(Hit {
-                        term: *term,
-                        start: folded.start(first.start, end),
-                        end,
-                        word: nth,
-                    });
-                }
-            }
-            upcoming.pop_front();
-            nth += 1;
+            // What follows the first byte of a character is of no letter, and no ASCII.
+            self.at += 1;
         }
     }
 }
 
-fn lowered(text: &str) -> String {
-    let mut lower = String::new();
-    push_lower(Folded::of(text).as_str(), &mut lower);
-    lower
+impl Iterator for Words<'_> {
+    type Item = Word;
+
+    fn next(&mut self) -> Option<Word> {
+        self.skip_to_word()?;
+        let (start, mut hash) = (self.at, HASH_OF_NOTHING);
+        while let Some(byte) = self.text.as_bytes().get(self.at) {
+            if byte.is_ascii_alphanumeric() {
+                // Of letters the small one, and of digits the digit.
+                hash = with(hash, u32::from(byte | 0x20));
+                self.at += 1;
+                continue;
+            }
+            let letter = if byte.is_ascii() { None } else { self.letter() };
+            let Some(letter) = letter else { break };
+            let is_alone = is_unspaced(letter);
+            if is_alone && self.at > start {
+                break;
+            }
+            hash = lower(letter).fold(hash, |hash, char| with(hash, u32::from(char)));
+            self.at += letter.len_utf8();
+            if is_alone {
+                break;
+            }
+        }
+        Some(Word { start, end: self.at, hash })
+    }
 }
 
-fn push_lower(text: &str, lower: &mut String) {
-    lower.extend(text.chars().flat_map(char::to_lowercase).map(like_its_capital));
+// === impl Word ===
+
+impl Word {
+    fn of<'a>(&self, text: &'a str) -> &'a str {
+        text.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+const fn slot(hash: u32) -> usize {
+    hash as usize % SLOTS
+}
+
+/// FNV-1a, with characters for bytes. What has the same hash is compared.
+const fn with(hash: u32, char: u32) -> u32 {
+    (hash ^ char).wrapping_mul(0x0100_0193)
+}
+
+fn lowered(word: &str) -> impl Iterator<Item = char> {
+    word.chars().flat_map(lower)
+}
+
+fn lower(char: char) -> impl Iterator<Item = char> {
+    char.to_lowercase().map(like_its_capital)
 }
 
 /// Capitals that look Latin are folded to Latin, where their small letters do not look so and are not. For terms, in
@@ -145,29 +233,6 @@ fn like_its_capital(small: char) -> char {
         'ζ' => 'z',
         other => other,
     }
-}
-
-/// The words of a text: runs of letters and digits, and each letter alone of a script that has no spaces. What
-/// stands between letters only, an apostrophe, belongs to none, so `don't` is two words everywhere.
-fn words(text: &str) -> impl Iterator<Item = Word> + '_ {
-    let mut chars = text.char_indices().peekable();
-    std::iter::from_fn(move || {
-        loop {
-            let (start, first) = chars.next()?;
-            if !first.is_alphanumeric() {
-                continue;
-            }
-            let mut end = start + first.len_utf8();
-            if !is_unspaced(first) {
-                while let Some((at, char)) =
-                    chars.next_if(|(_, char)| char.is_alphanumeric() && !is_unspaced(*char))
-                {
-                    end = at + char.len_utf8();
-                }
-            }
-            return Some(Word { start, end });
-        }
-    })
 }
 
 /// Whether a letter is of a script that is written without spaces (Thai, Lao, Khmer, kana, Han), or that ties
@@ -258,7 +323,10 @@ mod tests {
             let small: String = capital.to_lowercase().collect();
             // Letters with marks that are parted from them by lowering.
             if small.chars().count() == 1 {
-                assert_eq!(lowered(&capital.to_string()), lowered(&small), "{capital} {small}");
+                let [capital, small] = [capital.to_string(), small];
+                let terms = |term: &str| Terms::new(&[term]).unwrap().terms;
+                assert_eq!(terms(&capital), terms(&small), "{capital} {small}");
+                assert_eq!(found(&[&capital], &small), [small.as_str()]);
             }
         }
     }
@@ -300,6 +368,75 @@ mod tests {
         ];
         for (pattern, told) in rows {
             assert_eq!(Patterns::new(&[pattern]).unwrap_err().to_string(), told);
+        }
+    }
+}
+
+#[cfg(all(test, not(target_family = "wasm")))]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The words of a text as folded, in small letters, and where each is.
+    fn naive_words(text: &str) -> Vec<(usize, usize, String)> {
+        let mut words: Vec<(usize, usize, String)> = Vec::new();
+        let mut is_open = false;
+        for (at, char) in text.char_indices() {
+            let end = at + char.len_utf8();
+            match words.last_mut().filter(|_| is_open && !is_unspaced(char)) {
+                Some((_, last, word)) if char.is_alphanumeric() => {
+                    word.extend(lower(char));
+                    *last = end;
+                }
+                _ if char.is_alphanumeric() => words.push((at, end, lower(char).collect())),
+                _ => {}
+            }
+            is_open = char.is_alphanumeric() && !is_unspaced(char);
+        }
+        words
+    }
+
+    /// Each word of the text, with each term.
+    fn naive(terms: &[String], text: &str) -> Vec<Hit> {
+        let folded = Folded::of(text);
+        let words = naive_words(folded.as_str());
+        let mut hits = Vec::new();
+        for (nth, (start, ..)) in words.iter().enumerate() {
+            for (term, of) in terms.iter().enumerate() {
+                let of = naive_words(Folded::of(of).as_str());
+                let given = words.get(nth..nth + of.len()).unwrap_or_default();
+                let is_here = given.iter().map(|word| &word.2).eq(of.iter().map(|word| &word.2));
+                if let (true, Some(last)) = (is_here, given.last()) {
+                    let end = folded.end(last.1);
+                    hits.push(Hit { term, start: folded.start(*start, end), end, word: nth });
+                }
+            }
+        }
+        hits
+    }
+
+    /// Of few letters, so that terms are met.
+    fn text(chars: std::ops::Range<usize>) -> impl Strategy<Value = String> {
+        let char = prop::sample::select(
+            "aabbAB1 ,'é\u{200B}\u{301}вВßẞиİKﬃＡ忽略ก無".chars().collect::<Vec<_>>(),
+        );
+        prop::collection::vec(char, chars).prop_map(String::from_iter)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn terms_are_found_where_whoever_compares_every_word_finds_them(
+            terms in prop::collection::vec(text(1..6), 1..8),
+            text in text(0..60),
+        ) {
+            let terms: Vec<String> =
+                terms.into_iter().filter(|term| Terms::new(&[term]).is_ok()).collect();
+            let mut hits = Vec::new();
+            Terms::new(&terms).unwrap().find(&text, &mut hits);
+            prop_assert_eq!(hits, naive(&terms, &text));
         }
     }
 }
