@@ -69,6 +69,29 @@ def fuel(report: dict) -> list[str]:
                     "planted into the reading of bodies, a tenth of what an L1 hit costs, was found so: 9.5 to 10.0 % in all its rows."]
 
 
+def scanning(report: dict) -> list[str]:
+    """What texts cost under the default chain; `None` in reports from before it was measured."""
+    rows = (report["fuel"] or {}).get("scanning")
+    if not rows:
+        return ["Not measured in this run."]
+    usual, *hostile = rows
+    worst, most = max(row["ratio"] for row in hostile), report["fuel"]["scanning_ratio_max"]
+    lines = [f"Each text is repeated until its body has {usual['body_bytes'] / (1 << 20):.1f} MiB. What counts is the fuel of the policies alone,",
+             "which is what a request costs more with them than without, for a byte of body; random printable characters are 1.",
+             f"Must: at most {most:.0f} × for any. Worst: {worst:.1f} × ({verdict(worst, most, None, False)}). `make test-filter` asks the same, of each detector",
+             "alone as well, and that eight times the text is no more than eight times the work.", *of_prose(hostile), "",
+             "| text | fuel of the policies, per byte | beside a random text |", "|---|---|---|"]
+    for row in (usual, *sorted(hostile, key=lambda row: -row["ratio"])):
+        lines.append(f"| {row['text']} | {row['fuel_of_policies'] / row['body_bytes']:.1f} | {row['ratio']:.2f} × |")
+    return lines
+
+
+def of_prose(rows: list[dict]) -> list[str]:
+    """What an ordinary text of 10 KB costs."""
+    return [f"10 KB of prose cost {row['fuel_of_policies'] / row['body_bytes'] * 10_240 / 1e6:.0f} million instructions, most of them for the heuristic of `prompt-injection`."
+            for row in rows if row["text"] == "prose"]
+
+
 def beside_baseline(row: dict) -> str:
     """How far a row is from the committed baseline; reports from before there was one do not say."""
     change = row.get("change_percent")
@@ -76,9 +99,11 @@ def beside_baseline(row: dict) -> str:
 
 
 def slower(report: dict) -> list[str]:
-    """The rows of fuel that are further from the baseline than they may be."""
+    """The rows of fuel that are further from the baseline than they may be, and the texts that cost too much."""
     fuel = report["fuel"] or {"rows": []}
-    return [f"{row['path']}, {row['body_bytes']} bytes: {row['fuel']} fuel, {beside_baseline(row)}" for row in fuel["rows"]
+    dear = [f"{row['text']}: {row['ratio']:.1f} times a random text" for row in fuel.get("scanning", [])
+            if row["ratio"] > fuel["scanning_ratio_max"]]
+    return dear + [f"{row['path']}, {row['body_bytes']} bytes: {row['fuel']} fuel, {beside_baseline(row)}" for row in fuel["rows"]
             if "change_percent" in row and not abs(row["change_percent"] or 0) <= fuel["tolerance_percent"]]
 
 
@@ -176,6 +201,10 @@ def page(report: dict) -> str:
         "machine, without what the host does for it.",
         "",
         *fuel(report),
+        "",
+        "## What texts cost under the default chain",
+        "",
+        *scanning(report),
         "",
     ])
 

@@ -30,6 +30,7 @@ mod message;
 mod metrics;
 mod random;
 mod raw;
+pub mod scanning;
 mod shared_data;
 pub mod sidecar;
 mod state;

@@ -1,4 +1,5 @@
-//! Prints what requests cost in the VM, as JSON for the performance page, each row beside the baseline.
+//! Prints what requests cost in the VM, as JSON for the performance page, each row beside the baseline, and what texts that
+//! are made to be expensive cost under the default policy chain, beside a random one.
 //! `--check` fails where one is further from it than the tolerance, and `--write` takes what is measured for
 //! the baseline, `tests/filter-host/fuel.json`.
 
@@ -7,6 +8,7 @@ use std::process::ExitCode;
 
 use kt_filter_host::Host;
 use kt_filter_host::fuel::{Report, Row, TOLERANCE_PERCENT, baseline_path};
+use kt_filter_host::scanning::{self, RATIO_MAX, Scanned};
 use kt_filter_host::world::module_path;
 use serde::Serialize;
 
@@ -18,6 +20,8 @@ struct Told {
     requests_averaged: u32,
     tolerance_percent: f64,
     rows: Vec<ToldRow>,
+    scanning: Vec<Scanned>,
+    scanning_ratio_max: f64,
 }
 
 /// A row, and how far it is from the baseline.
@@ -45,8 +49,10 @@ fn run(mode: Option<&str>) -> Result<bool, String> {
     let report = Report::measure(&host)?;
     match mode {
         None => {
+            let chain = scanning::default_chain()?;
+            let scanned = scanning::measure(&host, &chain, &scanning::texts(), scanning::BYTES)?;
             let module_bytes = std::fs::metadata(&path).map_err(|error| error.to_string())?.len();
-            print(&told(&report, module_bytes))?;
+            print(&told(&report, module_bytes, scanned))?;
             Ok(true)
         }
         Some("--write") => {
@@ -65,7 +71,7 @@ fn run(mode: Option<&str>) -> Result<bool, String> {
     }
 }
 
-fn told(report: &Report, module_bytes: u64) -> Told {
+fn told(report: &Report, module_bytes: u64, scanning: Vec<Scanned>) -> Told {
     let baseline = Report::baseline().ok();
     let change = |row: &Row| {
         let by = baseline.as_ref().and_then(|baseline| baseline.percent(row))?;
@@ -79,6 +85,8 @@ fn told(report: &Report, module_bytes: u64) -> Told {
         requests_averaged: report.requests_averaged,
         tolerance_percent: TOLERANCE_PERCENT,
         rows: rows.collect(),
+        scanning,
+        scanning_ratio_max: RATIO_MAX,
     }
 }
 

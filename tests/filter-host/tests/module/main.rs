@@ -20,6 +20,7 @@ mod loss;
 mod memory;
 mod native;
 mod random;
+mod scanning;
 mod script;
 mod shapes;
 mod vms;
