@@ -22,7 +22,8 @@ class Database:
     """One server with one database, which has all tables where nothing else is said. Settings are the server's own."""
 
     def __init__(self, is_migrated=True, settings=()):
-        self._is_migrated, self._settings, self.is_written = is_migrated, settings, True
+        self._is_migrated, self._settings = is_migrated, settings
+        self._is_killed, self._is_written = False, True
         self.port = free_port()
         self.url = f"postgres://kt@127.0.0.1:{self.port}/postgres"
         self._script = None
@@ -79,6 +80,7 @@ class Database:
         members = self._servers()
         for member in members:
             member.signal(signal.SIGKILL)
+        self._is_killed = True
         wait_until(lambda: not any(member.is_running() for member in members), "the database is gone")
 
     def start(self):
@@ -86,6 +88,15 @@ class Database:
         self._script.stdin.write("start\n")
         self._script.stdin.flush()
         assert self._script.stdout.readline() == "started\n", "the database does not start again"
+        self._is_killed = False
+
+    def mend(self):
+        """It runs, and takes writes."""
+        self.thaw()
+        if self._is_killed:
+            self.start()
+        if not self._is_written:
+            self.takes_writes()
 
     def _psql(self, **how):
         return subprocess.Popen(["psql", "-h", self.folder, "-p", str(self.port), "-U", "kt", "-AtqX", "postgres"],
@@ -131,7 +142,7 @@ class Database:
 
     def takes_writes(self, does=True):
         """Whether it does; for connections that are made from now on, and all others end."""
-        self.is_written = does
+        self._is_written = does
         # This connection may be one that takes none.
         self.run("SET default_transaction_read_only = off; "
                  f"ALTER DATABASE postgres SET default_transaction_read_only = {'off' if does else 'on'}")

@@ -70,26 +70,23 @@ def test_a_stream_is_followed_live_though_nobody_is_woken(fleet, crowd, prompt, 
     # What was subscribed to goes with its connection.
     fleet.redis.run("CLIENT", "KILL", "TYPE", "normal")
     fleet.redis.run("CLIENT", "KILL", "TYPE", "pubsub")
-    try:
-        wait_recovered(fleet)
-        body = chat(f"{prompt} [[fake: gate={gate}@each]]", stream=True)
-        lead = crowd.one(fleet.a, key, body)
-        fleet.provider.wait_at(gate)
-        follower = crowd.one(fleet.b, key, body)
-        for events in range(1, 5):
-            for live in (lead, follower):
-                live.wait_events(events)
-            assert not follower.ended
-            fleet.provider.release(gate, count=1)
-        fleet.provider.release(gate)
-        paid = assert_miss(lead.whole())
-        assert assert_coalesced(follower.whole(), of=paid).body == paid.body
-        assert fleet.redis.run("PUBSUB", "SHARDCHANNELS") == "", "somebody can be woken"
-        assert_hit(fleet.b.ask(key, body), of=paid)
-        books_agree(fleet, wallet, [prompt])
-        assert fleet.provider.calls_of(prompt)["total"] == 1
-    finally:
-        fleet.redis.run("ACL", "SETUSER", "default", "on", "nopass", "+@all", "~*", "&*")
+    wait_recovered(fleet)
+    body = chat(f"{prompt} [[fake: gate={gate}@each]]", stream=True)
+    lead = crowd.one(fleet.a, key, body)
+    fleet.provider.wait_at(gate)
+    follower = crowd.one(fleet.b, key, body)
+    for events in range(1, 5):
+        for live in (lead, follower):
+            live.wait_events(events)
+        assert not follower.ended
+        fleet.provider.release(gate, count=1)
+    fleet.provider.release(gate)
+    paid = assert_miss(lead.whole())
+    assert assert_coalesced(follower.whole(), of=paid).body == paid.body
+    assert fleet.redis.run("PUBSUB", "SHARDCHANNELS") == "", "somebody can be woken"
+    assert_hit(fleet.b.ask(key, body), of=paid)
+    books_agree(fleet, wallet, [prompt])
+    assert fleet.provider.calls_of(prompt)["total"] == 1
 
 
 def known_everywhere(fleet, prompt):
