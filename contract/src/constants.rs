@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::ADMIT_TIMEOUT_DEFAULT;
+use crate::time::Millis;
 use crate::wire::feed::GatewayIdentity;
 
 /// The plugin configuration, as JSON in Envoy's `StringValue`.
@@ -13,6 +15,13 @@ pub struct FilterConstants {
     pub gateway: GatewayIdentity,
     /// The Envoy cluster of the sidecar's socket, for callouts.
     pub sidecar_cluster: String,
+    /// How long an admit or principal callout may take. A configuration that was written without it has the default.
+    #[serde(default = "admit_timeout_default")]
+    pub admit_timeout_ms: Millis,
+}
+
+const fn admit_timeout_default() -> Millis {
+    ADMIT_TIMEOUT_DEFAULT
 }
 
 /// The cluster for callouts, as `kt` renders it.

@@ -43,8 +43,12 @@ pub const ENTRY_BYTES_MAX: usize = 8 << 20;
 /// How long a ticket may wait for its lane.
 pub const TICKET_TTL: Millis = Millis(2_000);
 
-/// The budget of the admit and principal callouts (pure reads).
-pub const ADMIT_TIMEOUT: Millis = Millis(300);
+/// The budget of the admit and principal callouts (pure reads) by default; `gateway.admit_timeout_ms`.
+pub const ADMIT_TIMEOUT_DEFAULT: Millis = Millis(300);
+
+/// The largest value that `gateway.admit_timeout_ms` may have: a ticket that comes at the last moment still reaches its
+/// lane.
+pub const ADMIT_TIMEOUT_MAX: Millis = Millis(1_900);
 
 /// How long a provider may take until the first byte of an answer, by default and at most;
 /// `providers.targets[].first_byte_timeout_ms`. Envoy's own patience is longer.
@@ -85,5 +89,6 @@ const _: () = assert!(FEED_HOLD.0 < FEED_TIMEOUT.0);
 const _: () = assert!(FEED_TIMEOUT.0 < FEED_FRESH.0);
 // A poll's answer counts from its sending, and the next one's comes two holds later: L1 is open all that time.
 const _: () = assert!(2 * FEED_HOLD.0 < FEED_FRESH.0);
-const _: () = assert!(ADMIT_TIMEOUT.0 < TICKET_TTL.0);
+const _: () = assert!(ADMIT_TIMEOUT_DEFAULT.0 <= ADMIT_TIMEOUT_MAX.0);
+const _: () = assert!(ADMIT_TIMEOUT_MAX.0 < TICKET_TTL.0);
 const _: () = assert!(REQUEST_BYTES_MAX_DEFAULT <= REQUEST_BYTES_MAX_LIMIT);

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use kt_contract::limits::ADMIT_TIMEOUT;
 use kt_filter_core::Exchange;
 use kt_filter_core::action::{Action, Flow};
 use kt_filter_core::event::{Answer, Event};
@@ -87,7 +86,8 @@ impl HttpExchange {
                 Action::Callout(_) | Action::Spend(_) if ran == Ran::Refused => continue,
                 Action::Callout(callout) => {
                     let id = Some(callout.request_id.as_str());
-                    if self.shared.post(callout.path, id, &callout.body, ADMIT_TIMEOUT).is_none() {
+                    let timeout = self.shared.admit_timeout;
+                    if self.shared.post(callout.path, id, &callout.body, timeout).is_none() {
                         ran = Ran::CalloutLost;
                     }
                     continue;

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use kt_contract::constants::FilterConstants;
+use kt_contract::limits::ADMIT_TIMEOUT_DEFAULT;
 use kt_contract::time::Millis;
 use kt_contract::wire::feed::{GatewayIdentity, Role};
 use kt_filter_core::Worker;
@@ -22,6 +23,8 @@ const IDS_AHEAD: usize = 64;
 pub(crate) struct Shared {
     pub(crate) worker: RefCell<Worker>,
     cluster: String,
+    /// How long a question about a request may take.
+    pub(crate) admit_timeout: Millis,
     /// A counter's metric, where the host has defined it, and what it has not been told yet.
     counts: Vec<(Counter, Option<u32>, Cell<i64>)>,
     random: RefCell<Vec<[u8; 16]>>,
@@ -42,6 +45,7 @@ impl Shared {
         Self {
             worker: RefCell::new(Worker::new(nobody)),
             cluster: String::new(),
+            admit_timeout: ADMIT_TIMEOUT_DEFAULT,
             counts: Vec::new(),
             random: RefCell::default(),
             till: Till::of(""),
@@ -56,6 +60,7 @@ impl Shared {
         let shared = Self {
             worker: RefCell::new(Worker::new(constants.gateway)),
             cluster: constants.sidecar_cluster,
+            admit_timeout: constants.admit_timeout_ms,
             counts: Counter::ALL.iter().map(defined).collect(),
             random: RefCell::default(),
             till,

@@ -4,7 +4,7 @@ import datetime
 import json
 import uuid
 
-from group import Group
+from group import Group, merged
 from processes import free_port
 
 CLAUDE = "claude-sonnet-4-5"
@@ -25,10 +25,10 @@ class Paying(Group):
     """A group with a wallet, whose provider is OpenAI and Anthropic, and a target that cannot be reached."""
 
     def __init__(self, config=None, **how):
-        super().__init__({
+        super().__init__(merged({
             "gateway": {"on_sidecar_loss": "unavailable"}, "wallet": {},
-            "workflow_cache": {"max_entry_bytes": 100_000, "complete_on_disconnect": "never"}, **(config or {}),
-        }, **how)
+            "workflow_cache": {"max_entry_bytes": 100_000, "complete_on_disconnect": "never"},
+        }, config or {}), **how)
 
     def targets(self):
         openai = self.target()

@@ -122,6 +122,7 @@ impl GatewayArgs {
             asked: self.asked(&config.identities)?,
             metrics: self.metrics,
             request_bytes_max: config.gateway.request_bytes_max,
+            admit_timeout: config.gateway.admit_timeout,
             targets: config.targets,
             is_hosted: config.tenants.is_some(),
             sidecar_socket,

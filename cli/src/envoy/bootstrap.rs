@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use kt_contract::config::Target;
+use kt_contract::time::Millis;
 use kt_contract::wire::feed::GatewayIdentity;
 use serde_json::{Value, json};
 
@@ -33,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) metrics: Option<SocketAddr>,
     /// The largest body that the filter takes.
     pub(crate) request_bytes_max: u64,
+    /// How long the filter waits for the sidecar's word on a request.
+    pub(crate) admit_timeout: Millis,
     /// The provider targets.
     pub(crate) targets: Vec<Target>,
     /// Whether the sidecar puts credentials in, which are tenants'.

@@ -49,6 +49,7 @@ fn ingress(plan: &Plan) -> Result<Value, TemplateError> {
     let constants = FilterConstants {
         gateway: plan.gateway.clone(),
         sidecar_cluster: CLUSTER_SIDECAR.to_owned(),
+        admit_timeout_ms: plan.admit_timeout,
     };
     let body_bytes = body_bytes(plan);
     let connection_bytes =

@@ -1,7 +1,8 @@
 //! `gateway`: the gateway that is started with this file.
 
-use crate::limits;
+use crate::limits::{self, ADMIT_TIMEOUT_DEFAULT, ADMIT_TIMEOUT_MAX, TICKET_TTL};
 use crate::snapshot::OnSidecarLoss;
+use crate::time::Millis;
 use crate::wire::feed::Role;
 
 use super::raw;
@@ -11,6 +12,8 @@ use super::report::{Bounds, Report};
 const PORT_DEFAULT: u16 = 41_002;
 /// Less would refuse ordinary requests.
 const REQUEST_BYTES_MIN: u64 = 1 << 10;
+/// Less would call a sidecar lost that is merely busy.
+const ADMIT_TIMEOUT_MIN: Millis = Millis(10);
 
 /// `gateway`: what a gateway started with this file is, where its flags do not say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +31,20 @@ pub struct Gateway {
     pub request_bytes_max: u64,
     /// `gateway.on_sidecar_loss`.
     pub on_sidecar_loss: OnSidecarLoss,
+    /// `gateway.admit_timeout_ms`.
+    pub admit_timeout: Millis,
 }
 
 pub(super) fn check(raw: raw::Gateway, report: &mut Report) -> Gateway {
-    let raw::Gateway { id, role, agent_gateway_group_id, port, request_bytes_max, on_sidecar_loss } =
-        raw;
+    let raw::Gateway {
+        id,
+        role,
+        agent_gateway_group_id,
+        port,
+        request_bytes_max,
+        on_sidecar_loss,
+        admit_timeout_ms,
+    } = raw;
     for (field, name) in
         [("gateway.id", &id), ("gateway.agent_gateway_group_id", &agent_gateway_group_id)]
     {
@@ -59,5 +71,27 @@ pub(super) fn check(raw: raw::Gateway, report: &mut Report) -> Gateway {
             },
         ),
         on_sidecar_loss: on_sidecar_loss.unwrap_or(OnSidecarLoss::Unavailable),
+        admit_timeout: admit_timeout(admit_timeout_ms, report),
     }
+}
+
+fn admit_timeout(ms: Option<u64>, report: &mut Report) -> Millis {
+    let Some(ms) = ms else { return ADMIT_TIMEOUT_DEFAULT };
+    let (Millis(min), Millis(max), Millis(ticket)) =
+        (ADMIT_TIMEOUT_MIN, ADMIT_TIMEOUT_MAX, TICKET_TTL);
+    if ms < min {
+        let why = "less would take a busy sidecar for a lost one";
+        report.error(
+            "gateway.admit_timeout_ms",
+            format!("{ms} is not between {min} and {max}: {why}"),
+        );
+    } else if ms > max {
+        let why =
+            format!("the ticket that such an answer may bring is good for {ticket} ms in all");
+        report.error(
+            "gateway.admit_timeout_ms",
+            format!("{ms} is not between {min} and {max}: {why}"),
+        );
+    }
+    Millis(ms.clamp(min, max))
 }

@@ -115,6 +115,9 @@ pub(super) struct Gateway {
     pub(super) request_bytes_max: Option<u64>,
     /// What to do when the sidecar cannot be reached. Default: unavailable.
     pub(super) on_sidecar_loss: Option<OnSidecarLoss>,
+    /// How long the sidecar may take to say who a caller is, and what becomes of a request, in milliseconds; then it counts
+    /// as lost for that request. Default: 300.
+    pub(super) admit_timeout_ms: Option<u64>,
 }
 
 /// Who answers.

@@ -101,7 +101,8 @@ fn in_envoy(target: &Target, before: &Target) -> Vec<&'static str> {
 }
 
 fn of_gateway(gateway: &Gateway, started: &Gateway) -> Vec<NeedsRestart> {
-    let Gateway { id, role, group, port, request_bytes_max, on_sidecar_loss: _ } = gateway;
+    let Gateway { id, role, group, port, request_bytes_max, admit_timeout, on_sidecar_loss: _ } =
+        gateway;
     let mut found = Vec::new();
     let mut changed = |field, before: &dyn fmt::Display, after: &dyn fmt::Display| {
         let what = format!("from {before} to {after}");
@@ -123,6 +124,9 @@ fn of_gateway(gateway: &Gateway, started: &Gateway) -> Vec<NeedsRestart> {
     // Filters take a smaller bound at once; beyond the one that Envoy was started with, Envoy refuses.
     if *request_bytes_max > started.request_bytes_max {
         changed("gateway.request_bytes_max", &started.request_bytes_max, request_bytes_max);
+    }
+    if *admit_timeout != started.admit_timeout {
+        changed("gateway.admit_timeout_ms", &started.admit_timeout.0, &admit_timeout.0);
     }
     found
 }

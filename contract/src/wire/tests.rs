@@ -22,6 +22,7 @@ use crate::golden;
 use crate::hex::Digest;
 use crate::identity::{Identity, Jwt};
 use crate::key::{CacheKey, CheckHash, RequestDigests};
+use crate::limits::ADMIT_TIMEOUT_DEFAULT;
 use crate::money::MicroUsd;
 use crate::outcome::{Outcome, Reason};
 use crate::policy::{
@@ -32,6 +33,7 @@ use crate::snapshot::{
     CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, OpenWithCap, PolicySettings,
     RequestLimits, Snapshot, Tier,
 };
+use crate::time::Millis;
 use crate::trace::TraceParent;
 
 /// Holds samples of one message against its golden file, and reads them back. `strict` messages are refused
@@ -401,6 +403,17 @@ fn explain_replies() {
 fn filter_constants() {
     golden!(strict
         "filter-constants",
-        [FilterConstants { gateway: gateway(), sidecar_cluster: CLUSTER_SIDECAR.into() }]
+        [FilterConstants {
+            gateway: gateway(),
+            sidecar_cluster: CLUSTER_SIDECAR.into(),
+            admit_timeout_ms: Millis(900),
+        }]
     );
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn constants_without_a_budget_have_the_default_one() {
+    let written = serde_json::json!({"gateway": gateway(), "sidecar_cluster": CLUSTER_SIDECAR});
+    let read: FilterConstants = serde_json::from_value(written).unwrap();
+    assert_eq!(read.admit_timeout_ms, ADMIT_TIMEOUT_DEFAULT);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kt_contract::constants::{CLUSTER_SIDECAR, FilterConstants};
 use kt_contract::gateway_key::GatewayKey;
+use kt_contract::limits::ADMIT_TIMEOUT_DEFAULT;
 use kt_contract::principal::Principal;
 use kt_contract::wire::feed::{GatewayIdentity, Role};
 
@@ -114,6 +115,7 @@ pub fn constants(id: &str) -> FilterConstants {
             egress: format!("/run/egress-{id}.sock"),
         },
         sidecar_cluster: CLUSTER_SIDECAR.to_owned(),
+        admit_timeout_ms: ADMIT_TIMEOUT_DEFAULT,
     }
 }
 

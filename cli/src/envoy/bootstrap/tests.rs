@@ -3,6 +3,7 @@
 use kt_contract::config;
 use kt_contract::constants::FilterConstants;
 use kt_contract::limits::FIRST_BYTE_MS_MAX;
+use kt_contract::time::Millis;
 use kt_contract::wire::feed::Role;
 use kt_contract::wire::headers;
 
@@ -30,6 +31,7 @@ pub(crate) fn plan() -> Plan {
         asked: Asked::default(),
         metrics: None,
         request_bytes_max: 1 << 20,
+        admit_timeout: Millis(700),
         targets: config::load("test.yaml", TARGETS).unwrap().config.targets,
         is_hosted: false,
         sidecar_socket: "/run/sidecar.sock".into(),
@@ -81,6 +83,7 @@ fn the_filter_reads_its_own_constants() {
     let constants: FilterConstants = serde_json::from_str(text.as_str().unwrap()).unwrap();
     assert_eq!(constants.gateway, plan().gateway);
     assert_eq!(constants.sidecar_cluster, "kt_sidecar");
+    assert_eq!(constants.admit_timeout_ms, Millis(700));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::*;
 use crate::snapshot::{OnSidecarLoss, Tier};
+use crate::time::Millis;
 use crate::wire::feed::Role;
 
 #[wasm_bindgen_test(unsupported = test)]
@@ -14,6 +15,7 @@ fn a_short_file_has_the_defaults_of_the_seeds() {
     assert_eq!((gateway.role, gateway.port), (Role::Primary, 41_002));
     assert_eq!(gateway.on_sidecar_loss, OnSidecarLoss::Unavailable);
     assert_eq!(gateway.request_bytes_max, 32 << 20);
+    assert_eq!(gateway.admit_timeout, Millis(300));
     assert_eq!((cache.enabled, cache.tier), (false, Tier::PrivateEdge));
     assert_eq!((cache.ttl.as_secs(), cache.max_entry_tokens), (86_400, 32_000));
     assert!(cache.single_flight_enabled);
@@ -41,6 +43,7 @@ gateway:
   port: 1
   request_bytes_max: 2048
   on_sidecar_loss: direct
+  admit_timeout_ms: 1900
 providers:
   targets:
     - id: t.1
@@ -91,6 +94,7 @@ policy:
             port: 1,
             request_bytes_max: 2_048,
             on_sidecar_loss: OnSidecarLoss::Direct,
+            admit_timeout: Millis(1_900),
         }
     );
     the_targets_are_as_written(&targets);

@@ -18,6 +18,15 @@ fn numbers_have_bounds() {
             "gateway.request_bytes_max: 134217729 is not between 1024 and 134217728",
         ),
         (
+            "gateway: {admit_timeout_ms: 9}",
+            "gateway.admit_timeout_ms: 9 is not between 10 and 1900: less would take a busy sidecar for a lost one",
+        ),
+        (
+            "gateway: {admit_timeout_ms: 1901}",
+            "gateway.admit_timeout_ms: 1901 is not between 10 and 1900: the ticket that such an answer may bring is \
+             good for 2000 ms in all",
+        ),
+        (
             "workflow_cache: {ttl_seconds: 0}",
             "workflow_cache.ttl_seconds: 0 is not between 1 and 31536000",
         ),

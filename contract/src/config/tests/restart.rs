@@ -65,6 +65,7 @@ fn what_is_rendered_into_envoy_needs_a_restart_and_is_named() {
         ("8192", "8192, role: edge", "gateway.role", "from primary to edge"),
         ("8192", "8192, id: gw-a", "gateway.id", "from none to gw-a"),
         ("8192", "8192, agent_gateway_group_id: g", GROUP, "from none to g"),
+        ("8192", "8192, admit_timeout_ms: 900", "gateway.admit_timeout_ms", "from 300 to 900"),
     ] {
         let message = format!(
             "{field} changed: restart the gateways and the sidecar to put it in force ({what})"

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use kt_contract::limits::{ADMIT_TIMEOUT, FEED_TIMEOUT};
+use kt_contract::limits::{ADMIT_TIMEOUT_DEFAULT, FEED_TIMEOUT};
 use kt_contract::time::{Millis, MonoMillis};
 use kt_contract::wire::PATH_FEED;
 
@@ -248,7 +248,7 @@ impl Native {
         let id = callout.request_id.as_str().to_owned();
         let of = self.slots.get(at).map(|slot| (at, slot.serial));
         let pending = Pending { of, path: callout.path, body: callout.body };
-        self.post(Some(id), pending, ADMIT_TIMEOUT)
+        self.post(Some(id), pending, ADMIT_TIMEOUT_DEFAULT)
     }
 
     /// Asks the host. Says whether it does it.

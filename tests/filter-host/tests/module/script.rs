@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use kt_contract::constants::{CLUSTER_SIDECAR, FilterConstants};
+use kt_contract::limits::ADMIT_TIMEOUT_DEFAULT;
 use kt_filter_core::script::{BEGIN_MS, Call, Native, Reply, SLOTS, Script, Step, Turned};
 use kt_filter_core::script::{gateway, reply_to};
 use kt_filter_host::{HeaderMap, MapKind, Noted, Random, RawVm};
@@ -148,8 +149,11 @@ fn way(call: &Call) -> String {
 
 impl Module {
     fn start() -> Self {
-        let constants =
-            FilterConstants { gateway: gateway(), sidecar_cluster: CLUSTER_SIDECAR.into() };
+        let constants = FilterConstants {
+            gateway: gateway(),
+            sidecar_cluster: CLUSTER_SIDECAR.into(),
+            admit_timeout_ms: ADMIT_TIMEOUT_DEFAULT,
+        };
         let starting = module()
             .envoy()
             .configured(serde_json::to_vec(&constants).unwrap())
