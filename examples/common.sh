@@ -46,12 +46,17 @@ trap interrupted INT TERM HUP
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 # Taken is also a port that some outgoing connection happens to use, which only an attempt to bind shows.
 free() { # port, whose
-    python3 -c '
+    local why by
+    why=$(python3 -c '
 import socket, sys
-with socket.socket() as probe:
-    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    probe.bind(("127.0.0.1", int(sys.argv[1])))' "$1" 2>/dev/null \
-        || die "port $1 ($2) is in use; 'ss -tnap sport = :$1' says by what"
+try:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", int(sys.argv[1])))
+except OSError as error:
+    sys.exit(error.strerror)' "$1" 2>&1) && return
+    by=$(ss -Htnap "sport = :$1" 2>&1 | tr -s ' ') || true
+    die "port $1 ($2) cannot be had: ${why:-the check was ended}; ss says of it: ${by:-nothing}"
 }
 need_programs() { # program…
     for program in "$@"; do

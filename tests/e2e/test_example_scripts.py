@@ -1,5 +1,7 @@
 """What the examples' `run` share (examples/common.sh), at moments that a run meets by chance."""
 
+import os
+import socket
 import subprocess
 import uuid
 from pathlib import Path
@@ -40,3 +42,30 @@ def test_ctrl_c_at_any_step_of_a_child_s_start_leaves_nothing(tmp_path, moment):
                            capture_output=True, text=True)
     assert (ended.returncode, ended.stdout.splitlines()[-1], ended.stderr) == (0, "stopping", "")
     assert not anybody_with(seconds)
+
+
+@pytest.fixture
+def taken():
+    """A port that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def checked(port, path=os.environ["PATH"]):
+    """What is said of a port that `free` does not find free."""
+    script = "set -euo pipefail\nSAYS=test RUN=$1\n. examples/common.sh\nPATH=$3\nfree $2 'the cache'\n"
+    ended = subprocess.run(["bash", "-c", script, "run", ROOT, str(port), path], cwd=ROOT, timeout=60,
+                           capture_output=True, text=True)
+    assert ended.returncode == 1 and not ended.stdout, ended
+    return ended.stderr
+
+
+def test_of_a_port_that_cannot_be_had_it_is_said_why_and_who_has_it(taken):
+    said = checked(taken)
+    assert said.startswith(f"test: port {taken} (the cache) cannot be had: Address already in use; ss says of it: "), said
+    assert "LISTEN" in said and f"pid={os.getpid()}," in said, said
+
+
+def test_a_port_that_cannot_be_checked_is_not_said_to_be_in_use(taken, tmp_path):
+    said = checked(taken, path=str(tmp_path))
+    assert "python3: command not found" in said and "in use" not in said, said
