@@ -1,12 +1,11 @@
 """Fixtures: the groups that tests share, and the logs of a failure."""
 
 import signal
-import uuid
 
 import pytest
 
 from crowd import Crowd
-from group import FOUR, Group
+from group import FOUR, Group, unique
 from processes import binary_dir, envoy, filter_module
 from wallet import Paying
 
@@ -63,7 +62,7 @@ def key(group):
 @pytest.fixture
 def prompt():
     """A prompt that nobody has asked before."""
-    return f"What is {uuid.uuid4()}?"
+    return f"What is {unique()}?"
 
 
 @pytest.fixture(scope="module")

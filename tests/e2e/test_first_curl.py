@@ -3,7 +3,7 @@
 import subprocess
 import uuid
 
-from answers import assert_hit, assert_miss
+from answers import assert_hit, assert_miss, until_remembered
 from group import MODELS, chat
 
 QUESTION = "What does the AuthService module do?"
@@ -35,9 +35,7 @@ def test_the_seeds_curl_is_a_miss_at_one_gateway_and_a_hit_at_the_other(group, k
 def test_the_gateways_own_memory_answers_once_it_was_asked_twice(group, key, prompt):
     with group.b.client() as client:
         paid = assert_miss(group.a.ask(key, prompt))
-        for _ in range(2):
-            assert assert_hit(group.b.ask(key, prompt, client=client), of=paid).detail == "shared"
-        assert assert_hit(group.b.ask(key, prompt, client=client), of=paid).detail == "l1"
+        assert len(until_remembered(lambda: group.b.ask(key, prompt, client=client), paid)) >= 3
 
 
 def test_the_key_of_a_request_is_the_same_at_every_gateway(group, key, prompt):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from answers import assert_coalesced, assert_hit, assert_miss, assert_refused
+from answers import assert_coalesced, assert_hit, assert_miss, assert_refused, until_remembered
 from group import UPSTREAM_KEY, Group, chat
 from processes import wait_until
 
@@ -40,8 +40,7 @@ def test_a_worker_that_has_the_answer_at_hand_keeps_it_from_another_caller(group
     body = json.dumps(chat(prompt)).encode()
     with group.a.client() as client:
         paid = assert_miss(group.a.post(key, body, client=client))
-        details = [assert_hit(group.a.post(key, body, client=client), of=paid).detail for _ in range(3)]
-        assert details == ["shared", "shared", "l1"]
+        assert len(until_remembered(lambda: group.a.post(key, body, client=client), paid)) >= 3
         missed = assert_miss(group.a.post(other, body, client=client))
         assert missed.id != paid.id
         assert_hit(group.a.post(key, body, client=client), of=paid)
@@ -58,8 +57,7 @@ def test_a_worker_that_has_the_answer_in_one_shape_tells_it_in_every_shape(group
         shared = [assert_hit(ask(prompt, **shape), of=paid) for shape in shapes]
         # The first of them was the first hit of its key, and the worker keeps what is asked for again.
         assert assert_hit(ask(prompt), of=paid).detail == "shared"
-        again = [assert_hit(ask(prompt, **shape), of=paid) for shape in shapes]
-    assert [hit.detail for hit in again] == ["l1"] * 3
+        again = [until_remembered(lambda: ask(prompt, **shape), paid)[-1] for shape in shapes]
     assert [hit.body for hit in again] == [hit.body for hit in shared]
     assert shared[0].body == paid.body
     assert len({hit.body for hit in shared}) == 3
@@ -130,7 +128,7 @@ def test_a_key_revoked_while_a_gateway_was_away_is_refused_when_it_is_back(own, 
     with own.a.client() as client:
         ask = asking(own.a, key, client)
         paid = assert_miss(ask(prompt))
-        assert [assert_hit(ask(prompt), of=paid).detail for _ in range(3)] == ["shared", "shared", "l1"]
+        assert len(until_remembered(lambda: ask(prompt), paid)) >= 3
         [envoy] = own.a.envoys()
         envoy.signal(signal.SIGSTOP)
         try:

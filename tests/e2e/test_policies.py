@@ -3,13 +3,12 @@
 import json
 import sys
 import threading
-import uuid
 
 import pytest
 from openai import APIStatusError, OpenAI
 
 from answers import assert_hit
-from group import Group, chat
+from group import Group, chat, unique
 from policies import CARRIES, CLASSIFIER_PORT, JUDGES, PAGE, POLICIES, ROOT, SHAPES, config, page, rows, says
 from processes import Process, wait_until
 
@@ -121,8 +120,8 @@ def is_blocked(answer, policy, found):
 
 def together(policed, key, body, prompt):
     """Two who ask at once, and the one call that answers both."""
-    # Letters, which no detector takes for a number. A gate that was opened stays open, so none may be had twice.
-    gate = "".join(chr(ord("a") + int(digit)) for digit in str(uuid.uuid4().int)[:15])
+    # A gate that was opened stays open, so none may be had twice.
+    gate = unique()
     *before, last = body["messages"]
     content = last["content"].replace(prompt, f"{prompt} again [[fake: gate={gate}]]", 1)
     body = {**body, "messages": [*before, {**last, "content": content}]}

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from answers import assert_coalesced, assert_hit, assert_miss
+from answers import assert_coalesced, assert_hit, assert_miss, until_remembered
 from group import Group, chat
 from processes import wait_until
 
@@ -39,7 +39,8 @@ def costs(answer):
 
 def sums(group, name, by, *more):
     """The sums of one name, as `kt savings` tells them."""
-    told = json.loads(group.kt("savings", "--by", by, "--json", *more).stdout)
+    # This month's by default, of which there may be but a second yet.
+    told = json.loads(group.kt("savings", "--by", by, "--since", "2d", "--json", *more).stdout)
     found = [row["sums"] for row in told["rows"] if row.get("name") == name]
     return found[0] if found else None
 
@@ -49,7 +50,7 @@ def wait_saved(group, name, by, answers):
     def told():
         found = sums(group, name, by, "--org", "acme")
         return found if found and found["hits"] + found["coalesced"] == answers else None
-    return wait_until(told, f"{answers} answers of {name} are told that cost nothing", 10)
+    return wait_until(told, f"{answers} answers of {name} are told that cost nothing")
 
 
 def test_a_hit_on_another_gateway_says_what_the_miss_has_cost(paying, prompt):
@@ -93,10 +94,10 @@ def test_what_workers_serve_from_memory_is_told_within_seconds(paying, prompt):
     key = paying.key(org="acme", team="memory")
     with paying.a.client() as client:
         cost, _ = costs(assert_miss(paying.a.ask(key, prompt, client=client)))
-        hits = [assert_hit(paying.a.ask(key, prompt, client=client)) for _ in range(12)]
-    assert [hit.detail for hit in hits] == ["shared"] * 2 + ["l1"] * 10
+        ask = lambda: paying.a.ask(key, prompt, client=client)
+        hits = [hit for _ in range(10) for hit in until_remembered(ask, None)]
     assert {costs(hit) for hit in hits} == {(0, cost)}
-    assert wait_saved(paying, "memory", "team", 12)["saved_micro_usd"] == 12 * cost
+    assert wait_saved(paying, "memory", "team", len(hits))["saved_micro_usd"] == len(hits) * cost
 
 
 def test_the_table_has_three_numbers_and_its_days(paying, prompt):
@@ -125,7 +126,7 @@ def test_a_budget_alerts_once_whatever_restarts(paying, prompt):
 
     key = paying.key(org="alerting")
     cost, _ = costs(assert_miss(paying.a.ask(key, prompt)))
-    wait_until(lambda: len(alerts("alerting")) == 1, "the budget has alerted", 10)
+    wait_until(lambda: len(alerts("alerting")) == 1, "the budget has alerted")
     alert, = alerts("alerting")
     assert (alert["scope"], alert["period"], alert["spent_micro_usd"]) == ("org", "daily", cost)
     assert alert["limit_micro_usd"] == 500_000 and alert["level"] == "WARN"
@@ -134,5 +135,5 @@ def test_a_budget_alerts_once_whatever_restarts(paying, prompt):
     wait_until(lambda: paying.a.ask(key, f"{prompt} again").status == 200, "the group serves again")
     # In one look, or in a later one, at an organization behind the first in the order of names.
     paying.a.ask(paying.key(org="alerting-too"), prompt)
-    wait_until(lambda: len(alerts("alerting-too")) == 1, "another budget has alerted", 10)
+    wait_until(lambda: len(alerts("alerting-too")) == 1, "another budget has alerted")
     assert sums(paying, "alerting", "org")["calls"] == 2 and len(alerts("alerting")) == 1

@@ -9,27 +9,32 @@ import uuid
 import httpx
 import pytest
 
-from answers import assert_hit, assert_miss, assert_refused
-from group import UPSTREAM_KEY, chat
+from answers import assert_hit, assert_miss, assert_refused, until_remembered
+from group import ADMIT_TIMEOUT_MS, UPSTREAM_KEY, chat
 from processes import wait_until
 
 LOST = {("bypass", "sidecar-lost"), ("bypass", "breaker-open")}
-# Far above the budgets (50 ms to connect, 300 ms to admit, 3 s of keepalive), far below what a hang takes.
-BOUND_S = 10.0
+# Far above the budgets (50 ms to connect, 1.9 s to admit, 3 s of keepalive), far below what a hang takes.
+BOUND_S = 20.0
 
 
 @pytest.fixture
 def own(edited):
     """The changeable group, with its sidecar running again after the test."""
     yield edited
-    if edited.sidecar.process.is_alive():
-        edited.sidecar.process.thaw()
+    mend(edited)
+
+
+def mend(group):
+    """The sidecar runs, with the group's configuration, and every gateway goes through it."""
+    if group.sidecar.process.is_alive():
+        group.sidecar.process.thaw()
     else:
-        edited.sidecar.restart()
-    edited.provider.release()
-    wait_until(edited.sidecar.is_ready, "the sidecar is ready")
-    edited.configure({})
-    wait_recovered(edited)
+        group.sidecar.restart()
+    group.provider.release()
+    wait_until(group.sidecar.is_ready, "the sidecar is ready")
+    group.configure({})
+    wait_recovered(group)
 
 
 def wait_recovered(group):
@@ -61,24 +66,28 @@ def bounded(ask):
 @pytest.mark.parametrize("lose", [kill, freeze])
 def test_the_gateways_memory_answers_first_and_then_the_provider(own, prompt, lose):
     key = own.key(org="acme")
-    with own.a.client() as client:
-        paid = assert_miss(own.a.ask(key, prompt, client=client))
-        for _ in range(2):
-            assert_hit(own.a.ask(key, prompt, client=client), of=paid)
-        assert assert_hit(own.a.ask(key, prompt, client=client), of=paid).detail == "l1"
-        lose(own)
-        answers = []
 
-        def is_past_its_memory():
-            answers.append(bounded(lambda: own.a.ask(key, prompt, client=client)))
-            return answers[-1].cache_status != "hit"
-        wait_until(is_past_its_memory, "the memory's second of freshness is over", BOUND_S)
-    *hits, direct = answers
-    assert hits, direct
-    for hit in hits:
-        assert assert_hit(hit, of=paid).detail == "l1"
-    assert direct.status == 200 and direct.outcome in LOST, direct
-    assert direct.id != paid.id
+    def hits_without_a_sidecar(question):
+        with own.a.client() as client:
+            def ask():
+                return bounded(lambda: own.a.ask(key, question, client=client))
+            paid, hits = assert_miss(ask()), []
+            until_remembered(ask, paid)
+            lose(own)
+            end = time.monotonic() + BOUND_S
+            while (answer := ask()).cache_status == "hit":
+                assert assert_hit(answer, of=paid).detail == "l1"
+                hits.append(answer)
+                assert time.monotonic() < end, "the memory's second of freshness is over"
+        assert answer.status == 200 and answer.outcome in LOST, answer
+        assert answer.id != paid.id
+        return hits
+    for attempt in range(10):
+        if hits_without_a_sidecar(f"{prompt} {attempt}"):
+            return
+        # The machine was so busy that the second was over before anybody asked.
+        mend(own)
+    raise AssertionError("the memory has never answered")
 
 
 @pytest.mark.parametrize("lose", [kill, freeze])
@@ -100,6 +109,16 @@ def test_without_its_sidecar_a_gateway_calls_the_provider_directly(own, prompt, 
         headers = dict(request["headers"])
         assert headers["authorization"] == f"Bearer {UPSTREAM_KEY}"
         assert not [name for name in headers if name.startswith("x-kt-")], headers
+
+
+def test_a_sidecar_that_is_silent_is_waited_for_as_long_as_the_configuration_says(own, prompt):
+    key = own.key(org="acme")
+    assert_miss(own.a.ask(key, f"{prompt} before"))
+    freeze(own)
+    begin = time.monotonic()
+    direct = bounded(lambda: own.a.ask(key, prompt))
+    assert direct.outcome == ("bypass", "sidecar-lost"), direct
+    assert time.monotonic() - begin >= ADMIT_TIMEOUT_MS / 1000
 
 
 # What a client sees of an answer beside what says how it came.

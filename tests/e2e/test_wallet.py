@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from answers import assert_coalesced, assert_hit, assert_miss, assert_refused
+from answers import assert_coalesced, assert_hit, assert_miss, assert_refused, until_remembered
 from group import chat
 from wallet import CLAUDE, cost
 
@@ -34,10 +34,9 @@ def test_hits_of_every_gateway_and_tier_are_free(paying, prompt):
     with paying.a.client() as client:
         paid = assert_miss(paying.a.ask(key, prompt, client=client))
         before = wallet.transfers()
-        tiers = [assert_hit(paying.a.ask(key, prompt, client=client), of=paid).detail for _ in range(3)]
-    tiers.append(assert_hit(paying.b.ask(key, prompt), of=paid).detail)
+        until_remembered(lambda: paying.a.ask(key, prompt, client=client), paid)
+    assert assert_hit(paying.b.ask(key, prompt), of=paid).detail == "shared"
     assert_hit(paying.b.ask(key, prompt, stream=True), of=paid)
-    assert set(tiers) == {"l1", "shared"}
     assert wallet.transfers() == before
 
 
@@ -48,9 +47,7 @@ def test_an_empty_wallet_serves_hits_refuses_misses_and_goes_on_when_it_is_funde
         paid = assert_miss(paying.a.ask(key, prompt, client=client))
         wallet.drain()
         assert wallet.available == 0
-        for _ in range(3):
-            last = assert_hit(paying.a.ask(key, prompt, client=client), of=paid)
-        assert last.detail == "l1"
+        until_remembered(lambda: paying.a.ask(key, prompt, client=client), paid)
     assert_hit(paying.b.ask(key, prompt), of=paid)
     other = f"{prompt} And then?"
     for gateway in paying.gateways:

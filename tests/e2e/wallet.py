@@ -5,7 +5,7 @@ import json
 import uuid
 
 from group import Group, merged
-from processes import free_port
+from processes import free_port, wait_until
 
 CLAUDE = "claude-sonnet-4-5"
 # Served where nobody listens.
@@ -57,7 +57,13 @@ class Wallet:
             return admin.post(self.path + path, json=fields, headers=headers)
 
     def fund(self, micro_usd):
-        self.post("/fund", amount_micro_usd=micro_usd).raise_for_status()
+        key = uuid.uuid4().hex
+
+        def asked():
+            # Where a store is late on a busy machine it may be done: the key sees that it is not done twice.
+            reply = self.post("/fund", key=key, amount_micro_usd=micro_usd)
+            return reply.status_code != 503 and reply
+        wait_until(asked, "the wallet is funded").raise_for_status()
         return self
 
     def key(self, **fields):
