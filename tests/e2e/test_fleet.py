@@ -128,7 +128,7 @@ def test_a_sidecar_that_wakes_behind_its_lease_changes_nothing(fleet, crowd, pro
 def test_a_redis_that_is_killed_costs_calls_and_is_used_again_when_it_is_back(fleet, prompt):
     wallet = funded(fleet)
     key = wallet.key()
-    kept = assert_miss(fleet.a.ask(key, prompt))
+    kept = in_store(key, prompt, fleet.a, fleet.b)
     fleet.redis.kill()
     prompts = [f"{prompt} {number}" for number in range(8)]
     for number, question in enumerate(prompts):
@@ -298,7 +298,7 @@ def test_answers_of_postgres_that_are_lost_spend_nothing_twice(fleet, prompt):
 def test_without_redis_and_postgres_what_may_is_answered_and_the_rest_refused_until_they_are_back(fleet, prompt):
     wallet = funded(fleet)
     key = wallet.key()
-    paid = assert_miss(fleet.a.ask(key, prompt))
+    paid = in_store(key, prompt, fleet.a, fleet.b)
     fleet.redis.kill()
     fleet.database.freeze()
     # Known to be good a moment ago, and not known any more soon after.

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from answers import assert_coalesced, assert_hit, assert_miss
-from fleet import Fleet, books_agree, fills, funded, wait_recovered, whole_again
+from fleet import Fleet, books_agree, fills, funded, in_store, wait_recovered, whole_again
 from group import chat
 from processes import wait_until
 from servers import FaultProxy, Redis
@@ -109,7 +109,7 @@ def asked(question):
 def test_a_replica_that_is_promoted_unheard_voids_leases_and_brings_nothing_back(fleet, replica, crowd, prompt):
     wallet = funded(fleet)
     key = wallet.key()
-    purged = assert_miss(fleet.a.ask(key, prompt))
+    purged = in_store(key, prompt, fleet.a, fleet.b)
     heard, unheard = questions = [f"{prompt} Heard?", f"{prompt} Unheard?"]
     leads(fleet, crowd, key, heard, fleet.a)
     replica.wait_for_all()
@@ -144,7 +144,7 @@ def test_a_replica_that_is_promoted_unheard_voids_leases_and_brings_nothing_back
 def test_of_two_masters_the_old_one_gives_nothing_that_counts_with_the_new_one(fleet, replica, crowd, prompt):
     wallet = funded(fleet)
     key = wallet.key()
-    purged = assert_miss(fleet.a.ask(key, prompt))
+    purged = in_store(key, prompt, fleet.a, fleet.b)
     replica.wait_for_all()
     # Half of the sidecars use the new master from here on, and half the old one, which writes on.
     replica.promote()
@@ -202,7 +202,7 @@ def test_a_redis_that_loses_its_power_forgets_entries_and_no_purge(fleet, crowd,
     wallet = funded(fleet)
     key = wallet.key()
     known, forgotten, early, late = questions = [f"{prompt} {word}?" for word in ("Known", "Forgotten", "Early", "Late")]
-    purged, kept = (assert_miss(fleet.a.ask(key, question)) for question in (prompt, known))
+    purged, kept = (in_store(key, question, fleet.a, fleet.b) for question in (prompt, known))
     leads(fleet, crowd, key, early, fleet.a)
     copy = fleet.folder / "copy"
     fleet.redis.copy(copy)

@@ -19,12 +19,12 @@ def asked_with(gateway, key, prompt, control):
 
 def test_an_answer_lives_its_time_and_a_tenth_less_at_most(configurable, prompt):
     key = configurable.key(org="acme")
-    configurable.configure(cache(ttl_seconds=4))
+    configurable.configure(cache(ttl_seconds=10))
     paid = assert_miss(configurable.a.ask(key, prompt))
     hit = assert_hit(configurable.b.ask(key, prompt), of=paid)
     # On a busy machine some of it has passed.
     age, left = int(hit.headers["age"]), int(re.search(r"ttl=(\d+)", hit.headers["cache-status"])[1])
-    assert age <= 2 and 1 <= left <= 3 and age + left <= 4, hit.headers
+    assert age <= 8 and 1 <= left <= 9 and age + left <= 10, hit.headers
     newer = wait_until(lambda: (answer := configurable.b.ask(key, prompt)).id != paid.id and answer, "it has expired")
     assert_miss(newer, "expired")
 

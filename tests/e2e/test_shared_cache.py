@@ -1,6 +1,8 @@
 """Two sidecars, each with a gateway of its own, over one Redis: what the one has paid for the other serves, and a
 Redis that goes away takes nothing along but what is only there."""
 
+import re
+
 import pytest
 
 from answers import assert_hit, assert_miss
@@ -73,6 +75,7 @@ def test_what_one_sidecar_has_paid_for_the_other_serves(shared, prompt):
 def test_a_redis_that_is_killed_costs_calls_and_refuses_nobody(shared, prompt):
     at_a, at_b = shared.keys()
     paid = assert_miss(shared.a.ask(at_a, prompt))
+    said = len(shared.other.process.log.read_text())
     shared.redis.kill()
     assert_hit(shared.a.ask(at_a, prompt), of=paid)
     for number in range(20):
@@ -86,5 +89,7 @@ def test_a_redis_that_is_killed_costs_calls_and_refuses_nobody(shared, prompt):
         wait_until(lambda: sidecar.health().json()["status"] == "ok", "it is back, without a restart", BACK_S)
     again = assert_miss(shared.b.ask(at_b, f"{prompt} again"), "request")
     assert_hit(shared.a.ask(at_a, f"{prompt} again"), of=again)
-    log = shared.other.process.log.read_text()
-    assert log.count("the shared store is away") == log.count("the shared store is back") == 1, log
+    # Once for each time that it is away, which on a busy machine may be more than this one, and not for each call.
+    log = shared.other.process.log.read_text()[said:]
+    words = re.findall("the shared store is (away|back)", log)
+    assert words == ["away", "back"] * (len(words) // 2) and 2 <= len(words) < 20, log
