@@ -1,0 +1,120 @@
+"""One request, told by everybody who had to do with it: Envoy's access log, the sidecar's log and the trace, joined by its
+id."""
+
+import json
+
+import pytest
+
+from answers import assert_coalesced, assert_hit, assert_miss
+from group import chat
+from processes import wait_until
+from test_traces import CLIENT, SERVER, Client, Collector, Traced, of_kind
+
+# What an account of a request has, by the reference and beside it; `null` and absent is the same.
+WHO = {"org": "joined", "team": "web", "user": "ada", "agent": "coder", "codebase": "acme/web"}
+
+
+@pytest.fixture(scope="module")
+def collector():
+    collector = Collector()
+    yield collector
+    collector.close()
+
+
+@pytest.fixture(scope="module")
+def traced(collector):
+    with Traced(collector.url) as group:
+        yield group
+
+
+@pytest.fixture
+def key(traced):
+    return traced.key(**{name: value for name, value in WHO.items() if name != "codebase"}, codebases=[WHO["codebase"]])
+
+
+def lines(process, request_id):
+    """What a process has logged of a request."""
+    text = [line for line in process.log.read_text().splitlines() if request_id in line and line.startswith("{")]
+    return [json.loads(line) for line in text]
+
+
+class Told:
+    """Everything that is told of one request."""
+
+    def __init__(self, group, gateway, answer):
+        self.id = answer.headers["x-request-id"]
+
+        def access():
+            return [line for line in lines(gateway.process, self.id) if line["log"] == "ingress"]
+        # Envoy writes its log out now and then.
+        [self.access] = wait_until(access, f"Envoy has logged {self.id}")
+        logged = lines(group.sidecar.process, self.id)
+        self.requests = [line for line in logged if line["target"] == "kt::request"]
+        self.calls = [line for line in logged if line["target"] == "kt::call"]
+
+
+def spans_of(spans, request_id):
+    return [span for span in spans if span["attributes"]["kt.request_id"] == request_id]
+
+
+def test_the_access_log_the_sidecars_log_and_the_trace_are_joined_by_the_requests_id(
+        traced, collector, crowd, prompt, key):
+    client, gate = Client(), prompt[8:16]
+    body = chat(f"{prompt} [[fake: gate={gate}]]", stream=True)
+    headers = {**client.headers, "x-kt-codebase": WHO["codebase"]}
+    lead = crowd.one(traced.a, key, body, headers=headers)
+    traced.provider.wait_at(gate)
+    follow = crowd.one(traced.b, key, body, headers=headers)
+    traced.sidecar.wait_followers(1)
+    traced.provider.release(gate)
+    paid = assert_miss(lead.whole())
+    followed = assert_coalesced(follow.whole(), of=paid)
+    hit = assert_hit(traced.b.ask(key, body, headers=headers), of=paid)
+    # The leader's request and call, the follower and the hit.
+    spans = collector.wait_spans(client.trace_id, 4)
+    assert {span["traceId"] for span in spans} == {client.trace_id}
+
+    for gateway, answer, outcome, calls in (
+            (traced.a, paid, "miss", 1), (traced.b, followed, "coalesced", 0), (traced.b, hit, "hit", 0)):
+        told = Told(traced, gateway, answer)
+        access = told.access
+        for_log = {"org": "org_id", "team": "team_id", "user": "user_id", "agent": "agent_id", "codebase": "codebase"}
+        assert {name: access[field] for name, field in for_log.items()} == WHO, access
+        assert (access["gateway_id"], access["key_id"]) == (gateway.id, key.key_id)
+        assert (access["model"], access["provider"], access["status"]) == ("gpt-4o", "openai", 200)
+        assert access["latency_ms"] >= 0, access
+        # A span for each request, of the same key, gateway and outcome, and one more where a call was made.
+        of_request = spans_of(spans, told.id)
+        assert len(of_kind(of_request, CLIENT)) == calls
+        [span] = of_kind(of_request, SERVER)
+        assert (span["attributes"]["kt.cache"], span["attributes"]["kt.gateway"]) == (outcome, gateway.id)
+        assert len(told.calls) == calls
+        if outcome == "hit":
+            # It came with the callout, and the filter has told it: the sidecar's line is for what takes the lane.
+            assert (access["outcome"], told.requests) == ("hit", [])
+            continue
+        [line] = told.requests
+        assert (line["org"], line["user_id"]) == (WHO["org"], WHO["user"])
+        assert (line["gateway"], line["key_id"]) == (gateway.id, key.key_id)
+        assert (line["trace_id"], line["outcome"], line["status"]) == (client.trace_id, outcome, "success")
+        assert (line["model"], line["provider"], line["http_status"]) == ("gpt-4o", "openai", 200)
+        assert line["cache_hit"] is False and line["reason"] and line["latency_ms"] >= 0 and line["guardrails_triggered"] == ""
+        if outcome == "miss":
+            [call] = told.calls
+            assert (call["trace_id"], call["key_id"], call["end"]) == (client.trace_id, key.key_id, "served")
+            assert (line["input_tokens"], line["output_tokens"]) == (call["input_tokens"], call["output_tokens"])
+            assert call["cost_micro_usd"] > 0
+            spared = call["cost_micro_usd"]
+        else:
+            assert line["saved_micro_usd"] == spared
+
+
+def test_what_a_gateway_refuses_is_in_its_access_log_with_who_asked(traced, key, prompt):
+    refused = traced.a.ask(key, prompt, model="no-such-model")
+    assert refused.status == 404
+    told = Told(traced, traced.a, refused)
+    assert (told.requests, told.calls) == ([], [])
+    assert (told.access["code"], told.access["org_id"], told.access["key_id"]) == (
+        "model_not_found", "joined", key.key_id)
+    nobody = Told(traced, traced.a, traced.a.ask(None, prompt)).access
+    assert nobody["code"] == "missing_api_key" and nobody["key_id"] is None
