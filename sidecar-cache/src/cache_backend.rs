@@ -13,7 +13,9 @@ use crate::store::layered::{Layered, LayeredLeases};
 use crate::store::memory::MemoryEntries;
 use crate::store::postgres::entries::Table;
 use crate::store::postgres::{Database, PostgresEntries};
-use crate::store::redis::{Noted, Redis, RedisEntries, RedisLeases, RedisLogs, Servers, Unchecked};
+use crate::store::redis::{
+    Noted, Redis, RedisEntries, RedisLeases, RedisLogs, RedisRates, Servers, Unchecked,
+};
 use crate::store::{Bounds, EntryStore, StoreError};
 
 /// How often a store is asked whether it is there.
@@ -116,7 +118,9 @@ pub async fn open(place: Place, bounds: Bounds, clock: Clock) -> Result<Backend,
         .with_shared_bound(org_bytes_max);
     let layered = Arc::new(layered);
     let leases = LayeredLeases::new(Arc::clone(&layered), leases);
-    let shared = Shared { leases: Arc::new(leases), logs: Arc::new(RedisLogs::new(redis)) };
+    let rates = Arc::new(RedisRates::new(redis.clone()));
+    let logs = Arc::new(RedisLogs::new(redis));
+    let shared = Shared { leases: Arc::new(leases), logs, rates };
     let keeper = Some(Keeper(Kept::Redis(keeper)));
     Ok(Backend { entries: layered, shared: Some(shared), keeper })
 }

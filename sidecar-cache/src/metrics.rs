@@ -40,6 +40,7 @@ use gen_ai::GenAi;
 pub use gen_ai::{Asked, Took};
 use guardrails::Guardrails;
 use limits::Limits;
+pub use limits::Uncounted;
 use money::Money;
 pub use money::{OpenReport, Spooling};
 use seen::Seen;
@@ -249,8 +250,8 @@ impl Metrics {
     }
 
     /// A request or a call that a rate limit did not count.
-    pub fn uncounted(&self) {
-        self.limits.uncounted();
+    pub fn uncounted(&self, why: Uncounted) {
+        self.limits.uncounted(why);
     }
 
     /// An answer went to a client.

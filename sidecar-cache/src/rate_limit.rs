@@ -16,6 +16,12 @@ pub const BUCKETS_MAX: usize = 1 << 20;
 /// How much may be missing in a bucket, in minutes: what a provider tells is believed, and one answer that says absurdly
 /// much keeps nobody out for longer.
 const DEBT_MINUTES_MAX: u64 = 60;
+/// The largest limit that a configuration may have.
+const PER_MINUTE_MAX: u64 = 1_000_000_000;
+/// How much may be missing in any bucket. Whatever keeps buckets elsewhere counts up to twice as much exactly: two of these
+/// are a whole number below 2^53, which a double holds.
+const KEPT_MAX: u64 = UNITS * DEBT_MINUTES_MAX * PER_MINUTE_MAX;
+const _: () = assert!(KEPT_MAX * 2 < 1 << 53, "a double holds what is used and what is taken");
 /// How often room is made by looking at all of them, at most.
 const SWEEP_EVERY: Millis = Millis(1_000);
 
@@ -131,8 +137,8 @@ impl Buckets {
 
     /// Takes all of the charges, each of another bucket, or nothing.
     pub fn take(&mut self, charges: &[Charge], now: MonoMillis) -> Taken {
-        let refused = charges.iter().filter_map(|charge| self.refusal(charge, now));
-        if let Some(limited) = refused.max_by_key(|limited| limited.wait) {
+        let used = charges.iter().map(|charge| (*charge, self.bucket(charge, now).used));
+        if let Some(limited) = most_limiting(used) {
             return Taken::None(limited);
         }
         let mut taken = Vec::with_capacity(charges.len());
@@ -171,21 +177,10 @@ impl Buckets {
 
     fn bucket(&self, charge: &Charge, now: MonoMillis) -> Bucket {
         let bucket = self.all.get(&charge.name).map_or(Bucket::default(), |kept| kept.by(now));
-        // Another limit than before counts from this moment on.
-        Bucket { at: bucket.at.max(now), per_minute: charge.per_minute, ..bucket }
-    }
-
-    fn refusal(&self, charge: &Charge, now: MonoMillis) -> Option<RateLimited> {
-        let bucket = self.bucket(charge, now);
-        let wait = bucket.wait(units(charge.count));
-        (wait > Millis(0)).then(|| RateLimited {
-            scope: charge.scope,
-            measure: charge.measure,
-            per_minute: charge.per_minute,
-            remaining: bucket.room() / UNITS,
-            wait,
-            reset: Millis(bucket.used.div_ceil(charge.per_minute.max(1))),
-        })
+        // Another limit than before counts from this moment on: of a narrower one no more than an hour's worth is missing
+        // either.
+        let used = bucket.used.min(most_missing(charge.per_minute));
+        Bucket { used, at: bucket.at.max(now), per_minute: charge.per_minute }
     }
 
     /// Puts a bucket in the place of the one of its name. `false`: there is no room for it.
@@ -198,7 +193,7 @@ impl Buckets {
         if !self.all.contains_key(&name) && !self.has_room(now) {
             return false;
         }
-        let most = UNITS.saturating_mul(bucket.per_minute).saturating_mul(DEBT_MINUTES_MAX);
+        let most = most_missing(bucket.per_minute);
         self.all.insert(name, Bucket { used: bucket.used.min(most), ..bucket });
         true
     }
@@ -212,6 +207,37 @@ impl Buckets {
         }
         self.all.len() < self.buckets_max
     }
+}
+
+/// Of charges, each beside what is used of its bucket in [units](units_kept), the refusal that makes wait longest. `None`:
+/// all of them fit.
+pub fn most_limiting(charges: impl Iterator<Item = (Charge, u64)>) -> Option<RateLimited> {
+    let refused = charges.filter_map(|(charge, used)| refusal(&charge, used));
+    refused.max_by_key(|limited| limited.wait)
+}
+
+fn refusal(charge: &Charge, used: u64) -> Option<RateLimited> {
+    let bucket = Bucket { used, at: MonoMillis(0), per_minute: charge.per_minute };
+    let wait = bucket.wait(units(charge.count));
+    (wait > Millis(0)).then(|| RateLimited {
+        scope: charge.scope,
+        measure: charge.measure,
+        per_minute: charge.per_minute,
+        remaining: bucket.room() / UNITS,
+        wait,
+        reset: Millis(bucket.used.div_ceil(charge.per_minute.max(1))),
+    })
+}
+
+/// So many requests or tokens in units of a bucket, 60,000 for each: but no more than may be missing in any. More is
+/// the same, because no bucket keeps it.
+#[must_use]
+pub fn units_kept(count: u64) -> u64 {
+    units(count).min(KEPT_MAX)
+}
+
+const fn most_missing(per_minute: u64) -> u64 {
+    UNITS.saturating_mul(per_minute).saturating_mul(DEBT_MINUTES_MAX)
 }
 
 const fn units(count: u64) -> u64 {

@@ -78,6 +78,7 @@ use crate::metrics::{Metrics, Sight};
 use crate::random;
 use crate::store::audit_log::AuditStore;
 use crate::store::ledger::LedgerStore;
+use crate::store::rates::MemoryRates;
 use crate::store::replies::ReplyStore;
 use crate::store::savings::SavingsStore;
 use crate::store::spool::SpoolStore;
@@ -144,7 +145,7 @@ pub struct Sidecar {
     bodies: Arc<Bodies>,
     crowds: Arc<Crowds>,
     replies: Replies,
-    paces: Arc<Paces>,
+    paces: Paces,
     pub(crate) tickets: Mutex<Tickets<Box<Grant>>>,
     pub(crate) upstream: Arc<dyn Upstream>,
     /// The services that policies ask.
@@ -221,6 +222,8 @@ impl Sidecar {
             .map(|ledger| Books::new(ledger, spool, Arc::clone(&metrics), clock, drain.clone()));
         let savings = Savings::new(savings, Arc::clone(&keys), Arc::clone(&metrics));
         let audit_log = audit_log.map(|store| AuditLog::new(store, Arc::clone(&metrics), clock));
+        let rates = shared.as_ref().map(|shared| Arc::clone(&shared.rates));
+        let rates = rates.unwrap_or_else(|| Arc::new(MemoryRates::new(clock)));
         let group = shared.map(|shared| Group::new(shared, Arc::clone(&metrics), drain.clone()));
         Ok(Arc::new(Self {
             clock,
@@ -239,7 +242,7 @@ impl Sidecar {
             alerts: Alerts::default(),
             audit_log: audit_log.map(Arc::new),
             books: books.map(Arc::new),
-            paces: Arc::new(Paces::new(clock, Arc::clone(&metrics))),
+            paces: Paces::new(rates, Arc::clone(&metrics)),
             flights: Arc::new(Flights::new(epoch, clock, metrics, Arc::clone(&logs), known)),
             group: group.map(Arc::new),
             logs,

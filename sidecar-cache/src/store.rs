@@ -18,6 +18,8 @@ pub mod memory;
 #[cfg(feature = "server")]
 pub mod postgres;
 #[cfg(feature = "server")]
+pub mod rates;
+#[cfg(feature = "server")]
 pub mod redis;
 pub mod replies;
 pub mod savings;

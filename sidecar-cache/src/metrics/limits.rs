@@ -11,8 +11,22 @@ use prometheus_client::registry::Registry;
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     limited: Family<Limited, Counter>,
-    uncounted: Counter,
+    uncounted: Family<Missed, Counter>,
     crowded: Family<Bound, Counter>,
+}
+
+/// Why a rate limit does not count a request or a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uncounted {
+    /// Too many callers are counted already.
+    Full,
+    /// The store in which several sidecars count together has no answer.
+    StoreUnavailable,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Missed {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,7 +51,7 @@ impl Limits {
         );
         r.register(
             "kt_rate_limit_uncounted",
-            "Requests and calls that a rate limit did not count, because too many callers are counted already",
+            "Requests, calls and corrections that a rate limit did not count",
             self.uncounted.clone(),
         );
         r.register(
@@ -56,7 +70,18 @@ impl Limits {
         self.crowded.get_or_create(&Bound { bound: crowd.as_str() }).inc();
     }
 
-    pub(super) fn uncounted(&self) {
-        self.uncounted.inc();
+    pub(super) fn uncounted(&self, why: Uncounted) {
+        self.uncounted.get_or_create(&Missed { reason: why.as_str() }).inc();
+    }
+}
+
+// === impl Uncounted ===
+
+impl Uncounted {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::StoreUnavailable => "store-unavailable",
+        }
     }
 }

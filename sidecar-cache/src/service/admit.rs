@@ -141,7 +141,7 @@ impl Sidecar {
         let Some(settings) = settings else { return Ok(Admitted::NoTenant.into()) };
         let mut grant = self.grant(request, caller, settings)?;
         self.was_found(&grant.guardrails);
-        grant.pace = self.paced(&grant);
+        grant.pace = self.paced(&grant).await;
         if matches!(grant.pace, Pace::TooFast(_)) {
             // The lane says so, in the client's dialect.
             return Ok(self.lane(grant, body, peer)?.into());

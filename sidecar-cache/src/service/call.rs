@@ -155,7 +155,7 @@ impl Pilot {
         let wait = sidecar.timeouts.gateway;
         let gateways = sidecar.gateways.egress_within(&seat.grant.gateway, sidecar.clock, wait);
         let egress = self.over(gateways).await?;
-        if !self.draws_tokens()? || !self.reserve().await? {
+        if !self.draws_tokens().await? || !self.reserve().await? {
             return Ok(None);
         }
         // From here on: no provider is slow because a gateway is.
@@ -359,7 +359,7 @@ impl Pilot {
                 Concluded::CutShort
             }
             Verdict::Serve { reason, usage } => {
-                self.used(usage);
+                self.used(usage).await;
                 self.not_stored(self.unkept.map_or(reason.as_str(), Unkept::as_str));
                 if reason == Reason::Incomplete {
                     return Concluded::Faulty;
@@ -372,7 +372,7 @@ impl Pilot {
                 Concluded::Served
             }
             Verdict::Fill { usage } => {
-                self.used(usage);
+                self.used(usage).await;
                 let body = body.cloned().unwrap_or_default();
                 let model = &self.seat.grant.gates.model.served_model;
                 let is_stream = recorded == Recorded::Sse;
@@ -410,12 +410,12 @@ impl Pilot {
         }
     }
 
-    fn used(&mut self, usage: Option<Usage>) {
+    async fn used(&mut self, usage: Option<Usage>) {
         if self.standing.role.follows() {
             // Whoever made the call has counted it.
             return;
         }
-        self.settles_tokens(usage);
+        self.settles_tokens(usage).await;
         self.account(|call| call.used(usage));
         self.has_told_cost(usage);
         if let Some(usage) = usage {

@@ -1,8 +1,8 @@
 //! Rate limits at work. Every request is counted when it is admitted, hits included; the tokens of a call in the name
 //! in which it is made, before it is paid for: as an estimate first, and as they were when that is known. Hits and
-//! followers cost no provider any.
+//! followers cost no provider any. Where sidecars share a Redis, they count there.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use kt_contract::config::RateLimits;
 use kt_contract::json::{self, Bounds};
@@ -10,17 +10,17 @@ use kt_contract::limits::{JSON_DEPTH_MAX, JSON_NODES_MAX};
 use kt_contract::principal::Principal;
 use kt_contract::problem::Problem;
 use kt_contract::rate::{Measure, RateLimited, Scope};
-use kt_contract::time::MonoMillis;
 use kt_providers::{Dialect, Usage};
 
+use super::Sidecar;
 use super::admit::Grant;
 use super::fault::{Concerns, Failed};
 use super::pilot::Pilot;
-use super::{Sidecar, lock};
 use crate::attempt::{Due, Fate, due};
-use crate::clock::Clock;
-use crate::metrics::Metrics;
-use crate::rate_limit::{Buckets, Charge, Name, Taken};
+use crate::metrics::{Metrics, Uncounted};
+use crate::rate_limit::{Charge, Name};
+use crate::store::StoreError;
+use crate::store::rates::{Counted, RateStore, Taken};
 
 /// How many bytes of a request are taken for a token before anybody has counted them.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -29,8 +29,7 @@ const TOKENS_PER_PICTURE: u64 = 1_000;
 
 /// What was used of every limit.
 pub(crate) struct Paces {
-    buckets: Mutex<Buckets>,
-    clock: Clock,
+    rates: Arc<dyn RateStore>,
     metrics: Arc<Metrics>,
 }
 
@@ -46,13 +45,6 @@ pub enum Pace {
     TooFast(RateLimited),
 }
 
-/// What was taken of some buckets, and when.
-#[derive(Clone, Debug)]
-pub struct Counted {
-    charges: Vec<Charge>,
-    at: MonoMillis,
-}
-
 /// The tokens of a call that is being made.
 pub(super) struct Drawn {
     counted: Counted,
@@ -63,33 +55,44 @@ pub(super) struct Drawn {
 // === impl Paces ===
 
 impl Paces {
-    pub(super) fn new(clock: Clock, metrics: Arc<Metrics>) -> Self {
-        Self { buckets: Mutex::default(), clock, metrics }
+    pub(super) fn new(rates: Arc<dyn RateStore>, metrics: Arc<Metrics>) -> Self {
+        Self { rates, metrics }
     }
 
-    fn take(&self, charges: Vec<Charge>) -> Pace {
+    async fn take(&self, org: &str, charges: Vec<Charge>) -> Pace {
         if charges.is_empty() {
             return Pace::Free;
         }
-        let at = self.clock.mono();
-        let taken = lock(&self.buckets).take(&charges, at);
-        match taken {
-            Taken::All => Pace::Counted(Counted { charges, at }),
-            Taken::Some(charges) => {
-                self.metrics.uncounted();
-                Pace::Counted(Counted { charges, at })
+        match self.rates.take(org.to_owned(), charges).await {
+            Ok(Taken::All(counted)) => Pace::Counted(counted),
+            Ok(Taken::Some(counted)) => {
+                self.metrics.uncounted(Uncounted::Full);
+                Pace::Counted(counted)
             }
-            Taken::None(limited) => {
+            Ok(Taken::None(limited)) => {
                 self.metrics.rate_limited(limited.scope, limited.measure);
                 Pace::TooFast(limited)
+            }
+            Err(error) => {
+                self.nobody_counted(&error);
+                Pace::Free
             }
         }
     }
 
     /// What was counted turns out to be so many.
-    pub(super) fn correct(&self, counted: &Counted, is: u64) {
-        let now = self.clock.mono();
-        lock(&self.buckets).correct(&counted.charges, is, counted.at, now);
+    async fn correct(&self, counted: Counted, is: u64) {
+        if let Err(error) = self.rates.correct(counted, is).await {
+            self.nobody_counted(&error);
+        }
+    }
+
+    /// A store without an answer must not become an outage: requests go on, and a metric says so.
+    fn nobody_counted(&self, error: &StoreError) {
+        self.metrics.uncounted(Uncounted::StoreUnavailable);
+        if error.is_news() {
+            tracing::warn!(%error, "a rate limit was not counted");
+        }
     }
 }
 
@@ -97,9 +100,10 @@ impl Paces {
 
 impl Sidecar {
     /// Counts a request, whatever will answer it.
-    pub(super) fn paced(&self, grant: &Grant) -> Pace {
+    pub(super) async fn paced(&self, grant: &Grant) -> Pace {
         let Some(limits) = &grant.settings.rate_limits else { return Pace::Free };
-        self.paces.take(charges(limits, &grant.caller.principal, Measure::Requests, 1))
+        let principal = &grant.caller.principal;
+        self.paces.take(&principal.org, charges(limits, principal, Measure::Requests, 1)).await
     }
 }
 
@@ -108,7 +112,7 @@ impl Sidecar {
 impl Pilot {
     /// Counts the tokens of the call that is about to be made, as far as they can be told. `Ok(false)`: nobody who waits
     /// may have it made, and all of them know.
-    pub(super) fn draws_tokens(&mut self) -> Result<bool, Failed> {
+    pub(super) async fn draws_tokens(&mut self) -> Result<bool, Failed> {
         let seat = Arc::clone(&self.seat);
         let grant = &seat.grant;
         let limits = grant.settings.rate_limits.as_ref();
@@ -116,8 +120,9 @@ impl Pilot {
             return Ok(true);
         };
         let estimate = estimate(grant.dialect, &self.sent().body);
-        let charges = charges(limits, &grant.caller.principal, Measure::Tokens, estimate);
-        match self.sidecar.paces.take(charges) {
+        let principal = &grant.caller.principal;
+        let charges = charges(limits, principal, Measure::Tokens, estimate);
+        match self.sidecar.paces.take(&principal.org, charges).await {
             Pace::Free => Ok(true),
             Pace::Counted(counted) => {
                 self.drawn = Some(Drawn { counted, estimate, fate: Fate::Unsent });
@@ -131,7 +136,7 @@ impl Pilot {
 
     /// The call has taken so many tokens, as far as the provider has told. Where it tells none, an event of a stream is
     /// taken for one, and so are four bytes of what is no stream.
-    pub(super) fn settles_tokens(&mut self, usage: Option<Usage>) {
+    pub(super) async fn settles_tokens(&mut self, usage: Option<Usage>) {
         let Some(Drawn { counted, estimate, fate }) = self.drawn.take() else { return };
         let told = usage.map(|usage| usage.input_tokens().saturating_add(usage.output_tokens));
         let guessed = || estimate.saturating_add(self.produced.tokens());
@@ -140,7 +145,7 @@ impl Pilot {
             Due::Leave => estimate,
             Due::Settle => told.unwrap_or_else(guessed),
         };
-        self.sidecar.paces.correct(&counted, is);
+        self.sidecar.paces.correct(counted, is).await;
     }
 }
 

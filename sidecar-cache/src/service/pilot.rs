@@ -178,7 +178,7 @@ impl Pilot {
             let ended = self.attempt().await;
             // Before anybody learns how it ended.
             self.pays(None).await;
-            self.settles_tokens(None);
+            self.settles_tokens(None).await;
             self.called(&ended);
             match ended {
                 Ok(()) => return self.land(),

@@ -26,6 +26,7 @@ use crate::random;
 use crate::store::StoreError;
 use crate::store::flight_log::FlightLog;
 use crate::store::leases::{Claim, LeaseStore};
+use crate::store::rates::RateStore;
 use herald::Herald;
 
 /// How long the store may take to say who leads, all in all: after that the sidecar flies for itself.
@@ -33,13 +34,16 @@ const ASK_WITHIN: Duration = Duration::from_millis(500);
 /// How long it may take to give back what it granted later than that. Then that runs out by itself.
 const GIVE_BACK_WITHIN: Duration = Duration::from_secs(2);
 
-/// Where a group of sidecars keeps its leases and the logs of its flights: beside the entries that they are for.
+/// Where a group of sidecars keeps its leases and the logs of its flights, beside the entries that they are for, and what
+/// it counts together.
 #[derive(Clone)]
 pub struct Shared {
     /// Who leads.
     pub leases: Arc<dyn LeaseStore>,
     /// What comes.
     pub logs: Arc<dyn FlightLog>,
+    /// How much came of whom.
+    pub rates: Arc<dyn RateStore>,
 }
 
 /// A sidecar's side of what is shared.

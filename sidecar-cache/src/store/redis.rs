@@ -1,4 +1,4 @@
-//! Redis: entries that a group of sidecars shares, the leases of its flights and their logs. Never money.
+//! Redis: entries that a group of sidecars shares, the leases of its flights, their logs, and rate limits. Never money.
 //!
 //! All of it goes over one connection per process, in budgets, behind a breaker, and is watched frame by frame:
 //! a Redis that is slow, gone, full or hostile costs a miss. What is kept is named by digests only; keys that
@@ -16,6 +16,7 @@ mod link;
 mod logs;
 mod names;
 pub(in crate::store) mod presence;
+mod rates;
 mod servers;
 mod wakes;
 mod wire;
@@ -36,6 +37,7 @@ use fault::Fault;
 pub use leases::RedisLeases;
 use link::{Budget, Link, Work};
 pub use logs::RedisLogs;
+pub use rates::RedisRates;
 pub use servers::Servers;
 
 /// How long a connection may take.

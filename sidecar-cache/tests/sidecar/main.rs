@@ -81,6 +81,9 @@ mod open_calls;
 #[cfg(test)]
 mod pace;
 mod police;
+mod rate_stores;
+#[cfg(test)]
+mod rate_suite;
 mod reply_stores;
 #[cfg(test)]
 mod reply_suite;

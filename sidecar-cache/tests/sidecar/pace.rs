@@ -1,6 +1,7 @@
 //! `rate-limit`: who comes too often waits, before anything is looked up, flown or paid for; and nobody else does.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kt_contract::problem::Problem;
@@ -8,12 +9,19 @@ use kt_contract::rate::{Measure, RateLimited, Scope};
 use kt_contract::time::Millis;
 use kt_contract::wire::admit::Admitted;
 use sidecar_cache::clock::Clock;
+use sidecar_cache::flight::Epoch;
+use sidecar_cache::rate_limit::Charge;
+use sidecar_cache::service::Shared;
 use sidecar_cache::service::lane::Refusal;
 use sidecar_cache::store::audit_log::{AuditStore, MemoryAuditLog};
+use sidecar_cache::store::flight_log::MemoryLogs;
+use sidecar_cache::store::leases::MemoryLeases;
+use sidecar_cache::store::rates::{Counted, MemoryRates, RateStore, Taken};
+use sidecar_cache::store::{Answer, StoreError};
 
 use crate::support::{
-    CHAT, CHAT_STREAM, Group, Key, Scripted, Seen, answers_json, answers_sse, bytes, group_of,
-    group_recording, holder, pass, settings_with, sse,
+    CHAT, CHAT_STREAM, Common, Group, Key, Scripted, Seen, Shelved, answers_json, answers_sse,
+    bytes, group_of, group_recording, group_with, holder, pass, settings_with, sse,
 };
 
 /// What the provider tells of every answer: 5 tokens in, 7 out.
@@ -261,4 +269,84 @@ async fn a_refusal_reads_nothing_of_the_body() {
     let (ticket, _) = group.ticket(group.ask(&key, CHAT)).await;
     let refusal = group.sidecar.enter(Some(&ticket), &holder()).unwrap_err();
     assert!(matches!(refusal.problem, Problem::RateLimited(_)), "{refusal:?}");
+}
+
+/// A store that counts until it is gone.
+struct Leaving {
+    rates: MemoryRates,
+    is_gone: AtomicBool,
+}
+
+impl Leaving {
+    fn there(&self) -> Result<&MemoryRates, StoreError> {
+        let is_gone = self.is_gone.load(Ordering::Relaxed);
+        if is_gone { Err(StoreError::Away("gone".to_owned())) } else { Ok(&self.rates) }
+    }
+}
+
+impl RateStore for Leaving {
+    fn take(&self, org: String, charges: Vec<Charge>) -> Answer<'_, Taken> {
+        Box::pin(async move { self.there()?.take(org, charges).await })
+    }
+
+    fn correct(&self, counted: Counted, is: u64) -> Answer<'_, ()> {
+        Box::pin(async move { self.there()?.correct(counted, is).await })
+    }
+}
+
+/// A sidecar of several, which count together in `rates`.
+fn one_of_several(clock: Clock, rates: Arc<dyn RateStore>, settings: &str) -> Group {
+    let settings = settings_with(&limits(settings));
+    let entries = Arc::new(Shelved::new(clock, settings.memory));
+    let leases = Arc::new(MemoryLeases::new(Epoch(7), clock, entries.clone()));
+    let logs = Arc::new(MemoryLogs::new(clock, leases.clone()));
+    let common = Common {
+        clock,
+        settings,
+        entries: entries.clone(),
+        store: entries,
+        keys: Arc::default(),
+        ledger: None,
+        savings: None,
+    };
+    group_with(common, Some(Shared { leases, logs, rates }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_refuses_nobody_and_a_metric_tells_what_was_not_counted() {
+    let clock = Clock::start();
+    let store = Leaving { rates: MemoryRates::new(clock), is_gone: AtomicBool::new(false) };
+    let store = Arc::new(store);
+    let both = "per_key: {requests_per_minute: 1}, per_org: {tokens_per_minute: 1000000}";
+    let group = one_of_several(clock, store.clone(), both);
+    group.poll().await;
+    let key = group.key().await;
+    group.fetch(&key, &body(0)).await.unwrap();
+    let _ = refused(group.fetch(&key, &body(1)).await);
+    store.is_gone.store(true, Ordering::Relaxed);
+    for number in 1..4 {
+        group.fetch(&key, &body(number)).await.unwrap();
+    }
+    // Three requests, and the three calls for them.
+    let uncounted = "kt_rate_limit_uncounted_total{reason=\"store-unavailable\"}";
+    assert_eq!(group.metric(uncounted), "6");
+    // It counts on when it is back, with what it still knows.
+    store.is_gone.store(false, Ordering::Relaxed);
+    let _ = refused(group.fetch(&key, &body(4)).await);
+    assert_eq!(group.metric(uncounted), "6");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sidecars_that_share_a_store_share_every_limit() {
+    let clock = Clock::start();
+    let rates = Arc::new(MemoryRates::new(clock));
+    let per_org = "per_org: {requests_per_minute: 3}";
+    let [one, other] = [(); 2].map(|()| one_of_several(clock, rates.clone(), per_org));
+    let mut passed = 0;
+    for (number, group) in [&one, &other, &one, &other, &one, &other].into_iter().enumerate() {
+        group.poll().await;
+        let key = key_of(group, "acme").await;
+        passed += u64::from(group.fetch(&key, &body(number)).await.is_ok());
+    }
+    assert_eq!(passed, 3);
 }

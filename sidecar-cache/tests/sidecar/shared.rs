@@ -36,6 +36,7 @@ use sidecar_cache::store::flight_log::{
 use sidecar_cache::store::leases::{AfterFailure, Claim, LeaseStore, MemoryLeases, Renewed};
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
+use sidecar_cache::store::rates::MemoryRates;
 use sidecar_cache::store::savings::SavingsStore;
 use sidecar_cache::store::{Answer, NewEntry, StoreError};
 use tokio::sync::Notify;
@@ -110,6 +111,7 @@ fn fleet_with(count: usize, books: Option<Arc<MemoryLedger>>, more: &str) -> &'s
         ledger: books.clone().map(|books| books as Arc<dyn LedgerStore>),
         savings: books.map(|books| books as Arc<dyn SavingsStore>),
     };
+    let rates = Arc::new(MemoryRates::new(clock));
     let (mut sidecars, mut cables) = (Vec::new(), Vec::new());
     for _ in 0..count {
         let cable = Arc::new(Cable {
@@ -131,7 +133,8 @@ fn fleet_with(count: usize, books: Option<Arc<MemoryLedger>>, more: &str) -> &'s
             pieces: AtomicUsize::new(0),
             told: Mutex::default(),
         });
-        let shared = Shared { leases: cable.clone(), logs: cable.clone() };
+        let rates = rates.clone();
+        let shared = Shared { leases: cable.clone(), logs: cable.clone(), rates };
         let sidecar = group_with(common.clone(), Some(shared));
         sidecars.push(sidecar);
         cables.push(cable);

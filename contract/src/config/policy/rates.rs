@@ -99,9 +99,14 @@ pub(in super::super) fn check_counted(limits: &RateLimits, config: &Config, repo
         let problem = "must be 0, or absent, with requests_per_minute of rate-limit: what a worker serves from its own memory is not counted";
         report.error(L1_BYTES, problem);
     }
-    let is_fleet = database.is_some() || cache.backend != Backend::Memory;
+    let is_fleet = match cache.backend {
+        Backend::Memory => database.is_some(),
+        // They count there.
+        Backend::Redis(_) => false,
+        Backend::Postgres(_) => true,
+    };
     if is_fleet {
-        let problem = "rate-limit is counted by one sidecar, and several share this configuration's database or cache: of each limit, every sidecar would let the whole pass. Counting together is not built yet";
+        let problem = "rate-limit is counted in the memory of each sidecar, and several share this configuration's database: of each limit, every sidecar would let the whole pass. With workflow_cache.backend: redis they count together";
         report.error("policies.chain", problem);
     }
 }

@@ -66,6 +66,19 @@ fn nothing_goes_uncounted() {
             assert!(found[0].contains(&format!(" {field}: ")), "{found:?}");
         }
     }
+    let database = "database: {url: {env: URL}}\n";
+    let of_postgres = format!("{database}workflow_cache: {{backend: postgres}}\n");
+    let found = errors_with(&format!("{requests}{of_postgres}"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].contains("With workflow_cache.backend: redis they count together"),
+        "{found:?}"
+    );
+    let redis = "workflow_cache: {backend: redis, redis: {url: {env: REDIS_URL}}}\n";
+    for chain in [&requests, &tokens] {
+        let config = loaded_with(&format!("{chain}{database}{redis}")).config;
+        assert!(config.policy.rate_limits.is_some());
+    }
     let l1 = "workflow_cache: {l1: {max_bytes: 4194304}}\n";
     let found = errors_with(&format!("{requests}{l1}"));
     assert_eq!(found.len(), 1, "{found:?}");

@@ -316,6 +316,7 @@ mod tests {
     use crate::store::flight_log::{Appended, FlightLog, MemoryLogs};
     use crate::store::leases::{Claim, LeaseStore, MemoryLeases};
     use crate::store::memory::MemoryEntries;
+    use crate::store::rates::MemoryRates;
 
     const BOUNDS: Bounds = Bounds { entries_max: 1, bytes_max: 1, org_bytes_max: 1 };
 
@@ -325,7 +326,8 @@ mod tests {
         let entries = Arc::new(MemoryEntries::new(clock, BOUNDS));
         let leases = Arc::new(MemoryLeases::new(Epoch(1), clock, entries));
         let logs = Arc::new(MemoryLogs::new(clock, leases.clone()));
-        let shared = Shared { leases: leases.clone(), logs: logs.clone() };
+        let rates = Arc::new(MemoryRates::new(clock));
+        let shared = Shared { leases: leases.clone(), logs: logs.clone(), rates };
         let group = Arc::new(Group::new(shared, Arc::default(), Drain::default()));
         let Acquired::Lead(first, id) = leases.acquire(key, Claim(1)).await.unwrap() else {
             panic!("nobody else leads");

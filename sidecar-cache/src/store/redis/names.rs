@@ -4,6 +4,7 @@
 use kt_contract::hex::Digest;
 use kt_contract::key::CacheKey;
 
+use crate::rate_limit::Name;
 use crate::store::flight_log::LogAt;
 
 /// How many places what belongs to a cache key is spread over. A slot of a cluster has four of 16,384 at most;
@@ -52,6 +53,11 @@ impl Names<'_> {
         ["t", "b"].map(|part| format!("{}{{o{:032x}}}{part}", self.0, org.0))
     }
 
+    /// A bucket of an organization's rate limits: all of them have one hash tag.
+    pub(super) fn bucket(self, org: OrgId, name: Name) -> String {
+        format!("{}{{o{:032x}}}q:{:032x}", self.0, org.0, u128::from_be_bytes(name.0))
+    }
+
     /// The names of the organizations that have something.
     pub(super) fn orgs(self) -> String {
         format!("{}{{orgs}}", self.0)
@@ -93,7 +99,9 @@ mod tests {
         let [expires, sizes] = names.org(OrgId::of("a}b {c}\r\nFLUSHALL\r\n"));
         let key = CacheKey(Digest([0xab; 32]));
         let of_key = [names.entry(&key), names.lease(&key), names.counter(&key)];
-        let others = [expires, sizes, names.near(&key.0), names.orgs(), names.channel(&key)];
+        let bucket = names.bucket(OrgId::of("a}b"), Name([0xcd; 16]));
+        let others =
+            [expires, sizes, names.near(&key.0), names.orgs(), names.channel(&key), bucket];
         let log = names.log(LogAt { key, id: FlightId(7) });
         for name in of_key.into_iter().chain(others).chain(log) {
             assert!(name.bytes().all(|byte| byte.is_ascii_graphic()), "{name}");

@@ -82,7 +82,8 @@ async fn nobody_joins_what_follows_another_sidecar_once_it_is_not_known_what_was
     let logs = Arc::new(MemoryLogs::new(clock, leases.clone()));
     let mut groups = Vec::new();
     for _ in 0..2 {
-        let shared = Shared { leases: leases.clone(), logs: logs.clone() };
+        let rates = Arc::new(MemoryRates::new(clock));
+        let shared = Shared { leases: leases.clone(), logs: logs.clone(), rates };
         let sharing = database.group_sharing(settings(), Some(entries.clone()), Some(shared));
         groups.push(sharing.await.0);
     }

@@ -10,7 +10,7 @@ use sidecar_cache::clock::Clock;
 use sidecar_cache::service::Shared;
 use sidecar_cache::service::lane::Reply;
 use sidecar_cache::service::reader::{Piece, Reader};
-use sidecar_cache::store::redis::{RedisEntries, RedisLeases, RedisLogs};
+use sidecar_cache::store::redis::{RedisEntries, RedisLeases, RedisLogs, RedisRates};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -43,7 +43,9 @@ async fn sidecars(urls: [&str; 2], prefix: &str) -> [Group; 2] {
             ledger: None,
             savings: None,
         };
-        group_with(common, Some(Shared { leases, logs: Arc::new(RedisLogs::new(redis)) }))
+        let rates = Arc::new(RedisRates::new(redis.clone()));
+        let logs = Arc::new(RedisLogs::new(redis));
+        group_with(common, Some(Shared { leases, logs, rates }))
     });
     for group in &groups {
         group.poll().await;

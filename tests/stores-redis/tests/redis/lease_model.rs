@@ -215,7 +215,7 @@ fn model() -> Opened<MemoryLeases, MemoryEntries> {
     Opened { leases, entries, go_on: Box::new(advance) }
 }
 
-fn advance(time: Millis) {
+pub(crate) fn advance(time: Millis) {
     let mut advancing = std::pin::pin!(tokio::time::advance(Duration::from_millis(time.0)));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let _ = advancing.as_mut().poll(&mut context);

@@ -30,6 +30,11 @@ mod log_suite;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+#[path = "../../../../sidecar-cache/tests/sidecar/rate_suite.rs"]
+mod rate_suite;
+#[cfg(test)]
+mod rates;
+#[cfg(test)]
 #[path = "../../../../sidecar-cache/tests/sidecar/support.rs"]
 #[expect(dead_code, reason = "the sidecar's own tests need more of it")]
 mod sidecars;
