@@ -444,3 +444,11 @@ fn what_was_drawn_from_an_allotment_need_not_be_there_and_is_no_more_than_that()
     });
     assert!(found.contains(&(Invariant::BalancesFollow, hex(&[4; 32]))), "{found:?}");
 }
+
+#[test]
+fn nothing_is_drawn_from_a_call_that_is_open_or_in_suspense() {
+    for hold in [6, 8] {
+        let found = broken(|stored| stored.transfers.push(row(17, "draw", hold, 5)));
+        assert!(found.contains(&(Invariant::OneEnd, hex(&[hold; 32]))), "{found:?}");
+    }
+}

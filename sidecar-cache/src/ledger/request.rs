@@ -387,6 +387,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_operation_that_ends_a_call_names_its_hold_and_one_that_makes_something_what_it_makes() {
+        let id = TransferId::from_128([7; 16]);
+        let (org, note, amount) = ("acme".to_owned(), String::new(), MicroUsd::ZERO);
+        let fund = Fund { id, org: org.clone(), amount, note: note.clone() };
+        let open = OpenCalls { id, org, amount, note };
+        let rows = [
+            (Operation::Fund(fund), Some(id), false),
+            (Operation::OpenCalls(open), Some(id), true),
+            (Operation::Settle { hold: id, actual: amount, estimated: false }, None, true),
+            (Operation::Release { hold: id }, None, true),
+            (Operation::Extend(Extend { hold: id, total: amount, ttl: Millis(0) }), None, false),
+        ];
+        for (operation, made, is_ending) in rows {
+            assert_eq!((operation.id(), operation.is_ending()), (made, is_ending), "{operation:?}");
+        }
+    }
+
+    #[test]
     fn a_call_is_written_without_what_it_has_not_and_read_back() {
         let bare = CallOf {
             provider: "openai".to_owned(),

@@ -362,3 +362,48 @@ impl Hold {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_read_from_the_word_that_it_is_written_as() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_word(kind.as_str()), Some(kind));
+        }
+        assert_eq!(Kind::from_word("postpone"), None);
+    }
+
+    #[test]
+    fn a_hold_is_what_its_rows_make_of_it() {
+        let row = |kind, amount| Transfer {
+            id: TransferId::from_128([1; 16]),
+            org: "acme".to_owned(),
+            kind,
+            hold: Some(TransferId::from_128([1; 16])),
+            team: None,
+            amount: MicroUsd::new(amount).unwrap(),
+            at: UnixMillis(7),
+            note: String::new(),
+            terms: (kind == Kind::Pending).then(|| Terms {
+                purpose: Purpose::Allotment("sidecar-a".to_owned()),
+                payer: Payer::Wallet,
+                shard: 0,
+                cost_max: MicroUsd::ZERO,
+                charges: Vec::new(),
+                prices: "p".to_owned(),
+                drawn: None,
+            }),
+        };
+        let hold =
+            |rows: &[Transfer]| Hold::from_rows(row(Kind::Pending, 10), rows, Some(UnixMillis(9)));
+        let grown = hold(&[row(Kind::Extend, 5), row(Kind::Draw, 12)]).unwrap();
+        assert_eq!((grown.first.micros(), grown.held.micros()), (10, 3));
+        assert_eq!(grown.state, State::Open { due_at: UnixMillis(9) });
+        assert_eq!(hold(&[row(Kind::Draw, 11)]), None, "more than was there");
+        let settled = hold(&[row(Kind::Post, 10), row(Kind::Overage, 2)]).unwrap();
+        assert_eq!(settled.charged(), MicroUsd::new(12).ok());
+        assert_eq!(hold(&[row(Kind::Overage, 2)]), None, "it has not ended");
+    }
+}

@@ -124,6 +124,14 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_keeps_its_name() {
+        for name in ["Europe/Berlin", "America/New_York", "UTC"] {
+            assert_eq!(Zone::named(name).unwrap().name(), name);
+        }
+        assert_eq!(Zone::utc().name(), "UTC");
+    }
+
+    #[test]
     fn a_day_begins_at_midnight_of_its_zone() {
         for (zone, moment, name, until) in [
             ("UTC", "2026-11-28T00:00:00Z", "2026-11-28", "2026-11-29T00:00:00Z"),

@@ -142,6 +142,14 @@ mod tests {
     }
 
     #[test]
+    fn two_million_tokens_and_more_are_one_bucket() {
+        assert!(bucket((1 << 21) - 1) < bucket(1 << 21));
+        for length in [1 << 21, (1 << 21) + 1, u64::MAX] {
+            assert_eq!(bucket(length), BUCKETS - 1, "{length}");
+        }
+    }
+
+    #[test]
     fn nothing_is_expected_of_few_answers() {
         assert_eq!(taught(std::iter::repeat_n(7, 19)).expected("m", "a"), None);
         let taught = taught(std::iter::repeat_n(7, 20));
