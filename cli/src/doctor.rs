@@ -3,9 +3,11 @@
 
 pub(crate) mod envoy_config;
 mod envoy_lanes;
+mod envoy_tls;
 mod envoy_view;
 pub(crate) mod finding;
 pub(crate) mod gateway;
 pub(crate) mod gather;
 pub(crate) mod machine;
 pub(crate) mod sidecar;
+pub(crate) mod stores;

@@ -20,7 +20,7 @@ use crate::store::{Bounds, EntryStore, StoreError};
 
 /// How often a store is asked whether it is there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Every so many of these times a Postgres is asked how much it holds.
+/// Every so many of these times a Postgres is asked how much it holds, and a Redis how it is set up.
 const LOOKS_PER_MEASURE: u32 = 10;
 
 /// Where entries are to be.
@@ -163,9 +163,13 @@ fn looks() -> Interval {
 impl RedisKeeper {
     async fn keep(mut self) {
         let mut looks = looks();
-        loop {
+        for look in (0..LOOKS_PER_MEASURE).cycle() {
             looks.tick().await;
             let is_there = self.redis.ping().await.is_ok();
+            if is_there && self.is_known && look == 0 {
+                // Its owner may have set it up otherwise since; what it is now, its health says.
+                drop(self.redis.check().await);
+            }
             if is_there && !self.is_known {
                 self.is_known = match self.look_whole().await {
                     Ok(()) => true,

@@ -3,12 +3,14 @@
 import copy
 import json
 import os
+import socket
 
 import pytest
 
 from group import Group
 from processes import Process, envoy, free_port, wait_until
 from test_faults import faketime
+from test_shared_cache import Shared
 
 MANAGER = ("filter_chains", 0, "filters", 0, "typed_config")
 
@@ -125,7 +127,17 @@ def holds_less(ingress):
     within(ingress, MANAGER)["route_config"]["virtual_hosts"][0]["request_body_buffer_limit"] = 65536
 
 
+def trusts_everybody(ingress):
+    """Certificates say who a client is, and nobody has signed them."""
+    manager = within(ingress, MANAGER)
+    manager["http_filters"].insert(0, {"name": "peer_uris", "typed_config": {
+        "on_request_headers": [{"object_key": "kt.peer_uris"}]}})
+    ingress["filter_chains"][0]["transport_socket"] = {"typed_config": {"common_tls_context": {"validation_context": {
+        "trusted_ca": {"filename": "/ca.pem"}, "trust_chain_verification": "ACCEPT_UNTRUSTED"}}}}
+
+
 PLANTED = {
+    "client certificates": lambda it: trusts_everybody(it["ingress"]),
     "allow_on_headers_stop_iteration": lambda it: it["filter"].pop("allow_on_headers_stop_iteration"),
     "failure_policy": lambda it: it["filter"].pop("failure_policy"),
     "request body limit": lambda it: holds_less(it["ingress"]),
@@ -197,6 +209,35 @@ def test_an_envoy_that_is_too_old_is_found_with_the_command_that_gets_another(gr
     checks, code = doctor(group, "--sidecar", "none", "--envoy", envoy_of(group, "1.35.9"))
     assert code == 1 and bad(checks) == {"envoy": "fail"}, checks
     assert "1.35.9" in checks[("envoy", None)]["seen"] and "pip install" in checks[("envoy", None)]["mend"]
+
+
+def test_stores_that_are_set_up_badly_or_gone_are_found_as_the_sidecar_sees_them():
+    def found(state, seen, name="redis"):
+        checks, _ = doctor(group)
+        of_store = checks[(name, None)]
+        return of_store["state"] == state and seen in of_store["seen"] and of_store
+    with Shared() as group:
+        # That it has no bound, or evicts nothing, is found when it is full, unless somebody looks before.
+        assert found("warn", "no maxmemory"), doctor(group)
+        assert found("ok", "the shared database answers", "postgres"), doctor(group)
+        ask(group.redis_port, "CONFIG SET maxmemory 104857600")
+        wait_until(lambda: found("warn", "noeviction"), "the sidecar has looked again", 30)
+        assert "allkeys-lru" in found("warn", "evicts nothing")["mend"]
+        ask(group.redis_port, "CONFIG SET maxmemory-policy allkeys-lru")
+        wait_until(lambda: found("ok", "maxmemory 104857600 bytes, allkeys-lru"), "it has seen the mend", 30)
+        group.redis.kill()
+        wait_until(lambda: found("fail", f"redis at 127.0.0.1:{group.redis_port} is away"), "it misses Redis")
+        group.database.kill()
+        wait_until(lambda: found("fail", "has not answered for", "postgres"), "it misses the database")
+        group.database.start()
+        wait_until(lambda: found("ok", "the shared database answers", "postgres"), "the database is back", 60)
+
+
+def ask(port, command):
+    """One command, as a person types it."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(f"{command}\r\n".encode())
+        assert connection.recv(64) == b"+OK\r\n", command
 
 
 def test_a_port_that_something_else_has_is_found(group):

@@ -18,6 +18,7 @@ use crate::doctor::gateway;
 use crate::doctor::gather::{self, AdminAddress};
 use crate::doctor::machine::{self, ConfigFile};
 use crate::doctor::sidecar::{self, SocketFact};
+use crate::doctor::stores;
 use crate::environment::{self, Environment};
 use crate::envoy::binary::{self, Version};
 use crate::failure::Failure;
@@ -112,9 +113,9 @@ impl Args {
         let data_dir = self.data_dir.as_deref().unwrap_or(Path::new(DATA_DIR));
         let folder = gather::folder(data_dir, self.data_dir.is_some());
         findings.push(machine::data_folder(data_dir, &folder));
-        findings.extend(machine::elsewhere(here));
 
         let told = self.ask_sidecar(file, environment).await;
+        findings.extend(stores::stores(here, told.status.as_ref()));
         findings.extend(told.findings);
         if let (Some(here), Some(in_force)) = (&text, &told.in_force) {
             findings.push(sidecar::same_file(file, here, in_force));

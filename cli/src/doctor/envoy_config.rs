@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::envoy_lanes;
+use super::envoy_tls;
 use super::envoy_view::{View, connection_bytes, field, host_bytes, seconds, text};
 use super::finding::Finding;
 use crate::envoy::binary::Version;
@@ -41,6 +42,7 @@ pub(crate) fn examine(config: &Value, needs: Needs) -> Vec<Finding> {
         body_buffer(&view, needs),
         egress_buffer(&view, needs),
     ];
+    findings.push(envoy_tls::client_certificates(&view));
     findings.extend(envoy_lanes::examine(&view));
     findings
 }

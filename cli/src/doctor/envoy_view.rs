@@ -27,6 +27,8 @@ pub(super) struct View<'a> {
     pub(super) egress_hosts: Vec<&'a Value>,
     /// The connection managers in which kt's filter stands.
     pub(super) managers: Vec<&'a Value>,
+    /// The secrets that say how certificates are verified, wherever they came from.
+    pub(super) validations: Vec<&'a Value>,
     /// The clusters of the sidecar.
     pub(super) clusters: Vec<&'a Value>,
     /// The headers that are added to answers.
@@ -61,6 +63,9 @@ impl<'a> View<'a> {
         }
         if has_filter(value) {
             self.managers.push(value);
+        }
+        if field(value, "validation_context").is_some() && text(value, "name").is_some() {
+            self.validations.push(value);
         }
         let is_ours = [CLUSTER_SIDECAR, CLUSTER_LANE].map(Some).contains(&text(value, "name"));
         if is_ours && field(value, "load_assignment").is_some() {
@@ -146,6 +151,13 @@ pub(super) fn seconds(value: &Value, name: &str) -> Option<f64> {
 pub(super) fn holds(value: &Value, is_so: &dyn Fn(&Value) -> bool) -> bool {
     let mut found = false;
     walk(value, &mut |it| found |= is_so(it));
+    found
+}
+
+/// Everything within it that stands under this name.
+pub(super) fn objects<'a>(value: &'a Value, name: &str) -> Vec<&'a Value> {
+    let mut found = Vec::new();
+    walk(value, &mut |it| found.extend(field(it, name)));
     found
 }
 

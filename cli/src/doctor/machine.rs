@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use kt_contract::config::{Backend, Config, ConfigError, Ledger, Loaded};
+use kt_contract::config::{ConfigError, Loaded};
 
 use super::finding::Finding;
 use crate::envoy::binary::{Envoy, Version};
@@ -205,44 +205,6 @@ pub(crate) fn port(address: SocketAddr, fact: &PortFact) -> Finding {
             ),
         ),
     }
-}
-
-/// What kt asks nobody about: it has no client for them.
-pub(crate) fn elsewhere(config: Option<&Config>) -> [Finding; 2] {
-    const REDIS: &str = "redis";
-    const POSTGRES: &str = "postgres clock";
-    let Some(config) = config else {
-        let why = "no configuration was read";
-        return [Finding::skipped(REDIS, why), Finding::skipped(POSTGRES, why)];
-    };
-    let has_redis = matches!(config.cache.backend, Backend::Redis(_));
-    let in_database =
-        |wallet: &kt_contract::config::Wallet| matches!(wallet.ledger, Ledger::Database(_));
-    let has_postgres = config.database.is_some()
-        || config.wallet.as_ref().is_some_and(in_database)
-        || matches!(config.cache.backend, Backend::Postgres(_));
-    [
-        Finding::skipped(
-            REDIS,
-            match has_redis {
-                false => "none is configured",
-                true => {
-                    "kt does not ask it; the sidecar logs its maxmemory-policy at the start. `redis-cli CONFIG GET \
-                     maxmemory-policy` should say allkeys-lru or volatile-ttl (with noeviction a full Redis takes no \
-                     more entries), `redis-cli TIME` the time of this machine"
-                }
-            },
-        ),
-        Finding::skipped(
-            POSTGRES,
-            match has_postgres {
-                false => "no database is configured",
-                true => {
-                    "kt does not ask it; `psql -c 'select now()'` should say the time of this machine"
-                }
-            },
-        ),
-    ]
 }
 
 #[cfg(test)]

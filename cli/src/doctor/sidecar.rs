@@ -7,6 +7,7 @@ use kt_contract::wire;
 use kt_contract::wire::admin::{Condition, GatewayStatus, Presence, StatusReply};
 
 use super::finding::Finding;
+use super::stores;
 use crate::commands::config::is_behind;
 
 /// Two clocks that are this far apart are set by one source; `Date` has no fractions of a second.
@@ -175,7 +176,7 @@ pub(crate) fn status(status: &StatusReply) -> Vec<Finding> {
     }
     findings.push(told(
         "stores",
-        &status.store_errors,
+        &stores::others(status),
         "docs/operations/alerts.md says what each wants",
     ));
     findings.push(told(
@@ -292,4 +293,4 @@ pub(crate) fn same_file(file: &Path, here: &str, in_force: &str) -> Finding {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -81,6 +81,9 @@ pub struct StatusReply {
     /// Which stores are away, since when and why. Requests are served all the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub store_errors: Vec<String>,
+    /// The stores that are somewhere else, as this sidecar sees them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stores: Vec<StoreStatus>,
     /// On a hosted gateway, how many tenants are served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenants: Option<u64>,
@@ -99,6 +102,36 @@ pub struct StatusReply {
     pub entry_bytes: u64,
     /// The gateways that have polled the change feed, by id. One that is lost is forgotten after ten minutes.
     pub gateways: Vec<GatewayStatus>,
+}
+
+/// A store that is somewhere else, as the sidecar sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub struct StoreStatus {
+    /// Which it is.
+    pub store: StoreKind,
+    /// Which one, or where it is. No login is told.
+    pub place: String,
+    /// What is wrong with it: that it is away, since when and why; or that it will not do. `None`: it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// What it says of itself: its version, and of a Redis how much it may hold and what it evicts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
+    /// What its owner should change, though it serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+}
+
+/// Which store it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
+pub enum StoreKind {
+    /// A Redis.
+    Redis,
+    /// A Postgres.
+    Postgres,
 }
 
 /// One gateway as the sidecar sees it.

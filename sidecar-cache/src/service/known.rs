@@ -42,6 +42,12 @@ impl Known {
         }
     }
 
+    /// Whether there is a shared database.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// What holds now.
     #[must_use]
     pub fn standing(&self) -> Standing {

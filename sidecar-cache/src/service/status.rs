@@ -1,7 +1,7 @@
 //! How the sidecar is, for operators and for health checks.
 
 use kt_contract::wire::admin::versions::ConfigStatus;
-use kt_contract::wire::admin::{Condition, GatewayStatus, StatusReply};
+use kt_contract::wire::admin::{Condition, GatewayStatus, StatusReply, StoreKind, StoreStatus};
 
 use super::Sidecar;
 use super::gateways::{Gateway, Workers};
@@ -50,6 +50,31 @@ impl Sidecar {
         of_cache.into_iter().chain(of_log).collect()
     }
 
+    /// The stores that are somewhere else.
+    fn stores(&self) -> Vec<StoreStatus> {
+        let of_cache = self.cache.health().map(|health| StoreStatus {
+            store: match health.store {
+                "redis" => StoreKind::Redis,
+                _ => StoreKind::Postgres,
+            },
+            fault: health.fault(),
+            place: health.place,
+            says: health.says,
+            advice: health.advice.map(str::to_owned),
+        });
+        let known = self.cache.generations().known();
+        let age = known.age();
+        let database = known.is_shared().then(|| StoreStatus {
+            store: StoreKind::Postgres,
+            place: "the shared database".to_owned(),
+            fault: (!known.is_answering())
+                .then(|| format!("the shared database has not answered for {} s", age.0 / 1_000)),
+            says: Some(format!("it has answered {} ms ago", age.0)),
+            advice: None,
+        });
+        of_cache.into_iter().chain(database).collect()
+    }
+
     /// Everything that `kt gateway status` shows.
     #[must_use]
     pub fn status(&self) -> StatusReply {
@@ -77,6 +102,7 @@ impl Sidecar {
             tenant_errors: self.tenants.as_ref().map(Tenants::faults).unwrap_or_default(),
             wallet_errors: self.wallet_faults(),
             store_errors: self.store_faults(),
+            stores: self.stores(),
             cache_enabled: settings.snapshot.cache.enabled,
             tier: settings.snapshot.cache.tier,
             database_errors: self.database_errors(),

@@ -13,6 +13,10 @@ pub struct Health {
     pub away: Option<(Millis, String)>,
     /// Why it is not what is needed, though it is there.
     pub unfit: Option<String>,
+    /// What it says of itself, as it was last asked: its version, and what it holds and evicts.
+    pub says: Option<String>,
+    /// What its owner should change, though it serves.
+    pub advice: Option<&'static str>,
     /// For how long it has been away since the start, in all.
     pub away_total: Millis,
     /// Whether it is asked: its breaker is closed.
@@ -83,6 +87,8 @@ mod tests {
             place: "redis at cache:6379".to_owned(),
             away: None,
             unfit: None,
+            says: None,
+            advice: None,
             away_total: Millis(0),
             is_asked: true,
             counts: Counts::default(),

@@ -174,6 +174,8 @@ impl EntryStore for Distant {
             place: "redis at cache:6379".to_owned(),
             away: is_away.then(|| (Millis(7_000), "it has gone".to_owned())),
             unfit: None,
+            says: Some("version 7.0.15, maxmemory 1024 bytes, noeviction".to_owned()),
+            advice: Some("it evicts nothing"),
             away_total: Millis(8_500),
             is_asked: !is_away,
             counts: Counts { answered: 5, late: 3, opened: 2, ..Counts::default() },

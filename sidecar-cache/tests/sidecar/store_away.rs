@@ -134,9 +134,14 @@ async fn who_looks_is_told_that_the_store_is_away_and_that_it_is_back() {
     };
     assert_eq!(condition(), (Condition::Ok, Vec::new()));
     assert_eq!(group.metric("kt_store_available{store=\"redis\"}"), "1");
+    let told = || group.sidecar.status().stores.remove(0);
+    let there = told();
+    assert_eq!((there.place.as_str(), there.fault), ("redis at cache:6379", None));
+    assert!(there.says.unwrap().ends_with("noeviction") && there.advice.is_some());
     shared.goes_away();
     let error = "redis at cache:6379 is away since 7 s: it has gone".to_owned();
-    assert_eq!(condition(), (Condition::Degraded, vec![error]));
+    assert_eq!(condition(), (Condition::Degraded, vec![error.clone()]));
+    assert_eq!(told().fault, Some(error));
     assert_eq!(group.sidecar.stores_away(), ["redis"]);
     for (metric, value) in [
         ("kt_store_available", "0"),

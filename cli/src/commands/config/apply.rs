@@ -232,6 +232,7 @@ mod tests {
             wallet_errors: Vec::new(),
             database_errors: Vec::new(),
             store_errors: Vec::new(),
+            stores: Vec::new(),
             cache_enabled: true,
             tier: Tier::OrgShared,
             fabric_attached: false,

@@ -51,7 +51,7 @@ fn what_kt_renders_has_no_mistake_on_any_envoy() {
         let config = bootstrap::render(&Plan { envoy, ..plan() }).unwrap();
         let found = examine(&config, Needs { envoy, ..NEEDS });
         let names: BTreeSet<_> = found.iter().map(|it| it.name).collect();
-        assert_eq!((found.len(), names.len()), (14, 14), "one finding for each check");
+        assert_eq!((found.len(), names.len()), (15, 15), "one finding for each check");
         assert_eq!(bad(&config, Needs { envoy, ..NEEDS }), []);
     }
 }

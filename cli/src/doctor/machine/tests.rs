@@ -95,20 +95,3 @@ fn a_port_is_free_a_gateways_or_in_the_way() {
         assert_found(&port(address, &fact), state, told);
     }
 }
-
-#[test]
-fn what_kt_cannot_ask_is_told_with_the_command_that_can() {
-    let shared = "
-gateway: {on_sidecar_loss: unavailable}
-database: {url: {env: KT_DB}}
-workflow_cache: {backend: redis, redis: {url: 'redis://127.0.0.1:6379'}}
-providers: {targets: [{id: x, provider: openai, models: [a], base_url: 'http://127.0.0.1:1'}]}
-";
-    let config = config::load("a.yaml", shared).unwrap().config;
-    let [redis, postgres] = elsewhere(Some(&config));
-    assert_found(&redis, State::Skipped, "redis-cli CONFIG GET maxmemory-policy");
-    assert_found(&postgres, State::Skipped, "psql");
-    let [redis, postgres] = elsewhere(None);
-    assert_found(&redis, State::Skipped, "no configuration");
-    assert_found(&postgres, State::Skipped, "no configuration");
-}

@@ -38,6 +38,7 @@ pub(crate) fn status_of(gateways: Vec<GatewayStatus>) -> StatusReply {
         wallet_errors: Vec::new(),
         database_errors: Vec::new(),
         store_errors: Vec::new(),
+        stores: Vec::new(),
         cache_enabled: true,
         tier: Tier::OrgShared,
         fabric_attached: false,

@@ -42,6 +42,7 @@ fn sample(step: u64) -> Sample {
             wallet_errors: Vec::new(),
             database_errors: Vec::new(),
             store_errors: Vec::new(),
+            stores: Vec::new(),
             cache_enabled: true,
             tier: Tier::OrgShared,
             fabric_attached: false,

@@ -15,7 +15,8 @@ use crate::wire::admin::versions::{
 use crate::wire::admin::{
     CacheStatsReply, Condition, EntryReply, EntryRequest, ErrorBody, ErrorReply, GatewayStatus,
     InvalidateReply, InvalidateRequest, KeyCreated, KeyEntry, KeyList, KeyRequest, KeyRotated,
-    KeyRotation, OrgEntries, Presence, StatusReply, StoredShape, StoredUsage,
+    KeyRotation, OrgEntries, Presence, StatusReply, StoreKind, StoreStatus, StoredShape,
+    StoredUsage,
 };
 
 fn principal() -> Principal {
@@ -74,6 +75,22 @@ fn status_replies() {
         wallet_errors: vec!["audit: I2 balances follow from transfers: wallet of acme: …".into()],
         database_errors: vec!["database: it has not answered for 7 s: …".into()],
         store_errors: vec!["redis at cache:6379 is away since 12 s: no answer in time".into()],
+        stores: vec![
+            StoreStatus {
+                store: StoreKind::Redis,
+                place: "redis at cache:6379".into(),
+                fault: None,
+                says: Some("version 7.0.15, maxmemory 1048576 bytes, noeviction".into()),
+                advice: Some("it evicts nothing: …".into()),
+            },
+            StoreStatus {
+                store: StoreKind::Postgres,
+                place: "the shared database".into(),
+                fault: Some("the shared database has not answered for 7 s".into()),
+                says: None,
+                advice: None,
+            },
+        ],
         cache_enabled: true,
         tier: Tier::OrgShared,
         fabric_attached: false,

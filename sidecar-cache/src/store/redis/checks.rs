@@ -1,6 +1,8 @@
 //! Whether a Redis will do, asked at the start and whenever it has come back: what it is, is read from what it
 //! says of itself, by a script, because scripts are what everything here is made of.
 
+use std::fmt;
+
 use super::fault::Fault;
 use super::{READ, Redis};
 use crate::store::StoreError;
@@ -59,7 +61,7 @@ impl Redis {
             }
             Err(fault) => return Err(Unchecked::Away(fault.into())),
         };
-        self.link.judged(judged.as_ref().err().cloned());
+        self.link.judged(judged.clone());
         judged.map_err(Unchecked::Unfit)
     }
 }
@@ -80,6 +82,16 @@ impl Noted {
                  maxmemory-policy allkeys-lru",
             ),
             _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Noted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, memory_max, policy } = self;
+        match memory_max {
+            0 => write!(f, "version {version}, no maxmemory"),
+            bytes => write!(f, "version {version}, maxmemory {bytes} bytes, {policy}"),
         }
     }
 }

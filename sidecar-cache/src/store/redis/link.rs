@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::breaker::{Admitted, Breaker, Verdict};
+use super::checks::Noted;
 use super::counts::Counters;
 use super::fault::Fault;
 use super::presence::{Change, Heard, Presence};
@@ -58,8 +59,8 @@ pub(super) struct Link {
     clock: Clock,
     breaker: Mutex<Breaker>,
     presence: Mutex<Presence>,
-    /// Why it will not do, as it was last found.
-    unfit: Mutex<Option<String>>,
+    /// What it is, or why it will not do, as it was last found.
+    judged: Mutex<Option<Result<Noted, String>>>,
     permits: Semaphore,
     dialer: tokio::sync::Mutex<Dialer>,
     pub(super) wakes: Arc<Wakes>,
@@ -100,7 +101,7 @@ impl Link {
             clock,
             breaker: Mutex::default(),
             presence: Mutex::default(),
-            unfit: Mutex::default(),
+            judged: Mutex::default(),
             permits: Semaphore::new(IN_FLIGHT_MAX),
             dialer: tokio::sync::Mutex::default(),
             wakes: Arc::default(),
@@ -122,11 +123,15 @@ impl Link {
 
     pub(super) fn health(&self) -> Health {
         let (presence, now) = (lock(&self.presence), self.clock.mono());
+        let judged = lock(&self.judged);
+        let noted = judged.as_ref().and_then(|judged| judged.as_ref().ok());
         Health {
             store: "redis",
             place: self.servers.to_string(),
             away: presence.away(now),
-            unfit: lock(&self.unfit).clone(),
+            unfit: judged.as_ref().and_then(|judged| judged.as_ref().err().cloned()),
+            says: noted.map(ToString::to_string),
+            advice: noted.and_then(Noted::advice),
             away_total: presence.away_total(now),
             is_asked: self.is_open(),
             counts: self.counts(),
@@ -134,9 +139,9 @@ impl Link {
         }
     }
 
-    /// It was asked whether it will do, and this is why not.
-    pub(super) fn judged(&self, unfit: Option<String>) {
-        *lock(&self.unfit) = unfit;
+    /// It was asked what it is and whether it will do.
+    pub(super) fn judged(&self, judged: Result<Noted, String>) {
+        *lock(&self.judged) = Some(judged);
     }
 
     /// Asks, within a budget.

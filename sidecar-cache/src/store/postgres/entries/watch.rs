@@ -91,6 +91,8 @@ impl Watch {
             place,
             away: state.presence.away(now),
             unfit: None,
+            says: None,
+            advice: None,
             away_total: state.presence.away_total(now),
             is_asked: !state.breaker.is_open(),
             counts: Counts { connections, ..state.counts },
