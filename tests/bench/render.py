@@ -88,7 +88,7 @@ def scanning(report: dict) -> list[str]:
 
 def of_prose(rows: list[dict]) -> list[str]:
     """What an ordinary text of 10 KB costs."""
-    return [f"10 KB of prose cost {row['fuel_of_policies'] / row['body_bytes'] * 10_240 / 1e6:.0f} million instructions, most of them for the heuristic of `prompt-injection`."
+    return [f"10 KB of prose cost {row['fuel_of_policies'] / row['body_bytes'] * 10_240 / 1e6:.0f} million instructions."
             for row in rows if row["text"] == "prose"]
 
 
