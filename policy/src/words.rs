@@ -16,11 +16,19 @@ const HASH_OF_NOTHING: u32 = 0x811C_9DC5;
 pub struct Terms {
     /// The words of each term.
     terms: Vec<Vec<String>>,
-    /// The hash of the first word of each term, and the term: in order.
-    by_first: Vec<(u32, usize)>,
+    /// How each term begins: in order.
+    by_first: Vec<Beginning>,
     /// A bit for each hash that is among them, and for those with the same last bits: nearly every word of a text ends
     /// here.
     may_begin: Vec<u64>,
+}
+
+/// How a term begins: the hashes of its first word and of the second, if it has one, and which it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Beginning {
+    first: u32,
+    term: usize,
+    second: Option<u32>,
 }
 
 /// A term in a text.
@@ -83,16 +91,18 @@ impl Terms {
         let mut all = Self { may_begin: vec![0; SLOTS / 64], ..Self::default() };
         for (nth, term) in terms.iter().enumerate() {
             let folded = Folded::of(term.as_ref());
-            let (mut words, mut first) = (Vec::new(), None);
+            let (mut words, mut hashes) = (Vec::new(), Vec::new());
             for word in Words::of(folded.as_str()) {
-                first.get_or_insert(word.hash);
+                hashes.push(word.hash);
                 words.push(lowered(word.of(folded.as_str())).collect());
             }
+            let mut hashes = hashes.into_iter();
+            let first = hashes.next();
             let first = first.ok_or_else(|| Rejected::EmptyTerm(term.as_ref().to_owned()))?;
             if let Some(bits) = all.may_begin.get_mut(slot(first) / 64) {
                 *bits |= 1 << (slot(first) % 64);
             }
-            all.by_first.push((first, nth));
+            all.by_first.push(Beginning { first, term: nth, second: hashes.next() });
             all.terms.push(words);
         }
         all.by_first.sort_unstable();
@@ -116,13 +126,17 @@ impl Terms {
     /// The terms that stand where a word stands, and where each ends.
     fn beginning_with(&self, word: &Word, text: &str) -> impl Iterator<Item = (usize, usize)> {
         let bits = self.may_begin.get(slot(word.hash) / 64).copied().unwrap_or(0);
-        let from = match bits >> (slot(word.hash) % 64) & 1 {
-            0 => self.by_first.len(),
-            _ => self.by_first.partition_point(|(hash, _)| *hash < word.hash),
+        let (from, next) = match bits >> (slot(word.hash) % 64) & 1 {
+            0 => (self.by_first.len(), None),
+            _ => {
+                let from = self.by_first.partition_point(|begins| begins.first < word.hash);
+                (from, Words { text, at: word.end }.next().map(|word| word.hash))
+            }
         };
         let same = self.by_first.get(from..).unwrap_or_default().iter();
-        let same = same.take_while(|(hash, _)| *hash == word.hash);
-        same.filter_map(|(_, term)| Some((*term, self.end_of(*term, word, text)?)))
+        same.take_while(|begins| begins.first == word.hash)
+            .filter(move |begins| begins.second.is_none() || begins.second == next)
+            .filter_map(|begins| Some((begins.term, self.end_of(begins.term, word, text)?)))
     }
 
     /// Where a term ends, if it stands where a word stands.
