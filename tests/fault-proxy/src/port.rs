@@ -1,7 +1,7 @@
 //! Ports for servers of tests.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Range;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,7 +26,11 @@ pub fn free_port() -> io::Result<u16> {
         let number = first.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed));
         let place = number % u32::from(PORTS.end - PORTS.start);
         let port = u16::try_from(place).map_or(PORTS.start, |place| PORTS.start + place);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        // Not by binding it: a process that another thread starts just then has the socket as well, until it is a
+        // program of its own, and keeps the port taken.
+        if let Err(error) = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+            && error.kind() == io::ErrorKind::ConnectionRefused
+        {
             return Ok(port);
         }
     }
