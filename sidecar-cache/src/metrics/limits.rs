@@ -44,6 +44,10 @@ struct Limited {
 
 impl Limits {
     pub(super) fn register(&self, r: &mut Registry) {
+        // There from the start, so that the first one is an increase.
+        for why in [Uncounted::Full, Uncounted::StoreUnavailable] {
+            _ = self.uncounted.get_or_create(&Missed { reason: why.as_str() });
+        }
         r.register(
             "kt_rate_limited",
             "Requests and calls beyond a rate limit",

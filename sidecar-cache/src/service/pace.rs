@@ -3,6 +3,7 @@
 //! followers cost no provider any. Where sidecars share a Redis, they count there.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use kt_contract::config::RateLimits;
 use kt_contract::json::{self, Bounds};
@@ -31,6 +32,8 @@ const TOKENS_PER_PICTURE: u64 = 1_000;
 pub(crate) struct Paces {
     rates: Arc<dyn RateStore>,
     metrics: Arc<Metrics>,
+    /// Whether it was said that nobody counts.
+    is_told: AtomicBool,
 }
 
 /// Whether a request may come by now.
@@ -56,14 +59,18 @@ pub(super) struct Drawn {
 
 impl Paces {
     pub(super) fn new(rates: Arc<dyn RateStore>, metrics: Arc<Metrics>) -> Self {
-        Self { rates, metrics }
+        Self { rates, metrics, is_told: AtomicBool::new(false) }
     }
 
     async fn take(&self, org: &str, charges: Vec<Charge>) -> Pace {
         if charges.is_empty() {
             return Pace::Free;
         }
-        match self.rates.take(org.to_owned(), charges).await {
+        let taken = self.rates.take(org.to_owned(), charges).await;
+        if taken.is_ok() {
+            self.is_told.store(false, Relaxed);
+        }
+        match taken {
             Ok(Taken::All(counted)) => Pace::Counted(counted),
             Ok(Taken::Some(counted)) => {
                 self.metrics.uncounted(Uncounted::Full);
@@ -90,8 +97,9 @@ impl Paces {
     /// A store without an answer must not become an outage: requests go on, and a metric says so.
     fn nobody_counted(&self, error: &StoreError) {
         self.metrics.uncounted(Uncounted::StoreUnavailable);
-        if error.is_news() {
-            tracing::warn!(%error, "a rate limit was not counted");
+        // Once, until one is counted again: there may be thousands in a second.
+        if error.is_news() && !self.is_told.swap(true, Relaxed) {
+            tracing::warn!(%error, "rate limits are not counted");
         }
     }
 }

@@ -1,23 +1,26 @@
 //! Rate limits in Redis: one script that holds the arithmetic of [`crate::rate_limit::Buckets`], run where the buckets
 //! are, all of a request's at once. Its clock is the server's. A bucket goes by itself when it is full again.
 //!
-//! Neither a take nor a correction is asked for twice: twice would count twice. What got no answer may have been counted;
-//! whoever asked goes on all the same. What a promotion loses, or Redis evicts, was not used.
+//! Neither a take nor a correction is asked for twice from here: twice would count twice. (The client of a cluster sends again
+//! what a broken connection has taken with it.) What got no answer may have been counted; whoever asked goes on all the
+//! same. What a promotion loses, or Redis evicts, was not used.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use redis::FromRedisValue;
 
 use super::fault::Fault;
 use super::names::{Names, OrgId};
-use super::{Budget, READ, Redis, Script};
+use super::{Budget, Redis, Script};
 use crate::rate_limit::{Charge, most_limiting, units_kept};
 use crate::store::Answer;
 use crate::store::rates::{Counted, Moment, RateStore, Taken};
 
-/// Somebody waits for it, whom nobody would count otherwise.
-const ONCE: Budget = Budget { may_repeat: false, ..READ };
+/// Somebody waits for it, whom nobody would count otherwise. A lookup follows, and both have to be over before the gateway
+/// takes the sidecar for lost, whose default for that is 300 ms.
+const ONCE: Budget = Budget { time: Duration::from_millis(100), may_repeat: false };
 
 /// The backend `redis`, for rate limits.
 #[derive(Clone)]

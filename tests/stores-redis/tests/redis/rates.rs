@@ -93,6 +93,19 @@ async fn the_servers_own_clock_gives_back() {
 }
 
 #[tokio::test]
+async fn a_clock_that_goes_back_gives_nothing_back_and_locks_nobody_out() {
+    let millis = Arc::new(AtomicU64::new(1_764_000_000_000));
+    let rates = RedisRates::new(redis()).with_clock(Arc::clone(&millis));
+    let take = async || rates.take(acme(), vec![charge("k", 60, 60)]).await.unwrap();
+    assert!(matches!(take().await, Taken::All(_)));
+    // An hour, as when a clock that was set wrong is set right.
+    _ = millis.fetch_sub(3_600_000, Ordering::Relaxed);
+    assert!(matches!(take().await, Taken::None(_)));
+    _ = millis.fetch_add(60_000, Ordering::Relaxed);
+    assert!(matches!(take().await, Taken::All(_)), "a minute later it is full again");
+}
+
+#[tokio::test]
 async fn a_script_that_was_forgotten_is_told_again_and_counts_once() {
     let server = Server::start().unwrap();
     let Opened { rates, .. } = opened(redis_at(&server.url()));
