@@ -46,6 +46,8 @@ pub const TICKET_TTL: Millis = Millis(2_000);
 /// The budget of the admit and principal callouts (pure reads) by default; `gateway.admit_timeout_ms`.
 pub const ADMIT_TIMEOUT_DEFAULT: Millis = Millis(300);
 
+/// Less would call a sidecar lost that is merely busy.
+pub const ADMIT_TIMEOUT_MIN: Millis = Millis(10);
 /// The largest value that `gateway.admit_timeout_ms` may have: a ticket that comes at the last moment still reaches its
 /// lane.
 pub const ADMIT_TIMEOUT_MAX: Millis = Millis(1_900);

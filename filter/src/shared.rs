@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use kt_contract::constants::FilterConstants;
-use kt_contract::limits::ADMIT_TIMEOUT_DEFAULT;
+use kt_contract::limits::{ADMIT_TIMEOUT_DEFAULT, ADMIT_TIMEOUT_MAX, ADMIT_TIMEOUT_MIN};
 use kt_contract::time::Millis;
 use kt_contract::wire::feed::{GatewayIdentity, Role};
 use kt_filter_core::Worker;
@@ -60,7 +60,8 @@ impl Shared {
         let shared = Self {
             worker: RefCell::new(Worker::new(constants.gateway)),
             cluster: constants.sidecar_cluster,
-            admit_timeout: constants.admit_timeout_ms,
+            // As `kt config check` bounds it: whoever writes manifests by hand may not have asked.
+            admit_timeout: constants.admit_timeout_ms.clamp(ADMIT_TIMEOUT_MIN, ADMIT_TIMEOUT_MAX),
             counts: Counter::ALL.iter().map(defined).collect(),
             random: RefCell::default(),
             till,

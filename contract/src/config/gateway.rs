@@ -1,6 +1,8 @@
 //! `gateway`: the gateway that is started with this file.
 
-use crate::limits::{self, ADMIT_TIMEOUT_DEFAULT, ADMIT_TIMEOUT_MAX, TICKET_TTL};
+use crate::limits::{
+    self, ADMIT_TIMEOUT_DEFAULT, ADMIT_TIMEOUT_MAX, ADMIT_TIMEOUT_MIN, TICKET_TTL,
+};
 use crate::snapshot::OnSidecarLoss;
 use crate::time::Millis;
 use crate::wire::feed::Role;
@@ -12,8 +14,6 @@ use super::report::{Bounds, Report};
 const PORT_DEFAULT: u16 = 41_002;
 /// Less would refuse ordinary requests.
 const REQUEST_BYTES_MIN: u64 = 1 << 10;
-/// Less would call a sidecar lost that is merely busy.
-const ADMIT_TIMEOUT_MIN: Millis = Millis(10);
 
 /// `gateway`: what a gateway started with this file is, where its flags do not say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
