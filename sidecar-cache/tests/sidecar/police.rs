@@ -17,6 +17,7 @@ use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
 use kt_contract::wire::admit::AdmitRequest;
 use sidecar_cache::clock::Clock;
+use sidecar_cache::ledger::Kind;
 use sidecar_cache::ledger::clock::Reading;
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::reader::Piece;
@@ -260,10 +261,14 @@ async fn an_answer_that_is_blocked_is_paid_for() {
         let reading = move || Reading { mono: clock.mono(), wall: clock.wall() };
         let ledger = Arc::new(MemoryLedger::new(Box::new(reading)));
         let more = format!("{BLOCKS}budgets: {{organization: {{daily_limit_usd: 10}}}}\n");
-        let policed = policed_with(&more, Some(ledger)).await;
+        let policed = policed_with(&more, Some(Arc::<MemoryLedger>::clone(&ledger))).await;
         policed.group.provider.next(scripted);
         assert!(policed.fetch(body).await.is_err());
         settle().await;
+        let rows = ledger.transfers("acme".to_owned(), 0, 100).await.unwrap();
+        let kinds: Vec<_> = rows.iter().map(|(_, row)| row.kind).collect();
+        assert_eq!(kinds, [Kind::Pending, Kind::Post]);
+        assert!(!rows[1].1.amount.is_zero());
         let cost = "llm_cost_usd_total{model=\"gpt-4o-mini\",provider=\"openai\"}";
         assert_ne!(policed.metric(cost), "0");
     }

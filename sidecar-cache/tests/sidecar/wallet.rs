@@ -352,6 +352,8 @@ async fn a_call_is_set_aside_before_it_is_made_and_settled_at_what_the_provider_
         assert_eq!(paying.available().await, i128::from(FUNDS - COST));
         assert_eq!(paying.wallet().await.debits.pending(), 0);
         assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]));
+        let told = "llm_cost_usd_total{model=\"gpt-4o-mini\",provider=\"openai\"}";
+        assert_eq!(paying.group.metric(told).parse(), Ok(COST as f64 / 1e6));
         assert!(paying.is_clean().await && paying.group.is_cached(&key, body).await);
     }
 }

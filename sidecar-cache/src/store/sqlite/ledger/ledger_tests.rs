@@ -450,6 +450,23 @@ async fn readers_see_what_is_on_disk_while_a_writer_is_in_the_middle() {
 }
 
 #[tokio::test]
+async fn a_reader_in_the_middle_of_its_reading_stops_no_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open(folder.path());
+    done(&ledger, fund(1, 100)).await;
+    let mut other = Connection::open(folder.path().join("wallet.db")).unwrap();
+    let reading = other.transaction().unwrap();
+    let seen = || {
+        let query = "SELECT credits_posted FROM accounts WHERE name = 'wallet'";
+        reading.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(seen(), 100);
+    done(&ledger, fund(2, 50)).await;
+    assert_eq!(seen(), 100, "it reads on where it began");
+    assert_eq!(ledger.balance("acme".to_owned()).await.unwrap().wallet.available(), 150);
+}
+
+#[tokio::test]
 async fn an_audit_finds_what_somebody_else_has_written() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open(folder.path());
