@@ -23,7 +23,11 @@ local function load(key)
   local kept = redis.call('HMGET', key, 'used', 'at', 'rate')
   local used, at, rate = tonumber(kept[1]), tonumber(kept[2]), tonumber(kept[3])
   if not (used and at and rate) then return nil end
-  return math.max(0, used - math.max(0, now - at) * rate), rate
+  if at > now then
+    redis.call('HSET', key, 'at', string.format('%.0f', now))
+    at = now
+  end
+  return math.max(0, used - (now - at) * rate), rate
 end
 
 local function save(key, used, rate)
