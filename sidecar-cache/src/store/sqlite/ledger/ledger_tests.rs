@@ -456,10 +456,8 @@ async fn a_reader_in_the_middle_of_its_reading_stops_no_writer() {
     done(&ledger, fund(1, 100)).await;
     let mut other = Connection::open(folder.path().join("wallet.db")).unwrap();
     let reading = other.transaction().unwrap();
-    let seen = || {
-        let query = "SELECT credits_posted FROM accounts WHERE name = 'wallet'";
-        reading.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap()
-    };
+    let query = "SELECT credits_posted FROM accounts WHERE name = 'wallet'";
+    let seen = || reading.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(seen(), 100);
     done(&ledger, fund(2, 50)).await;
     assert_eq!(seen(), 100, "it reads on where it began");
