@@ -9,7 +9,7 @@ from group import FOUR, Group, unique
 from processes import binary_dir, envoy, filter_module
 from wallet import Paying
 
-pytest_plugins = ["played"]
+pytest_plugins = ["played", "traces"]
 
 # A shell that runs the suite in the background lets it ignore Ctrl-C, and every program that it starts would inherit
 # that; the quickstart has to hear it.

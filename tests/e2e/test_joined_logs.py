@@ -8,23 +8,10 @@ import pytest
 from answers import assert_coalesced, assert_hit, assert_miss
 from group import chat
 from processes import wait_until
-from test_traces import CLIENT, SERVER, Client, Collector, Traced, of_kind
+from traces import CLIENT, SERVER, Client, of_kind
 
 # What an account of a request has, by the reference and beside it; `null` and absent is the same.
 WHO = {"org": "joined", "team": "web", "user": "ada", "agent": "coder", "codebase": "acme/web"}
-
-
-@pytest.fixture(scope="module")
-def collector():
-    collector = Collector()
-    yield collector
-    collector.close()
-
-
-@pytest.fixture(scope="module")
-def traced(collector):
-    with Traced(collector.url) as group:
-        yield group
 
 
 @pytest.fixture

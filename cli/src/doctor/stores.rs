@@ -18,7 +18,7 @@ pub(crate) fn stores(config: Option<&Config>, status: Option<&StatusReply>) -> V
         let mut found: Vec<_> =
             status.stores.iter().filter(|it| it.store == kind).map(seen).collect();
         if found.is_empty() {
-            found.push(Finding::skipped(name(kind), "the sidecar uses none"));
+            found.push(Finding::skipped(kind.as_str(), "the sidecar uses none"));
         }
         found
     };
@@ -33,17 +33,10 @@ pub(crate) fn others(status: &StatusReply) -> Vec<String> {
     status.store_errors.iter().filter(|error| !is_told(error)).cloned().collect()
 }
 
-const fn name(kind: StoreKind) -> &'static str {
-    match kind {
-        StoreKind::Redis => "redis",
-        StoreKind::Postgres => "postgres",
-    }
-}
-
 fn seen(store: &StoreStatus) -> Finding {
     let StoreStatus { store: kind, place, fault, says, advice } = store;
     let said = says.as_ref().map(|says| format!(": {says}")).unwrap_or_default();
-    let name = name(*kind);
+    let name = kind.as_str();
     match (fault, advice) {
         (Some(fault), _) => Finding::fail(name, fault.clone(), mend(*kind)),
         (None, Some(advice)) => Finding::warn(
@@ -72,7 +65,7 @@ const fn mend(kind: StoreKind) -> &'static str {
 
 /// Nobody was there to ask.
 fn unasked(kind: StoreKind, config: Option<&Config>) -> Finding {
-    let name = name(kind);
+    let name = kind.as_str();
     let Some(config) = config else {
         return Finding::skipped(name, "no configuration was read, and no sidecar asked");
     };
@@ -83,8 +76,8 @@ fn unasked(kind: StoreKind, config: Option<&Config>) -> Finding {
     let why = match (is_configured, kind) {
         (false, _) => "none is configured",
         (true, StoreKind::Redis) => {
-            "no sidecar was asked, and kt does not ask it. `redis-cli CONFIG GET maxmemory-policy` should say allkeys-lru or \
-             volatile-ttl (with noeviction a full Redis takes no more entries), `redis-cli TIME` the time of this machine"
+            "no sidecar was asked, and kt does not ask it. `redis-cli CONFIG GET maxmemory-policy` should say allkeys-lru \
+             (with noeviction a full Redis takes no more entries), `redis-cli TIME` the time of this machine"
         }
         (true, StoreKind::Postgres) => {
             "no sidecar was asked, and kt does not ask it. `psql -c 'select now()'` should say the time of this machine"

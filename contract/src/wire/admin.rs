@@ -134,6 +134,19 @@ pub enum StoreKind {
     Postgres,
 }
 
+// === impl StoreKind ===
+
+impl StoreKind {
+    /// Its word, as in metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
 /// One gateway as the sidecar sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "config", derive(schemars::JsonSchema))]

@@ -76,6 +76,7 @@ impl Stores {
 
     pub(super) fn set(&self, health: &Health) {
         let Health { store, away, away_total, is_asked, counts, copies, .. } = health;
+        let store = store.as_str();
         let of = Of { store };
         let (Copies { entries, bytes, hits }, counts) = (*copies, *counts);
         self.available.get_or_create(&of).set(i64::from(away.is_none()));

@@ -34,7 +34,7 @@ impl Sidecar {
     pub fn stores_away(&self) -> Vec<&'static str> {
         let health = self.cache.health().filter(|health| health.away.is_some());
         let audit_log = self.audit_log.as_ref().and_then(|log| log.fault()).map(|_| "audit_log");
-        health.map(|health| health.store).into_iter().chain(audit_log).collect()
+        health.map(|health| health.store.as_str()).into_iter().chain(audit_log).collect()
     }
 
     /// What is wrong with the wallets, and with what their ledger is to be told.
@@ -53,10 +53,7 @@ impl Sidecar {
     /// The stores that are somewhere else.
     fn stores(&self) -> Vec<StoreStatus> {
         let of_cache = self.cache.health().map(|health| StoreStatus {
-            store: match health.store {
-                "redis" => StoreKind::Redis,
-                _ => StoreKind::Postgres,
-            },
+            store: health.store,
             fault: health.fault(),
             place: health.place,
             says: health.says,

@@ -1,12 +1,13 @@
 //! How a store is that is somewhere else: whether it is there, and what has come of all that it was asked.
 
 use kt_contract::time::Millis;
+use kt_contract::wire::admin::StoreKind;
 
 /// A store as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// Which it is: the word in metric labels.
-    pub store: &'static str,
+    /// Which it is.
+    pub store: StoreKind,
     /// Where it is, for people. No login is told.
     pub place: String,
     /// For how long it has been away, and why; `None`: it is there.
@@ -83,7 +84,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_by_what_hides_the_rest() {
         let well = Health {
-            store: "redis",
+            store: StoreKind::Redis,
             place: "redis at cache:6379".to_owned(),
             away: None,
             unfit: None,

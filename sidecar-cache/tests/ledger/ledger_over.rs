@@ -6,23 +6,6 @@ use sidecar_cache::store::ledger::memory::MemoryLedger;
 
 use crate::ledger_support::{Hands, Store};
 
-/// Stamps tests over the ledger in memory. Each gets an empty one, and ends with an audit that finds nothing.
-macro_rules! ledger_suite {
-    ($($test:ident)*) => {
-        mod memory {$(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $test() {
-                let place = crate::ledger_over::Place::empty().await;
-                let hands = crate::ledger_support::Hands::at_noon();
-                let store = place.open(&hands).await;
-                super::$test(&store, &hands).await;
-                crate::ledger_support::audited(&*store).await;
-            }
-        )*}
-    };
-}
-pub(crate) use ledger_suite;
-
 /// Where a ledger is: it lasts as long as its place, however often it is opened.
 pub(crate) struct Place {
     ledger: OnceLock<Arc<MemoryLedger>>,

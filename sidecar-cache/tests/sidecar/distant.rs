@@ -6,9 +6,9 @@ use bytes::Bytes;
 use kt_contract::hex::Digest;
 use kt_contract::key::CacheKey;
 use kt_contract::time::Millis;
+use kt_contract::wire::admin::StoreKind;
 use sidecar_cache::clock::Clock;
-use sidecar_cache::store::health::Counts;
-use sidecar_cache::store::health::{Copies, Health};
+use sidecar_cache::store::health::{Copies, Counts, Health};
 use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::{
     Address, Answer, Bounds, EntryStore, Held, Lookup, NewEntry, OrgHeld, StoreError,
@@ -170,7 +170,7 @@ impl EntryStore for Distant {
     fn health(&self) -> Option<Health> {
         let is_away = self.is_away.load(Ordering::SeqCst);
         Some(Health {
-            store: "redis",
+            store: StoreKind::Redis,
             place: "redis at cache:6379".to_owned(),
             away: is_away.then(|| (Millis(7_000), "it has gone".to_owned())),
             unfit: None,

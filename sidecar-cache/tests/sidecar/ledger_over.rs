@@ -7,24 +7,6 @@ use tempfile::TempDir;
 
 use crate::ledger_support::{Hands, Store};
 
-/// Stamps tests over the ledger in SQLite: a failure reads `sqlite::a_settle_returns_the_rest`. Each gets an empty one, and
-/// ends with an audit that finds nothing.
-macro_rules! ledger_suite {
-    ($($test:ident)*) => {
-        mod sqlite {$(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $test() {
-                let place = crate::ledger_over::Place::empty().await;
-                let hands = crate::ledger_support::Hands::at_noon();
-                let store = place.open(&hands).await;
-                super::$test(&store, &hands).await;
-                crate::ledger_support::audited(&*store).await;
-            }
-        )*}
-    };
-}
-pub(crate) use ledger_suite;
-
 /// Where a ledger is, also after a restart: a folder.
 pub(crate) struct Place {
     folder: TempDir,

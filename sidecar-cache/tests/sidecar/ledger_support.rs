@@ -25,7 +25,24 @@ pub(crate) const DAY: u64 = 24 * HOUR;
 pub(crate) const TTL: u64 = 60 * SECOND;
 
 // Over which ledgers a suite runs, and how one is opened, is up to the binary.
-pub(crate) use crate::ledger_over::{Place, ledger_suite};
+pub(crate) use crate::ledger_over::Place;
+
+/// Stamps tests over the ledger of this binary. Each gets an empty one, and ends with an audit that finds nothing.
+macro_rules! ledger_suite {
+    ($($test:ident)*) => {
+        mod stamped {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                let place = crate::ledger_over::Place::empty().await;
+                let hands = crate::ledger_support::Hands::at_noon();
+                let store = place.open(&hands).await;
+                super::$test(&store, &hands).await;
+                crate::ledger_support::audited(&*store).await;
+            }
+        )*}
+    };
+}
+pub(crate) use ledger_suite;
 
 /// What every ledger is.
 pub(crate) trait Kept: LedgerStore + SavingsStore {}

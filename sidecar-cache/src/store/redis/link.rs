@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kt_contract::time::{Millis, MonoMillis};
+use kt_contract::wire::admin::StoreKind;
 use redis::aio::ConnectionLike;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
@@ -126,7 +127,7 @@ impl Link {
         let judged = lock(&self.judged);
         let noted = judged.as_ref().and_then(|judged| judged.as_ref().ok());
         Health {
-            store: "redis",
+            store: StoreKind::Redis,
             place: self.servers.to_string(),
             away: presence.away(now),
             unfit: judged.as_ref().and_then(|judged| judged.as_ref().err().cloned()),

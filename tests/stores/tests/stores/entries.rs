@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use kt_contract::time::Millis;
+use kt_contract::wire::admin::StoreKind;
 use kt_stores::{Server, connect, open};
 use proptest::prelude::*;
 use sidecar_cache::cache_backend::{self, Backend, Place};
@@ -375,7 +376,7 @@ async fn a_copy_in_memory_is_served_while_the_database_is_away() {
     assert!(matches!(layered.fill(entry(3)).await, Err(StoreError::Away(_))));
     shell.batch_execute("COMMIT").await.unwrap();
     let health = layered.health().unwrap();
-    assert_eq!((health.store, health.copies.entries), ("postgres", 2));
+    assert_eq!((health.store, health.copies.entries), (StoreKind::Postgres, 2));
     assert!(health.counts.connections > 0 && health.counts.answered >= 2, "{health:?}");
 }
 

@@ -7,23 +7,6 @@ use sidecar_cache::store::postgres::ledger::PostgresLedger;
 
 use crate::ledger_support::{Hands, Store};
 
-/// Stamps tests over the ledger in Postgres. Each gets an empty one, and ends with an audit that finds nothing.
-macro_rules! ledger_suite {
-    ($($test:ident)*) => {
-        mod postgres {$(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $test() {
-                let place = crate::ledger_over::Place::empty().await;
-                let hands = crate::ledger_support::Hands::at_noon();
-                let store = place.open(&hands).await;
-                super::$test(&store, &hands).await;
-                crate::ledger_support::audited(&*store).await;
-            }
-        )*}
-    };
-}
-pub(crate) use ledger_suite;
-
 /// One server for all tests of this binary. Its commits do not wait for the disk, which no test here pulls.
 pub(crate) static SERVER: LazyLock<Server> =
     LazyLock::new(|| Server::start(&["-c", "fsync=off"]).unwrap());

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kt_contract::time::MonoMillis;
+use kt_contract::wire::admin::StoreKind;
 
-use crate::store::health::Counts;
-use crate::store::health::{Copies, Health};
+use crate::store::health::{Copies, Counts, Health};
 use crate::store::postgres::fault::Fault;
 use crate::store::redis::breaker::{Admitted, Breaker, Verdict};
 use crate::store::redis::presence::{Change, Heard, Presence};
@@ -87,7 +87,7 @@ impl Watch {
     pub(super) fn health(&self, place: String, connections: u64, now: MonoMillis) -> Health {
         let state = self.state();
         Health {
-            store: "postgres",
+            store: StoreKind::Postgres,
             place,
             away: state.presence.away(now),
             unfit: None,
