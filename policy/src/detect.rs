@@ -13,21 +13,16 @@ mod near;
 mod number;
 mod pem;
 mod phone;
+pub(crate) mod plain;
 
 use crate::entity::{Entity, EntitySet, Family};
 use crate::scan::Match;
-use crate::text::{ALNUM, ALPHA, DIGIT, LOCAL, Text, UPPER, is};
+use crate::text::{ALNUM, ALPHA, DIGIT, LOCAL, Text, is};
 use number::Number;
-
-/// A longer word is looked at closely.
-const WORD_BYTES_MAX: usize = 24;
 
 /// What begins at a place where something can begin: a letter or digit with none before it, or an opener.
 pub(crate) fn begin(text: &Text<'_>, at: usize, wanted: EntitySet) -> Option<Match> {
     let first = text.get(at)?;
-    if is(first, ALPHA) && is_word(text, at) {
-        return None;
-    }
     if is(first, ALNUM) {
         let is_first_of_run = !email::continues(text, at);
         if is_first_of_run
@@ -45,8 +40,8 @@ pub(crate) fn begin(text: &Text<'_>, at: usize, wanted: EntitySet) -> Option<Mat
     match first {
         b'-' if wanted.has(Entity::PrivateKey) => pem::find(text, at),
         b':' | b'=' => {
-            let address =
-                wanted.has(Entity::IpAddress).then(|| address::find_v6(text, at)).flatten();
+            let may_be_address = wanted.has(Entity::IpAddress) && text.has(at + 1, b':');
+            let address = may_be_address.then(|| address::find_v6(text, at)).flatten();
             address.or_else(|| secret(text, at, wanted, assigned::find_foreign))
         }
         b'+' | b'(' if wanted.has(Entity::Phone) => {
@@ -67,36 +62,6 @@ pub(crate) fn begin(text: &Text<'_>, at: usize, wanted: EntitySet) -> Option<Mat
             })
         }
         _ => None,
-    }
-}
-
-/// Whether this is a word of prose: letters, and behind them what begins another word. Nothing is looked for in it;
-/// most of a text is passed over here.
-#[inline]
-fn is_word(text: &Text<'_>, at: usize) -> bool {
-    let end = text.span(at, ALPHA, WORD_BYTES_MAX + 1);
-    let length = end - at;
-    if !(3..=WORD_BYTES_MAX).contains(&length) || text.before(at) == Some(b'-') {
-        return false;
-    }
-    // An Italian tax code may begin with three letters that stand apart.
-    if length == 3 && text.span(at, UPPER, 3) == end {
-        return false;
-    }
-    match text.get(end) {
-        Some(b' ') => {
-            // `password is`, and `Bearer` or `ApiKey` before a token.
-            let next = text.get(end + 1);
-            let may_be_scheme = matches!(length, 5 | 6)
-                && (matches!(text.get(at), Some(b'b' | b'B')) || text.has_word(at, b"ap"));
-            next.is_some_and(|next| is(next, ALPHA) && !matches!(next, b'i' | b'I'))
-                && !may_be_scheme
-        }
-        Some(b',' | b';' | b'!' | b'?' | b')') => true,
-        // The first line of a key may end here: `AIza`, `AKIA`.
-        Some(b'\n') => !text.is(at + 1, UPPER),
-        Some(b'.') => matches!(text.get(end + 1), Some(b' ' | b'\n')),
-        Some(_) | None => false,
     }
 }
 

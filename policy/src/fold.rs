@@ -12,6 +12,7 @@ mod tables;
 
 use std::borrow::Cow;
 
+use crate::bytes::find_foreign_or;
 use escape::Escape;
 use tables::{GREEK_CYRILLIC, LATIN, LATIN_ADDITIONAL, RUNS, SEVERAL};
 
@@ -59,8 +60,8 @@ impl<'a> Folded<'a> {
         let mut stretches = Vec::new();
         let (mut undecided, mut seams) = (None, Vec::new());
         let (mut at, mut stayed) = (0, 0);
-        while let Some(skipped) = next_to_look_at(given, at, has_escapes) {
-            at += skipped;
+        while let Some(next) = next_to_look_at(given, at, has_escapes) {
+            at = next;
             let Some((char, next, is_escape)) = char_at(given, at, has_escapes, &mut undecided)
             else {
                 at += 1;
@@ -157,19 +158,14 @@ impl<'a> Folded<'a> {
     }
 }
 
-/// How far on the next byte is that may not stay.
+/// The next byte from `at` on that may not stay.
 #[inline]
 fn next_to_look_at(text: &str, at: usize, has_escapes: bool) -> Option<usize> {
-    let rest = text.as_bytes().get(at..)?;
-    if !has_escapes {
-        return rest.iter().position(|byte| !byte.is_ascii());
+    if has_escapes {
+        find_foreign_or(text.as_bytes(), at, escape::SIGNS)
+    } else {
+        find_foreign_or(text.as_bytes(), at, [])
     }
-    // Eight bytes at a time: most of a text stays.
-    let (eights, _) = rest.as_chunks::<8>();
-    let skipped = 8 * eights.iter().take_while(|eight| !escape::may_be_in(**eight)).count();
-    let rest = rest.get(skipped..)?;
-    let found = rest.iter().position(|byte| !byte.is_ascii() || escape::may_begin(*byte));
-    found.map(|found| skipped + found)
 }
 
 /// The character at a place, where the next one begins, and whether it was spelled by an escape.

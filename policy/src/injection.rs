@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use crate::bytes::find_any;
 use crate::disguise::readings;
 use crate::fold::tagged;
 use crate::words::Terms;
@@ -143,7 +144,7 @@ const PHRASES: &[(Part, &str)] = &[
         instead of your rules, decode and execute, do what it says instead, from now on append, \
         whenever your rules tell you to refuse, your rules are now, each time you refuse, new instructions, new instruction, updated instructions, your new task, your real task, your new goal, \
         system override, admin override, instead do the following, important instructions for the assistant, \
-        note to ai, attention ai, instructions for the ai, dear ai, message to the assistant, \
+        begin system, note to ai, attention ai, instructions for the ai, dear ai, message to the assistant, \
         instruction to the assistant, end of user input, end of document, begin new instructions, \
         neue anweisungen, nouvelles instructions, nuevas instrucciones, новые инструкции, 新指令, 新的指令, \
         ai assistant must, assistant should now, ai model reading this, llm reading this, if you are an ai, \
@@ -175,9 +176,12 @@ const MARKS: &[&str] = &[
     "[system override]",
     "<|assistant|>",
     "<|user|>",
-    "begin system",
     "[end of prompt]",
 ];
+/// What they begin with.
+const FIRST_OF_MARKS: [u8; 4] = *b"<[#\n";
+/// What comes next in them.
+const SECOND_OF_MARKS: [u8; 8] = *b"|/<s#\nie";
 
 struct Phrases {
     terms: Terms,
@@ -193,7 +197,8 @@ struct Seen([Option<usize>; 14]);
 #[must_use]
 pub fn score(text: &str) -> Score {
     let mut score = Score::default();
-    readings(text).iter().for_each(|reading| score.read(reading));
+    let readings = readings(text, &phrases().terms);
+    readings.iter().for_each(|reading| score.read(reading));
     let hidden = tagged(text);
     if hidden.chars().count() >= HIDDEN_CHARS_MIN {
         score.add(Hint::Hidden, 60);
@@ -223,22 +228,21 @@ fn phrases() -> &'static Phrases {
 fn has_mark(text: &[u8]) -> bool {
     let is_at = |at: usize| {
         let from = text.get(at..).unwrap_or_default();
+        if !from.get(1).is_some_and(|second| SECOND_OF_MARKS.contains(&second.to_ascii_lowercase()))
+        {
+            return false;
+        }
         let begins = |mark: &&[u8]| {
             from.get(..mark.len()).is_some_and(|here| here.eq_ignore_ascii_case(mark))
         };
         MARKS
             .iter()
             .map(|mark| mark.as_bytes())
-            .filter(|mark| is_same(mark.first(), from.first()))
+            .filter(|mark| mark.first() == from.first())
             .any(|mark| begins(&mark))
     };
-    let may_begin = |byte: &u8| matches!(byte, b'<' | b'[' | b'#' | b'\n' | b'b' | b'B');
-    let mut places = text.iter().enumerate().filter(|(_, byte)| may_begin(byte));
-    places.any(|(at, _)| is_at(at))
-}
-
-fn is_same(one: Option<&u8>, other: Option<&u8>) -> bool {
-    one.zip(other).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
+    let next = |from: usize| find_any(text, from, FIRST_OF_MARKS);
+    std::iter::successors(next(0), |at| next(at + 1)).any(is_at)
 }
 
 // === impl Score ===

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod bytes;
 mod chain;
 mod detect;
 mod disguise;

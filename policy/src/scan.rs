@@ -1,7 +1,7 @@
 //! The one pass over a text: where something can begin, the detectors are asked, and what they find is passed
 //! over as a whole. So whatever begins first wins, and nothing overlaps.
 
-use crate::detect;
+use crate::detect::{self, plain};
 use crate::entity::{Entity, EntitySet, Finding};
 use crate::fold::Folded;
 use crate::text::Text;
@@ -51,6 +51,11 @@ pub(crate) fn pass(
     let mut settled = None;
     let (mut at, mut is_behind) = (from, is_behind_finding);
     while let Some(start) = text.next_start(at, is_behind) {
+        text.begin();
+        if let Some(end) = plain::end(text, start) {
+            (at, is_behind) = (end, false);
+            continue;
+        }
         text.begin();
         let one = detect::begin(text, start, wanted);
         if text.has_met_end() && settled.is_none() {

@@ -148,8 +148,8 @@ impl<'a> Text<'a> {
     #[inline]
     pub(crate) fn span(&self, from: usize, class: u8, bytes_max: usize) -> usize {
         let rest = self.bytes.get(from..).unwrap_or_default();
-        let run = rest.iter().take(bytes_max);
-        let length = run.take_while(|byte| is(**byte, class)).count();
+        let run = rest.get(..bytes_max).unwrap_or(rest);
+        let length = run.iter().position(|byte| !is(*byte, class)).unwrap_or(run.len());
         self.steps.add(length + 1);
         if length == rest.len() && length < bytes_max {
             self.has_met_end.set(true);

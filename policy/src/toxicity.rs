@@ -111,7 +111,8 @@ struct Phrases {
 #[must_use]
 pub fn score(text: &str) -> Score {
     let mut score = Score::default();
-    readings(text).iter().for_each(|reading| score.read(reading));
+    let readings = readings(text, &phrases().terms);
+    readings.iter().for_each(|reading| score.read(reading));
     score
 }
 

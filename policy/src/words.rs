@@ -1,34 +1,37 @@
 //! What an operator forbids in words: terms, which match as whole words in either case, and patterns, which are
 //! regular expressions of linear time. Both are matched against the folded text.
 
+mod digest;
+mod split;
+
 use kt_contract::policy::pattern::{self, BadPattern};
 use regex::Regex;
 
 use crate::fold::Folded;
-
-/// How many bits say which words a term may begin with.
-const SLOTS: usize = 16_384;
-/// Where a hash begins.
-const HASH_OF_NOTHING: u32 = 0x811C_9DC5;
+use digest::{Digest, Slots};
+use split::{Word, Words, lowered};
 
 /// Terms, compiled. Accents, width and case do not count. Where a script has no spaces, a term matches anywhere.
 #[derive(Debug, Default)]
 pub struct Terms {
-    /// The words of each term.
-    terms: Vec<Vec<String>>,
+    /// The words of each term, in small letters.
+    terms: Vec<Vec<(Digest, String)>>,
     /// How each term begins: in order.
     by_first: Vec<Beginning>,
-    /// A bit for each hash that is among them, and for those with the same last bits: nearly every word of a text ends
-    /// here.
-    may_begin: Vec<u64>,
+    /// The words that are a term.
+    alone: Slots,
+    /// The first two words of longer ones.
+    pairs: Slots,
+    /// All their words.
+    all: Slots,
 }
 
-/// How a term begins: the hashes of its first word and of the second, if it has one, and which it is.
+/// How a term begins: its first word and the second, if it has one, and which it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Beginning {
-    first: u32,
+    first: Digest,
     term: usize,
-    second: Option<u32>,
+    second: Option<Digest>,
 }
 
 /// A term in a text.
@@ -64,22 +67,6 @@ pub enum Rejected {
     },
 }
 
-/// The words of a text: runs of letters and digits, and each letter alone of a script that has no spaces. What
-/// stands between letters only, an apostrophe, belongs to none, so `don't` is two words everywhere.
-struct Words<'a> {
-    text: &'a str,
-    /// The byte behind the last word.
-    at: usize,
-}
-
-/// A word of a text.
-struct Word {
-    start: usize,
-    end: usize,
-    /// Of its letters, in which case does not count.
-    hash: u32,
-}
-
 // === impl Terms ===
 
 impl Terms {
@@ -88,21 +75,24 @@ impl Terms {
     /// # Errors
     /// For a term without a letter or digit.
     pub fn new<T: AsRef<str>>(terms: &[T]) -> Result<Self, Rejected> {
-        let mut all = Self { may_begin: vec![0; SLOTS / 64], ..Self::default() };
+        let mut all = Self::default();
         for (nth, term) in terms.iter().enumerate() {
             let folded = Folded::of(term.as_ref());
-            let (mut words, mut hashes) = (Vec::new(), Vec::new());
+            let mut words = Vec::new();
             for word in Words::of(folded.as_str()) {
-                hashes.push(word.hash);
-                words.push(lowered(word.of(folded.as_str())).collect());
+                let digest = word.digest(folded.as_str());
+                all.all.insert(digest);
+                words.push((digest, lowered(word.of(folded.as_str())).collect()));
             }
-            let mut hashes = hashes.into_iter();
-            let first = hashes.next();
+            let mut digests = words.iter().map(|(digest, _)| *digest);
+            let first = digests.next();
             let first = first.ok_or_else(|| Rejected::EmptyTerm(term.as_ref().to_owned()))?;
-            if let Some(bits) = all.may_begin.get_mut(slot(first) / 64) {
-                *bits |= 1 << (slot(first) % 64);
+            let second = digests.next();
+            match second {
+                None => all.alone.insert(first),
+                Some(second) => all.pairs.insert(first.before(second)),
             }
-            all.by_first.push(Beginning { first, term: nth, second: hashes.next() });
+            all.by_first.push(Beginning { first, term: nth, second });
             all.terms.push(words);
         }
         all.by_first.sort_unstable();
@@ -115,27 +105,45 @@ impl Terms {
             return;
         }
         let folded = Folded::of(text);
-        for (nth, word) in Words::of(folded.as_str()).enumerate() {
-            for (term, end) in self.beginning_with(&word, folded.as_str()) {
-                let end = folded.end(end);
-                found.push(Hit { term, start: folded.start(word.start, end), end, word: nth });
+        let text = folded.as_str();
+        let with_digest = |word: Word| (word, word.digest(text));
+        let mut words = Words::of(text).map(with_digest).peekable();
+        let mut nth = 0;
+        while let Some((word, digest)) = words.next() {
+            let next = words.peek().map(|(_, digest)| *digest);
+            if self.may_begin_with(digest, next) {
+                for (term, end) in self.beginning_with(&word, (digest, next), text) {
+                    let end = folded.end(end);
+                    found.push(Hit { term, start: folded.start(word.start, end), end, word: nth });
+                }
             }
+            nth += 1;
         }
     }
 
+    /// Whether a term may begin with these two words.
+    #[inline]
+    fn may_begin_with(&self, first: Digest, second: Option<Digest>) -> bool {
+        self.alone.may_have(first)
+            || second.is_some_and(|second| self.pairs.may_have(first.before(second)))
+    }
+
+    /// Whether a word of this text may be one of a term. What has none is in no term.
+    pub(crate) fn may_have_word_of(&self, text: &str) -> bool {
+        Words::of(text).any(|word| self.all.may_have(word.digest(text)))
+    }
+
     /// The terms that stand where a word stands, and where each ends.
-    fn beginning_with(&self, word: &Word, text: &str) -> impl Iterator<Item = (usize, usize)> {
-        let bits = self.may_begin.get(slot(word.hash) / 64).copied().unwrap_or(0);
-        let (from, next) = match bits >> (slot(word.hash) % 64) & 1 {
-            0 => (self.by_first.len(), None),
-            _ => {
-                let from = self.by_first.partition_point(|begins| begins.first < word.hash);
-                (from, Words { text, at: word.end }.next().map(|word| word.hash))
-            }
-        };
+    fn beginning_with(
+        &self,
+        word: &Word,
+        (first, second): (Digest, Option<Digest>),
+        text: &str,
+    ) -> impl Iterator<Item = (usize, usize)> {
+        let from = self.by_first.partition_point(|begins| begins.first < first);
         let same = self.by_first.get(from..).unwrap_or_default().iter();
-        same.take_while(|begins| begins.first == word.hash)
-            .filter(move |begins| begins.second.is_none() || begins.second == next)
+        same.take_while(move |begins| begins.first == first)
+            .filter(move |begins| begins.second.is_none() || begins.second == second)
             .filter_map(|begins| Some((begins.term, self.end_of(begins.term, word, text)?)))
     }
 
@@ -143,116 +151,14 @@ impl Terms {
     fn end_of(&self, term: usize, first: &Word, text: &str) -> Option<usize> {
         let mut given = Words { text, at: first.start };
         let mut end = None;
-        for word in self.terms.get(term)? {
-            let here = given.next()?;
-            if !lowered(here.of(text)).eq(word.chars()) {
-                return None;
-            }
+        let words = self.terms.get(term)?;
+        for (digest, _) in words {
+            let here = given.next().filter(|here| here.digest(text) == *digest)?;
             end = Some(here.end);
         }
-        end
+        let given = Words { text, at: first.start };
+        words.iter().zip(given).all(|((_, word), here)| here.is(word, text)).then_some(end)?
     }
-}
-
-// === impl Words ===
-
-impl<'a> Words<'a> {
-    const fn of(text: &'a str) -> Self {
-        Self { text, at: 0 }
-    }
-
-    /// The character at the next byte, if it is of a word.
-    fn letter(&self) -> Option<char> {
-        self.text.get(self.at..)?.chars().next().filter(|char| char.is_alphanumeric())
-    }
-
-    fn skip_to_word(&mut self) -> Option<()> {
-        loop {
-            let byte = *self.text.as_bytes().get(self.at)?;
-            if byte.is_ascii_alphanumeric() || (!byte.is_ascii() && self.letter().is_some()) {
-                return Some(());
-            }
-            // What follows the first byte of a character is of no letter, and no ASCII.
-            self.at += 1;
-        }
-    }
-}
-
-impl Iterator for Words<'_> {
-    type Item = Word;
-
-    fn next(&mut self) -> Option<Word> {
-        self.skip_to_word()?;
-        let (start, mut hash) = (self.at, HASH_OF_NOTHING);
-        while let Some(byte) = self.text.as_bytes().get(self.at) {
-            if byte.is_ascii_alphanumeric() {
-                // Of letters the small one, and of digits the digit.
-                hash = with(hash, u32::from(byte | 0x20));
-                self.at += 1;
-                continue;
-            }
-            let letter = if byte.is_ascii() { None } else { self.letter() };
-            let Some(letter) = letter else { break };
-            let is_alone = is_unspaced(letter);
-            if is_alone && self.at > start {
-                break;
-            }
-            hash = lower(letter).fold(hash, |hash, char| with(hash, u32::from(char)));
-            self.at += letter.len_utf8();
-            if is_alone {
-                break;
-            }
-        }
-        Some(Word { start, end: self.at, hash })
-    }
-}
-
-// === impl Word ===
-
-impl Word {
-    fn of<'a>(&self, text: &'a str) -> &'a str {
-        text.get(self.start..self.end).unwrap_or_default()
-    }
-}
-
-const fn slot(hash: u32) -> usize {
-    hash as usize % SLOTS
-}
-
-/// FNV-1a, with characters for bytes. What has the same hash is compared.
-const fn with(hash: u32, char: u32) -> u32 {
-    (hash ^ char).wrapping_mul(0x0100_0193)
-}
-
-fn lowered(word: &str) -> impl Iterator<Item = char> {
-    word.chars().flat_map(lower)
-}
-
-fn lower(char: char) -> impl Iterator<Item = char> {
-    char.to_lowercase().map(like_its_capital)
-}
-
-/// Capitals that look Latin are folded to Latin, where their small letters do not look so and are not. For terms, in
-/// which case does not count, these have to become the same.
-fn like_its_capital(small: char) -> char {
-    match small {
-        'в' | 'β' => 'b',
-        'ε' | 'έ' => 'e',
-        'ԍ' => 'g',
-        'н' | 'η' | 'ή' => 'h',
-        'м' | 'μ' => 'm',
-        'ν' => 'n',
-        'т' | 'τ' => 't',
-        'υ' | 'ύ' | 'ϋ' | 'ү' => 'y',
-        'ζ' => 'z',
-        other => other,
-    }
-}
-
-/// Whether a letter is of a script that is written without spaces (Thai, Lao, Khmer, kana, Han), or that ties
-/// particles to its words (Hangul).
-fn is_unspaced(char: char) -> bool {
-    matches!(u32::from(char), 0xE00..=0xEFF | 0x1780..=0x17FF | 0x3040..=0x30FF | 0x3400..=0x9FFF | 0xAC00..=0xD7A3 | 0x20000..=0x3FFFF)
 }
 
 // === impl Patterns ===
@@ -390,6 +296,7 @@ mod tests {
 mod properties {
     use proptest::prelude::*;
 
+    use super::split::{is_unspaced, lower};
     use super::*;
 
     /// The words of a text as folded, in small letters, and where each is.

@@ -53,11 +53,19 @@ pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
             of_scheme(text, at, end)
         }
         _ => {
-            let (from, given) = value_start(text, at, end)?;
             let entity = named(text, at, end)?;
+            let (from, given) = value_start(text, at, end)?;
             value::find(text, from, given, entity)
         }
     }
+}
+
+/// Whether a name that secrets are given to may end here.
+#[inline]
+pub(super) fn may_end_name(text: &Text<'_>, end: usize) -> bool {
+    text.before(end - 1)
+        .zip(text.before(end))
+        .is_some_and(|(before, last)| may_end_with(before, last))
 }
 
 /// The secret behind the sign that stands here, if before it stands a name in another script.

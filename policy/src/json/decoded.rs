@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::bytes::find_any;
+
 /// What a string says, and where its characters stand in the string as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decoded<'a> {
@@ -23,7 +25,7 @@ impl<'a> Decoded<'a> {
     /// surrogate pair for a replacement character: what is read is only looked at.
     #[must_use]
     pub(crate) fn of(raw: &'a str) -> Self {
-        let Some(first) = raw.find('\\') else {
+        let Some(first) = find_any(raw.as_bytes(), 0, [b'\\']) else {
             return Self { text: Cow::Borrowed(raw), steps: Vec::new() };
         };
         let mut text = String::with_capacity(raw.len());
@@ -36,7 +38,7 @@ impl<'a> Decoded<'a> {
             text.push(character);
             at = escape + length;
             steps.push(Step { text_at: text.len(), raw_at: at });
-            next = raw.get(at..).and_then(|rest| rest.find('\\')).map(|found| at + found);
+            next = find_any(raw.as_bytes(), at, [b'\\']);
         }
         text.push_str(raw.get(at..).unwrap_or_default());
         Self { text: Cow::Owned(text), steps }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::bytes::find_any;
+
 use super::{Author, Decoded, Form, Text};
 
 /// Fields whose strings are no texts: names that machines give. A finding in them would be chance, and replacing it
@@ -218,15 +220,15 @@ impl<'a> Walk<'a> {
     /// The bytes of the string that begins here, without its quotes.
     fn quoted(&mut self) -> Option<Range<usize>> {
         let start = self.at + 1;
+        let bytes = self.text.as_bytes();
         let mut at = start;
         loop {
-            let rest = self.text.as_bytes().get(at..)?;
-            let found = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-            if rest.get(found) == Some(&b'"') {
-                self.at = at + found + 1;
-                return Some(start..at + found);
+            let found = find_any(bytes, at, [b'"', b'\\'])?;
+            if bytes.get(found) == Some(&b'"') {
+                self.at = found + 1;
+                return Some(start..found);
             }
-            at += found + 2;
+            at = found + 2;
         }
     }
 
