@@ -8,8 +8,9 @@ from collections import Counter
 
 from fleet import Fleet
 from ledger import Ledger
+from load import Client, Round
 from processes import wait_until
-from torture import CONFIG, ORG, Client, Round, Torture
+from torture import CONFIG, ORG, Torture
 
 # `make soak` wants half an hour.
 SECONDS = float(os.environ.get("KT_FLEET_TORTURE_SECONDS", "15"))
