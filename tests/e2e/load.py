@@ -2,6 +2,7 @@
 
 import random
 import threading
+from typing import NamedTuple
 
 import httpx
 
@@ -24,6 +25,20 @@ MIX = [
     (1, "ttfb_ms=300", True, False),
 ]
 SHARED = 4
+# Those of which nobody ever gets the end.
+BREAKS = ("cut", "truncate", "status=500", "reset")
+
+
+class Question(NamedTuple):
+    """What a client asks."""
+
+    body: dict
+    # Whether it leaves before the end.
+    leaves: bool
+    # Whether others ask the same.
+    is_shared: bool
+    # Whether the answer comes whole, unless something is killed.
+    ends_well: bool
 
 
 class Client(threading.Thread):
@@ -38,26 +53,40 @@ class Client(threading.Thread):
         try:
             while not self.round.is_over.is_set():
                 self.ask()
+            self.after()
         except BaseException as error:  # pytest's failures among them
             self.failure = error
 
+    def after(self):
+        """What is still to be done when nobody is to ask any more."""
+
     def ask(self):
-        round = self.round
+        question = self.question()
+        self.read(self.send(question.body), question.leaves)
+
+    def question(self):
         _, fake, streams, leaves = self.random.choices(MIX, [weight for weight, *_ in MIX])[0]
         shared = self.random.randrange(3 * SHARED)
         name = f"shared {shared} {fake[:5]}" if shared < SHARED else f"of {self.random.getrandbits(64):x}"
-        body = chat(f"round {round.number} {name} [[fake: {fake}]]", stream=streams)
-        live = round.crowd.one(self.random.choice(round.group.gateways), round.key, body)
+        body = chat(f"round {self.round.number} {name} [[fake: {fake}]]", stream=streams)
+        return Question(body, leaves, shared < SHARED, not fake.startswith(BREAKS))
+
+    def send(self, body, **how):
+        return self.round.crowd.one(self.random.choice(self.round.group.gateways), self.round.key, body, **how)
+
+    def read(self, live, leaves=False):
+        """The answer, or as much of it as its client has waited for, and whether that has left before its end."""
         if leaves:
             events = self.random.randrange(30)
-            round.crowd.wait(lambda: live.events >= events or live.ended, "enough has come to leave")
+            self.round.crowd.wait(lambda: live.events >= events or live.ended, "enough has come to leave")
             if not live.ended:
                 live.leave()
                 self.left.add((live.headers or {}).get("x-request-id"))
-                return
+                return live.whole(), True
         answer = live.whole()
         if answer.status == 200 and answer.broke is None:
             self.whole.append(answer)
+        return answer, False
 
 
 class Funder(threading.Thread):
@@ -97,3 +126,5 @@ class Round:
     def __init__(self, number, group, crowd, key):
         self.number, self.group, self.crowd, self.key = number, group, crowd, key
         self.is_over = threading.Event()
+        # Whether the sidecar is about to be killed, and whether it is dead.
+        self.is_hit, self.is_down = threading.Event(), threading.Event()

@@ -24,5 +24,6 @@ def test_whatever_moment_the_sidecar_is_killed_at_the_book_tells_what_happened(c
         print(f"{ROUNDS} kills, {sum(map(len, torture.calls.values()))} calls, {len(ledger.holds)} holds, "
               f"{len(torture.whole)} whole answers, {len(torture.left)} clients that left, "
               f"{len(torture.funder.acknowledged)} payments, {torture.unacknowledged} of them made and not told of")
-        for rule, count in torture.outcomes.most_common():
+        for rule, count in [*torture.outcomes.most_common(), *torture.keys.fates.most_common()]:
             print(f"{count:6} {rule}")
+        print(f"{torture.keys.paid_again} calls paid for before the one that a key was told")

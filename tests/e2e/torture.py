@@ -8,6 +8,7 @@ import json
 import random
 from collections import Counter
 
+from keyed import KeyedClient, Keys
 from ledger import HOLDS_END_MS, SUSPENSE_ENDS_MS, Ledger, pass_time
 from load import Client, Funder, Round
 from processes import wait_until
@@ -44,6 +45,7 @@ class Torture:
         # The last hold of the rounds before.
         self.last_hold = 0
         self.unacknowledged = 0
+        self.keys = Keys()
 
     @property
     def data_dir(self):
@@ -53,7 +55,7 @@ class Torture:
         """Load, a kill, and the book compared; then the sidecar is back."""
         before = self.group.provider.total()
         round = Round(number, self.group, self.crowd, self.key)
-        clients = [Client(round, self.random.getrandbits(64)) for _ in range(CLIENTS)]
+        clients = [self.client(round, has_keys=number % 3 > 0) for number in range(CLIENTS)]
         for client in clients:
             client.start()
         wait_until(lambda: self.group.provider.total() > before, "the first call of the round has come")
@@ -64,7 +66,7 @@ class Torture:
             wait_until(self.all_have_ended, "every call of the round has ended in the book")
             self.group.sidecar.process.kill()
         else:
-            self.group.sidecar.process.kill()
+            self.kill(round)
             self.gather(round, clients)
         self.write_down_calls()
         ledger = self.compare(f"after the kill of round {number}")
@@ -74,6 +76,16 @@ class Torture:
         self.group.sidecar.restart()
         self.wait_served()
 
+    def client(self, round, has_keys):
+        seed = self.random.getrandbits(64)
+        return KeyedClient(round, seed, self.keys) if has_keys else Client(round, seed)
+
+    def kill(self, round):
+        """Kills the sidecar under those who ask."""
+        round.is_hit.set()
+        self.group.sidecar.process.kill()
+        round.is_down.set()
+
     def gather(self, round, clients):
         """Lets no client ask any more, and takes what they have got."""
         round.is_over.set()
@@ -81,9 +93,19 @@ class Torture:
             client.join()
             if client.failure:
                 raise client.failure
-            self.whole |= {answer.headers["x-request-id"]: answer for answer in client.whole}
-            self.left |= client.left
+            self.take(client)
         self.group.provider.wait_idle()
+
+    def take(self, client):
+        """Takes what a client has got."""
+        self.whole |= {answer.headers["x-request-id"]: answer for answer in client.whole}
+        self.left |= client.left
+
+    def ask_again(self):
+        """Lets everybody who has a key be told, and the last that were be told again."""
+        client = self.client(Round("last", self.group, self.crowd, self.key), has_keys=True)
+        self.keys.finish(client)
+        self.take(client)
 
     def all_have_ended(self):
         """Whether nothing of this round is open but what is said to wait for evidence."""
@@ -119,6 +141,7 @@ class Torture:
         faults = ledger.faults()
         faults += self.faults_of_funds(ledger)
         faults += self.faults_of_answers(ledger)
+        faults += self.keys.faults_of(self.calls, by_request(ledger))
         self.outcomes, faulty = outcomes(ledger, self.calls, self.left, self.lost())
         faults += faulty
         assert not faults, "\n".join([f"seed {self.seed}, {when}: {len(faults)} faults", *faults[:20]])
@@ -158,6 +181,7 @@ class Torture:
 
     def end(self):
         """Time ends what nobody else has: holds first, then what lay in suspense for them."""
+        self.ask_again()
         self.funder.is_over.set()
         self.funder.join()
         self.group.provider.wait_idle()
