@@ -6,12 +6,12 @@ the file is compared, row by row, with what clients hold, what was acknowledged,
 
 import json
 import random
-from collections import Counter
 
 from keyed import KeyedClient, Keys
 from ledger import HOLDS_END_MS, SUSPENSE_ENDS_MS, Ledger, pass_time
 from load import Client, Funder, Round
 from processes import wait_until
+from rules import by_request, outcomes, told
 from wallet import Wallet, cost
 
 ORG = "acme"
@@ -202,61 +202,3 @@ class Torture:
         funded = sum(sum(amounts) for amounts in ledger.funds.values())
         assert (balance["available_micro_usd"], balance["pending_micro_usd"]) == (funded - spent, 0)
         return ledger
-
-
-def by_request(ledger):
-    holds = {}
-    for hold in ledger.holds.values():
-        holds.setdefault(hold.request_id, []).append(hold)
-    return holds
-
-
-def told(call):
-    """The usage that the provider told, if it is one."""
-    usage = call.get("usage")
-    return (usage["input"], usage["output"]) if usage else None
-
-
-def outcomes(ledger, calls, left, lost):
-    """Every call of the provider beside its hold: how often each rule explains what became of them, and those that
-    none does."""
-    holds, rules, faults = by_request(ledger), Counter(), []
-    for request_id in holds.keys() | calls.keys():
-        of_ledger, of_provider = holds.get(request_id, []), calls.get(request_id, [])
-        if len(of_ledger) < len(of_provider):
-            faults.append(f"{len(of_provider)} calls, held for: {of_ledger}")
-            continue
-        # In order; what was set aside last may not have come to a call.
-        for at, hold in enumerate(of_ledger):
-            call = of_provider[at] if at < len(of_provider) else None
-            if rule := rule_of(hold, call, request_id in left, hold.id in lost):
-                rules[rule] += 1
-            else:
-                faults.append(f"no rule allows {hold} for {call and (call['outcome'], told(call))}")
-    return rules, faults
-
-
-def rule_of(hold, call, has_left, is_lost):
-    """Why a hold may be what it is, beside the call that it was made for. `None`: it may not."""
-    is_counted = hold.state == "post" and hold.is_estimated and hold.actual > 0
-    is_waiting = hold.state in ("open", "expire", "return")
-    if call is None:
-        if hold.state == "void":
-            return "never sent, released"
-        # Its bytes may have been on their way.
-        return "the kill came before the call" if is_waiting else "left before the call came" if is_counted else None
-    outcome, usage = call["outcome"], told(call)
-    if is_waiting:
-        return "not known how it ended, and said so" if is_lost else "the kill came before its end"
-    if outcome.startswith("status_"):
-        return "refused, released" if hold.state == "void" else None
-    if usage and hold.state == "post" and not hold.is_estimated:
-        # Where a client leaves with the end in its hands, the provider may see it leave before that.
-        is_told = outcome in ("ok", "client_left") and hold.actual == cost(*usage)
-        return "settled as told" if is_told else None
-    if outcome == "ok" and not usage:
-        return "told nothing, counted" if is_counted else None
-    if outcome in ("cut", "truncated", "client_left"):
-        return "cut short, counted" if is_counted else None
-    # The provider had sent the end, and nobody was there to read it.
-    return "left at the end, counted" if has_left and is_counted else None
