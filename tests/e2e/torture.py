@@ -7,6 +7,8 @@ the file is compared, row by row, with what clients hold, what was acknowledged,
 import json
 import random
 
+import keyed
+import rules
 from keyed import KeyedClient, Keys
 from ledger import HOLDS_END_MS, SUSPENSE_ENDS_MS, Ledger, pass_time
 from load import Client, Funder, Round
@@ -27,6 +29,11 @@ KILL_WITHIN_S = 1.0
 # In so many rounds everybody has an answer before the kill, and nothing may be left open but what says so; before so
 # many restarts time passes.
 QUIET, LATER = 0.25, 0.2
+# What 200 rounds have to meet. Rules that are not here are seldom needed.
+TO_MEET = (
+    rules.AS_TOLD, rules.TOLD_NOTHING, rules.CUT_SHORT, rules.REFUSED, rules.NOT_KNOWN, rules.KILLED_BEFORE_END,
+    rules.KILLED_BEFORE_CALL, keyed.TOLD, keyed.REPLAYED, keyed.FOUND, keyed.CUT, keyed.LEFT, keyed.IN_FLIGHT, keyed.AWAY,
+)
 
 
 class Torture:
@@ -150,6 +157,12 @@ class Torture:
     def acknowledged(self):
         """What had been paid in, for all that anybody was told, when the book was read."""
         return list(self.funder.acknowledged.items())
+
+    def not_met(self):
+        """What a long run is for, and this one has not seen."""
+        met = {*self.outcomes, *self.keys.fates}
+        missing = [rule for rule in TO_MEET if rule not in met]
+        return missing if self.unacknowledged else [*missing, "a payment that was made and not told of"]
 
     def faults_of_funds(self, ledger):
         asked = self.funder.asked
