@@ -1,5 +1,5 @@
-"""Clients whose requests have an `Idempotency-Key`, who ask again until they are told, whatever is killed meanwhile; and
-what the contract, docs/reference/idempotency.md, allows each of their tries."""
+"""Clients whose requests have an `Idempotency-Key`, who ask again until they are told, whatever is killed meanwhile.
+And what the contract, docs/reference/idempotency.md, allows each of their tries."""
 
 import threading
 from collections import Counter, deque
@@ -95,8 +95,6 @@ class Keys:
 
     def __init__(self):
         self.fates, self.faults = Counter(), []
-        # Whole calls that were paid for, and nobody was told: a retry has paid for another one.
-        self.paid_again = 0
         self._open, self._told, self._without_call = deque(), [], set()
         self._lock = threading.Lock()
 
@@ -139,28 +137,33 @@ class Keys:
         yield from self.faults
         for request_id in self._without_call & (calls.keys() | holds.keys()):
             yield f"a replay or a refusal is paid for: {holds.get(request_id)}, {calls.get(request_id)}"
-        bodies = {call["call"]: call["body_sha256"] for made in calls.values() for call in made}
-        requests = {}
+        for keyed, requests in self.with_calls(calls):
+            if later := [call for call in requests if call > keyed.call]:
+                yield f"{keyed.headers} was told call {keyed.call}, and {later} were made"
+            if len(requests_before(keyed, requests)) > sum(keyed.fates[fate] for fate in UNTOLD):
+                yield f"{keyed.headers} was told call {keyed.call}; too many calls, {requests}, for {dict(keyed.fates)}"
+
+    def paid_again(self, calls, holds):
+        """How many whole calls were paid for and never told, so that somebody who asked again has paid for another."""
+        return sum(hold.state == "post" and not hold.is_estimated
+                   for keyed, requests in self.with_calls(calls)
+                   for request_id in requests_before(keyed, requests) for hold in holds.get(request_id, []))
+
+    def with_calls(self, calls):
+        """Each key that was told what nobody asks without it, and its calls: by number, for which request."""
+        requests, bodies = {}, {}
         for request_id, made in calls.items():
             for call in made:
+                bodies[call["call"]] = call["body_sha256"]
                 requests.setdefault(call["body_sha256"], {})[call["call"]] = request_id
-        self.paid_again = 0
-        # What is shared may be asked for without a key, too.
-        for keyed in (keyed for keyed in self._told if not keyed.question.is_shared):
-            if told := keyed.find_call(calls):
-                of_key = requests[bodies[told]]
-                before = {of_key[call] for call in of_key if call < told} - {of_key[told]}
-                yield from faults_of_calls(keyed, of_key, before)
-                self.paid_again += sum(hold.state == "post" and not hold.is_estimated
-                                       for request_id in before for hold in holds.get(request_id, []))
+        for keyed in self._told:
+            if not keyed.question.is_shared and keyed.find_call(calls):
+                yield keyed, requests[bodies[keyed.call]]
 
 
-def faults_of_calls(keyed, of_key, before):
-    """What is wrong with the calls of a key: their requests by the call's number, and those before the one that told."""
-    if later := [call for call in of_key if call > keyed.call]:
-        yield f"{keyed.headers} was told call {keyed.call}, and {later} were made"
-    if len(before) > sum(keyed.fates[fate] for fate in UNTOLD):
-        yield f"{keyed.headers} was told call {keyed.call}, and calls {of_key} were made for {dict(keyed.fates)}"
+def requests_before(keyed, requests):
+    """The requests that made a key's calls before the one that was told."""
+    return {requests[call] for call in requests if call < keyed.call} - {requests[keyed.call]}
 
 
 class KeyedClient(Client):

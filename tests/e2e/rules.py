@@ -13,6 +13,7 @@ KILLED_BEFORE_END, KILLED_BEFORE_CALL = "the kill came before its end", "the kil
 
 
 def by_request(ledger):
+    """The holds of each request, in their order."""
     holds = {}
     for hold in ledger.holds.values():
         holds.setdefault(hold.request_id, []).append(hold)
@@ -25,10 +26,10 @@ def told(call):
     return (usage["input"], usage["output"]) if usage else None
 
 
-def outcomes(ledger, calls, left, lost):
+def outcomes(holds, calls, left, lost):
     """Every call of the provider beside its hold: how often each rule explains what became of them, and those that
     none does."""
-    holds, rules, faults = by_request(ledger), Counter(), []
+    rules, faults = Counter(), []
     for request_id in holds.keys() | calls.keys():
         of_ledger, of_provider = holds.get(request_id, []), calls.get(request_id, [])
         if len(of_ledger) < len(of_provider):

@@ -149,9 +149,5 @@ def test_whatever_breaks_under_a_fleet_that_pays_the_book_tells_what_happened(cr
             torture.round(number)
             number += 1
         ledger = torture.end()
-        print(f"{number} rounds, {dict(torture.hurts)}, {sum(map(len, torture.calls.values()))} calls, "
-              f"{len(ledger.holds)} holds, {len(torture.whole)} whole answers, {len(torture.left)} clients that left, "
-              f"{len(torture.funder.acknowledged)} payments, {torture.unacknowledged} of them made and not told of, "
-              f"{torture.spooled} ends that lay in spools")
-        for rule, count in torture.outcomes.most_common():
-            print(f"{count:6} {rule}")
+        print(f"{number} rounds, {dict(torture.hurts)}, {torture.spooled} ends that lay in spools")
+        print("\n".join(torture.report(ledger)))

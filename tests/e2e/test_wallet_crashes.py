@@ -6,6 +6,7 @@ import random
 import pytest
 
 from group import Group
+from rules import by_request
 from torture import CONFIG, Torture
 
 # `make soak` wants 200.
@@ -23,10 +24,7 @@ def test_whatever_moment_the_sidecar_is_killed_at_the_book_tells_what_happened(c
         for number in range(ROUNDS):
             torture.round(number)
         ledger = torture.end()
-        print(f"{ROUNDS} kills, {sum(map(len, torture.calls.values()))} calls, {len(ledger.holds)} holds, "
-              f"{len(torture.whole)} whole answers, {len(torture.left)} clients that left, "
-              f"{len(torture.funder.acknowledged)} payments, {torture.unacknowledged} of them made and not told of")
-        for rule, count in [*torture.outcomes.most_common(), *torture.keys.fates.most_common()]:
-            print(f"{count:6} {rule}")
-        print(f"{torture.keys.paid_again} calls paid for before the one that a key was told")
+        paid_again = torture.keys.paid_again(torture.calls, by_request(ledger))
+        print(f"{ROUNDS} kills; {paid_again} whole calls paid for, and paid again under their keys")
+        print("\n".join(torture.report(ledger)))
         assert ROUNDS < LONG or not torture.not_met()

@@ -6,6 +6,7 @@ the file is compared, row by row, with what clients hold, what was acknowledged,
 
 import json
 import random
+from collections import Counter
 
 import keyed
 import rules
@@ -32,7 +33,8 @@ QUIET, LATER = 0.25, 0.2
 # What 200 rounds have to meet. Rules that are not here are seldom needed.
 TO_MEET = (
     rules.AS_TOLD, rules.TOLD_NOTHING, rules.CUT_SHORT, rules.REFUSED, rules.NOT_KNOWN, rules.KILLED_BEFORE_END,
-    rules.KILLED_BEFORE_CALL, keyed.TOLD, keyed.REPLAYED, keyed.FOUND, keyed.CUT, keyed.LEFT, keyed.IN_FLIGHT, keyed.AWAY,
+    rules.KILLED_BEFORE_CALL,
+    keyed.TOLD, keyed.REPLAYED, keyed.FOUND, keyed.CUT, keyed.LEFT, keyed.IN_FLIGHT, keyed.AWAY,
 )
 
 
@@ -51,7 +53,8 @@ class Torture:
         self.calls, self.last_call = {}, 0
         # The last hold of the rounds before.
         self.last_hold = 0
-        self.unacknowledged = 0
+        # Payments that were in the file when nobody had been told, and how often each rule explains a call.
+        self.unacknowledged, self.outcomes = 0, Counter()
         self.keys = Keys()
 
     @property
@@ -62,7 +65,7 @@ class Torture:
         """Load, a kill, and the book compared; then the sidecar is back."""
         before = self.group.provider.total()
         round = Round(number, self.group, self.crowd, self.key)
-        clients = [self.client(round, has_keys=number % 3 > 0) for number in range(CLIENTS)]
+        clients = [self.client(round, has_keys=at % 3 > 0) for at in range(CLIENTS)]
         for client in clients:
             client.start()
         wait_until(lambda: self.group.provider.total() > before, "the first call of the round has come")
@@ -130,7 +133,7 @@ class Torture:
         for gateway in self.group.gateways:
             def is_served():
                 return gateway.ask(self.key, f"ready {self.random.getrandbits(64):x}").status == 200
-            wait_until(is_served, f"{gateway.id} has its sidecar again", 60)
+            wait_until(is_served, f"{gateway.id} has its sidecar again")
 
     def write_down_calls(self):
         for call in self.group.provider.requests(after=self.last_call):
@@ -145,12 +148,13 @@ class Torture:
     def compare(self, when):
         """The book, as it is, with all that is known."""
         ledger = self.read()
-        faults = ledger.faults()
+        holds = by_request(ledger)
+        self.outcomes, faults = outcomes(holds, self.calls, self.left, self.lost())
+        faults += ledger.faults()
         faults += self.faults_of_funds(ledger)
-        faults += self.faults_of_answers(ledger)
-        faults += self.keys.faults_of(self.calls, by_request(ledger))
-        self.outcomes, faulty = outcomes(ledger, self.calls, self.left, self.lost())
-        faults += faulty
+        faults += self.faults_of_answers(holds)
+        faults += self.keys.faults_of(self.calls, holds)
+        self.count_unacknowledged(ledger)
         assert not faults, "\n".join([f"seed {self.seed}, {when}: {len(faults)} faults", *faults[:20]])
         return ledger
 
@@ -164,20 +168,29 @@ class Torture:
         missing = [rule for rule in TO_MEET if rule not in met]
         return missing if self.unacknowledged else [*missing, "a payment that was made and not told of"]
 
+    def report(self, ledger):
+        """What has happened, for people."""
+        yield (f"{sum(map(len, self.calls.values()))} calls, {len(ledger.holds)} holds, "
+               f"{len(self.whole)} whole answers, {len(self.left)} clients that left, "
+               f"{len(self.funder.acknowledged)} payments, {self.unacknowledged} of them made and not told of")
+        for counts in self.outcomes, self.keys.fates:
+            yield from (f"{count:6} {rule}" for rule, count in counts.most_common())
+
     def faults_of_funds(self, ledger):
-        asked = self.funder.asked
         for key, amount in self.acknowledged():
             if ledger.funds.get(key) != [amount]:
                 yield f"acknowledged: {amount} by {key}; in the file: {ledger.funds.get(key)}"
         for key, amounts in ledger.funds.items():
             if len(amounts) > 1 and key:
                 yield f"{key} is there {len(amounts)} times"
+
+    def count_unacknowledged(self, ledger):
+        asked = self.funder.asked
         if asked and asked[0] in ledger.funds and asked[0] not in self.funder.acknowledged:
             self.unacknowledged += 1
 
-    def faults_of_answers(self, ledger):
+    def faults_of_answers(self, holds):
         """Whoever holds a whole answer to a miss holds what was settled at what its provider told."""
-        holds = by_request(ledger)
         for request_id, answer in self.whole.items():
             if answer.cache_status != "miss":
                 continue
@@ -200,18 +213,22 @@ class Torture:
         self.group.provider.wait_idle()
         self.write_down_calls()
         self.group.sidecar.process.kill()
-        held = {hold.number for hold in Ledger.left_behind(self.data_dir, ORG).holds.values() if hold.state == "open"}
+        open_at_end = [hold.number for hold in self.read().holds.values() if hold.state == "open"]
         for ms, state, emptied in (
             (HOLDS_END_MS, "expire", "pending_micro_usd"), (SUSPENSE_ENDS_MS, "return", "suspense_micro_usd"),
         ):
-            pass_time(self.data_dir, ms)
-            self.group.sidecar.restart()
-            wait_until(lambda: self.wallet.balance()[emptied] == 0, f"time has ended all holds: {state}")
-            balance = self.wallet.balance()
-            self.group.sidecar.process.kill()
-            ledger = self.compare(f"when time had ended all holds: {state}")
-            assert {ledger.holds[number].state for number in held} <= {state}
+            balance, ledger = self.after(ms, state, emptied)
+            assert {ledger.holds[number].state for number in open_at_end} <= {state}
         spent = sum(hold.actual for hold in ledger.holds.values())
         funded = sum(sum(amounts) for amounts in ledger.funds.values())
         assert (balance["available_micro_usd"], balance["pending_micro_usd"]) == (funded - spent, 0)
         return ledger
+
+    def after(self, ms, state, emptied):
+        """The balance and the book, when a sidecar has seen that so much time has passed."""
+        pass_time(self.data_dir, ms)
+        self.group.sidecar.restart()
+        wait_until(lambda: self.wallet.balance()[emptied] == 0, f"time has ended all holds: {state}")
+        balance = self.wallet.balance()
+        self.group.sidecar.process.kill()
+        return balance, self.compare(f"when time had ended all holds: {state}")
