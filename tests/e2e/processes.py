@@ -3,6 +3,7 @@
 import itertools
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -90,6 +91,13 @@ def envoy():
     if not found or not Path(found).is_file():
         pytest.exit("no Envoy: run 'make setup' first, or set KT_ENVOY", 2)
     return Path(found).resolve()
+
+
+def envoy_version():
+    """Of the Envoy under test: its major and minor number."""
+    told = subprocess.run([envoy(), "--version"], check=True, capture_output=True, text=True, timeout=30).stdout
+    major, minor = re.search(r"/(\d+)\.(\d+)\.\d+", told).groups()
+    return int(major), int(minor)
 
 
 def stat_of(pid):
