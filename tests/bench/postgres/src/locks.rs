@@ -28,9 +28,13 @@ const SETTLE: &str =
 const WRITE: &str =
     "INSERT INTO transfers (id, hold, kind, amount, terms) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT DO NOTHING";
-const ACCOUNTS: [&str; 3] = ["budget-day", "budget-month", "wallet"];
+/// What a call under two budgets touches.
+pub(crate) const ALL: [&str; 3] = ["budget-day", "budget-month", "wallet"];
+/// What one without touches.
+pub(crate) const WALLET: [&str; 1] = ["wallet"];
 
 struct Caller {
+    accounts: &'static [&'static str],
     client: Client,
     reserve: Statement,
     settle: Statement,
@@ -38,12 +42,17 @@ struct Caller {
 }
 
 /// How many calls were accounted for until then: a reserve and a settle each.
-pub(crate) async fn calls(url: &str, callers: u64, until: Instant) -> Result<u64, Failed> {
+pub(crate) async fn calls(
+    url: &str,
+    callers: u64,
+    accounts: &'static [&'static str],
+    until: Instant,
+) -> Result<u64, Failed> {
     connect(url).await?.batch_execute(TABLES).await?;
     let next = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
     for _ in 0..callers {
-        let (caller, next) = (Caller::connect(url).await?, Arc::clone(&next));
+        let (caller, next) = (Caller::connect(url, accounts).await?, Arc::clone(&next));
         tasks.spawn(async move {
             let mut calls: u64 = 0;
             while now() < until {
@@ -65,23 +74,23 @@ pub(crate) async fn calls(url: &str, callers: u64, until: Instant) -> Result<u64
 // === impl Caller ===
 
 impl Caller {
-    async fn connect(url: &str) -> Result<Self, Failed> {
+    async fn connect(url: &str, accounts: &'static [&'static str]) -> Result<Self, Failed> {
         let client = connect(url).await?;
         let [reserve, settle, write] = [
             client.prepare(RESERVE).await?,
             client.prepare(SETTLE).await?,
             client.prepare(WRITE).await?,
         ];
-        Ok(Self { client, reserve, settle, write })
+        Ok(Self { accounts, client, reserve, settle, write })
     }
 
     async fn operate(&self, nth: u64, is_reserve: bool) -> Result<(), Failed> {
-        let Self { client, reserve, settle, write } = self;
+        let Self { accounts, client, reserve, settle, write } = self;
         let (hold, end) = (id(nth, 0), id(nth, 1));
         client.batch_execute("BEGIN").await?;
         let change = if is_reserve { reserve } else { settle };
-        for name in ACCOUNTS {
-            client.execute(change, &[&name]).await?;
+        for name in *accounts {
+            client.execute(change, &[name]).await?;
         }
         let terms = is_reserve.then(|| "t".repeat(400));
         let (id, hold, kind, amount) = if is_reserve {

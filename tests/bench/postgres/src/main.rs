@@ -1,7 +1,9 @@
 //! How many calls a second the ledger in Postgres accounts for: each a reserve and a settle of one wallet, touching two
 //! budgets, through the store's public trait, on disk before it is answered. Beside it, on the same server and in the
-//! same run, row locks and a transaction for each operation. Prints its figures as one JSON object.
+//! same run, row locks and a transaction for each operation. And the same for a wallet without budgets, whose calls one
+//! sidecar reserves out of allotments. Prints its figures as one JSON object.
 
+mod allotted;
 mod clock;
 mod locks;
 
@@ -9,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use allotted::{Came, Sidecar};
 use clap::Parser;
 use kt_contract::money::MicroUsd;
 use kt_contract::time::Millis;
@@ -49,6 +52,19 @@ struct Figures {
     ratio: Option<f64>,
     /// What the audit found wrong afterwards.
     breaches: usize,
+    allotted: Option<OfAllotments>,
+}
+
+/// One sidecar's calls of a wallet without budgets, reserved out of allotments.
+#[derive(Debug, Serialize)]
+struct OfAllotments {
+    pairs_per_second: f64,
+    /// Which part of the calls was reserved out of one.
+    share: f64,
+    /// With row locks, of the wallet alone.
+    locks_pairs_per_second: f64,
+    ratio: f64,
+    breaches: usize,
 }
 
 fn main() -> Result<(), Failed> {
@@ -76,7 +92,7 @@ async fn measure(
     let Ours { pairs, groups, breaches } = ours(server, callers, sidecars, length).await?;
     let locks = if callers <= 256 {
         let url = server.database().await?;
-        Some(locks::calls(&url, callers, clock::now() + length).await?)
+        Some(locks::calls(&url, callers, &locks::ALL, clock::now() + length).await?)
     } else {
         None
     };
@@ -85,6 +101,10 @@ async fn measure(
     let (pairs_per_second, locks) = (per_second(pairs), locks.map(per_second));
     #[expect(clippy::cast_precision_loss, reason = "a mean")]
     let operations_per_commit = pairs as f64 * 2.0 / groups as f64;
+    let allotted = match locks {
+        Some(_) => Some(of_allotments(server, callers, length).await?),
+        None => None,
+    };
     Ok(Figures {
         callers,
         sidecars,
@@ -93,7 +113,43 @@ async fn measure(
         locks_pairs_per_second: locks,
         ratio: locks.map(|locks| pairs_per_second / locks),
         breaches,
+        allotted,
     })
+}
+
+/// The same for a wallet without budgets.
+async fn of_allotments(
+    server: &Server,
+    callers: u64,
+    length: Duration,
+) -> Result<OfAllotments, Failed> {
+    let ledger = funded(server).await?;
+    let folder = tempfile::tempdir()?;
+    let sidecar = Sidecar::new(Arc::clone(&ledger), folder.path())?;
+    let Came { calls, allotted, took } = sidecar.calls(callers, clock::now() + length).await?;
+    let breaches = ledger.audit().await?.breaches.len();
+    let url = server.database().await?;
+    let locks = locks::calls(&url, callers, &locks::WALLET, clock::now() + length).await?;
+    #[expect(clippy::cast_precision_loss, reason = "rates")]
+    let (pairs_per_second, share, locks) = (
+        calls as f64 / took.as_secs_f64(),
+        allotted as f64 / calls as f64,
+        locks as f64 / length.as_secs_f64(),
+    );
+    let ratio = pairs_per_second / locks;
+    Ok(OfAllotments { pairs_per_second, share, locks_pairs_per_second: locks, ratio, breaches })
+}
+
+/// A ledger with a wallet that cannot be emptied.
+async fn funded(server: &Server) -> Result<Arc<PostgresLedger>, Failed> {
+    let url = server.migrated().await?;
+    let ledger = Arc::new(PostgresLedger::open(open(&url)?, None).await?);
+    ledger.operate(Operation::Fund(fund())).await??;
+    Ok(ledger)
+}
+
+fn fund() -> Fund {
+    Fund { id: id(u64::MAX), org: "acme".to_owned(), amount: MicroUsd::MAX, note: String::new() }
 }
 
 /// What came of calls through the ledger.
@@ -115,13 +171,7 @@ async fn ours(
         ledgers.push(Arc::new(PostgresLedger::open(open(&url)?, None).await?));
     }
     let first = ledgers.first().ok_or("no sidecar")?;
-    let fund = Fund {
-        id: id(u64::MAX),
-        org: "acme".to_owned(),
-        amount: MicroUsd::MAX,
-        note: String::new(),
-    };
-    first.operate(Operation::Fund(fund)).await??;
+    first.operate(Operation::Fund(fund())).await??;
     let (next, pairs) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (mut tasks, until) = (JoinSet::new(), clock::now() + length);
     for (_, ledger) in (0..callers).zip(ledgers.iter().cycle()) {
@@ -147,11 +197,16 @@ async fn calls(
         let nth = next.fetch_add(1, Ordering::Relaxed);
         let hold = id(nth);
         ledger.operate(Operation::Reserve(reserve(hold, nth))).await??;
-        let actual = MicroUsd::new(120)?;
-        ledger.operate(Operation::Settle { hold, actual, estimated: false }).await??;
+        let settle = Operation::Settle { hold, actual: actual()?, estimated: false };
+        ledger.operate(settle).await??;
         pairs.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
+}
+
+/// What a call costs.
+fn actual() -> Result<MicroUsd, Failed> {
+    Ok(MicroUsd::new(120)?)
 }
 
 fn reserve(hold: TransferId, nth: u64) -> Reserve {
