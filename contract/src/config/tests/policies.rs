@@ -53,6 +53,21 @@ fn the_default_chain_stands_for_three() {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
+fn answers_that_are_read_do_not_go_past_the_sidecar() {
+    let direct = |policies: &str| format!("gateway: {{on_sidecar_loss: direct}}\n{policies}");
+    for reader in ["pii-detector", "secret-detector", "toxicity-filter"] {
+        let problem = format!(
+            "f.yaml:6: gateway.on_sidecar_loss: 'direct' lets answers pass that '{reader}' has not read; \
+             use 'unavailable', or have it read requests only: apply_to: [input]"
+        );
+        assert_eq!(errors_with(&direct(&format!("policies: {{chain: [{reader}]}}"))), [problem]);
+        let requests_only =
+            format!("policies: {{chain: [{reader}], policy: {{{reader}: {{apply_to: [input]}}}}}}");
+        assert_eq!(chain(&direct(&requests_only)).len(), 1);
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
 fn the_chain_keeps_the_order_of_the_file() {
     let names =
         |more: &str| -> Vec<&str> { chain(more).iter().map(|step| step.check.policy()).collect() };
