@@ -1,7 +1,7 @@
 //! The input policy on one request: what goes on of it, or why it does not.
 
 use kt_contract::json::Node;
-use kt_contract::policy::{Phase, RequestShape};
+use kt_contract::policy::{Decision, Phase, RequestShape};
 use kt_contract::problem::Problem;
 
 use crate::chain::{Blocked, Chain, Triggered};
@@ -54,7 +54,8 @@ pub fn check(
     let verdict = chain.read(body);
     let triggered = verdict.triggered;
     if verdict.edits.len() > EDITS_MAX {
-        let policy = triggered.first().map_or("", |first| first.policy);
+        let redacts = |one: &&Triggered| one.decision == Decision::Redact;
+        let policy = triggered.iter().find(redacts).map_or("", |one| one.policy);
         let what = format!("the request has more than {EDITS_MAX} things to redact");
         return Err(Refused { triggered, policy, what });
     }
@@ -107,6 +108,7 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use kt_contract::json::{self, Bounds};
+    use kt_contract::policy::{self, Check, Entities, Entity, Step};
     use wasm_bindgen_test::wasm_bindgen_test;
 
     use super::*;
@@ -115,6 +117,22 @@ mod tests {
         let node = json::parse(body.as_bytes(), Bounds { depth_max: 9, nodes_max: 99 }).unwrap();
         let passed = check(&Chain::default(), Some(&shape), body.as_bytes(), &node);
         passed.err().map(|refused| refused.problem(409).to_string())
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn too_much_to_redact_is_refused_by_the_policy_that_redacts() {
+        let entities = |entity, decision| Entities([(entity, decision)].into());
+        let step = |check| Step { phases: [Phase::Input].into(), check };
+        let watches = Check::PiiDetector(entities(Entity::Phone, Decision::Monitor));
+        let redacts = Check::SecretDetector(entities(Entity::Email, Decision::Redact));
+        let steps = vec![step(watches), step(redacts)];
+        let chain = Chain::compile(&policy::Chain { steps }, Phase::Input).unwrap();
+        let text = "a@b.co ".repeat(EDITS_MAX + 1);
+        let body = format!(r#"{{"messages":[{{"content":"+1 212 555 0123, {text}"}}]}}"#);
+        let node = json::parse(body.as_bytes(), Bounds { depth_max: 9, nodes_max: 99 }).unwrap();
+        let refused = check(&chain, None, body.as_bytes(), &node).unwrap_err();
+        assert_eq!(refused.policy, "secret-detector");
+        assert_eq!(refused.triggered.len(), 2, "{:?}", refused.triggered);
     }
 
     #[wasm_bindgen_test(unsupported = test)]

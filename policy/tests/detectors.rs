@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
+use kt_contract::policy::DETECTORS_VERSION;
 use kt_policy::{Entity, EntitySet, Finding, Window, injection, scan, toxicity};
 
 const PAGE: &str = "../docs/reference/detectors.md";
@@ -334,6 +335,35 @@ fn what_is_shown_is_a_word_behind_in_prose() {
 }
 
 /// How many of each entity are in a folder of recorded exchanges, which is not part of the repository.
+/// What is found in every labelled text, in every set: whatever changes it changes what a policy lets pass.
+fn fingerprint() -> String {
+    let mut hash: u64 = 0xCBF2_9CE4_8422_2325;
+    let mut put = |what: &str| {
+        for byte in what.bytes().chain([0]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+        }
+    };
+    for line in lines(|name| name.ends_with(".jsonl")) {
+        let text = line.get("text").and_then(serde_json::Value::as_str).unwrap();
+        let mut findings = Vec::new();
+        scan(text, EntitySet::all(), &mut findings);
+        put(text);
+        put(&format!("{findings:?} {:?} {:?}", injection::score(text), toxicity::score(text)));
+    }
+    format!("{hash:016x}")
+}
+
+#[test]
+fn what_detectors_find_changes_with_their_version_alone() {
+    let found = (DETECTORS_VERSION, fingerprint());
+    let known = (2, "08f98c3828328953".to_owned());
+    assert_eq!(
+        found, known,
+        "the detectors find something else, or the labelled texts are others: where what they find has changed, raise \
+         DETECTORS_VERSION, and write down here what is on the left"
+    );
+}
+
 #[test]
 fn recorded_exchanges_are_counted_where_they_are() {
     let folder =

@@ -183,6 +183,18 @@ impl Exchange {
         if let Problem::OrganizationFull(crowd) = problem {
             self.metrics.crowded(*crowd);
         }
+        if let Problem::PolicyBlocked { policy, .. } = problem {
+            self.blocked(policy);
+        }
+    }
+
+    /// A policy has blocked the answer. What it has found is on record already where it was looked for on behalf of this
+    /// request; where another one shares the answer, or nobody could look, which policy it was is all that is known.
+    fn blocked(&mut self, policy: &str) {
+        let of_policy = |what: &String| what.split(':').next() == Some(policy);
+        if !self.what.triggered.iter().any(of_policy) {
+            self.what.triggered.push(format!("{policy}:any:block"));
+        }
     }
 
     fn end(&self) -> &'static str {

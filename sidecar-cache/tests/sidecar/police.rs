@@ -19,9 +19,11 @@ use kt_contract::wire::admit::AdmitRequest;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::ledger::Kind;
 use sidecar_cache::ledger::clock::Reading;
+use sidecar_cache::service::audit_log::Export;
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::reader::Piece;
 use sidecar_cache::service::settings::Settings;
+use sidecar_cache::store::audit_log::{AuditStore, MemoryAuditLog};
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
 use tokio::sync::Notify;
@@ -207,6 +209,34 @@ async fn a_blocked_answer_is_blocked_for_everybody_and_not_tried_again() {
             ("0".to_owned(), "0".to_owned())
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_shares_a_blocked_answer_has_the_policy_on_record_as_who_asked_for_it() {
+    let settings = settings_with(
+        "policies: {chain: [audit-logger, pii-detector], policy: {pii-detector: {action: block}}}\n",
+    );
+    let log = Arc::new(MemoryAuditLog::default());
+    let group = group_recording(settings.clone(), Arc::clone(&log) as Arc<dyn AuditStore>);
+    group.poll().await;
+    let group: &'static Group = Box::leak(Box::new(group));
+    let policed = Policed { group, settings, key: group.key().await };
+    let answer = answers_json(&says("to jane@example.com"));
+    group.provider.next(Scripted { head_after: Duration::from_secs(3), ..answer });
+    for client in policed.clients(CHAT, 3).await {
+        assert_eq!(blocked(&client.await.unwrap().unwrap_err()).0, "pii-detector");
+    }
+    group.sidecar.audit_log_flushed().await;
+    let asked = Export { org: "acme".to_owned(), ..Export::default() };
+    let records = group.sidecar.export_audit_log(asked).await.unwrap();
+    let mut rules: Vec<&str> =
+        records.iter().flat_map(|record| &record.policies).map(String::as_str).collect();
+    rules.sort_unstable();
+    assert_eq!(
+        rules,
+        ["pii-detector:any:block", "pii-detector:any:block", "pii-detector:email:block"],
+        "{records:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
