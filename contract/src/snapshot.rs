@@ -2,6 +2,7 @@
 //! change feed. The filter's Envoy configuration holds constants only; everything else is here.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +22,8 @@ pub struct Snapshot {
     pub limits: RequestLimits,
     /// How the cache is used.
     pub cache: CacheSettings,
-    /// What serves which model.
-    pub models: ModelTable,
+    /// What serves which model. Of many snapshots that say the same of it, one table may be kept.
+    pub models: Arc<ModelTable>,
     /// The effective policy.
     pub policy: PolicySettings,
     /// What to do when the sidecar cannot be reached.

@@ -1,5 +1,7 @@
 //! From a checked configuration to the snapshot that filters get.
 
+use std::sync::Arc;
+
 use crate::fields::Fields;
 use crate::hex::Digest;
 use crate::limits;
@@ -64,7 +66,7 @@ impl Config {
         if logs_all || counts { 0 } else { self.cache.l1_bytes_max }
     }
 
-    fn model_table(&self) -> ModelTable {
+    fn model_table(&self) -> Arc<ModelTable> {
         let mut routes: Vec<ModelRoute> = self
             .targets
             .iter()
@@ -79,7 +81,7 @@ impl Config {
             })
             .collect();
         routes.sort_by(|left, right| left.model.cmp(&right.model));
-        ModelTable { routes }
+        ModelTable { routes }.into()
     }
 }
 

@@ -147,7 +147,8 @@ fn snapshot() -> Snapshot {
                 upstream: "https://api.openai.com".into(),
                 version: Some("2024-11-20".into()),
             }],
-        },
+        }
+        .into(),
         policy: PolicySettings {
             digest: digest(1),
             block_status: 409,

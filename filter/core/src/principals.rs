@@ -2,6 +2,7 @@
 //! gateway another one to what decides about the requests of its organization.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use kt_contract::key::OrgKeys;
 use kt_contract::limits::PATTERN_BYTES_MAX;
@@ -39,6 +40,8 @@ pub struct Rules {
     pub snapshot: Rc<Snapshot>,
     /// Its policies.
     pub chain: Rc<Chain>,
+    /// Whether its table of models is another's, which is kept anyway.
+    shares_models: bool,
 }
 
 /// The principals of a worker.
@@ -87,11 +90,28 @@ impl Rules {
     #[must_use]
     pub fn of(snapshot: Snapshot) -> Option<Self> {
         let chain = Rc::new(Chain::compile(&snapshot.policy.chain, Phase::Input).ok()?);
-        Some(Self { snapshot: Rc::new(snapshot), chain })
+        Some(Self { snapshot: Rc::new(snapshot), chain, shares_models: false })
+    }
+
+    /// The same of a tenant's snapshot. Most packs name no models of their own: their table is the host's, which is most of
+    /// what they would take.
+    #[must_use]
+    pub fn of_tenant(snapshot: Snapshot, host: Option<&Snapshot>) -> Option<Self> {
+        let host = host.map(|host| &host.models).filter(|models| **models == snapshot.models);
+        let (models, shares_models) = match host {
+            Some(models) => (Arc::clone(models), true),
+            None => (Arc::clone(&snapshot.models), false),
+        };
+        Some(Self { shares_models, ..Self::of(Snapshot { models, ..snapshot })? })
     }
 
     fn weight(&self) -> u64 {
-        let bytes = serde_json::to_vec(self.snapshot.as_ref()).map_or(0, |text| text.len());
+        let Self { snapshot, chain: _, shares_models } = self;
+        let mut bytes = serde_json::to_vec(snapshot.as_ref()).map_or(0, |text| text.len());
+        if *shares_models {
+            let models = serde_json::to_vec(&snapshot.models).map_or(0, |text| text.len());
+            bytes = bytes.saturating_sub(models);
+        }
         let of = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         // A pattern of a few bytes may be large when compiled: what counts is the bound on that.
         let patterns = self.snapshot.policy.chain.patterns().saturating_mul(PATTERN_BYTES_MAX);

@@ -182,7 +182,8 @@ impl Worker {
     /// The rules that a snapshot makes, unless another principal has them.
     pub(crate) fn rules(&mut self, snapshot: Snapshot) -> Option<Rc<Rules>> {
         let known = self.principals.rules(&snapshot.version);
-        known.or_else(|| Rules::of(snapshot).map(Rc::new))
+        let host = self.snapshot.as_deref();
+        known.or_else(|| Rules::of_tenant(snapshot, host).map(Rc::new))
     }
 
     /// Remembers who stands behind `key`, if nothing was voided since the question was asked.

@@ -297,7 +297,7 @@ pub(crate) fn snapshot(direct: bool) -> Snapshot {
         version: "0123456789abcdef".to_owned(),
         limits: RequestLimits { request_bytes_max: 1_000, json_depth_max: 8, json_nodes_max: 100 },
         cache: CacheSettings { enabled: direct, tier: Tier::OrgShared, l1_bytes_max: L1_BYTES_MAX },
-        models: ModelTable { routes: ["gpt-4o", "gpt-4o-mini"].map(route).into() },
+        models: ModelTable { routes: ["gpt-4o", "gpt-4o-mini"].map(route).into() }.into(),
         policy: PolicySettings {
             digest: Digest([7; 32]),
             block_status: 409,

@@ -307,7 +307,8 @@ pub fn snapshot() -> Snapshot {
         cache: CacheSettings { enabled: true, tier: Tier::OrgShared, l1_bytes_max: 4 << 20 },
         models: ModelTable {
             routes: vec![route("gpt-4o", "openai-main"), route("gpt-4o-mini", "openai-main")],
-        },
+        }
+        .into(),
         policy: PolicySettings {
             digest: Digest([1; 32]),
             block_status: 409,

@@ -162,7 +162,8 @@ fn snapshot(version: &str, policy: u8) -> Snapshot {
                 upstream: "https://api.openai.com".to_owned(),
                 version: None,
             }],
-        },
+        }
+        .into(),
         policy: PolicySettings {
             digest: Digest([policy; 32]),
             block_status: 409,

@@ -62,7 +62,7 @@ policies: {chain: [pii-detector]}
         "its policies stand in the place of the host's"
     );
     assert_ne!(config.snapshot(false).policy.digest, host().snapshot(false).policy.digest);
-    let models: Vec<_> = config.snapshot(false).models.routes;
+    let models = config.snapshot(false).models.routes.clone();
     assert_eq!(
         models.iter().map(|it| it.model.as_str()).collect::<Vec<_>>(),
         ["gpt-4o", "gpt-4o-mini"]

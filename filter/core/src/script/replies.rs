@@ -166,7 +166,7 @@ fn snapshot(choice: u8) -> Snapshot {
             tier: if is(7) { Tier::PhysicalGateway } else { Tier::OrgShared },
             l1_bytes_max: if is(5) && is(7) { 2_000 } else { 100_000 },
         },
-        models: ModelTable { routes: ["gpt-4o", "gpt-4o-mini"].map(route).into() },
+        models: ModelTable { routes: ["gpt-4o", "gpt-4o-mini"].map(route).into() }.into(),
         policy: PolicySettings {
             digest: Digest([7; 32]),
             block_status: 409,

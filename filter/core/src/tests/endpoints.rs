@@ -1,6 +1,6 @@
 //! The paths of every provider, and the models behind them.
 
-use kt_contract::snapshot::{ModelRoute, Snapshot};
+use kt_contract::snapshot::{ModelRoute, ModelTable, Snapshot};
 use kt_contract::wire::admit::Admitted;
 use serde_json::{Value, json};
 
@@ -22,8 +22,8 @@ fn models() -> Snapshot {
         upstream: format!("https://{provider}.example"),
         version: None,
     };
-    snapshot.models.routes =
-        [of("claude", "anthropic"), of("gpt-4o", "openai"), of("mine", "azure")].into();
+    let routes = [of("claude", "anthropic"), of("gpt-4o", "openai"), of("mine", "azure")].into();
+    snapshot.models = ModelTable { routes }.into();
     snapshot
 }
 

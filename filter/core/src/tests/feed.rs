@@ -1,5 +1,7 @@
 //! The change feed: what it brings, what it voids, and how long its silence is borne.
 
+use std::sync::Arc;
+
 use kt_contract::limits::{FEED_FRESH, FEED_HOLD};
 use kt_contract::wire::VERSION;
 use kt_contract::wire::feed::{Event as FeedEvent, FeedRequest};
@@ -179,7 +181,7 @@ fn a_new_snapshot_decides_about_the_next_request() {
     rig.feed(reply);
     let _ = rig.chat(&[], BODY);
     assert_ne!(rig.admit().key, before.key);
-    stricter.models.routes.clear();
+    stricter.models = Arc::default();
     let mut reply = feed_reply(2);
     reply.snapshot = Some(stricter);
     rig.feed(reply);

@@ -4,7 +4,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use kt_contract::hex::Digest;
 use kt_contract::snapshot::{
-    CacheSettings, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Tier,
+    CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Tier,
 };
 
 use super::*;
@@ -28,11 +28,15 @@ fn key(number: usize) -> KeyHash {
 }
 
 fn rules(version: &str, models: usize) -> Rc<Rules> {
-    let snapshot = Snapshot {
+    Rc::new(Rules::of(snapshot(version, models)).unwrap())
+}
+
+fn snapshot(version: &str, models: usize) -> Snapshot {
+    Snapshot {
         version: version.to_owned(),
         limits: RequestLimits { request_bytes_max: 1_000, json_depth_max: 8, json_nodes_max: 100 },
         cache: CacheSettings { enabled: true, tier: Tier::OrgShared, l1_bytes_max: 100_000 },
-        models: ModelTable::default(),
+        models: Arc::default(),
         policy: PolicySettings {
             digest: Digest([7; 32]),
             block_status: 409,
@@ -43,8 +47,39 @@ fn rules(version: &str, models: usize) -> Rc<Rules> {
         on_sidecar_loss: OnSidecarLoss::Unavailable,
         identities: None,
         open_with_cap: None,
+    }
+}
+
+/// Of so many models, as a host's file without a list of its own has them.
+fn models(count: usize) -> Arc<ModelTable> {
+    let route = |number: usize| ModelRoute {
+        model: format!("model-{number}"),
+        target: "openai-1".into(),
+        provider: "openai".into(),
+        upstream: "https://api.openai.com".into(),
+        version: None,
     };
-    Rc::new(Rules::of(snapshot).unwrap())
+    ModelTable { routes: (0..count).map(route).collect() }.into()
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn tenants_without_models_of_their_own_keep_the_hosts() {
+    let host = Snapshot { models: models(83), ..snapshot("host", 1) };
+    let mut principals = Principals::default();
+    for number in 0..3_000 {
+        let (org, version) = (format!("org-{number}"), format!("v-{number}"));
+        // As it comes off the wire: a table of its own that says the same.
+        let of_tenant = Snapshot { models: models(83), ..snapshot(&version, 1) };
+        let rules = Rules::of_tenant(of_tenant, Some(&host)).unwrap();
+        principals.remember(key(number), Known::of_tenant(principal(number, org), rules.into()));
+    }
+    let first = principals.get(&key(0)).expect("all of them fit").tenant.unwrap();
+    assert!(Arc::ptr_eq(&first.snapshot.models, &host.models));
+    let own = Snapshot { models: models(2), ..snapshot("own", 1) };
+    let own = Rules::of_tenant(own, Some(&host)).unwrap();
+    assert_eq!(own.snapshot.models.routes.len(), 2);
+    let (shared, own) = (first.weight(), own.weight());
+    assert!(own > shared, "what is kept for it alone counts: {own} and {shared}");
 }
 
 #[wasm_bindgen_test(unsupported = test)]

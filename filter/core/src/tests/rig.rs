@@ -56,7 +56,7 @@ pub(super) fn snapshot() -> Snapshot {
         version: "0123456789abcdef".to_owned(),
         limits: RequestLimits { request_bytes_max: 1_000, json_depth_max: 8, json_nodes_max: 100 },
         cache: CacheSettings { enabled: true, tier: Tier::OrgShared, l1_bytes_max: 100_000 },
-        models: ModelTable { routes: ["gpt-4o", "gpt-4o-mini"].map(route).into() },
+        models: ModelTable { routes: ["gpt-4o", "gpt-4o-mini"].map(route).into() }.into(),
         policy: PolicySettings {
             digest: Digest([7; 32]),
             block_status: 409,

@@ -117,6 +117,7 @@ async fn of_keys(args: &Args, folder: &Path) -> Result<Value, Failed> {
 /// One worker of a filter, after it has met every key.
 fn of_worker(args: &Args, folder: &Path) -> Result<Value, Failed> {
     let host = config::load("host.yaml", HOST).map_err(|errors| format!("{errors:?}"))?.config;
+    let of_host = host.snapshot(false);
     let mut principals = Principals::default();
     let before = resident_bytes()?;
     let (mut snapshots, mut spent) = (0_u64, Duration::ZERO);
@@ -131,7 +132,10 @@ fn of_worker(args: &Args, folder: &Path) -> Result<Value, Failed> {
         snapshots += u64::from(known.is_none());
         let rules = match known {
             Some(rules) => rules,
-            None => Rules::of(snapshot).ok_or("a chain does not compile")?.into(),
+            None => {
+                let rules = Rules::of_tenant(snapshot, Some(&of_host));
+                rules.ok_or("a chain does not compile")?.into()
+            }
         };
         let principal = record(number, args.tenants).principal;
         principals.remember(key(number), Known::of_tenant(principal, rules));

@@ -1,5 +1,6 @@
 //! The plugin's configuration, and what the filter does before the feed has brought a snapshot.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kt_filter_host::StartError;
@@ -77,8 +78,9 @@ fn a_changed_snapshot_is_in_force_within_a_second() {
     };
     assert!(asks(&mut world));
     world.sidecar.publishes("snapshot-2", |snapshot| {
-        snapshot.models.routes.iter_mut().for_each(|route| route.model = "gpt-next".to_owned());
-        snapshot.models.routes.truncate(1);
+        let models = Arc::make_mut(&mut snapshot.models);
+        models.routes.iter_mut().for_each(|route| route.model = "gpt-next".to_owned());
+        models.routes.truncate(1);
     });
     world.pass(Duration::from_millis(500));
     assert!(!asks(&mut world));
