@@ -75,7 +75,7 @@ impl HttpExchange {
                 Action::Log(line) => {
                     for (key, value) in line.fields() {
                         // A log field that is not taken is missing from the log and changes nothing else.
-                        if let Err(refused) = host::set_property(key, value) {
+                        if let Err(refused) = host::set_property(key, &value) {
                             self.shared.refused(key, refused);
                         }
                     }

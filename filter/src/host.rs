@@ -26,9 +26,11 @@ const CAS_MISMATCH: u32 = 8;
 /// it is". With it, a value is made where there is none, and what another VM has made meanwhile is not replaced.
 const NO_VERSION: u32 = u32::MAX;
 /// WASI's clock that never goes back.
+const CLOCK_REALTIME: u32 = 0;
 const CLOCK_MONOTONIC: u32 = 1;
 /// The ABI's kind of metric that only grows.
 const METRIC_COUNTER: u32 = 0;
+const METRIC_GAUGE: u32 = 1;
 /// The ABI's name for the request half of a stream.
 const STREAM_REQUEST: u32 = 0;
 /// What the ABI takes for "this is no gRPC".
@@ -146,6 +148,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_bytes: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
 }
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -187,6 +190,14 @@ pub(crate) fn now() -> MonoMillis {
     // SAFETY: the host writes eight bytes.
     unsafe { clock_time_get(CLOCK_MONOTONIC, 1, &raw mut time_ns) };
     MonoMillis(time_ns / 1_000_000)
+}
+
+/// The wall clock, in whole seconds since 1970: for a metric, and for nothing that is decided.
+pub(crate) fn wall_seconds() -> u64 {
+    let mut time_ns = 0;
+    // SAFETY: the host writes eight bytes.
+    unsafe { clock_time_get(CLOCK_REALTIME, 1, &raw mut time_ns) };
+    time_ns / 1_000_000_000
 }
 
 /// Fills `bytes` with random ones.
@@ -340,6 +351,20 @@ pub(crate) fn define_counter(name: &str) -> Result<u32, Refused> {
     // SAFETY: the host reads the name and writes the id before it returns.
     done(unsafe { proxy_define_metric(METRIC_COUNTER, name.as_ptr(), name.len(), &raw mut id) })?;
     Ok(id)
+}
+
+/// Defines a gauge; the same name gives the same metric in every VM.
+pub(crate) fn define_gauge(name: &str) -> Result<u32, Refused> {
+    let mut id = 0;
+    // SAFETY: the host reads the name and writes the id before it returns.
+    done(unsafe { proxy_define_metric(METRIC_GAUGE, name.as_ptr(), name.len(), &raw mut id) })?;
+    Ok(id)
+}
+
+/// Sets a gauge.
+pub(crate) fn set(gauge: u32, value: u64) -> Result<(), Refused> {
+    // SAFETY: no memory is shared.
+    done(unsafe { proxy_record_metric(gauge, value) })
 }
 
 /// Adds to a counter. The host takes nothing below one.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kt_contract::constants::FilterConstants;
 use kt_contract::limits::{FEED_TIMEOUT, OPEN_CALLS_TIMEOUT};
 use kt_contract::wire::{PATH_FEED, PATH_OPEN_CALLS};
+use kt_filter_core::counter::Counter;
 use kt_filter_core::event::Answer;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
@@ -26,6 +27,8 @@ pub(crate) struct Root {
     shared: Rc<Shared>,
     /// Whether a feed poll is under way.
     polling: Cell<bool>,
+    /// When it was sent, by the wall clock, in seconds.
+    asked_at: Cell<u64>,
     /// The callout that tells of calls without the sidecar, while it is under way.
     telling: Cell<Option<u32>>,
     /// For how many ticks nothing is told, because the last time it was not booked.
@@ -37,6 +40,7 @@ impl Default for Root {
         Self {
             shared: Rc::new(Shared::unconfigured()),
             polling: Cell::new(false),
+            asked_at: Cell::new(0),
             telling: Cell::new(None),
             silent: Cell::new(0),
         }
@@ -50,6 +54,7 @@ impl Root {
         if self.polling.get() {
             return;
         }
+        self.asked_at.set(host::wall_seconds());
         let worker = self.shared.worker.try_borrow_mut().ok();
         let body = worker.and_then(|mut worker| worker.poll(host::now()));
         let sent =
@@ -64,6 +69,10 @@ impl Root {
         let Ok(mut worker) = self.shared.worker.try_borrow_mut() else { return false };
         let mut counters = Vec::new();
         let answered = worker.polled(host::now(), answer, &mut counters);
+        // An answer that was of no use has confirmed nothing.
+        if answered && !counters.contains(&Counter::WireError) {
+            self.shared.confirm(self.asked_at.get());
+        }
         counters.into_iter().for_each(|counter| self.shared.count(counter));
         answered
     }

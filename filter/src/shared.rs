@@ -9,7 +9,7 @@ use kt_contract::limits::{ADMIT_TIMEOUT_DEFAULT, ADMIT_TIMEOUT_MAX, ADMIT_TIMEOU
 use kt_contract::time::Millis;
 use kt_contract::wire::feed::{GatewayIdentity, Role};
 use kt_filter_core::Worker;
-use kt_filter_core::counter::Counter;
+use kt_filter_core::counter::{Counter, SNAPSHOT_CONFIRMED};
 use kt_filter_core::event::Answer;
 use kt_filter_core::till::{self, Spend, Spent};
 
@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) admit_timeout: Millis,
     /// A counter's metric, where the host has defined it, and what it has not been told yet.
     counts: Vec<(Counter, Option<u32>, Cell<i64>)>,
+    /// The gauge of [`SNAPSHOT_CONFIRMED`], where the host has defined it.
+    confirmed: Option<u32>,
     random: RefCell<Vec<[u8; 16]>>,
     till: Till,
 }
@@ -47,6 +49,7 @@ impl Shared {
             cluster: String::new(),
             admit_timeout: ADMIT_TIMEOUT_DEFAULT,
             counts: Vec::new(),
+            confirmed: None,
             random: RefCell::default(),
             till: Till::of(""),
         }
@@ -63,6 +66,7 @@ impl Shared {
             // As `kt config check` bounds it: whoever writes manifests by hand may not have asked.
             admit_timeout: constants.admit_timeout_ms.clamp(ADMIT_TIMEOUT_MIN, ADMIT_TIMEOUT_MAX),
             counts: Counter::ALL.iter().map(defined).collect(),
+            confirmed: host::define_gauge(SNAPSHOT_CONFIRMED).ok(),
             random: RefCell::default(),
             till,
         };
@@ -94,6 +98,14 @@ impl Shared {
                 // A count that the host does not take is lost; there is nobody to tell.
                 let _ = host::add(*metric, news);
             }
+        }
+    }
+
+    /// The sidecar has said that the snapshot is the one in use, when it was asked at this moment of the wall clock.
+    pub(crate) fn confirm(&self, asked_at_seconds: u64) {
+        if let Some(gauge) = self.confirmed {
+            // As with a count: there is nobody to tell.
+            let _ = host::set(gauge, asked_at_seconds);
         }
     }
 

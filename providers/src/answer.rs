@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use kt_contract::money::Tokens;
 use kt_contract::outcome::Reason;
 use kt_contract::pricing::Billable;
-use kt_contract::wire::admit::ReplyShape;
+use kt_contract::wire::admit::{ReplyShape, SavedTokens};
 
 /// The content type of an answer that is told in this shape.
 pub(crate) const CONTENT_TYPE_JSON: &str = "application/json";
@@ -169,6 +169,12 @@ impl Usage {
     #[must_use]
     pub const fn written_tokens(self) -> u64 {
         self.cache_write_tokens.saturating_add(self.cache_write_long_tokens)
+    }
+}
+
+impl From<Usage> for SavedTokens {
+    fn from(usage: Usage) -> Self {
+        Self { input: usage.input_tokens(), output: usage.output_tokens }
     }
 }
 

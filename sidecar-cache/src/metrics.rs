@@ -30,7 +30,6 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::flight::Ending;
-use crate::store::savings::Basis;
 use crate::ticket::Refused;
 use audit::Audit;
 pub use classic::classic;
@@ -404,11 +403,6 @@ impl Metrics {
     /// An upstream call has cost something.
     pub fn cost(&self, model: &str, provider: &str, cost: MicroUsd, is_estimated: bool) {
         self.money.cost(model, provider, cost, is_estimated);
-    }
-
-    /// Answers were had without a call that would have cost so much.
-    pub fn saved(&self, basis: Basis, avoided: MicroUsd) {
-        self.money.saved(basis.as_str(), avoided);
     }
 
     /// A budget has reached its alert threshold.

@@ -69,6 +69,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use kt_contract::time::Millis;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -282,6 +283,7 @@ impl Sidecar {
             most_requests_of_an_org: self.crowds.most(),
             gateways: self.gateways.live(self.clock.mono()),
             gateways_behind: self.gateways.behind(&self.snapshot_version(), self.clock.mono()),
+            snapshot_ages: self.snapshot_ages(),
             config: self.feed.settings().version.clone(),
             is_degraded: !self.feed.faults().is_empty(),
             look_age: self.cache.generations().known().age(),
@@ -294,6 +296,11 @@ impl Sidecar {
             spooled: self.books.as_ref().map_or(0, |books| books.spooled()),
             snapshot: self.snapshot_version(),
         })
+    }
+
+    fn snapshot_ages(&self) -> Vec<(String, Millis)> {
+        let now = self.clock.mono();
+        self.gateways.snapshot_ages(now, |snapshot| self.feed.outdated_for(snapshot, now))
     }
 
     /// The version of the snapshot in use.

@@ -69,7 +69,7 @@ def test_the_access_log_the_sidecars_log_and_the_trace_are_joined_by_the_request
         assert {name: access[field] for name, field in for_log.items()} == WHO, access
         assert (access["gateway_id"], access["key_id"]) == (gateway.id, key.key_id)
         assert (access["model"], access["provider"], access["status"]) == ("gpt-4o", "openai", 200)
-        assert access["latency_ms"] >= 0, access
+        assert 0 <= int(access["key_age_s"]) < 3_600 and access["latency_ms"] >= 0, access
         # A span for each request, of the same key, gateway and outcome, and one more where a call was made.
         of_request = spans_of(spans, told.id)
         assert len(of_kind(of_request, CLIENT)) == calls
@@ -81,19 +81,21 @@ def test_the_access_log_the_sidecars_log_and_the_trace_are_joined_by_the_request
             assert (access["outcome"], told.requests) == ("hit", [])
             continue
         [line] = told.requests
-        assert (line["org"], line["user_id"]) == (WHO["org"], WHO["user"])
+        for_line = {**for_log, "org": "org", "team": "team", "agent": "agent"}
+        assert {name: line[field] for name, field in for_line.items()} == WHO, line
         assert (line["gateway"], line["key_id"]) == (gateway.id, key.key_id)
         assert (line["trace_id"], line["outcome"], line["status"]) == (client.trace_id, outcome, "success")
         assert (line["model"], line["provider"], line["http_status"]) == ("gpt-4o", "openai", 200)
         assert line["cache_hit"] is False and line["reason"] and line["latency_ms"] >= 0 and line["guardrails_triggered"] == ""
+        assert 0 <= line["key_age_s"] < 3_600
         if outcome == "miss":
             [call] = told.calls
             assert (call["trace_id"], call["key_id"], call["end"]) == (client.trace_id, key.key_id, "served")
             assert (line["input_tokens"], line["output_tokens"]) == (call["input_tokens"], call["output_tokens"])
-            assert call["cost_micro_usd"] > 0
-            spared = call["cost_micro_usd"]
+            assert line["cost_micro_usd"] == call["cost_micro_usd"] > 0
+            spared = (call["input_tokens"], call["output_tokens"], call["cost_micro_usd"])
         else:
-            assert line["saved_micro_usd"] == spared
+            assert (line["saved_input_tokens"], line["saved_output_tokens"], line["saved_micro_usd"]) == spared
 
 
 def test_what_a_gateway_refuses_is_in_its_access_log_with_who_asked(traced, key, prompt):
@@ -104,4 +106,4 @@ def test_what_a_gateway_refuses_is_in_its_access_log_with_who_asked(traced, key,
     assert (told.access["code"], told.access["org_id"], told.access["key_id"]) == (
         "model_not_found", "joined", key.key_id)
     nobody = Told(traced, traced.a, traced.a.ask(None, prompt)).access
-    assert nobody["code"] == "missing_api_key" and nobody["key_id"] is None
+    assert nobody["code"] == "missing_api_key" and nobody["key_id"] is None and nobody["key_age_s"] is None

@@ -30,7 +30,13 @@ class Told:
 
     def __init__(self):
         self.requests = self.hits = self.misses = self.coalesced = self.refused = self.failed = 0
-        self.input_tokens = self.output_tokens = 0
+        self.input_tokens = self.output_tokens = self.saved_input_tokens = self.saved_output_tokens = 0
+
+    def saved(self, paid, answers):
+        """So many answers needed no call, because this one was paid for."""
+        usage = paid.json()["usage"]
+        self.saved_input_tokens += answers * usage["prompt_tokens"]
+        self.saved_output_tokens += answers * usage["completion_tokens"]
 
     def paid(self, answer):
         usage = assert_miss(answer).json()["usage"]
@@ -75,6 +81,7 @@ def load(group, crowd, key, told, name):
             for _ in range(REPEATS):
                 assert_hit(group.b.ask(key, prompt, client=client), of=paid)
         told.requests, told.hits = told.requests + REPEATS, told.hits + REPEATS
+        told.saved(paid, REPEATS)
     gate = f"gate-{name}"
     body = chat(f"{name} [[fake: gate={gate}]]")
     lead = crowd.one(group.a, key, body)
@@ -86,6 +93,7 @@ def load(group, crowd, key, told, name):
     for live in follow:
         assert_coalesced(live.whole(), of=paid)
     told.requests, told.coalesced = told.requests + FOLLOWERS, told.coalesced + FOLLOWERS
+    told.saved(paid, FOLLOWERS)
     told.paid(group.a.ask(key, f"{name} once", headers={"idempotency-key": name}))
     told.paid(group.a.ask(key, f"{name} {POLICIES['prompt-injection'][0]}"))
     assert group.a.ask(key, "x", model=UNREACHABLE).status == 502
@@ -132,6 +140,8 @@ def test_the_dashboards_tell_what_the_clients_the_provider_and_the_ledger_count(
         assert shown("Coalesced") == shown("Followed", "flights") == told.coalesced
         assert shown("Provider calls") == group.provider.total() == told.misses
         assert (shown("Input tokens", "money"), shown("Output tokens", "money")) == (told.input_tokens, told.output_tokens)
+        saved_tokens = (shown("Saved input tokens", "money"), shown("Saved output tokens", "money"))
+        assert saved_tokens == (told.saved_input_tokens, told.saved_output_tokens)
         charged = sum(amount for amount, is_estimated in group.payer.charges())
         assert charged > 0 and round(shown("Cost") * 1e6, 3) == round(shown("Cost", "money") * 1e6, 3) == charged
         saved = json.loads(group.kt("savings", "--org", group.payer.org, "--json").stdout)["total"]["saved_micro_usd"]

@@ -89,6 +89,16 @@ pub enum ReplyShape {
     },
 }
 
+/// Tokens of calls that were not made, because their answers were there or came with another call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedTokens {
+    /// Of the prompts, whatever a provider's own prompt cache would have done with them.
+    pub input: u64,
+    /// Of the answers.
+    pub output: u64,
+}
+
 /// The decision, in the header [`super::headers::ADMIT`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "decision", rename_all = "snake_case", deny_unknown_fields)]
@@ -106,6 +116,9 @@ pub enum Admitted {
         /// What a call would have cost by now. `None` where the entry has no usage, or its model no price.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         saved_micro_usd: Option<MicroUsd>,
+        /// The tokens that a call would have used, where the entry has a usage.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        saved_tokens: Option<SavedTokens>,
     },
     /// The request takes the lane.
     Lane {
@@ -138,5 +151,18 @@ impl Control {
     pub const fn is_free(&self) -> bool {
         let Self { max_age_s, only_if_cached } = self;
         max_age_s.is_none() && !*only_if_cached
+    }
+}
+
+// === impl SavedTokens ===
+
+impl SavedTokens {
+    /// Both together; what cannot be counted stays at the most that can.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            output: self.output.saturating_add(other.output),
+        }
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::money::MicroUsd;
 use crate::principal::KeyHash;
 use crate::snapshot::Snapshot;
+use crate::wire::admit::SavedTokens;
 
 /// The body of `POST /v1/feed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +108,8 @@ pub struct HitCount {
     /// What calls in their place would have cost, all together: what the admit that brought the entry had said of
     /// one, for each of them.
     pub saved_micro_usd: MicroUsd,
+    /// The tokens that they would have used, by the same word.
+    pub saved_tokens: SavedTokens,
 }
 
 /// A gateway as its filter's constants name it.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::identity::Identity;
 use crate::principal::{KeyHash, Principal};
 use crate::snapshot::Snapshot;
+use crate::time::Millis;
 
 /// The body of `POST /v1/principal`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,11 +28,17 @@ pub enum PrincipalReply {
     Known {
         /// What it stands for.
         principal: Principal,
+        /// How old the key is, in milliseconds, for the access log. `None` of an identity, which has no age.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key_age_ms: Option<Millis>,
     },
     /// The key is valid, and its organization is a tenant: what decides about its requests is its own, and comes along.
     Tenant {
         /// What it stands for.
         principal: Principal,
+        /// How old the key is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key_age_ms: Option<Millis>,
         /// In the place of the snapshot of the change feed.
         snapshot: Box<Snapshot>,
     },

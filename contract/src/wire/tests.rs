@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use super::admit::{AdmitRequest, Admitted, Control, ReplyShape};
+use super::admit::{AdmitRequest, Admitted, Control, ReplyShape, SavedTokens};
 use super::explain::{ExplainReply, ExplainRequest};
 use super::feed::{
     BlockCount, Event, FeedReply, FeedRequest, GatewayIdentity, HitBatch, HitCount, Refusal, Role,
@@ -219,18 +219,19 @@ fn admit_requests() {
 
 #[wasm_bindgen_test(unsupported = test)]
 fn admit_decisions() {
-    let hit = |saved_micro_usd| Admitted::Hit {
+    let hit = |saved_micro_usd, saved_tokens| Admitted::Hit {
         content_type: "application/json".into(),
         age_s: 17,
         fresh_ms: 86_383_000,
         served_by: "openai/gpt-4o".into(),
         saved_micro_usd,
+        saved_tokens,
     };
     golden!(strict
         "admit-decision",
         [
-            hit(None),
-            hit(Some(MicroUsd::new(5).unwrap())),
+            hit(None, None),
+            hit(Some(MicroUsd::new(5).unwrap()), Some(SavedTokens { input: 5, output: 7 })),
             Admitted::Lane { ticket: "t-5f2c".into(), reason: Reason::Request },
             Admitted::Unauthenticated { revoked: true },
             Admitted::NoTenant,
@@ -263,8 +264,9 @@ fn principal_replies() {
     golden!(strict
         "principal-reply",
         [
-            PrincipalReply::Known { principal: principal.clone() },
-            PrincipalReply::Tenant { principal, snapshot: Box::new(snapshot()) },
+            PrincipalReply::Known { principal: principal.clone(), key_age_ms: Some(Millis(86_400_000)) },
+            PrincipalReply::Known { principal: principal.clone(), key_age_ms: None },
+            PrincipalReply::Tenant { principal, key_age_ms: None, snapshot: Box::new(snapshot()) },
             PrincipalReply::NoTenant,
             PrincipalReply::Revoked,
             PrincipalReply::Unknown,
@@ -297,6 +299,7 @@ fn feed_requests() {
         provider: "openai".into(),
         count: 17,
         saved_micro_usd: MicroUsd::new(85).unwrap(),
+        saved_tokens: SavedTokens { input: 85, output: 119 },
     };
     let blocked = Refusal {
         request_id: "00112233445566778899aabbccddeeff".into(),

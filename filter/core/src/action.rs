@@ -9,6 +9,7 @@ use kt_contract::snapshot::ModelRoute;
 
 use crate::counter::Counter;
 use crate::forward::Forward;
+use crate::principals::KeyAge;
 use crate::request_id::RequestId;
 use crate::till::Spend;
 
@@ -86,6 +87,8 @@ pub struct LogLine {
     pub code: Option<&'static str>,
     /// Who asked.
     pub principal: Option<Rc<Principal>>,
+    /// How old its key is.
+    pub key_age: Option<KeyAge>,
     /// The model that was asked for, where nothing serves it.
     pub model: Option<Rc<str>>,
     /// What serves the model.
@@ -100,19 +103,21 @@ pub struct LogLine {
 
 impl LogLine {
     /// The fields that are known, under the names of the access log's filter state.
-    pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
         let Self {
             request_id,
             outcome,
             reason,
             code,
             principal,
+            key_age,
             model,
             route,
             codebase,
             guardrails,
         } = self;
         let of = |pick: fn(&Principal) -> Option<&str>| principal.as_deref().and_then(pick);
+        let key_age = key_age.map(|age| Cow::Owned(age.seconds().to_string()));
         let routed = |pick: fn(&ModelRoute) -> &str| route.as_deref().map(pick);
         [
             ("kt_request_id", request_id.as_ref().map(RequestId::as_str)),
@@ -131,6 +136,7 @@ impl LogLine {
             ("kt_target", routed(|route| &route.target)),
         ]
         .into_iter()
-        .filter_map(|(key, value)| Some((key, value?)))
+        .filter_map(|(key, value)| Some((key, Cow::Borrowed(value?))))
+        .chain(key_age.map(|age| ("kt_key_age_s", age)))
     }
 }

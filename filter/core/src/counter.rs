@@ -1,5 +1,9 @@
-//! What the filter counts: a closed set, every name readable without tags. Counters only, because a gauge
-//! drifts when a VM is lost.
+//! What the filter counts: a closed set, every name readable without tags. Counters only, because a gauge that goes up
+//! and down drifts when a VM is lost; the one that there is, is set to a moment.
+
+/// The gauge that says when the sidecar last confirmed the snapshot of a worker: the moment of the poll, in seconds since
+/// 1970. All workers set the same, so it is that of the one that heard last.
+pub const SNAPSHOT_CONFIRMED: &str = "kt_filter_snapshot_confirmed_timestamp_seconds";
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {

@@ -16,6 +16,7 @@ use kt_contract::money::MicroUsd;
 use kt_contract::principal::Principal;
 use kt_contract::snapshot::ModelRoute;
 use kt_contract::time::MonoMillis;
+use kt_contract::wire::admit::SavedTokens;
 use kt_contract::wire::feed::{BlockCount, HitBatch, HitCount, Refusal};
 
 use crate::refusals::Refusals;
@@ -52,7 +53,16 @@ pub struct Hits {
 struct Tally {
     count: u64,
     /// What as many calls would have cost.
-    saved: MicroUsd,
+    saved: Saved,
+}
+
+/// What calls would have taken that were not made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// Their money.
+    pub cost: MicroUsd,
+    /// Their tokens.
+    pub tokens: SavedTokens,
 }
 
 // === impl Hit ===
@@ -70,7 +80,8 @@ impl Hit {
             model: model.to_owned(),
             provider: provider.to_owned(),
             count,
-            saved_micro_usd: saved,
+            saved_micro_usd: saved.cost,
+            saved_tokens: saved.tokens,
         }
     }
 }
@@ -98,9 +109,10 @@ impl Eq for Hit {}
 // === impl Tally ===
 
 impl Tally {
-    fn add(&mut self, saved: MicroUsd) {
+    fn add(&mut self, saved: Saved) {
+        let Saved { cost, tokens } = self.saved;
         self.count = self.count.saturating_add(1);
-        self.saved = self.saved.plus(saved);
+        self.saved = Saved { cost: cost.plus(saved.cost), tokens: tokens.plus(saved.tokens) };
     }
 }
 
@@ -109,7 +121,7 @@ impl Tally {
 impl Hits {
     /// Counts a hit of a request, and what it has saved. `false`, and nothing is counted, if there is no room until
     /// the feed has taken what is there.
-    pub fn count(&mut self, hit: Hit, saved: MicroUsd, request_id: &RequestId) -> bool {
+    pub fn count(&mut self, hit: Hit, saved: Saved, request_id: &RequestId) -> bool {
         let has_room = self.untold.len() < HIT_COUNTS_MAX || self.untold.contains_key(&hit);
         if has_room {
             self.worker.get_or_insert_with(|| request_id.clone());
@@ -191,9 +203,10 @@ mod tests {
         Hit { principal: Rc::new(principal), route: Rc::new(route) }
     }
 
-    /// A hit that has saved a micro-dollar.
+    /// A hit that has saved a micro-dollar, two tokens of input and three of output.
     fn count(hits: &mut Hits, hit: Hit, id: &RequestId) -> bool {
-        hits.count(hit, MicroUsd::new(1).unwrap(), id)
+        let tokens = SavedTokens { input: 2, output: 3 };
+        hits.count(hit, Saved { cost: MicroUsd::new(1).unwrap(), tokens }, id)
     }
 
     fn id(byte: u8) -> RequestId {
@@ -203,6 +216,8 @@ mod tests {
     fn counts(batch: &HitBatch) -> Vec<(&str, &str, u64)> {
         let told = |at: &HitCount| {
             assert_eq!(at.saved_micro_usd.micros(), at.count, "a micro-dollar each");
+            let tokens = SavedTokens { input: 2 * at.count, output: 3 * at.count };
+            assert_eq!(at.saved_tokens, tokens, "five tokens each");
             at.count
         };
         batch.counts.iter().map(|at| (at.key_id.as_str(), at.model.as_str(), told(at))).collect()

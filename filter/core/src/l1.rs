@@ -8,7 +8,7 @@ use kt_contract::key::CacheKey;
 use kt_contract::limits::INLINE_BYTES_MAX;
 use kt_contract::money::MicroUsd;
 use kt_contract::time::{Millis, MonoMillis};
-use kt_contract::wire::admit::ReplyShape;
+use kt_contract::wire::admit::{ReplyShape, SavedTokens};
 
 use crate::doorkeeper::Doorkeeper;
 use crate::lru::Lru;
@@ -30,6 +30,8 @@ pub struct Entry {
     pub served_by: Rc<str>,
     /// What a call would have cost when it came, where that is known.
     pub saved: Option<MicroUsd>,
+    /// The tokens that it would have used, where those are known.
+    pub saved_tokens: Option<SavedTokens>,
     /// How old it was when it came.
     pub age_s: u64,
     /// When it came.
@@ -132,6 +134,7 @@ mod tests {
             content_type: "application/json".into(),
             served_by: "openai/gpt-4o".into(),
             saved: None,
+            saved_tokens: None,
             age_s: 7,
             came_at: MonoMillis(came_at),
             fresh_until: MonoMillis(came_at).after(Millis(fresh_ms)),

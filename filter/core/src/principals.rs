@@ -9,6 +9,7 @@ use kt_contract::limits::PATTERN_BYTES_MAX;
 use kt_contract::policy::Phase;
 use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::snapshot::Snapshot;
+use kt_contract::time::{Millis, MonoMillis};
 use kt_policy::Chain;
 
 use crate::lru::Lru;
@@ -31,6 +32,15 @@ pub struct Known {
     pub org_keys: Rc<OrgKeys>,
     /// What decides about its requests, where that is its organization's own.
     pub tenant: Option<Rc<Rules>>,
+    /// How old its key is; of an identity, nothing.
+    pub key_age: Option<KeyAge>,
+}
+
+/// How old a key was at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyAge {
+    age: Millis,
+    at: MonoMillis,
 }
 
 /// A snapshot, and its policies that read requests, ready to run.
@@ -58,6 +68,7 @@ struct Kept {
     principal: Rc<Principal>,
     org_keys: Rc<OrgKeys>,
     tenant: Option<Rc<str>>,
+    key_age: Option<KeyAge>,
 }
 
 impl Default for Principals {
@@ -73,13 +84,39 @@ impl Known {
     #[must_use]
     pub fn new(principal: Principal) -> Self {
         let org_keys = Rc::new(OrgKeys::derive(&principal.org));
-        Self { principal: Rc::new(principal), org_keys, tenant: None }
+        Self { principal: Rc::new(principal), org_keys, tenant: None, key_age: None }
+    }
+
+    /// The same, with a key that is so old.
+    #[must_use]
+    pub fn with_key_age(self, age: Option<Millis>, now: MonoMillis) -> Self {
+        Self { key_age: age.map(|age| KeyAge { age, at: now }), ..self }
+    }
+
+    /// The same, as of now.
+    pub(crate) fn at(self, now: MonoMillis) -> Self {
+        Self { key_age: self.key_age.map(|age| age.at(now)), ..self }
     }
 
     /// The same, of an organization that has rules of its own.
     #[must_use]
     pub fn of_tenant(principal: Principal, rules: Rc<Rules>) -> Self {
         Self { tenant: Some(rules), ..Self::new(principal) }
+    }
+}
+
+// === impl KeyAge ===
+
+impl KeyAge {
+    fn at(self, now: MonoMillis) -> Self {
+        let since = now.since(self.at).0;
+        Self { age: Millis(self.age.0.saturating_add(since)), at: now }
+    }
+
+    /// In whole seconds.
+    #[must_use]
+    pub const fn seconds(self) -> u64 {
+        self.age.0 / 1_000
     }
 }
 
@@ -127,12 +164,12 @@ impl Rules {
 impl Principals {
     /// Who stands behind `key`, as far as this worker knows. Without the rules of its tenant, nobody.
     pub fn get(&mut self, key: &KeyHash) -> Option<Known> {
-        let Kept { principal, org_keys, tenant } = self.keys.get(key)?.clone();
+        let Kept { principal, org_keys, tenant, key_age } = self.keys.get(key)?.clone();
         let tenant = match tenant {
             None => None,
             Some(version) => Some(self.tenants.get(&version)?.clone()),
         };
-        Some(Known { principal, org_keys, tenant })
+        Some(Known { principal, org_keys, tenant, key_age })
     }
 
     /// The rules of a version, if another principal has them.
@@ -142,7 +179,7 @@ impl Principals {
 
     /// Remembers who stands behind `key`.
     pub fn remember(&mut self, key: KeyHash, known: Known) {
-        let Known { principal, org_keys, tenant } = known;
+        let Known { principal, org_keys, tenant, key_age } = known;
         let tenant = tenant.map(|rules| {
             let version: Rc<str> = rules.snapshot.version.as_str().into();
             if self.tenants.get(&version).is_none() {
@@ -152,7 +189,7 @@ impl Principals {
             }
             version
         });
-        self.keys.insert(key, Kept { principal, org_keys, tenant }, 1);
+        self.keys.insert(key, Kept { principal, org_keys, tenant, key_age }, 1);
     }
 
     /// Forgets one: its key was revoked or changed.

@@ -73,13 +73,16 @@ mod tests {
 
     #[wasm_bindgen_test(unsupported = test)]
     fn another_version_or_status_is_no_answer() {
+        let [older, this, newer] =
+            [VERSION - 1, VERSION, VERSION + 1].map(|version| version.to_string().into_bytes());
         for fields in [
-            [(&b":status"[..], &b"200"[..]), (b"x-kt-wire", b"9")],
+            [(&b":status"[..], &b"200"[..]), (b"x-kt-wire", &older)],
+            [(b":status", b"200"), (b"x-kt-wire", &newer)],
             [(b":status", b"200"), (b"x-kt-wire", b"\xff")],
-            [(b":status", b"400"), (b"x-kt-wire", b"7")],
+            [(b":status", b"400"), (b"x-kt-wire", &this)],
         ] {
             assert_eq!(spoken(answer(&fields)).unwrap_err(), NoAnswer::Unreadable, "{fields:?}");
         }
-        assert!(spoken(answer(&[(b":status", b"200"), (b"x-kt-wire", b"7")])).is_ok());
+        assert!(spoken(answer(&[(b":status", b"200"), (b"x-kt-wire", &this)])).is_ok());
     }
 }

@@ -19,7 +19,7 @@ use crate::counter::Counter;
 use crate::event::Answer;
 use crate::feed::{Continuity, Feed};
 use crate::head::Head;
-use crate::hits::Hits;
+use crate::hits::{Hits, Saved};
 use crate::identity;
 use crate::l1::{Entry, L1};
 use crate::lru::Lru;
@@ -176,7 +176,7 @@ impl Worker {
     /// Who stands behind `key`, as long as the feed would have told of a revocation.
     pub fn principal(&mut self, now: MonoMillis, key: &KeyHash) -> Option<Known> {
         let covered = self.feed.is_within(now, PRINCIPAL_WITHOUT_FEED);
-        covered.then(|| self.principals.get(key)).flatten()
+        covered.then(|| self.principals.get(key)).flatten().map(|known| known.at(now))
     }
 
     /// The rules that a snapshot makes, unless another principal has them.
@@ -207,7 +207,10 @@ impl Worker {
         let entry = self.l1.get(&planned.plan.l1_key(), now)?;
         let age_s_max = planned.ask.wish.control.max_age_s;
         let serves = age_s_max.is_none_or(|age_s| !entry.may_exceed(age_s, now));
-        let saved = entry.saved.unwrap_or_default();
+        let saved = Saved {
+            cost: entry.saved.unwrap_or_default(),
+            tokens: entry.saved_tokens.unwrap_or_default(),
+        };
         let counted = serves && self.hits.count(planned.hit(), saved, &planned.ask.request_id);
         counted.then_some(entry)
     }

@@ -239,7 +239,8 @@ impl<'a> Asking<'a> {
             peer: Peer::default(),
         });
         if asking.callout().is_some_and(|callout| callout.path == PATH_PRINCIPAL) {
-            let known = PrincipalReply::Known { principal: caller.principal.clone() };
+            let known =
+                PrincipalReply::Known { principal: caller.principal.clone(), key_age_ms: None };
             let known = serde_json::to_vec(&known).unwrap();
             came("", &known, |answer| asking.turn(Event::CalloutAnswered(answer)));
         }
@@ -277,6 +278,7 @@ impl<'a> Asking<'a> {
             fresh_ms: 60_000,
             served_by: String::new(),
             saved_micro_usd: None,
+            saved_tokens: None,
         };
         let hit = serde_json::to_string(&hit).unwrap();
         came(&hit, body, |answer| self.turn(Event::CalloutAnswered(answer)));

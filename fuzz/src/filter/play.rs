@@ -108,7 +108,7 @@ impl Player {
             }
             Step::Known => {
                 self.was_known = true;
-                let reply = PrincipalReply::Known { principal: principal() };
+                let reply = PrincipalReply::Known { principal: principal(), key_age_ms: None };
                 self.came(step, b"", &serde_json::to_vec(&reply).unwrap());
             }
             Step::Hit { body, fresh_ms } => {
@@ -118,6 +118,7 @@ impl Player {
                     fresh_ms,
                     served_by: "openai/gpt-4o".to_owned(),
                     saved_micro_usd: None,
+                    saved_tokens: None,
                 };
                 self.came(step, &serde_json::to_vec(&hit).unwrap(), body);
             }

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use kt_contract::money::MicroUsd;
+use kt_contract::wire::admit::SavedTokens;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::{Metrics, ResultOf};
 use crate::ledger::audit::Invariant;
+use crate::store::savings::Basis;
 
 /// What became of money.
 #[derive(Debug, Default)]
@@ -25,6 +27,7 @@ pub(super) struct Money {
     breaches: Family<Broken, Counter>,
     frozen: Gauge,
     saved: Family<OnBasis, Counter<f64, AtomicU64>>,
+    saved_tokens: Family<SavedOf, Counter>,
     budget_alerts: Family<OfBudget, Counter>,
     spool: Family<ResultOf, Counter>,
     spooled: Gauge,
@@ -86,6 +89,12 @@ struct OnBasis {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SavedOf {
+    basis: &'static str,
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfBudget {
     scope: &'static str,
     window: &'static str,
@@ -121,6 +130,16 @@ impl Spooling {
 // === impl Metrics ===
 
 impl Metrics {
+    /// Answers were had without a call that would have cost so much.
+    pub fn saved(&self, basis: Basis, avoided: MicroUsd) {
+        self.money.saved(basis.as_str(), avoided);
+    }
+
+    /// Answers were had without a call that would have used such tokens.
+    pub fn saved_tokens(&self, basis: Basis, tokens: SavedTokens) {
+        self.money.saved_tokens(basis.as_str(), tokens);
+    }
+
     /// So many calls that passed without a sidecar are booked, as what they were counted.
     pub fn open_calls(&self, calls: u64, counted: MicroUsd) {
         self.money.open_calls.inc_by(calls);
@@ -199,6 +218,11 @@ impl Money {
             self.saved.clone(),
         );
         r.register(
+            "kt_saved_tokens",
+            "Tokens that providers would have been asked for by calls that were not made",
+            self.saved_tokens.clone(),
+        );
+        r.register(
             "kt_budget_alerts",
             "Budgets that reached their alert threshold, once in a window",
             self.budget_alerts.clone(),
@@ -243,6 +267,14 @@ impl Money {
     /// Answers were had without a call that would have cost so much.
     pub(super) fn saved(&self, basis: &'static str, avoided: MicroUsd) {
         self.saved.get_or_create(&OnBasis { basis }).inc_by(dollars(avoided));
+    }
+
+    /// Answers were had without a call that would have used such tokens.
+    pub(super) fn saved_tokens(&self, basis: &'static str, tokens: SavedTokens) {
+        let SavedTokens { input, output } = tokens;
+        for (direction, tokens) in [("input", input), ("output", output)] {
+            self.saved_tokens.get_or_create(&SavedOf { basis, direction }).inc_by(tokens);
+        }
     }
 
     /// A budget has reached its alert threshold.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use kt_contract::money::MicroUsd;
 use kt_contract::time::Millis;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
@@ -52,10 +54,17 @@ pub struct Sight {
     pub audit_waiting: usize,
     /// Those of them that run another version of the configuration than the one in use.
     pub gateways_behind: usize,
+    /// How old the snapshot is that each gateway decides by, by its id.
+    pub snapshot_ages: Vec<(String, Millis)>,
     /// The version of the configuration.
     pub config: String,
     /// The version of the snapshot.
     pub snapshot: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfGateway {
+    gateway: String,
 }
 
 /// What is read from elsewhere when somebody looks.
@@ -73,6 +82,7 @@ pub(super) struct Seen {
     most_requests_of_an_org: Gauge,
     gateways: Gauge,
     gateways_behind: Gauge,
+    snapshot_age: Family<OfGateway, Gauge<f64, AtomicU64>>,
     tenants: Gauge,
     tenants_refused: Gauge,
     degraded: Gauge,
@@ -126,6 +136,11 @@ impl Seen {
             self.gateways_behind.clone(),
         );
         r.register(
+            "kt_gateway_snapshot_age_seconds",
+            "Since a live gateway's snapshot was known to be the one in use, on the worker where that is longest ago",
+            self.snapshot_age.clone(),
+        );
+        r.register(
             "kt_degraded",
             "1 while the configuration file is not what is in force",
             self.degraded.clone(),
@@ -153,6 +168,12 @@ impl Seen {
         self.most_requests_of_an_org.set(number(sight.most_requests_of_an_org));
         self.gateways.set(number(*gateways as u64));
         self.gateways_behind.set(number(*gateways_behind as u64));
+        // Who is gone has no series.
+        self.snapshot_age.clear();
+        for (gateway, age) in &sight.snapshot_ages {
+            let of = OfGateway { gateway: gateway.clone() };
+            self.snapshot_age.get_or_create(&of).set(Duration::from_millis(age.0).as_secs_f64());
+        }
         self.tenants.set(number(sight.tenants as u64));
         self.tenants_refused.set(number(sight.tenants_refused as u64));
         self.degraded.set(i64::from(*is_degraded));

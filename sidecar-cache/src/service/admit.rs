@@ -9,11 +9,10 @@ use kt_contract::gates::{Gates, Scope};
 use kt_contract::hex::Digest;
 use kt_contract::key::CheckHash;
 use kt_contract::limits::INLINE_BYTES_MAX;
-use kt_contract::money::MicroUsd;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::policy::{Check, Decision, Phase};
 use kt_contract::principal::Principal;
-use kt_contract::wire::admit::{AdmitRequest, Admitted, Control, ReplyShape};
+use kt_contract::wire::admit::{AdmitRequest, Admitted, Control, ReplyShape, SavedTokens};
 use kt_providers::Dialect;
 
 use super::cache::{Hit, Looked, Wanted};
@@ -273,16 +272,17 @@ impl Sidecar {
             more.extend(traces::cached(Some((Outcome::Hit, Reason::Shared))));
             trace.end(SpanKind::Server, of, traces::Told { more, ..traces::Told::default() });
         }
-        let saved_micro_usd = grant.saved_by(hit);
+        let spared = grant.spared_by(hit);
         let whose = Whose::of(&caller.principal, gates);
         let kind = Kind { whose, model: gates.model.served_model.clone(), basis: Basis::Hit };
-        self.savings.gather(kind, Spared { cost: saved_micro_usd });
+        self.savings.gather(kind, spared);
         let decision = Admitted::Hit {
             content_type: told.content_type.to_owned(),
             age_s: hit.age.0 / 1_000,
             fresh_ms: hit.fresh.0,
             served_by: hit.entry.header.served_by.clone(),
-            saved_micro_usd,
+            saved_micro_usd: spared.cost,
+            saved_tokens: spared.tokens,
         };
         Admission { decision, body: told.body }
     }
@@ -333,10 +333,13 @@ impl Grant {
         credential.cloned().ok_or(NotTheirs)
     }
 
-    /// What a call in the place of a hit would cost, where that is known.
-    pub(super) fn saved_by(&self, hit: &Hit) -> Option<MicroUsd> {
+    /// What a call in the place of a hit would take.
+    pub(super) fn spared_by(&self, hit: &Hit) -> Spared {
         let Header { gates, usage, .. } = &hit.entry.header;
-        self.settings.cost_of(&gates.model, *usage)
+        Spared {
+            cost: self.settings.cost_of(&gates.model, *usage),
+            tokens: usage.map(SavedTokens::from),
+        }
     }
 }
 

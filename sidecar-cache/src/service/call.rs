@@ -98,6 +98,7 @@ impl Pilot {
         (self.produced, self.may_store, self.unkept) = (Produced::default(), true, None);
         self.judging.begins_anew();
         self.flight.has_cost(None);
+        self.flight.has_usage(None);
         self.flight.comes_as(self.flight.asked);
         let generations = self.sidecar.cache.vector(self.seat.grant.wanted());
         self.flight.begins_under(generations, self.now());
@@ -411,6 +412,7 @@ impl Pilot {
     }
 
     async fn used(&mut self, usage: Option<Usage>) {
+        self.flight.has_usage(usage);
         if self.standing.role.follows() {
             // Whoever made the call has counted it.
             return;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use kt_contract::key::OrgKeys;
 use kt_contract::principal::{KeyHash, Principal};
-use kt_contract::time::UnixMillis;
+use kt_contract::time::{Millis, UnixMillis};
 
 use super::known::Known;
 use super::lock;
@@ -25,6 +25,8 @@ pub struct Caller {
     pub keys: OrgKeys,
     /// When its key ends, where another one took its place.
     pub ends_at: Option<UnixMillis>,
+    /// When its key was made; `None` of an identity.
+    pub made_at: Option<UnixMillis>,
 }
 
 /// The answer to "whose key is this?".
@@ -63,6 +65,16 @@ struct Remembered {
     revocations: u64,
 }
 
+// === impl Caller ===
+
+impl Caller {
+    /// How old its key is. A clock that went back makes it younger, never older than it is.
+    #[must_use]
+    pub fn key_age(&self, now: UnixMillis) -> Option<Millis> {
+        self.made_at.map(|made_at| Millis(now.0.saturating_sub(made_at.0)))
+    }
+}
+
 // === impl Callers ===
 
 impl Callers {
@@ -97,12 +109,12 @@ impl Callers {
         if record.is_over(self.clock.wall()) {
             return Ok(Resolved::Revoked);
         }
-        let KeyRecord { principal, ends_at, .. } = record;
+        let KeyRecord { principal, ends_at, created_at, .. } = record;
         if let Some(end) = ends_at {
             lock(&self.ends).0.insert((end, key));
         }
         let keys = OrgKeys::derive(&principal.org);
-        let caller = Arc::new(Caller { principal, keys, ends_at });
+        let caller = Arc::new(Caller { principal, keys, ends_at, made_at: Some(created_at) });
         let mut remembered = lock(&self.remembered);
         if remembered.revocations == revocations {
             remembered.remember(key, Arc::clone(&caller));
@@ -191,7 +203,8 @@ mod tests {
             codebases: Default::default(),
             entitlements: Default::default(),
         };
-        Arc::new(Caller { principal, keys: OrgKeys::derive("acme"), ends_at: None })
+        let keys = OrgKeys::derive("acme");
+        Arc::new(Caller { principal, keys, ends_at: None, made_at: Some(UnixMillis(0)) })
     }
 
     /// A store that answers when it is told to, with what was true when it was asked.

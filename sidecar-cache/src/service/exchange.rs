@@ -2,12 +2,13 @@
 //! ends. What is counted of upstream calls is the flight's business, which may outlive the request. Never a
 //! prompt, an answer or a key.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
-use kt_contract::time::MonoMillis;
+use kt_contract::time::{Millis, MonoMillis};
 use kt_providers::Usage;
 
 use super::Sidecar;
@@ -52,6 +53,10 @@ struct Who {
     org: String,
     user: Option<String>,
     key_id: String,
+    key_age: Option<Millis>,
+    team: Option<String>,
+    agent: Option<String>,
+    codebase: String,
     whose: Whose,
     model: String,
     provider: String,
@@ -105,6 +110,10 @@ impl Exchange {
                 org: principal.org.clone(),
                 user: principal.user.clone(),
                 key_id: principal.key_id.clone(),
+                key_age: grant.caller.key_age(sidecar.clock.wall()),
+                team: principal.team.clone(),
+                agent: principal.agent.clone(),
+                codebase: joined(&grant.gates.codebases),
                 whose: Whose::of(principal, &grant.gates),
                 model: model.served_model.clone(),
                 provider: model.provider.clone(),
@@ -219,6 +228,15 @@ impl Exchange {
         }
     }
 
+    /// What the whole answer has cost, where its own call brought it.
+    fn own_cost(&self) -> Option<MicroUsd> {
+        let What { cache, end: End::Whole, spared, .. } = &self.what else { return None };
+        match cache.map(|(outcome, _)| outcome)? {
+            Outcome::Miss | Outcome::Bypass => spared.and_then(|spared| spared.cost),
+            Outcome::Hit | Outcome::Stale | Outcome::Coalesced => None,
+        }
+    }
+
     /// What became of it, in the words of the audit log.
     fn outcome(&self) -> Option<audit_log::Outcome> {
         let cached = self.what.cache.map(|(outcome, _)| outcome.into());
@@ -256,9 +274,7 @@ impl Exchange {
         if !logs_all && self.is_plain_hit() && self.what.triggered.is_empty() {
             return;
         }
-        let What { cache, status, end, spared, triggered, .. } = &self.what;
-        let is_own_call = matches!(cache, Some((Outcome::Miss | Outcome::Bypass, _)))
-            && matches!(end, End::Whole);
+        let What { cache, status, end, triggered, .. } = &self.what;
         let access = Access {
             stage: Stage::Ended,
             outcome: self.outcome(),
@@ -269,10 +285,7 @@ impl Exchange {
                 End::Failed(_) | End::Open => Some(self.end().to_owned()),
             },
             policies: triggered.clone(),
-            cost_micro_usd: spared
-                .filter(|_| is_own_call)
-                .and_then(|spared| spared.cost)
-                .map(MicroUsd::micros),
+            cost_micro_usd: self.own_cost().map(MicroUsd::micros),
             ..access
         };
         log.note(Fact::access(self.who.org.clone(), log.now(), access));
@@ -341,11 +354,13 @@ impl Drop for Exchange {
         self.end_trace();
         self.go_on_record();
         let saved = self.saved();
+        let saved_tokens = saved.and_then(|(_, spared)| spared.tokens);
         if let Some((basis, spared)) = saved {
             let (whose, model) = (self.who.whose.clone(), self.who.model.clone());
             self.savings.gather(Kind { whose, model, basis }, spared);
         }
         let Who { request_id, gateway, org, user, key_id, model, provider, .. } = &self.who;
+        let Who { team, agent, codebase, key_age, .. } = &self.who;
         let What { cache, status, usage, first_byte_ms, not_stored, is_stored, triggered, .. } =
             &self.what;
         let outcome = cache.map(|(outcome, _)| outcome);
@@ -355,14 +370,21 @@ impl Drop for Exchange {
             trace_id = self.trace.as_ref().map(Live::trace_id),
             gateway,
             org,
+            team,
             user_id = user,
+            agent,
+            codebase,
             key_id,
+            key_age_s = key_age.map(|age| age.0 / 1_000),
             model,
             provider,
             input_tokens = usage.map(Usage::input_tokens),
             cache_read_tokens = usage.map(|usage| usage.cache_read_tokens),
             cache_write_tokens = usage.map(Usage::written_tokens),
             output_tokens = usage.map(|usage| usage.output_tokens),
+            cost_micro_usd = self.own_cost().map(MicroUsd::micros),
+            saved_input_tokens = saved_tokens.map(|tokens| tokens.input),
+            saved_output_tokens = saved_tokens.map(|tokens| tokens.output),
             saved_micro_usd = saved.and_then(|(_, spared)| spared.cost).map(MicroUsd::micros),
             latency_ms,
             first_byte_ms,
@@ -377,6 +399,11 @@ impl Drop for Exchange {
             "request"
         );
     }
+}
+
+/// The names with commas between them, as the access log has them.
+fn joined(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of a request")]

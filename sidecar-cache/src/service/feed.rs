@@ -38,11 +38,22 @@ struct State {
     since: MonoMillis,
     /// Those before, newest first, each with the moment at which another one took its place.
     earlier: VecDeque<(MonoMillis, Arc<Settings>)>,
-    /// The names of more of them, newest first: of the snapshot, and of the version.
-    names: VecDeque<(String, String)>,
+    /// The names of more of them, newest first.
+    names: VecDeque<Name>,
     /// What is wrong with the configuration file, if it is not what is in use.
     faults: Vec<String>,
     events: Events,
+}
+
+/// What is known for longer of a configuration that is not in use any more.
+#[derive(Debug)]
+struct Name {
+    /// The version of its snapshot.
+    snapshot: String,
+    /// Its own version.
+    version: String,
+    /// When another one took its place.
+    replaced: MonoMillis,
 }
 
 /// The newest events, each with its number.
@@ -112,8 +123,20 @@ impl Feed {
         if state.settings.snapshot.version == snapshot {
             return Some(state.settings.version.clone());
         }
-        let named = state.names.iter().find(|(of, _)| of == snapshot);
-        named.map(|(_, version)| version.clone())
+        let named = state.names.iter().find(|name| name.snapshot == snapshot);
+        named.map(|name| name.version.clone())
+    }
+
+    /// For how long a worker that has this snapshot has not had the one in use. Of one that nobody remembers, for as long
+    /// as the one in use has been that: at least so long.
+    #[must_use]
+    pub fn outdated_for(&self, snapshot: Option<&str>, now: MonoMillis) -> Millis {
+        let state = lock(&self.state);
+        if snapshot == Some(state.settings.snapshot.version.as_str()) {
+            return Millis(0);
+        }
+        let named = state.names.iter().find(|name| Some(name.snapshot.as_str()) == snapshot);
+        now.since(named.map_or(state.since, |name| name.replaced))
     }
 
     /// What is wrong with the configuration file, if it is not what is in use.
@@ -129,8 +152,8 @@ impl Feed {
             if *state.settings != settings {
                 let before = std::mem::replace(&mut state.settings, Arc::new(settings));
                 state.since = now;
-                let names = (before.snapshot.version.clone(), before.version.clone());
-                state.names.push_front(names);
+                let (snapshot, version) = (before.snapshot.version.clone(), before.version.clone());
+                state.names.push_front(Name { snapshot, version, replaced: now });
                 state.names.truncate(NAMES_MAX);
                 state.earlier.retain(|(replaced, _)| now.since(*replaced) <= KEPT_FOR);
                 state.earlier.push_front((now, before));

@@ -2,6 +2,7 @@
 //! join, under one lock, so that whoever joins finds both or neither.
 
 mod following;
+mod worth;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use kt_contract::key::CacheKey;
 use kt_contract::money::MicroUsd;
 use kt_contract::time::MonoMillis;
-use kt_providers::Recorded;
+use kt_providers::{Recorded, Usage};
 
 use super::bodies::Room;
 use super::known::Known;
@@ -45,6 +46,8 @@ pub(super) struct Flight {
     in_group: Mutex<Option<flight::FlightId>>,
     /// What the call of the attempt has cost, once that is known.
     cost: Mutex<Option<MicroUsd>>,
+    /// What the provider has told of its tokens.
+    usage: Mutex<Option<Usage>>,
     /// The span of the request that leads it.
     leader: Arc<Leader>,
     /// Whether somebody was to judge what comes and has not, or nobody here knows.
@@ -118,6 +121,7 @@ impl Flight {
             comes: Mutex::new(asked),
             in_group: Mutex::default(),
             cost: Mutex::default(),
+            usage: Mutex::default(),
             leader: Arc::default(),
             is_unjudged: AtomicBool::new(false),
         }
@@ -181,16 +185,6 @@ impl Flight {
     /// Which of its group's flights it is.
     pub(super) fn in_group(&self) -> Option<flight::FlightId> {
         *lock(&self.in_group)
-    }
-
-    /// What the call of the attempt has cost: known before anybody learns how it ended.
-    pub(super) fn has_cost(&self, cost: Option<MicroUsd>) {
-        *lock(&self.cost) = cost;
-    }
-
-    /// What the call has cost whose answer has come to its end.
-    pub(super) fn cost(&self) -> Option<MicroUsd> {
-        *lock(&self.cost)
     }
 
     /// Somebody was to judge what comes and has not: known before anybody learns how it ended, and for good.

@@ -51,6 +51,8 @@ struct Worker {
     snapshot: Option<String>,
     /// When that was.
     polled: MonoMillis,
+    /// When its first poll was.
+    joined: MonoMillis,
 }
 
 /// What the workers of a gateway have.
@@ -154,6 +156,34 @@ impl Gateways {
         lock(&self.known).values().filter(is_behind).count()
     }
 
+    /// How old the snapshot is that each live gateway decides by, by its id: since when nobody knows it to be the one in
+    /// use, on the worker where that is longest, and at most since that was first heard of. `outdated_for` says for how long
+    /// a snapshot has not been.
+    #[must_use]
+    pub fn snapshot_ages(
+        &self,
+        now: MonoMillis,
+        outdated_for: impl Fn(Option<&str>) -> Millis,
+    ) -> Vec<(String, Millis)> {
+        let known = lock(&self.known);
+        let live = known.values().filter(|gateway| gateway.presence(now) == Presence::Live);
+        let aged = live.filter_map(|gateway| {
+            let age = gateway.workers.values().filter_map(|worker| {
+                let silent = now.since(worker.polled);
+                // What polls no more has died, and another one polls in its place.
+                (silent < LOST_AFTER).then(|| {
+                    let outdated = outdated_for(worker.snapshot.as_deref());
+                    silent.max(outdated.min(now.since(worker.joined)))
+                })
+            });
+            Some((gateway.identity.id.clone(), age.max()?))
+        });
+        let mut aged: Vec<_> = aged.collect();
+        drop(known);
+        aged.sort();
+        aged
+    }
+
     /// All that are remembered, by id.
     #[must_use]
     pub fn list(&self, now: MonoMillis) -> Vec<Gateway> {
@@ -223,7 +253,8 @@ impl Gateway {
         // A VM that is made anew has another name, and the old one polls no more.
         self.workers.retain(|_, worker| now.since(worker.polled) < LOST_AFTER);
         if self.workers.len() < WORKERS_MAX {
-            let worker = Worker { snapshot: snapshot.map(str::to_owned), polled: now };
+            let snapshot = snapshot.map(str::to_owned);
+            let worker = Worker { snapshot, polled: now, joined: now };
             self.workers.insert(name.to_owned(), worker);
         }
     }
@@ -307,6 +338,38 @@ mod tests {
         let moved = GatewayIdentity { egress: "/run/new.sock".to_owned(), ..identity("a") };
         gateways.polled(&poll(&moved, "w", Some("v2")), MonoMillis(1));
         assert_eq!(gateways.egress("a", MonoMillis(1)), ["/run/new.sock"]);
+    }
+
+    #[test]
+    fn a_snapshot_grows_old_while_its_worker_is_silent_or_has_not_the_one_in_use() {
+        let gateways = Gateways::default();
+        let polled = |id: &str, worker, snapshot, now| {
+            gateways.polled(&poll(&identity(id), worker, Some(snapshot)), MonoMillis(now));
+        };
+        let ages = |now: u64| {
+            // Version 1 was replaced at 1,000.
+            let outdated = |snapshot: Option<&str>| {
+                Millis(if snapshot == Some("v2") { 0 } else { now.saturating_sub(1_000) })
+            };
+            let ages = gateways.snapshot_ages(MonoMillis(now), outdated).into_iter();
+            ages.map(|(id, age)| format!("{id} {}", age.0)).collect::<Vec<_>>().join(", ")
+        };
+        polled("a", "two", "v1", 900);
+        polled("a", "one", "v2", 1_000);
+        polled("b", "one", "v2", 1_400);
+        assert_eq!(ages(1_800), "a 900, b 400");
+        polled("a", "two", "v1", 5_800);
+        polled("a", "one", "v2", 5_900);
+        assert_eq!(ages(6_000), "a 5000, b 4600", "by its other worker");
+        polled("a", "two", "v2", 6_300);
+        assert_eq!(ages(6_500), "a 600", "and the other gateway is lost");
+        let without = poll(&identity("a"), "three", None);
+        gateways.polled(&without, MonoMillis(6_500));
+        assert_eq!(ages(6_600), "a 700", "a new worker has been without one for no longer");
+        polled("a", "one", "v2", 7_000);
+        polled("a", "two", "v2", 7_000);
+        gateways.polled(&without, MonoMillis(7_500));
+        assert_eq!(ages(7_600), "a 1100", "and grows old without one");
     }
 
     #[test]

@@ -76,6 +76,7 @@ impl Sidecar {
             self.metrics.served_by_workers(model, provider, hits.count);
             let (whose, model) = (Whose::Key(hits.key_id.clone()), model.to_owned());
             let kind = Kind { whose, model, basis: Basis::Hit };
+            self.metrics.saved_tokens(kind.basis, hits.saved_tokens);
             self.savings.gather_all(kind, hits.count, hits.saved_micro_usd);
         }
         for BlockCount { policy, count } in blocks.iter().take(BLOCKING.len()) {

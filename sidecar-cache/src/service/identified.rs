@@ -166,7 +166,7 @@ impl Sidecar {
             Some(principal) => {
                 self.identified.remember(rules, key, &principal);
                 let keys = OrgKeys::derive(&principal.org);
-                Resolved::Known(Arc::new(Caller { principal, keys, ends_at: None }))
+                Resolved::Known(Arc::new(Caller { principal, keys, ends_at: None, made_at: None }))
             }
         })
     }

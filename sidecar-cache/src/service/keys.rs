@@ -31,11 +31,12 @@ impl Sidecar {
         Ok(match self.who(request.key, request.identity.as_ref()).await {
             Ok(Resolved::Known(caller)) => {
                 let principal = caller.principal.clone();
+                let key_age_ms = caller.key_age(self.clock.wall());
                 match (&self.tenants, self.snapshot_for(&principal.org)) {
-                    (None, _) => PrincipalReply::Known { principal },
+                    (None, _) => PrincipalReply::Known { principal, key_age_ms },
                     (Some(_), Some(snapshot)) => {
                         let snapshot = Box::new(snapshot.as_ref().clone());
-                        PrincipalReply::Tenant { principal, snapshot }
+                        PrincipalReply::Tenant { principal, key_age_ms, snapshot }
                     }
                     (Some(_), None) => PrincipalReply::NoTenant,
                 }

@@ -395,7 +395,7 @@ enum Waited {
 
 /// What the cache has, for nothing.
 fn hit_reply(seat: &Seat, hit: &Hit, told: Told) -> Reply {
-    reply_with(seat, hit, told, Some(Spared { cost: seat.grant.saved_by(hit) }))
+    reply_with(seat, hit, told, Some(seat.grant.spared_by(hit)))
 }
 
 fn refused(seat: &Seat, problem: Problem) -> Refusal {

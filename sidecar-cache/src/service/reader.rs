@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use kt_contract::outcome::Reason;
 use kt_contract::problem::Problem;
-use kt_contract::wire::admit::ReplyShape;
+use kt_contract::wire::admit::{ReplyShape, SavedTokens};
 use kt_providers::Recorded;
 
 use super::cache::Hit;
@@ -222,9 +222,9 @@ impl Reader {
 
     /// The client has all of the answer.
     fn has_all(&self) {
-        let cost = self.flight.cost();
+        let (cost, tokens) = (self.flight.cost(), self.flight.usage().map(SavedTokens::from));
         self.seat.close(|exchange| {
-            exchange.spared(Spared { cost });
+            exchange.spared(Spared { cost, tokens });
             exchange.whole();
         });
     }

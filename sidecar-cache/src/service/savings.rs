@@ -8,6 +8,7 @@ use kt_contract::gates::Gates;
 use kt_contract::money::MicroUsd;
 use kt_contract::principal::Principal;
 use kt_contract::time::UnixMillis;
+use kt_contract::wire::admit::SavedTokens;
 
 use super::{Sidecar, lock};
 use crate::ledger::window::{Period, Zone};
@@ -23,6 +24,8 @@ const KINDS_MAX: usize = 16_384;
 pub(super) struct Spared {
     /// What that would have cost, where that is known.
     pub(super) cost: Option<MicroUsd>,
+    /// The tokens that it would have used, where those are known.
+    pub(super) tokens: Option<SavedTokens>,
 }
 
 /// What an answer has cost whoever asked, and what it has saved, as far as that is known at its head.
@@ -123,7 +126,9 @@ impl Savings {
 
     /// No call was made for an answer.
     pub(super) fn gather(&self, kind: Kind, spared: Spared) {
-        self.gather_all(kind, 1, spared.cost.unwrap_or_default());
+        let Spared { cost, tokens } = spared;
+        self.metrics.saved_tokens(kind.basis, tokens.unwrap_or_default());
+        self.gather_all(kind, 1, cost.unwrap_or_default());
     }
 
     /// No calls were made for so many answers, which would have cost so much together.

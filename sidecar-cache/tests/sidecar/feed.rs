@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::support::*;
 use kt_contract::limits::FEED_HOLD;
 use kt_contract::money::MicroUsd;
+use kt_contract::wire::admit::SavedTokens;
 use kt_contract::wire::feed::{Event, FeedReply, FeedRequest, HitBatch, HitCount};
 use sidecar_cache::service::settings::Settings;
 use tokio::time::Instant;
@@ -143,6 +144,7 @@ async fn what_a_worker_served_is_counted_once_however_often_it_is_reported() {
         provider: provider.to_owned(),
         count,
         saved_micro_usd: MicroUsd::new(5 * count).unwrap(),
+        saved_tokens: SavedTokens { input: 5 * count, output: 7 * count },
     };
     let report = async |worker: &str, number, counts: Vec<HitCount>| {
         let hits = Some(HitBatch {

@@ -33,7 +33,10 @@ async fn asked(group: &Group, key: KeyHash, identity: &Identity) -> PrincipalRep
 
 async fn principal(group: &Group, identity: &Identity) -> Option<Principal> {
     match asked(group, identity.hash(), identity).await {
-        PrincipalReply::Known { principal } => Some(principal),
+        PrincipalReply::Known { principal, key_age_ms } => {
+            assert_eq!(key_age_ms, None, "an identity has no age");
+            Some(principal)
+        }
         PrincipalReply::Unknown => None,
         other @ (PrincipalReply::Tenant { .. }
         | PrincipalReply::NoTenant

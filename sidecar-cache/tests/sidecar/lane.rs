@@ -7,7 +7,7 @@ use crate::support::*;
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
-use kt_contract::wire::admit::Admitted;
+use kt_contract::wire::admit::{Admitted, SavedTokens};
 use sidecar_cache::service::lane::Reply;
 use sidecar_cache::service::reader::Piece;
 use sidecar_cache::service::upstream::CallFailed;
@@ -27,12 +27,13 @@ async fn what_one_request_paid_for_is_a_hit_for_the_next() {
     let other = group.key_with(|key| key.user = Some("grace".to_owned())).await;
     let admission = group.sidecar.admit(group.ask(&other, CHAT), PEER).await.unwrap();
     assert_eq!(admission.body, JSON);
-    let Admitted::Hit { content_type, age_s, fresh_ms, served_by, saved_micro_usd } =
+    let Admitted::Hit { content_type, age_s, fresh_ms, served_by, saved_micro_usd, saved_tokens } =
         admission.decision
     else {
         panic!("no hit: {admission:?}");
     };
     assert_eq!(saved_micro_usd.map(MicroUsd::micros), Some(5), "what the first one has cost");
+    assert_eq!(saved_tokens, Some(SavedTokens { input: 5, output: 7 }), "and has used");
     assert_eq!((content_type.as_str(), age_s), ("application/json", 10));
     assert_eq!(served_by, "openai/gpt-4o-mini");
     assert!((3_229_000..=3_590_000).contains(&fresh_ms), "3600 s less jitter and age: {fresh_ms}");

@@ -334,17 +334,23 @@ async fn the_status_says_which_version_each_gateway_runs_and_who_is_behind() {
     assert_eq!(standing(), (old_version.clone(), 2, 0));
     filed.apply(&config(451)).await.unwrap();
     let new = filed.group.sidecar.status();
+    tokio::time::advance(Duration::from_millis(700)).await;
     poll("one", &new.snapshot).await;
     assert_eq!(standing(), (old_version, 2, 1));
     assert_eq!(filed.group.metric("kt_gateways_behind"), "1");
+    let age = || filed.group.metric("kt_gateway_snapshot_age_seconds{gateway=\"gw-a\"}");
+    assert_eq!(age(), "0.7", "of the one that is behind");
     poll("two", &new.snapshot).await;
     assert_eq!(standing(), (Some(new.config.version), 2, 0));
     assert_eq!(filed.group.metric("kt_gateways_behind"), "0");
+    assert_eq!(age(), "0.0");
     // A comment changes nothing that a gateway has: it runs the new version without having heard of it.
     let commented = filed.apply(&format!("# a comment\n{}", config(451))).await.unwrap();
     assert_eq!(standing(), (Some(commented.version), 2, 0));
     poll("two", "of another life").await;
     assert_eq!(standing(), (None, 2, 1));
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!(age(), "0", "there is no such line: it is lost");
 }
 
 /// The settings of a snapshot of its own, by which an answer of `JSON` costs so many micro-dollars for each of its

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::Outcome;
 use kt_contract::wire::admin::savings::{SavingsRow, SavingsSums};
+use kt_contract::wire::admit::SavedTokens;
 use kt_contract::wire::feed::{Event, FeedReply, FeedRequest, HitBatch, HitCount};
 use sidecar_cache::clock::Clock;
 use sidecar_cache::service::Failure;
@@ -218,6 +219,7 @@ async fn who_leaves_before_the_end_has_saved_nothing() {
         assert_eq!(asked.await.is_ok(), nth < 2);
     }
     assert_eq!(saving.noted().await, [row("ada", "coalesced", 1, COST)]);
+    assert_eq!(saving.group.saved_tokens("coalesced"), ["5", "7"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,6 +231,7 @@ async fn a_hit_on_the_lane_saves_as_one_at_admit_does() {
     let seen = read(saving.lane(&id, &ticket, CHAT).await.unwrap()).await;
     assert_eq!((seen.head.cache.0, seen.head.costs), (Outcome::Hit, spared(usd(COST))));
     assert_eq!(saving.noted().await, [row("ada", "hit", 1, COST)]);
+    assert_eq!(saving.group.saved_tokens("hit"), ["5", "7"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,6 +260,7 @@ async fn without_a_ledger_costs_are_those_that_the_provider_told_and_nothing_is_
     assert!(group.is_cached(&key, CHAT).await);
     group.sidecar.note_savings().await;
     assert_eq!(group.metric("kt_saved_usd_total{basis=\"hit\"}"), "0.000005");
+    assert_eq!(group.saved_tokens("hit"), ["5", "7"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -312,6 +316,7 @@ async fn what_workers_report_is_of_whoever_has_the_key() {
         provider: "openai".to_owned(),
         count,
         saved_micro_usd: MicroUsd::new(count * COST).unwrap(),
+        saved_tokens: SavedTokens { input: 5 * count, output: 7 * count },
     };
     let counts = vec![report(&ada.principal.key_id, 3), report("gk_nobody", 1)];
     let batch = HitBatch {
@@ -326,6 +331,8 @@ async fn what_workers_report_is_of_whoever_has_the_key() {
         poll(&saving.group, Some(batch.clone())).await;
     }
     assert_eq!(saving.noted().await, [row("ada", "hit", 3, 3 * COST)]);
+    // Whoever had the key: graphs do not tell.
+    assert_eq!(saving.group.saved_tokens("hit"), ["20", "28"]);
 }
 
 async fn poll(group: &Group, hits: Option<HitBatch>) -> FeedReply {

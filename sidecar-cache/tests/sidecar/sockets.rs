@@ -619,7 +619,9 @@ async fn keys_are_made_looked_up_and_revoked_over_the_admin_socket() {
     let ask = serde_json::to_vec(&PrincipalRequest { version: VERSION, key: hash, identity: None })
         .unwrap();
     let reply = json(send(&wired.data, post("/v1/principal", ask.clone())).await).await;
-    assert!(matches!(reply, PrincipalReply::Known { principal } if principal.org == "acme"));
+    assert!(
+        matches!(reply, PrincipalReply::Known { principal, key_age_ms: Some(_) } if principal.org == "acme")
+    );
 
     let list = Request::get("http://sidecar/v1/keys").body(Full::default()).unwrap();
     let list: KeyList = json(send_http1(&wired.admin, list).await).await;

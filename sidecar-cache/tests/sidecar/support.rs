@@ -375,6 +375,16 @@ impl Group {
     }
 }
 
+impl Group {
+    /// The tokens of input and of output that were saved.
+    pub(crate) fn saved_tokens(&self, basis: &str) -> [String; 2] {
+        ["input", "output"].map(|direction| {
+            let of = format!("{{basis=\"{basis}\",direction=\"{direction}\"}}");
+            self.metric(&format!("kt_saved_tokens_total{of}"))
+        })
+    }
+}
+
 /// What the filter of a gateway says of a request that it has planned by `snapshot`.
 pub(crate) fn ask_by(
     snapshot: &Snapshot,

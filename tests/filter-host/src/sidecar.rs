@@ -16,7 +16,7 @@ use kt_contract::snapshot::{
     CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Snapshot,
     Tier,
 };
-use kt_contract::wire::admit::{AdmitRequest, Admitted};
+use kt_contract::wire::admit::{AdmitRequest, Admitted, SavedTokens};
 use kt_contract::wire::feed::{Event, FeedReply, FeedRequest, HitBatch};
 use kt_contract::wire::principal::{PrincipalReply, PrincipalRequest};
 use kt_contract::wire::{PATH_ADMIT, PATH_FEED, PATH_PRINCIPAL, VERSION, headers};
@@ -114,7 +114,7 @@ impl Default for Sidecar {
 impl Sidecar {
     /// Knows a key.
     pub fn knows(&mut self, key: &GatewayKey, principal: Principal) {
-        self.principals.insert(key.hash(), PrincipalReply::Known { principal });
+        self.principals.insert(key.hash(), PrincipalReply::Known { principal, key_age_ms: None });
     }
 
     /// Revokes a key, and says so in the feed.
@@ -340,6 +340,7 @@ pub fn hit(stored: &Stored) -> Message {
         fresh_ms: u64::try_from(stored.fresh.as_millis()).unwrap_or(u64::MAX),
         served_by: "openai/gpt-4o".to_owned(),
         saved_micro_usd: MicroUsd::new(5).ok(),
+        saved_tokens: Some(SavedTokens { input: 5, output: 7 }),
     };
     decision(&admitted).body(&stored.body)
 }

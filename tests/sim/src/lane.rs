@@ -106,6 +106,7 @@ impl World<'_> {
                     fresh_ms: hit.fresh.0,
                     served_by: hit.entry.header.served_by.clone(),
                     saved_micro_usd: None,
+                    saved_tokens: None,
                 };
                 (decision, told)
             }

@@ -125,9 +125,10 @@ impl World<'_> {
         match hears {
             Hears::Principal { attempt, serial, key } => {
                 let reply = match self.fixture.caller_of(&key) {
-                    Some((_, caller)) => {
-                        PrincipalReply::Known { principal: caller.principal.clone() }
-                    }
+                    Some((_, caller)) => PrincipalReply::Known {
+                        principal: caller.principal.clone(),
+                        key_age_ms: None,
+                    },
                     None => PrincipalReply::Unknown,
                 };
                 let Ok(body) = serde_json::to_vec(&reply) else { return };

@@ -84,7 +84,14 @@ impl Admitting {
         turn.called(Call::Admit, self.asked_at, decision.as_ref().err().copied());
         match decision {
             Ok((
-                Admitted::Hit { content_type, age_s, fresh_ms, served_by, saved_micro_usd },
+                Admitted::Hit {
+                    content_type,
+                    age_s,
+                    fresh_ms,
+                    served_by,
+                    saved_micro_usd,
+                    saved_tokens,
+                },
                 body,
             )) => {
                 let entry = Entry {
@@ -92,6 +99,7 @@ impl Admitting {
                     content_type: content_type.into(),
                     served_by: served_by.into(),
                     saved: saved_micro_usd,
+                    saved_tokens,
                     age_s,
                     // The sidecar looked at its clock after the question was sent, not when the answer came.
                     came_at: self.asked_at,

@@ -66,6 +66,7 @@ impl Buffering {
         LogLine {
             request_id: Some(self.ask.request_id.clone()),
             principal: Some(Rc::clone(&self.known.principal)),
+            key_age: self.known.key_age,
             codebase: self.ask.codebase.clone(),
             ..LogLine::default()
         }

@@ -34,6 +34,7 @@ impl Planned {
         LogLine {
             request_id: Some(self.ask.request_id.clone()),
             principal: Some(Rc::clone(&self.known.principal)),
+            key_age: self.known.key_age,
             route: Some(Rc::clone(&self.plan.route)),
             codebase: self.ask.codebase.clone(),
             guardrails: self.plan.guardrails.clone(),

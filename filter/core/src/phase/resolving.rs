@@ -121,12 +121,16 @@ impl Resolving {
         let reply = sidecar::principal(answer);
         turn.called(Call::Principal, self.asked_at, reply.as_ref().err().copied());
         let problem = match reply {
-            Ok(PrincipalReply::Known { principal }) => {
-                return self.known(Known::new(principal), turn);
+            Ok(PrincipalReply::Known { principal, key_age_ms }) => {
+                let known = Known::new(principal).with_key_age(key_age_ms, turn.now);
+                return self.known(known, turn);
             }
-            Ok(PrincipalReply::Tenant { principal, snapshot }) => {
+            Ok(PrincipalReply::Tenant { principal, key_age_ms, snapshot }) => {
                 match turn.worker.rules(*snapshot) {
-                    Some(rules) => return self.known(Known::of_tenant(principal, rules), turn),
+                    Some(rules) => {
+                        let known = Known::of_tenant(principal, rules);
+                        return self.known(known.with_key_age(key_age_ms, turn.now), turn);
+                    }
                     // Of a policy that cannot be run here, nothing is let pass.
                     None => {
                         turn.count(Counter::WireError);
@@ -169,6 +173,7 @@ pub(crate) fn models(
     let log = LogLine {
         request_id: Some(request_id.clone()),
         principal: Some(known.principal.clone()),
+        key_age: known.key_age,
         ..LogLine::default()
     };
     turn.reply(reply::models(snapshot, dialect, request_id), log)

@@ -180,7 +180,7 @@ impl Native {
                 }
                 Action::Log(line) => {
                     for (key, value) in line.fields() {
-                        self.calls.push(Call::Property(key.to_owned(), value.to_owned()));
+                        self.calls.push(Call::Property(key.to_owned(), value.into_owned()));
                         if self.refuses {
                             self.count(Counter::HostRefused);
                         }

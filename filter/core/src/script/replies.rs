@@ -11,7 +11,8 @@ use kt_contract::snapshot::{
     CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Snapshot,
     Tier,
 };
-use kt_contract::wire::admit::Admitted;
+use kt_contract::time::Millis;
+use kt_contract::wire::admit::{Admitted, SavedTokens};
 use kt_contract::wire::feed::{Event, FeedReply, FeedRequest, GatewayIdentity, Role};
 use kt_contract::wire::principal::{PrincipalReply, PrincipalRequest};
 use kt_contract::wire::{PATH_ADMIT, PATH_FEED, PATH_PRINCIPAL, VERSION, headers};
@@ -85,6 +86,7 @@ fn principal(question: &[u8], choice: u8) -> PrincipalReply {
                 codebases: BTreeSet::from(["acme/web".to_owned(), "acme/api".to_owned()]),
                 entitlements: BTreeSet::new(),
             },
+            key_age_ms: Some(Millis(86_400_000)),
         },
     }
 }
@@ -94,8 +96,14 @@ fn admitted(choice: u8) -> (Admitted, Vec<u8>) {
         let content_type = "application/json".to_owned();
         let served_by = "openai/gpt-4o".to_owned();
         let saved_micro_usd = MicroUsd::new(5).ok();
-        let decision =
-            Admitted::Hit { content_type, age_s: 2, fresh_ms, served_by, saved_micro_usd };
+        let decision = Admitted::Hit {
+            content_type,
+            age_s: 2,
+            fresh_ms,
+            served_by,
+            saved_micro_usd,
+            saved_tokens: Some(SavedTokens { input: 5, output: 7 }),
+        };
         (decision, vec![b'x'; bytes])
     };
     match choice % 12 {

@@ -330,7 +330,7 @@ fn the_lanes_answer_loses_what_is_internal_and_nothing_else() {
     assert!(rig.exchange.reads_response());
     let flow = rig.respond(&[
         (":status", "200"),
-        ("x-kt-wire", "7"),
+        ("x-kt-wire", "8"),
         ("x-kt-served-by", "openai/gpt-4o"),
         ("x-kt-cost-usd", "0.01"),
         ("x-kt-saved-usd", "0"),

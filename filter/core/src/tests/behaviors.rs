@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use kt_contract::outcome::Reason;
+use kt_contract::time::Millis;
 use kt_contract::wire::principal::PrincipalReply;
 
 use super::rig::{BODY, Fields, Rig, gateway_key, principal, snapshot};
@@ -233,11 +234,28 @@ fn the_sidecar_is_asked_once_for_each_key() {
 }
 
 #[test]
+fn the_access_log_says_how_old_a_key_is_at_its_request() {
+    let mut rig = Rig::ready();
+    let _ = rig.head("POST", "/v1/chat/completions", &[], false);
+    let _ = rig.turn(Event::RequestBody { bytes: BODY.len() as u64, end: true });
+    let key_age_ms = Some(Millis(86_399_999));
+    let _ = rig.answer_principal(&PrincipalReply::Known { principal: principal(), key_age_ms });
+    let _ = rig.turn(Event::RequestRead { body: BODY.as_bytes() });
+    let _ = rig.hit(60_000);
+    assert_eq!(rig.logged("kt_key_age_s").as_deref(), Some("86399"));
+    // Remembered by the worker, it grows older.
+    rig.wait(1);
+    let _ = rig.chat(&[], BODY);
+    let _ = rig.hit(60_000);
+    assert_eq!(rig.logged("kt_key_age_s").as_deref(), Some("86400"));
+}
+
+#[test]
 fn the_body_may_end_before_the_caller_is_known() {
     let mut rig = Rig::ready();
     let _ = rig.head("POST", "/v1/chat/completions", &[], false);
     assert_eq!(rig.turn(Event::RequestBody { bytes: 62, end: true }), Flow::Pause);
-    let known = PrincipalReply::Known { principal: principal() };
+    let known = PrincipalReply::Known { principal: principal(), key_age_ms: None };
     assert_eq!(rig.answer_principal(&known), Flow::ReadBody);
     assert_eq!(rig.turn(Event::RequestRead { body: BODY.as_bytes() }), Flow::Pause);
     assert_eq!(rig.admit().gates.org, "acme");
@@ -315,7 +333,8 @@ fn the_model_list_has_what_may_be_asked_for() {
     limited.policy.model_allowlist = Some(BTreeSet::from(["gpt-4o".to_owned()]));
     for mut rig in [Rig::with(limited.clone()), Rig::with(limited)] {
         let _ = rig.head("GET", "/v1/models?limit=3", &[], true);
-        let _ = rig.answer_principal(&PrincipalReply::Known { principal: principal() });
+        let _ = rig
+            .answer_principal(&PrincipalReply::Known { principal: principal(), key_age_ms: None });
         let body: serde_json::Value = serde_json::from_slice(&rig.reply().body).unwrap();
         assert_eq!(
             body,

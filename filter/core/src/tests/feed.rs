@@ -81,7 +81,8 @@ fn a_principal_is_not_kept_if_a_revocation_overtook_it() {
     let mut rig = Rig::ready();
     let _ = rig.head("POST", "/v1/chat/completions", &[], false);
     rig.tell(FeedEvent::Principal { key: gateway_key().hash() });
-    let _ = rig.answer_principal(&PrincipalReply::Known { principal: principal() });
+    let _ =
+        rig.answer_principal(&PrincipalReply::Known { principal: principal(), key_age_ms: None });
     assert!(asks_who(&mut rig));
 }
 

@@ -5,7 +5,7 @@ use kt_contract::limits::HIT_COUNTS_MAX;
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::Reason;
 use kt_contract::principal::Principal;
-use kt_contract::wire::admit::Admitted;
+use kt_contract::wire::admit::{Admitted, SavedTokens};
 use kt_contract::wire::feed::{Event as FeedEvent, FeedRequest, HitBatch, HitCount, Refusal};
 
 use super::rig::{BODY, Rig, feed_reply, principal};
@@ -24,6 +24,7 @@ fn batch(number: u64, counts: &[(&str, u64)]) -> Option<HitBatch> {
         count: *count,
         // As `Rig::hit` has it of one.
         saved_micro_usd: MicroUsd::new(5 * count).unwrap(),
+        saved_tokens: SavedTokens { input: 5 * count, output: 7 * count },
     };
     let counts = counts.iter().map(count).collect();
     Some(HitBatch {

@@ -65,7 +65,7 @@ fn an_identity_is_asked_for_once_and_told_with_each_question() {
     head(&mut rig, ID, &[]);
     let question = asked(&rig);
     assert_eq!((question.key, question.identity), (identity().hash(), Some(identity())));
-    let _ = rig.answer_principal(&PrincipalReply::Known { principal: named() });
+    let _ = rig.answer_principal(&PrincipalReply::Known { principal: named(), key_age_ms: None });
     rig.actions.clear();
     body(&mut rig);
     let admit = rig.admit();
@@ -83,7 +83,7 @@ fn who_is_known_by_no_rule_is_refused_and_forgotten() {
     assert_eq!(rig.refusal().1, "unknown_identity");
     // A rule that goes away between two questions.
     head(&mut rig, ID, &[]);
-    let _ = rig.answer_principal(&PrincipalReply::Known { principal: named() });
+    let _ = rig.answer_principal(&PrincipalReply::Known { principal: named(), key_age_ms: None });
     rig.actions.clear();
     body(&mut rig);
     let _ = rig.answer_admit(&Admitted::Unauthenticated { revoked: false }, b"");
@@ -98,7 +98,8 @@ fn other_rules_are_asked_again_for_everybody() {
     for (seq, rules) in [(1, Some(2)), (2, Some(2)), (3, None)] {
         head(&mut rig, ID, &[]);
         if rig.callout().is_some() {
-            let _ = rig.answer_principal(&PrincipalReply::Known { principal: named() });
+            let _ = rig
+                .answer_principal(&PrincipalReply::Known { principal: named(), key_age_ms: None });
         }
         rig.feed(kt_contract::wire::feed::FeedReply {
             snapshot: Some(with_rules(rules)),

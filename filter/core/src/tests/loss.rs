@@ -1,6 +1,7 @@
 //! The sidecar does not answer: what is served all the same, what is refused, and how it is found again.
 
 use kt_contract::snapshot::OnSidecarLoss;
+use kt_contract::wire::VERSION;
 use kt_contract::wire::admit::Admitted;
 use kt_contract::wire::feed::FeedReply;
 
@@ -21,15 +22,20 @@ fn unavailable() -> Rig {
 
 /// The ways in which a sidecar gives no answer.
 fn lose_in_every_way(mut with: impl FnMut(Answer<'_>)) {
-    let envoy: [(&[u8], &[u8]); 2] = [(b":status", b"504"), (b"content-type", b"text/plain")];
+    let [before, this, after] =
+        [VERSION - 1, VERSION, VERSION + 1].map(|version| version.to_string().into_bytes());
+    let lane = br#"{"decision":"lane","ticket":"t","reason":"request"}"#;
+    let older: [(&[u8], &[u8]); 3] =
+        [(b":status", b"200"), (b"x-kt-wire", &before), (b"x-kt-admit", lane)];
     let newer: [(&[u8], &[u8]); 3] =
-        [(b":status", b"200"), (b"x-kt-wire", b"7"), (b"x-kt-admit", b"{}")];
+        [(b":status", b"200"), (b"x-kt-wire", &after), (b"x-kt-admit", lane)];
+    let envoy: [(&[u8], &[u8]); 2] = [(b":status", b"504"), (b"content-type", b"text/plain")];
     let broken: [(&[u8], &[u8]); 3] =
-        [(b":status", b"200"), (b"x-kt-wire", b"7"), (b"x-kt-admit", b"{\"decision\":")];
-    let mute: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b"x-kt-wire", b"7")];
-    let failed: [(&[u8], &[u8]); 2] = [(b":status", b"500"), (b"x-kt-wire", b"7")];
+        [(b":status", b"200"), (b"x-kt-wire", &this), (b"x-kt-admit", b"{\"decision\":")];
+    let mute: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b"x-kt-wire", &this)];
+    let failed: [(&[u8], &[u8]); 2] = [(b":status", b"500"), (b"x-kt-wire", &this)];
     with(Answer::Lost);
-    for fields in [&envoy[..], &newer, &broken, &mute, &failed] {
+    for fields in [&envoy[..], &older, &newer, &broken, &mute, &failed] {
         with(Answer::Came { head: Head::new(fields), body: ANSWER });
     }
 }

@@ -13,7 +13,7 @@ use kt_contract::snapshot::{
 };
 use kt_contract::time::MonoMillis;
 use kt_contract::wire::VERSION;
-use kt_contract::wire::admit::{AdmitRequest, Admitted};
+use kt_contract::wire::admit::{AdmitRequest, Admitted, SavedTokens};
 use kt_contract::wire::feed::{Event as FeedEvent, FeedReply, GatewayIdentity, Role};
 use kt_contract::wire::principal::PrincipalReply;
 
@@ -100,7 +100,7 @@ pub(super) fn gateway_key() -> GatewayKey {
 /// The reply of a sidecar, and its use as an answer.
 pub(super) fn with_reply<T>(admit: &str, body: &[u8], take: impl FnOnce(Answer<'_>) -> T) -> T {
     let fields: [(&[u8], &[u8]); 3] =
-        [(b":status", b"200"), (b"x-kt-wire", b"7"), (b"x-kt-admit", admit.as_bytes())];
+        [(b":status", b"200"), (b"x-kt-wire", b"8"), (b"x-kt-admit", admit.as_bytes())];
     take(Answer::Came { head: Head::new(&fields), body })
 }
 
@@ -228,7 +228,10 @@ impl Rig {
             return flow;
         }
         if self.callout().is_some() {
-            let flow = self.answer_principal(&PrincipalReply::Known { principal: principal() });
+            let flow = self.answer_principal(&PrincipalReply::Known {
+                principal: principal(),
+                key_age_ms: None,
+            });
             assert_eq!(flow, Flow::Pause);
         }
         let bytes = body.len() as u64;
@@ -259,6 +262,7 @@ impl Rig {
             fresh_ms,
             served_by: "openai/gpt-4o".to_owned(),
             saved_micro_usd: Some(MicroUsd::new(5).unwrap()),
+            saved_tokens: Some(SavedTokens { input: 5, output: 7 }),
         };
         self.answer_admit(&hit, ANSWER)
     }
@@ -339,7 +343,7 @@ impl Rig {
             .actions
             .iter()
             .filter_map(|action| if let Action::Log(line) = action { Some(line) } else { None });
-        lines.flat_map(LogLine::fields).map(|(key, value)| (key, value.to_owned())).collect()
+        lines.flat_map(LogLine::fields).map(|(key, value)| (key, value.into_owned())).collect()
     }
 
     pub(super) fn logged(&self, key: &str) -> Option<String> {

@@ -137,11 +137,12 @@ fn play(rig: &mut Rig, step: Step) -> Flow {
         Lost => rig.lose(),
         Garbage => {
             let fields: [(&[u8], &[u8]); 3] =
-                [(b":status", b"200"), (b"x-kt-wire", b"7"), (b"x-kt-admit", b"\xff{")];
+                [(b":status", b"200"), (b"x-kt-wire", b"8"), (b"x-kt-admit", b"\xff{")];
             let answer = Answer::Came { head: crate::head::Head::new(&fields), body: b"\xff" };
             rig.turn(Event::CalloutAnswered(answer))
         }
-        Known => rig.answer_principal(&PrincipalReply::Known { principal: principal() }),
+        Known => rig
+            .answer_principal(&PrincipalReply::Known { principal: principal(), key_age_ms: None }),
         Unknown => rig.answer_principal(&PrincipalReply::Unknown),
         Hit => rig.hit(1_000),
         Lane => rig.answer_admit(&lane, b""),
@@ -150,7 +151,7 @@ fn play(rig: &mut Rig, step: Step) -> Flow {
             rig.answer_admit(&Admitted::NotCached { reason }, b"")
         }
         Draining => rig.answer_admit(&Admitted::Draining, ANSWER),
-        SidecarResponds => rig.respond(&[(":status", "200"), ("x-kt-wire", "7")]),
+        SidecarResponds => rig.respond(&[(":status", "200"), ("x-kt-wire", "8")]),
         OtherResponds => rig.respond(&[(":status", "503")]),
         HostRefused => rig.turn(Event::HostRefused),
         Done => rig.turn(Event::Done),

@@ -139,7 +139,7 @@ fn a_plan_for_a_caller_that_is_gone_is_not_kept_for_the_next() {
     let _ = rig.head("POST", "/v1/chat/completions", &[], false);
     let mut moved = principal();
     moved.codebases.clear();
-    let _ = rig.answer_principal(&PrincipalReply::Known { principal: moved });
+    let _ = rig.answer_principal(&PrincipalReply::Known { principal: moved, key_age_ms: None });
     let _ = finish(&mut rig);
     assert_ne!(rig.admit().gates, before);
 }

@@ -58,7 +58,7 @@ impl Host {
         let OpenCallsRequest { epoch, number, .. } = told_of.clone();
         let reply = OpenCallsReply { version: VERSION, epoch, number };
         let body = serde_json::to_vec(&reply).unwrap();
-        let fields: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b"x-kt-wire", b"7")];
+        let fields: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b"x-kt-wire", b"8")];
         told(self, Answer::Came { head: Head::new(&fields), body: &body })
     }
 }
@@ -147,7 +147,7 @@ fn only_a_sidecar_that_has_booked_it_frees_the_cap() {
     })
     .unwrap();
     let unmarked: [(&[u8], &[u8]); 1] = [(b":status", b"200")];
-    let refused: [(&[u8], &[u8]); 2] = [(b":status", b"409"), (b"x-kt-wire", b"7")];
+    let refused: [(&[u8], &[u8]); 2] = [(b":status", b"409"), (b"x-kt-wire", b"8")];
     for fields in [&unmarked[..], &refused] {
         assert!(!told(&host, Answer::Came { head: Head::new(fields), body: &body }));
     }
