@@ -87,6 +87,12 @@ counters! {
     WireError = "kt_filter_wire_errors_total",
     /// The lane's answer came from Envoy and not from the sidecar.
     LaneLost = "kt_filter_lane_lost_total",
+    /// A request went past the sidecar to its target: the sidecar gave no answer.
+    DirectLost = "kt_filter_direct_total.why.sidecar_lost",
+    /// A request went past the sidecar to its target: the breaker is open.
+    DirectBreaker = "kt_filter_direct_total.why.breaker_open",
+    /// A request went past the sidecar to its target: the sidecar drains.
+    DirectDraining = "kt_filter_direct_total.why.draining",
     /// A call passed without the sidecar, counted against `wallet.open_with_cap`.
     OpenPassed = "kt_filter_open_calls_total.result.passed",
     /// A call did not, because the cap was reached.

@@ -1,6 +1,6 @@
 //! One turn of an exchange: what a phase needs while it handles an event, and the ends that all phases share.
 
-use kt_contract::outcome::Outcome;
+use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
 use kt_contract::time::MonoMillis;
 use kt_providers::Dialect;
@@ -150,6 +150,17 @@ pub(crate) const fn outcome(outcome: Outcome) -> Counter {
         Outcome::Stale => Counter::Stale,
         Outcome::Bypass => Counter::Bypass,
     }
+}
+
+/// The counter of what goes past the sidecar, by why it does. What `wallet.open_with_cap` lets pass is counted as such.
+pub(crate) fn direct(reason: Reason) -> Option<Counter> {
+    [
+        (Reason::SidecarLost, Counter::DirectLost),
+        (Reason::BreakerOpen, Counter::DirectBreaker),
+        (Reason::Draining, Counter::DirectDraining),
+    ]
+    .into_iter()
+    .find_map(|(why, counter)| (why == reason).then_some(counter))
 }
 
 const fn why(problem: &Problem) -> Counter {

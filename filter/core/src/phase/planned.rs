@@ -16,7 +16,7 @@ use crate::forward::{Forward, Lane};
 use crate::hits::Hit;
 use crate::plan::Plan;
 use crate::principals::Known;
-use crate::turn::{Next, Turn};
+use crate::turn::{self, Next, Turn};
 
 /// A request, its caller and its plan.
 #[derive(Debug)]
@@ -74,6 +74,9 @@ impl Planned {
 
     /// Directly to the target.
     pub(crate) fn directly(self, reason: Reason, turn: &mut Turn<'_>) -> Next {
+        if let Some(counter) = turn::direct(reason) {
+            turn.count(counter);
+        }
         turn.act(Action::Log(LogLine { reason: Some(reason), ..self.log() }));
         let target = self.plan.route.target.clone();
         let served_by = self.plan.served_by();

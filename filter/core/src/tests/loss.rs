@@ -52,6 +52,7 @@ fn a_lost_sidecar_is_gone_around_where_that_is_configured() {
         assert!(head.contains(&("x-kt-lane", b"direct-openai-1"[..].into())));
         assert!(!head.iter().any(|(name, _)| *name == "x-kt-ticket"));
         assert_eq!(rig.logged("kt_reason").as_deref(), Some("sidecar-lost"));
+        assert_eq!(rig.counted(Counter::DirectLost), 1);
     });
 }
 
@@ -93,6 +94,7 @@ fn a_draining_sidecar_is_as_good_as_lost_but_does_not_open_the_breaker() {
         let _ = rig.chat(&[], BODY);
         assert_eq!(rig.answer_admit(&Admitted::Draining, b""), Flow::Continue);
         assert_eq!(rig.logged("kt_reason").as_deref(), Some("draining"));
+        assert_eq!(rig.counted(Counter::DirectDraining), 1);
     }
     let mut rig = unavailable();
     let _ = rig.chat(&[], BODY);
@@ -215,6 +217,7 @@ fn an_open_breaker_spares_requests_the_wait_until_a_probe_is_answered() {
     assert_eq!(rig.callout(), None);
     assert_eq!(rig.logged("kt_reason").as_deref(), Some("breaker-open"));
     assert_eq!(rig.counted(Counter::BreakerSkipped), 1);
+    assert_eq!(rig.counted(Counter::DirectBreaker), 1);
 
     rig.wait(1_000);
     let _ = rig.chat(&[], BODY);
