@@ -32,6 +32,7 @@ use crate::ledger::{Hold, Operation, Transfer, TransferId};
 use crate::store::ledger::memory::Timepiece;
 use crate::store::ledger::{Balance, Frozen, LedgerStore, Level, Verdict};
 use crate::store::{Answer, StoreError};
+use schema::Synchronous;
 use writer::{Job, Writer};
 
 /// How many operations may wait. Beyond it callers wait to ask.
@@ -69,11 +70,25 @@ impl SqliteLedger {
     /// # Errors
     /// Where another process has it, it cannot be made or read, is damaged, or is of a newer version.
     pub fn open(options: Options) -> Result<Self, StoreError> {
+        Self::open_synchronous(options, Synchronous::Full)
+    }
+
+    /// The same, but a commit does not wait for the disk, and a power cut loses what was acknowledged. It shows a test
+    /// of power cuts that its disk loses what nobody waited for; no configuration leads here.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    #[doc(hidden)]
+    pub fn open_to_lose(options: Options) -> Result<Self, StoreError> {
+        Self::open_synchronous(options, Synchronous::Normal)
+    }
+
+    fn open_synchronous(options: Options, synchronous: Synchronous) -> Result<Self, StoreError> {
         let Options { path, timepiece, pages_max } = options;
         let lock = lock(&path)?;
         make_private(&path)?;
         let connection = Connection::open(&path)?;
-        schema::prepare(&connection)?;
+        schema::prepare(&connection, synchronous)?;
         let [reader, auditor] = [schema::open_reader(&path)?, schema::open_reader(&path)?];
         let now: Arc<dyn Fn() -> Reading + Send + Sync> = Arc::from(timepiece);
         let groups = Arc::new(AtomicU64::new(0));

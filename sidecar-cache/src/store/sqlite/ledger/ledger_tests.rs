@@ -70,7 +70,7 @@ async fn audited(ledger: &SqliteLedger) {
 async fn every_commit_waits_for_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let connection = Connection::open(folder.path().join("wallet.db")).unwrap();
-    schema::prepare(&connection).unwrap();
+    schema::prepare(&connection, Synchronous::Full).unwrap();
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let mode: String =
         connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();

@@ -171,11 +171,32 @@ pub(super) const MIGRATIONS: [&str; 3] = [
 ",
 ];
 
-/// Makes a connection ready to write: every commit waits for the disk.
-pub(super) fn prepare(connection: &Connection) -> Result<(), StoreError> {
+/// What a commit waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Synchronous {
+    /// The disk.
+    Full,
+    /// Nothing, between two checkpoints.
+    Normal,
+}
+
+// === impl Synchronous ===
+
+impl Synchronous {
+    /// As SQLite names it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "FULL",
+            Self::Normal => "NORMAL",
+        }
+    }
+}
+
+/// Makes a connection ready to write.
+pub(super) fn prepare(connection: &Connection, synchronous: Synchronous) -> Result<(), StoreError> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "synchronous", synchronous.as_str())?;
     // Large enough that the indexes of a busy day are not read again and again: 64 MiB.
     connection.pragma_update(None, "cache_size", -65_536)?;
     // A checkpoint for every 16 MiB of log, in which a hot page is written once.

@@ -5,7 +5,6 @@ mod audit_log;
 mod generations;
 mod keys;
 mod plain;
-mod plain_wallet;
 mod replies;
 mod spool;
 mod versions;
@@ -24,7 +23,6 @@ use audit_log::AuditLog;
 use generations::Generations;
 use keys::Keys;
 use plain::Plain;
-use plain_wallet::PlainWallet;
 use replies::Replies;
 use spool::Spool;
 use versions::Versions;
@@ -77,9 +75,7 @@ enum Kind {
     PlainFull,
     /// And on one that does not.
     PlainNormal,
-    /// Transfers on a connection of our own, which waits for the disk as the store does.
-    WalletFull,
-    /// And on one that does not.
+    /// The transfers of `wallet` in the same store, whose commits do not wait for the disk.
     WalletNormal,
 }
 
@@ -113,8 +109,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Kind::Versions => Box::new(Versions::open(&args.folder)?),
         Kind::PlainFull => Box::new(Plain::open(&args.folder, "FULL")?),
         Kind::Wallet => Box::new(Wallet::open(&args.folder)?),
-        Kind::WalletFull => Box::new(PlainWallet::open(&args.folder, "FULL")?),
-        Kind::WalletNormal => Box::new(PlainWallet::open(&args.folder, "NORMAL")?),
+        Kind::WalletNormal => Box::new(Wallet::open_to_lose(&args.folder)?),
         Kind::PlainNormal => Box::new(Plain::open(&args.folder, "NORMAL")?),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
