@@ -1,5 +1,7 @@
 """What a call costs that does not end well: nothing where nothing was spent, and never nothing where something was."""
 
+import base64
+
 import pytest
 
 from answers import assert_cut_off, assert_miss
@@ -9,6 +11,14 @@ from wallet import UNREACHABLE, cost
 
 # Before the head, before the first byte, and behind each of the first events.
 POINTS = ["head", "start", *(f"event:{events}" for events in range(1, 19))]
+# A question of five tokens of GPT-4o, and seven that OpenAI counts around a single message.
+QUESTION, QUESTION_TOKENS = "Which river is this?", 5 + 7
+# The fake provider cuts a text after 3, 1, 4, 7, 2, 3, … characters. In this one each piece is one token of GPT-4o.
+ANSWER = "The, old bridge a to, sea little I by, big stones a up, mud people I of, ice second a"
+# The tokens that have come at each of the points: none with the event that opens the answer, then one with each.
+TOLD = [0, 0, *range(18)]
+# What a model says to end, once it has said anything.
+END_TOKEN = 1
 WORDS = 24
 # What an answer of so many words can cost at most, whoever counts: a word has a few tokens, a prompt some dozens.
 FEW = cost(100, 12 * WORDS)
@@ -24,6 +34,11 @@ def left_at(paying, crowd, wallet, prompt, point):
     """What is charged when the only client leaves a stream at a point."""
     gate = f"{wallet.org}-{point.replace(':', '-')}"
     paying.provider.script(f"words={WORDS}, gate={gate}@{point}", 1, prompt=prompt)
+    return charged_for_leaving(paying, crowd, wallet, prompt, gate, point)
+
+
+def charged_for_leaving(paying, crowd, wallet, prompt, gate, point):
+    """The charge of a stream that waits at a gate behind a point, once its only client has read that far and left."""
     live = crowd.one(paying.a, wallet.key(), chat(prompt, stream=True))
     paying.provider.wait_at(gate)
     events = int(point.removeprefix("event:")) if ":" in point else 0
@@ -34,18 +49,23 @@ def left_at(paying, crowd, wallet, prompt, point):
     return charge
 
 
-def test_a_client_that_leaves_pays_for_its_question_and_for_what_it_was_sent(paying, crowd, prompt):
+def test_a_client_that_leaves_pays_for_its_question_and_for_what_it_was_sent(paying, crowd):
+    assert len(TOLD) == len(POINTS) == 20
+    said = base64.urlsafe_b64encode(ANSWER.encode()).decode().rstrip("=")
     charges = []
     for point in POINTS:
+        # An organization of its own, which has not asked this before.
         wallet = paying.wallet(1_000_000)
-        amount, is_estimated = left_at(paying, crowd, wallet, prompt, point)
+        gate = f"{wallet.org}-{point.replace(':', '-')}"
+        paying.provider.script(f"says={said}, gate={gate}@{point}", 1, prompt=QUESTION)
+        amount, is_estimated = charged_for_leaving(paying, crowd, wallet, QUESTION, gate, point)
         assert is_estimated, point
         assert wallet.rows() == {"pending": 1, "post": 1}, point
         charges.append(amount)
-    assert charges == sorted(charges), charges
-    # Its question, and then more and more; far less than what was set aside for 4,096 tokens.
-    assert charges[0] == charges[1] >= cost(3, 0) and charges[-1] > charges[2], charges
-    assert charges[-1] <= FEW < cost(0, 4_096), charges
+    expected = [cost(QUESTION_TOKENS, tokens + END_TOKEN * bool(tokens)) for tokens in TOLD]
+    assert charges == expected
+    # Never nothing, and far from all that was set aside for 4,096 tokens.
+    assert 0 < min(charges) and max(charges) < cost(0, 4_096) // 10
 
 
 def test_leaving_costs_what_a_provider_that_breaks_off_there_costs(paying, crowd, prompt):
