@@ -116,6 +116,8 @@ mod version_stores;
 #[cfg(test)]
 mod wallet;
 #[cfg(test)]
+mod wallet_alerts;
+#[cfg(test)]
 mod wallet_api;
 #[cfg(test)]
 mod wallet_audit;

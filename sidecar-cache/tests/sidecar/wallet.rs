@@ -29,14 +29,14 @@ use tokio::task::JoinHandle;
 use crate::support::*;
 
 /// What [`JSON`] and [`sse`] cost: 5 tokens at 0.15 and 7 at 0.60 dollars a million, rounded up.
-const COST: u64 = 5;
+pub(crate) const COST: u64 = 5;
 /// Enough for some calls: each sets aside its prompt and 4,096 tokens of output.
-const FUNDS: u64 = 100_000;
+pub(crate) const FUNDS: u64 = 100_000;
 
 /// A group with a ledger.
-struct Paying {
-    group: &'static Group,
-    ledger: Arc<Moody>,
+pub(crate) struct Paying {
+    pub(crate) group: &'static Group,
+    pub(crate) ledger: Arc<Moody>,
     requests: AtomicU64,
 }
 
@@ -66,12 +66,12 @@ pub(crate) enum Mood {
     Forgets,
 }
 
-async fn paying(more: &str, funds: u64) -> &'static Paying {
+pub(crate) async fn paying(more: &str, funds: u64) -> &'static Paying {
     paying_since(more, funds, Clock::start().wall()).await
 }
 
 /// With a ledger whose wall clock shows `wall` at first, and goes on with the tests' own time.
-async fn paying_since(more: &str, funds: u64, wall: UnixMillis) -> &'static Paying {
+pub(crate) async fn paying_since(more: &str, funds: u64, wall: UnixMillis) -> &'static Paying {
     let clock = Clock::start();
     let reading = move || {
         let mono = clock.mono();
@@ -95,7 +95,7 @@ async fn funded() -> &'static Paying {
     paying("wallet: {}\n", FUNDS).await
 }
 
-fn chat(prompt: &str) -> String {
+pub(crate) fn chat(prompt: &str) -> String {
     CHAT.replace(r#""hi""#, &format!("\"{prompt}\""))
 }
 
@@ -243,7 +243,7 @@ impl Paying {
         self.ledger.operate(Operation::Fund(fund)).await.unwrap().unwrap();
     }
 
-    async fn allocate(&self, team: &str, amount: u64) {
+    pub(crate) async fn allocate(&self, team: &str, amount: u64) {
         let nth = self.requests.fetch_add(1, Ordering::Relaxed);
         let mut id = [0xfe; 16];
         id[..8].copy_from_slice(&nth.to_be_bytes());
@@ -269,12 +269,12 @@ impl Paying {
         self.group.sidecar.serve(entered, Vec::new(), body).await
     }
 
-    async fn fetch(&self, key: &Key, body: &str) -> Result<Seen, Refusal> {
+    pub(crate) async fn fetch(&self, key: &Key, body: &str) -> Result<Seen, Refusal> {
         Ok(read(self.ask(key, body).await?).await)
     }
 
     /// So many clients that ask the same, one after the other, and wait.
-    async fn crowd(
+    pub(crate) async fn crowd(
         &'static self,
         keys: &[&Key],
         body: &str,
@@ -292,12 +292,12 @@ impl Paying {
         self.ledger.balance("acme".to_owned()).await.unwrap().wallet
     }
 
-    async fn available(&self) -> i128 {
+    pub(crate) async fn available(&self) -> i128 {
         self.wallet().await.available()
     }
 
     /// How often each kind of row was written for calls.
-    async fn rows(&self) -> BTreeMap<&'static str, usize> {
+    pub(crate) async fn rows(&self) -> BTreeMap<&'static str, usize> {
         let mut rows = BTreeMap::new();
         let history = self.ledger.history("acme".to_owned(), None, 10_000).await.unwrap();
         for (_, row) in history {
@@ -318,12 +318,14 @@ impl Paying {
         told.breaches.into_iter().map(words).collect()
     }
 
-    async fn is_clean(&self) -> bool {
+    pub(crate) async fn is_clean(&self) -> bool {
         self.ledger.audit().await.unwrap().breaches.is_empty()
     }
 }
 
-fn rows<const N: usize>(rows: [(&'static str, usize); N]) -> BTreeMap<&'static str, usize> {
+pub(crate) fn rows<const N: usize>(
+    rows: [(&'static str, usize); N],
+) -> BTreeMap<&'static str, usize> {
     BTreeMap::from(rows)
 }
 
