@@ -121,3 +121,5 @@ mod wallet_alerts;
 mod wallet_api;
 #[cfg(test)]
 mod wallet_audit;
+#[cfg(test)]
+mod wallet_takeovers;
