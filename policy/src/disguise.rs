@@ -91,11 +91,14 @@ fn closing_of(open: char) -> Option<&'static [char]> {
 fn may_open(left: &str, since: &str) -> bool {
     let before = since.chars().next_back().or_else(|| left.chars().next_back());
     let is_apart = before.is_none_or(|before| {
-        before.is_whitespace() || "([,".contains(before) || !before.is_ascii()
+        before.is_whitespace() || matches!(before, '(' | '[' | ',') || !before.is_ascii()
     });
+    if !is_apart {
+        return false;
+    }
     let said = Some(since.trim_end()).filter(|said| !said.is_empty());
     let said = said.unwrap_or_else(|| left.trim_end());
-    is_apart && !said.is_empty() && !said.ends_with([':', '='])
+    !said.is_empty() && !said.ends_with([':', '='])
 }
 
 /// Whether a letter stands alone beside another one.

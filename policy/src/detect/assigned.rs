@@ -63,9 +63,10 @@ pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
 /// Whether a name that secrets are given to may end here.
 #[inline]
 pub(super) fn may_end_name(text: &Text<'_>, end: usize) -> bool {
-    text.before(end - 1)
-        .zip(text.before(end))
-        .is_some_and(|(before, last)| may_end_with(before, last))
+    let pair = text.before(end - 1).zip(text.before(end));
+    pair.is_some_and(|(before, last)| {
+        may_end_with(text.before(end - 2).unwrap_or(b' '), before, last)
+    })
 }
 
 /// The secret behind the sign that stands here, if before it stands a name in another script.
@@ -90,7 +91,7 @@ fn named(text: &Text<'_>, at: usize, end: usize) -> Option<Entity> {
         let is_identified = before.eq_ignore_ascii_case(b"identified ");
         return is_identified.then_some(Entity::Password);
     }
-    if !may_end_with(text.before(end - 1)?, text.before(end)?) {
+    if !may_end_name(text, end) {
         return None;
     }
     let mut name = [0; NAME_BYTES_MAX + 6];
@@ -107,7 +108,8 @@ fn named(text: &Text<'_>, at: usize, end: usize) -> Option<Entity> {
         length += 1;
     }
     let name = name.get(..length)?;
-    if HARMLESS.iter().any(|harmless| name.ends_with(harmless)) {
+    let last = name.last();
+    if HARMLESS.iter().any(|harmless| harmless.last() == last && name.ends_with(harmless)) {
         return None;
     }
     // Short endings are names only as a whole word: `compass`, `bypass`.
@@ -118,7 +120,8 @@ fn named(text: &Text<'_>, at: usize, end: usize) -> Option<Entity> {
     };
     NAMES
         .iter()
-        .find(|(ending, _)| name.ends_with(ending) && (ending.len() > 5 || is_word(ending)))
+        .filter(|(ending, _)| ending.last() == last && name.ends_with(ending))
+        .find(|(ending, _)| ending.len() > 5 || is_word(ending))
         .map(|(_, entity)| *entity)
 }
 

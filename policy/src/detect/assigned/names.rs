@@ -77,32 +77,41 @@ pub(super) const NAMES: [(&[u8], Entity); 72] = [
     (b"bottoken", Entity::AccessToken),
     (b"token", Entity::AccessToken),
 ];
-/// With which pairs of letters names end: a bit for the last but one in the word of the last.
-const ENDS: [u32; 26] = ends();
+/// With which three letters names end: of the last and the last but one a bit for the one before them.
+const ENDS: [[u32; 26]; 26] = ends();
 
-const fn ends() -> [u32; 26] {
-    let mut ends = [0; 26];
+const fn ends() -> [[u32; 26]; 26] {
+    let mut ends = [[0; 26]; 26];
     let mut rest: &[(&[u8], Entity)] = &NAMES;
     while let Some(((name, _), others)) = rest.split_first() {
-        if let [.., before, last] = name {
-            #[expect(
-                clippy::indexing_slicing,
-                reason = "names are of small letters, which a test says, and this is known when compiled"
-            )]
-            {
-                ends[(*last - b'a') as usize] |= 1 << (*before - b'a');
-            }
+        let (before, last, third) = match name {
+            [.., third, before, last] => (*before, *last, 1 << (*third - b'a')),
+            [before, last] => (*before, *last, u32::MAX),
+            [] | [_] => (b'a', b'a', 0),
+        };
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "names are of small letters, which a test says, and this is known when compiled"
+        )]
+        {
+            ends[(last - b'a') as usize][(before - b'a') as usize] |= third;
         }
         rest = others;
     }
     ends
 }
 
-/// Whether a name may end with these two characters. Most are passed over by one look at them.
-pub(super) fn may_end_with(before: u8, last: u8) -> bool {
-    let letter = |byte: u8| byte.to_ascii_lowercase().wrapping_sub(b'a');
-    let ends = ENDS.get(usize::from(letter(last))).copied().unwrap_or(0);
-    letter(before) < 26 && ends & 1 << letter(before) != 0
+/// Whether a name may end with these three characters. Most are passed over by one look at them.
+#[inline]
+pub(super) fn may_end_with(third: u8, before: u8, last: u8) -> bool {
+    let letter = |byte: u8| usize::from(byte.to_ascii_lowercase().wrapping_sub(b'a'));
+    let thirds = ENDS.get(letter(last)).and_then(|ends| ends.get(letter(before)));
+    let thirds = thirds.copied().unwrap_or(0);
+    match letter(third) {
+        nth @ 0..26 => thirds & 1 << nth != 0,
+        // A dash may stand within a name, and something else before a short one.
+        _ => thirds != 0,
+    }
 }
 
 /// Names of other tokens.
