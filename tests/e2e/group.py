@@ -166,6 +166,10 @@ class Sidecar:
         """How often it has taken a changed file into use."""
         return self.process.log.read_text().count('"configuration in use"')
 
+    def clients_left(self):
+        """How many clients have left before their answer was whole, by the sidecar's own log."""
+        return self.process.log.read_text().count('"status":"client_left"')
+
     def calls_for(self, key):
         """The log lines of the upstream calls that were made in a key's name."""
         lines = (json.loads(line) for line in self.process.log.read_text().splitlines() if '"upstream call"' in line)

@@ -48,7 +48,7 @@ class Flight:
 
 
 def test_a_leaders_client_may_leave_at_any_point_and_everyone_else_gets_the_whole_answer(four, crowd, prompt):
-    key, before = four.key(org="acme"), left_at(four)
+    key, before = four.key(org="acme"), four.sidecar.clients_left()
     flights = [Flight(crowd, four, key, prompt, point, four.gateways[at % 4]) for at, point in enumerate(POINTS)]
     for flight in flights:
         flight.join(crowd, four.gateways[:2])
@@ -56,7 +56,7 @@ def test_a_leaders_client_may_leave_at_any_point_and_everyone_else_gets_the_whol
     for flight in flights:
         flight.wait_streamed()
         flight.lead.leave()
-    wait_until(lambda: left_at(four) - before >= len(flights), "the sidecar knows that every leader's client has left")
+    wait_until(lambda: four.sidecar.clients_left() - before >= len(flights), "the sidecar knows that every leader's client has left")
     for flight in flights:
         four.provider.release(flight.gate)
     for flight in flights:
@@ -65,11 +65,6 @@ def test_a_leaders_client_may_leave_at_any_point_and_everyone_else_gets_the_whol
         assert_whole(told[0])
         assert_hit(four.c.ask(key, flight.streamed), of=told[0])
         assert flight.calls() == {"total": 1, "open": 0, "by_outcome": {"ok": 1}}, flight.point
-
-
-def left_at(group):
-    """How many clients have left before their answer was whole, by the sidecar's own log."""
-    return group.sidecar.process.log.read_text().count('"status":"client_left"')
 
 
 def assert_whole(answer):
@@ -89,7 +84,7 @@ def test_when_nobody_is_left_the_call_ends_as_the_configuration_says(edited, cro
         key, gate = edited.key(org="acme"), prompt[8:16]
         # The client's own limit says how much is to be expected.
         body = chat(f"{prompt} [[fake: words=40, gate={gate}@{point}]]", stream=True, max_tokens=40)
-        before = left_at(edited)
+        before = edited.sidecar.clients_left()
         lives = [crowd.one(edited.a, key, body)]
         edited.provider.wait_at(gate)
         lives.append(crowd.one(edited.b, key, body))
@@ -98,7 +93,7 @@ def test_when_nobody_is_left_the_call_ends_as_the_configuration_says(edited, cro
             live.wait_events(events_at(point))
         for live in lives:
             live.leave()
-        wait_until(lambda: left_at(edited) == before + 2, "the sidecar knows that both have left")
+        wait_until(lambda: edited.sidecar.clients_left() == before + 2, "the sidecar knows that both have left")
         if goes_on:
             edited.provider.release(gate)
             wait_until(lambda: edited.provider.calls_of(prompt)["by_outcome"] == {"ok": 1}, "the call has ended")

@@ -7,7 +7,7 @@ import pytest
 from answers import assert_cut_off, assert_miss
 from group import chat
 from processes import wait_until
-from wallet import UNREACHABLE, cost
+from wallet import UNREACHABLE, Paying, cost
 
 # Before the head, before the first byte, and behind each of the first events.
 POINTS = ["head", "start", *(f"event:{events}" for events in range(1, 19))]
@@ -66,6 +66,28 @@ def test_a_client_that_leaves_pays_for_its_question_and_for_what_it_was_sent(pay
     assert charges == expected
     # Never nothing, and far from all that was set aside for 4,096 tokens.
     assert 0 < min(charges) and max(charges) < cost(0, 4_096) // 10
+
+
+def test_a_call_that_goes_on_without_its_client_costs_the_whole_answer(crowd):
+    said = base64.urlsafe_b64encode(ANSWER.encode()).decode().rstrip("=")
+    with Paying({"workflow_cache": {"complete_on_disconnect": "always"}}) as group:
+        read = group.wallet(1_000_000)
+        group.provider.script(f"says={said}", 1, prompt=QUESTION)
+        assert_miss(group.a.ask(read.key(), QUESTION, stream=True))
+        whole = wait_ended(read)
+        for point in POINTS:
+            wallet = group.wallet(1_000_000)
+            gate, before = f"{wallet.org}-{point.replace(':', '-')}", group.sidecar.clients_left()
+            group.provider.script(f"says={said}, gate={gate}@{point}", 1, prompt=QUESTION)
+            live = crowd.one(group.a, wallet.key(), chat(QUESTION, stream=True))
+            group.provider.wait_at(gate)
+            live.wait_events(int(point.removeprefix("event:")) if ":" in point else 0)
+            live.leave()
+            wait_until(lambda: group.sidecar.clients_left() == before + 1, "the sidecar knows that it has left")
+            group.provider.release(gate)
+            assert wait_ended(wallet) == whole, point
+    (_, is_estimated), = whole
+    assert not is_estimated, "as the provider has told"
 
 
 def test_leaving_costs_what_a_provider_that_breaks_off_there_costs(paying, crowd, prompt):
