@@ -119,6 +119,12 @@ def fuel() -> dict | None:
     return json.loads(done.stdout)
 
 
+def commit() -> str:
+    """What is measured, by its commit; with a plus where files differ from it."""
+    told = ["git", "describe", "--always", "--abbrev=8", "--exclude=*", "--dirty=+"]
+    return subprocess.run(told, check=True, capture_output=True, text=True, cwd=ROOT).stdout.strip()
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rounds", type=int, default=3)
@@ -135,6 +141,7 @@ def main() -> None:
         booked = ledger(folder, given.seconds)
     report = {
         "date": time.strftime("%Y-%m-%d"),
+        "commit": commit(),
         "command": "make bench",
         "machine": {"cpus": os.cpu_count(), "kernel": platform.release()},
         "request_bytes": len(REQUEST),

@@ -160,14 +160,14 @@ def ledger(report: dict) -> list[str]:
 
 
 def page(report: dict) -> str:
-    machine = report["machine"]
+    machine, of = report["machine"], f" on {report['commit']}" if "commit" in report else ""
     return "\n".join([
         "# Performance",
         "",
         "Measured, not promised. This page is written by `make bench` from `docs/reference/performance.json`, which",
         "holds every raw figure; ratios judge, absolutes only show the machine.",
         "",
-        f"Run of {report['date']}: Envoy {report['envoy']}, one worker each, {machine['cpus']} cores shared by client,",
+        f"Run of {report['date']}{of}: Envoy {report['envoy']}, one worker each, {machine['cpus']} cores shared by client,",
         f"gateway, sidecar and provider, kernel {machine['kernel']}; request {report['request_bytes']} bytes, answer",
         f"{report['answer_bytes']} bytes; {report['rounds']} interleaved rounds of {report['seconds']} s; medians.",
         "The provider is an Envoy that answers at once, and the bare Envoy proxies the same answer from it. A hit does",
