@@ -13,6 +13,7 @@ use crate::store::layered::{Layered, LayeredLeases};
 use crate::store::memory::MemoryEntries;
 use crate::store::postgres::entries::Table;
 use crate::store::postgres::{Database, PostgresEntries};
+use crate::store::rates::RememberedRefusals;
 use crate::store::redis::{
     Noted, Redis, RedisEntries, RedisLeases, RedisLogs, RedisRates, Servers, Unchecked,
 };
@@ -118,7 +119,7 @@ pub async fn open(place: Place, bounds: Bounds, clock: Clock) -> Result<Backend,
         .with_shared_bound(org_bytes_max);
     let layered = Arc::new(layered);
     let leases = LayeredLeases::new(Arc::clone(&layered), leases);
-    let rates = Arc::new(RedisRates::new(redis.clone()));
+    let rates = Arc::new(RememberedRefusals::new(RedisRates::new(redis.clone()), clock));
     let logs = Arc::new(RedisLogs::new(redis));
     let shared = Shared { leases: Arc::new(leases), logs, rates };
     let keeper = Some(Keeper(Kept::Redis(keeper)));

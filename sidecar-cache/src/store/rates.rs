@@ -1,6 +1,8 @@
 //! How fast somebody may go, kept where all count together who share a limit: in this process, or in a Redis that
 //! several sidecars share. The arithmetic is that of [`crate::rate_limit`]; the store's own clock is its time.
 
+mod remembered;
+
 use std::sync::{Mutex, PoisonError};
 
 use kt_contract::rate::RateLimited;
@@ -9,6 +11,8 @@ use kt_contract::time::MonoMillis;
 use super::Answer;
 use crate::clock::Clock;
 use crate::rate_limit::{self, Buckets, Charge};
+
+pub use remembered::{REMEMBERED, RememberedRefusals};
 
 /// A moment of a store's own clock, in milliseconds. It means nothing to another store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
