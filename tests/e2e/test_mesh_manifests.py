@@ -171,6 +171,17 @@ def test_the_sidecar_has_what_a_cluster_asks_of_a_container(pod):
     assert image == "own/image:1"
 
 
+@PODS
+def test_a_pod_names_the_collector_of_its_spans_and_needs_no_stores(pod):
+    def cache(**annotations):
+        own = {**pod["metadata"], "annotations": {**pod["metadata"]["annotations"], **annotations}}
+        return container(injected({**pod, "metadata": own}), "sidecar-cache")
+    usual, collector = cache(), "http://otel-collector.observability:4318"
+    assert not any("otlp" in argument for argument in usual["args"])
+    assert cache(**{"kt/otlp-endpoint": collector})["args"] == [*usual["args"], f"--otlp-endpoint={collector}"]
+    assert usual["envFrom"] == [{"secretRef": {"name": "kt-stores", "optional": True}}]
+
+
 def test_beside_an_application_the_proxy_starts_first_and_ends_last():
     pod = injected(sample())
     assert starts(pod) == ["istio-proxy", "sidecar-cache", "agent"]

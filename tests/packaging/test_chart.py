@@ -38,6 +38,7 @@ def everything():
         "nodeSelector": {"disk": "ssd"}, "tolerations": [{"key": "k", "operator": "Exists"}],
         "affinity": {"nodeAffinity": {}},
         "service": {"annotations": {"e": "f"}}, "serviceAccount": {"annotations": {"g": "h"}},
+        "otlp": {"endpoint": "http://otel-collector.observability:4318", "traceRatio": 0.1},
         "networkPolicy": {"extraEgress": [{"ports": [{"port": 4317}]}]},
     })
 
@@ -262,6 +263,23 @@ def test_the_engines_may_be_anywhere_until_somebody_says_where():
     here = [{"podSelector": {}}]
     found = engines(merged(example("hosted"), {"networkPolicy": {"redis": {"to": here}}}))
     assert found[6379] == here and found[5432] is None
+
+
+def test_a_sidecar_tells_the_collector_that_is_named_and_may_reach_it():
+    def told(change):
+        release = Rendered(merged(example("hosted"), change))
+        [workload], [policy] = release.workloads(), release.of("NetworkPolicy")
+        sidecar = containers(workload["spec"]["template"]["spec"])["sidecar-cache"]
+        given = {name: value for name, value in flags(sidecar["args"]).items() if name in ("--otlp-endpoint", "--trace-ratio")}
+        return given, {rule["ports"][0]["port"]: rule.get("to") for rule in policy["spec"]["egress"]}
+    given, egress = told({})
+    assert given == {} and 4318 not in egress
+    collector, there = "http://otel-collector.observability:4318", [{"namespaceSelector": {}}]
+    given, egress = told({"otlp": {"endpoint": collector, "traceRatio": 0.25}, "networkPolicy": {"otlp": {"to": there}}})
+    assert given == {"--otlp-endpoint": collector, "--trace-ratio": "0.25"} and egress[4318] == there
+    # A sidecar speaks plain HTTP alone, and would not start.
+    with pytest.raises(helm.HelmError, match="otlp"):
+        told({"otlp": {"endpoint": "https://collector:4318"}})
 
 
 def test_the_tests_of_a_release_reach_it_whoever_else_may():

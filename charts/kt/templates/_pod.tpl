@@ -70,6 +70,10 @@ spec:
     - --socket=/run/kt/sidecar.sock
     - --data-dir=/var/lib/kt/data
     - --listen={{ .values.bindAddress }}:{{ .values.sidecar.port }}
+    {{- with .values.otlp.endpoint }}
+    - --otlp-endpoint={{ . }}
+    - --trace-ratio={{ $.values.otlp.traceRatio }}
+    {{- end }}
   {{- $env := include "kt.engineEnv" . }}
   {{- if or $env .values.sidecar.extraEnv }}
   env:
