@@ -195,7 +195,9 @@ def test_pods_of_the_chart_that_share_stores_serve_a_miss_a_hit_a_block_and_a_fa
     one.gateway.kill()
     one.sidecar.kill()
     started.check_miss_and_hit(other.port, key, ("hit",), model=model)
-    assert started.calls() == 1
+    # And makes the calls from now on.
+    started.check_miss_and_hit(other.port, key, model=model, text="And the BillingService module?")
+    assert started.calls() == 2
 
 
 def test_the_quickstart_s_compose_file_serves_a_miss_a_hit_a_block_and_a_failover(started):
@@ -228,7 +230,9 @@ def test_the_quickstart_s_compose_file_serves_a_miss_a_hit_a_block_and_a_failove
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "policy_blocked"), refused.text
     gateways["gw-a"].kill()
     started.check_miss_and_hit(ports["gw-b"], key, ("hit",))
-    assert started.calls() == 1
+    # And makes the calls from now on.
+    started.check_miss_and_hit(ports["gw-b"], key, text="And the BillingService module?")
+    assert started.calls() == 2
 
 
 def test_the_pods_of_envoy_gateway_get_the_filter_s_module(started):
