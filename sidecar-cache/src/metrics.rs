@@ -15,6 +15,7 @@ mod stores;
 mod traces;
 
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::{Outcome, Reason};
@@ -78,6 +79,8 @@ pub struct Metrics {
     limits: Limits,
     gen_ai: GenAi,
     traces: Traces,
+    /// Held by who renders: series that are set anew for each text are incomplete meanwhile.
+    rendering: Mutex<()>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -157,6 +160,7 @@ impl Default for Metrics {
             limits: Limits::default(),
             gen_ai: GenAi::default(),
             traces: Traces::default(),
+            rendering: Mutex::default(),
         };
         metrics.registered()
     }
@@ -453,6 +457,7 @@ impl Metrics {
     /// The text of `/metrics`.
     #[must_use]
     pub fn render(&self, sight: &Sight) -> String {
+        let _alone = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         self.seen.set(sight);
         if let Some(health) = &sight.store {
             self.stores.set(health);
@@ -507,6 +512,27 @@ mod tests {
         metrics.looked_up(Outcome::Bypass, Reason::Disabled);
         let text = metrics.render(&Sight::default());
         assert!(text.contains("llm_cache_hit_ratio 0.25\n"), "{text}");
+    }
+
+    #[test]
+    fn who_reads_while_another_one_does_sees_every_gateway_and_nobody_who_is_gone() {
+        let metrics = Metrics::default();
+        let ages = |names: std::ops::Range<u64>| {
+            names.map(|name| (format!("gw-{name}"), kt_contract::time::Millis(name))).collect()
+        };
+        let few = Sight { snapshot_ages: ages(0..8), ..Sight::default() };
+        let many = Sight { snapshot_ages: ages(4..40), ..Sight::default() };
+        std::thread::scope(|scope| {
+            for sight in [&few, &many] {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let text = metrics.render(sight);
+                        let told = text.matches("kt_gateway_snapshot_age_seconds{gateway=").count();
+                        assert_eq!(told, sight.snapshot_ages.len(), "{text}");
+                    }
+                });
+            }
+        });
     }
 
     #[test]
