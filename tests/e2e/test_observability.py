@@ -4,11 +4,12 @@ import json
 import math
 import re
 import subprocess
+import time
 
 import httpx
 import pytest
 
-from answers import assert_coalesced, assert_hit, assert_miss
+from answers import assert_coalesced, assert_hit, assert_miss, assert_refused
 from crowd import Crowd
 from group import chat
 from policies import POLICIES
@@ -96,7 +97,7 @@ def load(group, crowd, key, told, name):
     told.saved(paid, FOLLOWERS)
     told.paid(group.a.ask(key, f"{name} once", headers={"idempotency-key": name}))
     told.paid(group.a.ask(key, f"{name} {POLICIES['prompt-injection'][0]}"))
-    assert group.a.ask(key, "x", model=UNREACHABLE).status == 502
+    told.error = assert_refused(group.a.ask(key, "x", model=UNREACHABLE), 502)["code"]
     told.requests, told.failed = told.requests + 1, told.failed + 1
     assert group.a.ask(key, "mail jane.roe@example.com").status == 409
     assert group.b.ask(None, "who am I?").status == 401
@@ -119,11 +120,24 @@ def observed():
         yield group, prometheus
 
 
-def panel(prometheus, dashboard, title):
-    """The number that a panel of one number shows."""
-    found = [query for query in queries() if query.name == f"{dashboard}: {title} A"]
+def asked(dashboard, title, letter="A"):
+    found = [query for query in queries() if query.name == f"{dashboard}: {title} {letter}"]
     assert len(found) == 1, f"no such panel: {dashboard}: {title}"
-    return prometheus.number(found[0].asked)
+    return found[0].asked
+
+
+def panel(prometheus, dashboard, title, letter="A"):
+    """The number that a panel of one number shows."""
+    return prometheus.number(asked(dashboard, title, letter))
+
+
+def of_envoys(group, gateway_metric=None):
+    """What every gateway's Envoy tells Prometheus, or the sum of one sample of it."""
+    texts = [httpx.get(f"http://{gateway.metrics_address}/metrics", timeout=10).text for gateway in group.gateways]
+    if gateway_metric is None:
+        return texts
+    return sum(float(line.rpartition(" ")[2]) for text in texts for line in text.splitlines()
+               if line.startswith(f"{gateway_metric} "))
 
 
 def test_the_dashboards_tell_what_the_clients_the_provider_and_the_ledger_count(observed):
@@ -146,13 +160,46 @@ def test_the_dashboards_tell_what_the_clients_the_provider_and_the_ledger_count(
         assert charged > 0 and round(shown("Cost") * 1e6, 3) == round(shown("Cost", "money") * 1e6, 3) == charged
         saved = json.loads(group.kt("savings", "--org", group.payer.org, "--json").stdout)["total"]["saved_micro_usd"]
         assert round(shown("Saved") * 1e6, 3) == saved > 0
-        assert shown("Misses", "cache") == told.misses + told.coalesced + told.failed
+        lookups = told.misses + told.coalesced + told.failed
+        assert shown("Misses", "cache") == lookups
+        assert panel(prometheus, "overview", "Hit ratio", "B") == pytest.approx(told.hits / (told.hits + lookups))
+        assert 0 < shown("Hit ratio") < 1
+        # Each flight has one who leads; of the one that failed nobody else waited to take over.
+        assert (shown("Led", "flights"), shown("Taken over", "flights")) == (told.misses + told.failed, 0)
         assert shown("Hits in workers' memory", "cache") > 0
         assert (shown("Refused", "policy"), shown("Blocked by policies", "policy")) == (told.refused, told.refused / 2)
         assert shown("Requests without a record", "policy") == shown("VMs lost", "health") == 0
         assert (shown("Sidecars that answer", "health"), shown("Gateways that answer", "health")) == (1, 2)
+        [errors] = prometheus.ask(asked("overview", "Errors"))
+        assert errors["metric"]["error_type"] == told.error and float(errors["value"][1]) > 0
+        assert prometheus.number(f'llm_errors_total{{error_type="{told.error}"}}') == told.failed
+        # Both sides have counted what clients were told.
+        assert prometheus.number("llm_cache_hits_total") == of_envoys(group, 'kt_filter_requests_total{outcome="hit"}') == told.hits
+        assert of_envoys(group, 'kt_filter_requests_total{outcome="coalesced"}') == told.coalesced
+        assert of_envoys(group, 'kt_filter_requests_total{outcome="refused"}') == told.refused
         return True
     wait_until(agrees, "the dashboards tell what happened")
+
+
+def test_live_gateways_snapshots_are_some_moments_old_by_both_accounts(observed):
+    group, _ = observed
+    gateways = {gateway.id for gateway in group.gateways}
+    by_sidecar, aged = re.compile(r'^kt_gateway_snapshot_age_seconds\{gateway="([^"]+)"\} (\S+)$', re.MULTILINE), set()
+
+    def is_told_of_both():
+        ages = {gateway: float(age) for gateway, age in by_sidecar.findall(group.sidecar.metrics())}
+        # Between two polls it grows: who is always 0 s old is not looked at.
+        aged.update(gateway for gateway, age in ages.items() if age > 0)
+        assert ages.keys() <= gateways and aged <= gateways
+        return ages.keys() == aged == gateways and all(0 <= age < 10 for age in ages.values())
+    wait_until(is_told_of_both, "the sidecar tells the age of both gateways' snapshots")
+
+    def are_confirmed():
+        texts, now = of_envoys(group), time.time()
+        told = re.findall(r"^kt_filter_snapshot_confirmed_timestamp_seconds(?:\{\})? (\S+)$", "\n".join(texts), re.MULTILINE)
+        assert len(told) == len(texts), told
+        return all(-1 <= now - float(moment) < 10 for moment in told)
+    wait_until(are_confirmed, "both gateways' snapshots were confirmed seconds ago")
 
 
 def test_every_panel_has_data_of_a_group_under_load(observed):
@@ -207,6 +254,8 @@ def test_who_asks_and_what_for_makes_no_series(observed):
 
     def series():
         lines = group.sidecar.metrics().splitlines()
+        # Of Envoy's, the filter's: its own tell of connections and status codes as these come.
+        lines += [line for text in of_envoys(group) for line in text.splitlines() if line.startswith("kt_")]
         return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
 
     def ask(number):
@@ -224,6 +273,8 @@ def test_who_asks_and_what_for_makes_no_series(observed):
         ask(number)
     assert series() == before
     assert len(before) < 1_000
+    # Nor does any other name or label of Envoy's say who it was, or what for.
+    assert not re.search(r"(team|user|agent|model|request)-\d|acme/\d|number\.\d", "".join(of_envoys(group)))
 
 
 def test_every_rule_and_every_panel_reads_metrics_that_are_documented():
