@@ -5,13 +5,21 @@ import json
 
 import pytest
 
-from answers import assert_coalesced, assert_hit, assert_miss
+from answers import assert_coalesced, assert_hit, assert_miss, until_remembered
 from group import chat
 from processes import wait_until
 from traces import CLIENT, SERVER, Client, of_kind
 
 # What an account of a request has, by the reference and beside it; `null` and absent is the same.
 WHO = {"org": "joined", "team": "web", "user": "ada", "agent": "coder", "codebase": "acme/web"}
+
+# What a request's log line is asked for (docs/reference/logs.md, "Twelve fields"), by its name in Envoy's access log. No
+# answer is read in Envoy: of a hit that has no line of the sidecar nobody tells the tokens.
+TWELVE = {
+    "timestamp": "timestamp", "request_id": "request_id", "user_id": "user_id", "model": "model", "provider": "provider",
+    "latency_ms": "latency_ms", "cost_usd": "cost_usd", "cache_hit": "outcome", "guardrails_triggered": "guardrails_triggered",
+    "status": "status", "input_tokens": None, "output_tokens": None,
+}
 
 
 @pytest.fixture
@@ -69,7 +77,9 @@ def test_the_access_log_the_sidecars_log_and_the_trace_are_joined_by_the_request
         assert {name: access[field] for name, field in for_log.items()} == WHO, access
         assert (access["gateway_id"], access["key_id"]) == (gateway.id, key.key_id)
         assert (access["model"], access["provider"], access["status"]) == ("gpt-4o", "openai", 200)
-        assert 0 <= int(access["key_age_s"]) < 3_600 and access["latency_ms"] >= 0, access
+        # What comes from the filter's state is a text, in Envoy's JSON.
+        assert isinstance(access["key_age_s"], str) and 0 <= int(access["key_age_s"]) < 3_600, access
+        assert access["latency_ms"] >= 0, access
         # A span for each request, of the same key, gateway and outcome, and one more where a call was made.
         of_request = spans_of(spans, told.id)
         assert len(of_kind(of_request, CLIENT)) == calls
@@ -87,7 +97,7 @@ def test_the_access_log_the_sidecars_log_and_the_trace_are_joined_by_the_request
         assert (line["trace_id"], line["outcome"], line["status"]) == (client.trace_id, outcome, "success")
         assert (line["model"], line["provider"], line["http_status"]) == ("gpt-4o", "openai", 200)
         assert line["cache_hit"] is False and line["reason"] and line["latency_ms"] >= 0 and line["guardrails_triggered"] == ""
-        assert 0 <= line["key_age_s"] < 3_600
+        assert isinstance(line["key_age_s"], int) and 0 <= line["key_age_s"] < 3_600
         if outcome == "miss":
             [call] = told.calls
             assert (call["trace_id"], call["key_id"], call["end"]) == (client.trace_id, key.key_id, "served")
@@ -107,3 +117,36 @@ def test_what_a_gateway_refuses_is_in_its_access_log_with_who_asked(traced, key,
         "model_not_found", "joined", key.key_id)
     nobody = Told(traced, traced.a, traced.a.ask(None, prompt)).access
     assert nobody["code"] == "missing_api_key" and nobody["key_id"] is None and nobody["key_age_s"] is None
+
+
+def test_the_twelve_fields_of_a_request_are_where_the_page_says(traced, key, prompt):
+    with traced.a.client() as client:
+        paid = assert_miss(traced.a.ask(key, prompt, client=client))
+        hit, *_, remembered = until_remembered(lambda: traced.a.ask(key, prompt, client=client), paid)
+    assert (hit.detail, remembered.detail) == ("shared", "l1")
+
+    [line] = Told(traced, traced.a, paid).requests
+    assert {name for name in TWELVE if line.get(name) is None} == set(), line
+    assert line["cost_usd"] == line["cost_micro_usd"] / 1e6 > 0 and line["cache_hit"] is False
+    assert (line["guardrails_triggered"], line["status"], line["http_status"]) == ("", "success", 200)
+
+    for answer, outcome, cost in ((paid, "miss", line["cost_usd"]), (hit, "hit", 0), (remembered, "hit", 0)):
+        told = Told(traced, traced.a, answer)
+        # No policy has found anything.
+        missing = {name for name, field in TWELVE.items() if field is None or told.access[field] is None}
+        assert missing == {"input_tokens", "output_tokens", "guardrails_triggered"}, told.access
+        assert (told.access["outcome"], told.access["status"], told.access["user_id"]) == (outcome, 200, WHO["user"])
+        assert told.access["cost_usd"] == answer.headers["x-kt-cost-usd"] and float(told.access["cost_usd"]) == cost
+        # Its key has no other codebase, and the client has named none.
+        assert told.access["codebase"] == WHO["codebase"]
+        assert len(told.requests) == (answer is paid)
+
+
+def test_of_several_codebases_the_access_log_names_the_one_that_was_asked_about(traced, prompt):
+    several = traced.key(org=WHO["org"], codebases=[WHO["codebase"], "acme/api"])
+    hinted = traced.a.ask(several, prompt, headers={"x-kt-codebase": WHO["codebase"]})
+    for answer, named, all_of_them in ((hinted, WHO["codebase"], WHO["codebase"]),
+                                       (traced.a.ask(several, f"{prompt} of both"), None, "acme/api,acme/web")):
+        told = Told(traced, traced.a, assert_miss(answer))
+        [line] = told.requests
+        assert (told.access["codebase"], line["codebase"]) == (named, all_of_them)

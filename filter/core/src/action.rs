@@ -93,7 +93,7 @@ pub struct LogLine {
     pub model: Option<Rc<str>>,
     /// What serves the model.
     pub route: Option<Rc<ModelRoute>>,
-    /// The codebase, where the client narrowed it to one.
+    /// The codebase, where the client narrowed it to one. Otherwise it is the principal's, if that has exactly one.
     pub codebase: Option<Rc<str>>,
     /// What policies have found in the request, as `policy:what:action`, with commas.
     pub guardrails: Option<Rc<str>>,
@@ -129,7 +129,7 @@ impl LogLine {
             ("kt_team", of(|principal| principal.team.as_deref())),
             ("kt_user", of(|principal| principal.user.as_deref())),
             ("kt_agent", of(|principal| principal.agent.as_deref())),
-            ("kt_codebase", codebase.as_deref()),
+            ("kt_codebase", codebase.as_deref().or(of(only_codebase))),
             ("kt_guardrails", guardrails.as_deref()),
             ("kt_model", routed(|route| &route.model).or(model.as_deref())),
             ("kt_provider", routed(|route| &route.provider)),
@@ -139,4 +139,10 @@ impl LogLine {
         .filter_map(|(key, value)| Some((key, Cow::Borrowed(value?))))
         .chain(key_age.map(|age| ("kt_key_age_s", age)))
     }
+}
+
+/// The codebase of somebody who has no other: of several none is named, as with savings.
+fn only_codebase(principal: &Principal) -> Option<&str> {
+    let mut names = principal.codebases.iter();
+    names.next().filter(|_| names.next().is_none()).map(String::as_str)
 }

@@ -355,6 +355,7 @@ impl Drop for Exchange {
         self.go_on_record();
         let saved = self.saved();
         let saved_tokens = saved.and_then(|(_, spared)| spared.tokens);
+        let cost = self.own_cost();
         if let Some((basis, spared)) = saved {
             let (whose, model) = (self.who.whose.clone(), self.who.model.clone());
             self.savings.gather(Kind { whose, model, basis }, spared);
@@ -382,7 +383,8 @@ impl Drop for Exchange {
             cache_read_tokens = usage.map(|usage| usage.cache_read_tokens),
             cache_write_tokens = usage.map(Usage::written_tokens),
             output_tokens = usage.map(|usage| usage.output_tokens),
-            cost_micro_usd = self.own_cost().map(MicroUsd::micros),
+            cost_micro_usd = cost.map(MicroUsd::micros),
+            cost_usd = cost.map(dollars),
             saved_input_tokens = saved_tokens.map(|tokens| tokens.input),
             saved_output_tokens = saved_tokens.map(|tokens| tokens.output),
             saved_micro_usd = saved.and_then(|(_, spared)| spared.cost).map(MicroUsd::micros),
@@ -404,6 +406,12 @@ impl Drop for Exchange {
 /// The names with commas between them, as the access log has them.
 fn joined(names: &BTreeSet<String>) -> String {
     names.iter().map(String::as_str).collect::<Vec<_>>().join(",")
+}
+
+/// For who reads the line. What is added up is in micro-dollars.
+#[expect(clippy::cast_precision_loss, reason = "the price of a request")]
+fn dollars(cost: MicroUsd) -> f64 {
+    cost.micros() as f64 / 1e6
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of a request")]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use kt_contract::outcome::Reason;
+use kt_contract::principal::Principal;
 use kt_contract::time::Millis;
 use kt_contract::wire::principal::PrincipalReply;
 
@@ -280,6 +281,23 @@ fn a_codebase_hint_narrows_and_never_widens() {
     let rig = hinted("acme/web");
     assert_eq!(rig.admit().gates.codebases, BTreeSet::from(["acme/web".to_owned()]));
     refused(&hinted("acme/secret"), 403, "codebase_not_allowed");
+}
+
+#[test]
+fn the_access_log_names_the_codebase_that_is_asked_about_and_none_of_several() {
+    let logged = |codebases: &[&str], hint: Fields<'_>| {
+        let mut rig = Rig::ready();
+        let codebases = codebases.iter().map(|name| (*name).to_owned()).collect();
+        rig.introduce_as(gateway_key(), Principal { codebases, ..principal() });
+        let _ = rig.chat(hint, BODY);
+        let _ = rig.hit(60_000);
+        rig.logged("kt_codebase")
+    };
+    let two = ["acme/api", "acme/web"];
+    assert_eq!(logged(&["acme/web"], &[]).as_deref(), Some("acme/web"));
+    assert_eq!(logged(&two, &[("x-kt-codebase", "acme/web")]).as_deref(), Some("acme/web"));
+    assert_eq!(logged(&two, &[]), None);
+    assert_eq!(logged(&[], &[]), None);
 }
 
 #[test]
