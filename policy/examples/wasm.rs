@@ -26,7 +26,7 @@ fn main() {
     let nth = NEXT.fetch_add(1, Ordering::Relaxed);
     let text = TEXTS.iter().cycle().nth(nth).unwrap();
     let text = text.repeat(BYTES / text.len());
-    if nth / TEXTS.len() % 2 == 0 {
+    if (nth / TEXTS.len()).is_multiple_of(2) {
         let mut found = Vec::new();
         (0..ROUNDS).for_each(|_| scan(black_box(&text), EntitySet::all(), &mut found));
         black_box(found);
