@@ -3,6 +3,8 @@
 
 #[cfg(test)]
 mod adverse;
+#[cfg(test)]
+mod policed;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -581,6 +583,11 @@ async fn everybody_reads_in_the_shape_that_was_asked_for() {
 
 /// Two sidecars with one ledger, in which `acme` has money.
 async fn funded(more: &str) -> &'static Fleet {
+    funded_with(&format!("wallet: {{}}\n{more}")).await.0
+}
+
+/// The same, and their ledger.
+async fn funded_with(more: &str) -> (&'static Fleet, Arc<MemoryLedger>) {
     let clock = Clock::start();
     let wall = clock.wall();
     let reading = move || {
@@ -595,7 +602,7 @@ async fn funded(more: &str) -> &'static Fleet {
         note: String::new(),
     });
     ledger.operate(fund).await.unwrap().unwrap();
-    fleet_with(2, Some(ledger), &format!("wallet: {{}}\n{more}"))
+    (fleet_with(2, Some(Arc::clone(&ledger)), more), ledger)
 }
 
 #[tokio::test(start_paused = true)]
