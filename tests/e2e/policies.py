@@ -5,6 +5,7 @@ where the page is out of step.
 """
 
 import base64
+from dataclasses import dataclass
 from pathlib import Path
 
 from processes import free_port
@@ -66,49 +67,80 @@ def says(text):
     return f"[[fake: says={encoded}]]"
 
 
-def outcome(action, phase, way, judges=False):
-    """What a row of the table promises."""
-    if action == "block" and judges:
-        paid = "nothing set aside, no call" if phase == "input" else "paid for, not tried again; nothing of it was shown, of a stream neither"
-        return {
-            "miss": f"409 `policy_blocked`; {paid}; not stored",
-            "hit": "none: it is not stored",
-            "follower": "the same block" if phase == "input" else "the same block; one call",
-        }[way]
-    if action == "block":
-        if phase == "input":
-            return "409 `policy_blocked`; no lookup, no call"
-        return {
-            "miss": "409 `policy_blocked`, paid for, not stored, not tried again; behind the first words of a stream: its error event, and a reset",
-            "hit": "none: it is not stored",
-            "follower": "the same block; one call",
-        }[way]
-    what = "as it came" if action == "monitor" else "redacted"
-    if phase == "input":
-        return {
-            "miss": f"answered; the request goes on {what}",
-            "hit": f"a hit; asked for {what}",
-            "follower": f"coalesced; asked for {what}",
-        }[way]
-    return {
-        "miss": f"the answer {what}, and so stored",
-        "hit": f"the stored answer {what}",
-        "follower": f"the leader's answer {what}, live",
-    }[way]
+# What an input that a policy has let pass, or an answer, may be when it goes on.
+WHAT = {"redact": "redacted", "monitor": "as it came"}
+BLOCKED = "409 `policy_blocked`"
+# Of a stream whose first words may be out before something is found.
+BLOCKED_LATE = f"{BLOCKED}, or behind the first words its error event and a reset"
+
+
+def may_end_late(policy, phase, shape):
+    """Whether an answer may be blocked when its first words are out: who judges the whole shows nothing before."""
+    return phase == "output" and shape == "SSE" and policy not in JUDGES
+
+
+def outcome(action, phase, shape, way, judges=False):
+    """What a row of the table promises. The test of a row says the same of what it has seen: `Seen.words`."""
+    is_blocked, is_asked_anew = action == "block", way != "hit" or action == "block"
+    if is_blocked:
+        ending = BLOCKED_LATE if phase == "output" and shape == "SSE" and not judges else BLOCKED
+    elif phase == "output":
+        ending = f"the answer {WHAT[action]}"
+    else:
+        ending = f"answered, asked for {WHAT[action]}" if is_asked_anew else "answered"
+    if way == "follower" and shape == "SSE" and not is_blocked:
+        ending += ", live"
+    if not is_asked_anew:
+        return f"a hit: {ending}; no call, nothing set aside"
+    if not is_blocked:
+        rest = "one call, paid for, stored"
+    elif phase == "output":
+        rest = "one call, paid for, not stored"
+    else:
+        rest = "no call, nothing set aside" if judges else "no lookup, no call, nothing set aside"
+    before = {"miss": "", "hit": "no hit: ", "follower": "both: "}[way]
+    return f"{before}{ending}; {rest}"
+
+
+@dataclass
+class Seen:
+    """What was seen of a request, or of two that came at once."""
+
+    way: str
+    # How it ended, in the words of the table.
+    ending: str
+    is_hit: bool
+    # What came of it in the sidecar's lookups, at the provider, in the ledger and in the store.
+    lookups: int
+    calls: int
+    booked: dict
+    fills: int
+
+    def words(self):
+        before = "both: " if self.way == "follower" else "a hit: " if self.is_hit else "no hit: " if self.way == "hit" else ""
+        facts = [] if self.lookups else ["no lookup"]
+        facts.append({0: "no call", 1: "one call"}.get(self.calls, f"{self.calls} calls"))
+        paid = {"pending": self.calls, "post": self.calls}
+        facts.append("nothing set aside" if not self.booked else "paid for" if self.booked == paid else str(self.booked))
+        if self.calls or self.fills:
+            facts.append("stored" if self.fills else "not stored")
+        return f"{before}{self.ending}; {', '.join(facts)}"
 
 
 def table():
-    lines = ["| action | reads | miss | hit | follower |", "|---|---|---|---|---|"]
-    for action in ACTIONS:
-        for phase in PHASES:
-            cells = " | ".join(outcome(action, phase, way) for way in WAYS)
-            lines.append(f"| `{action}` | {phase} | {cells} |")
-    for phase in PHASES:
-        cells = " | ".join(outcome("block", phase, way, judges=True) for way in WAYS)
-        lines.append(f"| `block`, judged as a whole | {phase} | {cells} |")
+    lines = ["| action | reads | as | miss | asked again | follower |", "|---|---|---|---|---|---|"]
+    kinds = [(action, phase, False) for action in ACTIONS for phase in PHASES]
+    kinds += [("block", phase, True) for phase in PHASES]
+    for action, phase, judges in kinds:
+        told = {shape: " | ".join(outcome(action, phase, shape, way, judges) for way in WAYS) for shape in SHAPES}
+        name = f"`{action}`, judged as a whole" if judges else f"`{action}`"
+        for cells in dict.fromkeys(told.values()):
+            shapes = ", ".join(shape for shape in SHAPES if told[shape] == cells)
+            lines.append(f"| {name} | {phase} | {shapes} | {cells} |")
     shown = [f"`{policy}` ({', '.join(actions(policy))})" for policy in POLICIES]
     lines += ["", f"Shown for each of {', '.join(shown)}, in each phase that it has, as {' and as '.join(SHAPES)}: "
-              f"{len(list(rows())) * len(SHAPES) * len(WAYS)} cases in `tests/e2e/test_policies.py`."]
+              f"{len(list(rows())) * len(SHAPES) * len(WAYS)} cases in `tests/e2e/test_policies.py`, each of which says the words of "
+              "its cell of what it has seen: at the clients, in the sidecar's lookups and fills, at the provider and in the ledger."]
     return "\n".join(lines)
 
 

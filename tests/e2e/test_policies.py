@@ -2,15 +2,25 @@
 
 import json
 import sys
-import threading
+from collections import Counter
+from contextlib import contextmanager
 
+import anthropic
+import openai
 import pytest
-from openai import APIStatusError, OpenAI
 
-from answers import assert_hit
-from group import Group, chat, unique
-from policies import CARRIES, CLASSIFIER_PORT, JUDGES, PAGE, POLICIES, ROOT, SHAPES, config, page, rows, says
+from answers import Answer, assert_hit
+from group import chat, unique
+from policies import (BLOCKED, BLOCKED_LATE, CARRIES, CLASSIFIER_PORT, JUDGES, PAGE, POLICIES, ROOT, SHAPES, WHAT, Seen, config,
+                      may_end_late, outcome, page, rows, says)
 from processes import Process, wait_until
+from wallet import CLAUDE, Paying
+
+# What an answer says before the words that matter: longer than any policy holds back, half of the body at least.
+BEFORE = ("Here it is, and before it there is some more that says nothing at all, so that whoever reads along has something to "
+          "read by then, and may go on with it for as long as it likes, until at last the words come: ")
+# The example's classifier counts words: among many others it makes nothing of a few. It holds nothing back, either.
+SHORTLY = {"external": "Here it is: "}
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +31,7 @@ def policed(tmp_path_factory):
     classifier = Process("classifier", [sys.executable, script, "--port", str(CLASSIFIER_PORT)], log)
     classifier.start()
     try:
-        with Group({"gateway": {"on_sidecar_loss": "unavailable"}}) as group:
+        with Paying() as group:
             wait_until(lambda: "ready" in log.read_text(), "the classifier is ready")
             yield from watched(group)
     finally:
@@ -36,9 +46,15 @@ def watched(group):
         assert group.sidecar.metric(alarm) == 0, alarm
 
 
-@pytest.fixture(scope="module")
-def key(policed):
-    return policed.key(org="acme")
+@pytest.fixture
+def wallet(policed):
+    """The money of an organization that nobody else is in."""
+    return policed.wallet(50_000_000)
+
+
+@pytest.fixture
+def key(wallet):
+    return wallet.key()
 
 
 def text_of(answer, shape):
@@ -53,7 +69,7 @@ def asked(prompt, policy, phase, found, shape):
     """A request in which, or in whose answer, something is to be found, and the prompt as the provider counts it."""
     if phase == "input":
         return chat(f"{prompt} {found}", stream=shape == "SSE")
-    answer = f"Here it is: {found} That is all."
+    answer = f"{SHORTLY.get(policy, BEFORE)}{found} That is all."
     carried = dict(CARRIES.get(policy, {}))
     context = carried.pop("context", None)
     body = chat(f"{prompt} {says(answer)}", stream=shape == "SSE", **carried)
@@ -68,48 +84,115 @@ def test_the_page_of_outcomes_is_what_the_tests_show():
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("policy, action, phase", list(rows()))
-def test_an_outcome(policed, key, prompt, policy, action, phase, shape):
-    found, kind, placeholder, _ = POLICIES[policy]
+def test_an_outcome(policed, wallet, key, crowd, prompt, policy, action, phase, shape):
     policed.configure(config(policy, action, phase))
-    body = asked(prompt, policy, phase, found, shape)
-    calls = policed.provider.total()
-    if action == "block":
-        answers = [policed.a.ask(key, body), policed.b.ask(key, body)]
-        # Of an answer each was a miss of its own: nothing is stored. Of a request nobody was asked anything.
-        assert policed.provider.total() == calls + (2 if phase == "output" else 0)
-        if phase == "output":
-            answers += together(policed, key, body, prompt)
-        for answer in answers:
-            is_blocked(answer, policy, found)
-            # Whoever judges the whole has shown nothing of a stream.
-            assert answer.status == 409 or policy not in JUDGES, answer
-        return
-    shown = found if action == "monitor" else placeholder
-    paid = policed.a.ask(key, body)
-    assert paid.status == 200 and paid.broke is None and paid.cache_status == "miss", paid
-    hit = policed.b.ask(key, body)
-    assert hit.cache_status == "hit", hit
-    assert policed.provider.total() == calls + 1
-    if phase == "output":
-        expected = f"Here it is: {shown} That is all."
-        assert text_of(paid, shape) == text_of(hit, shape) == expected
-    else:
-        forwarded = policed.provider.calls()["by_prompt"]
-        assert f"{prompt} {shown}" in forwarded, forwarded
-    logged = f"{policy}:{kind}:{action}"
-    lines = [json.loads(line) for line in policed.sidecar.process.log.read_text().splitlines() if '"kt::request"' in line]
-    assert logged in [line.get("guardrails_triggered") for line in lines][-4:], lines[-4:]
-    answers = together(policed, key, body, prompt)
-    assert sorted(answer.cache_status for answer in answers) == ["coalesced", "miss"]
-    assert all(answer.status == 200 and answer.broke is None for answer in answers), answers
-    if phase == "output":
-        assert all(shown in text_of(answer, shape) for answer in answers), answers
+    row = Row(policed, wallet, key, crowd, prompt, policy, action, phase, shape)
+    promised = {way: outcome(action, phase, shape, way, policy in JUDGES) for way in ("miss", "hit", "follower")}
+    body = asked(prompt, policy, phase, POLICIES[policy][0], shape)
+    assert row.alone("miss", policed.a, body).words() == promised["miss"]
+    assert row.alone("hit", policed.b, body).words() == promised["hit"]
+    if action != "block":
+        wait_until(row.is_logged, "what was found is in the log")
+    assert row.together(body).words() == promised["follower"]
 
 
-def is_blocked(answer, policy, found):
+class Row:
+    """A row of the table, played in one shape."""
+
+    def __init__(self, group, wallet, key, crowd, prompt, policy, action, phase, shape):
+        self.group, self.wallet, self.key, self.crowd, self.prompt = group, wallet, key, crowd, prompt
+        self.policy, self.action, self.phase, self.shape = policy, action, phase, shape
+        self.found, self.kind, self.placeholder, _ = POLICIES[policy]
+        self.log_lines = len(self.log())
+
+    def alone(self, way, gateway, body):
+        """One client."""
+        with self.watched() as facts:
+            answer = gateway.ask(self.key, body)
+        is_hit = answer.cache_status == "hit"
+        assert is_hit or answer.status != 200 or answer.cache_status == "miss", answer
+        return Seen(way, self.ending([answer], self.prompt if facts["calls"] else None), is_hit, **facts)
+
+    def together(self, body):
+        """Two who ask at once, at two gateways."""
+        # A gate that was opened stays open, so none may be had twice.
+        gate, again = unique(), f"{self.prompt} again"
+        reads_live = self.action != "block" and self.shape == "SSE"
+        *before, last = body["messages"]
+        gated = f"{again} [[fake: gate={gate}{'@body' if reads_live else ''}]]"
+        content = last["content"].replace(self.prompt, gated, 1)
+        body = {**body, "messages": [*before, {**last, "content": content}]}
+        is_called = self.action != "block" or self.phase == "output"
+        with self.watched() as facts:
+            lives = [self.crowd.one(self.group.a, self.key, body)]
+            if is_called:
+                self.group.provider.wait_at(gate)
+            lives.append(self.crowd.one(self.group.b, self.key, body))
+            if is_called:
+                self.group.sidecar.wait_followers(1)
+            if reads_live:
+                self.reads_already(lives[1])
+            self.group.provider.release(gate)
+            answers = [live.whole() for live in lives]
+        if self.action != "block":
+            assert sorted(answer.cache_status for answer in answers) == ["coalesced", "miss"]
+        ending = self.ending(answers, again if facts["calls"] else None) + (", live" if reads_live else "")
+        return Seen("follower", ending, False, **facts)
+
+    def reads_already(self, live):
+        """Waits until it has read some of what is said."""
+        def some():
+            whole, _, _ = bytes(live.body).rpartition(b"\n\n")
+            return whole and text_of(Answer(live.status, live.headers, whole), "SSE")
+        self.crowd.wait(some, "who follows reads along")
+        assert not live.ended, live
+
+    @contextmanager
+    def watched(self):
+        """What comes, in numbers, of what is done meanwhile."""
+        def numbers():
+            metric = self.group.sidecar.metric
+            return {"lookups": metric("kt_lookups"), "calls": self.group.provider.total(), "fills": metric("kt_fills")}
+        before, rows, facts = numbers(), Counter(self.wallet.rows()), {}
+        yield facts
+        wait_until(lambda: self.wallet.pending == 0, "all that was set aside is settled")
+        facts.update({name: int(value - before[name]) for name, value in numbers().items()})
+        facts["booked"] = dict(Counter(self.wallet.rows()) - rows)
+
+    def ending(self, answers, forwarded):
+        """How all of them ended, in the words of the table; `forwarded` is how the prompt of their call begins."""
+        if self.action == "block":
+            for answer in answers:
+                is_blocked(answer, self.policy, self.found, may_end_late(self.policy, self.phase, self.shape))
+            return BLOCKED_LATE if may_end_late(self.policy, self.phase, self.shape) else BLOCKED
+        assert all(answer.status == 200 and answer.broke is None for answer in answers), answers
+        if self.phase == "output":
+            before = SHORTLY.get(self.policy, BEFORE)
+            told = {text_of(answer, self.shape).removeprefix(before).removesuffix(" That is all.") for answer in answers}
+            return f"the answer {self.what(told)}"
+        if forwarded is None:
+            return "answered"
+        prompts = [prompt for prompt in self.group.provider.calls()["by_prompt"] if prompt.startswith(f"{forwarded} ")]
+        told = {prompt.removeprefix(forwarded).strip() for prompt in prompts}
+        return f"answered, asked for {self.what(told)}"
+
+    def what(self, told):
+        """Whether it stands there as it came or with the kind of it in its place, in the words of the table."""
+        return {self.found: WHAT["monitor"], self.placeholder: WHAT["redact"]}.get(*told) if len(told) == 1 else told
+
+    def log(self):
+        return self.group.sidecar.process.log.read_text().splitlines()
+
+    def is_logged(self):
+        """Whether a line of the log since it began says what was found."""
+        lines = [json.loads(line) for line in self.log()[self.log_lines:] if '"kt::request"' in line]
+        return f"{self.policy}:{self.kind}:{self.action}" in [line.get("guardrails_triggered") for line in lines]
+
+
+def is_blocked(answer, policy, found, may_end_late):
     """A block, with one word on whether to try again, and without what was found."""
     assert found.encode() not in answer.body, answer
-    if answer.status == 200:
+    if answer.status == 200 and may_end_late:
         # Behind the first words of a stream: its error event, and a reset.
         assert answer.broke is not None and "policy_blocked" in answer.events()[-1], answer
         return
@@ -118,34 +201,39 @@ def is_blocked(answer, policy, found):
     assert answer.headers["x-should-retry"] == "false", answer
 
 
-def together(policed, key, body, prompt):
-    """Two who ask at once, and the one call that answers both."""
-    # A gate that was opened stays open, so none may be had twice.
-    gate = unique()
-    *before, last = body["messages"]
-    content = last["content"].replace(prompt, f"{prompt} again [[fake: gate={gate}]]", 1)
-    body = {**body, "messages": [*before, {**last, "content": content}]}
-    calls, answers = policed.provider.total(), []
-    asking = [threading.Thread(target=lambda to=to: answers.append(to.ask(key, body))) for to in (policed.a, policed.b)]
-    asking[0].start()
-    policed.provider.wait_at(gate)
-    asking[1].start()
-    policed.sidecar.wait_followers(1)
-    policed.provider.release(gate)
-    for thread in asking:
-        thread.join()
-    assert policed.provider.total() == calls + 1
-    return answers
+def openai_asks(gateway, key, content):
+    client = openai.OpenAI(api_key=key.secret, base_url=f"{gateway.url}/v1", max_retries=2)
+    client.chat.completions.create(**chat(content))
 
 
-def test_an_sdk_does_not_try_a_blocked_request_again(policed, key, prompt):
-    policed.configure(config("pii-detector", "block", "output"))
-    client = OpenAI(api_key=key.secret, base_url=f"{policed.a.url}/v1", max_retries=2)
-    calls = policed.provider.total()
-    with pytest.raises(APIStatusError) as refused:
-        client.chat.completions.create(**chat(f"{prompt} {says('to jane@example.com')}"))
+def anthropic_asks(gateway, key, content):
+    client = anthropic.Anthropic(api_key=key.secret, base_url=gateway.url, max_retries=2)
+    client.messages.create(**chat(content, max_tokens=100) | {"model": CLAUDE})
+
+
+def received(gateway):
+    """How many requests have come to a gateway, by its Envoy's own count."""
+    return gateway.envoy_stats()["http.ingress.downstream_rq_total"]
+
+
+@pytest.mark.parametrize("sdk, error", [(openai_asks, openai.APIStatusError), (anthropic_asks, anthropic.APIStatusError)])
+@pytest.mark.parametrize("phase, calls", [("input", 0), ("output", 1)])
+def test_an_sdk_sends_a_blocked_request_once(policed, key, prompt, phase, calls, sdk, error):
+    policed.configure(config("pii-detector", "block", phase))
+    sent, before = received(policed.a), policed.provider.total()
+    with pytest.raises(error) as refused:
+        sdk(policed.a, key, f"{prompt} {'jane@example.com' if phase == 'input' else says('to jane@example.com')}")
     assert refused.value.status_code == 409
-    assert policed.provider.total() == calls + 1
+    assert (received(policed.a) - sent, policed.provider.total() - before) == (1, calls)
+
+
+@pytest.mark.parametrize("sdk, error", [(openai_asks, openai.APIStatusError), (anthropic_asks, anthropic.APIStatusError)])
+def test_an_sdk_sends_again_what_a_provider_refuses_with_the_same_status(policed, key, prompt, sdk, error):
+    """What the count above would show, if a block did not say that it is final."""
+    sent = received(policed.a)
+    with pytest.raises(error) as refused:
+        sdk(policed.a, key, f"{prompt} [[fake: status=409]]")
+    assert (refused.value.status_code, received(policed.a) - sent) == (409, 3)
 
 
 def test_the_arguments_of_a_call_are_redacted_and_still_json(policed, key, prompt):
