@@ -283,6 +283,7 @@ impl Sidecar {
             most_requests_of_an_org: self.crowds.most(),
             gateways: self.gateways.live(self.clock.mono()),
             gateways_behind: self.gateways.behind(&self.snapshot_version(), self.clock.mono()),
+            members: self.gateways.members(self.clock.mono()),
             snapshot_ages: self.snapshot_ages(),
             config: self.feed.settings().version.clone(),
             is_degraded: !self.feed.faults().is_empty(),

@@ -93,7 +93,8 @@ def test_the_access_log_the_sidecars_log_and_the_trace_are_joined_by_the_request
         [line] = told.requests
         for_line = {**for_log, "org": "org", "team": "team", "agent": "agent"}
         assert {name: line[field] for name, field in for_line.items()} == WHO, line
-        assert (line["gateway"], line["key_id"]) == (gateway.id, key.key_id)
+        roles = {"gw-a": "primary", "gw-b": "fallback"}
+        assert (line["gateway"], line["gateway_role"], line["key_id"]) == (gateway.id, roles[gateway.id], key.key_id)
         assert (line["trace_id"], line["outcome"], line["status"]) == (client.trace_id, outcome, "success")
         assert (line["model"], line["provider"], line["http_status"]) == ("gpt-4o", "openai", 200)
         assert line["cache_hit"] is False and line["reason"] and line["latency_ms"] >= 0 and line["guardrails_triggered"] == ""

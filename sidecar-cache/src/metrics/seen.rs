@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kt_contract::money::MicroUsd;
 use kt_contract::time::Millis;
+use kt_contract::wire::feed::GatewayIdentity;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -54,6 +55,8 @@ pub struct Sight {
     pub audit_waiting: usize,
     /// Those of them that run another version of the configuration than the one in use.
     pub gateways_behind: usize,
+    /// Who these gateways are, by id.
+    pub members: Vec<GatewayIdentity>,
     /// How old the snapshot is that each gateway decides by, by its id.
     pub snapshot_ages: Vec<(String, Millis)>,
     /// The version of the configuration.
@@ -65,6 +68,13 @@ pub struct Sight {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfGateway {
     gateway: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Member {
+    gateway: String,
+    role: &'static str,
+    group: String,
 }
 
 /// What is read from elsewhere when somebody looks.
@@ -82,6 +92,7 @@ pub(super) struct Seen {
     most_requests_of_an_org: Gauge,
     gateways: Gauge,
     gateways_behind: Gauge,
+    members: Family<Member, Gauge>,
     snapshot_age: Family<OfGateway, Gauge<f64, AtomicU64>>,
     tenants: Gauge,
     tenants_refused: Gauge,
@@ -123,6 +134,11 @@ impl Seen {
             "kt_gateways",
             "Gateways that polled the change feed in the last 5 s",
             self.gateways.clone(),
+        );
+        r.register(
+            "kt_gateway_info",
+            "Each of them, with its role and its group",
+            self.members.clone(),
         );
         r.register("kt_tenants", "Tenants of a hosted gateway", self.tenants.clone());
         r.register(
@@ -169,6 +185,12 @@ impl Seen {
         self.gateways.set(number(*gateways as u64));
         self.gateways_behind.set(number(*gateways_behind as u64));
         // Who is gone has no series.
+        self.members.clear();
+        for member in &sight.members {
+            let group = member.group.clone().unwrap_or_default();
+            let of = Member { gateway: member.id.clone(), role: member.role.as_str(), group };
+            self.members.get_or_create(&of).set(1);
+        }
         self.snapshot_age.clear();
         for (gateway, age) in &sight.snapshot_ages {
             let of = OfGateway { gateway: gateway.clone() };

@@ -9,6 +9,7 @@ use kt_contract::money::MicroUsd;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
 use kt_contract::time::{Millis, MonoMillis};
+use kt_contract::wire::feed::Role;
 use kt_providers::Usage;
 
 use super::Sidecar;
@@ -50,6 +51,7 @@ struct OnRecord {
 struct Who {
     request_id: String,
     gateway: String,
+    gateway_role: Option<&'static str>,
     org: String,
     user: Option<String>,
     key_id: String,
@@ -107,6 +109,7 @@ impl Exchange {
             who: Who {
                 request_id: grant.request_id.clone(),
                 gateway: grant.gateway.clone(),
+                gateway_role: sidecar.gateways.role(&grant.gateway).map(Role::as_str),
                 org: principal.org.clone(),
                 user: principal.user.clone(),
                 key_id: principal.key_id.clone(),
@@ -361,7 +364,7 @@ impl Drop for Exchange {
             self.savings.gather(Kind { whose, model, basis }, spared);
         }
         let Who { request_id, gateway, org, user, key_id, model, provider, .. } = &self.who;
-        let Who { team, agent, codebase, key_age, .. } = &self.who;
+        let Who { team, agent, codebase, key_age, gateway_role, .. } = &self.who;
         let What { cache, status, usage, first_byte_ms, not_stored, is_stored, triggered, .. } =
             &self.what;
         let outcome = cache.map(|(outcome, _)| outcome);
@@ -370,6 +373,7 @@ impl Drop for Exchange {
             request_id,
             trace_id = self.trace.as_ref().map(Live::trace_id),
             gateway,
+            gateway_role,
             org,
             team,
             user_id = user,

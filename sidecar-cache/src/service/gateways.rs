@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kt_contract::time::{Millis, MonoMillis};
 use kt_contract::wire::admin::Presence;
-use kt_contract::wire::feed::{FeedRequest, GatewayIdentity};
+use kt_contract::wire::feed::{FeedRequest, GatewayIdentity, Role};
 use tokio::sync::Notify;
 
 use super::lock;
@@ -146,6 +146,24 @@ impl Gateways {
         lock(&self.known).values().filter(is_live).count()
     }
 
+    /// Who they are, by id.
+    #[must_use]
+    pub fn members(&self, now: MonoMillis) -> Vec<GatewayIdentity> {
+        let is_live = |gateway: &&Gateway| gateway.presence(now) == Presence::Live;
+        let known = lock(&self.known);
+        let mut members: Vec<_> =
+            known.values().filter(is_live).map(|gateway| gateway.identity.clone()).collect();
+        drop(known);
+        members.sort_by(|left, right| left.id.cmp(&right.id));
+        members
+    }
+
+    /// What a gateway does in its group, as it has said with its polls. `None`: it has not polled yet.
+    #[must_use]
+    pub fn role(&self, id: &str) -> Option<Role> {
+        lock(&self.known).get(id).map(|gateway| gateway.identity.role)
+    }
+
     /// How many of them are live and do not run the snapshot of this version, on all their workers.
     #[must_use]
     pub fn behind(&self, snapshot: &str, now: MonoMillis) -> usize {
@@ -263,7 +281,6 @@ impl Gateway {
 #[cfg(test)]
 mod tests {
     use kt_contract::wire::VERSION;
-    use kt_contract::wire::feed::Role;
 
     use super::*;
 
@@ -329,6 +346,19 @@ mod tests {
         assert_eq!(seen(5_001), (vec![Presence::Live], 1));
         assert_eq!(seen(5_000 + KNOWN_FOR.0), (vec![Presence::Lost], 0));
         assert_eq!(seen(5_001 + KNOWN_FOR.0), (vec![], 0));
+    }
+
+    #[test]
+    fn the_members_are_those_that_are_live_with_what_they_have_said_last_of_themselves() {
+        let gateways = Gateways::default();
+        for (id, now) in [("b", 10), ("a", 0)] {
+            gateways.polled(&poll(&identity(id), "w", None), MonoMillis(now));
+        }
+        let edge = GatewayIdentity { role: Role::Edge, ..identity("b") };
+        gateways.polled(&poll(&edge, "w", None), MonoMillis(20));
+        assert_eq!(gateways.members(MonoMillis(20)), [identity("a"), edge.clone()]);
+        assert_eq!(gateways.members(MonoMillis(5_000)), [edge]);
+        assert_eq!((gateways.role("b"), gateways.role("c")), (Some(Role::Edge), None));
     }
 
     #[test]

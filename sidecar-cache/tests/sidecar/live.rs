@@ -340,6 +340,8 @@ async fn the_status_says_which_version_each_gateway_runs_and_who_is_behind() {
     assert_eq!(filed.group.metric("kt_gateways_behind"), "1");
     let age = || filed.group.metric("kt_gateway_snapshot_age_seconds{gateway=\"gw-a\"}");
     assert_eq!(age(), "0.7", "of the one that is behind");
+    let member = "kt_gateway_info{gateway=\"gw-a\",role=\"primary\",group=\"coders\"}";
+    assert_eq!(filed.group.metric(member), "1");
     poll("two", &new.snapshot).await;
     assert_eq!(standing(), (Some(new.config.version), 2, 0));
     assert_eq!(filed.group.metric("kt_gateways_behind"), "0");
@@ -351,6 +353,7 @@ async fn the_status_says_which_version_each_gateway_runs_and_who_is_behind() {
     assert_eq!(standing(), (None, 2, 1));
     tokio::time::advance(Duration::from_secs(5)).await;
     assert_eq!(age(), "0", "there is no such line: it is lost");
+    assert_eq!(filed.group.metric(member), "0", "nor this one");
 }
 
 /// The settings of a snapshot of its own, by which an answer of `JSON` costs so many micro-dollars for each of its
