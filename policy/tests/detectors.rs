@@ -195,6 +195,27 @@ fn table(cases: &[Case]) -> String {
     table
 }
 
+/// What of a set of which nothing is asked does not reach what is asked of the others.
+fn below(cases: &[Case]) -> String {
+    let (counts, _) = measure(cases);
+    let mut rows = String::new();
+    for (entity, count) in counts {
+        let least = least(entity);
+        for (what, reached) in [("precision", count.precision()), ("recall", count.recall())] {
+            if reached < least {
+                let _ = write!(rows, "\n- `{}`: {what} {reached:.3}", entity.as_str());
+                let (right, missed, wrong) = (count.right, count.missed, count.wrong);
+                let _ =
+                    write!(rows, ", {right} right, {missed} missed, {wrong} wrong; {least} asked");
+            }
+        }
+    }
+    match rows.as_str() {
+        "" => "None of it is below what is asked of the other two.\n".to_owned(),
+        rows => format!("Below what is asked of the other two:\n{rows}\n"),
+    }
+}
+
 fn heuristics_table(judged: &[Judged]) -> String {
     let mut table =
         String::from("| heuristic | labelled | precision | recall |\n|---|---|---|---|\n");
@@ -245,7 +266,8 @@ fn measured() -> String {
             cases.len(),
             judged.len()
         );
-        let _ = writeln!(text, "{}\n{}", table(&cases), heuristics_table(&judged));
+        let below = if set == Set::HeldBack { below(&cases) + "\n" } else { String::new() };
+        let _ = writeln!(text, "{}\n{below}{}", table(&cases), heuristics_table(&judged));
     }
     text
 }
