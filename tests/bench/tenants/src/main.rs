@@ -72,7 +72,7 @@ fn of_sidecar(args: &Args, folder: &Path) -> Result<Value, Failed> {
     let began = now();
     let tenants = Tenants::load(packs, host, false, |_, _: &SecretRef| Ok("made-up".to_owned()));
     let load = now().duration_since(began);
-    let bytes = resident_bytes()?.saturating_sub(before);
+    let bytes = grown(before)?;
     if tenants.count() != args.tenants {
         return Err(format!("{} tenants, {:?}", tenants.count(), tenants.faults().first()).into());
     }
@@ -82,7 +82,7 @@ fn of_sidecar(args: &Args, folder: &Path) -> Result<Value, Failed> {
     let lookup = each(now().duration_since(began), found);
     Ok(json!({
         "load_ms": load.as_millis(), "resident_bytes": bytes,
-        "bytes_per_tenant": bytes / args.tenants as u64, "lookup_ns": lookup,
+        "bytes_per_tenant": bytes.map(|bytes| bytes / args.tenants as u64), "lookup_ns": lookup,
     }))
 }
 
@@ -102,7 +102,7 @@ async fn of_keys(args: &Args, folder: &Path) -> Result<Value, Failed> {
         }
     }
     let unknown = each(now().duration_since(began), args.keys);
-    let bytes = resident_bytes()?.saturating_sub(before);
+    let bytes = grown(before)?;
     let last = args.keys.saturating_sub(4_096)..args.keys;
     let (began, count) = (now(), last.len());
     for number in last {
@@ -141,7 +141,7 @@ fn of_worker(args: &Args, folder: &Path) -> Result<Value, Failed> {
         principals.remember(key(number), Known::of_tenant(principal, rules));
         spent += now().duration_since(began);
     }
-    let bytes = resident_bytes()?.saturating_sub(before);
+    let bytes = grown(before)?;
     let (began, last) = (now(), key(args.keys.saturating_sub(1)));
     let found = (0..100_000).filter(|_| principals.get(&last).is_some()).count();
     Ok(json!({
@@ -199,6 +199,12 @@ fn resident_bytes() -> Result<u64, Failed> {
     let text = std::fs::read_to_string("/proc/self/statm")?;
     let pages: u64 = text.split(' ').nth(1).ok_or("no resident pages")?.parse()?;
     Ok(pages * 4_096)
+}
+
+/// By how much that has grown. `None`: it has not, because what was freed before was used again; that is no measure of
+/// what is held.
+fn grown(before: u64) -> Result<Option<u64>, Failed> {
+    Ok(resident_bytes()?.checked_sub(before).filter(|bytes| *bytes > 0))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
