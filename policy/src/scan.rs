@@ -44,15 +44,26 @@ pub(crate) fn unfold(folded: &Folded<'_>, one: Match) -> Finding {
 /// settled.
 pub(crate) fn pass(
     text: &Text<'_>,
+    from: (usize, bool),
+    wanted: EntitySet,
+    found: &mut impl FnMut(Match),
+) -> usize {
+    pass_over(text, from, wanted, plain::end, found)
+}
+
+/// The same, where what is plain is told from what detectors are asked about.
+fn pass_over(
+    text: &Text<'_>,
     (from, is_behind_finding): (usize, bool),
     wanted: EntitySet,
+    plain_end: impl Fn(&Text<'_>, usize) -> Option<usize>,
     found: &mut impl FnMut(Match),
 ) -> usize {
     let mut settled = None;
     let (mut at, mut is_behind) = (from, is_behind_finding);
     while let Some(start) = text.next_start(at, is_behind) {
         text.begin();
-        if let Some(end) = plain::end(text, start) {
+        if let Some(end) = plain_end(text, start) {
             (at, is_behind) = (end, false);
             continue;
         }
@@ -208,5 +219,132 @@ mod tests {
         let mut found = Vec::new();
         scan("jane@example.com 192.0.2.1", EntitySet::NONE.with(Entity::IpAddress), &mut found);
         assert_eq!(found, [Finding { start: 17, end: 26, entity: Entity::IpAddress }]);
+    }
+}
+
+#[cfg(all(test, not(target_family = "wasm")))]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What detectors look for, whole and in parts, words beside it, and what may stand between.
+    const FRAGMENTS: &[&str] = &[
+        "the",
+        "a",
+        "is",
+        "IS",
+        "value",
+        "Value",
+        "name",
+        "on",
+        "at",
+        "X",
+        "D",
+        "E",
+        "DE",
+        "89",
+        "3704 0044 0532 0130 00",
+        "DE89370400440532013000",
+        "4111",
+        "1111",
+        "4111 1111 1111 1111",
+        "5312",
+        "6828",
+        "1",
+        "12",
+        "123",
+        "1234",
+        "12345",
+        "12.5",
+        "3.14",
+        "2024",
+        "192.0.2.1",
+        "2001:db8::1",
+        "dead",
+        "beef",
+        "::1",
+        "jane",
+        "jane@example.com",
+        "example.com",
+        "o",
+        "O",
+        "neill",
+        "password",
+        "Password",
+        "passwd",
+        "pw",
+        "secret",
+        "api_key",
+        "API",
+        "key",
+        "token",
+        "by",
+        "identified by",
+        "hunter2hunter2",
+        "S0mmer2024!",
+        "Bearer",
+        "basic",
+        "apikey",
+        "mF9.B5f-4.1JqM",
+        "http",
+        "https",
+        "user",
+        "ssn",
+        "card",
+        "visa",
+        "tel",
+        "call",
+        "212-555-0123",
+        "+1",
+        "(212)",
+        "555",
+        "0123",
+        "AKIA",
+        "ghp_",
+        "AB",
+        "QQ",
+        "123456",
+        "12345678",
+        "Z",
+        "RSS",
+        "MRA",
+        "85T10",
+        "A562S",
+        "kt",
+        "ey",
+        "eyJ",
+        "sk",
+        "(at)",
+        "(dot)",
+    ];
+    const BETWEEN: &[&str] = &[
+        "", " ", " ", " ", ". ", ".", ", ", ",", ": ", ":", " = ", "=", "\n", "\n  ", "; ", "-",
+        "_", "/", "//", "@", " @ ", "\"", "\": \"", "\", \"", "'", " '", "(", ")", " (", "[", "]",
+        "{", "}", "<", ">", "!", "?", "`", "|", "*", "+", "&", "\u{200B}", "é", "  ", ".\n",
+        "\r\n", "\\",
+    ];
+
+    fn text() -> impl Strategy<Value = String> {
+        let piece = (prop::sample::select(FRAGMENTS), prop::sample::select(BETWEEN));
+        prop::collection::vec(piece, 1..12)
+            .prop_map(|pieces| pieces.into_iter().flat_map(|(word, sign)| [word, sign]).collect())
+    }
+
+    fn found(text: &str, plain_end: impl Fn(&Text<'_>, usize) -> Option<usize>) -> Vec<Match> {
+        let folded = Folded::unescaped(text);
+        let text = Text::new(folded.as_str(), folded.seams());
+        let mut found = Vec::new();
+        pass_over(&text, (0, false), EntitySet::all(), plain_end, &mut |one| found.push(one));
+        found
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_passed_over_is_nothing_to_any_detector(text in text()) {
+            prop_assert_eq!(found(&text, plain::end), found(&text, |_, _| None));
+        }
     }
 }

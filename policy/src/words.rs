@@ -8,7 +8,7 @@ use kt_contract::policy::pattern::{self, BadPattern};
 use regex::Regex;
 
 use crate::fold::Folded;
-use digest::{Digest, Slots};
+use digest::{Digest, Slots, hash};
 use split::{Word, Words, lowered};
 
 /// Terms, compiled. Accents, width and case do not count. Where a script has no spaces, a term matches anywhere.
@@ -26,10 +26,10 @@ pub struct Terms {
     all: Slots,
 }
 
-/// How a term begins: its first word and the second, if it has one, and which it is.
+/// How a term begins: a hash of its whole first word, the second word if it has one, and which it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Beginning {
-    first: Digest,
+    first: u32,
     term: usize,
     second: Option<Digest>,
 }
@@ -82,17 +82,18 @@ impl Terms {
             for word in Words::of(folded.as_str()) {
                 let digest = word.digest(folded.as_str());
                 all.all.insert(digest);
-                words.push((digest, lowered(word.of(folded.as_str())).collect()));
+                words.push((digest, lowered(word.of(folded.as_str())).collect::<String>()));
             }
             let mut digests = words.iter().map(|(digest, _)| *digest);
-            let first = digests.next();
-            let first = first.ok_or_else(|| Rejected::EmptyTerm(term.as_ref().to_owned()))?;
+            let (Some(first), Some((_, word))) = (digests.next(), words.first()) else {
+                return Err(Rejected::EmptyTerm(term.as_ref().to_owned()));
+            };
             let second = digests.next();
             match second {
                 None => all.alone.insert(first),
                 Some(second) => all.pairs.insert(first.before(second)),
             }
-            all.by_first.push(Beginning { first, term: nth, second });
+            all.by_first.push(Beginning { first: hash(word.chars()), term: nth, second });
             all.terms.push(words);
         }
         all.by_first.sort_unstable();
@@ -112,7 +113,7 @@ impl Terms {
         while let Some((word, digest)) = words.next() {
             let next = words.peek().map(|(_, digest)| *digest);
             if self.may_begin_with(digest, next) {
-                for (term, end) in self.beginning_with(&word, (digest, next), text) {
+                for (term, end) in self.beginning_with(&word, next, text) {
                     let end = folded.end(end);
                     found.push(Hit { term, start: folded.start(word.start, end), end, word: nth });
                 }
@@ -137,9 +138,10 @@ impl Terms {
     fn beginning_with(
         &self,
         word: &Word,
-        (first, second): (Digest, Option<Digest>),
+        second: Option<Digest>,
         text: &str,
     ) -> impl Iterator<Item = (usize, usize)> {
+        let first = hash(lowered(word.of(text)));
         let from = self.by_first.partition_point(|begins| begins.first < first);
         let same = self.by_first.get(from..).unwrap_or_default().iter();
         same.take_while(move |begins| begins.first == first)

@@ -356,7 +356,6 @@ fn what_is_shown_is_a_word_behind_in_prose() {
     assert!(longest.max().unwrap() <= 16);
 }
 
-/// How many of each entity are in a folder of recorded exchanges, which is not part of the repository.
 /// What is found in every labelled text, in every set: whatever changes it changes what a policy lets pass.
 fn fingerprint() -> String {
     let mut hash: u64 = 0xCBF2_9CE4_8422_2325;
@@ -386,6 +385,7 @@ fn what_detectors_find_changes_with_their_version_alone() {
     );
 }
 
+/// How many of each entity are in a folder of recorded exchanges, which is not part of the repository.
 #[test]
 fn recorded_exchanges_are_counted_where_they_are() {
     let folder =

@@ -2,8 +2,8 @@
 //! else. Most of a text is passed over here, so nothing here may look further than two bytes behind a word.
 //!
 //! Each rule leaves out what some detector begins with: what an address may go on with (`@`, `(at)`), a key (digits,
-//! dashes), an account or identity number (digits, spaces before digits), and the names of secrets, which only a sign, a
-//! quote or `is` may follow.
+//! dashes), an account or identity number (digits, spaces before digits), a card in groups, and the names of secrets, which
+//! a sign, a quote, `is` or a field `value` may follow. A property test of `scan` holds it against the detectors alone.
 
 use super::assigned::may_end_name;
 use crate::text::{ALPHA, DIGIT, HEX, LOCAL, Text, UPPER, is};
@@ -42,9 +42,11 @@ fn word_end(text: &Text<'_>, at: usize) -> Option<usize> {
     let next = text.get(end)?;
     let is_plain = match next {
         b' ' => is_before_space(text, at, end),
-        b',' | b';' | b'!' | b'?' | b')' | b'}' | b'<' => true,
+        b';' | b'!' | b'?' | b')' | b'}' | b'<' => true,
+        // `{name: password, value: …}`, and where YAML says it on two lines.
+        b',' => length == 1 || !may_end_name(text, end),
         // The first line of a key may end here: `AIza`, `AKIA`.
-        b'\n' => length >= 3 && !text.is(at + 1, UPPER),
+        b'\n' => !text.is(at + 1, UPPER) && is_no_name(text, at, end),
         b'.' => length >= 3 && matches!(text.get(end + 1)?, b' ' | b'\n'),
         // Of an address, `(at)`.
         b'(' | b'[' | b'{' => !matches!(text.get(end + 1)?, b'a' | b'A'),
@@ -67,9 +69,14 @@ fn is_before_space(text: &Text<'_>, at: usize, end: usize) -> bool {
             && [&b"be"[..], b"ba", b"ap"].iter().any(|head| text.has_word(at, head))
     };
     if is(next, ALPHA) {
-        // `password is`; and letters of which each stands alone may be a country's.
+        // `password is`, `password value`; and letters of which each stands alone may be a country's.
+        let is_given = match next {
+            b'i' | b'I' => true,
+            b'v' | b'V' => length > 1 && may_end_name(text, end),
+            _ => false,
+        };
         let is_apart = length == 1 && !text.is(end + 2, ALPHA);
-        return !matches!(next, b'i' | b'I') && !is_apart && !may_be_scheme();
+        return !is_given && !is_apart && !may_be_scheme();
     }
     if is(next, DIGIT) {
         return length > 3 && length != 6 && !may_be_scheme();
@@ -96,7 +103,8 @@ fn number_end(text: &Text<'_>, at: usize) -> Option<usize> {
         && match text.get(end)? {
             b',' | b';' | b']' | b'}' | b'"' | b'<' | b'!' | b'?' => true,
             b' ' => is(text.get(end + 1)?, ALPHA),
-            b'.' => matches!(text.get(end + 1)?, b' ' | b'\n'),
+            // The first four of a card may be parted from the next by more than one sign.
+            b'.' => end - at != 4 && matches!(text.get(end + 1)?, b' ' | b'\n'),
             _ => false,
         };
     is_plain.then_some(end)
@@ -163,6 +171,10 @@ mod tests {
             "12345,",
             "12.3.4,",
             "X. 1",
+            "4111. 1111",
+            "password,",
+            "password\n",
+            "password value",
             "D>E",
             "12-",
             "12.3",

@@ -11,6 +11,12 @@ pub(super) struct Digest(u32);
 #[derive(Debug, Default)]
 pub(super) struct Slots(Vec<u64>);
 
+/// FNV-1a, with characters for bytes.
+pub(super) fn hash(word: impl Iterator<Item = char>) -> u32 {
+    let with = |hash: u32, char| (hash ^ u32::from(char)).wrapping_mul(0x0100_0193);
+    word.fold(0x811C_9DC5, with)
+}
+
 // === impl Digest ===
 
 impl Digest {
@@ -28,10 +34,9 @@ impl Digest {
         Self((head ^ last.rotate_left(13) ^ length.rotate_left(21)).wrapping_mul(0x9E37_79B1))
     }
 
-    /// FNV-1a, with characters for bytes.
+    /// Of any other word all its characters.
     pub(super) fn of_chars(word: impl Iterator<Item = char>) -> Self {
-        let with = |hash: u32, char| (hash ^ u32::from(char)).wrapping_mul(0x0100_0193);
-        Self(word.fold(0x811C_9DC5, with))
+        Self(hash(word))
     }
 
     /// Of this word and the next.
