@@ -30,11 +30,11 @@ pub struct OrgBounds {
     pub bytes: u64,
 }
 
-/// Which key of which caller behind which gates: a digest, so that neither lies on a disk.
+/// Which key of which caller: a digest, so that neither lies on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReplyId(pub Digest);
 
-/// What a request is, so that another one is found out: a digest of its path, its semantic headers and the
+/// What a request is, so that another one is found out: a digest of its gates, its path, its semantic headers and the
 /// bytes of its body. Of the bytes, and not of what they mean: whoever tries again sends the same ones, and no
 /// field can be changed without being noticed, the shape of the answer included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

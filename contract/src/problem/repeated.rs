@@ -49,7 +49,7 @@ impl std::fmt::Display for Repeated {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::InFlight => f.write_str("The request with this Idempotency-Key is still being answered. Try again in a moment: its answer is kept for you."),
-            Self::OtherRequest => f.write_str("This Idempotency-Key was used for another request in the last 24 hours. Send a retry byte for byte as it was, and a new request with a new key."),
+            Self::OtherRequest => f.write_str("This Idempotency-Key was used for another request in the last 24 hours, or for this one under another policy, model version or codebase. Send a retry byte for byte as it was, and a new request with a new key."),
             Self::TooLarge { bytes } => write!(f, "The request with this Idempotency-Key was made and answered, but its answer ({bytes} bytes) is too large to be told again. To make the call again, and pay for it again, send a new key."),
             Self::Unknown => f.write_str("The gateway cannot look up what became of this Idempotency-Key, and makes no call that may have been made before. Try again in a moment."),
         }

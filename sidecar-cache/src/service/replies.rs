@@ -281,9 +281,9 @@ impl InFlight {
 // === impl Name ===
 
 impl Name {
-    /// A key is its caller's own, behind the gates of its request: behind others it is another key, so that
-    /// nothing is told there that a cache would not tell. Who retries with a gateway key that has taken the place of
-    /// the first one's is the same caller. What it names is the request with all that is forwarded of it.
+    /// A key is its caller's own. Who retries with a gateway key that has taken the place of the first one's is the same
+    /// caller. What it names is the request with all that is forwarded of it, behind its gates: behind others it is another
+    /// request, to which nothing is told that a cache would not tell, and which is not paid for in the first one's place.
     pub(super) fn of(key: &IdempotencyKey, grant: &Grant, sent: &Sent) -> Self {
         let keys = &grant.caller.keys;
         let caller = grant.caller.principal.lineage().as_bytes();
@@ -292,12 +292,12 @@ impl Name {
         let gates = keys.cache_key(&grant.gates, &NO_REQUEST).0;
         let body = blake3::hash(&sent.body);
         let mut parts: Vec<&[u8]> =
-            vec![model.dialect.as_bytes(), model.path.as_bytes(), body.as_bytes()];
+            vec![&gates.0, model.dialect.as_bytes(), model.path.as_bytes(), body.as_bytes()];
         for (name, value) in &sent.headers {
             parts.extend([name.as_bytes(), value]);
         }
         Self {
-            id: ReplyId(keys.reply_digest("id", &[caller, &gates.0, key.as_bytes()])),
+            id: ReplyId(keys.reply_digest("id", &[caller, key.as_bytes()])),
             fingerprint: Fingerprint(keys.reply_digest("request", &parts)),
         }
     }
