@@ -10,6 +10,8 @@ CUT_SHORT, LEFT_AT_END = "cut short, counted", "left at the end, counted"
 REFUSED, NEVER_SENT = "refused, released", "never sent, released"
 NOT_KNOWN, LEFT_BEFORE_CALL = "not known how it ended, and said so", "left before the call came"
 KILLED_BEFORE_END, KILLED_BEFORE_CALL = "the kill came before its end", "the kill came before the call"
+# Every question has more tokens than the first and fewer than the second, and a word of an answer no more than the third.
+INPUT_MIN, INPUT_MAX, OF_A_WORD_MAX = 10, 100, 12
 
 
 def by_request(ledger):
@@ -24,6 +26,15 @@ def told(call):
     """The usage that the provider told, if it is one."""
     usage = call.get("usage")
     return (usage["input"], usage["output"]) if usage else None
+
+
+def is_counted(hold, call):
+    """Whether a hold was settled at what was counted: at least the question, at most what the provider was to say, which it
+    tells as a token for each word; and never all that was set aside."""
+    usage = call and told(call)
+    most = cost(INPUT_MAX, OF_A_WORD_MAX * usage[1]) if usage else hold.held
+    return (hold.state == "post" and hold.is_estimated and cost(INPUT_MIN, 0) <= hold.actual <= most
+            and hold.actual < hold.held)
 
 
 def outcomes(holds, calls, left, lost):
@@ -47,15 +58,17 @@ def outcomes(holds, calls, left, lost):
 
 def rule_of(hold, call, has_left, is_lost):
     """Why a hold may be what it is, beside the call that it was made for. `None`: it may not."""
-    is_counted = hold.state == "post" and hold.is_estimated and hold.actual > 0
     is_waiting = hold.state in ("open", "expire", "return")
     if call is None:
         if hold.state == "void":
             return NEVER_SENT
         # Its bytes may have been on their way.
-        return KILLED_BEFORE_CALL if is_waiting else LEFT_BEFORE_CALL if is_counted else None
+        return KILLED_BEFORE_CALL if is_waiting else LEFT_BEFORE_CALL if is_counted(hold, call) else None
     outcome, usage = call["outcome"], told(call)
     if is_waiting:
+        # What waits covers what the answer was to cost.
+        if usage and hold.held < cost(*usage):
+            return None
         return NOT_KNOWN if is_lost else KILLED_BEFORE_END
     if outcome.startswith("status_"):
         return REFUSED if hold.state == "void" else None
@@ -64,8 +77,8 @@ def rule_of(hold, call, has_left, is_lost):
         is_told = outcome in ("ok", "client_left") and hold.actual == cost(*usage)
         return AS_TOLD if is_told else None
     if outcome == "ok" and not usage:
-        return TOLD_NOTHING if is_counted else None
+        return TOLD_NOTHING if is_counted(hold, call) else None
     if outcome in ("cut", "truncated", "client_left"):
-        return CUT_SHORT if is_counted else None
+        return CUT_SHORT if is_counted(hold, call) else None
     # The provider had sent the end, and nobody was there to read it.
-    return LEFT_AT_END if has_left and is_counted else None
+    return LEFT_AT_END if has_left and is_counted(hold, call) else None
