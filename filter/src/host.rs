@@ -25,11 +25,13 @@ const CAS_MISMATCH: u32 = 8;
 /// A version that nothing has: the host counts them from 1, one for each change in the process, and takes 0 for "whatever
 /// it is". With it, a value is made where there is none, and what another VM has made meanwhile is not replaced.
 const NO_VERSION: u32 = u32::MAX;
-/// WASI's clock that never goes back.
+/// WASI's clock of the calendar.
 const CLOCK_REALTIME: u32 = 0;
+/// WASI's clock that never goes back.
 const CLOCK_MONOTONIC: u32 = 1;
 /// The ABI's kind of metric that only grows.
 const METRIC_COUNTER: u32 = 0;
+/// The ABI's kind of metric that is set.
 const METRIC_GAUGE: u32 = 1;
 /// The ABI's name for the request half of a stream.
 const STREAM_REQUEST: u32 = 0;

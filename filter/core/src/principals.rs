@@ -202,6 +202,11 @@ impl Principals {
         self.keys.remove_where(|kept| kept.principal.org == org);
     }
 
+    /// Forgets the rules of all tenants: their principals are asked for again.
+    pub fn forget_rules(&mut self) {
+        self.tenants.clear();
+    }
+
     /// Forgets all.
     pub fn clear(&mut self) {
         self.keys.clear();

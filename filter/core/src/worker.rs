@@ -299,6 +299,10 @@ impl Worker {
             // Whoever was let in by a rule that is gone is known to nobody.
             self.principals.clear();
         }
+        if self.snapshot.as_ref().is_some_and(|before| before.models != snapshot.models) {
+            // Tenants without models of their own hold the table that is gone, which nobody would count.
+            self.principals.forget_rules();
+        }
         self.l1 = L1::new(snapshot.cache.l1_bytes_max);
         (self.snapshot, self.chain) = (Some(Rc::new(snapshot)), Rc::new(chain));
         count.push(Counter::SnapshotApplied);

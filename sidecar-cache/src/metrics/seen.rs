@@ -53,7 +53,7 @@ pub struct Sight {
     pub spooled: usize,
     /// Records of the audit log that wait to be written.
     pub audit_waiting: usize,
-    /// Those of them that run another version of the configuration than the one in use.
+    /// Gateways that run another version of the configuration than the one in use.
     pub gateways_behind: usize,
     /// Who these gateways are, by id.
     pub members: Vec<GatewayIdentity>,
@@ -137,7 +137,7 @@ impl Seen {
         );
         r.register(
             "kt_gateway_info",
-            "Each of them, with its role and its group",
+            "Gateways that polled the change feed in the last 5 s, each with its role and its group",
             self.members.clone(),
         );
         r.register("kt_tenants", "Tenants of a hosted gateway", self.tenants.clone());
@@ -148,7 +148,7 @@ impl Seen {
         );
         r.register(
             "kt_gateways_behind",
-            "Of these, those that do not run the configuration in use on every worker",
+            "Gateways that do not run the configuration in use on every worker",
             self.gateways_behind.clone(),
         );
         r.register(

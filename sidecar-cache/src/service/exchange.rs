@@ -203,8 +203,11 @@ impl Exchange {
     /// A policy has blocked the answer. What it has found is on record already where it was looked for on behalf of this
     /// request; where another one shares the answer, or nobody could look, which policy it was is all that is known.
     fn blocked(&mut self, policy: &str) {
-        let of_policy = |what: &String| what.split(':').next() == Some(policy);
-        if !self.what.triggered.iter().any(of_policy) {
+        let has_blocked = |what: &String| {
+            what.strip_prefix(policy)
+                .is_some_and(|rest| rest.starts_with(':') && rest.ends_with(":block"))
+        };
+        if !self.what.triggered.iter().any(has_blocked) {
             self.what.triggered.push(format!("{policy}:any:block"));
         }
     }

@@ -80,6 +80,8 @@ fn tenants_without_models_of_their_own_keep_the_hosts() {
     assert_eq!(own.snapshot.models.routes.len(), 2);
     let (shared, own) = (first.weight(), own.weight());
     assert!(own > shared, "what is kept for it alone counts: {own} and {shared}");
+    principals.forget_rules();
+    assert!(principals.get(&key(0)).is_none(), "the host's table has changed");
 }
 
 #[wasm_bindgen_test(unsupported = test)]

@@ -86,13 +86,18 @@ impl<R: RateStore> RateStore for RememberedRefusals<R> {
     }
 
     fn correct(&self, counted: Counted, is: u64) -> Answer<'_, ()> {
-        // What is given back here may be taken again at once.
-        let mut refused = self.refused();
-        for charge in &counted.charges {
-            refused.remove(&charge.name);
-        }
-        drop(refused);
-        self.rates.correct(counted, is)
+        Box::pin(async move {
+            let less = counted.charges.iter().filter(|charge| is < charge.count);
+            let less: Vec<Name> = less.map(|charge| charge.name).collect();
+            let corrected = self.rates.correct(counted, is).await;
+            // What was given back may be taken again, but by whoever was on the way to the store meanwhile: they
+            // may be told their refusal a moment longer.
+            let mut refused = self.refused();
+            for name in less {
+                refused.remove(&name);
+            }
+            corrected
+        })
     }
 }
 
