@@ -30,11 +30,10 @@ def told(call):
 
 def is_counted(hold, call):
     """Whether a hold was settled at what was counted: at least the question, at most what the provider was to say, which it
-    tells as a token for each word; and never all that was set aside."""
+    tells as a token for each word; where it was to tell nothing, no more than was set aside."""
     usage = call and told(call)
     most = cost(INPUT_MAX, OF_A_WORD_MAX * usage[1]) if usage else hold.held
-    return (hold.state == "post" and hold.is_estimated and cost(INPUT_MIN, 0) <= hold.actual <= most
-            and hold.actual < hold.held)
+    return hold.state == "post" and hold.is_estimated and cost(INPUT_MIN, 0) <= hold.actual <= most
 
 
 def outcomes(holds, calls, left, lost):

@@ -27,7 +27,9 @@ def call(outcome):
     (hold(actual=cost(5, 0)), call("cut"), None),
     (hold(actual=cost(30, 1_000)), call("cut"), None),
     (hold(actual=HELD), call("client_left"), None),
-    (hold(actual=HELD), {"outcome": "cut"}, None),
+    (hold(actual=HELD + 1), {"outcome": "ok"}, None),
+    # JSON that breaks off is counted by its bytes, which may be more than was set aside for a short answer.
+    (hold(actual=cost(30, 80), held=cost(30, 60)), call("truncated"), CUT_SHORT),
     (hold("open"), call("ok"), KILLED_BEFORE_END),
     (hold("open", held=WHOLE - 1), call("ok"), None),
     (hold("void"), {"outcome": "status_500"}, REFUSED),
