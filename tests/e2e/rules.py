@@ -65,9 +65,6 @@ def rule_of(hold, call, has_left, is_lost):
         return KILLED_BEFORE_CALL if is_waiting else LEFT_BEFORE_CALL if is_counted(hold, call) else None
     outcome, usage = call["outcome"], told(call)
     if is_waiting:
-        # What waits covers what the answer was to cost.
-        if usage and hold.held < cost(*usage):
-            return None
         return NOT_KNOWN if is_lost else KILLED_BEFORE_END
     if outcome.startswith("status_"):
         return REFUSED if hold.state == "void" else None

@@ -31,7 +31,6 @@ def call(outcome):
     # JSON that breaks off is counted by its bytes, which may be more than was set aside for a short answer.
     (hold(actual=cost(30, 80), held=cost(30, 60)), call("truncated"), CUT_SHORT),
     (hold("open"), call("ok"), KILLED_BEFORE_END),
-    (hold("open", held=WHOLE - 1), call("ok"), None),
     (hold("void"), {"outcome": "status_500"}, REFUSED),
     (hold(actual=INPUT), {"outcome": "status_500"}, None),
     (hold("void"), call("cut"), None),
