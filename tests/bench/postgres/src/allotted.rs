@@ -18,7 +18,9 @@ use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::postgres::ledger::PostgresLedger;
 use sidecar_cache::store::spool::{Put, SPOOLED_MAX, SpoolStore};
 use sidecar_cache::store::sqlite::SqliteSpool;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::clock::now;
 use crate::{actual, id, reserve};
@@ -37,6 +39,8 @@ pub(crate) struct Sidecar {
     next: AtomicU64,
     began: Instant,
     is_over: AtomicBool,
+    /// Told when it is.
+    over: Notify,
 }
 
 /// What came of it.
@@ -61,6 +65,7 @@ impl Sidecar {
             next: AtomicU64::new(0),
             began: now(),
             is_over: AtomicBool::new(false),
+            over: Notify::new(),
         }))
     }
 
@@ -93,6 +98,7 @@ impl Sidecar {
             allotted += of_them;
         }
         self.is_over.store(true, Ordering::Release);
+        self.over.notify_one();
         booking.await??;
         Ok(Came { calls, allotted, took: now() - self.began })
     }
@@ -157,7 +163,8 @@ impl Sidecar {
         loop {
             let is_over = self.is_over.load(Ordering::Acquire);
             if !is_behind && !is_over {
-                tokio::time::sleep(LINGER).await;
+                // Until enough has been gathered, or nothing more comes.
+                let _ = timeout(LINGER, self.over.notified()).await;
             }
             let batch: Vec<(u64, Draw)> = {
                 let mut waiting = lock(&self.waiting);
