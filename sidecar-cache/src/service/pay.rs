@@ -56,7 +56,7 @@ impl Pilot {
             Ok(Planned { mut reserve, covers, price, provider }) => {
                 reserve.id = hold_id(&seat.grant, seat.next_call());
                 let (asked_as, grant) = (reserve.id, &seat.grant);
-                match books.reserve(reserve, accounts.allotment).await {
+                match Box::pin(books.reserve(reserve, accounts.allotment)).await {
                     Ok(share) => {
                         let hold = share.as_ref().map_or(asked_as, |share| share.hold());
                         let model = grant.gates.model.served_model.clone();
@@ -140,7 +140,7 @@ impl Pilot {
         }
         let Some(bill) = self.bill.take() else { return true };
         let hold = bill.hold();
-        let ended = bill.end(delivered, self.produced.bytes).await;
+        let ended = Box::pin(bill.end(delivered, self.produced.bytes)).await;
         self.output = ended.output;
         self.account(|call| call.paid(hold, ended.cost));
         if let Some(cost) = ended.cost {

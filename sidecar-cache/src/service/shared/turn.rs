@@ -41,7 +41,7 @@ impl Pilot {
                     return Ok(self.leads(herald));
                 }
                 Turn::Own(apart) => return Ok(self.flies_apart(&group, apart)),
-                Turn::Follow(place) => self.follow(&group, place, asking).await?,
+                Turn::Follow(place) => Box::pin(self.follow(&group, place, asking)).await?,
             };
             self.standing.role = Role::Single;
             self.flight.is_in_group(None);
