@@ -22,11 +22,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import tenants_page
-from stack import BIN, REQUEST, ROOT, Stack, die, get, provider_config, until
+from stack import BIN, REQUEST, ROOT, Stack, die, free_port, get, provider_config, until
 
 THREADS = 8
 # As much as a worker remembers at least: who asked last is known.
 AGAIN = 1_000
+# Gateways that join when memory has been measured: what is revoked or changed holds at all of them.
+MORE = ("kt-1", "kt-2", "kt-3")
 CONFIG = """\
 pack: {{name: hosted, version: 1.0.0}}
 gateway: {{agent_gateway_group_id: bench, on_sidecar_loss: unavailable}}
@@ -61,11 +63,12 @@ class Unix(http.client.HTTPConnection):
 
 
 class Hosted(Stack):
-    """One hosted gateway, its sidecar, and a provider that answers at once."""
+    """One hosted gateway, its sidecar, and a provider that answers at once; more gateways as they are asked for."""
 
     def __init__(self, folder: Path, tenants: int) -> None:
         super().__init__(folder)
         self.tenants = tenants
+        self.ports |= {name: free_port() for name in MORE}
 
     def _start(self) -> None:
         os.environ["KEY_OF_ALL"] = "made-up-credential-of-all"
@@ -81,10 +84,14 @@ class Hosted(Stack):
                   "--data-dir", home / "data", "--listen", f"127.0.0.1:{self.ports['bare']}")
         until("the sidecar listens", lambda: get(f"http://127.0.0.1:{self.ports['bare']}/metrics"), 300)
         self.started_s = time.monotonic() - began
-        self._run("kt-gateway", BIN / "kt", "gateway", "run", "--listen", f"127.0.0.1:{self.ports['kt']}",
-                  "--policy-config", self.config, "--sidecar", self.socket_path, "--id", "gw-bench",
-                  "--run-dir", home / "run", "--metrics", f"127.0.0.1:{self.ports['kt_no_l1']}")
-        until("the gateway is ready", lambda: get(f"http://127.0.0.1:{self.ports['kt']}/health"), 60)
+        self.join("kt", "--metrics", f"127.0.0.1:{self.ports['kt_no_l1']}")
+
+    def join(self, name: str, *more: object) -> None:
+        """One more gateway at the same sidecar."""
+        self._run(f"{name}-gateway", BIN / "kt", "gateway", "run", "--listen", f"127.0.0.1:{self.ports[name]}",
+                  "--policy-config", self.config, "--sidecar", self.socket_path, "--id", f"gw-{name}",
+                  "--run-dir", self.config.parent / f"run-{name}", *more)
+        until(f"{name} is ready", lambda: get(f"http://127.0.0.1:{self.ports[name]}/health"), 60)
 
     def create(self, numbers: range, keys: dict[int, tuple[str, str]]) -> None:
         admin = Unix(Path(f"{self.socket_path}.admin"))
@@ -108,11 +115,25 @@ class Hosted(Stack):
             if reply.status != wanted:
                 die(f"{reply.status} instead of {wanted}: {text[:300]}")
 
-    def status_of(self, key: str, body: str) -> int:
-        gateway = http.client.HTTPConnection("127.0.0.1", self.ports["kt"], timeout=30)
-        gateway.request("POST", "/v1/chat/completions", body,
-                        {"content-type": "application/json", "authorization": f"Bearer {key}"})
-        return gateway.getresponse().status
+    def answers_of(self, key: str, body: str) -> list[http.client.HTTPResponse]:
+        """What each of the gateways answers."""
+        answers = []
+        for name in ("kt", *MORE):
+            gateway = http.client.HTTPConnection("127.0.0.1", self.ports[name], timeout=30)
+            gateway.request("POST", "/v1/chat/completions", body,
+                            {"content-type": "application/json", "authorization": f"Bearer {key}"})
+            answers.append(gateway.getresponse())
+            answers[-1].read()
+        return answers
+
+    def all_say(self, status: int, key: str, body: str) -> bool:
+        """Whether all of the gateways answer so."""
+        return all(answer.status == status for answer in self.answers_of(key, body))
+
+    def warms(self, key: str, body: str) -> None:
+        """Asks until every gateway answers from its own memory."""
+        until("every gateway has the answer in its memory",
+              lambda: all("detail=l1" in answer.getheader("cache-status", "") for answer in self.answers_of(key, body)))
 
     def callouts(self) -> int:
         """How many times the filter has asked who a key is."""
@@ -161,40 +182,42 @@ def measure(stack: Hosted, count: int) -> dict:
     callouts = stack.callouts()
     stack.ask_as(last)
     again = stack.callouts() - callouts
-    return {
+    figures = {
         "sidecar_start_s": round(stack.started_s, 2), "keys_made_s": created, "asked_once_s": asked,
         "callouts_of_first_requests": first, "callouts_of_the_last_again": again,
         "gateway_mib": [before["kt-gateway"], stack.resident_mib("kt-gateway")],
         "sidecar_mib": [before["kt-sidecar"], stack.resident_mib("kt-sidecar")],
-        "revoked_s": revoked(stack, keys, count), "pack_live_s": changed(stack, keys, count),
     }
+    for name in MORE:
+        stack.join(name)
+    return figures | {
+        "gateways": 1 + len(MORE), "revoked_s": revoked(stack, keys, count), "pack_live_s": changed(stack, keys, count)}
 
 
 def revoked(stack: Hosted, keys: dict, count: int) -> list[float]:
-    """How long a revoked key is still served, at the place that has served it last."""
+    """How long a revoked key is still served by any gateway, where all of them have the answer in their own memory."""
     admin, seconds = Unix(Path(f"{stack.socket_path}.admin")), []
     for number in range(count - 5, count):
         key_id, key = keys[number]
-        stack.ask_as([key])
+        stack.warms(key, REQUEST)
         admin.request("POST", f"/v1/keys/{key_id}/revoke")
         admin.getresponse().read()
-        seconds.append(waits(lambda: stack.status_of(key, REQUEST) == 401, f"{key_id} is revoked"))
+        seconds.append(waits(lambda: stack.all_say(401, key, REQUEST), f"{key_id} is revoked"))
     return seconds
 
 
 def changed(stack: Hosted, keys: dict, count: int) -> list[float]:
-    """How long a changed pack takes until it decides."""
+    """How long a changed pack takes until it decides at every gateway, where all of them have an answer that it blocks."""
     seconds = []
     for number in range(count - 10, count - 5):
         tenant, key = number % stack.tenants, keys[number][1]
         body = REQUEST.replace("SEED", f"What is Secret {tenant}?")
-        if stack.status_of(key, body) != 200:
-            die("the first pack blocks what the second one shall")
+        stack.warms(key, body)
         folder = stack.config.parent / "tenants"
         draft = folder / f".org-{tenant}.draft"
         draft.write_text(pack(tenant, "Secret"))
         draft.rename(folder / f"org-{tenant}.yaml")
-        seconds.append(waits(lambda: stack.status_of(key, body) == 409, f"the pack of org-{tenant} is live"))
+        seconds.append(waits(lambda: stack.all_say(409, key, body), f"the pack of org-{tenant} is live"))
     return seconds
 
 
