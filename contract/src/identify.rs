@@ -9,6 +9,9 @@ use crate::problem::Problem;
 use crate::snapshot::{ModelRoute, Snapshot, Tier};
 use crate::wire::feed::GatewayIdentity;
 
+/// The policy that names the only models that may be asked for.
+pub const MODEL_ALLOWLIST: &str = "model-allowlist";
+
 /// What is asked for, as far as the gates are concerned.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
@@ -50,21 +53,32 @@ pub fn gates(
     })
 }
 
-/// The route of a model that may be asked for: the input policy's word before anything else is computed.
+/// What the input policy says of a model, before anything else is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed<'a> {
+    /// The route of the model.
+    pub route: &'a ModelRoute,
+    /// Whether `model-allowlist` does not have it, and only watches.
+    pub is_watched: bool,
+}
+
+/// The route of a model that may be asked for.
 ///
 /// # Errors
 /// [`Problem::ModelNotFound`] where nothing serves it, [`Problem::PolicyBlocked`] where `model-allowlist` does not
 /// have it.
-pub fn allowed<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a ModelRoute, Problem> {
+pub fn allowed<'a>(snapshot: &'a Snapshot, model: &str) -> Result<Allowed<'a>, Problem> {
     let not_found = || Problem::ModelNotFound { model: model.to_owned() };
     let route = snapshot.models.route(model).ok_or_else(not_found)?;
-    match &snapshot.policy.model_allowlist {
-        Some(list) if !list.contains(model) => Err(Problem::PolicyBlocked {
-            policy: "model-allowlist".to_owned(),
+    let list = snapshot.policy.model_allowlist.as_ref();
+    match list.filter(|list| !list.models.contains(model)).map(|list| list.decision.enforces()) {
+        Some(true) => Err(Problem::PolicyBlocked {
+            policy: MODEL_ALLOWLIST.to_owned(),
             status: snapshot.policy.block_status,
             what: format!("the model '{model}' is not on the list"),
         }),
-        Some(_) | None => Ok(route),
+        Some(false) => Ok(Allowed { route, is_watched: true }),
+        None => Ok(Allowed { route, is_watched: false }),
     }
 }
 

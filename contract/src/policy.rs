@@ -102,16 +102,31 @@ pub struct WordList {
     pub patterns: Vec<String>,
 }
 
+/// The policy `model-allowlist`: the only models that may be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelAllowlist {
+    /// What is done where another one is asked for: [`Decision::Monitor`] or [`Decision::Block`].
+    pub decision: Decision,
+    /// The models.
+    pub models: BTreeSet<String>,
+}
+
 /// Bounds of the policy `request-limits` on what a request asks for. It reads no texts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequestShape {
+    /// What is done where a request asks for more: [`Decision::Monitor`] or [`Decision::Block`].
+    pub decision: Decision,
     /// The most messages, or items of an input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages_max: Option<u64>,
     /// The most tools that are offered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools_max: Option<u64>,
+    /// The most tokens that are sent, as far as a request's length tells them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens_max: Option<u64>,
     /// The most tokens that may be asked for, where the request says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens_max: Option<u64>,
@@ -142,6 +157,22 @@ impl Decision {
         match self {
             Self::Monitor => false,
             Self::Redact | Self::Block => true,
+        }
+    }
+}
+
+// === impl RequestShape ===
+
+impl RequestShape {
+    /// Without any bound.
+    #[must_use]
+    pub const fn new(decision: Decision) -> Self {
+        Self {
+            decision,
+            messages_max: None,
+            tools_max: None,
+            input_tokens_max: None,
+            output_tokens_max: None,
         }
     }
 }

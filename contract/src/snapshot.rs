@@ -1,7 +1,6 @@
 //! The part of the configuration that decides about requests, as the sidecar publishes it through the
 //! change feed. The filter's Envoy configuration holds constants only; everything else is here.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::hex::Digest;
 use crate::identity::Wanted;
 use crate::money::MicroUsd;
-use crate::policy::{Chain, RequestShape};
+use crate::policy::{Chain, ModelAllowlist, RequestShape};
 
 /// What a filter needs to decide about requests. At most [`SNAPSHOT_BYTES_MAX`](crate::limits::SNAPSHOT_BYTES_MAX) as JSON,
 /// which the check of the configuration sees to.
@@ -118,9 +117,9 @@ pub struct PolicySettings {
     pub digest: Digest,
     /// The status of a block; 409 as the seeds have it.
     pub block_status: u16,
-    /// `model-allowlist`: the only models that may be asked for; `None` where the chain has no such policy.
+    /// `model-allowlist`: `None` where the chain has no such policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model_allowlist: Option<BTreeSet<String>>,
+    pub model_allowlist: Option<ModelAllowlist>,
     /// `request-limits`: bounds on what a request asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_limits: Option<RequestShape>,

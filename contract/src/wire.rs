@@ -13,7 +13,7 @@ pub mod open_calls;
 pub mod principal;
 
 /// The version of everything in here. Changes with any change of meaning.
-pub const VERSION: u16 = 8;
+pub const VERSION: u16 = 9;
 
 /// The path of the admit callout.
 pub const PATH_ADMIT: &str = "/v1/admit";

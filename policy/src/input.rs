@@ -38,21 +38,36 @@ pub struct Refused {
     pub what: String,
 }
 
-/// What the policies say of a request: `body` as it came, and `node` as it was read.
+/// A request as it came.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Its body.
+    pub body: &'a [u8],
+    /// The same, as it was read.
+    pub node: &'a Node<'a>,
+    /// How many tokens of input that is, about. Asked for only where it is bounded.
+    pub input_tokens: &'a dyn Fn() -> u64,
+}
+
+/// What the policies say of a request.
 ///
 /// # Errors
 /// The policy that refuses it.
 pub fn check(
     chain: &Chain,
     shape: Option<&RequestShape>,
-    body: &[u8],
-    node: &Node<'_>,
+    request: Request<'_>,
 ) -> Result<Passed, Refused> {
-    if let Some(what) = shape.and_then(|shape| beyond(shape, node)) {
-        return Err(Refused { triggered: Vec::new(), policy: REQUEST_LIMITS, what });
+    let mut triggered = Vec::new();
+    for beyond in shape.map(|shape| beyond(shape, request)).unwrap_or_default() {
+        let Beyond { decision, found, what } = beyond;
+        triggered.push(Triggered { policy: REQUEST_LIMITS, found, decision });
+        if decision.enforces() {
+            return Err(Refused { triggered, policy: REQUEST_LIMITS, what });
+        }
     }
-    let verdict = chain.read(body);
-    let triggered = verdict.triggered;
+    let verdict = chain.read(request.body);
+    triggered.extend(verdict.triggered);
     if verdict.edits.len() > EDITS_MAX {
         let redacts = |one: &&Triggered| one.decision == Decision::Redact;
         let policy = triggered.iter().find(redacts).map_or("", |one| one.policy);
@@ -67,24 +82,42 @@ pub fn check(
     }
 }
 
-/// What a request asks for beyond its bounds, if it does.
-fn beyond(shape: &RequestShape, node: &Node<'_>) -> Option<String> {
-    let RequestShape { messages_max, tools_max, output_tokens_max } = *shape;
+/// One bound that a request is beyond.
+struct Beyond {
+    decision: Decision,
+    /// What there is too much of.
+    found: &'static str,
+    /// The same in words.
+    what: String,
+}
+
+/// What a request asks for beyond its bounds.
+fn beyond(shape: &RequestShape, request: Request<'_>) -> Vec<Beyond> {
+    let RequestShape { decision, messages_max, tools_max, input_tokens_max, output_tokens_max } =
+        *shape;
     let items = |fields: &[&str]| -> u64 {
-        let lists = fields.iter().filter_map(|field| node.field(field)?.as_array());
+        let lists = fields.iter().filter_map(|field| request.node.field(field)?.as_array());
         lists.map(|items| items.len() as u64).sum()
     };
-    let asked = || OUTPUT_MAX.iter().filter_map(|field| number(node.field(field)?)).max();
-    let (messages, tools) = (items(&SAID), items(&TOOLS));
-    if let Some(max) = messages_max.filter(|max| messages > *max) {
-        Some(format!("the request has {messages} messages, and {max} are allowed"))
-    } else if let Some(max) = tools_max.filter(|max| tools > *max) {
-        Some(format!("the request offers {tools} tools, and {max} are allowed"))
-    } else {
-        let max = output_tokens_max?;
-        let asked = asked().filter(|asked| *asked > max)?;
-        Some(format!("the request asks for {asked} tokens of output, and {max} are allowed"))
-    }
+    let output = || {
+        let asked = OUTPUT_MAX.iter().filter_map(|field| number(request.node.field(field)?));
+        asked.max().unwrap_or(0)
+    };
+    let mut all = Vec::new();
+    let mut bound = |found, max: Option<u64>, has: &dyn Fn() -> u64, verb: &str, of: &str| {
+        let Some(max) = max else { return };
+        let has = has();
+        if has > max {
+            let what = format!("the request {verb} {has} {of}, and {max} are allowed");
+            all.push(Beyond { decision, found, what });
+        }
+    };
+    bound("messages", messages_max, &|| items(&SAID), "has", "messages");
+    bound("tools", tools_max, &|| items(&TOOLS), "offers", "tools");
+    let about = "tokens of input by its length";
+    bound("input_tokens", input_tokens_max, request.input_tokens, "has", about);
+    bound("output_tokens", output_tokens_max, &output, "asks for", "tokens of output");
+    all
 }
 
 /// A number that is too large to be one counts as the largest.
@@ -113,9 +146,17 @@ mod tests {
 
     use super::*;
 
-    fn refused(shape: RequestShape, body: &str) -> Option<String> {
-        let node = json::parse(body.as_bytes(), Bounds { depth_max: 9, nodes_max: 99 }).unwrap();
-        let passed = check(&Chain::default(), Some(&shape), body.as_bytes(), &node);
+    const NO_BOUND: RequestShape = RequestShape::new(Decision::Block);
+
+    fn checked(chain: &Chain, shape: &RequestShape, body: &str) -> Result<Passed, Refused> {
+        let body = body.as_bytes();
+        let node = json::parse(body, Bounds { depth_max: 9, nodes_max: 99 }).unwrap();
+        let input_tokens = || body.len() as u64 / 4;
+        check(chain, Some(shape), Request { body, node: &node, input_tokens: &input_tokens })
+    }
+
+    fn refused(shape: &RequestShape, body: &str) -> Option<String> {
+        let passed = checked(&Chain::default(), shape, body);
         passed.err().map(|refused| refused.problem(409).to_string())
     }
 
@@ -129,8 +170,7 @@ mod tests {
         let chain = Chain::compile(&policy::Chain { steps }, Phase::Input).unwrap();
         let text = "a@b.co ".repeat(EDITS_MAX + 1);
         let body = format!(r#"{{"messages":[{{"content":"+1 212 555 0123, {text}"}}]}}"#);
-        let node = json::parse(body.as_bytes(), Bounds { depth_max: 9, nodes_max: 99 }).unwrap();
-        let refused = check(&chain, None, body.as_bytes(), &node).unwrap_err();
+        let refused = checked(&chain, &NO_BOUND, &body).unwrap_err();
         assert_eq!(refused.policy, "secret-detector");
         assert_eq!(refused.triggered.len(), 2, "{:?}", refused.triggered);
     }
@@ -140,19 +180,25 @@ mod tests {
         let shape = RequestShape {
             messages_max: Some(2),
             tools_max: Some(0),
+            input_tokens_max: Some(15),
             output_tokens_max: Some(100),
+            ..NO_BOUND
         };
         for body in [
             "{}",
             r#"{"messages":[1,2],"tools":[],"max_tokens":100}"#,
             r#"{"input":"one text is no list","max_output_tokens":null}"#,
         ] {
-            assert_eq!(refused(shape, body), None, "{body}");
+            assert_eq!(refused(&shape, body), None, "{body}");
         }
         for (body, what) in [
             (r#"{"messages":[1,2,3]}"#, "has 3 messages, and 2 are allowed"),
             (r#"{"input":[1,2,3]}"#, "has 3 messages, and 2 are allowed"),
             (r#"{"tools":[1]}"#, "offers 1 tools, and 0 are allowed"),
+            (
+                r#"{"input":"some words more than there may be, and all of them in one text"}"#,
+                "has 18 tokens of input by its length, and 15 are allowed",
+            ),
             (r#"{"max_tokens":101}"#, "asks for 101 tokens of output, and 100 are allowed"),
             (
                 r#"{"max_tokens":1,"max_completion_tokens":1e9}"#,
@@ -160,8 +206,20 @@ mod tests {
             ),
         ] {
             let expected = format!("Refused by policy 'request-limits': the request {what}.");
-            assert_eq!(refused(shape, body), Some(expected), "{body}");
+            assert_eq!(refused(&shape, body), Some(expected), "{body}");
         }
-        assert_eq!(refused(RequestShape::default(), r#"{"messages":[1,2,3]}"#), None);
+        assert_eq!(refused(&NO_BOUND, r#"{"messages":[1,2,3]}"#), None);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn bounds_that_only_watch_tell_all_that_is_beyond_them() {
+        let decision = Decision::Monitor;
+        let bounds = RequestShape::new(decision);
+        let shape = RequestShape { messages_max: Some(1), tools_max: Some(0), ..bounds };
+        let body = r#"{"messages":[1,2],"tools":[1]}"#;
+        let told = |found| Triggered { policy: REQUEST_LIMITS, found, decision };
+        let triggered = vec![told("messages"), told("tools")];
+        let passed = Passed { triggered, edits: Vec::new() };
+        assert_eq!(checked(&Chain::default(), &shape, body), Ok(passed));
     }
 }

@@ -26,7 +26,7 @@ pub mod words;
 pub use answer::{Policed, police};
 pub use chain::{Blocked, Chain, Triggered, Verdict};
 pub use entity::{Entity, EntitySet, Family, Finding};
-pub use input::{Passed, Refused, check};
+pub use input::{Passed, Refused, Request, check};
 pub use json::{Edit, Written, said, splice};
 pub use scan::{scan, settled};
 pub use stream::{Event, Piece, Stream};

@@ -6,6 +6,11 @@ use kt_contract::json::Node;
 use kt_contract::money::Tokens;
 use kt_contract::pricing::CacheWrites;
 
+/// How many bytes of a request are taken for a token before anybody has counted them.
+const BYTES_PER_TOKEN: u64 = 4;
+/// For how many tokens a picture is taken, however many bytes it has.
+const TOKENS_PER_PICTURE: u64 = 1_000;
+
 /// What a request demands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -89,6 +94,15 @@ fn priced_apart(body: &Node<'_>) -> Option<&'static str> {
 // === impl Demand ===
 
 impl Demand {
+    /// The tokens of a request of so many bytes, as far as its length tells them: before anybody has counted, and where
+    /// nobody pays for the difference.
+    #[must_use]
+    pub const fn input_tokens(&self, body_bytes: u64) -> u64 {
+        let text = body_bytes.saturating_sub(self.picture_bytes).div_ceil(BYTES_PER_TOKEN);
+        let tokens = text.saturating_add(self.pictures.saturating_mul(TOKENS_PER_PICTURE));
+        if tokens == 0 { 1 } else { tokens }
+    }
+
     /// A part of content, a list of them, or a message that has some.
     // The reader has bounded the depth, so recursion is bounded too.
     fn content(&mut self, node: Option<&Node<'_>>) {

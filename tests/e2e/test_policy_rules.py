@@ -62,6 +62,15 @@ def text_of(answer, stream):
     return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
+def assert_logged(group, triggered):
+    """The line of one of the last two requests says that this was found."""
+    def is_logged():
+        lines = group.sidecar.process.log.read_text().splitlines()
+        found = [json.loads(line).get("guardrails_triggered") for line in lines if '"kt::request"' in line]
+        return triggered in found[-2:]
+    wait_until(is_logged, f"{triggered} is in the log")
+
+
 @SHAPES
 @pytest.mark.parametrize("found, policy", BLOCKED)
 def test_a_rule_that_blocks_refuses_a_request_before_anybody_is_asked(ruled, key, prompt, found, policy, stream):
@@ -103,11 +112,7 @@ def test_a_rule_that_watches_changes_nothing_and_says_so(ruled, key, prompt):
     assert_miss(ruled.a.ask(key, f"{prompt} {found}"))
     assert ruled.provider.calls_of(f"{prompt} {found}")["total"] == 1
 
-    def is_logged():
-        lines = ruled.sidecar.process.log.read_text().splitlines()
-        triggered = [json.loads(line).get("guardrails_triggered") for line in lines if '"kt::request"' in line]
-        return "prompt-injection:injection:monitor" in triggered[-2:]
-    wait_until(is_logged, "the finding is in the log")
+    assert_logged(ruled, "prompt-injection:injection:monitor")
 
 
 def test_a_rule_about_the_wallet_lets_calls_through_while_there_is_money(own, prompt):
@@ -168,6 +173,26 @@ def test_a_request_that_asks_for_too_much_is_refused_before_anybody_is_asked(own
     assert (own.provider.total(), own.sidecar.metric("kt_lookups")) == (calls, lookups)
     assert_miss(ask(own.a))
     assert own.provider.total() == calls + 1
+
+
+def test_a_picture_is_no_text_whose_length_tells_its_tokens(own, key, prompt):
+    own.configure(limits(max_input_tokens=1_200))
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * 60_000}"}}
+    words = {"type": "text", "text": prompt}
+    messages = [{"role": "user", "content": [words, picture]}]
+    assert_miss(own.a.ask(key, {"model": "gpt-4o", "messages": messages}))
+    error = assert_refused(own.b.ask(key, f"{prompt} {'word ' * 1_000}"), 409, "policy_blocked")
+    assert "tokens of input by its length, and 1200 are allowed" in error["message"], error
+
+
+def test_what_is_only_watched_of_a_whole_request_is_answered_stored_and_told(own, key, prompt):
+    own.configure({"policies": {"chain": ["request-limits", "model-allowlist"], "policy": {
+        "request-limits": {"action": "monitor", "max_messages": 1},
+        "model-allowlist": {"action": "monitor", "models": ["gpt-4o-mini"]}}}})
+    body = {"model": "gpt-4o", "messages": said(prompt, 2)}
+    paid = assert_miss(own.a.ask(key, body))
+    assert_hit(own.b.ask(key, body), of=paid)
+    assert_logged(own, "request-limits:messages:monitor,model-allowlist:model:monitor")
 
 
 def test_other_limits_leave_every_entry_where_it_is(own, key, prompt):

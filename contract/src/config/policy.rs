@@ -1,6 +1,7 @@
 //! `policies`: which policies are enforced. Whatever else is configured is an error, because a policy that is
 //! believed to be enforced and is not is worse than none.
 
+mod allowlist;
 mod audit;
 mod detectors;
 mod judges;
@@ -9,8 +10,8 @@ mod rules;
 mod shape;
 mod words;
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -18,9 +19,10 @@ use super::budgets;
 use super::raw::{self, Decimal, Policies};
 use super::report::{Bounds, Report, suggestion};
 use super::targets::Target;
+use crate::identify::MODEL_ALLOWLIST;
 use crate::limits::PATTERNS_MAX;
 use crate::money::MicroUsd;
-use crate::policy::{Chain, Phase, RequestShape, Step};
+use crate::policy::{Chain, ModelAllowlist, Phase, RequestShape, Step};
 use crate::snapshot::OnSidecarLoss;
 use audit::AUDIT_LOGGER;
 use rates::RATE_LIMIT;
@@ -32,7 +34,6 @@ pub(super) use rates::check_counted;
 pub use rates::{RateLimit, RateLimits};
 
 /// Which models may be asked for.
-const MODEL_ALLOWLIST: &str = "model-allowlist";
 /// How much may be asked for at once.
 const REQUEST_LIMITS: &str = "request-limits";
 /// How much may be spent.
@@ -52,8 +53,8 @@ const BLOCK_STATUS: Bounds<u16> = Bounds { min: 400, max: 499, default: 409 };
 pub struct Policy {
     /// `policies.block_status`: the HTTP status of a block.
     pub block_status: u16,
-    /// `model-allowlist`: the only models that may be asked for, where the chain has this policy.
-    pub model_allowlist: Option<BTreeSet<String>>,
+    /// `model-allowlist`, where the chain has this policy.
+    pub model_allowlist: Option<ModelAllowlist>,
     /// `request-limits`: bounds on what a request asks for, where the chain has this policy.
     pub request_limits: Option<RequestShape>,
     /// `rate-limit`: what may come in a minute, where the chain has this policy.
@@ -106,7 +107,7 @@ pub(super) fn check(
         let settings = settings.remove(name);
         match name.as_str() {
             MODEL_ALLOWLIST => {
-                checked.model_allowlist = Some(check_allowlist(settings, targets, report));
+                checked.model_allowlist = allowlist::check(settings, targets, report);
             }
             SPEND_LIMIT => checked.spend_limit_daily = check_spend_limit(settings, report),
             AUDIT_LOGGER => checked.audit = audit::check(settings, report),
@@ -213,41 +214,6 @@ fn check_chain(chain: Vec<String>, report: &mut Report) -> Vec<String> {
         }
     }
     names
-}
-
-fn check_allowlist(
-    settings: Option<(String, Value)>,
-    targets: &[Target],
-    report: &mut Report,
-) -> BTreeSet<String> {
-    /// The settings of the policy.
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Settings {
-        models: Option<BTreeSet<String>>,
-    }
-
-    let Some((field, value)) = settings else {
-        if report.is_whole("policies.policy") && report.is_whole("policy") {
-            report.error(
-                "policies.chain",
-                "model-allowlist needs its settings: policies.policy.model-allowlist.models",
-            );
-        }
-        return BTreeSet::new();
-    };
-    let Some(Settings { models }) = raw::read(value, &field, report) else {
-        return BTreeSet::new();
-    };
-    let models = models.unwrap_or_default();
-    let field = format!("{field}.models");
-    if models.is_empty() && report.is_whole(&field) {
-        report.error(&field, "names no model, so every request would be refused");
-    }
-    for model in models.iter().filter(|model| !targets.iter().any(|target| target.serves(model))) {
-        report.warning(&field, format!("no target serves '{model}'"));
-    }
-    models
 }
 
 fn check_spend_limit(settings: Option<(String, Value)>, report: &mut Report) -> Option<MicroUsd> {

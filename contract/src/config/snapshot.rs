@@ -129,9 +129,9 @@ impl Policy {
             audit: _,
         } = self;
         let mut fields = Fields::keyed(&blake3::derive_key(POLICY_CONTEXT, b""));
-        if let Some(models) = model_allowlist {
+        if let Some(list) = model_allowlist.as_ref().filter(|list| list.decision.enforces()) {
             fields.field(b"model-allowlist");
-            fields.list(models);
+            fields.list(&list.models);
         }
         chain.digest(&mut fields);
         judges.iter().for_each(|judge| judge.digest(&mut fields));

@@ -26,7 +26,7 @@ use crate::limits::ADMIT_TIMEOUT_DEFAULT;
 use crate::money::MicroUsd;
 use crate::outcome::{Outcome, Reason};
 use crate::policy::{
-    Chain, Check, Decision, Entities, Entity, Phase, RequestShape, Step, WordList,
+    Chain, Check, Decision, Entities, Entity, ModelAllowlist, Phase, RequestShape, Step, WordList,
 };
 use crate::principal::{KeyHash, Principal};
 use crate::snapshot::{
@@ -152,8 +152,15 @@ fn snapshot() -> Snapshot {
         policy: PolicySettings {
             digest: digest(1),
             block_status: 409,
-            model_allowlist: Some(BTreeSet::from(["gpt-4o".into()])),
-            request_limits: Some(RequestShape { tools_max: Some(64), ..RequestShape::default() }),
+            model_allowlist: Some(ModelAllowlist {
+                decision: Decision::Block,
+                models: BTreeSet::from(["gpt-4o".into()]),
+            }),
+            request_limits: Some(RequestShape {
+                tools_max: Some(64),
+                input_tokens_max: Some(100_000),
+                ..RequestShape::new(Decision::Monitor)
+            }),
             chain: chain(),
         },
         on_sidecar_loss: OnSidecarLoss::Unavailable,

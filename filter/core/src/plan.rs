@@ -5,10 +5,11 @@ use std::rc::Rc;
 
 use kt_contract::gates::Gates;
 use kt_contract::hex::Digest;
-use kt_contract::identify;
+use kt_contract::identify::{self, Allowed, MODEL_ALLOWLIST};
 use kt_contract::json::{self, Bounds, Node};
 use kt_contract::key::{CacheKey, CheckHash, RequestDigests};
 use kt_contract::outcome::Reason;
+use kt_contract::policy::Decision;
 use kt_contract::problem::Problem;
 use kt_contract::snapshot::{ModelRoute, OnSidecarLoss, OpenWithCap, Snapshot};
 use kt_contract::wire::VERSION;
@@ -83,7 +84,9 @@ impl Plan {
         let asked = ask.endpoint.read(&node)?;
         let model = || Some(loggable(&asked.model).into());
         let policy = &snapshot.policy;
-        let passed = match kt_policy::check(chain, policy.request_limits.as_ref(), body, &node) {
+        let demand = || ask.dialect().demand(&node).input_tokens(body.len() as u64);
+        let request = kt_policy::Request { body, node: &node, input_tokens: &demand };
+        let passed = match kt_policy::check(chain, policy.request_limits.as_ref(), request) {
             Ok(passed) => passed,
             Err(refused) => {
                 let guardrails = told(&refused.triggered);
@@ -112,8 +115,12 @@ impl Plan {
         passed: Passed,
     ) -> Result<Self, Problem> {
         let Caller { ask, known, gateway, snapshot, chain: _ } = caller;
-        let Passed { triggered, edits } = passed;
-        let route = identify::allowed(snapshot, &asked.model)?;
+        let Passed { mut triggered, edits } = passed;
+        let Allowed { route, is_watched } = identify::allowed(snapshot, &asked.model)?;
+        if is_watched {
+            let decision = Decision::Monitor;
+            triggered.push(Triggered { policy: MODEL_ALLOWLIST, found: "model", decision });
+        }
         ask.endpoint.check(route)?;
         let gates = identify::gates(
             &known.principal,

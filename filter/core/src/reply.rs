@@ -80,11 +80,12 @@ pub(crate) fn id(request_id: &RequestId) -> (&'static str, Cow<'static, str>) {
 /// The models that may be asked for, as the dialect's provider lists them.
 pub(crate) fn models(snapshot: &Snapshot, dialect: Dialect, request_id: &RequestId) -> Reply {
     let allowlist = snapshot.policy.model_allowlist.as_ref();
+    let allowlist = allowlist.filter(|list| list.decision.enforces());
     let routes: Vec<&ModelRoute> = snapshot
         .models
         .routes
         .iter()
-        .filter(|route| allowlist.is_none_or(|list| list.contains(&route.model)))
+        .filter(|route| allowlist.is_none_or(|list| list.models.contains(&route.model)))
         .collect();
     let is_anthropics = dialect == Dialect::AnthropicMessages;
     let list = if is_anthropics { as_anthropic(&routes) } else { as_openai(&routes) };

@@ -14,7 +14,7 @@ use kt_contract::problem::Problem;
 use kt_contract::snapshot::{ModelRoute, Snapshot};
 use kt_contract::wire::explain::{ExplainReply, ExplainRequest};
 use kt_policy::Chain;
-use kt_providers::{Asked, Dialect, Recognized, recognize};
+use kt_providers::{Asked, Dialect, Endpoint, Recognized, recognize};
 
 use super::admit::told;
 use super::cache::{Looked, Wanted};
@@ -47,7 +47,7 @@ impl Sidecar {
         let snapshot = &settings.snapshot;
         let keys = OrgKeys::derive(&principal.org);
         let (understood, elsewhere) = {
-            let text = as_forwarded(&request.body, snapshot, &settings.input.chain)?;
+            let text = as_forwarded(request, snapshot, &settings.input.chain)?;
             let body = parse(&text, snapshot)?;
             let understood = understand(request, &principal, snapshot, &keys, &body)?;
             let headers = semantic(request, understood.dialect);
@@ -130,13 +130,17 @@ fn semantic(request: &ExplainRequest, dialect: Dialect) -> Vec<(&'static str, &[
 
 /// The body as a filter's policies let it go on.
 fn as_forwarded<'a>(
-    body: &'a str,
+    request: &'a ExplainRequest,
     snapshot: &Snapshot,
     chain: &Chain,
 ) -> Result<Cow<'a, str>, Failure> {
+    let (body, dialect) = (request.body.as_str(), endpoint(request)?.dialect());
     let node = parse(body, snapshot)?;
     let shape = snapshot.policy.request_limits.as_ref();
-    let passed = kt_policy::check(chain, shape, body.as_bytes(), &node)
+    let bytes = body.as_bytes();
+    let input_tokens = || dialect.demand(&node).input_tokens(bytes.len() as u64);
+    let asked = kt_policy::Request { body: bytes, node: &node, input_tokens: &input_tokens };
+    let passed = kt_policy::check(chain, shape, asked)
         .map_err(|refused| Failure::Refused(refused.problem(snapshot.policy.block_status)))?;
     if passed.edits.is_empty() {
         return Ok(Cow::Borrowed(body));
@@ -154,6 +158,19 @@ fn parse<'a>(body: &'a str, snapshot: &Snapshot) -> Result<Node<'a>, Failure> {
         .map_err(|refused| Failure::Refused(Problem::InvalidBody { what: refused.to_string() }))
 }
 
+fn endpoint(request: &ExplainRequest) -> Result<Endpoint, Failure> {
+    match recognize(b"POST", request.path.as_bytes()) {
+        Recognized::Ours(endpoint) => Ok(endpoint),
+        Recognized::Models
+        | Recognized::Health
+        | Recognized::WrongMethod { .. }
+        | Recognized::BadVersion
+        | Recognized::Unknown => {
+            Err(Failure::Refused(Problem::UnknownPath { path: request.path.clone() }))
+        }
+    }
+}
+
 fn understand<'a>(
     request: &ExplainRequest,
     principal: &Principal,
@@ -161,20 +178,10 @@ fn understand<'a>(
     keys: &OrgKeys,
     body: &Node<'_>,
 ) -> Result<Understood<'a>, Failure> {
-    let endpoint = match recognize(b"POST", request.path.as_bytes()) {
-        Recognized::Ours(endpoint) => endpoint,
-        Recognized::Models
-        | Recognized::Health
-        | Recognized::WrongMethod { .. }
-        | Recognized::BadVersion
-        | Recognized::Unknown => {
-            let path = request.path.clone();
-            return Err(Failure::Refused(Problem::UnknownPath { path }));
-        }
-    };
+    let endpoint = endpoint(request)?;
     let dialect = endpoint.dialect();
     let asked = endpoint.read(body).map_err(Failure::Refused)?;
-    let route = identify::allowed(snapshot, &asked.model).map_err(Failure::Refused)?;
+    let route = identify::allowed(snapshot, &asked.model).map_err(Failure::Refused)?.route;
     endpoint.check(route).map_err(Failure::Refused)?;
     let ask = Ask {
         dialect: dialect.as_str(),

@@ -23,11 +23,6 @@ use crate::rate_limit::{Charge, Name};
 use crate::store::StoreError;
 use crate::store::rates::{Counted, RateStore, Taken};
 
-/// How many bytes of a request are taken for a token before anybody has counted them.
-const BYTES_PER_TOKEN: u64 = 4;
-/// For how many tokens a picture is taken, however many bytes it has.
-const TOKENS_PER_PICTURE: u64 = 1_000;
-
 /// What was used of every limit.
 pub(crate) struct Paces {
     rates: Arc<dyn RateStore>,
@@ -203,6 +198,5 @@ fn estimate(dialect: Dialect, body: &[u8]) -> u64 {
     let bounds = Bounds { depth_max: JSON_DEPTH_MAX, nodes_max: JSON_NODES_MAX };
     // It was read when it was admitted.
     let demand = json::parse(body, bounds).map(|body| dialect.demand(&body)).unwrap_or_default();
-    let text = (body.len() as u64).saturating_sub(demand.picture_bytes).div_ceil(BYTES_PER_TOKEN);
-    text.saturating_add(demand.pictures.saturating_mul(TOKENS_PER_PICTURE)).max(1)
+    demand.input_tokens(body.len() as u64)
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kt_contract::config::{self, Config, SecretRef};
+use kt_contract::policy::{Decision, ModelAllowlist};
 use kt_contract::problem::Problem;
 use kt_contract::snapshot::Snapshot;
 use kt_contract::wire::VERSION;
@@ -149,13 +150,18 @@ fn write(folder: &Path, org: &str, text: &str) {
 const ALLOWS: &str =
     "policies: {chain: [model-allowlist], policy: {model-allowlist: {models: [gpt-4o]}}}";
 
+/// A list of one model.
+fn only(model: &str) -> ModelAllowlist {
+    ModelAllowlist { decision: Decision::Block, models: set(&[model]) }
+}
+
 #[tokio::test]
 async fn each_organization_has_its_own_policy_and_its_own_credential() {
     let hosted = Hosted::new(&[("acme", ""), ("globex", ALLOWS)]).await;
     let (acme, globex) = (hosted.key("acme").await, hosted.key("globex").await);
     let (ours, theirs) = (hosted.snapshot(&acme).await, hosted.snapshot(&globex).await);
     assert_eq!(ours.policy.model_allowlist, None);
-    assert_eq!(theirs.policy.model_allowlist, Some(set(&["gpt-4o"])));
+    assert_eq!(theirs.policy.model_allowlist, Some(only("gpt-4o")));
     for key in [&acme, &globex] {
         hosted.fetch(key).await;
     }
@@ -341,7 +347,7 @@ async fn a_fault_of_ours_in_one_file_touches_no_other() {
     write(hosted.folder.path(), "acme", panics);
     hosted.save("globex", &pack("globex", ALLOWS)).await;
     let globex = hosted.key("globex").await;
-    assert_eq!(hosted.snapshot(&globex).await.policy.model_allowlist, Some(set(&["gpt-4o"])));
+    assert_eq!(hosted.snapshot(&globex).await.policy.model_allowlist, Some(only("gpt-4o")));
     let said = hosted.group.sidecar.status().tenant_errors;
     assert!(said.len() == 1 && said[0].contains("acme.yaml: could not be checked"), "{said:?}");
     hosted.save("acme", &pack("acme", "")).await;

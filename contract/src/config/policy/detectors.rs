@@ -123,12 +123,7 @@ fn heuristic(
 ) -> Option<Step> {
     let field = field(name, settings.as_ref());
     let HeuristicSettings { action, apply_to } = read(settings, report)?;
-    let decision = action.unwrap_or(Action::Block).decision();
-    if decision == Some(Decision::Redact) {
-        let problem =
-            "must be 'block' or 'monitor': what it finds has no place that could be redacted";
-        report.error(format!("{field}.action"), problem);
-    }
+    let decision = without_place(&field, action, report);
     let phases = phases(&field, apply_to, &[phase], report);
     let decision = decision?;
     let check = match phase {
@@ -136,6 +131,21 @@ fn heuristic(
         Phase::Output => Check::ToxicityFilter(decision),
     };
     Some(Step { phases, check })
+}
+
+/// The decision of a policy about a request or an answer as a whole; it blocks unless the file says otherwise.
+pub(super) fn without_place(
+    field: &str,
+    action: Option<Action>,
+    report: &mut Report,
+) -> Option<Decision> {
+    let decision = action.unwrap_or(Action::Block).decision();
+    if decision == Some(Decision::Redact) {
+        let problem =
+            "must be 'block' or 'monitor': what it finds has no place that could be redacted";
+        report.error(format!("{field}.action"), problem);
+    }
+    decision
 }
 
 /// The texts that are read, where the file says so.

@@ -29,8 +29,8 @@ pub(in super::super) struct Chain {
     /// `audit-logger`. `default` stands for the first three.
     pub(in super::super) chain: Option<Vec<String>>,
     /// Settings by policy name. Those that read texts have `action` and `apply_to`; the detectors have `entities`
-    /// beside it, `content-policy` has `terms` and `patterns`; `model-allowlist` has `models`, a list;
-    /// `request-limits` has `max_messages`, `max_tools` and `max_output_tokens`; `rate-limit` has `per_key`,
+    /// beside it, `content-policy` has `terms` and `patterns`; `model-allowlist` has `action` and `models`, a list;
+    /// `request-limits` has `action`, `max_messages`, `max_tools`, `max_input_tokens` and `max_output_tokens`; `rate-limit` has `per_key`,
     /// `per_user`, `per_team` and `per_org`, each with `requests_per_minute` and `tokens_per_minute`; `spend-limit` has
     /// `max_daily_usd`.
     pub(in super::super) policy: Option<BTreeMap<String, Value>>,

@@ -3,6 +3,7 @@
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::*;
+use crate::policy::{Decision, ModelAllowlist};
 use crate::snapshot::{OnSidecarLoss, Tier};
 use crate::time::Millis;
 use crate::wire::feed::Role;
@@ -100,7 +101,9 @@ policy:
     the_targets_are_as_written(&targets);
     the_cache_is_as_written(&cache);
     assert_eq!(policy.block_status, 403);
-    assert_eq!(policy.model_allowlist, Some(["k", "m"].map(str::to_owned).into()));
+    let models = ["k", "m"].map(str::to_owned).into();
+    let decision = Decision::Block;
+    assert_eq!(policy.model_allowlist, Some(ModelAllowlist { decision, models }));
 }
 
 fn the_targets_are_as_written(targets: &[Target]) {

@@ -129,8 +129,12 @@ fn words_and_bounds_are_as_written() {
             step(&[Phase::Output], Check::ToxicityFilter(Decision::Monitor)),
         ]
     );
-    let expected =
-        RequestShape { messages_max: Some(50), tools_max: Some(0), output_tokens_max: Some(4_096) };
+    let expected = RequestShape {
+        messages_max: Some(50),
+        tools_max: Some(0),
+        output_tokens_max: Some(4_096),
+        ..RequestShape::new(Decision::Block)
+    };
     assert_eq!(loaded_with(more).config.policy.request_limits, Some(expected));
 }
 
@@ -173,6 +177,8 @@ fn with(name: &str, settings: &str) -> String {
 }
 
 const AT: &str = "policies.policy";
+const WHOLE: &str =
+    "must be 'block' or 'monitor': what it finds has no place that could be redacted";
 
 fn each_is_an_error<const ROWS: usize>(rows: [(String, String); ROWS]) {
     for (more, expected) in rows {
@@ -259,6 +265,20 @@ fn words_and_bounds_that_cannot_be_are_errors() {
             with("request-limits", "{max_messages: 0}"),
             format!("{AT}.request-limits.max_messages: is 0, so every request would be refused"),
         ),
+        (
+            with("request-limits", "{max_input_tokens: 0}"),
+            format!(
+                "{AT}.request-limits.max_input_tokens: is 0, so every request would be refused"
+            ),
+        ),
+        (
+            with("request-limits", "{max_tools: 3, action: redact}"),
+            format!("{AT}.request-limits.action: {WHOLE}"),
+        ),
+        (
+            with("model-allowlist", "{models: [m], action: redact}"),
+            format!("{AT}.model-allowlist.action: {WHOLE}"),
+        ),
     ]);
 }
 
@@ -276,7 +296,7 @@ fn chains_and_rules_that_lack_something_are_errors() {
             "policies: {chain: [request-limits]}".to_owned(),
             format!(
                 "policies.chain: request-limits needs one of its settings: \
-                 {AT}.request-limits.max_messages, max_tools, max_output_tokens"
+                 {AT}.request-limits.max_messages, max_tools, max_input_tokens, max_output_tokens"
             ),
         ),
         (

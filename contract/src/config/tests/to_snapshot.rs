@@ -58,6 +58,8 @@ fn the_policy_digest_changes_with_what_can_change_an_answer_and_with_nothing_els
     assert_ne!(allowed, digest(&ALLOW_GPT_4O.replace("gpt-4o, o1", "gpt-4, oo1")));
     // The order of a set, the other spelling, and everything that is no policy.
     assert_eq!(allowed, digest(&ALLOW_GPT_4O.replace("gpt-4o, o1", "o1, gpt-4o")));
+    // What only watches changes no answer.
+    assert_eq!(none, digest(&ALLOW_GPT_4O.replace("o1]", "o1], action: monitor")));
     let beside =
         "policies: {chain: [model-allowlist]}\npolicy: {model-allowlist: {models: [gpt-4o, o1]}}\n";
     assert_eq!(allowed, digest(beside));

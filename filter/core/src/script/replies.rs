@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use kt_contract::hex::Digest;
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::Reason;
-use kt_contract::policy::{Chain, Check, Decision, Entities, Entity, Phase, RequestShape, Step};
+use kt_contract::policy::{
+    Chain, Check, Decision, Entities, Entity, ModelAllowlist, Phase, RequestShape, Step,
+};
 use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::snapshot::{
     CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Snapshot,
@@ -178,9 +180,14 @@ fn snapshot(choice: u8) -> Snapshot {
         policy: PolicySettings {
             digest: Digest([7; 32]),
             block_status: 409,
-            model_allowlist: is(4).then(|| BTreeSet::from(["gpt-4o".to_owned()])),
-            request_limits: is(2)
-                .then_some(RequestShape { tools_max: Some(0), ..RequestShape::default() }),
+            model_allowlist: is(4).then(|| ModelAllowlist {
+                decision: Decision::Block,
+                models: BTreeSet::from(["gpt-4o".to_owned()]),
+            }),
+            request_limits: is(2).then_some(RequestShape {
+                tools_max: Some(0),
+                ..RequestShape::new(Decision::Block)
+            }),
             chain: chain(if is(3) { Decision::Block } else { Decision::Redact }),
         },
         on_sidecar_loss: if is(6) { OnSidecarLoss::Unavailable } else { OnSidecarLoss::Direct },

@@ -7,7 +7,7 @@ use kt_contract::principal::Principal;
 use kt_contract::time::Millis;
 use kt_contract::wire::principal::PrincipalReply;
 
-use super::rig::{BODY, Fields, Rig, gateway_key, principal, snapshot};
+use super::rig::{BODY, Fields, Rig, gateway_key, only, principal, snapshot};
 use crate::action::{Action, Flow};
 use crate::counter::Counter;
 use crate::event::Event;
@@ -125,7 +125,7 @@ fn the_model_of_a_refused_request_is_logged_bounded_and_printable() {
         principal
     };
     let mut listed = snapshot();
-    listed.policy.model_allowlist = Some(BTreeSet::new());
+    listed.policy.model_allowlist = Some(only(&[]));
     let rows = [
         (snapshot(), "nope".to_owned(), "nope".to_owned(), "model_not_found"),
         (listed, "gpt-4o".to_owned(), "gpt-4o".to_owned(), "policy_blocked"),
@@ -159,7 +159,7 @@ fn a_body_that_is_not_text_is_refused() {
 #[test]
 fn a_model_that_is_not_on_the_list_is_blocked_with_the_configured_status() {
     let mut limited = snapshot();
-    limited.policy.model_allowlist = Some(BTreeSet::from(["gpt-4o-mini".to_owned()]));
+    limited.policy.model_allowlist = Some(only(&["gpt-4o-mini"]));
     limited.policy.block_status = 451;
     let mut rig = Rig::with(limited);
     rig.introduce();
@@ -348,7 +348,7 @@ fn a_disabled_cache_is_a_bypass_and_nothing_less() {
 #[test]
 fn the_model_list_has_what_may_be_asked_for() {
     let mut limited = snapshot();
-    limited.policy.model_allowlist = Some(BTreeSet::from(["gpt-4o".to_owned()]));
+    limited.policy.model_allowlist = Some(only(&["gpt-4o"]));
     for mut rig in [Rig::with(limited.clone()), Rig::with(limited)] {
         let _ = rig.head("GET", "/v1/models?limit=3", &[], true);
         let _ = rig

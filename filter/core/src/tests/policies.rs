@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use kt_contract::hex::Digest;
 use kt_contract::outcome::Reason;
-use kt_contract::policy::{Chain, Check, Decision, Entities, Entity, Phase, RequestShape, Step};
+use kt_contract::policy::{
+    Chain, Check, Decision, Entities, Entity, ModelAllowlist, Phase, RequestShape, Step,
+};
 use kt_contract::snapshot::Snapshot;
 use kt_contract::wire::admit::Admitted;
 use kt_contract::wire::feed::{BlockCount, FeedReply, FeedRequest};
 
-use super::rig::{BODY, Rig, feed_reply, snapshot};
+use super::rig::{BODY, Rig, feed_reply, only, snapshot};
 use crate::action::{Action, Flow};
 use crate::counter::Counter;
 
@@ -125,7 +127,7 @@ fn a_policy_that_becomes_stricter_holds_for_what_the_worker_remembers() {
 #[test]
 fn a_request_that_asks_for_too_much_is_refused() {
     let mut snapshot = snapshot();
-    let shape = RequestShape { output_tokens_max: Some(5), ..RequestShape::default() };
+    let shape = RequestShape { output_tokens_max: Some(5), ..RequestShape::new(Decision::Block) };
     snapshot.policy.request_limits = Some(shape);
     let mut rig = Rig::with(snapshot);
     rig.introduce();
@@ -133,6 +135,20 @@ fn a_request_that_asks_for_too_much_is_refused() {
     assert_eq!(rig.refusal(), (409, "policy_blocked".to_owned()));
     let _ = rig.chat(&[], &BODY.replace(r#""model""#, r#""max_tokens":5,"model""#));
     assert!(rig.callout().is_some());
+}
+
+#[test]
+fn what_is_only_watched_of_a_whole_request_goes_on_and_is_told() {
+    let mut snapshot = snapshot();
+    let bounds = RequestShape::new(Decision::Monitor);
+    snapshot.policy.request_limits = Some(RequestShape { input_tokens_max: Some(1), ..bounds });
+    let list = ModelAllowlist { decision: Decision::Monitor, ..only(&["o1"]) };
+    snapshot.policy.model_allowlist = Some(list);
+    let mut rig = Rig::with(snapshot);
+    rig.introduce();
+    let _ = rig.chat(&[], BODY);
+    let told = ["request-limits:input_tokens:monitor", "model-allowlist:model:monitor"];
+    assert_eq!(rig.admit().guardrails, told);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use kt_contract::hex::Digest;
+use kt_contract::policy::{Decision, ModelAllowlist};
 use kt_contract::snapshot::{
     CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Tier,
 };
@@ -40,7 +41,10 @@ fn snapshot(version: &str, models: usize) -> Snapshot {
         policy: PolicySettings {
             digest: Digest([7; 32]),
             block_status: 409,
-            model_allowlist: Some((0..models).map(|number| format!("model-{number}")).collect()),
+            model_allowlist: Some(ModelAllowlist {
+                decision: Decision::Block,
+                models: (0..models).map(|number| format!("model-{number}")).collect(),
+            }),
             request_limits: None,
             chain: kt_contract::policy::Chain::default(),
         },
@@ -129,7 +133,7 @@ fn a_tenant_weighs_what_its_patterns_may_take_and_the_heaviest_is_kept() {
     let with = |patterns: usize| {
         let mut snapshot = plain.snapshot.as_ref().clone();
         let list = kt_contract::policy::WordList {
-            decision: kt_contract::policy::Decision::Block,
+            decision: Decision::Block,
             terms: Vec::new(),
             patterns: (0..patterns).map(|number| format!("a{number}b")).collect(),
         };

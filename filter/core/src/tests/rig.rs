@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kt_contract::gateway_key::GatewayKey;
 use kt_contract::hex::Digest;
 use kt_contract::money::MicroUsd;
-use kt_contract::policy::Chain;
+use kt_contract::policy::{Chain, Decision, ModelAllowlist};
 use kt_contract::principal::Principal;
 use kt_contract::snapshot::{
     CacheSettings, ModelRoute, ModelTable, OnSidecarLoss, PolicySettings, RequestLimits, Snapshot,
@@ -25,6 +25,8 @@ use crate::head::Head;
 use crate::peer::Peer;
 use crate::{Exchange, Worker};
 
+/// The version of the wire, as a sidecar's answers name it.
+pub(super) const WIRE: &str = "9";
 /// A request that the snapshot has a route for.
 pub(super) const BODY: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
 /// An answer to it.
@@ -42,6 +44,12 @@ pub(super) struct Rig {
     /// The key that requests carry.
     pub(super) key: GatewayKey,
     seq: u64,
+}
+
+/// `model-allowlist` of these.
+pub(super) fn only(models: &[&str]) -> ModelAllowlist {
+    let models = models.iter().map(|model| (*model).to_owned()).collect();
+    ModelAllowlist { decision: Decision::Block, models }
 }
 
 pub(super) fn snapshot() -> Snapshot {
@@ -100,7 +108,7 @@ pub(super) fn gateway_key() -> GatewayKey {
 /// The reply of a sidecar, and its use as an answer.
 pub(super) fn with_reply<T>(admit: &str, body: &[u8], take: impl FnOnce(Answer<'_>) -> T) -> T {
     let fields: [(&[u8], &[u8]); 3] =
-        [(b":status", b"200"), (b"x-kt-wire", b"8"), (b"x-kt-admit", admit.as_bytes())];
+        [(b":status", b"200"), (b"x-kt-wire", WIRE.as_bytes()), (b"x-kt-admit", admit.as_bytes())];
     take(Answer::Came { head: Head::new(&fields), body })
 }
 

@@ -4,7 +4,7 @@
 use kt_contract::wire::admit::Admitted;
 use kt_contract::wire::principal::PrincipalReply;
 
-use super::rig::{ANSWER, BODY, Rig, principal};
+use super::rig::{ANSWER, BODY, Rig, WIRE, principal};
 use crate::action::{Action, Flow, LogLine};
 use crate::event::{Answer, Event};
 use crate::forward::{Forward, Lane as ForwardLane};
@@ -137,7 +137,7 @@ fn play(rig: &mut Rig, step: Step) -> Flow {
         Lost => rig.lose(),
         Garbage => {
             let fields: [(&[u8], &[u8]); 3] =
-                [(b":status", b"200"), (b"x-kt-wire", b"8"), (b"x-kt-admit", b"\xff{")];
+                [(b":status", b"200"), (b"x-kt-wire", WIRE.as_bytes()), (b"x-kt-admit", b"\xff{")];
             let answer = Answer::Came { head: crate::head::Head::new(&fields), body: b"\xff" };
             rig.turn(Event::CalloutAnswered(answer))
         }
@@ -151,7 +151,7 @@ fn play(rig: &mut Rig, step: Step) -> Flow {
             rig.answer_admit(&Admitted::NotCached { reason }, b"")
         }
         Draining => rig.answer_admit(&Admitted::Draining, ANSWER),
-        SidecarResponds => rig.respond(&[(":status", "200"), ("x-kt-wire", "8")]),
+        SidecarResponds => rig.respond(&[(":status", "200"), ("x-kt-wire", WIRE)]),
         OtherResponds => rig.respond(&[(":status", "503")]),
         HostRefused => rig.turn(Event::HostRefused),
         Done => rig.turn(Event::Done),

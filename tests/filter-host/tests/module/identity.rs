@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kt_contract::gateway_key::GatewayKey;
+use kt_contract::policy::{Decision, ModelAllowlist};
 use kt_contract::snapshot::OnSidecarLoss;
 use kt_filter_host::sidecar::Mood;
 use kt_filter_host::world::{CHAT, World, alice, chat, principal, question, sidecar};
@@ -203,7 +204,10 @@ fn the_model_list_is_for_keys_and_follows_the_allowlist() {
     };
     assert_eq!(list(&mut world), ["gpt-4o", "gpt-4o-mini"]);
     world.sidecar.publishes("snapshot-2", |snapshot| {
-        snapshot.policy.model_allowlist = Some(["gpt-4o".to_owned()].into());
+        snapshot.policy.model_allowlist = Some(ModelAllowlist {
+            decision: Decision::Block,
+            models: ["gpt-4o".to_owned()].into(),
+        });
     });
     world.pass(Duration::from_millis(500));
     assert_eq!(list(&mut world), ["gpt-4o"]);
