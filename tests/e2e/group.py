@@ -239,8 +239,16 @@ class Gateway:
 
     def is_ready(self):
         # kt's own word too: an Envoy that ends before kt has seen it ready is a failed start and not a crash.
-        said = re.search(r"^ready ", self.process.log.read_text(), re.MULTILINE)
-        return bool(said) and self.health().status_code == 200
+        return self._times_ready() > 0 and self.health().status_code == 200
+
+    def _times_ready(self):
+        return len(re.findall(r"^ready ", self.process.log.read_text(), re.MULTILINE))
+
+    def restart(self):
+        """Starts it again after its end, and waits until it is ready by its own word: not that of its last life."""
+        before = self._times_ready()
+        self.process.start()
+        wait_until(lambda: self._times_ready() > before and self.is_ready(), f"{self.id} is ready again")
 
     def health(self):
         return self._http.get("/health")

@@ -13,10 +13,27 @@ from group import Group, chat
 from processes import wait_until
 
 
-@pytest.fixture
-def own():
+@pytest.fixture(scope="module")
+def killed():
+    """A group whose gateways are killed."""
     with Group() as group:
         yield group
+
+
+@pytest.fixture
+def own(killed):
+    """The group, whole again after the test: a gateway that has ended is started once more."""
+    yield killed
+    killed.provider.release()
+    for gateway in killed.gateways:
+        if not gateway.process.is_alive():
+            gateway.restart()
+    wait_until(lambda: set(states(killed).values()) == {"live"}, "the sidecar knows that both live")
+
+
+def states(group):
+    """What the sidecar says of each gateway."""
+    return {gateway["gateway"]["id"]: gateway["state"] for gateway in group.sidecar.status()["gateways"]}
 
 
 def test_what_a_killed_gateway_paid_for_the_other_serves(own, prompt):
@@ -67,11 +84,9 @@ def test_what_a_killed_gateway_paid_for_the_other_serves(own, prompt):
 
 
 def test_a_killed_gateway_is_shown_as_lost(own):
-    def states():
-        return {gateway["gateway"]["id"]: gateway["state"] for gateway in own.sidecar.status()["gateways"]}
-    assert states() == {"gw-a": "live", "gw-b": "live"}
+    assert states(own) == {"gw-a": "live", "gw-b": "live"}
     own.a.process.kill()
-    wait_until(lambda: states() == {"gw-a": "lost", "gw-b": "live"}, "the status says which gateway is lost")
+    wait_until(lambda: states(own) == {"gw-a": "lost", "gw-b": "live"}, "the status says which gateway is lost")
     shown = own.kt("gateway", "status").stdout
     assert [line.split()[3] for line in shown.splitlines() if line.startswith("gw-")] == ["lost", "live"], shown
 

@@ -1,6 +1,7 @@
 """Two groups on one database, a sidecar and a gateway each: what is done at one is so at the other, and what each
 remembers holds for a while when the database does not answer."""
 
+import contextlib
 import json
 import shutil
 import uuid
@@ -17,14 +18,8 @@ REPLAYED = ("hit", "replayed")
 SECOND = 1.0 + 9.0
 
 
-@pytest.fixture
-def database():
-    with Database() as database:
-        yield database
-
-
-@pytest.fixture
-def pair(database):
+@contextlib.contextmanager
+def two_groups(database):
     """Two groups that share the database, and the provider whose address is in their keys."""
     one = Group(database.config(), gateways=(("gw-a", "primary"),))
     same = {"providers": {"targets": one.targets()}}
@@ -33,6 +28,30 @@ def pair(database):
         yield one, other
         for group in (one, other):
             assert group.a.vms_lost() == 0
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """Two groups for all who leave the database as it is."""
+    with Database() as database, two_groups(database) as pair:
+        yield pair
+
+
+@pytest.fixture
+def pair(shared):
+    """The two groups, with their sidecars awake again after the test."""
+    yield shared
+    for group in shared:
+        group.provider.release()
+        group.sidecar.process.thaw()
+        wait_until(lambda: group.sidecar.status()["status"] == "ok", "the sidecar is well")
+
+
+@pytest.fixture
+def hurt_pair():
+    """A database that may be hurt, and the two groups on it."""
+    with Database() as database, two_groups(database) as pair:
+        yield database, *pair
 
 
 def test_a_key_of_one_works_at_the_other_until_it_is_revoked_there(pair, prompt):
@@ -93,8 +112,8 @@ def test_a_keyed_request_is_made_once_whichever_sidecar_it_comes_to(pair, crowd,
 
 
 @pytest.mark.parametrize("hurt", ["freeze", "kill"])
-def test_without_the_database_hits_are_served_for_a_while_and_then_closed_until_it_answers(database, pair, prompt, hurt):
-    one, other = pair
+def test_without_the_database_hits_are_served_for_a_while_and_then_closed_until_it_answers(hurt_pair, prompt, hurt):
+    database, one, other = hurt_pair
     key, stranger = one.key(), other.key()
     paid = assert_miss(one.a.ask(key, prompt))
     assert_hit(one.a.ask(key, prompt), of=paid)
@@ -124,7 +143,7 @@ def test_without_the_database_hits_are_served_for_a_while_and_then_closed_until_
     wait_until(lambda: one.sidecar.status()["status"] == "ok", "the sidecar is well")
 
 
-def test_what_was_purged_and_revoked_while_one_could_not_look_comes_first_when_it_can(database, pair, prompt):
+def test_what_was_purged_and_revoked_while_one_could_not_look_comes_first_when_it_can(pair, prompt):
     one, other = pair
     key, revoked = one.key(), one.key()
     paid = assert_miss(one.a.ask(key, prompt))
