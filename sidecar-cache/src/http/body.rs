@@ -11,9 +11,9 @@ use tokio::time::{Sleep, sleep};
 use crate::service::once::Keeping;
 use crate::service::reader::{Piece, Reader};
 
-/// How long a break waits behind the bytes before it: a reset would overtake what has not been written yet,
-/// the error event among it.
-const FLUSH: Duration = Duration::from_millis(50);
+/// How long a break waits behind the bytes before it: a reset would overtake what a gateway has not written yet,
+/// the error event among it. Far longer than that takes, also where two hundred readers are told at once on a busy machine.
+const FLUSH: Duration = Duration::from_millis(500);
 
 /// The body of an answer.
 #[derive(Debug)]
