@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build wasm run fmt lint test test-rust test-pure test-fuzz test-wasm test-power test-sim test-redis test-stores test-filter test-e2e test-packaging test-compat test-compat-all image golden fuzz scale sim bench bench-fleet bench-postgres soak docs ci clean
+.PHONY: help setup build checked wasm run fmt lint test test-rust test-pure test-fuzz test-wasm test-power test-sim test-redis test-stores test-filter test-e2e test-packaging test-compat test-compat-all image golden fuzz scale sim bench bench-fleet bench-postgres soak docs ci clean
 
 WASM := target/wasm32-unknown-unknown/wasm/kt_filter.wasm
 RUNNER := $(CURDIR)/.kt/tools/bin/wasm-bindgen-test-runner
@@ -20,8 +20,12 @@ CORE := $(addprefix tests/e2e/test_,first_curl.py sidecar_loss.py bad_input.py r
 # All that is built for this machine. One choice of packages is one choice of their features: what lint and the tests in
 # Rust share is built once, while each choice of fewer packages would build half of it again.
 HOST := --workspace --exclude kt-filter
-# How many files of the end-to-end suite run at the same time. Most of what they do is waiting.
-E2E_WORKERS ?= 2
+# The programs as the tests in Rust have them: not optimized, but with checks of overflow that a release lacks, and built
+# by then. What is asked of a release, `soak`, `test-compat` and the benches ask.
+PROGRAMS := --bin kt --bin sidecar-cache --bin fake-provider --bin kt-fault-proxy
+CHECKED := $(CURDIR)/target/debug
+# How many files of the end-to-end suite run at the same time. Half of what they do is waiting.
+E2E_WORKERS ?= 3
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +35,10 @@ setup: ## install what is missing (Envoy, the wasm target) under .kt/
 
 build: ## build kt, sidecar-cache and the fake provider
 	@cargo build --release -p kt -p sidecar-cache -p kt-fake-provider
+
+# The one test is named for its features: with any test named, dependencies have those that all tests want, as in `test-rust`.
+checked:
+	@cargo build $(HOST) $(PROGRAMS) --test code
 
 wasm: ## build the filter module and print its size
 	@cargo build -p kt-filter --target wasm32-unknown-unknown --profile wasm
@@ -89,13 +97,14 @@ test-stores: ## the stores that need a service, over a Postgres of their own
 test-filter: wasm ## the built module in the wasmtime host
 	cargo test -p kt-filter-host
 
-test-e2e: build wasm ## the whole group on real Envoys
+test-e2e: export KT_BIN_DIR ?= $(CHECKED)
+test-e2e: checked wasm ## the whole group on real Envoys
 	@scripts/setup test
-	@cargo build --release -p kt-fault-proxy
 	.kt/venv/bin/python -m pytest tests/e2e -q -m alone
 	.kt/venv/bin/python -m pytest tests/e2e -q -m "not alone" -n $(E2E_WORKERS) --dist loadfile --no-loadscope-reorder
 
-test-packaging: build wasm ## images, the Helm chart, the compose files, the documentation site
+test-packaging: export KT_BIN_DIR ?= $(CHECKED)
+test-packaging: checked wasm ## images, the Helm chart, the compose files, the documentation site
 	@scripts/setup test
 	.kt/venv/bin/python -m pytest tests/packaging -q
 
