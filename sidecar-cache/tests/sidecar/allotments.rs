@@ -7,18 +7,21 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
+use kt_contract::money::MicroUsd;
 use kt_contract::problem::{Problem, Unpaid};
 use kt_contract::time::UnixMillis;
 use kt_contract::wire::admin::wallet::FreezeRequest;
 use sidecar_cache::clock::Clock;
-use sidecar_cache::ledger::Kind;
 use sidecar_cache::ledger::clock::Reading;
+use sidecar_cache::ledger::request::{Allocate, Direction, Purpose};
+use sidecar_cache::ledger::{Hold, Kind, Operation};
 use sidecar_cache::service::lane::Refusal;
+use sidecar_cache::service::upstream::CallFailed;
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
 use sidecar_cache::store::spool::{MemorySpool, SpoolStore};
 
-use crate::ledger_support::fund;
+use crate::ledger_support::{fund, id};
 use crate::support::*;
 use crate::wallet::{Mood, Moody};
 
@@ -105,6 +108,23 @@ impl World {
 
     async fn suspense(&self) -> i128 {
         self.ledger.balance("acme".to_owned()).await.unwrap().suspense.available()
+    }
+
+    async fn holds(&self) -> Vec<Hold> {
+        self.ledger.holds("acme".to_owned()).await.unwrap()
+    }
+
+    /// Gives a team a purse.
+    async fn allocates(&self, nth: u64, team: &str, amount: u64) {
+        let allocate = Allocate {
+            id: id(u64::MAX - nth),
+            org: "acme".to_owned(),
+            team: team.to_owned(),
+            amount: MicroUsd::new(amount).unwrap(),
+            direction: Direction::Credit,
+            note: String::new(),
+        };
+        self.ledger.operate(Operation::Allocate(allocate)).await.unwrap().unwrap();
     }
 
     async fn is_right(&self) {
@@ -374,4 +394,118 @@ async fn the_sidecar_that_freezes_a_wallet_spends_nothing_more_of_its_allotment(
     assert_eq!(refused.problem, Problem::Unpaid(Unpaid::WalletFrozen));
     sidecar.stops().await;
     world.charged(FUNDS, HOT + 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_teams_allotment_is_a_part_of_its_own_purse() {
+    let world = World::funded(FUNDS).await;
+    // The wallet and another team have more than this one, and would be refused it.
+    world.allocates(1, "apps", 30_000).await;
+    world.allocates(2, "web", 20_000).await;
+    let mut sidecar = world.sidecar(&wallet("0.05", ""), 0, Arc::default()).await;
+    sidecar.key = sidecar.group.key_with(|key| key.team = Some("web".to_owned())).await;
+    sidecar.heats_up().await;
+    let [allotment] = &world.holds().await[..] else { panic!("one is set aside") };
+    assert!(matches!(allotment.terms.purpose, Purpose::Allotment(_)), "{allotment:?}");
+    assert_eq!(allotment.terms.cost_max, MicroUsd::ZERO, "it is no call, and costs nothing");
+    assert!((15_000..=20_000).contains(&allotment.held.micros()), "{allotment:?}");
+    sidecar.calls(3).await;
+    sidecar.stops().await;
+    let balance = world.ledger.balance("acme".to_owned()).await.unwrap();
+    let purses: Vec<_> = balance.purses.iter().map(|(_, purse)| purse.available()).collect();
+    assert_eq!(purses, [30_000, 20_000 - i128::from((HOT + 3) * COST)]);
+    world.is_right().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_end_is_told_to_the_ledger_soon_whether_or_not_another_follows() {
+    let world = World::funded(FUNDS).await;
+    let sidecar = world.sidecar(&wallet("0.05", ""), 0, Arc::default()).await;
+    sidecar.heats_up().await;
+    for nth in 1..=4 {
+        sidecar.calls(1).await;
+        pass(SECOND).await;
+        assert_eq!((world.rows().await["post"], sidecar.spool.count()), (HOT + nth, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_an_allotment_whose_end_nobody_knows_waits_in_a_hold_of_its_own() {
+    let world = World::funded(FUNDS).await;
+    let sidecar = world.sidecar(&wallet("0.05", ""), 0, Arc::default()).await;
+    sidecar.heats_up().await;
+    sidecar.group.provider.next(Scripted { fails: Some(CallFailed::Broken), ..answers_json("") });
+    assert!(sidecar.ask().await.is_err());
+    sidecar.stops().await;
+    let [own] = &world.holds().await[..] else { panic!("the allotment has gone back") };
+    assert!(own.terms.drawn.is_some(), "{own:?}");
+    let held = i128::from(own.held.micros());
+    assert_eq!(world.available().await, i128::from(FUNDS - HOT * COST) - held);
+    pass(70 * SECOND).await;
+    sidecar.group.sidecar.close_due().await;
+    assert_eq!(world.suspense().await, held);
+    pass(86_400 * SECOND).await;
+    sidecar.group.sidecar.close_due().await;
+    world.charged(FUNDS, HOT).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_spent_and_cannot_be_said_leaves_its_allotment_to_time() {
+    let world = World::funded(FUNDS).await;
+    let sidecar = world.sidecar(&wallet("0.05", ""), 0, Arc::default()).await;
+    sidecar.heats_up().await;
+    sidecar.group.provider.next(Scripted { fails: Some(CallFailed::Broken), ..answers_json("") });
+    sidecar.way.is(Mood::Down);
+    assert!(sidecar.ask().await.is_err());
+    settle().await;
+    sidecar.way.is(Mood::Fine);
+    sidecar.stops().await;
+    let [allotment] = &world.holds().await[..] else { panic!("it is not given back") };
+    assert!(matches!(allotment.terms.purpose, Purpose::Allotment(_)), "{allotment:?}");
+    assert_eq!(sidecar.group.metric("kt_wallet_allotted_usd"), "0.0", "nobody waits for it");
+    pass(61 * SECOND).await;
+    sidecar.group.sidecar.close_due().await;
+    assert_eq!(world.suspense().await, 50_000);
+    pass(86_400 * SECOND).await;
+    sidecar.group.sidecar.close_due().await;
+    world.charged(FUNDS, HOT).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_allotment_that_the_ledger_does_not_know_is_used_no_longer() {
+    let world = World::funded(FUNDS).await;
+    let sidecar = world.sidecar(&wallet("0.05", ""), 0, Arc::default()).await;
+    sidecar.heats_up().await;
+    sidecar.way.is(Mood::Forgets);
+    sidecar.calls(1).await;
+    pass(SECOND).await;
+    sidecar.way.is(Mood::Fine);
+    let asked = sidecar.operations("reserve", "created");
+    let allotted = sidecar.operations("reserve", "allotted");
+    sidecar.calls(1).await;
+    assert_eq!(sidecar.operations("reserve", "allotted"), allotted);
+    assert!(sidecar.operations("reserve", "created") > asked, "the ledger was asked for it");
+    assert_eq!(sidecar.spool.count(), 1, "and the charge is not forgotten");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sidecar_that_is_told_of_a_freeze_spends_nothing_more_of_its_allotment() {
+    let world = World::funded(FUNDS).await;
+    // There is room for one call, and so much beside it that no other allotment is asked for.
+    let sidecar = Arc::new(world.sidecar(&wallet("0.0035", ""), 0, Arc::default()).await);
+    sidecar.heats_up().await;
+    sidecar.calls(1).await;
+    // Another sidecar's doing.
+    world.ledger.freeze("acme".to_owned(), "test".to_owned()).await.unwrap();
+    sidecar.group.provider.next(Scripted { head_after: SECOND, ..answers_json(JSON) });
+    let asking = Arc::clone(&sidecar);
+    let running = tokio::spawn(async move { asking.call().await });
+    settle().await;
+    assert_eq!(sidecar.operations("reserve", "allotted"), 2);
+    for _ in 0..2 {
+        let refused = sidecar.ask().await.unwrap_err();
+        assert_eq!(refused.problem, Problem::Unpaid(Unpaid::WalletFrozen));
+        pass(2 * SECOND).await;
+    }
+    assert!(running.await.unwrap().is_some());
 }
