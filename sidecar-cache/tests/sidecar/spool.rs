@@ -554,3 +554,44 @@ async fn holds_that_are_locked_are_in_the_way_of_no_others() {
     pass(80 * SECOND).await;
     assert_eq!(world.spool.count(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_ledger_did_not_take_is_told_again_at_once_and_not_at_the_next_look() {
+    let world = World::funded().await;
+    let sidecar = world.sidecar().await;
+    sidecar.keeps_spool();
+    let _ = sidecar.call_ending(Mood::Down).await;
+    sidecar.way.is(Mood::Fine);
+    pass(SECOND).await;
+    world.charged_once(&[("pending", 1), ("post", 1)]).await;
+    assert_eq!(world.spool.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_waits_for_a_late_reserve_however_long_the_sidecar_has_run() {
+    let world = World::funded().await;
+    let sidecar = world.sidecar().await;
+    sidecar.keeps_spool();
+    pass(600 * SECOND).await;
+    sidecar.way.is(Mood::Down);
+    sidecar.group.fetch(&sidecar.key, CHAT).await.unwrap_err();
+    sidecar.way.is(Mood::Fine);
+    pass(50 * SECOND).await;
+    assert_eq!(world.spool.count(), 1, "the reserve may be in a commit that nobody sees yet");
+    pass(30 * SECOND).await;
+    assert_eq!((world.spool.count(), sidecar.spooled("replayed")), (0, "1".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ledger_that_takes_nothing_of_a_page_is_left_alone_for_a_while() {
+    let world = World::funded().await;
+    let end = spooled::write(&Operation::Release { hold: id(7) }).unwrap();
+    for _ in 0..300 {
+        world.spool.inner.put(end.clone(), SPOOLED_MAX).await.unwrap();
+    }
+    let sidecar = world.sidecar().await;
+    sidecar.way.is(Mood::Down);
+    assert_eq!(sidecar.group.sidecar.tell_spooled().await, 300);
+    let asked = r#"kt_wallet_operations_total{operation="release",result="unavailable"}"#;
+    assert_eq!(sidecar.group.metric(asked), "128", "one page, and not all three");
+}
