@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use kt_contract::limits::ENTRY_BYTES_MAX;
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::Outcome;
 use kt_contract::time::UnixMillis;
@@ -259,7 +260,7 @@ impl Paying {
     }
 
     /// Asks, as a request of its own, until the head of the answer is there.
-    async fn ask(&self, key: &Key, body: &str) -> Result<Reply, Refusal> {
+    pub(crate) async fn ask(&self, key: &Key, body: &str) -> Result<Reply, Refusal> {
         let id = format!("{:032x}", self.requests.fetch_add(1, Ordering::Relaxed));
         let mut ask = self.group.ask(key, body);
         ask.request_id.clone_from(&id);
@@ -494,7 +495,9 @@ async fn what_the_provider_refuses_costs_nothing() {
         details: Some("upstream_reset_before_response_started{remote_connection_failure}"),
         ..answers_json("")
     };
-    for scripted in [status(400), status(401), status(404), status(429), status(500), not_reached] {
+    for scripted in
+        [status(300), status(400), status(401), status(404), status(429), status(500), not_reached]
+    {
         let paying = funded().await;
         let key = paying.group.key().await;
         paying.group.provider.next(scripted.clone());
@@ -503,6 +506,22 @@ async fn what_the_provider_refuses_costs_nothing() {
         assert_eq!(paying.rows().await, rows([("pending", 1), ("void", 1)]), "{}", scripted.status);
         assert_eq!(paying.available().await, i128::from(FUNDS));
         assert!(paying.is_clean().await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_costs_nothing_however_long_it_is_and_is_told_as_far_as_it_is_kept() {
+    for (more, expected) in [(0, Ok(400)), (1, Err("upstream_cut_short"))] {
+        let paying = funded().await;
+        let key = paying.group.key().await;
+        let body = "x".repeat(ENTRY_BYTES_MAX + more);
+        paying.group.provider.next(Scripted { status: 400, ..answers_json(&body) });
+        let told = paying.fetch(&key, CHAT).await;
+        let told = told.as_ref().map(|seen| seen.head.status).map_err(|it| it.problem.code());
+        assert_eq!(told, expected);
+        settle().await;
+        assert_eq!(paying.rows().await, rows([("pending", 1), ("void", 1)]));
+        assert_eq!(paying.available().await, i128::from(FUNDS));
     }
 }
 
@@ -541,7 +560,24 @@ async fn an_answer_too_long_to_be_read_costs_a_token_for_four_bytes() {
     settle().await;
     let spent = i128::from(100 * FUNDS) - paying.available().await;
     // 9 MiB, at 0.60 dollars a million tokens.
-    assert!(spent >= i128::from(9_u64 << 20) / 4 * 6 / 10, "{spent}");
+    let expected = i128::from(9_u64 << 20) / 4 * 6 / 10;
+    assert!((expected..expected + 100).contains(&spent), "{spent}");
+    assert_eq!(paying.group.metric("kt_estimated_costs_total"), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_a_type_that_nobody_reads_costs_a_token_for_four_bytes() {
+    let paying = funded().await;
+    let key = paying.group.key().await;
+    let acts = vec![bytes(&" ".repeat(3_000)), bytes(&" ".repeat(1_000))];
+    let text = Scripted { content_type: "text/plain", acts, ..answers_json("") };
+    paying.group.provider.next(text);
+    assert!(paying.fetch(&key, CHAT).await.unwrap().has_end);
+    settle().await;
+    assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]));
+    let spent = i128::from(FUNDS) - paying.available().await;
+    // A thousand tokens at 0.60 dollars a million, and those of the question.
+    assert!((601..610).contains(&spent), "{spent}");
     assert_eq!(paying.group.metric("kt_estimated_costs_total"), "1");
 }
 
@@ -1104,4 +1140,97 @@ async fn a_usage_that_cannot_be_true_is_not_charged_but_counted() {
         assert!((1..100).contains(&spent), "{spent}");
         assert_eq!(paying.group.metric("kt_estimated_costs_total"), "1");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_hold_has_grown_by_is_no_overage() {
+    let paying = funded().await;
+    let key = paying.group.key().await;
+    let mut acts = long_stream(40);
+    // More than was set aside at first, and less than it has grown to.
+    let usage = USAGE_CHUNK.replace(r#""completion_tokens":7"#, r#""completion_tokens":8000"#);
+    let _ = acts.pop();
+    acts.push(bytes(&format!("{CHUNKS}{usage}{DONE}")));
+    paying.group.provider.next(answers_sse(acts));
+    assert!(paying.fetch(&key, CHAT_STREAM).await.unwrap().has_end);
+    let rows = paying.rows().await;
+    assert_eq!((rows.get("post"), rows.get("overage")), (Some(&1), None), "{rows:?}");
+    assert_eq!(paying.available().await, i128::from(FUNDS - 4_801));
+    assert_eq!(paying.group.metric("kt_wallet_overage_usd_total"), "0.0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_was_refused_more_asks_for_a_quarter_of_it_once_all_is_used_up() {
+    let paying = paying("wallet: {on_outgrown_hold: cut}\n", 2_600).await;
+    let key = paying.group.key().await;
+    paying.group.provider.next(answers_sse(long_stream(13)));
+    let asked = paying.crowd(&[&key], CHAT_STREAM).await.remove(0);
+    let first = paying.wallet().await.debits.pending();
+    pass(Duration::from_secs(11)).await;
+    assert_eq!(paying.wallet().await.debits.pending(), first, "there is not half as much again");
+    // Less than that, and more than a quarter of it: 2,048 tokens at 0.60 dollars a million.
+    paying.fund(600).await;
+    pass(Duration::from_millis(1_500)).await;
+    assert_eq!(paying.wallet().await.debits.pending() - first, 2_048 * 6 / 10 / 4);
+    assert!(asked.await.unwrap().unwrap().has_end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_has_used_all_that_is_set_aside_and_no_more_is_not_cut() {
+    let paying = paying("wallet: {on_outgrown_hold: cut}\n", 2_600).await;
+    let key = paying.group.key().await;
+    let event = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2).0;
+    let piece = |length| bytes(&event.replace("hello", &"w".repeat(length)));
+    // 4,096 times three bytes, and two that are no token.
+    let mut acts = Vec::new();
+    for length in [12_285, 3, 1, 1] {
+        acts.extend([piece(length), Act::Wait(Duration::from_secs(1))]);
+    }
+    acts.push(bytes(&format!("{}{USAGE_CHUNK}{DONE}", CHUNKS.replace("hello", ""))));
+    paying.group.provider.next(answers_sse(acts));
+    assert!(paying.fetch(&key, CHAT_STREAM).await.unwrap().has_end);
+    assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_learned_of_an_organizations_answers_is_for_its_own_calls_of_that_model() {
+    let paying = paying("budgets: {organization: {daily_limit_usd: 100}}\n", 0).await;
+    let of_org = |org: &'static str| paying.group.key_with(move |key| key.org = org.to_owned());
+    let (acme, other) = (of_org("acme").await, of_org("other").await);
+    let held = async |key: &Key, body: &str| {
+        let slow = Scripted { head_after: Duration::from_secs(3), ..answers_json(JSON) };
+        paying.group.provider.next(slow);
+        let running = paying.crowd(&[key], body).await;
+        let holds = paying.ledger.holds(key.principal.org.clone()).await.unwrap();
+        let amounts: Vec<_> = holds.iter().map(|hold| hold.held.micros()).collect();
+        for asked in running {
+            assert!(asked.await.unwrap().is_ok());
+        }
+        amounts
+    };
+    let large = |prompt: &str| chat(prompt).replace("gpt-4o-mini", "gpt-4o");
+    let before = (held(&other, &chat("0")).await, held(&acme, &large("0")).await);
+    for nth in 10..30 {
+        assert!(paying.fetch(&acme, &chat(&format!("how long is it {nth}"))).await.is_ok());
+    }
+    assert_eq!(held(&other, &chat("1")).await, before.0);
+    assert_eq!(held(&acme, &large("1")).await, before.1);
+    assert!(held(&acme, &chat("1")).await < before.0, "its own is known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_not_cut_before_it_has_asked_once_more() {
+    let paying = paying("wallet: {on_outgrown_hold: cut}\n", 2_600).await;
+    let key = paying.group.key().await;
+    let event = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2).0;
+    let piece = |length| bytes(&event.replace("hello", &"w".repeat(length)));
+    // More than is set aside, at once, and more is refused after that. Then there is money.
+    let wait = || Act::Wait(Duration::from_secs(5));
+    let acts = vec![piece(12_600), wait(), piece(3), wait(), bytes(&sse())];
+    paying.group.provider.next(answers_sse(acts));
+    let asked = paying.crowd(&[&key], CHAT_STREAM).await.remove(0);
+    pass(Duration::from_secs(3)).await;
+    paying.fund(FUNDS).await;
+    assert!(asked.await.unwrap().unwrap().has_end);
+    assert!(paying.rows().await["extend"] >= 1 && paying.is_clean().await);
 }
