@@ -36,6 +36,7 @@ ledger_suite! {
     an_allotment_is_a_hold_that_pays_its_holder
     organizations_share_nothing
     history_goes_back_page_by_page
+    transfers_go_on_page_by_page
     a_hold_tells_whose_call_it_was_for
     what_was_estimated_is_told_by_history
     sixty_four_at_once_get_what_ten_can_have
@@ -606,6 +607,24 @@ async fn history_goes_back_page_by_page(store: &Store, hands: &Hands) {
     let page = store.history("acme".to_owned(), before, 3).await.unwrap();
     assert_eq!(page.len(), 1);
     assert_eq!((page[0].1.kind.as_str(), &*page[0].1.note), ("fund", "test"));
+}
+
+async fn transfers_go_on_page_by_page(store: &Store, _: &Hands) {
+    ask(&**store, fund(1, 100)).await;
+    ask(&**store, reserve(2, 10)).await;
+    ask(&**store, settle(2, 7)).await;
+    let page = async |after, count_max| {
+        let found = store.transfers("acme".to_owned(), after, count_max).await.unwrap();
+        let last = found.last().map_or(after, |(number, _)| *number);
+        let words: Vec<_> = found.iter().map(|(_, row)| (row.kind.as_str(), row.amount)).collect();
+        (words, last)
+    };
+    let (first, last) = page(0, 2).await;
+    assert_eq!(first, [("fund", usd(100)), ("pending", usd(10))]);
+    let (second, last) = page(last, 2).await;
+    assert_eq!(second, [("post", usd(7))]);
+    assert_eq!(page(last, 2).await.0, []);
+    assert_eq!(store.transfers("other".to_owned(), 0, 2).await.unwrap(), []);
 }
 
 async fn a_hold_tells_whose_call_it_was_for(store: &Store, _: &Hands) {

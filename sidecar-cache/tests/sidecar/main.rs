@@ -11,6 +11,8 @@ mod audit_stores;
 #[cfg(test)]
 mod audit_suite;
 #[cfg(test)]
+mod call_lines;
+#[cfg(test)]
 mod crowded;
 #[cfg(test)]
 mod distant;
@@ -56,6 +58,8 @@ mod lease_suite;
 mod ledger_bills;
 #[cfg(test)]
 mod ledger_clocks;
+#[cfg(test)]
+mod ledger_file;
 #[cfg(test)]
 mod ledger_levels;
 #[cfg(test)]
