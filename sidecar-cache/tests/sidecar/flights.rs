@@ -478,6 +478,39 @@ async fn a_flight_that_nobody_reads_goes_on_where_half_of_it_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn half_of_an_answer_is_half_of_what_answers_of_its_kind_are_long() {
+    let text = "w".repeat(2_000);
+    let (first, second) = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2);
+    let stream = [first.replace("hello", &text), [second, USAGE_CHUNK, DONE].concat()];
+    let json = JSON.replace("hello", &text);
+    let json = [json[..1_800].to_owned(), json[1_800..].to_owned()];
+    for (body, parts) in [(CHAT_STREAM, stream), (CHAT, json)] {
+        let group = lasting_group().await;
+        let key = group.key().await;
+        // Those of the other kind are so long that nothing of this one is half of them.
+        for kind in [CHAT_STREAM, CHAT] {
+            let text = if kind == body { text.clone() } else { "w".repeat(50_000) };
+            let answer = |whole: &str| whole.replace("hello", &text);
+            let scripted = match kind {
+                CHAT => answers_json(&answer(JSON)),
+                _ => answers_sse(vec![bytes(&answer(&sse()))]),
+            };
+            group.provider.next(scripted);
+            let asked = kind.replace("\"hi\"", &format!("\"{}\"", kind.len()));
+            assert!(group.fetch(&key, &asked).await.unwrap().has_end);
+        }
+        let acts = vec![bytes(&parts[0]), wait(20), bytes(&parts[1])];
+        let kind = if body == CHAT { answers_json("") } else { answers_sse(vec![]) };
+        group.provider.next(Scripted { acts, ..kind });
+        let client = ask(group, &key, body, 1).await.remove(0);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        client.abort();
+        group.sidecar.drained().await;
+        assert_eq!((group.provider.cancelled(), &*ending(group, "filled")), (0, "3"), "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_flight_that_nobody_reads_does_not_go_on_for_ever() {
     let group = lasting_group().await;
     let key = group.key().await;
@@ -702,6 +735,28 @@ async fn who_was_sent_away_twice_is_not_sent_away_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_of_a_type_that_nobody_reads_is_passed_on_as_it_comes_and_ends_as_it_ends() {
+    let text = |acts| slow(Scripted { content_type: "text/plain", acts, ..answers_json("") });
+    for (acts, body, has_end) in [
+        (vec![bytes("some")], "some", true),
+        (vec![bytes("some"), wait(1), bytes(" more"), Act::Break], "some more", false),
+        (vec![], "", true),
+    ] {
+        let group = lasting_group().await;
+        let key = group.key().await;
+        group.provider.next(text(acts));
+        for seen in all(ask(group, &key, CHAT, 3).await).await {
+            let seen = seen.unwrap();
+            let told = String::from_utf8(seen.body).unwrap();
+            assert_eq!((seen.head.status, &*told, seen.has_end), (200, body, has_end));
+        }
+        assert_eq!(group.provider.count(), 1, "{body}");
+        assert_eq!(ending(group, "uncacheable"), "1", "{body}");
+        assert!(!group.entries.is_filled(), "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_success_that_is_none_is_told_only_in_the_shape_in_which_it_came() {
     let group = lasting_group().await;
     let key = group.key().await;
@@ -715,6 +770,22 @@ async fn a_success_that_is_none_is_told_only_in_the_shape_in_which_it_came() {
         assert_eq!(seen.unwrap_err().problem.code(), "upstream_cut_short");
     }
     assert_eq!(group.provider.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_too_large_to_be_kept_is_told_only_in_the_shape_in_which_it_came() {
+    let group = lasting_group().await;
+    let key = group.key().await;
+    let acts = vec![bytes(&" ".repeat(1 << 20)); 9];
+    group.provider.next(slow(Scripted { acts, ..answers_json("") }));
+    let mut clients = ask(group, &key, CHAT, 1).await;
+    clients.extend(ask(group, &key, CHAT_STREAM, 1).await);
+    group.provider.next(answers_sse(vec![bytes(&sse())]));
+    let seen = all(clients).await;
+    let [whole, stream] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!(whole.as_ref().unwrap().body.len(), 9 << 20);
+    assert_eq!(stream.as_ref().unwrap().body, sse_without_usage().as_bytes());
+    assert_eq!(group.provider.count(), 2);
 }
 
 #[tokio::test(start_paused = true)]

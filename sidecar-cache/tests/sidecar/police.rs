@@ -377,3 +377,23 @@ async fn a_refusal_of_the_provider_is_redacted_too() {
     );
     assert_eq!(seen.head.cache.0, Outcome::Miss);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_with_another_status_of_success_is_an_answer_for_everybody_and_policed_like_one()
+{
+    let created = |body: &str| Scripted { status: 201, ..answers_json(body) };
+    let policed_one = policed(BLOCKS).await;
+    policed_one.group.provider.next(created(&says("to jane@example.com")));
+    let refusal = policed_one.fetch(CHAT).await.unwrap_err();
+    assert_eq!(blocked(&refusal), ("pii-detector".to_owned(), 409));
+    let policed_one = policed(BLOCKS).await;
+    let head_after = Duration::from_secs(3);
+    policed_one.group.provider.next(Scripted { head_after, ..created(JSON) });
+    for client in policed_one.clients(CHAT, 3).await {
+        let seen = client.await.unwrap().unwrap();
+        assert_eq!((seen.head.status, seen.body.as_slice()), (201, JSON.as_bytes()));
+    }
+    assert_eq!(policed_one.group.provider.count(), 1);
+    assert_eq!(policed_one.metric("kt_flight_endings_total{ending=\"uncacheable\"}"), "1");
+    assert!(!policed_one.group.entries.is_filled());
+}

@@ -709,6 +709,39 @@ async fn after_three_calls_of_the_group_everybody_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_where_a_call_has_failed_calls_again_after_a_pause_unless_that_is_too_long() {
+    for (is_told, retry_after, pause_ms) in [
+        (true, None, Some(200)),
+        (true, Some("1"), Some(1_000)),
+        (true, Some("3"), None),
+        // What the group would say nobody knows, and the same is done without.
+        (false, None, Some(200)),
+        (false, Some("1"), Some(1_000)),
+        (false, Some("2"), Some(2_000)),
+        (false, Some("3"), None),
+    ] {
+        let what = format!("{is_told}, {retry_after:?}");
+        let fleet = fleet(2).await;
+        let key = fleet.key().await;
+        let busy = Scripted { status: 429, retry_after, ..answers_json("{}") };
+        fleet.sidecars[0].provider.next(slow(busy));
+        let leader = fleet.asks(0, &key, CHAT).await;
+        let followers = [fleet.asks(0, &key, CHAT).await, fleet.asks(0, &key, CHAT).await];
+        fleet.cables[0].fails_no_flight.store(!is_told, Ordering::SeqCst);
+        assert_eq!(cache(&leader.await.unwrap()), LED, "{what}");
+        let failed_at = tokio::time::Instant::now();
+        for follower in followers {
+            let seen = follower.await.unwrap();
+            let is_answer = seen.is_ok_and(|seen| seen.body == JSON.as_bytes());
+            assert_eq!(is_answer, pause_ms.is_some(), "{what}");
+        }
+        let waited = u64::try_from(failed_at.elapsed().as_millis()).unwrap();
+        assert!(waited >= pause_ms.unwrap_or(0), "{what}: after {waited} ms");
+        assert_eq!(fleet.total(), 1 + usize::from(pause_ms.is_some()), "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_that_would_come_again_is_shared_with_all_sidecars_and_not_stored() {
     for status in [400, 404, 413, 422] {
         let fleet = fleet(2).await;
