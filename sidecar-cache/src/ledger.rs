@@ -22,6 +22,7 @@ pub mod rules;
 pub mod spooled;
 pub mod transfer;
 pub mod window;
+pub mod zones;
 
 pub use answer::{Made, Receipt, Refused, Short};
 pub use id::TransferId;

@@ -19,6 +19,15 @@ pub struct Days {
     pub until: Date,
 }
 
+/// The day that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Today {
+    /// From which days are counted back.
+    pub date: Date,
+    /// Which is the last that nobody has named: a later one, where it is that somewhere already.
+    pub latest: Date,
+}
+
 /// What is no day, or none that fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadDays {
@@ -44,18 +53,18 @@ struct Sums {
 
 impl Days {
     /// Reads days as people name them: `2026-11-28`, `2026-11` for the first of it, `7d` for the one seven days ago.
-    /// Without a beginning, this month; without an end, today is the last.
+    /// Without a beginning, this month; without an end, the latest day is the last.
     ///
     /// # Errors
     /// What is none of these; an end that is not after the beginning.
-    pub fn read(since: Option<&str>, until: Option<&str>, today: Date) -> Result<Self, BadDays> {
+    pub fn read(since: Option<&str>, until: Option<&str>, today: Today) -> Result<Self, BadDays> {
         let day = |field, text: Option<&str>| {
             let what =
                 "is no day: write 2026-11-28, 2026-11 for its first, or 7d for seven days ago";
-            text.map(|text| day(text, today).ok_or(BadDays { field, what })).transpose()
+            text.map(|text| day(text, today.date).ok_or(BadDays { field, what })).transpose()
         };
-        let since = day("since", since)?.unwrap_or_else(|| today.first_of_month());
-        let tomorrow = today.tomorrow().unwrap_or(Date::MAX);
+        let since = day("since", since)?.unwrap_or_else(|| today.date.first_of_month());
+        let tomorrow = today.latest.tomorrow().unwrap_or(Date::MAX);
         let until = day("until", until)?.unwrap_or(tomorrow);
         if since >= until {
             return Err(BadDays {
@@ -64,6 +73,16 @@ impl Days {
             });
         }
         Ok(Self { since, until })
+    }
+}
+
+// === impl Today ===
+
+impl Today {
+    /// The same day for everybody.
+    #[must_use]
+    pub const fn everywhere(date: Date) -> Self {
+        Self { date, latest: date }
     }
 }
 
@@ -239,7 +258,7 @@ mod tests {
     #[test]
     fn days_are_read_as_people_name_them() {
         let today = date(2026, 11, 28);
-        let read = |since, until| Days::read(since, until, today);
+        let read = |since, until| Days::read(since, until, Today::everywhere(today));
         for (since, until, first, end) in [
             (None, None, date(2026, 11, 1), date(2026, 11, 29)),
             (Some("7d"), None, date(2026, 11, 21), date(2026, 11, 29)),
@@ -261,6 +280,12 @@ mod tests {
             (Some("2027-01"), None, "until"),
         ] {
             assert_eq!(read(since, until).map_err(|bad| bad.field), Err(field), "{since:?}");
+        }
+        // It is tomorrow somewhere.
+        let ahead = Today { date: today, latest: date(2026, 11, 29) };
+        let until = date(2026, 11, 30);
+        for (since, first) in [(None, date(2026, 11, 1)), (Some("1d"), date(2026, 11, 27))] {
+            assert_eq!(Days::read(since, None, ahead), Ok(Days { since: first, until }));
         }
     }
 }

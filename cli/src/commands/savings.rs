@@ -25,8 +25,8 @@ pub(crate) struct Args {
     /// By what
     #[arg(long, value_enum, default_value_t = Of::Org)]
     by: Of,
-    /// From this day on: 2026-11-28, 2026-11, or 7d for seven days ago, in the wallet's time zone [default: this
-    /// month]
+    /// From this day on: 2026-11-28, 2026-11, or 7d for seven days ago, in the organization's time zone [default:
+    /// this month]
     #[arg(long, value_name = "DAY")]
     since: Option<String>,
     /// Before this day [default: tomorrow]
@@ -65,8 +65,9 @@ impl Args {
         let head =
             [told.by.as_str(), "calls", "billed", "charged back", "hits", "coalesced", "saved"];
         report::say(table::layout(head, &rows));
-        let SavingsReply { since, until, time_zone, total, .. } = &told;
-        report::note(format_args!("from {since} on, before {until} ({time_zone})"));
+        let SavingsReply { since, until, time_zone, own_time_zones, total, .. } = &told;
+        let own = if *own_time_zones { ", or an organization's own" } else { "" };
+        report::note(format_args!("from {since} on, before {until} ({time_zone}{own})"));
         if total.estimated_micro_usd > 0 {
             let estimated = dollars(total.estimated_micro_usd);
             report::note(format_args!("{estimated} of the billed rest on tokens counted here"));
@@ -147,6 +148,7 @@ mod tests {
             since: "2026-11-01".to_owned(),
             until: "2026-11-29".to_owned(),
             time_zone: "UTC".to_owned(),
+            own_time_zones: false,
             by: By::Team,
             rows: vec![one.clone()],
             total: sums,

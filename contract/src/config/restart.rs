@@ -178,6 +178,7 @@ fn of_wallet(wallet: Option<&Wallet>, started: Option<&Wallet>) -> Option<NeedsR
             let Wallet {
                 ledger,
                 time_zone,
+                time_zones,
                 default_max_output_tokens: _,
                 on_outgrown_hold: _,
                 allotment: _,
@@ -186,6 +187,7 @@ fn of_wallet(wallet: Option<&Wallet>, started: Option<&Wallet>) -> Option<NeedsR
             let fields: Vec<&str> = [
                 (ledger.field(), *ledger == started.ledger),
                 ("time_zone", *time_zone == started.time_zone),
+                ("time_zones", *time_zones == started.time_zones),
             ]
             .into_iter()
             .filter_map(|(field, is_same)| (!is_same).then_some(field))

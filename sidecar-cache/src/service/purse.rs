@@ -55,7 +55,8 @@ impl Sidecar {
             return Ok(told::balance(org, balance, false, Vec::new()));
         };
         let levels = ledger.levels(org.to_owned()).await?;
-        let budgets = budgets::current(&accounts, &levels, self.clock.wall());
+        let zone = accounts.zones.of(org);
+        let budgets = budgets::current(&accounts, zone, &levels, self.clock.wall());
         Ok(told::balance(org, balance, accounts.is_prepaid, budgets))
     }
 

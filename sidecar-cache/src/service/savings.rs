@@ -11,7 +11,7 @@ use kt_contract::time::UnixMillis;
 use kt_contract::wire::admit::SavedTokens;
 
 use super::{Sidecar, lock};
-use crate::ledger::window::{Period, Zone};
+use crate::ledger::zones::Zones;
 use crate::metrics::Metrics;
 use crate::store::savings::{Basis, Gathered, Labels, Saved, SavingsStore};
 use crate::store::{PrincipalStore, StoreError};
@@ -140,15 +140,14 @@ impl Savings {
     }
 
     /// Notes what was gathered, as of now.
-    async fn note(&self, store: &dyn SavingsStore, zone: &Zone, now: UnixMillis) {
+    async fn note(&self, store: &dyn SavingsStore, zones: &Zones, now: UnixMillis) {
         let Kinds { sums, lost } = std::mem::take(&mut *lock(&self.gathered));
         if lost > 0 {
             tracing::error!(answers = lost, "savings are not noted: there were too many callers");
         }
-        let day = zone.window(Period::Daily, now).name;
         let mut noted = std::mem::take(&mut *lock(&self.refused));
         for (kind, sum) in sums {
-            match self.labels(&kind, &day).await {
+            match self.labels(&kind, zones, now).await {
                 Ok(Some(labels)) => {
                     let Sum { answers, avoided } = sum;
                     noted.add(Saved { labels, answers, avoided });
@@ -173,7 +172,12 @@ impl Savings {
         }
     }
 
-    async fn labels(&self, kind: &Kind, day: &str) -> Result<Option<Labels>, StoreError> {
+    async fn labels(
+        &self,
+        kind: &Kind,
+        zones: &Zones,
+        now: UnixMillis,
+    ) -> Result<Option<Labels>, StoreError> {
         let Kind { whose, model, basis } = kind;
         let (org, team, user, codebase) = match whose.clone() {
             Whose::Caller { org, team, user, codebase } => (org, team, user, codebase),
@@ -183,7 +187,7 @@ impl Savings {
                 (org, team, user, the_one(&codebases))
             }
         };
-        let (day, model) = (day.to_owned(), model.clone());
+        let (day, model) = (zones.of(&org).date(now).to_string(), model.clone());
         Ok(Some(Labels { day, org, team, user, model, codebase, basis: *basis }))
     }
 }
@@ -210,7 +214,7 @@ impl Sidecar {
     pub async fn note_savings(&self) {
         let settings = self.feed.settings();
         if let (Some(store), Some(accounts)) = (self.savings.store(), &settings.accounts) {
-            self.savings.note(store, &accounts.zone, self.clock.wall()).await;
+            self.savings.note(store, &accounts.zones, self.clock.wall()).await;
         }
     }
 }

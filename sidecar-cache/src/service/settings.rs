@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kt_contract::config::{
     Budgets, CompleteOnDisconnect, Config, Identities, Judge, OnOutgrownHold, Overflow, PerOrg,
-    Pricing, RateLimits,
+    Pricing, RateLimits, Wallet,
 };
 use kt_contract::gates::ModelGate;
 use kt_contract::limits::FIRST_BYTE_MS_MAX;
@@ -22,7 +22,7 @@ use kt_providers::Usage;
 use super::tenants::Tenancy;
 use crate::allotment::Size;
 use crate::freshness::Stale;
-use crate::ledger::window::Zone;
+use crate::ledger::zones::Zones;
 use crate::store::Bounds;
 
 /// What one version of the configuration says to the sidecar. Replaced as a whole, never changed.
@@ -95,8 +95,8 @@ pub struct AuditSettings {
 pub struct Accounts {
     /// Whether there is a wallet that must have the money for a call.
     pub is_prepaid: bool,
-    /// In which days and months begin.
-    pub zone: Zone,
+    /// In which days and months begin, for whom.
+    pub zones: Zones,
     /// `wallet.default_max_output_tokens`.
     pub default_output: Tokens,
     /// `wallet.on_outgrown_hold`.
@@ -219,8 +219,7 @@ impl Accounts {
         let limit = config.policy.spend_limit_daily;
         Some(Self {
             is_prepaid: config.is_prepaid(),
-            // The check of the file has asked the same list of zones.
-            zone: Zone::named(wallet.time_zone.name()).unwrap_or_else(|_| Zone::utc()),
+            zones: zones_of(&wallet),
             default_output: wallet.default_max_output_tokens,
             on_outgrown_hold: wallet.on_outgrown_hold,
             allotment: wallet.allotment.map(|allotment| Size {
@@ -232,6 +231,12 @@ impl Accounts {
             pack_daily: config.pack.name.clone().zip(limit),
         })
     }
+}
+
+fn zones_of(wallet: &Wallet) -> Zones {
+    let own = wallet.time_zones.iter().map(|(org, zone)| (&**org, zone.name()));
+    // The check of the file has asked the same list of zones.
+    Zones::named(wallet.time_zone.name(), own).unwrap_or_default()
 }
 
 fn millis(length: Duration) -> Millis {

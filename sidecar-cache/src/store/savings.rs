@@ -21,7 +21,7 @@ pub struct Saved {
 /// What savings are filed under.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels {
-    /// The day, as a budget's window names it: `2026-11-28`.
+    /// The day, as a budget's window names it, where the organization is: `2026-11-28`.
     pub day: String,
     /// Whose answers.
     pub org: String,

@@ -127,3 +127,5 @@ mod wallet_api;
 mod wallet_audit;
 #[cfg(test)]
 mod wallet_takeovers;
+#[cfg(test)]
+mod wallet_zones;

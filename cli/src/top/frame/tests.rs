@@ -91,6 +91,7 @@ fn told() -> Savings {
         since: "2026-11-01".to_owned(),
         until: "2026-11-30".to_owned(),
         time_zone: "UTC".to_owned(),
+        own_time_zones: false,
         by: By::Org,
         rows: Vec::new(),
         total,

@@ -26,6 +26,8 @@ pub(in super::super) struct Wallet {
     pub(in super::super) url: Option<SecretKeyRef>,
     /// The time zone in which days and months of budgets begin, by its IANA name. Default: UTC.
     pub(in super::super) time_zone: Option<String>,
+    /// Another one for an organization: by its name, the IANA name of its time zone.
+    pub(in super::super) time_zones: Option<BTreeMap<String, String>>,
     /// How many tokens of an answer are reserved for where nobody has set a limit and nothing has been
     /// learned yet. Default: 4096.
     pub(in super::super) default_max_output_tokens: Option<u64>,

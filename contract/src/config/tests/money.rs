@@ -48,7 +48,7 @@ fn a_wallet_has_defaults_and_takes_what_is_written() {
     let wallet = |more: &str| config_with(more).wallet.unwrap();
     let default = wallet("wallet:\n  backend: sqlite\n");
     assert_eq!(default.ledger, Ledger::File("wallet.db".to_owned()));
-    assert_eq!(default.time_zone.name(), "UTC");
+    assert_eq!((default.time_zone.name(), default.time_zones.len()), ("UTC", 0));
     assert_eq!(default.default_max_output_tokens, Tokens(4_096));
     let written = wallet(
         "wallet: {path: /var/lib/kt/w.db, time_zone: Europe/Berlin, default_max_output_tokens: 9}",
@@ -56,6 +56,12 @@ fn a_wallet_has_defaults_and_takes_what_is_written() {
     assert_eq!(written.ledger, Ledger::File("/var/lib/kt/w.db".to_owned()));
     assert_eq!(written.time_zone.name(), "Europe/Berlin");
     assert_eq!(written.default_max_output_tokens, Tokens(9));
+    let zoned = wallet(
+        "wallet: {time_zone: Europe/Berlin, time_zones: {acme: Asia/Tokyo, a.b: America/Lima}}",
+    );
+    let zones: Vec<_> = zoned.time_zones.iter().map(|(org, zone)| (&**org, zone.name())).collect();
+    assert_eq!(zones, [("a.b", "America/Lima"), ("acme", "Asia/Tokyo")]);
+    assert_eq!(zoned.time_zone.name(), "Europe/Berlin");
     let shared = |allotment: &str| {
         let url = "url: {env: KT_DATABASE_URL}";
         wallet(&format!("wallet: {{backend: postgres, {url}, allotment: {allotment}}}")).allotment
@@ -123,6 +129,16 @@ fn a_wallet_is_refused_where_money_could_be_lost_or_miscounted() {
             "time_zone: somewhere far away",
             "time_zone: is no time zone that is known; write an IANA name, like Europe/Berlin",
         ),
+        (
+            "time_zones: {acme: Asia/Tokio}",
+            "time_zones.acme: is no time zone that is known; did you mean 'Asia/Tokyo'?",
+        ),
+        (
+            "time_zones: {'a b': Asia/Tokyo}",
+            "time_zones: the name of an organization may have ASCII letters, digits and . _ : / @ + - \
+             # only",
+        ),
+        ("time_zones: Asia/Tokyo", "time_zones: expected a map, found a text"),
     ] {
         let more = format!("wallet: {{{fields}}}");
         assert_eq!(error_with(&more), format!("wallet.{expected}"), "{fields}");
@@ -567,6 +583,8 @@ fn a_ledger_stays_where_it_was_until_a_restart_and_limits_change_live() {
         ("", wallet, "it is gone"),
         ("wallet: {path: b.db}", wallet, "path"),
         ("wallet: {path: b.db, time_zone: Asia/Tokyo}", wallet, "path, time_zone"),
+        ("wallet: {path: a.db, time_zones: {acme: Asia/Tokyo}}", wallet, "time_zones"),
+        (wallet, "wallet: {path: a.db, time_zones: {acme: Asia/Tokyo}}", "time_zones"),
     ] {
         let message = format!(
             "wallet changed: restart the gateways and the sidecar to put it in force ({what})"

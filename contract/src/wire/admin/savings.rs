@@ -21,7 +21,7 @@ pub enum By {
     Codebase,
 }
 
-/// The answer to `GET /v1/savings`. Its days are those of the wallet's time zone.
+/// The answer to `GET /v1/savings`. Days are those of the organization whose charges and savings they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "config", derive(schemars::JsonSchema))]
@@ -30,8 +30,10 @@ pub struct SavingsReply {
     pub since: String,
     /// The day before which it ends.
     pub until: String,
-    /// The wallet's time zone.
+    /// The time zone of the organization that was asked for; of all of them, the wallet's.
     pub time_zone: String,
+    /// Whether some of the organizations that are summed up have a time zone of their own, and count its days.
+    pub own_time_zones: bool,
     /// By what the rows are.
     pub by: By,
     /// The rows, by name; before them what has none.

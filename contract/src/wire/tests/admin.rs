@@ -48,6 +48,7 @@ fn savings_replies() {
         since: "2026-11-01".into(),
         until: "2026-11-29".into(),
         time_zone: "Europe/Berlin".into(),
+        own_time_zones: true,
         by: By::Team,
         rows: vec![SavingsRow { name: None, sums }, SavingsRow { name: Some("core".into()), sums }],
         total: sums,

@@ -12,7 +12,7 @@ use crate::audit_log::{
     Access, Broken, Chain, Checkpoint, Event, Fact, Link, Outcome, Record, Verification, Verified,
 };
 use crate::ledger::window::Zone;
-use crate::report::{BadDays, Days};
+use crate::report::{BadDays, Days, Today};
 use crate::service::{Failure, Sidecar};
 use crate::store::audit_log::AuditStore;
 
@@ -103,7 +103,7 @@ impl Sidecar {
         let Export { org, mut after, count, since, until } = asked;
         let store = self.audit_store()?;
         let zone = Zone::utc();
-        let today = zone.date(self.clock.wall());
+        let today = Today::everywhere(zone.date(self.clock.wall()));
         let since = since.as_deref().unwrap_or(FIRST_DAY);
         let days = Days::read(Some(since), until.as_deref(), today)
             .map_err(|BadDays { field, what }| Failure::Invalid { field, what })?;

@@ -6,12 +6,17 @@ use kt_contract::time::UnixMillis;
 use kt_contract::wire::admin::wallet::BudgetEntry;
 
 use crate::ledger::account::Scope;
-use crate::ledger::window::Period;
+use crate::ledger::window::{Period, Zone};
 use crate::service::settings::Accounts;
 use crate::store::ledger::Level;
 
-/// The budgets of an organization of which the ledger knows these.
-pub(super) fn current(accounts: &Accounts, levels: &[Level], now: UnixMillis) -> Vec<BudgetEntry> {
+/// The budgets of an organization of which the ledger knows these, and whose days are those of this zone.
+pub(super) fn current(
+    accounts: &Accounts,
+    zone: &Zone,
+    levels: &[Level],
+    now: UnixMillis,
+) -> Vec<BudgetEntry> {
     let users = accounts.budgets.user_daily.iter().flat_map(|limit| {
         let is_users = |level: &&Level| match level.scope {
             Scope::User(_) => level.period == Period::Daily,
@@ -26,7 +31,7 @@ pub(super) fn current(accounts: &Accounts, levels: &[Level], now: UnixMillis) ->
     limits
         .map(|(scope, period, limit)| {
             // Until the first reserve in a window the ledger knows none.
-            let window = accounts.zone.window(period, now);
+            let window = zone.window(period, now);
             let level = levels.iter().find(|level| {
                 level.scope == scope && level.period == period && level.window == window.name
             });
