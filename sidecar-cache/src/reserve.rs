@@ -29,8 +29,6 @@ pub struct Call<'a> {
     pub body_bytes: u64,
     /// What its model costs.
     pub price: &'a Price,
-    /// The longest answer that the route allows.
-    pub route_output_max: Option<Tokens>,
     /// How long answers to this agent are of late, where that is known: see [`lengths::Lengths`].
     pub expected_output: Option<Tokens>,
     /// `wallet.default_max_output_tokens`.
@@ -58,10 +56,9 @@ pub struct Hold {
 /// # Errors
 /// It is more than any amount.
 pub fn hold(call: Call<'_>) -> Result<Hold, BadAmount> {
-    let Call { demand, body_bytes, price, route_output_max, expected_output, default_output } =
-        call;
+    let Call { demand, body_bytes, price, expected_output, default_output } = call;
     let input = input_at_most(demand, body_bytes, price);
-    let limits = [demand.output_max, price.max_output_tokens, route_output_max];
+    let limits = [demand.output_max, price.max_output_tokens];
     let limit = limits.into_iter().flatten().min();
     let each = match demand.output_max {
         Some(_) => limit.unwrap_or(default_output),

@@ -22,14 +22,13 @@ fn demand(dialect: Dialect, body: &str) -> Demand {
     dialect.demand(&parse(body.as_bytes(), Bounds { depth_max: 64, nodes_max: 10_000 }).unwrap())
 }
 
-/// The hold of a chat, with a route and an expectation where they are said.
-fn chat(body: &str, route: Option<u64>, expected: Option<u64>) -> Hold {
+/// The hold of a chat, with an expectation where one is said.
+fn chat(body: &str, expected: Option<u64>) -> Hold {
     let demand = demand(Dialect::OpenAiChat, body);
     hold(Call {
         demand: &demand,
         body_bytes: body.len() as u64,
         price: &gpt_4o(),
-        route_output_max: route.map(Tokens),
         expected_output: expected.map(Tokens),
         default_output: Tokens(4_096),
     })
@@ -38,18 +37,15 @@ fn chat(body: &str, route: Option<u64>, expected: Option<u64>) -> Hold {
 
 #[test]
 fn the_output_is_the_least_that_anybody_allows() {
-    for (what, body, route, expected, output) in [
-        ("the client's limit", r#"{"max_tokens":100}"#, None, Some(7), 100),
-        ("the model's", r#"{"max_tokens":100000}"#, None, None, 16_384),
-        ("the route's", r#"{"max_tokens":100}"#, Some(50), None, 50),
-        ("what was learned", "{}", None, Some(700), 700),
-        ("what was learned, within the route", "{}", Some(500), Some(700), 500),
-        ("the default", "{}", None, None, 4_096),
-        ("the default, within the route", "{}", Some(500), None, 500),
-        ("each of three", r#"{"max_tokens":100,"n":3}"#, None, None, 300),
-        ("never the model's longest unasked", "{}", None, Some(1 << 40), 16_384),
+    for (what, body, expected, output) in [
+        ("the client's limit", r#"{"max_tokens":100}"#, Some(7), 100),
+        ("the model's", r#"{"max_tokens":100000}"#, None, 16_384),
+        ("what was learned", "{}", Some(700), 700),
+        ("the default", "{}", None, 4_096),
+        ("each of three", r#"{"max_tokens":100,"n":3}"#, None, 300),
+        ("never the model's longest unasked", "{}", Some(1 << 40), 16_384),
     ] {
-        assert_eq!(chat(body, route, expected).output, Tokens(output), "{what}");
+        assert_eq!(chat(body, expected).output, Tokens(output), "{what}");
     }
 }
 
@@ -59,7 +55,7 @@ fn the_amount_is_what_the_bounds_cost() {
     let input = body.len() as u64 + FRAME_TOKENS;
     // 2.5 and 10 micro-dollars a token.
     let input = (input * 25).div_ceil(10);
-    let hold = chat(body, None, None);
+    let hold = chat(body, None);
     assert_eq!(hold.amount.micros(), input + 1_000);
     // And what it would be, had the answer so many tokens.
     for (output, cost) in [(0, 0), (50, 500), (1_000, 10_000)] {
@@ -101,7 +97,6 @@ fn what_the_prompt_cache_may_keep_is_reserved_for_at_its_price() {
             demand: &demand,
             body_bytes: 1_000_000 - FRAME_TOKENS,
             price: &price,
-            route_output_max: None,
             expected_output: None,
             default_output: Tokens(0),
         };
@@ -115,7 +110,7 @@ fn what_the_prompt_cache_may_keep_is_reserved_for_at_its_price() {
 #[test]
 fn a_hold_grows_in_steps_before_it_is_outgrown_and_not_beyond_the_longest() {
     let price = gpt_4o();
-    let first = chat("{}", None, Some(4_000));
+    let first = chat("{}", Some(4_000));
     let grown =
         |hold: Hold, produced| hold.grown(Tokens(produced), &price).map(|next| next.unwrap());
     assert_eq!(grown(first, 2_999), None);
@@ -133,9 +128,9 @@ fn a_hold_grows_in_steps_before_it_is_outgrown_and_not_beyond_the_longest() {
     assert_eq!(grown(last, 20_000), None, "nobody allows more");
     assert!(second.amount > first.amount && second.amount < first.cost_max(&price));
     assert_eq!(first.cost_max(&price), last.amount, "the most is what the longest costs");
-    let small = chat("{}", None, Some(10));
+    let small = chat("{}", Some(10));
     assert_eq!(grown(small, 8).unwrap().output, Tokens(10 + STEP_TOKENS));
-    let limited = chat(r#"{"max_tokens":100}"#, None, None);
+    let limited = chat(r#"{"max_tokens":100}"#, None);
     assert_eq!(grown(limited, 100), None, "the client's limit is reserved already");
 }
 
@@ -169,7 +164,7 @@ proptest! {
     ) {
         let call = Call {
             demand: &demand, body_bytes, price: &price,
-            route_output_max: None, expected_output: None, default_output,
+            expected_output: None, default_output,
         };
         let hold = hold(call).unwrap();
         let input = hold.input.0 * shares[0] / 1_000;
@@ -200,7 +195,7 @@ proptest! {
         demand.output_max = None;
         let call = Call {
             demand: &demand, body_bytes, price: &price,
-            route_output_max: None, expected_output: None, default_output,
+            expected_output: None, default_output,
         };
         let first = hold(call).unwrap();
         if let Some(next) = first.grown(Tokens(produced), &price) {
@@ -224,7 +219,6 @@ fn an_answer_longer_than_any_number_ends_the_growth_too() {
         demand: &demand,
         body_bytes: 2,
         price: &price,
-        route_output_max: None,
         expected_output: None,
         default_output: Tokens(1),
     };
@@ -241,7 +235,6 @@ fn an_absurd_call_is_an_error_and_not_a_hold() {
         demand: &demand,
         body_bytes: u64::MAX,
         price: &price,
-        route_output_max: None,
         expected_output: None,
         default_output: Tokens(1),
     };

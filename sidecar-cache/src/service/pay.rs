@@ -223,7 +223,6 @@ fn planned(
         demand: &demand,
         body_bytes: body.len() as u64,
         price: &price,
-        route_output_max: None,
         expected_output: expected,
         default_output: accounts.default_output,
     })

@@ -126,6 +126,8 @@ mod wallet_api;
 #[cfg(test)]
 mod wallet_audit;
 #[cfg(test)]
+mod wallet_bounds;
+#[cfg(test)]
 mod wallet_takeovers;
 #[cfg(test)]
 mod wallet_zones;

@@ -96,7 +96,6 @@ impl World<'_> {
             demand: &demand,
             body_bytes: u64::try_from(grant.body.len()).ok()?,
             price: &self.fixture.price,
-            route_output_max: None,
             expected_output: expected,
             default_output: DEFAULT_OUTPUT,
         })

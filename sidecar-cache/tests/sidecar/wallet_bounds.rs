@@ -1,0 +1,38 @@
+//! What is set aside for an answer is bounded by what bounds the answer: the client's limit and the model's. Nothing in the
+//! configuration makes an answer shorter that names no limit, and nothing is set aside less for it.
+
+use std::time::Duration;
+
+use crate::support::*;
+use crate::wallet::{FUNDS, paying};
+
+/// The most tokens that a request may ask for.
+const BOUNDED: &str = "policies: {chain: [request-limits], policy: {request-limits: {max_output_tokens: 100}}}\nwallet: {}\n";
+
+/// What is set aside while a call of this request runs.
+async fn held(more: &str, body: &str) -> i128 {
+    let paying = paying(more, FUNDS).await;
+    let key = paying.group.key().await;
+    let slow = Scripted { head_after: Duration::from_secs(3), ..answers_json(JSON) };
+    paying.group.provider.next(slow);
+    let asking = paying.crowd(&[&key], body).await;
+    let held = i128::from(FUNDS) - paying.available().await;
+    for asked in asking {
+        assert!(asked.await.unwrap().unwrap().has_end);
+    }
+    held
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bound_on_what_requests_ask_for_bounds_what_is_held_for_those_that_ask() {
+    let named = CHAT.replacen('{', "{\"max_tokens\":100,", 1);
+    let long = CHAT.replacen('{', "{\"max_tokens\":99999,", 1);
+    // 100 tokens of output at 0.60 dollars a million, and the prompt.
+    assert!((60..90).contains(&held(BOUNDED, &named).await));
+    // Who names no limit may have as long an answer as without the policy.
+    let (bounded, without) = (held(BOUNDED, CHAT).await, held("wallet: {}\n", CHAT).await);
+    assert_eq!(bounded, without);
+    assert!(bounded >= 4_096 * 6 / 10, "{bounded}");
+    // No answer is longer than its model's longest: 16,384 tokens.
+    assert!((9_831..9_861).contains(&held("wallet: {}\n", &long).await));
+}
