@@ -178,7 +178,16 @@ impl Bill {
         let dialect = self.asked.dialect;
         let meter = self.meter.get_or_insert_with(|| dialect.meter());
         meter.push(bytes);
-        let produced = Tokens(meter.text_bytes() / BYTES_PER_TOKEN);
+        let text_bytes = meter.text_bytes();
+        self.has_produced(Tokens(text_bytes / BYTES_PER_TOKEN));
+    }
+
+    /// So much of an answer has come by now that nobody reads, and of which each byte may be text: the hold grows with it.
+    pub(super) fn passed(&mut self, bytes: u64) {
+        self.has_produced(Tokens(bytes / BYTES_PER_TOKEN));
+    }
+
+    fn has_produced(&mut self, produced: Tokens) {
         let reached = self.covers.cost_of(produced, &self.price).unwrap_or(MicroUsd::MAX);
         self.is_outgrown = !self.is_over && reached > self.granted.amount();
         self.ask_again(reached);
@@ -228,7 +237,7 @@ impl Bill {
             }
             Due::Settle => {
                 let delivered = delivered.or_else(|| meter.map(Meter::finish));
-                let delivered = delivered.unwrap_or_else(|| unread(bytes));
+                let delivered = delivered.unwrap_or_else(|| unread(bytes, &covers));
                 let delivered = believed(delivered, &covers);
                 let output = delivered.usage.map(|usage| Tokens(usage.output_tokens));
                 let used = used(asked, delivered).await;
@@ -286,9 +295,11 @@ fn count(asked: &Asked, delivered: &Delivered) -> Used {
     })
 }
 
-/// An answer that cannot be read, of which so many bytes have come: four of them are taken for a token.
-fn unread(bytes: u64) -> Delivered {
+/// An answer that cannot be read, of which so many bytes have come: four of them are taken for a token, and it has no
+/// more than any answer of the call can have.
+fn unread(bytes: u64, covers: &Hold) -> Delivered {
+    let guessed = bytes.div_ceil(4);
     let mut delivered = Delivered::default();
-    delivered.text.tokens = bytes.div_ceil(4);
+    delivered.text.tokens = covers.output_max.map_or(guessed, |Tokens(most)| guessed.min(most));
     delivered
 }

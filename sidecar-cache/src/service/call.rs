@@ -221,7 +221,13 @@ impl Pilot {
         let mut body = Vec::new();
         loop {
             match self.over(source.next()).await? {
-                Step::Bytes(bytes) => body.extend_from_slice(&bytes),
+                Step::Bytes(bytes) => {
+                    body.extend_from_slice(&bytes);
+                    if opened.status < 300 {
+                        self.produced.bytes = body.len() as u64;
+                        self.has_passed();
+                    }
+                }
                 Step::End => break,
                 Step::Broken => return Err(self.failed(cut_short(&self.seat))),
             }

@@ -328,6 +328,7 @@ impl Pilot {
         let mut is_empty = head.is_empty();
         self.opens(&opened);
         if !is_empty {
+            self.has_passed();
             self.append(plain(head));
             self.not_stored(why.as_str());
             self.outgrow(why);
@@ -337,6 +338,7 @@ impl Pilot {
             match self.over(source.next()).await? {
                 Step::Bytes(bytes) => {
                     self.produced.bytes += bytes.len() as u64;
+                    self.has_passed();
                     self.append(plain(bytes));
                     if is_empty {
                         self.first_byte();
@@ -368,6 +370,12 @@ impl Pilot {
                 }
             }
         }
+    }
+
+    /// More of an answer has come that nobody reads: it is held for by its length, as it will be settled.
+    pub(super) fn has_passed(&mut self) {
+        let bytes = self.produced.bytes;
+        self.bill.iter_mut().for_each(|bill| bill.passed(bytes));
     }
 
     /// Why so many bytes of an answer cannot be kept whole, if that is so.

@@ -130,4 +130,6 @@ mod wallet_bounds;
 #[cfg(test)]
 mod wallet_takeovers;
 #[cfg(test)]
+mod wallet_unread;
+#[cfg(test)]
 mod wallet_zones;
