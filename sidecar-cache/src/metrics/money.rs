@@ -25,6 +25,7 @@ pub(super) struct Money {
     exposed: Gauge<f64, AtomicU64>,
     allotted: Gauge<f64, AtomicU64>,
     breaches: Family<Broken, Counter>,
+    not_looked_up: Counter,
     frozen: Gauge,
     saved: Family<OnBasis, Counter<f64, AtomicU64>>,
     saved_tokens: Family<SavedOf, Counter>,
@@ -146,6 +147,11 @@ impl Metrics {
         self.money.open_usd.inc_by(dollars(counted));
     }
 
+    /// A call was made that no audit looks up.
+    pub fn not_looked_up(&self) {
+        self.money.not_looked_up.inc();
+    }
+
     /// A gateway has told of such calls.
     pub fn open_report(&self, result: OpenReport) {
         self.money.open_reports.get_or_create(&ResultOf { result: result.as_str() }).inc();
@@ -211,6 +217,11 @@ impl Money {
         for invariant in Invariant::ALL {
             drop(self.breaches.get_or_create(&Broken { invariant: invariant.number() }));
         }
+        r.register(
+            "kt_wallet_calls_not_audited",
+            "Calls that no audit looks up, since too many were made between two",
+            self.not_looked_up.clone(),
+        );
         r.register("kt_wallet_frozen", "Wallets that are frozen", self.frozen.clone());
         r.register(
             "kt_saved_usd",

@@ -132,7 +132,7 @@ impl Bill {
         let is_looked_up = self.share.is_none();
         move || {
             if is_looked_up {
-                books.calls.made(org, hold);
+                books.has_made(org, hold);
             }
         }
     }

@@ -25,7 +25,7 @@ use crate::allotment::Size;
 use crate::clock::Clock;
 use crate::ledger::account::Scope;
 use crate::ledger::request::{Extend, Reserve};
-use crate::ledger::{Made, Operation, Receipt, Refused, Short};
+use crate::ledger::{Made, Operation, Receipt, Refused, Short, TransferId};
 use crate::metrics::Metrics;
 use crate::reserve::lengths::Lengths;
 use crate::store::StoreError;
@@ -150,6 +150,13 @@ impl Books {
                 Ok(Ok(Err(_)) | Err(_)) | Err(_) => {}
             }
         });
+    }
+
+    /// A call is made that this is set aside for: an audit looks it up.
+    pub(super) fn has_made(&self, org: String, hold: TransferId) {
+        if !self.calls.made(org, hold) {
+            self.metrics.not_looked_up();
+        }
     }
 
     /// A call has cost so much, and its hold was for less.

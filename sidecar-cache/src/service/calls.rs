@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kt_contract::money::MicroUsd;
 
@@ -18,7 +19,11 @@ const CALLS_MAX: usize = 16_384;
 
 /// The calls that were made and not checked yet, by their holds.
 #[derive(Debug, Default)]
-pub(super) struct Calls(Mutex<HashMap<TransferId, Made>>);
+pub(super) struct Calls {
+    made: Mutex<HashMap<TransferId, Made>>,
+    /// Whether calls were made since the last audit that there was no room for.
+    is_full: AtomicBool,
+}
 
 /// A call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,14 +45,24 @@ pub(super) enum End {
 // === impl Calls ===
 
 impl Calls {
-    /// A call is made that this is set aside for.
-    pub(super) fn made(&self, org: String, hold: TransferId) {
-        let mut calls = lock(&self.0);
-        if calls.len() < CALLS_MAX {
-            calls.insert(hold, Made { org, end: None });
-        } else {
-            tracing::debug!(hold = hold.0.to_hex(), "a call that no audit will look up");
+    /// A call is made that this is set aside for. `false`: there is no room for it, and no audit looks it up.
+    pub(super) fn made(&self, org: String, hold: TransferId) -> bool {
+        let has_room = {
+            let mut calls = lock(&self.made);
+            let has_room = calls.len() < CALLS_MAX;
+            if has_room {
+                calls.insert(hold, Made { org, end: None });
+            }
+            has_room
+        };
+        // Told once between two audits: whoever makes so many calls makes many more.
+        if !has_room && !self.is_full.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                looked_up = CALLS_MAX,
+                "so many calls were made since the last audit that the next does not look up the rest (I6)"
+            );
         }
+        has_room
     }
 
     /// The ledger has acknowledged an operation that ends a hold.
@@ -71,7 +86,7 @@ impl Calls {
             | Operation::Allocate(_)
             | Operation::OpenCalls(_) => return,
         };
-        if let Some(made) = lock(&self.0).get_mut(hold) {
+        if let Some(made) = lock(&self.made).get_mut(hold) {
             made.end = Some(end);
         }
     }
@@ -84,7 +99,7 @@ impl Calls {
         ledger: &dyn LedgerStore,
     ) -> (Vec<Breach>, Option<StoreError>) {
         // What has ended by now was in the ledger before.
-        let calls: Vec<_> = lock(&self.0).iter().map(|(id, made)| (*id, made.clone())).collect();
+        let calls: Vec<_> = lock(&self.made).iter().map(|(id, made)| (*id, made.clone())).collect();
         let mut breaches = Vec::new();
         for (id, made) in calls {
             let hold = match ledger.hold(id).await {
@@ -98,11 +113,12 @@ impl Calls {
             match breach(id, &made, hold.as_ref()) {
                 Some(breach) => breaches.push(breach),
                 None if is_over(&made, hold.as_ref()) => {
-                    lock(&self.0).remove(&id);
+                    lock(&self.made).remove(&id);
                 }
                 None => {}
             }
         }
+        self.is_full.store(false, Ordering::Relaxed);
         breaches.sort_by(|a, b| (&a.org, &a.account).cmp(&(&b.org, &b.account)));
         (breaches, None)
     }
@@ -155,5 +171,28 @@ fn in_words(state: State) -> String {
         State::Released | State::LateReleased => "released".to_owned(),
         State::Expired { .. } => "in suspense".to_owned(),
         State::Returned => "returned".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hold(number: usize) -> TransferId {
+        let mut id = [0; 16];
+        id[8..].copy_from_slice(&(number as u64).to_be_bytes());
+        TransferId::from_128(id)
+    }
+
+    #[test]
+    fn calls_beyond_the_bound_are_not_remembered_and_whoever_made_them_knows() {
+        let calls = Calls::default();
+        for number in 0..CALLS_MAX {
+            assert!(calls.made("acme".to_owned(), hold(number)), "{number}");
+        }
+        assert!(!calls.is_full.load(Ordering::Relaxed));
+        assert!(!calls.made("acme".to_owned(), hold(CALLS_MAX)));
+        assert_eq!(lock(&calls.made).len(), CALLS_MAX);
+        assert!(calls.is_full.load(Ordering::Relaxed), "and it is not told again");
     }
 }

@@ -274,7 +274,7 @@ impl Books {
     pub(super) fn is_booked(&self, operation: &Operation) {
         let Operation::Draw(Draw { reserve, end: Some(_), .. }) = operation else { return };
         // From here on an audit finds it.
-        self.calls.made(reserve.org.clone(), reserve.id);
+        self.has_made(reserve.org.clone(), reserve.id);
         self.allotted.in_pool(reserve, |pool| pool.told(reserve.id));
     }
 
