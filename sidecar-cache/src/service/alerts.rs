@@ -101,7 +101,16 @@ impl Sidecar {
             }
         };
         for level in levels {
-            if !is_due(&level, threshold) || !self.alerts.is_news(org, &level) {
+            if !is_due(&level, threshold) {
+                continue;
+            }
+            // Marked before it is told, so that of several sidecars one tells it, and once. So a stop waits between the two,
+            // and what is not marked by then is told by whoever starts next.
+            let _is_waited_for = self.drain.enter();
+            if self.drain.is_draining() {
+                return;
+            }
+            if !self.alerts.is_news(org, &level) {
                 continue;
             }
             match ledger.alerted(org.to_owned(), level.account().to_string()).await {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use kt_contract::limits::ENTRY_BYTES_MAX;
 use kt_contract::money::MicroUsd;
 use kt_contract::outcome::Outcome;
-use kt_contract::time::UnixMillis;
+use kt_contract::time::{MonoMillis, UnixMillis};
 use kt_contract::wire::admin::wallet::BreachEntry;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::ledger::account::Account;
@@ -73,10 +73,19 @@ pub(crate) async fn paying(more: &str, funds: u64) -> &'static Paying {
 
 /// With a ledger whose wall clock shows `wall` at first, and goes on with the tests' own time.
 pub(crate) async fn paying_since(more: &str, funds: u64, wall: UnixMillis) -> &'static Paying {
+    paying_by(more, funds, move |mono| UnixMillis(wall.0 + mono.0)).await
+}
+
+/// With a ledger whose wall clock shows what `wall` says.
+pub(crate) async fn paying_by(
+    more: &str,
+    funds: u64,
+    wall: impl Fn(MonoMillis) -> UnixMillis + Send + Sync + 'static,
+) -> &'static Paying {
     let clock = Clock::start();
     let reading = move || {
         let mono = clock.mono();
-        Reading { mono, wall: UnixMillis(wall.0 + mono.0) }
+        Reading { mono, wall: wall(mono) }
     };
     let inner = MemoryLedger::new(Box::new(reading));
     let ledger = Arc::new(Moody::over(Arc::new(inner)));
@@ -208,7 +217,12 @@ impl LedgerStore for Moody {
     }
 
     fn alerted(&self, org: String, account: String) -> Answer<'_, bool> {
-        self.inner.alerted(org, account)
+        Box::pin(async move {
+            if *self.mood.lock().unwrap() == Mood::Slow {
+                pass(Duration::from_secs(1)).await;
+            }
+            self.inner.alerted(org, account).await
+        })
     }
 
     fn freeze(&self, org: String, reason: String) -> Answer<'_, ()> {

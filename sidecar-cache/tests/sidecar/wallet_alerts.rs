@@ -8,7 +8,7 @@ use sidecar_cache::clock::Clock;
 use sidecar_cache::store::ledger::LedgerStore;
 
 use crate::support::*;
-use crate::wallet::{Paying, chat, paying_since};
+use crate::wallet::{Mood, Paying, chat, paying_since};
 
 /// Two calls, at 5 micro-dollars each, reach a thousandth of these limits; one does not.
 const BUDGETS: &str = "wallet: {time_zone: Europe/Berlin}
@@ -68,4 +68,51 @@ async fn a_sidecar_that_starts_on_a_budget_that_has_alerted_does_not_repeat_it()
     restarted.key().await;
     restarted.sidecar.look_at_budgets().await;
     assert_eq!((alerts(paying.group), alerts(&restarted)), ([1, 1], [0, 0]));
+}
+
+/// A sidecar that starts where this one was.
+async fn next_over(paying: &Paying) -> Group {
+    let ledger = Arc::clone(&paying.ledger) as Arc<dyn LedgerStore>;
+    let next = group_of(settings_with(BUDGETS), Clock::start(), Some(ledger));
+    next.poll().await;
+    next.key().await;
+    next.sidecar.look_at_budgets().await;
+    next
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_until_an_alert_that_is_marked_is_told() {
+    let paying = paying_since(BUDGETS, 1_000_000, HALF_PAST_ELEVEN).await;
+    let key = paying.group.key().await;
+    for nth in 0..3 {
+        assert!(paying.fetch(&key, &chat(&format!("question {nth}"))).await.unwrap().has_end);
+    }
+    paying.ledger.is(Mood::Slow);
+    let looking = tokio::spawn(async { paying.group.sidecar.look_at_budgets().await });
+    settle().await;
+    let stopped = tokio::spawn(async { paying.group.sidecar.drained().await });
+    settle().await;
+    assert!(!stopped.is_finished(), "one is marked, and not told");
+    looking.await.unwrap();
+    stopped.await.unwrap();
+    // The other was not begun any more: the next one tells it, and not the first again.
+    let next = next_over(paying).await;
+    let told = [alerts(paying.group), alerts(&next)];
+    assert_eq!(told[0].iter().sum::<u64>(), 1, "{told:?}");
+    assert_eq!([0, 1].map(|nth| told[0][nth] + told[1][nth]), [1, 1], "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_sidecar_that_stops_has_not_marked_is_told_by_the_next() {
+    let paying = paying_since(BUDGETS, 1_000_000, HALF_PAST_ELEVEN).await;
+    let key = paying.group.key().await;
+    for nth in 0..3 {
+        assert!(paying.fetch(&key, &chat(&format!("question {nth}"))).await.unwrap().has_end);
+    }
+    let stopping = tokio::spawn(async { paying.group.sidecar.drained().await });
+    settle().await;
+    paying.group.sidecar.look_at_budgets().await;
+    assert_eq!(alerts(paying.group), [0, 0]);
+    assert_eq!(alerts(&next_over(paying).await), [1, 1]);
+    stopping.abort();
 }
