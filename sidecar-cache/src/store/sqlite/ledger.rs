@@ -78,7 +78,7 @@ impl SqliteLedger {
     ///
     /// # Errors
     /// As [`Self::open`].
-    #[doc(hidden)]
+    #[cfg(feature = "open-to-lose")]
     pub fn open_to_lose(options: Options) -> Result<Self, StoreError> {
         Self::open_synchronous(options, Synchronous::Normal)
     }

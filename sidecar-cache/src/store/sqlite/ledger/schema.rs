@@ -177,6 +177,7 @@ pub(super) enum Synchronous {
     /// The disk.
     Full,
     /// Nothing, between two checkpoints.
+    #[cfg(feature = "open-to-lose")]
     Normal,
 }
 
@@ -187,6 +188,7 @@ impl Synchronous {
     fn as_str(self) -> &'static str {
         match self {
             Self::Full => "FULL",
+            #[cfg(feature = "open-to-lose")]
             Self::Normal => "NORMAL",
         }
     }
