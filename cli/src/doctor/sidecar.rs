@@ -187,7 +187,7 @@ pub(crate) fn status(status: &StatusReply) -> Vec<Finding> {
     findings.push(told(
         "wallet",
         &status.wallet_errors,
-        "docs/reference/wallet.md, \"Audits\"; then `kt wallet unfreeze`",
+        "docs/reference/wallet.md says what to do about each; a wallet that is frozen wants `kt wallet unfreeze` then",
     ));
     findings.push(told(
         "tenants",

@@ -1,6 +1,7 @@
 //! The ledger as calls use it: what is asked of it is asked until it answers, and what it says becomes a refusal
 //! for a client or a word for an operator.
 
+mod ahead;
 mod allotted;
 mod ends;
 mod replay;
@@ -31,6 +32,7 @@ use crate::reserve::lengths::Lengths;
 use crate::store::StoreError;
 use crate::store::ledger::{LedgerStore, Verdict};
 use crate::store::spool::SpoolStore;
+use ahead::Ahead;
 use allotted::Allotted;
 pub(super) use allotted::Share;
 use ends::AGAIN_MAX;
@@ -58,6 +60,8 @@ pub(super) struct Books {
     exposed: AtomicU64,
     /// What was called, for audits.
     pub(super) calls: Calls,
+    /// For whom the ledger's clock was ahead when it was asked last.
+    ahead: Ahead,
 }
 
 /// What the ledger has set aside for a call by now.
@@ -98,6 +102,7 @@ impl Books {
             lengths: Mutex::default(),
             exposed: AtomicU64::new(0),
             calls: Calls::default(),
+            ahead: Ahead::default(),
         }
     }
 
@@ -117,7 +122,11 @@ impl Books {
             return Ok(Some(share));
         }
         let (hold, org) = (reserve.id, reserve.org.clone());
-        match timeout(ANSWER_MAX, self.ask(Operation::Reserve(reserve))).await {
+        let answer = timeout(ANSWER_MAX, self.ask(Operation::Reserve(reserve))).await;
+        if let Ok(Ok(verdict)) = &answer {
+            self.ahead.says(&org, verdict, self.clock.mono());
+        }
+        match answer {
             Ok(Ok(Ok(Receipt { made: Made::Created, .. }))) => Ok(None),
             // Each call has an id of its own. What exists is another's, and may have ended.
             Ok(Ok(Ok(Receipt { made: Made::Exists, .. }))) => {
@@ -150,6 +159,11 @@ impl Books {
                 Ok(Ok(Err(_)) | Err(_)) | Err(_) => {}
             }
         });
+    }
+
+    /// That nothing is reserved for some, and what to do, where their ledger's clock is ahead.
+    pub(super) fn ahead_fault(&self) -> Option<String> {
+        self.ahead.fault(self.clock.mono())
     }
 
     /// A call is made that this is set aside for: an audit looks it up.

@@ -40,7 +40,8 @@ impl Sidecar {
     /// What is wrong with the wallets, and with what their ledger is to be told.
     fn wallet_faults(&self) -> Vec<String> {
         let spool = self.books.iter().flat_map(|books| books.spool_faults());
-        self.audits.faults().into_iter().chain(spool).collect()
+        let ahead = self.books.iter().flat_map(|books| books.ahead_fault());
+        self.audits.faults().into_iter().chain(spool).chain(ahead).collect()
     }
 
     /// What is wrong with stores that are somewhere else.

@@ -128,6 +128,8 @@ mod wallet_audit;
 #[cfg(test)]
 mod wallet_bounds;
 #[cfg(test)]
+mod wallet_clock;
+#[cfg(test)]
 mod wallet_takeovers;
 #[cfg(test)]
 mod wallet_unread;

@@ -9,6 +9,8 @@ mod audit_log;
 #[path = "../../../../sidecar-cache/tests/sidecar/audit_suite.rs"]
 mod audit_suite;
 #[cfg(test)]
+mod clock_ahead;
+#[cfg(test)]
 mod database_faults;
 #[cfg(test)]
 mod draws;
