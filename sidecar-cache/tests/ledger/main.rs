@@ -14,6 +14,9 @@ mod ledger_draws;
 #[path = "../sidecar/ledger_levels.rs"]
 mod ledger_levels;
 #[cfg(test)]
+#[path = "../sidecar/ledger_midnight.rs"]
+mod ledger_midnight;
+#[cfg(test)]
 #[path = "../sidecar/ledger_model.rs"]
 mod ledger_model;
 #[cfg(test)]

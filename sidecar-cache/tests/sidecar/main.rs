@@ -63,6 +63,8 @@ mod ledger_file;
 #[cfg(test)]
 mod ledger_levels;
 #[cfg(test)]
+mod ledger_midnight;
+#[cfg(test)]
 mod ledger_model;
 #[cfg(test)]
 mod ledger_open;
