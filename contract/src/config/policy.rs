@@ -33,7 +33,6 @@ pub use judges::{External, Groundedness, Judge, OnFailure, ServiceUrl};
 pub(super) use rates::check_counted;
 pub use rates::{RateLimit, RateLimits};
 
-/// Which models may be asked for.
 /// How much may be asked for at once.
 const REQUEST_LIMITS: &str = "request-limits";
 /// How much may be spent.

@@ -182,6 +182,15 @@ fn identity() -> Identity {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
+fn the_version_is_the_same_in_the_header_and_in_the_reference() {
+    assert_eq!(VERSION_TEXT, VERSION.to_string());
+    let page = include_str!("../../../docs/reference/wire.md");
+    for words in [format!("version {VERSION}."), format!("`x-kt-wire: {VERSION}`")] {
+        assert!(page.contains(&words), "{words}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
 fn admit_requests() {
     let request = AdmitRequest {
         snapshot: "0123456789abcdef".into(),

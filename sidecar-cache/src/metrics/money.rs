@@ -223,16 +223,7 @@ impl Money {
             self.not_looked_up.clone(),
         );
         r.register("kt_wallet_frozen", "Wallets that are frozen", self.frozen.clone());
-        r.register(
-            "kt_saved_usd",
-            "What answers would have cost that no call was made for",
-            self.saved.clone(),
-        );
-        r.register(
-            "kt_saved_tokens",
-            "Tokens that providers would have been asked for by calls that were not made",
-            self.saved_tokens.clone(),
-        );
+        self.register_saved(r);
         r.register(
             "kt_budget_alerts",
             "Budgets that reached their alert threshold, once in a window",
@@ -252,6 +243,19 @@ impl Money {
             self.spooled.clone(),
         );
         self.register_open(r);
+    }
+
+    fn register_saved(&self, r: &mut Registry) {
+        r.register(
+            "kt_saved_usd",
+            "What answers would have cost that no call was made for",
+            self.saved.clone(),
+        );
+        r.register(
+            "kt_saved_tokens",
+            "Tokens that providers would have been asked for by calls that were not made",
+            self.saved_tokens.clone(),
+        );
     }
 
     fn register_open(&self, r: &mut Registry) {

@@ -184,7 +184,8 @@ impl Bill {
 
     /// So much of an answer has come by now that nobody reads, and of which each byte may be text: the hold grows with it.
     pub(super) fn passed(&mut self, bytes: u64) {
-        self.has_produced(Tokens(bytes / BYTES_PER_TOKEN));
+        let guessed = Tokens(bytes / BYTES_PER_TOKEN);
+        self.has_produced(self.covers.output_max.map_or(guessed, |longest| guessed.min(longest)));
     }
 
     fn has_produced(&mut self, produced: Tokens) {

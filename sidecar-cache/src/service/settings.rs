@@ -235,8 +235,11 @@ impl Accounts {
 
 fn zones_of(wallet: &Wallet) -> Zones {
     let own = wallet.time_zones.iter().map(|(org, zone)| (&**org, zone.name()));
-    // The check of the file has asked the same list of zones.
-    Zones::named(wallet.time_zone.name(), own).unwrap_or_default()
+    Zones::named(wallet.time_zone.name(), own).unwrap_or_else(|unknown| {
+        // The check of the file has asked the same list of zones.
+        tracing::error!(%unknown, "a time zone of the wallet is not known any more; all days are those of UTC");
+        Zones::default()
+    })
 }
 
 fn millis(length: Duration) -> Millis {

@@ -245,7 +245,7 @@ impl LedgerStore for Moody {
 // === impl Paying ===
 
 impl Paying {
-    async fn fund(&self, amount: u64) {
+    pub(crate) async fn fund(&self, amount: u64) {
         let nth = self.requests.fetch_add(1, Ordering::Relaxed);
         let mut id = [0xff; 16];
         id[..8].copy_from_slice(&nth.to_be_bytes());

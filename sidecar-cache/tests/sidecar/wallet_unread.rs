@@ -91,3 +91,22 @@ async fn an_answer_that_nobody_reads_is_cut_where_money_ends_and_that_is_configu
     assert_eq!(paying.rows().await, rows([("pending", 1), ("post", 1)]), "no overage");
     assert!(paying.available().await > 0 && paying.is_clean().await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_reads_is_not_cut_for_more_than_its_longest_costs() {
+    // Room for the first hold, and no other yet.
+    let first = 2_600;
+    let paying = paying("wallet: {on_outgrown_hold: cut}\n", first).await;
+    let key = paying.group.key().await;
+    paying.group.provider.next(text(100));
+    let asking = paying.crowd(&[&key], CHAT).await;
+    // More was asked for in vain, and what there is is not used up.
+    pass(Duration::from_secs(11)).await;
+    paying.fund(u64::try_from(LONGEST + PROMPT_MAX).unwrap() - first).await;
+    pass(Duration::from_secs(120)).await;
+    for asked in asking {
+        let seen = asked.await.unwrap().unwrap();
+        assert!(seen.has_end, "{}", seen.body.len());
+    }
+    assert!(!paying.rows().await.contains_key("overage"));
+}

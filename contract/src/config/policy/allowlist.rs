@@ -38,7 +38,7 @@ pub(super) fn check(
     let models = models.unwrap_or_default();
     let list = format!("{field}.models");
     if models.is_empty() && report.is_whole(&list) {
-        report.error(&list, "names no model, so every request would be refused");
+        report.error(&list, "names no model, so that no request keeps to it");
     }
     for model in models.iter().filter(|model| !targets.iter().any(|target| target.serves(model))) {
         report.warning(&list, format!("no target serves '{model}'"));

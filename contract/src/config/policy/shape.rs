@@ -45,7 +45,7 @@ pub(super) fn check(
     }
     // No tool is what many want; no word of a request is what nobody does.
     for (name, _) in bounds.iter().filter(|(name, max)| *name != "max_tools" && *max == Some(0)) {
-        report.error(format!("{field}.{name}"), "is 0, so every request would be refused");
+        report.error(format!("{field}.{name}"), "is 0, so that no request keeps to it");
     }
     Some(RequestShape {
         decision: detectors::without_place(&field, action, report)?,

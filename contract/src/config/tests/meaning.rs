@@ -296,7 +296,7 @@ fn the_model_allowlist_has_its_settings_once_and_right() {
         format!("policies: {{chain: [model-allowlist], policy: {{model-allowlist: {settings}}}}}\n")
     };
     let field = "policies.policy.model-allowlist";
-    let empty = "names no model, so every request would be refused";
+    let empty = "names no model, so that no request keeps to it";
     for (more, expected) in [
         (
             "policies: {chain: [model-allowlist]}\n".to_owned(),

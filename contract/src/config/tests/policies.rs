@@ -263,13 +263,11 @@ fn words_and_bounds_that_cannot_be_are_errors() {
         ),
         (
             with("request-limits", "{max_messages: 0}"),
-            format!("{AT}.request-limits.max_messages: is 0, so every request would be refused"),
+            format!("{AT}.request-limits.max_messages: is 0, so that no request keeps to it"),
         ),
         (
             with("request-limits", "{max_input_tokens: 0}"),
-            format!(
-                "{AT}.request-limits.max_input_tokens: is 0, so every request would be refused"
-            ),
+            format!("{AT}.request-limits.max_input_tokens: is 0, so that no request keeps to it"),
         ),
         (
             with("request-limits", "{max_tools: 3, action: redact}"),

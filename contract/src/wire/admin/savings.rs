@@ -33,6 +33,7 @@ pub struct SavingsReply {
     /// The time zone of the organization that was asked for; of all of them, the wallet's.
     pub time_zone: String,
     /// Whether some of the organizations that are summed up have a time zone of their own, and count its days.
+    #[serde(default)]
     pub own_time_zones: bool,
     /// By what the rows are.
     pub by: By,

@@ -1,6 +1,7 @@
 //! From bytes to a script.
 
 use kt_contract::gateway_key::GatewayKey;
+use kt_contract::wire::{VERSION_TEXT, headers};
 use kt_providers::Dialect;
 
 use super::choices::Choices;
@@ -61,8 +62,11 @@ const BODIES: &[&str] = &[
 
 /// Responses, and who made them.
 const RESPONSES: &[(&[(&str, &str)], &str)] = &[
-    (&[(":status", "200"), ("x-kt-wire", "8"), ("x-cache-status", "miss")], "via_upstream"),
-    (&[(":status", "200"), ("x-kt-wire", "8"), ("cache-status", "kt; fwd=miss")], ""),
+    (
+        &[(":status", "200"), (headers::MARKER, VERSION_TEXT), ("x-cache-status", "miss")],
+        "via_upstream",
+    ),
+    (&[(":status", "200"), (headers::MARKER, VERSION_TEXT), ("cache-status", "kt; fwd=miss")], ""),
     (&[(":status", "503"), ("content-type", "text/plain")], "upstream_reset"),
     (&[(":status", "401"), ("set-cookie", "a"), ("openai-organization", "o")], "via_upstream"),
     (&[(":status", "413")], "request_payload_too_large"),
@@ -96,7 +100,8 @@ impl Script {
             14 => self.answer(choices.below(4), Reply::Lost),
             15 => {
                 let (mut fields, which) = (Fields::new(), choices.below(4));
-                for (name, value) in [(":status", "200"), ("x-kt-wire", "8"), ("x-kt-admit", "{}")]
+                for (name, value) in
+                    [(":status", "200"), (headers::MARKER, VERSION_TEXT), ("x-kt-admit", "{}")]
                 {
                     if !choices.once_in(8) {
                         fields.push((name.into(), value.into()));

@@ -17,7 +17,7 @@ use kt_contract::time::Millis;
 use kt_contract::wire::admit::{Admitted, SavedTokens};
 use kt_contract::wire::feed::{Event, FeedReply, FeedRequest, GatewayIdentity, Role};
 use kt_contract::wire::principal::{PrincipalReply, PrincipalRequest};
-use kt_contract::wire::{PATH_ADMIT, PATH_FEED, PATH_PRINCIPAL, VERSION, headers};
+use kt_contract::wire::{PATH_ADMIT, PATH_FEED, PATH_PRINCIPAL, VERSION, VERSION_TEXT, headers};
 use serde::Serialize;
 
 use super::{Fields, Reply};
@@ -58,10 +58,8 @@ pub fn reply_to(path: &str, question: &[u8], reply: &Reply) -> Option<(Fields, V
 
 #[expect(clippy::unnecessary_wraps, reason = "the form in which all replies are told")]
 fn came(decision: Option<Vec<u8>>, body: Vec<u8>) -> Option<(Fields, Vec<u8>)> {
-    let mut fields: Fields = vec![
-        (b":status".to_vec(), b"200".to_vec()),
-        (headers::MARKER.into(), VERSION.to_string().into_bytes()),
-    ];
+    let mut fields: Fields =
+        vec![(b":status".to_vec(), b"200".to_vec()), (headers::MARKER.into(), VERSION_TEXT.into())];
     fields.extend(decision.map(|decision| (headers::ADMIT.into(), decision)));
     Some((fields, body))
 }

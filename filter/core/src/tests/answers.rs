@@ -6,10 +6,11 @@ use kt_contract::gateway_key::GatewayKey;
 use kt_contract::outcome::Reason;
 use kt_contract::principal::Principal;
 use kt_contract::snapshot::Tier;
+use kt_contract::wire::VERSION_TEXT;
 use kt_contract::wire::admit::{Admitted, ReplyShape};
 use kt_contract::wire::feed::Event as FeedEvent;
 
-use super::rig::{ANSWER, BODY, Rig, WIRE, feed_reply, gateway_key, principal, snapshot};
+use super::rig::{ANSWER, BODY, Rig, feed_reply, gateway_key, principal, snapshot};
 use crate::action::Flow;
 use crate::counter::Counter;
 use crate::forward::Lane;
@@ -330,7 +331,7 @@ fn the_lanes_answer_loses_what_is_internal_and_nothing_else() {
     assert!(rig.exchange.reads_response());
     let flow = rig.respond(&[
         (":status", "200"),
-        ("x-kt-wire", WIRE),
+        ("x-kt-wire", VERSION_TEXT),
         ("x-kt-served-by", "openai/gpt-4o"),
         ("x-kt-cost-usd", "0.01"),
         ("x-kt-saved-usd", "0"),

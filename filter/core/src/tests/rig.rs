@@ -12,10 +12,10 @@ use kt_contract::snapshot::{
     Tier,
 };
 use kt_contract::time::MonoMillis;
-use kt_contract::wire::VERSION;
 use kt_contract::wire::admit::{AdmitRequest, Admitted, SavedTokens};
 use kt_contract::wire::feed::{Event as FeedEvent, FeedReply, GatewayIdentity, Role};
 use kt_contract::wire::principal::PrincipalReply;
+use kt_contract::wire::{VERSION, VERSION_TEXT};
 
 use crate::action::{Action, Callout, Flow, LogLine, Reply};
 use crate::counter::Counter;
@@ -25,8 +25,6 @@ use crate::head::Head;
 use crate::peer::Peer;
 use crate::{Exchange, Worker};
 
-/// The version of the wire, as a sidecar's answers name it.
-pub(super) const WIRE: &str = "9";
 /// A request that the snapshot has a route for.
 pub(super) const BODY: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
 /// An answer to it.
@@ -107,8 +105,11 @@ pub(super) fn gateway_key() -> GatewayKey {
 
 /// The reply of a sidecar, and its use as an answer.
 pub(super) fn with_reply<T>(admit: &str, body: &[u8], take: impl FnOnce(Answer<'_>) -> T) -> T {
-    let fields: [(&[u8], &[u8]); 3] =
-        [(b":status", b"200"), (b"x-kt-wire", WIRE.as_bytes()), (b"x-kt-admit", admit.as_bytes())];
+    let fields: [(&[u8], &[u8]); 3] = [
+        (b":status", b"200"),
+        (b"x-kt-wire", VERSION_TEXT.as_bytes()),
+        (b"x-kt-admit", admit.as_bytes()),
+    ];
     take(Answer::Came { head: Head::new(&fields), body })
 }
 

@@ -1,10 +1,11 @@
 //! Every script of events up to a length, over an alphabet that has each event in its telling forms: what
 //! must hold for all of them, whoever sends them in whatever order.
 
+use kt_contract::wire::VERSION_TEXT;
 use kt_contract::wire::admit::Admitted;
 use kt_contract::wire::principal::PrincipalReply;
 
-use super::rig::{ANSWER, BODY, Rig, WIRE, principal};
+use super::rig::{ANSWER, BODY, Rig, principal};
 use crate::action::{Action, Flow, LogLine};
 use crate::event::{Answer, Event};
 use crate::forward::{Forward, Lane as ForwardLane};
@@ -136,8 +137,11 @@ fn play(rig: &mut Rig, step: Step) -> Flow {
         ReadBad => rig.turn(Event::RequestRead { body: b"{" }),
         Lost => rig.lose(),
         Garbage => {
-            let fields: [(&[u8], &[u8]); 3] =
-                [(b":status", b"200"), (b"x-kt-wire", WIRE.as_bytes()), (b"x-kt-admit", b"\xff{")];
+            let fields: [(&[u8], &[u8]); 3] = [
+                (b":status", b"200"),
+                (b"x-kt-wire", VERSION_TEXT.as_bytes()),
+                (b"x-kt-admit", b"\xff{"),
+            ];
             let answer = Answer::Came { head: crate::head::Head::new(&fields), body: b"\xff" };
             rig.turn(Event::CalloutAnswered(answer))
         }
@@ -151,7 +155,7 @@ fn play(rig: &mut Rig, step: Step) -> Flow {
             rig.answer_admit(&Admitted::NotCached { reason }, b"")
         }
         Draining => rig.answer_admit(&Admitted::Draining, ANSWER),
-        SidecarResponds => rig.respond(&[(":status", "200"), ("x-kt-wire", WIRE)]),
+        SidecarResponds => rig.respond(&[(":status", "200"), ("x-kt-wire", VERSION_TEXT)]),
         OtherResponds => rig.respond(&[(":status", "503")]),
         HostRefused => rig.turn(Event::HostRefused),
         Done => rig.turn(Event::Done),

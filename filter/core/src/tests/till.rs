@@ -2,14 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 
+use kt_contract::wire::VERSION_TEXT;
 use kt_contract::wire::open_calls::OpenCallsReply;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use super::*;
 use crate::head::Head;
-
-/// The version of the wire, as a sidecar's answers name it.
-const WIRE: &[u8] = b"9";
 
 /// What a host shares among its VMs. Before a change is made, other workers may make theirs.
 #[derive(Default)]
@@ -61,7 +59,8 @@ impl Host {
         let OpenCallsRequest { epoch, number, .. } = told_of.clone();
         let reply = OpenCallsReply { version: VERSION, epoch, number };
         let body = serde_json::to_vec(&reply).unwrap();
-        let fields: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b"x-kt-wire", WIRE)];
+        let fields: [(&[u8], &[u8]); 2] =
+            [(b":status", b"200"), (b"x-kt-wire", VERSION_TEXT.as_bytes())];
         told(self, Answer::Came { head: Head::new(&fields), body: &body })
     }
 }
@@ -150,7 +149,8 @@ fn only_a_sidecar_that_has_booked_it_frees_the_cap() {
     })
     .unwrap();
     let unmarked: [(&[u8], &[u8]); 1] = [(b":status", b"200")];
-    let refused: [(&[u8], &[u8]); 2] = [(b":status", b"409"), (b"x-kt-wire", WIRE)];
+    let refused: [(&[u8], &[u8]); 2] =
+        [(b":status", b"409"), (b"x-kt-wire", VERSION_TEXT.as_bytes())];
     for fields in [&unmarked[..], &refused] {
         assert!(!told(&host, Answer::Came { head: Head::new(fields), body: &body }));
     }
