@@ -119,9 +119,9 @@ fn the_errors_page_lists_exactly_the_codes() {
 fn the_wire_page_names_every_path_and_header() {
     let page = read("docs/reference/wire.md");
     let source = read("contract/src/wire/headers.rs") + &read("contract/src/wire.rs");
-    for name in
-        source.lines().filter(|line| line.starts_with("pub const ") && line.contains(": &str ="))
-    {
+    let texts = |line: &&str| line.starts_with("pub const ") && line.contains(": &str =");
+    // Its version is no name, and has a test of its own.
+    for name in source.lines().filter(texts).filter(|line| !line.contains("VERSION_TEXT")) {
         let Some(value) = name.split('"').nth(1) else { continue };
         assert!(
             page.contains(&format!("`{value}")),
