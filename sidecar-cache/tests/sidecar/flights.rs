@@ -752,6 +752,10 @@ async fn what_is_of_a_type_that_nobody_reads_is_passed_on_as_it_comes_and_ends_a
         }
         assert_eq!(group.provider.count(), 1, "{body}");
         assert_eq!(ending(group, "uncacheable"), "1", "{body}");
+        let reasons = ["incomplete", "upstream_cut_short"];
+        let counted =
+            reasons.map(|why| group.metric(&format!("kt_not_stored_total{{reason=\"{why}\"}}")));
+        assert_eq!(counted, ["1", "0"], "{body}: why is said once");
         assert!(!group.entries.is_filled(), "{body}");
     }
 }

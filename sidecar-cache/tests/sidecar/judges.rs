@@ -215,15 +215,17 @@ async fn a_watched_stream_flows_while_one_that_may_be_blocked_waits_for_its_end(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_breaks_off_while_it_is_kept_back_is_a_clean_error() {
-    let policed = policed(&asks("apply_to: [output]")).await;
-    let mut acts = streams(&["you ", "fool"]);
-    acts.truncate(2);
-    acts.push(Act::Break);
-    policed.group.provider.next(answers_sse(acts));
-    let refusal = policed.fetch(CHAT_STREAM).await.unwrap_err();
-    assert_eq!(refusal.problem.code(), "upstream_cut_short");
-    assert!(policed.group.provider.questions().is_empty(), "nobody judges half an answer");
+async fn a_stream_that_breaks_off_or_ends_too_early_while_it_is_kept_back_is_a_clean_error() {
+    for ends in [vec![Act::Break], vec![]] {
+        let policed = policed(&asks("apply_to: [output]")).await;
+        let mut acts = streams(&["you ", "fool"]);
+        acts.truncate(2);
+        acts.extend(ends);
+        policed.group.provider.next(answers_sse(acts));
+        let refusal = policed.fetch(CHAT_STREAM).await.unwrap_err();
+        assert_eq!(refusal.problem.code(), "upstream_cut_short");
+        assert!(policed.group.provider.questions().is_empty(), "nobody judges half an answer");
+    }
 }
 
 #[tokio::test(start_paused = true)]

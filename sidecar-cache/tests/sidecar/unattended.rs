@@ -155,6 +155,7 @@ async fn what_breaks_off_before_its_first_byte_is_the_leaders_alone_whatever_typ
     let (refused, seen) = tokio::join!(group.lane(&leader, CHAT), group.lane(&follower, CHAT));
     assert_eq!(refused.unwrap_err().problem.code(), "upstream_cut_short");
     let seen = read(seen.unwrap()).await;
+    assert_eq!(group.metric("kt_not_stored_total{reason=\"upstream_cut_short\"}"), "1");
     assert_eq!(seen.head.cache, (Outcome::Miss, Reason::Takeover));
     assert_eq!(seen.body, JSON.as_bytes());
     assert!(group.is_cached(&key, CHAT).await, "one that failed says nothing of those to come");
