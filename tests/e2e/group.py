@@ -20,7 +20,7 @@ import httpx
 from openai import OpenAI
 
 from answers import Answer
-from processes import Process, binary_dir, envoy, filter_module, free_port, wait_until
+from processes import PLAIN, Process, binary_dir, envoy, filter_module, free_port, wait_until
 
 UPSTREAM_KEY = "sk-upstream-credential-of-the-target"
 MODELS = ["gpt-4o", "gpt-4o-mini"]
@@ -71,7 +71,7 @@ class Provider:
     def __init__(self, folder, recordings=()):
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
-        self._http = httpx.Client(base_url=self.base_url, timeout=DEADLINE_S)
+        self._http = httpx.Client(base_url=self.base_url, timeout=DEADLINE_S, verify=PLAIN)
         self.process = Process("fake-provider", [
             binary_dir() / "fake-provider", "--listen", f"127.0.0.1:{self.port}",
             "--delta-ms", "2", "--api-key", UPSTREAM_KEY,
@@ -149,13 +149,13 @@ class Sidecar:
         return self.health().status_code == 200
 
     def health(self):
-        return httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5)
+        return httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5, verify=PLAIN)
 
     def metrics(self):
-        return httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=DEADLINE_S).text
+        return httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=DEADLINE_S, verify=PLAIN).text
 
     def admin(self):
-        transport = httpx.HTTPTransport(uds=f"{self.socket}.admin")
+        transport = httpx.HTTPTransport(uds=f"{self.socket}.admin", verify=PLAIN)
         return httpx.Client(transport=transport, base_url="http://sidecar", timeout=10)
 
     def status(self):
@@ -230,7 +230,7 @@ class Gateway:
         self.id, self.port = gateway_id, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.run_dir = folder / gateway_id
-        self._http = httpx.Client(base_url=self.url, timeout=DEADLINE_S)
+        self._http = httpx.Client(base_url=self.url, timeout=DEADLINE_S, verify=PLAIN)
         self.process = Process(gateway_id, [
             binary_dir() / "kt", "gateway", "run", "--listen", f"127.0.0.1:{self.port}",
             "--policy-config", config_path, "--sidecar", sidecar, "--id", gateway_id, "--role", role,
@@ -255,7 +255,7 @@ class Gateway:
 
     def snapshots(self):
         """The configuration's version as some workers have it: each new connection goes to any of them."""
-        with httpx.Client(base_url=self.url, timeout=10, headers={"connection": "close"}) as client:
+        with httpx.Client(base_url=self.url, timeout=10, headers={"connection": "close"}, verify=PLAIN) as client:
             return [client.get("/health").json()["snapshot"] for _ in range(8)]
 
     def post(self, key, content, path=CHAT, headers=None, client=None):
@@ -275,7 +275,7 @@ class Gateway:
     def client(self, timeout=DEADLINE_S):
         """A client of its own, whose one connection stays with one worker of Envoy."""
         limits = httpx.Limits(max_connections=1)
-        return httpx.Client(base_url=self.url, timeout=timeout, limits=limits)
+        return httpx.Client(base_url=self.url, timeout=timeout, limits=limits, verify=PLAIN)
 
     def sdk(self, key):
         """The official SDK, without its retries: they would hide what they repair."""
@@ -288,7 +288,7 @@ class Gateway:
         """Envoy's counters, from its admin socket."""
         sockets = sorted(self.run_dir.glob("*admin*.sock"))
         assert sockets, f"no admin socket of Envoy in {self.run_dir}"
-        transport = httpx.HTTPTransport(uds=str(sockets[0]))
+        transport = httpx.HTTPTransport(uds=str(sockets[0]), verify=PLAIN)
         with httpx.Client(transport=transport, base_url="http://envoy", timeout=10) as admin:
             stats = admin.get("/stats", params={"format": "json", "usedonly": ""}).json()["stats"]
         return {stat["name"]: stat["value"] for stat in stats if "value" in stat}

@@ -20,7 +20,7 @@ import httpx
 import yaml
 
 from group import CONFIG, DEADLINE_S, UPSTREAM_KEY, Gateway, Group, Provider, Sidecar, merged
-from processes import ROOT, Process, binary_dir, envoy, filter_module, free_port
+from processes import PLAIN, ROOT, Process, binary_dir, envoy, filter_module, free_port
 
 ISTIO, ENVOY_GATEWAY = ROOT / "envoy/istio", ROOT / "envoy/envoy-gateway"
 WASM = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"
@@ -231,7 +231,7 @@ class MeshGateway(Gateway):
     def __init__(self, gateway_id, folder, port, config, override=None):
         self.id, self.port, self.run_dir = gateway_id, port, folder
         self.url = f"http://127.0.0.1:{port}"
-        self._http = httpx.Client(base_url=self.url, timeout=DEADLINE_S)
+        self._http = httpx.Client(base_url=self.url, timeout=DEADLINE_S, verify=PLAIN)
         self._admin = Path(config["admin"]["address"]["pipe"]["path"])
         self.config_path = folder / f"{gateway_id}.json"
         self.config_path.write_text(json.dumps(config, indent=1))
@@ -251,7 +251,8 @@ class MeshGateway(Gateway):
         return str(self._admin)
 
     def admin(self):
-        return httpx.Client(transport=httpx.HTTPTransport(uds=str(self._admin)), base_url="http://envoy", timeout=30)
+        transport = httpx.HTTPTransport(uds=str(self._admin), verify=PLAIN)
+        return httpx.Client(transport=transport, base_url="http://envoy", timeout=30)
 
     def envoy_stats(self):
         with self.admin() as admin:

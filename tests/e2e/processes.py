@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -14,6 +15,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+
+# For clients that speak no TLS: it trusts nobody. A client of httpx that is given none reads all authorities that the
+# machine trusts, for 24 ms of a core, and whoever polls makes one each time.
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 # Ports that no outgoing connection is given, from one of them on: Linux takes those from 32768 up, unless told
 # otherwise. A port from up there that is free now may be somebody's own end of a connection in a moment.
