@@ -20,8 +20,8 @@ CORE := $(addprefix tests/e2e/test_,first_curl.py sidecar_loss.py bad_input.py r
 # All that is built for this machine. One choice of packages is one choice of their features: what lint and the tests in
 # Rust share is built once, while each choice of fewer packages would build half of it again.
 HOST := --workspace --exclude kt-filter
-# The programs as the tests in Rust have them: not optimized, but with checks of overflow that a release lacks, and built
-# by then. What is asked of a release, `soak`, `test-compat` and the benches ask.
+# The programs as the tests in Rust have them: not optimized, but with checks of overflow that a release lacks. In
+# `make test` they are built by then. What is asked of a release, `soak`, `test-compat` and the benches ask.
 PROGRAMS := --bin kt --bin sidecar-cache --bin fake-provider --bin kt-fault-proxy
 CHECKED := $(CURDIR)/target/debug
 # How many files of the end-to-end suite run at the same time. Half of what they do is waiting.

@@ -1,4 +1,4 @@
-//! How much a call is to reserve before it is made, and how the hold grows with a stream that outgrows it. Pure:
+//! How much a call is to reserve before it is made, and how the hold grows with an answer that outgrows it. Pure:
 //! no tokenizer is asked, since a bound in bytes is a bound in tokens.
 
 pub mod lengths;
@@ -124,7 +124,7 @@ impl Hold {
         cost_at_most(self.input, self.writes, output, price)
     }
 
-    /// The next hold of a stream that has `produced` so many tokens: when three quarters of this one's output
+    /// The next hold of an answer that has `produced` so many tokens: when three quarters of this one's output
     /// are there, half as much again. `None` while it suffices, and where the call cannot become longer. The
     /// same hold grows into the same one, whoever asks and how often.
     #[must_use]

@@ -16,7 +16,7 @@ class FaultProxy:
 
     def __init__(self, service_port):
         program = binary_dir() / "kt-fault-proxy"
-        assert program.is_file(), f"no {program}: run 'make test-e2e', which builds it"
+        assert program.is_file(), f"no {program}: run 'cargo build --release -p kt-fault-proxy'"
         self._popen = subprocess.Popen([program, str(service_port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                        text=True, bufsize=1, start_new_session=True)
         self.port = int(self._popen.stdout.readline())

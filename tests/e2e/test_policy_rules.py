@@ -192,7 +192,7 @@ def test_what_is_only_watched_of_a_whole_request_is_answered_stored_and_told(own
     body = {"model": "gpt-4o", "messages": said(prompt, 2)}
     paid = assert_miss(own.a.ask(key, body))
     assert_hit(own.b.ask(key, body), of=paid)
-    assert_logged(own, "request-limits:messages:monitor,model-allowlist:model:monitor")
+    assert_logged(own, "request-limits:messages:monitor,model-allowlist:request:monitor")
 
 
 def test_other_limits_leave_every_entry_where_it_is(own, key, prompt):

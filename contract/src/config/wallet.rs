@@ -60,7 +60,8 @@ pub struct Allotment {
     pub ttl: Duration,
 }
 
-/// `wallet.on_outgrown_hold`: what becomes of a stream that costs more than is set aside for it, where no more can be.
+/// `wallet.on_outgrown_hold`: what becomes of a stream, or of an answer that is passed on unread, that costs more than is set
+/// aside for it, where no more can be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnOutgrownHold {

@@ -35,7 +35,7 @@ pub enum Unpaid {
         /// The field that asks for them.
         field: String,
     },
-    /// The ledger cannot be written: a call that could not be charged is not made.
+    /// The ledger cannot be written, or its clock was set back: a call that could not be charged is not made.
     LedgerUnavailable,
 }
 

@@ -119,7 +119,7 @@ impl Plan {
         let Allowed { route, is_watched } = identify::allowed(snapshot, &asked.model)?;
         if is_watched {
             let decision = Decision::Monitor;
-            triggered.push(Triggered { policy: MODEL_ALLOWLIST, found: "model", decision });
+            triggered.push(Triggered { policy: MODEL_ALLOWLIST, found: "request", decision });
         }
         ask.endpoint.check(route)?;
         let gates = identify::gates(

@@ -82,7 +82,7 @@ pub(crate) fn refusal(problem: &Problem, log: &LogLine) -> Option<Refusal> {
     let request_id = log.request_id.as_ref()?.as_str().to_owned();
     let found = log.guardrails.iter().flat_map(|found| found.split(','));
     let mut policies: Vec<String> = found.map(str::to_owned).collect();
-    // Those that read no text have found nothing in one.
+    // `model-allowlist`, and what refuses by itself, bring no finding.
     if let Problem::PolicyBlocked { policy, .. } = problem
         && !policies.iter().any(|found| found.split(':').next() == Some(policy))
     {

@@ -12,6 +12,7 @@ use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::problem::Problem;
 use kt_contract::snapshot::Tier;
+use kt_contract::wire::VERSION;
 use kt_contract::wire::admin::KeyRotation;
 use kt_contract::wire::admit::{AdmitRequest, Admitted};
 use kt_contract::wire::explain::ExplainRequest;
@@ -271,12 +272,11 @@ async fn another_wire_version_is_refused_with_both_versions() {
     let group = group().await;
     let key = group.key().await;
     let mut ask = group.ask(&key, CHAT);
-    ask.version = 9;
+    let (theirs, ours) = (VERSION + 1, VERSION);
+    ask.version = theirs;
     let failure = group.sidecar.admit(ask, PEER).await.unwrap_err();
-    assert!(
-        matches!(failure, Failure::WireVersion { theirs: 9, ours: kt_contract::wire::VERSION }),
-        "{failure}"
-    );
+    let Failure::WireVersion { theirs: told, ours: own } = failure else { panic!("{failure}") };
+    assert_eq!((told, own), (theirs, ours));
 }
 
 #[tokio::test(start_paused = true)]

@@ -158,11 +158,7 @@ async fn the_line_of_a_call_that_failed_or_was_left_says_so_and_why_nothing_is_k
     let lines = Lines::listen();
     let acts = vec![bytes(CHUNKS), Act::Wait(Duration::from_secs(60))];
     paying.group.provider.next(answers_sse(acts));
-    let body = chat("another").replace('{', r#"{"stream":true,"#).replacen(
-        r#"{"stream":true,"role"#,
-        r#"{"role"#,
-        1,
-    );
+    let body = chat("another").replacen('{', r#"{"stream":true,"#, 1);
     let Ok(Reply::Stream(_, mut reader)) = paying.ask(&key, &body).await else {
         panic!("it is a stream")
     };

@@ -94,19 +94,22 @@ async fn an_answer_that_nobody_reads_is_cut_where_money_ends_and_that_is_configu
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_nobody_reads_is_not_cut_for_more_than_its_longest_costs() {
-    // Room for the first hold, and no other yet.
-    let first = 2_600;
+    // Room for all steps but the last one, to the longest answer, which is asked for behind three quarters of 13,824 tokens.
+    let first = 8_400;
     let paying = paying("wallet: {on_outgrown_hold: cut}\n", first).await;
     let key = paying.group.key().await;
-    paying.group.provider.next(text(100));
+    let words = |count: usize| [bytes(&"word ".repeat(count)), Act::Wait(Duration::from_secs(2))];
+    let acts = [2_000, 800, 1_400, 2_100, 20_000].into_iter().flat_map(words);
+    let text = Scripted { content_type: "text/plain", ..answers_sse(acts.collect()) };
+    paying.group.provider.next(text);
     let asking = paying.crowd(&[&key], CHAT).await;
-    // More was asked for in vain, and what there is is not used up.
-    pass(Duration::from_secs(11)).await;
+    // The last step was asked for in vain. What comes then at once is more than the longest answer.
+    pass(Duration::from_secs(7)).await;
     paying.fund(u64::try_from(LONGEST + PROMPT_MAX).unwrap() - first).await;
-    pass(Duration::from_secs(120)).await;
+    pass(Duration::from_secs(60)).await;
     for asked in asking {
         let seen = asked.await.unwrap().unwrap();
-        assert!(seen.has_end, "{}", seen.body.len());
+        assert_eq!((seen.has_end, seen.body.len()), (true, 131_500));
     }
     assert!(!paying.rows().await.contains_key("overage"));
 }

@@ -117,8 +117,8 @@ async fn savings(group: &Group, org: Option<&str>, day: &str, end: Option<&str>)
 
 /// The organizations that have spent and saved something.
 fn rows(told: &SavingsReply) -> Vec<(&str, u64, u64)> {
-    let row = |row: &kt_contract::wire::admin::savings::SavingsRow| (row.sums.calls, row.sums.hits);
-    told.rows.iter().map(|it| (it.name.as_deref().unwrap(), row(it).0, row(it).1)).collect()
+    let rows = told.rows.iter();
+    rows.map(|row| (row.name.as_deref().unwrap(), row.sums.calls, row.sums.hits)).collect()
 }
 
 /// Both organizations make a call and have a hit. `false`: a day has ended meanwhile, somewhere.

@@ -31,8 +31,8 @@ pub(in super::super) struct Wallet {
     /// How many tokens of an answer are reserved for where nobody has set a limit and nothing has been
     /// learned yet. Default: 4096.
     pub(in super::super) default_max_output_tokens: Option<u64>,
-    /// What becomes of a stream that costs more than is set aside for it, where no more can be: it goes on and is paid,
-    /// below zero if need be (`overage`), or ends there with an error (`cut`). Default: overage.
+    /// What becomes of a stream, or of an answer that is passed on unread, that costs more than is set aside for it, where
+    /// no more can be: it goes on and is paid, below zero if need be (`overage`), or ends there (`cut`). Default: overage.
     pub(in super::super) on_outgrown_hold: Option<OnOutgrownHold>,
     /// How much of a wallet with many calls each sidecar sets aside, to reserve calls without a question to the
     /// database each. For `postgres`. Without it, each call is reserved there.

@@ -147,7 +147,7 @@ fn what_is_only_watched_of_a_whole_request_goes_on_and_is_told() {
     let mut rig = Rig::with(snapshot);
     rig.introduce();
     let _ = rig.chat(&[], BODY);
-    let told = ["request-limits:input_tokens:monitor", "model-allowlist:model:monitor"];
+    let told = ["request-limits:input_tokens:monitor", "model-allowlist:request:monitor"];
     assert_eq!(rig.admit().guardrails, told);
 }
 
