@@ -33,6 +33,7 @@ ledger_suite! {
     counters_do_not_wrap
     a_frozen_wallet_ends_what_runs
     a_clock_that_was_set_back_reserves_nothing
+    what_is_refused_for_several_reasons_is_refused_for_the_first_of_them
     an_allotment_is_a_hold_that_pays_its_holder
     organizations_share_nothing
     history_goes_back_page_by_page
@@ -559,6 +560,27 @@ async fn a_clock_that_was_set_back_reserves_nothing(store: &Store, hands: &Hands
     hands.pass(TTL + 5 * SECOND + 1);
     assert_eq!(ask(&**store, expire(4)).await, "created expire 10");
     assert_eq!(ask(&**store, reserve(7, 10)).await, "created pending 10", "it has caught up");
+}
+
+async fn what_is_refused_for_several_reasons_is_refused_for_the_first_of_them(
+    store: &Store,
+    hands: &Hands,
+) {
+    ask(&**store, fund(1, 5)).await;
+    let asked = || {
+        let user = Scope::User("ada".to_owned());
+        let budgets = vec![budget(Scope::Org, Period::Daily, 9), budget(user, Period::Monthly, 9)];
+        Operation::Reserve(reservation(2, 10, budgets))
+    };
+    store.freeze("acme".to_owned(), "test".to_owned()).await.unwrap();
+    hands.set_wall(NOON - HOUR);
+    assert_eq!(ask(&**store, asked()).await, "frozen");
+    store.unfreeze("acme".to_owned()).await.unwrap();
+    assert_eq!(ask(&**store, asked()).await, "clock_set_back");
+    hands.set_wall(NOON);
+    assert_eq!(ask(&**store, asked()).await, "insufficient:wallet");
+    ask(&**store, fund(3, 5)).await;
+    assert_eq!(ask(&**store, asked()).await, "insufficient:org");
 }
 
 async fn an_allotment_is_a_hold_that_pays_its_holder(store: &Store, hands: &Hands) {

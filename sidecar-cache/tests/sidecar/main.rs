@@ -132,8 +132,9 @@ mod wallet_bounds;
 #[cfg(test)]
 mod wallet_clock;
 #[cfg(test)]
-mod wallet_takeovers;
+mod wallet_prices;
 #[cfg(test)]
+mod wallet_takeovers;
 mod wallet_unread;
 #[cfg(test)]
 mod wallet_zones;
