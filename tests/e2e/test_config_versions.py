@@ -250,6 +250,8 @@ def test_versions_outlive_the_sidecar(prompt):
         told = group.kt("config", "rollback", first[:8])
         assert f"version {first} is live" in told.stdout, told
         assert [row["number"] for row in history(group) if row["is_live"]] == [3]
+        # A sidecar that was just started has not heard of its gateway yet, and so did not wait for it.
+        wait_everywhere(group.sidecar, "the gateway runs what is live")
         key = group.wallet(micro_usd=1_000_000).key()
         assert_miss(group.a.ask(key, {**chat(prompt), "model": "gpt-4o-mini"}))
 
