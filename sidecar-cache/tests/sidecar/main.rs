@@ -135,6 +135,7 @@ mod wallet_clock;
 mod wallet_prices;
 #[cfg(test)]
 mod wallet_takeovers;
+#[cfg(test)]
 mod wallet_unread;
 #[cfg(test)]
 mod wallet_zones;
