@@ -503,7 +503,7 @@ async fn half_of_an_answer_is_half_of_what_answers_of_its_kind_are_long() {
         let kind = if body == CHAT { answers_json("") } else { answers_sse(vec![]) };
         group.provider.next(Scripted { acts, ..kind });
         let client = ask(group, &key, body, 1).await.remove(0);
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        pass(Duration::from_secs(1)).await;
         client.abort();
         group.sidecar.drained().await;
         assert_eq!((group.provider.cancelled(), &*ending(group, "filled")), (0, "3"), "{body}");
