@@ -127,6 +127,15 @@ impl World {
         self.ledger.operate(Operation::Allocate(allocate)).await.unwrap().unwrap();
     }
 
+    /// What is due waits in suspense for a day, and is back then: no more was charged than the calls that made it hot.
+    async fn gets_back(&self, sidecar: &Alive, amount: i128) {
+        sidecar.group.sidecar.close_due().await;
+        assert_eq!(self.suspense().await, amount);
+        pass(86_400 * SECOND).await;
+        sidecar.group.sidecar.close_due().await;
+        self.charged(FUNDS, HOT).await;
+    }
+
     async fn is_right(&self) {
         assert_eq!(self.ledger.audit().await.unwrap().breaches, []);
     }
@@ -442,11 +451,7 @@ async fn a_call_of_an_allotment_whose_end_nobody_knows_waits_in_a_hold_of_its_ow
     let held = i128::from(own.held.micros());
     assert_eq!(world.available().await, i128::from(FUNDS - HOT * COST) - held);
     pass(70 * SECOND).await;
-    sidecar.group.sidecar.close_due().await;
-    assert_eq!(world.suspense().await, held);
-    pass(86_400 * SECOND).await;
-    sidecar.group.sidecar.close_due().await;
-    world.charged(FUNDS, HOT).await;
+    world.gets_back(&sidecar, held).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -464,11 +469,7 @@ async fn what_may_have_been_spent_and_cannot_be_said_leaves_its_allotment_to_tim
     assert!(matches!(allotment.terms.purpose, Purpose::Allotment(_)), "{allotment:?}");
     assert_eq!(sidecar.group.metric("kt_wallet_allotted_usd"), "0.0", "nobody waits for it");
     pass(61 * SECOND).await;
-    sidecar.group.sidecar.close_due().await;
-    assert_eq!(world.suspense().await, 50_000);
-    pass(86_400 * SECOND).await;
-    sidecar.group.sidecar.close_due().await;
-    world.charged(FUNDS, HOT).await;
+    world.gets_back(&sidecar, 50_000).await;
 }
 
 #[tokio::test(start_paused = true)]

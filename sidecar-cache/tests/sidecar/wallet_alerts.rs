@@ -80,13 +80,19 @@ async fn next_over(paying: &Paying) -> Group {
     next
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stop_waits_until_an_alert_that_is_marked_is_told() {
+/// Calls have spent enough for the alerts of both budgets.
+async fn spent() -> &'static Paying {
     let paying = paying_since(BUDGETS, 1_000_000, HALF_PAST_ELEVEN).await;
     let key = paying.group.key().await;
     for nth in 0..3 {
         assert!(paying.fetch(&key, &chat(&format!("question {nth}"))).await.unwrap().has_end);
     }
+    paying
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_until_an_alert_that_is_marked_is_told() {
+    let paying = spent().await;
     paying.ledger.is(Mood::Slow);
     let looking = tokio::spawn(async { paying.group.sidecar.look_at_budgets().await });
     settle().await;
@@ -104,11 +110,7 @@ async fn a_stop_waits_until_an_alert_that_is_marked_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_sidecar_that_stops_has_not_marked_is_told_by_the_next() {
-    let paying = paying_since(BUDGETS, 1_000_000, HALF_PAST_ELEVEN).await;
-    let key = paying.group.key().await;
-    for nth in 0..3 {
-        assert!(paying.fetch(&key, &chat(&format!("question {nth}"))).await.unwrap().has_end);
-    }
+    let paying = spent().await;
     let stopping = tokio::spawn(async { paying.group.sidecar.drained().await });
     settle().await;
     paying.group.sidecar.look_at_budgets().await;
