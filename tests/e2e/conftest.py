@@ -24,7 +24,7 @@ def pytest_sessionstart(session):
 
 # Files that take a minute or more, most of it waiting. Whoever starts them first does not wait for them at the end.
 LONG = ("test_fleet", "test_config_versions", "test_shared_database", "test_flight_waiting", "test_flight_endings",
-        "test_nothing_broken", "test_naughty", "test_h2_abuse", "test_mesh", "test_documented_commands", "test_policies",
+        "test_nothing_broken", "test_naughty", "test_mesh", "test_documented_commands", "test_policies",
         "test_recordings_bytes", "test_rendered_config", "test_external", "test_wallet_endings")
 
 

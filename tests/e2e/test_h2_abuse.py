@@ -14,6 +14,9 @@ from frames import CANCEL, Ended, Frames, split
 from processes import envoy_version, wait_until
 from wallet import Paying
 
+# It loads the machine, and whoever asks beside it is to be answered in time.
+pytestmark = pytest.mark.alone
+
 RESETS = 10_000
 # Of one kind, each: far more than the gateway takes without ending the connection.
 FLOOD = 200_000

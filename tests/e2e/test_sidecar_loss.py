@@ -33,7 +33,11 @@ def mend(group):
         group.sidecar.restart()
     group.provider.release()
     wait_until(group.sidecar.is_ready, "the sidecar is ready")
+    # The first that a gateway hears of a new sidecar makes it forget whom it knows. No test is to begin before that.
+    heard = {gateway: feed_answers(gateway) for gateway in group.gateways}
     group.configure({})
+    for gateway in group.gateways:
+        wait_until(lambda: feed_answers(gateway) > heard[gateway], f"{gateway.id} has heard of the sidecar")
     wait_recovered(group)
 
 
@@ -43,6 +47,11 @@ def wait_recovered(group):
     for gateway in group.gateways:
         wait_until(lambda: gateway.ask(key, f"Are you back? {uuid.uuid4()}").cache_status == "miss",
                    f"{gateway.id} goes through the sidecar again")
+
+
+def feed_answers(gateway):
+    """How many polls of its sidecar were answered, by its own count."""
+    return gateway.envoy_stats().get("wasmcustom.kt_filter_callouts_total.call.feed.result.answered", 0)
 
 
 def kill(group):
