@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use sidecar_cache::ledger::Operation;
 use sidecar_cache::ledger::account::Scope;
 use sidecar_cache::ledger::request::{
-    Direction, Draw, DrawnEnd, Funding, OpenCalls, Purpose, Reserve,
+    Budget, Direction, Draw, DrawnEnd, Funding, OpenCalls, Purpose, Reserve,
 };
 use sidecar_cache::ledger::window::{Period, Zone};
 use sidecar_cache::store::ledger::LedgerStore;
@@ -23,7 +23,7 @@ enum Step {
     Adjust { id: u64, amount: u64, into: bool },
     Allocate { id: u64, amount: u64, into: bool },
     OpenCalls { id: u64, amount: u64 },
-    Reserve { id: u64, amount: u64, limit: Option<u64>, by: Caller },
+    Reserve { id: u64, amount: u64, limits: Limits, by: Caller },
     Allot { id: u64, amount: u64, by: Caller },
     Draw { from: u64, id: u64, amount: u64, by: Caller, end: DrawEnd },
     Extend { hold: u64, total: u64 },
@@ -37,6 +37,20 @@ enum Step {
     Freeze(bool),
     Pass(u64),
     Restart,
+}
+
+/// What its budgets allow: the organization's of the day, and a user's of the month.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Limits {
+    daily: Option<u64>,
+    monthly: Option<u64>,
+}
+
+/// A budget's window, by what has passed of days or months.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Window {
+    Day(u64),
+    Month(usize),
 }
 
 /// How a call from an allotment ends that is booked.
@@ -80,8 +94,8 @@ struct Held {
     first: u64,
     held: u64,
     refunded: u64,
-    /// The day that it was reserved on, and the limit of that day.
-    limit: Option<(u64, u64)>,
+    /// The windows that it was reserved in, and the limit of each.
+    limits: Vec<(Window, u64)>,
     payer: Payer,
     what: What,
     is: Is,
@@ -103,6 +117,48 @@ struct Naive {
     holds: BTreeMap<u64, Held>,
     is_frozen: bool,
     now: u64,
+}
+
+impl Limits {
+    /// In the order in which they are asked.
+    fn at(self, now: u64) -> Vec<(Window, u64)> {
+        let daily = self.daily.map(|limit| (Window::day(now), limit));
+        let monthly = self.monthly.map(|limit| (Window::month(now), limit));
+        daily.into_iter().chain(monthly).collect()
+    }
+
+    fn budgets(self) -> Vec<Budget> {
+        let daily = self.daily.map(|limit| budget(Scope::Org, Period::Daily, limit));
+        let user = || Scope::User("ada".to_owned());
+        let monthly = self.monthly.map(|limit| budget(user(), Period::Monthly, limit));
+        daily.into_iter().chain(monthly).collect()
+    }
+}
+
+impl Window {
+    const fn day(now: u64) -> Self {
+        Self::Day(now / DAY)
+    }
+
+    /// The first days of December, January and February are this far from 28 November, when all begins.
+    fn month(now: u64) -> Self {
+        let passed = now / DAY - NOON / DAY;
+        Self::Month([3, 34, 65].iter().filter(|first| passed >= **first).count())
+    }
+
+    /// The account that counts it.
+    fn account(self) -> String {
+        match self {
+            Self::Day(day) => {
+                let at = kt_contract::time::UnixMillis(day * DAY);
+                format!("budget:org:daily:{}", Zone::utc().window(Period::Daily, at).name)
+            }
+            Self::Month(passed) => {
+                let month = ["2026-11", "2026-12", "2027-01", "2027-02"][passed];
+                format!("budget:user:ada:monthly:{month}")
+            }
+        }
+    }
 }
 
 impl Held {
@@ -152,9 +208,9 @@ impl Naive {
         self.paid_in.get(&payer).unwrap_or(&0) - paid.sum::<i128>()
     }
 
-    fn spent_on(&self, day: u64) -> i128 {
-        let of_day = |held: &&Held| held.limit.is_some_and(|(of, _)| of == day);
-        self.holds.values().filter(of_day).map(Held::takes).sum()
+    fn spent_in(&self, window: Window) -> i128 {
+        let is_in = |held: &&Held| held.limits.iter().any(|(of, _)| *of == window);
+        self.holds.values().filter(is_in).map(Held::takes).sum()
     }
 
     fn suspense(&self) -> i128 {
@@ -171,13 +227,18 @@ impl Naive {
         (self.available(payer) < amount.into()).then(|| format!("insufficient:{name}"))
     }
 
-    fn short(&self, payer: Payer, amount: u64, limit: Option<(u64, u64)>) -> Option<String> {
+    /// The payer is asked first, then each budget in its order.
+    fn short(&self, payer: Payer, amount: u64, limits: &[(Window, u64)]) -> Option<String> {
         if let Some(short) = self.is_short(payer, amount) {
             return Some(short);
         }
-        let (day, limit) = limit?;
-        let left = i128::from(limit) - self.spent_on(day);
-        (left < amount.into()).then(|| "insufficient:org".to_owned())
+        let is_spent = |(window, limit): &&(Window, u64)| {
+            i128::from(*limit) - self.spent_in(*window) < amount.into()
+        };
+        limits.iter().find(is_spent).map(|(window, _)| match window {
+            Window::Day(_) => "insufficient:org".to_owned(),
+            Window::Month(_) => "insufficient:user:ada".to_owned(),
+        })
     }
 
     fn charged(&self) -> i128 {
@@ -228,10 +289,12 @@ impl Naive {
                 &format!("open_calls {amount}"),
                 (Payer::Wallet, Payer::Provider),
             ),
-            Step::Reserve { id, amount, limit, by } => {
-                self.reserve((id, amount, by), limit, What::Call)
+            Step::Reserve { id, amount, limits, by } => {
+                self.reserve((id, amount, by), limits, What::Call)
             }
-            Step::Allot { id, amount, by } => self.reserve((id, amount, by), None, What::Allotment),
+            Step::Allot { id, amount, by } => {
+                self.reserve((id, amount, by), Limits::default(), What::Allotment)
+            }
             Step::Draw { from, id, amount, by, end } => self.draw(from, (id, amount, by), end),
             Step::Extend { hold, total } => self.extend(hold, total),
             Step::Settle { hold, actual } => self.settle(hold, actual, false),
@@ -306,12 +369,15 @@ impl Naive {
     fn reserve(
         &mut self,
         (id, amount, by): (u64, u64, Caller),
-        limit: Option<u64>,
+        limits: Limits,
         what: What,
     ) -> String {
         if let Some(held) = self.holds.get(&id) {
             let is_same = held.first == amount
-                && held.limit.is_some() == limit.is_some()
+                && held.limits.iter().any(|(of, _)| matches!(of, Window::Day(_)))
+                    == limits.daily.is_some()
+                && held.limits.iter().any(|(of, _)| matches!(of, Window::Month(_)))
+                    == limits.monthly.is_some()
                 && (held.what == What::Allotment) == (what == What::Allotment)
                 && held.may_be_of(by);
             return if is_same {
@@ -326,13 +392,13 @@ impl Naive {
         if self.is_frozen {
             return "frozen".to_owned();
         }
-        let limit = limit.map(|limit| (self.now / DAY, limit));
+        let limits = limits.at(self.now);
         let payer = self.payer(by);
-        if let Some(short) = self.short(payer, amount, limit) {
+        if let Some(short) = self.short(payer, amount, &limits) {
             return short;
         }
         let is = Is::Open(self.now + TTL);
-        let held = Held { first: amount, held: amount, refunded: 0, limit, payer, what, is };
+        let held = Held { first: amount, held: amount, refunded: 0, limits, payer, what, is };
         self.holds.insert(id, held);
         format!("created pending {amount}")
     }
@@ -357,8 +423,15 @@ impl Naive {
             }
             let (payer, what) = (allotment.payer, What::CallFrom(from));
             let is = Is::Open(self.now + TTL);
-            let held =
-                Held { first: amount, held: amount, refunded: 0, limit: None, payer, what, is };
+            let held = Held {
+                first: amount,
+                held: amount,
+                refunded: 0,
+                limits: Vec::new(),
+                payer,
+                what,
+                is,
+            };
             self.holds.insert(id, held);
             said = format!("created pending {amount}");
         }
@@ -382,7 +455,7 @@ impl Naive {
             if self.is_frozen {
                 return "frozen".to_owned();
             }
-            if let Some(short) = self.short(held.payer, grown - held.held, held.limit) {
+            if let Some(short) = self.short(held.payer, grown - held.held, &held.limits) {
                 return short;
             }
         }
@@ -509,12 +582,8 @@ fn operation(step: Step) -> Option<Operation> {
         Step::Allocate { id, amount, into } => {
             allocate(id, "web", amount, if into { Direction::Credit } else { Direction::Debit })
         }
-        Step::Reserve { id, amount, limit, by } => {
-            let budgets = limit.map(|limit| budget(Scope::Org, Period::Daily, limit));
-            Operation::Reserve(Reserve {
-                budgets: budgets.into_iter().collect(),
-                ..reserved(id, amount, by)
-            })
+        Step::Reserve { id, amount, limits, by } => {
+            Operation::Reserve(Reserve { budgets: limits.budgets(), ..reserved(id, amount, by) })
         }
         Step::Allot { id, amount, by } => Operation::Reserve(Reserve {
             purpose: Purpose::Allotment("sidecar-a".to_owned()),
@@ -560,6 +629,11 @@ fn caller() -> impl Strategy<Value = Caller> {
     prop_oneof![2 => Just(Caller::Nobody), 2 => Just(Caller::Web), 1 => Just(Caller::Postpaid)]
 }
 
+fn limits() -> impl Strategy<Value = Limits> {
+    let limit = || proptest::option::of(20..200_u64);
+    (limit(), limit()).prop_map(|(daily, monthly)| Limits { daily, monthly })
+}
+
 /// Few ids and small amounts, so that steps meet.
 fn step() -> impl Strategy<Value = Step> {
     let id = || 0..8_u64;
@@ -570,8 +644,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(id, amount, into)| Step::Adjust { id, amount, into }),
         2 => (prop_oneof![100..108_u64, id()], amount(), prop_oneof![2 => Just(true), 1 => Just(false)])
             .prop_map(|(id, amount, into)| Step::Allocate { id, amount, into }),
-        8 => (id(), amount(), proptest::option::of(20..200_u64), caller())
-            .prop_map(|(id, amount, limit, by)| Step::Reserve { id, amount, limit, by }),
+        8 => (id(), amount(), limits(), caller())
+            .prop_map(|(id, amount, limits, by)| Step::Reserve { id, amount, limits, by }),
         1 => (prop_oneof![100..108_u64, id()], amount())
             .prop_map(|(id, amount)| Step::OpenCalls { id, amount }),
         3 => (id(), amount(), caller()).prop_map(|(id, amount, by)| Step::Allot { id, amount, by }),
@@ -609,17 +683,14 @@ async fn done(store: &dyn LedgerStore, step: Step) -> String {
     }
 }
 
-/// The wallet, the purse, the bank, suspense, and what was spent on each day that anything was reserved on.
-async fn stands(store: &dyn LedgerStore, days: &[u64]) -> ([i128; 4], Vec<i128>) {
+/// The wallet, the purse, the bank, suspense, and what was spent in each window that anything was reserved in.
+async fn stands(store: &dyn LedgerStore, windows: &[Window]) -> ([i128; 4], Vec<i128>) {
     let balance = store.balance("acme".to_owned()).await.unwrap();
     let accounts: BTreeMap<_, _> =
         store.accounts("acme".to_owned()).await.unwrap().into_iter().collect();
-    let spent = days.iter().map(|day| {
-        let at = kt_contract::time::UnixMillis(day * DAY);
-        let name = Zone::utc().window(Period::Daily, at).name;
-        let account = accounts.get(&format!("budget:org:daily:{name}"));
-        account.map_or(0, |account| -account.available())
-    });
+    let spent = windows
+        .iter()
+        .map(|window| accounts.get(&window.account()).map_or(0, |account| -account.available()));
     let purse = balance.purses.first().map_or(0, |(_, purse)| purse.available());
     let bank = accounts.get("bank").map_or(0, |bank| bank.available());
     let accounts = [balance.wallet.available(), purse, bank, balance.suspense.available()];
@@ -645,17 +716,17 @@ fn run(steps: Vec<Step>) {
                 drop(lasting);
                 lasting = place.open(&hands).await;
             }
-            let days: Vec<_> =
-                naive.holds.values().filter_map(|held| Some(held.limit?.0)).collect();
+            let of_holds = naive.holds.values().flat_map(|held| &held.limits);
+            let windows: Vec<_> = of_holds.map(|(window, _)| *window).collect();
             let [wallet, purse, bank] =
                 [Payer::Wallet, Payer::Web, Payer::Bank].map(|payer| naive.available(payer));
             let expected = (
                 [wallet, purse, bank, naive.suspense()],
-                days.iter().map(|day| naive.spent_on(*day)).collect(),
+                windows.iter().map(|window| naive.spent_in(*window)).collect(),
             );
             for store in [&memory as &dyn LedgerStore, &*lasting] {
                 assert_eq!(done(store, step).await, said, "step {at}: {step:?}");
-                assert_eq!(stands(store, &days).await, expected, "after step {at}: {step:?}");
+                assert_eq!(stands(store, &windows).await, expected, "after step {at}: {step:?}");
             }
         }
         // Nobody has had to drain suspense in time here.
