@@ -88,6 +88,7 @@ mod what_was_acknowledged_survives_fifty_cuts {
         keys
         generations
         wallet
+        wallet_reaper
         replies
         spool
         audit_log

@@ -5,6 +5,7 @@ mod audit_log;
 mod generations;
 mod keys;
 mod plain;
+mod reaper;
 mod replies;
 mod spool;
 mod versions;
@@ -23,6 +24,7 @@ use audit_log::AuditLog;
 use generations::Generations;
 use keys::Keys;
 use plain::Plain;
+use reaper::Reaper;
 use replies::Replies;
 use spool::Spool;
 use versions::Versions;
@@ -62,6 +64,9 @@ enum Kind {
     Generations,
     /// Transfers of a wallet.
     Wallet,
+    /// Holds of a wallet that expire, and what becomes of them.
+    #[value(name = "wallet_reaper")]
+    WalletReaper,
     /// Answers to `Idempotency-Key`s.
     Replies,
     /// Ends of calls that a ledger has not taken.
@@ -109,6 +114,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Kind::Versions => Box::new(Versions::open(&args.folder)?),
         Kind::PlainFull => Box::new(Plain::open(&args.folder, "FULL")?),
         Kind::Wallet => Box::new(Wallet::open(&args.folder)?),
+        Kind::WalletReaper => Box::new(Reaper::open(&args.folder)?),
         Kind::WalletNormal => Box::new(Wallet::open_to_lose(&args.folder)?),
         Kind::PlainNormal => Box::new(Plain::open(&args.folder, "NORMAL")?),
     };

@@ -19,9 +19,9 @@ use sidecar_cache::store::{Answer, StoreError};
 
 use crate::Work;
 
-/// 2026-11-28, noon. It stays noon: what expires is not what is asked here.
-const NOON: UnixMillis = UnixMillis(1_795_867_200_000);
-const ORG: &str = "acme";
+/// 2026-11-28, noon. It stays noon here: what expires is asked by `reaper`.
+pub(crate) const NOON: UnixMillis = UnixMillis(1_795_867_200_000);
+pub(crate) const ORG: &str = "acme";
 
 pub(crate) struct Wallet {
     ledger: SqliteLedger,
@@ -44,16 +44,11 @@ impl Wallet {
         Self { ledger, is_funded: AtomicBool::new(false) }
     }
 
-    async fn operate(&self, operation: Operation) -> Result<(), StoreError> {
-        let verdict = self.ledger.operate(operation).await?;
-        verdict.map(|_| ()).map_err(|refused| StoreError::Permanent(refused.to_string()))
-    }
-
     /// Enough for everything, whatever was lost: a call that is refused promises nothing.
     async fn fund(&self) -> Result<(), StoreError> {
         if !self.is_funded.swap(true, Relaxed) {
-            self.operate(fund(u64::MAX, 1_000_000_000)).await?;
-            self.operate(allocate(u64::MAX - 1, 500_000_000)).await?;
+            operate(&self.ledger, fund(u64::MAX, 1_000_000_000)).await?;
+            operate(&self.ledger, allocate(u64::MAX - 1, 500_000_000)).await?;
         }
         Ok(())
     }
@@ -64,7 +59,7 @@ impl Work for Wallet {
         Box::pin(async move {
             self.fund().await?;
             let (operation, promise) = nth(number);
-            self.operate(operation).await?;
+            operate(&self.ledger, operation).await?;
             Ok(promise)
         })
     }
@@ -83,11 +78,20 @@ impl Work for Wallet {
     }
 
     fn wrong(&self) -> Answer<'_, Vec<String>> {
-        Box::pin(async move {
-            let findings = self.ledger.audit().await?;
-            Ok(findings.breaches.iter().map(ToString::to_string).collect())
-        })
+        Box::pin(breaches(&self.ledger))
     }
+}
+
+/// Operates, and takes a refusal for a failure.
+pub(crate) async fn operate(ledger: &SqliteLedger, operation: Operation) -> Result<(), StoreError> {
+    let verdict = ledger.operate(operation).await?;
+    verdict.map(|_| ()).map_err(|refused| StoreError::Permanent(refused.to_string()))
+}
+
+/// What the audit finds.
+pub(crate) async fn breaches(ledger: &SqliteLedger) -> Result<Vec<String>, StoreError> {
+    let findings = ledger.audit().await?;
+    Ok(findings.breaches.iter().map(ToString::to_string).collect())
 }
 
 fn options(folder: &Path) -> Options {
@@ -123,22 +127,22 @@ fn made(id: TransferId, amount: MicroUsd) -> String {
     format!("{} of {} is made", id.0.to_hex(), amount.micros())
 }
 
-fn ended(id: TransferId, state: State) -> String {
+pub(crate) fn ended(id: TransferId, state: State) -> String {
     format!("{} is {state:?}", id.0.to_hex())
 }
 
-fn id(number: u64) -> TransferId {
+pub(crate) fn id(number: u64) -> TransferId {
     let mut bytes = [0; 16];
     bytes.iter_mut().zip(number.to_be_bytes()).for_each(|(place, byte)| *place = byte);
     TransferId::from_128(bytes)
 }
 
 /// Amounts here are far from where money ends.
-fn usd(micros: u64) -> MicroUsd {
+pub(crate) fn usd(micros: u64) -> MicroUsd {
     MicroUsd::new(micros).unwrap_or(MicroUsd::MAX)
 }
 
-fn fund(number: u64, amount: u64) -> Operation {
+pub(crate) fn fund(number: u64, amount: u64) -> Operation {
     let (org, note) = (ORG.to_owned(), String::new());
     Operation::Fund(Fund { id: id(number), org, amount: usd(amount), note })
 }
@@ -164,7 +168,7 @@ fn allocate(number: u64, amount: u64) -> Operation {
     })
 }
 
-fn reserve(number: u64, funding: Funding, team: Option<&str>) -> Operation {
+pub(crate) fn reserve(number: u64, funding: Funding, team: Option<&str>) -> Operation {
     let call = CallOf { provider: "openai".to_owned(), ..CallOf::default() };
     let limit = MicroUsd::MAX;
     Operation::Reserve(Reserve {
