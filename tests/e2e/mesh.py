@@ -20,7 +20,7 @@ import httpx
 import yaml
 
 from group import CONFIG, DEADLINE_S, UPSTREAM_KEY, Gateway, Group, Provider, Sidecar, merged
-from processes import PLAIN, ROOT, Process, binary_dir, envoy, filter_module, free_port
+from processes import PLAIN, ROOT, Process, binary_dir, envoy, filter_module, free_port, wait_until
 
 ISTIO, ENVOY_GATEWAY = ROOT / "envoy/istio", ROOT / "envoy/envoy-gateway"
 WASM = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"
@@ -247,6 +247,11 @@ class MeshGateway(Gateway):
         health = self.health()
         return health.status_code == 200 and health.json().get("snapshot")
 
+    def restart(self):
+        """Starts it again after its end."""
+        self.process.start()
+        wait_until(self.is_ready, f"{self.id} is ready again", DEADLINE_S)
+
     def admin_address(self):
         return str(self._admin)
 
@@ -282,6 +287,21 @@ def wasm_plugin(mesh, has_sidecar):
         yield gateway
     finally:
         gateway.process.kill()
+
+
+def write_credentials(folder, key):
+    """What the example Secret says, with this key in it, as a kubelet puts it there: behind a link."""
+    version = folder / f"..{key}"
+    version.mkdir(parents=True, exist_ok=True)
+    files = documents(ISTIO / "secrets-example.yaml")[0]["stringData"]
+    for name, secret in files.items():
+        (version / name).write_text(secret.replace("<the provider's key>", key))
+    link = folder / "..new"
+    link.symlink_to(version.name)
+    link.rename(folder / "..data")
+    for name in files:
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(f"..data/{name}")
 
 
 class TlsFront:
@@ -360,17 +380,7 @@ class Mesh(Group):
         }
 
     def write_credential(self, key):
-        """What the example Secret says, with this key in it, as a kubelet puts it there: behind a link."""
-        secret = documents(ISTIO / "secrets-example.yaml")[0]["stringData"]["openai.json"]
-        folder = self.folder / "credentials"
-        version = folder / f"..{key}"
-        version.mkdir(parents=True, exist_ok=True)
-        (version / "openai.json").write_text(secret.replace("<the provider's key>", key))
-        link = folder / "..new"
-        link.symlink_to(version.name)
-        link.rename(folder / "..data")
-        if not (folder / "openai.json").is_symlink():
-            (folder / "openai.json").symlink_to("..data/openai.json")
+        write_credentials(self.folder / "credentials", key)
 
     def _gateways(self, beside):
         istio = self.manifests / "istio"
