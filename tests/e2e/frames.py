@@ -72,6 +72,10 @@ class Frames:
         stream, head = self.head(key)
         return stream, (head, DataFrame(stream, body, flags=["END_STREAM"]))
 
+    def trailers(self, stream, *lines):
+        """What comes behind a body, and ends the request."""
+        return HeadersFrame(stream, self._encoder.encode(lines), flags=["END_HEADERS", "END_STREAM"])
+
     def read(self):
         """The next frame; `Ended` where there is none."""
         while True:

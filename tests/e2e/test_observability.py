@@ -8,13 +8,16 @@ import time
 
 import httpx
 import pytest
+from hyperframe.frame import DataFrame, HeadersFrame
 
 from answers import assert_coalesced, assert_hit, assert_miss, assert_refused
 from crowd import Crowd
-from group import chat
+from frames import Frames
+from group import Group, chat
 from policies import POLICIES
-from processes import ROOT, free_port, wait_until
+from processes import ROOT, filter_module, free_port, wait_until
 from prometheus import DASHBOARDS, HOUSE, Prometheus, metrics_of, program, queries
+from trapping import trapping
 from wallet import UNREACHABLE, Paying
 
 FOLLOWERS, REPEATS = 4, 6
@@ -47,17 +50,11 @@ class Told:
         return answer
 
 
-class Observed(Paying):
-    """A group that pays, polices and is on record, whose Envoys tell Prometheus too."""
+class Watched:
+    """What a group has more whose Envoys tell Prometheus too: their addresses for it, and one that asks there."""
 
-    def __init__(self):
-        super().__init__({
-            "policies": {
-                "chain": ["pii-detector", "prompt-injection", "audit-logger"],
-                "policy": {"pii-detector": {"action": "block"}, "prompt-injection": {"action": "monitor"}},
-            },
-            "budgets": {"organization": {"daily_limit_usd": 0.5, "alert_threshold": 0.0001}},
-        })
+    def __init__(self, *config, **shape):
+        super().__init__(*config, **shape)
         for gateway in self.gateways:
             gateway.metrics_address = f"127.0.0.1:{free_port()}"
             gateway.process.argv += ["--metrics", gateway.metrics_address]
@@ -71,6 +68,38 @@ class Observed(Paying):
         # First, because it looks for its targets five seconds after its start: the group needs those too.
         self.prometheus.process.start()
         return super().__enter__()
+
+
+class Observed(Watched, Paying):
+    """A group that pays, polices and is on record."""
+
+    def __init__(self):
+        super().__init__({
+            "policies": {
+                "chain": ["pii-detector", "prompt-injection", "audit-logger"],
+                "policy": {"pii-detector": {"action": "block"}, "prompt-injection": {"action": "monitor"}},
+            },
+            "budgets": {"organization": {"daily_limit_usd": 0.5, "alert_threshold": 0.0001}},
+        })
+
+
+class Trapping(Watched, Group):
+    """A group of one gateway, in whose filter every request with trailers is a trap. All else is as it was built."""
+
+    def __init__(self):
+        super().__init__(gateways=(("gw-a", "primary"),))
+        module = self.folder / "trapping.wasm"
+        module.write_bytes(trapping(filter_module().read_bytes(), "proxy_on_request_trailers"))
+        self.a.process.argv += ["--filter", str(module)]
+
+    def trap(self, key, prompt):
+        """Ends the worker's VM; and waits until another one answers."""
+        with Frames(self.a) as frames:
+            stream, head = frames.head(key)
+            body = DataFrame(stream, json.dumps(chat(prompt)).encode())
+            frames.send(head, body, frames.trailers(stream, ("x-checksum", "none")))
+            frames.read_until(lambda frame: isinstance(frame, HeadersFrame))
+        wait_until(lambda: self.a.ask(key, prompt).status == 200, "a new VM answers")
 
 
 def load(group, crowd, key, told, name):
@@ -200,6 +229,23 @@ def test_live_gateways_snapshots_are_some_moments_old_by_both_accounts(observed)
         assert len(told) == len(texts), told
         return all(-1 <= now - float(moment) < 10 for moment in told)
     wait_until(are_confirmed, "both gateways' snapshots were confirmed seconds ago")
+
+
+@pytest.mark.fault(50)
+def test_every_vm_that_a_trap_has_ended_is_on_the_dashboard_and_alarms_somebody(prompt):
+    with Trapping() as group:
+        prometheus, key = group.prometheus, group.key()
+        assert group.a.ask(key, prompt).status == 200
+        prometheus.wait_scraped(1)
+
+        def told():
+            firing = {rule["name"] for rule in prometheus.rules() if rule.get("state") == "firing"}
+            since_start = prometheus.number(asked("health", "VMs", "B"))
+            return panel(prometheus, "health", "VMs lost"), since_start, "KtFilterVmLost" in firing
+        wait_until(lambda: told() == (0, 0, False), "the dashboard tells of none")
+        for _ in range(3):
+            group.trap(key, prompt)
+        wait_until(lambda: told() == (3, 3, True), "the dashboard tells of three VMs, and an alert fires")
 
 
 def test_every_panel_has_data_of_a_group_under_load(observed):
