@@ -8,6 +8,7 @@ import time
 
 import httpx
 import pytest
+import yaml
 from hyperframe.frame import DataFrame, HeadersFrame
 
 from answers import assert_coalesced, assert_hit, assert_miss, assert_refused
@@ -25,6 +26,7 @@ UNITS = {"none", "short", "percentunit", "s", "ms", "bytes", "currencyUSD", "ops
 # Only where sidecars share a store, and what never happens to a group that is well.
 ELSEWHERE = re.compile(r"kt_(store_\w+|shared_flights_total|gate_mismatch_total|tickets_refused_total)")
 RULES = (HOUSE / "rules/alerts.yaml").read_text()
+RECORDED = re.findall(r"record: (\S+)", (HOUSE / "rules/recording.yaml").read_text())
 ALERTS = re.findall(r"^ +- alert: (\w+)$", RULES, re.MULTILINE)
 PAGE = (ROOT / "docs/operations/alerts.md").read_text()
 
@@ -326,12 +328,11 @@ def test_who_asks_and_what_for_makes_no_series(observed):
 def test_every_rule_and_every_panel_reads_metrics_that_are_documented():
     page = (ROOT / "docs/reference/metrics.md").read_text()
     documented = {name.partition(".")[0] for name in re.findall(r"^\| `([\w.]+)`", page, re.MULTILINE)}
-    recorded = set(re.findall(r"record: (\S+)", (HOUSE / "rules/recording.yaml").read_text()))
     rules = re.sub(r"^#.*|^ +(summary|runbook|record|#).*", "",
                    RULES + (HOUSE / "rules/recording.yaml").read_text(), flags=re.MULTILINE)
     read = metrics_of(rules).union(*(query.metrics for query in queries()))
     assert "kt_gateways" in read and "llm_cost_usd_total" in read
-    for name in read - recorded - {"up"}:
+    for name in read.difference(RECORDED, {"up"}):
         bare = re.sub(r"_bucket$", "", name)
         assert bare in documented or bare.startswith("envoy_"), name
 
@@ -363,14 +364,19 @@ def test_a_dashboard_is_what_grafana_reads():
     assert uids == {f"kt-{path.stem}" for path in DASHBOARDS} and len(uids) == 6
 
 
-def test_promtool_takes_the_configuration_and_the_rules_and_every_alert_has_its_tests():
+def test_promtool_takes_the_configuration_and_the_rules_and_every_rule_has_its_tests():
     checked = promtool("check", "config", HOUSE / "prometheus.yaml")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     tests = sorted((HOUSE / "rules/tests").glob("*.yaml"))
     tested = promtool("test", "rules", *tests)
     assert tested.returncode == 0, tested.stdout + tested.stderr
-    names = re.findall(r"^  - name: (.*)$", "\n".join(path.read_text() for path in tests), re.MULTILINE)
-    assert sorted(names) == sorted(f"{alert} {does}" for alert in ALERTS for does in ("fires", "does not fire"))
+    cases = [case for path in tests for case in yaml.safe_load(path.read_text())["tests"]]
+    of_alerts = [f"{alert} {does}" for alert in ALERTS for does in ("fires", "does not fire")]
+    assert sorted(case["name"] for case in cases) == sorted(of_alerts + RECORDED)
+    for case in cases:
+        if case["name"] in RECORDED:
+            told = [it["exp_samples"] for it in case["promql_expr_test"] if case["name"] in it["expr"]]
+            assert any(sample["value"] > 0 for samples in told for sample in samples), case["name"]
 
 
 def test_every_alert_has_its_section_and_every_section_its_alert():
