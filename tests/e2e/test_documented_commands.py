@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 
 import pytest
 
+from database import Database
 from documents import commands, pages
 from processes import wait_until
 from reader import Desk, Reader, listens
@@ -23,21 +24,15 @@ NOT_RUN = [
     ("docs/operations/compose.md", "for name in ", "needs a daemon; tests/packaging reads the layouts"),
     ("docs/operations/kubernetes.md", "oras ", "needs a registry"),
     ("docs/operations/compose.md", "docker ", "needs a daemon; tests/packaging holds the files against the programs"),
-    ("docs/operations/compose.md", "for port in ", "asks what Compose has started; the quickstart asks the same"),
-    ("docs/operations/compose.md", "for gateway in ", "asks what Compose has started"),
     ("docs/operations/kubernetes.md", "kubectl ", "needs a cluster"),
     ("docs/operations/kubernetes.md", "helm ", "needs a cluster; tests/packaging renders the chart"),
     ("charts/kt/README.md", "*", "needs a cluster; tests/packaging renders the chart"),
     ("envoy/envoy-gateway/README.md", "kubectl ", "needs a cluster"),
     ("envoy/istio/README.md", "kubectl ", "needs a cluster"),
     ("envoy/istio/README.md", "helm ", "needs a cluster"),
-    ("docs/reference/*.md", "kt db migrate ", "needs a Postgres of yours; the fleet is started with it"),
     ("docs/reference/wallet.md", "cp wallet.db", "is for a sidecar that is stopped; wallet_clock.rs does what follows"),
     ("docs/reference/wallet.md", "sqlite3 ", "as above"),
-    ("docs/reference/wallet.md", "psql ", "needs a Postgres of yours; clock_ahead.rs does it"),
-    ("docs/operations/troubleshooting.md", "kt doctor --", "names files and an Envoy of its reader's"),
     ("docs/reference/fuzzing.md", "KT_CROSSING_PAIRS=", "runs for long; `make soak` does it"),
-    ("examples/anthropic/README.md", "curl -i ", "asks Anthropic; test_providers.py asks a fake one"),
     ("examples/quickstart/README.md", "OPENAI_API_KEY=", "asks OpenAI, for money"),
     ("examples/*/README.md", "pkill ", "would end those of others, too; test_failover.py kills its own"),
     ("examples/fleet/README.md", "server=$(pgrep ", "would find those of others, too; test_fleet.py freezes its own"),
@@ -54,6 +49,10 @@ INSTEAD = [
     (r"(_API_KEY)=…", lambda reader: r"\1=made-up"),
     (r"(_OPENAI_KEY)=sk-…", lambda reader: r"\1=made-up"),
     (r"@sha256:…", lambda reader: "@sha256:" + "0" * 64),
+    (r"/run/kt/s\.sock", lambda reader: ".kt/run/sidecar.sock"),
+    (r"/etc/kt/policy-config\.yaml", lambda reader: "examples/quickstart/policy-config.yaml"),
+    (r"/var/lib/kt\b", lambda reader: ".kt/run/data"),
+    (r"10\.0\.0\.7:15000", lambda reader: next(reader.desk.folder.glob(".kt/run/gw-a/*admin*.sock")).as_posix()),
 ]
 
 # What stays in the foreground, for which a reader takes another terminal; when it is ready; and whether it takes the
@@ -92,15 +91,29 @@ UNITS = ["ms", "s", "min", "h", "d"]
 
 # What a page takes for given: the group that runs, and what was typed before.
 GIVEN = {
+    # What Compose would have started.
+    "docs/operations/compose.md": ("quickstart", ""),
     "docs/operations/troubleshooting.md": ("quickstart", ""),
+    "docs/reference/database.md": (None, "cp examples/fleet/policy-config.yaml ."),
     "docs/reference/audit.md": ("accounts", THREE_RECORDS),
     "docs/reference/savings.md": ("accounts", ""),
     "docs/reference/wallet.md": ("accounts", ""),
     "envoy/istio/README.md": (None, "cp envoy/istio/policy-config.yaml ."),
     "examples/external-classifier/README.md": ("external-classifier", ""),
 }
-# What a page tells its reader to do by hand before a command.
+# The pages that begin with a Postgres, at `KT_DATABASE_URL`.
+OVER_POSTGRES = ("docs/reference/database.md", "docs/reference/wallet.md")
+# What a page tells its reader to do by hand before the command that begins so, or takes for given.
 BY_HAND = {
+    ("docs/operations/troubleshooting.md", "kt doctor --sidecar none --envoy-config"): [
+        "kt config render --policy-config examples/quickstart/policy-config.yaml > envoy.json",
+    ],
+    ("docs/reference/wallet.md", "psql "): ["cp examples/fleet/policy-config.yaml .", "kt db migrate"],
+    # The page's own configuration names no address: the provider's is the default.
+    ("examples/anthropic/README.md", "curl -i "): [
+        "{ fake-provider --listen 127.0.0.1:41900 > fake-provider.log\n} &",
+        "curl -sf --retry 60 --retry-connrefused --retry-delay 1 http://127.0.0.1:41900/health",
+    ],
     ("examples/quickstart/README.md", "kt config history"): [
         "printf 'policies:\\n  chain: [model-allowlist]\\n  policy:\\n    model-allowlist: {models: [gpt-4o]}\\n'"
         " >> examples/quickstart/policy-config.yaml",
@@ -111,7 +124,7 @@ BY_HAND = {
 # hit of its question is answered from, so its group is one that nobody has asked before.
 LAST = [
     "docs/reference/audit.md", "docs/reference/wallet.md", "docs/reference/savings.md", "README.md",
-    "docs/quickstart.md", "docs/operations/troubleshooting.md", "examples/quickstart/README.md",
+    "docs/quickstart.md", "docs/operations/troubleshooting.md", "docs/operations/compose.md", "examples/quickstart/README.md",
     "examples/fleet/README.md", "examples/wallet/README.md",
 ]
 PAGES = sorted((page for page in pages() if commands(page)), key=lambda page: LAST.index(page) if page in LAST else -1)
@@ -162,7 +175,7 @@ def typed(command, reader):
     """A command as this reader types it."""
     text = reader.desk.ports(command.text)
     for pattern, instead in INSTEAD:
-        text = re.sub(pattern, instead(reader), text)
+        text = re.sub(pattern, lambda found: found.expand(instead(reader)), text)
     assert "…" not in text, f"{command.where}\nleaves to its reader what this test knows nothing of: INSTEAD"
     return text
 
@@ -174,9 +187,10 @@ def carry_out(command, reader):
         said = reader.desk.run(**{name.lower(): value for name, value in settings.items()})
         reader.makes_a_key()
         return said
-    for text in BY_HAND.get((command.page, command.text), ()):
-        status, said = reader.type(text)
-        assert status == 0, f"{text}\n{said}"
+    for (page, begins), texts in BY_HAND.items():
+        for text in texts if page == command.page and command.text.startswith(begins) else ():
+            status, said = reader.type(reader.desk.ports(text))
+            assert status == 0, f"{text}\n{said}"
     text, begins = typed(command, reader), len(reader.output())
     stays = next((stays for stays in STAYS if re.search(stays[0], text.split("\n")[0])), None)
     if stays is None:
@@ -201,8 +215,17 @@ def desk():
     # As the README says for what it shows of the audit log.
     wallet = desk.folder / "examples/wallet/policy-config.yaml"
     wallet.write_text(wallet.read_text() + "\npolicies: {chain: [audit-logger]}\n")
+    for provider in ("anthropic", "openai"):
+        desk.change("examples/anthropic/policy-config.yaml", f"      provider: {provider}\n", desk.ports(
+            f"      provider: {provider}\n      base_url: http://127.0.0.1:41900\n"))
     yield desk
     desk.close()
+
+
+@pytest.fixture(scope="module")
+def database():
+    with Database(is_migrated=False) as database:
+        yield database
 
 
 @pytest.fixture
@@ -218,12 +241,14 @@ def shown(page):
 
 
 @pytest.mark.parametrize("page", [shown(page) for page in PAGES])
-def test_the_commands_of_a_page_do_what_it_says(page, desk, reader):
+def test_the_commands_of_a_page_do_what_it_says(page, desk, reader, request):
     example, before = GIVEN.get(page, (None, ""))
     if example:
         desk.run(example)
         reader.makes_a_key()
         reader.type(f"export KEY={reader.key}")
+    if page in OVER_POSTGRES:
+        reader.type(f"export KT_DATABASE_URL={request.getfixturevalue('database').url}")
     if before:
         status, said = reader.type(desk.ports(before))
         assert status == 0, said
