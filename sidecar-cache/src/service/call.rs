@@ -218,12 +218,13 @@ impl Pilot {
         mut source: Source,
         reason: Reason,
     ) -> Result<(), Failed> {
+        let is_success = (200..300).contains(&opened.status);
         let mut body = Vec::new();
         loop {
             match self.over(source.next()).await? {
                 Step::Bytes(bytes) => {
                     body.extend_from_slice(&bytes);
-                    if opened.status < 300 {
+                    if is_success {
                         self.produced.bytes = body.len() as u64;
                         self.has_passed();
                     }
@@ -237,12 +238,13 @@ impl Pilot {
         }
         self.not_stored(reason.as_str());
         self.produced.bytes = body.len() as u64;
-        let body = match opened.status {
-            200..300 => match self.passes(body).await? {
+        let body = if is_success {
+            match self.passes(body).await? {
                 Ok(body) => body,
                 Err(stopped) => return self.stops(stopped, false).await,
-            },
-            _ => self.polices_refusal(body),
+            }
+        } else {
+            self.polices_refusal(body)
         };
         self.tells(&opened, &body);
         self.pays(None).await;
@@ -251,7 +253,6 @@ impl Pilot {
         match sharing(status) {
             Sharing::Leader => Err(Fault { retry_after: wait, ..Fault::of(failure) }.into()),
             Sharing::Everybody => {
-                let is_success = status < 300;
                 let how = if is_success { Ending::Uncacheable } else { Ending::Refused };
                 let _: Held = self.end(how);
                 self.finish(End::Failed(Arc::new(failure)));

@@ -191,11 +191,10 @@ impl Pilot {
             self.settles_tokens(None).await;
             self.called(&ended);
             match ended {
-                Ok(()) => return self.land(),
-                Err(Failed::Cancelled) => return self.land(),
+                Ok(()) | Err(Failed::Cancelled) => return,
                 Err(Failed::Attempt(fault)) => {
                     if !self.passes_on(*fault).await {
-                        return self.land();
+                        return;
                     }
                 }
             }
@@ -291,7 +290,6 @@ impl Pilot {
                 self.interest = Interest::Attached;
                 Ok(())
             }
-            Interest::Elsewhere if self.standing.role.followers() > 0 => Ok(()),
             Interest::Elsewhere => self.deserted(),
             Interest::Detached { until } if now >= until => {
                 self.cancel(Reason::ClientLeft.as_str())
@@ -328,7 +326,7 @@ impl Pilot {
         self.cancel(reason)
     }
 
-    /// The last reader has left.
+    /// Nobody reads here.
     fn deserted(&mut self) -> Result<(), Failed> {
         if self.standing.role.followers() > 0 {
             self.interest = Interest::Elsewhere;
@@ -437,10 +435,6 @@ impl Pilot {
             || Arc::new(Sent { headers: Vec::new(), body: bytes::Bytes::new(), _room: None });
         self.flight.sent().unwrap_or_else(nothing)
     }
-
-    fn land(&mut self) {
-        self.is_finished = true;
-    }
 }
 
 impl Drop for Pilot {
@@ -450,7 +444,7 @@ impl Drop for Pilot {
         }
         self.flight.sent_for_good();
         if !self.is_finished {
-            // The task was stopped, or has a fault: nobody must wait for it.
+            // Nobody reads, or the task was stopped, or has a fault: nobody must wait for it.
             let failure = Arc::new(Failure::Problem(Problem::Internal));
             let end = End::Failed(failure);
             let leader = Some(end.clone());

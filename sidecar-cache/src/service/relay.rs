@@ -289,31 +289,29 @@ impl Pilot {
             recording.shown.extend_from_slice(b"\n\n");
         }
         let last = recording.take();
-        let ending = ending(concluded, reached);
-        if let (Concluded::Served, BegunEnd::Clean) = (concluded, ending) {
-            // Kept for those who wait for it in another shape. Nobody joins any more.
-            let whole = body.filter(|_| self.flight.log.promote().is_some());
-            let whole = whole.map(|body| {
-                let mut charge = self.sidecar.logs.charge(&self.seat.grant.caller.principal.org);
-                charge.grow(body.len() as u64);
-                Whole::new(opened, Recorded::Sse, body, charge)
-            });
-            let end = whole.map_or(End::Clean, End::Whole);
-            // In one step: whoever sees the last event knows that it is the last.
-            self.finish_with(pieces(last), end);
-            return Ok(());
-        }
-        self.append_here(last);
-        let fault = self.fault();
-        Err(match ending {
+        let begun = match ending(concluded, reached) {
+            BegunEnd::Clean => {
+                // Kept for those who wait for it in another shape. Nobody joins any more.
+                let whole = body.filter(|_| self.flight.log.promote().is_some());
+                let whole = whole.map(|body| {
+                    let org = &self.seat.grant.caller.principal.org;
+                    let mut charge = self.sidecar.logs.charge(org);
+                    charge.grow(body.len() as u64);
+                    Whole::new(opened, Recorded::Sse, body, charge)
+                });
+                let end = whole.map_or(End::Clean, End::Whole);
+                // In one step: whoever sees the last event knows that it is the last.
+                self.finish_with(pieces(last), end);
+                return Ok(());
+            }
             // Whoever can read it has all that its dialect promises.
-            BegunEnd::Clean => Fault { begun: Some(End::Clean), leader: None, ..fault },
-            BegunEnd::Faulty => Fault { begun: Some(End::Faulty), leader: None, ..fault },
-            BegunEnd::Cut => Fault { begun: Some(End::Cut), leader: None, ..fault },
-            // The leader reads what there is, however fast it breaks off.
-            BegunEnd::Error => Fault { leader: None, ..fault },
-        }
-        .into())
+            BegunEnd::Faulty => Some(End::Faulty),
+            BegunEnd::Cut => Some(End::Cut),
+            BegunEnd::Error => None,
+        };
+        self.append_here(last);
+        // The leader reads what there is, however fast it breaks off.
+        Err(Fault { begun, leader: None, ..self.fault() }.into())
     }
 
     /// Writes an answer into the log as it comes; `head` has come already. It is not stored, for this reason.

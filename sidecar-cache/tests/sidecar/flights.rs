@@ -886,3 +886,33 @@ async fn one_request_of_another_shape_is_sent_for_those_who_need_their_own() {
     assert!(calls.len() >= 2 && calls.len() <= 3, "{}", calls.len());
     assert!(calls.last().unwrap().body.starts_with(b"{\"model\":\"gpt-4o-mini\",\"stream\":true"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_of_ours_in_a_call_leaves_nobody_waiting_for_it() {
+    for (body, starts) in [(CHAT, answers_json("")), (CHAT_STREAM, answers_sse(vec![]))] {
+        let group = lasting_group().await;
+        let key = group.key().await;
+        let acts = match body {
+            CHAT => vec![wait(1), Act::Fault],
+            _ => vec![bytes(CHUNKS), wait(1), Act::Fault],
+        };
+        group.provider.next(slow(Scripted { acts, ..starts }));
+        let clients = ask(group, &key, body, 3).await;
+        let told = tokio::time::timeout(Duration::from_secs(60), all(clients)).await.unwrap();
+        for seen in told {
+            match seen {
+                Ok(seen) => {
+                    let text = String::from_utf8(seen.body).unwrap();
+                    assert!(!seen.has_end && text.starts_with(CHUNKS), "{text}");
+                    assert!(text.contains("\"error\""), "{text}");
+                }
+                Err(refusal) => {
+                    assert_eq!((body, refusal.problem.code()), (CHAT, "internal_error"));
+                }
+            }
+        }
+        let seen = group.fetch(&key, body).await.unwrap();
+        assert!(seen.has_end && seen.head.cache == LED, "the next one makes its own call");
+        assert!(group.is_cached(&key, body).await);
+    }
+}

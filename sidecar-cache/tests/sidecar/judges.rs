@@ -229,6 +229,19 @@ async fn a_stream_that_breaks_off_or_ends_too_early_while_it_is_kept_back_is_a_c
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_was_kept_back_and_does_not_say_why_it_ended_is_shown_as_it_came() {
+    let policed = policed(&asks("apply_to: [output]")).await;
+    let mut acts = streams(&["you ", "dear"]);
+    // Without the event that has a reason.
+    acts.remove(3);
+    policed.group.provider.next(answers_sse(acts));
+    let seen = policed.fetch(CHAT_STREAM).await.unwrap();
+    assert!(seen.has_end);
+    assert_eq!(told(&seen.body), "you dear");
+    assert!(!policed.group.entries.is_filled());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_kept_back_counts_among_the_bytes_of_its_organization() {
     for (max_bytes, is_served) in [(1 << 20, true), (2_000, false)] {
         let mut settings = settings_with(&asks("apply_to: [output]"));

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod adverse;
 #[cfg(test)]
+mod patient;
+#[cfg(test)]
 mod policed;
 
 use std::future::Future;
@@ -551,6 +553,24 @@ async fn who_comes_late_to_another_sidecar_catches_up_and_reads_on_live() {
     assert_eq!(String::from_utf8(body).unwrap(), rest);
     assert!(start.elapsed() < Duration::from_millis(10_100), "live: {:?}", start.elapsed());
     assert!(leader.await.unwrap().unwrap().has_end);
+    assert_eq!(fleet.calls(), [1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_long_in_coming_from_another_sidecar_is_waited_for() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    let told = Arc::new(Notify::new());
+    *fleet.cables[0].finishes_after.lock().unwrap() = Some(Arc::clone(&told));
+    fleet.sidecars[0].provider.next(halting(2).0);
+    let clients = [fleet.asks(0, &key, CHAT_STREAM).await, fleet.asks(1, &key, CHAT_STREAM).await];
+    // It has been told all but that it has come to its end.
+    seconds(5).await;
+    told.notify_one();
+    for client in clients {
+        let seen = client.await.unwrap().unwrap();
+        assert_eq!((&*seen.body, seen.has_end), (sse_without_usage().as_bytes(), true));
+    }
     assert_eq!(fleet.calls(), [1, 0]);
 }
 

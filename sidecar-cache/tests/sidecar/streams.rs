@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::*;
+use kt_contract::limits::ENTRY_BYTES_MAX;
 use kt_contract::outcome::{Outcome, Reason};
 use sidecar_cache::service::lane::Reply;
 use sidecar_cache::service::reader::Piece;
@@ -202,4 +203,59 @@ async fn a_sloppy_stream_is_served_as_it_came_and_not_stored() {
         assert!(seen.has_end, "{what}");
         assert!(!group.is_cached(&key, CHAT_STREAM_USAGE).await, "{what}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_piece_without_a_byte_is_not_the_first_of_an_answer() {
+    for (body, scripted, said) in
+        [(CHAT_STREAM, answers_sse(vec![]), sse()), (CHAT, answers_json(""), JSON.to_owned())]
+    {
+        let group = group().await;
+        let key = group.key().await;
+        // Longer than a pause within an answer may be.
+        let acts = vec![bytes(""), wait(60), bytes(&said)];
+        group.provider.next(Scripted { acts, ..scripted });
+        assert!(group.fetch(&key, body).await.unwrap().has_end);
+        assert!(group.is_cached(&key, body).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_passed_on_and_breaks_off_at_once_is_read_as_far_as_it_came() {
+    let group = group().await;
+    let key = group.key().await;
+    let acts = vec![bytes("some"), Act::Break];
+    group.provider.next(Scripted { content_type: "text/plain", ..answers_sse(acts) });
+    let seen = group.fetch(&key, CHAT).await.unwrap();
+    assert_eq!((seen.head.status, &*seen.body, seen.has_end), (200, &b"some"[..], false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_exactly_the_bound_is_told_as_a_whole() {
+    for (what, length, is_whole) in
+        [("the bound", ENTRY_BYTES_MAX, true), ("a byte more", ENTRY_BYTES_MAX + 1, false)]
+    {
+        let group = group().await;
+        let key = group.key().await;
+        let text = "x".repeat(length - JSON.replace("hello", "").len());
+        group.provider.next(answers_json(&JSON.replace("hello", &text)));
+        let (ticket, _) = group.ticket(group.ask(&key, CHAT)).await;
+        let reply = group.lane(&ticket, CHAT).await.unwrap();
+        assert_eq!(matches!(reply, Reply::Whole(..)), is_whole, "{what}");
+        let seen = read(reply).await;
+        assert_eq!((seen.body.len(), seen.has_end), (length, true), "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_too_large_to_be_kept_that_has_no_end_is_incomplete() {
+    let group = group().await;
+    let key = group.key().await;
+    let mut acts = vec![bytes(CHUNKS)];
+    acts.extend((0..20).map(|_| more(60_000)));
+    group.provider.next(answers_sse(acts));
+    let seen = group.fetch(&key, CHAT_STREAM).await.unwrap();
+    assert!(!seen.has_end && seen.body.ends_with(b"\n\n"));
+    assert_eq!(group.metric("kt_not_stored_total{reason=\"incomplete\"}"), "1");
+    assert_eq!(group.metric("kt_not_stored_total{reason=\"entry-too-large\"}"), "0");
 }

@@ -510,6 +510,8 @@ pub(crate) enum Act {
     /// Waits until it is told to go on.
     Until(Arc<Notify>),
     Break,
+    /// Ends the task of who waits for it, as a fault of ours would.
+    Fault,
 }
 
 pub(crate) fn bytes(text: &str) -> Act {
@@ -630,6 +632,7 @@ impl Pieces for Body {
                         self.is_over = true;
                         return Some(Err(Broken));
                     }
+                    Some(Act::Fault) => panic!("a fault of ours"),
                     None => {
                         self.is_over = true;
                         return None;

@@ -161,3 +161,35 @@ async fn what_breaks_off_before_its_first_byte_is_the_leaders_alone_whatever_typ
     assert!(group.is_cached(&key, CHAT).await, "one that failed says nothing of those to come");
     assert_eq!(group.metric("kt_flight_endings_total{ending=\"uncacheable\"}"), "0");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_a_call_that_its_client_has_left_keeps_it_open_for_others() {
+    let group: &'static Group = Box::leak(Box::new(group().await));
+    let key = group.key().await;
+    let body: &'static str =
+        Box::leak(CHAT_STREAM.replacen('{', r#"{"max_tokens":1,"#, 1).into_boxed_str());
+    let wait = |seconds| Act::Wait(Duration::from_secs(seconds));
+    // That nothing of it can be stored is known when its client has left, and somebody else has come.
+    let event = CHUNKS.split_inclusive("\n\n").next().unwrap();
+    let more = event.repeat(2_000);
+    let end = [USAGE_CHUNK, DONE].concat();
+    let acts = vec![bytes(CHUNKS), wait(5), bytes(&more), wait(20), bytes(&end)];
+    group.provider.next(answers_sse(acts));
+    let (ticket, _) = group.ticket(group.ask(&key, body)).await;
+    drop(group.lane(&ticket, body).await.unwrap());
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        sleep(Duration::from_secs(3)).await;
+        let (ticket, _) = group.ticket(group.ask(&key, body)).await;
+        clients.push(tokio::spawn(
+            async move { read(group.lane(&ticket, body).await.unwrap()).await },
+        ));
+    }
+    for client in clients {
+        let seen = client.await.unwrap();
+        assert_eq!(seen.head.cache, (Outcome::Coalesced, Reason::InFlight));
+        assert_eq!(seen.body.len(), CHUNKS.len() + more.len() + DONE.len());
+        assert!(seen.has_end);
+    }
+    assert_eq!((group.provider.count(), group.provider.cancelled()), (1, 0));
+}
