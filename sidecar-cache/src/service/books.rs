@@ -358,6 +358,28 @@ const fn result(verdict: &Verdict) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::clock::Reading;
+    use crate::metrics::Sight;
+    use crate::service::calls::CALLS_MAX;
+    use crate::store::ledger::memory::MemoryLedger;
+
+    #[test]
+    fn calls_that_no_audit_looks_up_are_counted() {
+        let clock = Clock::start();
+        let reading = move || Reading { mono: clock.mono(), wall: clock.wall() };
+        let (ledger, metrics) = (Arc::new(MemoryLedger::new(Box::new(reading))), Arc::default());
+        let books = Books::new(ledger, None, Arc::clone(&metrics), clock, Drain::default());
+        for (calls, expected) in [(CALLS_MAX, 0_u64), (2, 2)] {
+            for number in 0..calls {
+                let hold = [expected, number as u64].map(u64::to_be_bytes).concat();
+                let hold = TransferId::from_128(hold.try_into().unwrap());
+                books.has_made("acme".to_owned(), hold);
+            }
+            let line = format!("kt_wallet_calls_not_audited_total {expected}");
+            let told = metrics.render(&Sight::default());
+            assert!(told.lines().any(|found| found == line), "{told}");
+        }
+    }
 
     #[test]
     fn the_last_second_counts_until_it_is_over() {

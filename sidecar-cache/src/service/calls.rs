@@ -15,7 +15,7 @@ use crate::store::StoreError;
 use crate::store::ledger::LedgerStore;
 
 /// How many calls are remembered until the next audit. Those that are made beyond it are not checked.
-const CALLS_MAX: usize = 16_384;
+pub(super) const CALLS_MAX: usize = 16_384;
 
 /// The calls that were made and not checked yet, by their holds.
 #[derive(Debug, Default)]
