@@ -325,6 +325,59 @@ async fn a_claim_whose_answer_was_lost_is_given_up_and_the_request_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_claim_whose_answer_is_kept_is_not_given_up_as_well() {
+    let database = Arc::new(Database::default());
+    let (one, link) = database.group_over(settings(), None).await;
+    let key = one.key().await;
+    one.provider.next(Scripted { status: 500, ..answers_json("{}") });
+    for (name, status, frees) in [("a", 500, 1), ("b", 200, 1)] {
+        assert_eq!(one.fetch_keyed(name, &key, CHAT).await.unwrap().head.status, status);
+        settle().await;
+        assert_eq!(link.frees.load(SeqCst), frees, "{name}");
+    }
+    assert_eq!(database.replies(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_hold_claims_says_that_it_lives_and_removes_what_has_expired() {
+    let database = Arc::new(Database::default());
+    let (one, link) = database.group_over(settings(), None).await;
+    let counted = || (link.renews.load(SeqCst), link.sweeps.load(SeqCst));
+    let claiming = Arc::clone(&one.sidecar);
+    tokio::spawn(async move { claiming.keep_claims().await });
+    pass(Duration::from_secs(62)).await;
+    assert_eq!(counted(), (12, 1));
+    // While nobody hears it, it says so with every look.
+    database.is(Away::Refuses);
+    pass(Duration::from_secs(10)).await;
+    assert!(counted().0 >= 12 + 20, "{:?}", counted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_shared_database_there_are_no_claims_to_look_after() {
+    let group = group().await;
+    let kept = tokio::time::timeout(Duration::from_secs(60), group.sidecar.keep_claims()).await;
+    assert_eq!(kept, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_sidecar_that_ends_was_answering_may_be_asked_elsewhere_at_once() {
+    let (_database, one, other) = pair().await;
+    let one: &'static Group = Box::leak(Box::new(one));
+    let key = one.key().await;
+    one.provider.next(Scripted { head_after: Duration::from_secs(60), ..answers_json(JSON) });
+    let asking = tokio::spawn({
+        let key = key.clone();
+        async move { one.fetch_keyed("a", &key, CHAT).await.is_ok() }
+    });
+    settle().await;
+    assert_eq!(repeated(other.fetch_keyed("a", &key, CHAT).await), Repeated::InFlight);
+    one.sidecar.leave_claims().await;
+    assert!(other.fetch_keyed("a", &key, CHAT).await.unwrap().has_end);
+    asking.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_keyed_request_is_refused_at_once_while_the_database_does_not_answer() {
     let (database, one, _other) = pair().await;
     let key = one.key().await;

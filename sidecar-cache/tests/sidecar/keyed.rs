@@ -15,6 +15,7 @@ use kt_contract::time::Millis;
 use kt_contract::wire::admin::InvalidateRequest;
 use kt_contract::wire::admit::{AdmitRequest, Control};
 use sidecar_cache::freshness::Stale;
+use sidecar_cache::idempotency::REPLY_BYTES_MAX;
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::reader::Piece;
 use sidecar_cache::service::settings::Settings;
@@ -261,6 +262,20 @@ async fn of_an_answer_that_is_too_large_only_that_is_remembered() {
     assert_eq!(repeated(group.fetch_keyed("a", &key, OTHER).await), Repeated::OtherRequest);
     assert_eq!(group.provider.count(), 1);
     assert_eq!(group.metric("kt_flight_log_bytes"), "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_answer_that_is_remembered_is_told_again_byte_for_byte() {
+    let group = group().await;
+    let key = group.key().await;
+    let length = usize::try_from(REPLY_BYTES_MAX).unwrap() - JSON.replace("hello", "").len();
+    let longest = JSON.replace("hello", &"x".repeat(length));
+    group.provider.next(answers_json(&longest));
+    for cache in [(Outcome::Miss, Reason::Request), REPLAYED] {
+        let seen = group.fetch_keyed("a", &key, CHAT).await.unwrap();
+        assert_eq!(seen.head.cache, cache);
+        assert!(seen.body == longest.as_bytes(), "{} bytes", seen.body.len());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -118,6 +118,8 @@ mod tenants;
 #[cfg(test)]
 mod unattended;
 #[cfg(test)]
+mod upkeep;
+#[cfg(test)]
 mod version_stores;
 #[cfg(test)]
 mod wallet;

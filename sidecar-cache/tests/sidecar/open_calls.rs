@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kt_contract::limits::OPEN_ORGS_MAX;
 use kt_contract::money::MicroUsd;
 use kt_contract::wire::VERSION;
 use kt_contract::wire::open_calls::{OpenCalls, OpenCallsReply, OpenCallsRequest};
@@ -109,6 +110,14 @@ async fn a_batch_that_is_none_is_refused_and_nothing_of_it_is_booked() {
     let other = batch(1, vec![of("acme", 2, 20)]);
     assert!(group.sidecar.book_open_calls(other).await.is_err());
     assert_eq!(rows(&ledger, "acme").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_batch_may_be_of_as_many_organizations_as_a_gateway_counts() {
+    let (group, ledger) = paying();
+    let all = (0..OPEN_ORGS_MAX).map(|at| of(&format!("org-{at}"), 1, 1)).collect();
+    group.sidecar.book_open_calls(batch(1, all)).await.unwrap();
+    assert_eq!(rows(&ledger, &format!("org-{}", OPEN_ORGS_MAX - 1)).await.len(), 1);
 }
 
 #[tokio::test]

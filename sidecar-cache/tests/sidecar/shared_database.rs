@@ -1,7 +1,7 @@
 //! What several sidecars share, in memory: generations, keys, replies and claims, and a database that can be away.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use kt_contract::principal::KeyHash;
@@ -63,6 +63,10 @@ pub(crate) struct Link {
     holder: u64,
     /// The connection breaks after the next claim was made, and before its answer.
     pub(crate) loses_next_claim: AtomicBool,
+    /// How often it was asked to free claims, was told that this sidecar lives, and was asked to remove what has expired.
+    pub(crate) frees: AtomicUsize,
+    pub(crate) renews: AtomicUsize,
+    pub(crate) sweeps: AtomicUsize,
 }
 
 static HOLDERS: AtomicU64 = AtomicU64::new(0);
@@ -77,7 +81,14 @@ impl Database {
     pub(crate) fn link(self: &Arc<Self>) -> Arc<Link> {
         let holder = HOLDERS.fetch_add(1, SeqCst) + 1;
         let loses_next_claim = AtomicBool::new(false);
-        Arc::new(Link { database: Arc::clone(self), holder, loses_next_claim })
+        Arc::new(Link {
+            database: Arc::clone(self),
+            holder,
+            loses_next_claim,
+            frees: AtomicUsize::new(0),
+            renews: AtomicUsize::new(0),
+            sweeps: AtomicUsize::new(0),
+        })
     }
 
     /// It is restored from a copy that was made when only so many changes had been.
@@ -335,6 +346,7 @@ impl ClaimStore for Link {
 
     fn free(&self, claims: Vec<(ReplyId, ClaimNumber)>) -> Answer<'_, ()> {
         let holder = self.holder;
+        self.frees.fetch_add(1, SeqCst);
         self.ask(move |state| {
             for (id, number) in claims {
                 if state.row(id, holder, number).is_some_and(|row| row.bytes.is_none()) {
@@ -345,6 +357,7 @@ impl ClaimStore for Link {
     }
 
     fn renew(&self) -> Answer<'_, ()> {
+        self.renews.fetch_add(1, SeqCst);
         self.ask(|_| ())
     }
 
@@ -356,6 +369,7 @@ impl ClaimStore for Link {
     }
 
     fn sweep(&self) -> Answer<'_, ()> {
+        self.sweeps.fetch_add(1, SeqCst);
         self.ask(|_| ())
     }
 }

@@ -298,6 +298,7 @@ async fn a_ledger_that_comes_back_is_told_without_a_restart_and_meanwhile_it_is_
 async fn a_stop_does_not_wait_for_what_lies_in_the_spool() {
     let world = World::funded().await;
     let sidecar = world.sidecar().await;
+    assert_eq!(sidecar.group.sidecar.waiting_in_spool(), 0);
     let _ = sidecar.call_ending(Mood::Hangs).await;
     let began = Instant::now();
     sidecar.group.sidecar.drained().await;

@@ -245,6 +245,23 @@ async fn what_moves_money_says_which_movement_it_is() {
 }
 
 #[tokio::test]
+async fn a_note_is_one_line_of_at_most_500_characters() {
+    let office = Office::open().await;
+    let noting = async |key: &str, note: &str| {
+        let body = json!({"amount_micro_usd": 1, "note": note}).to_string();
+        office.post("/v1/wallet/acme/fund", Some(key), &body).await
+    };
+    let longest = "\u{fc}".repeat(500);
+    assert_eq!(noting("longest", &longest).await.ok()["created"], true);
+    for note in ["x".repeat(501), "x".repeat(600), "two\nlines".to_owned()] {
+        noting("none", &note).await.refused(400, "invalid_field");
+    }
+    let history = office.get("/v1/wallet/acme/history").await.ok();
+    assert_eq!(history["transfers"][0]["note"], longest);
+    assert_eq!(history["transfers"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn what_the_ledger_refuses_has_its_code_and_a_fitting_status() {
     let office = Office::open().await;
     let debit = r#"{"amount_micro_usd":10,"direction":"debit","note":"a mistake"}"#;

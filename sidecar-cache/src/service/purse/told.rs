@@ -113,3 +113,17 @@ fn posted(account: &Account) -> i64 {
 fn signed(amount: i128) -> i64 {
     i64::try_from(amount).unwrap_or(if amount < 0 { i64::MIN } else { i64::MAX })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_amount_beyond_every_number_is_the_largest_on_its_side() {
+        for (amount, expected) in
+            [(i128::MIN, i64::MIN), (-1, -1), (0, 0), (1, 1), (i128::from(i64::MAX) + 1, i64::MAX)]
+        {
+            assert_eq!(signed(amount), expected, "{amount}");
+        }
+    }
+}
