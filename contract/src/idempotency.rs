@@ -13,13 +13,14 @@ pub struct IdempotencyKey(Box<[u8]>);
 // === impl IdempotencyKey ===
 
 impl IdempotencyKey {
-    /// The key of a request, from all values of its header; `None` where it has none.
+    /// The key of a request, from all values of its header; `None` where it has none. An empty one names nothing, and
+    /// counts as none.
     ///
     /// # Errors
-    /// Several of them, an empty one, or one that is too long: whoever sends it relies on it.
+    /// Several of them, or one that is too long: whoever sends it relies on it.
     pub fn read<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Option<Self>, Problem> {
         match (values.next().map(<[u8]>::trim_ascii), values.next()) {
-            (None, _) => Ok(None),
+            (None, _) | (Some([]), None) => Ok(None),
             (Some(value), None) if (1..=KEY_BYTES_MAX).contains(&value.len()) => {
                 Ok(Some(Self(value.into())))
             }
@@ -53,6 +54,8 @@ mod tests {
         let longest = "x".repeat(255);
         for (values, expected) in [
             (&[][..], None),
+            (&[""], None),
+            (&[" \t"], None),
             (&["a"], Some("a")),
             (&[" \"a b\"\t"], Some("\"a b\"")),
             (&[longest.as_str()], Some(longest.as_str())),
@@ -62,7 +65,7 @@ mod tests {
             assert_eq!(key.as_deref(), expected.map(str::as_bytes), "{values:?}");
         }
         let too_long = "x".repeat(256);
-        for values in [&[""][..], &[" "], &["a", "a"], &[too_long.as_str()]] {
+        for values in [&["", ""][..], &["", "a"], &["a", ""], &["a", "a"], &[too_long.as_str()]] {
             let read = IdempotencyKey::read(values.iter().map(|value| value.as_bytes()));
             let problem = read.unwrap_err();
             assert_eq!((problem.status(), problem.param()), (400, Some("Idempotency-Key")));

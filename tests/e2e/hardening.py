@@ -15,6 +15,7 @@ MATRIX = "test_negative_matrix.py"
 NAUGHTY = "test_naughty.py"
 FORWARDED = "test_forwarded.py"
 H2 = "test_h2_abuse.py"
+MCP = "test_mcp.py"
 JSON = "contract/src/json/tests.rs"
 KEY = "contract/src/key/tests.rs"
 SSE = "providers/src/sse/tests.rs"
@@ -46,19 +47,22 @@ INPUTS = {
         (BAD, "a_prompt_of_any_kind_makes_the_round_trip"), ("test_probes.py", "a_raw_request_has_a_bare_envoys_verdict_or_a_stricter_one"),
         ("tests/stores/tests/stores/shared_ledger.rs", "names_are_bytes_and_never_statements"),
     ]),
-    61: ("JSON that nests 100,000 deep, has a million names, is 64 MiB", "400 or 413, in time and memory that grow with its length", [
+    61: ("JSON that nests 65 to 2,000,000 deep, has a million names, is a string of 64 MiB", "400 or 413, in time and memory that grow with its length: less than ten times of it", [
         (BAD, "a_body_that_nests_too_deep_is_refused"), (BAD, "a_body_with_too_many_values_is_refused"),
+        (NAUGHTY, "a_million_names_are_refused_before_they_are_more_than_their_bytes"),
+        (NAUGHTY, "a_string_of_64_mib_is_refused_unread"),
         (NAUGHTY, "a_body_that_is_much_work_to_read_is_answered_at_once"),
         ("tests/filter-host/tests/module/bombs.rs", "json_bombs_are_refused_or_passed_and_never_trap"),
         ("tests/filter-host/tests/module/bombs.rs", "two_hundred_large_bodies_cost_no_more_memory_than_three_of_them"),
     ]),
-    62: ("201 cases of JSON by RFC 8259, written for these tests as JSONTestSuite's are", "`y_` read but for names that stand twice, `n_` refused, `i_` either", [
+    62: ("the 318 files of JSONTestSuite, and 201 cases of our own", "`y_` read but for names that stand twice, `n_` refused, `i_` either", [
         (JSON, "json_is_read_by_the_grammar_but_for_names_that_stand_twice"),
-        (NAUGHTY, "json_by_the_grammar_through_the_front_door"),
+        (NAUGHTY, "json_by_the_grammar_through_the_front_door"), (NAUGHTY, "json_alone_as_a_body_is_never_a_request"),
     ]),
-    63: ("201 naughty strings of our own as prompt, model, organization, tag, head", "byte for byte, or refused by name; logs stay lines of JSON", [
+    63: ("the 461 strings of the Big List of Naughty Strings, and 201 of our own, as prompt, model, organization, tag, person, head", "byte for byte, or refused by name; logs stay lines of JSON", [
         (NAUGHTY, "naughty_prompts_make_the_round_trip_byte_for_byte"), (NAUGHTY, "naughty_models_are_served_by_nobody"),
-        (NAUGHTY, "naughty_organizations_share_nothing"), (NAUGHTY, "naughty_headers_are_taken_or_refused_and_break_nothing"),
+        (NAUGHTY, "naughty_organizations_share_nothing"), (NAUGHTY, "naughty_names_of_people_and_tags_are_theirs_alone"),
+        (NAUGHTY, "naughty_headers_are_taken_or_refused_and_break_nothing"),
     ]),
     64: ("compressed bodies, bombs, a coding that is not the body's", "415 unread, or 400; never keyed in one form and forwarded in another", [
         (BAD, "a_compressed_body_is_refused"), (NAUGHTY, "a_body_that_is_not_what_it_looks_like_is_refused_unread"),
@@ -103,10 +107,10 @@ INPUTS = {
         ("sidecar-cache/tests/sidecar/wallet_api.rs", "what_is_no_amount_is_told_what_one_is"),
         ("contract/src/money/tests.rs", "an_amount_ends_at_2_to_the_53_less_1"),
     ]),
-    76: ("an idempotency key with another body, of 256 characters, an empty one", "422; 400; 400", [
+    76: ("an idempotency key with another body, of 256 characters, an empty one, two of them", "422; 400; as without one; 400", [
         ("test_idempotency.py", "another_request_with_the_same_key_is_refused"),
         ("test_idempotency.py", "a_key_that_is_too_long_is_refused_by_its_name"),
-        ("filter/core/src/ask.rs", "an_idempotency_key_that_cannot_be_remembered_is_refused"),
+        ("test_idempotency.py", "an_empty_key_is_none"), ("test_idempotency.py", "of_two_keys_none_is_chosen"),
     ]),
     77: ("a model in another case, with a space, without a price", "404; without a price no call is made", [
         (BAD, "a_model_that_nobody_serves_is_not_found"), (MATRIX, "another_model_misses"),
@@ -133,7 +137,14 @@ INPUTS = {
         (H2, "a_small_head_that_unfolds_to_a_large_one_is_refused"), (H2, "a_table_beyond_what_was_agreed_ends_its_connection"),
         (H2, "data_behind_the_end_of_a_stream_is_an_error"), (H2, "a_window_beyond_what_there_can_be_ends_its_connection"),
     ]),
-    83: ("MCP", "", []),
+    83: ("MCP: batches, ids that are missing or none, names of tools that look alike, schemas that go in circles, poisoned lists, headers that are not the body's", "kt reads none of it: its paths are 404, on a model's path it is no request, its headers go nowhere; what of tools stands in a request is read as the rest", [
+        (MCP, "a_tool_servers_path_is_nobodys_and_nothing_goes_on"), (MCP, "no_stream_and_no_session_is_opened_there"),
+        (MCP, "on_a_models_path_it_is_no_request_whatever_its_headers_say"), (MCP, "its_headers_decide_nothing_and_go_to_nobody"),
+        (MCP, "tools_whose_names_look_alike_are_told_apart_and_go_on_as_they_came"),
+        (MCP, "who_lets_a_provider_speak_to_a_tool_server_shares_no_answer"),
+        (MCP, "what_a_tool_server_told_is_read_as_what_is_said"),
+        (MCP, "an_answer_by_a_schema_that_goes_in_circles_is_not_passed_unchecked"),
+    ]),
     84: ("texts of injections and personal data", "found as the page of [detectors](detectors.md) tells; time grows with the length", [
         ("policy/tests/detectors.rs", "what_is_to_be_found_is_found_and_little_else"),
         ("policy/tests/detectors.rs", "a_text_in_pieces_has_the_findings_of_the_whole"),
@@ -147,7 +158,7 @@ INPUTS = {
 }
 
 # Not sent yet, and why.
-NOT_YET = {83: "kt does not read MCP: its paths are unknown ones, and 404"}
+NOT_YET = {}
 
 
 def path_of(file):

@@ -1,5 +1,6 @@
 """Bytes as no HTTP library would send them."""
 
+import hashlib
 import json
 import socket
 
@@ -68,3 +69,8 @@ def bearer(key):
 
 def chat_bytes(prompt):
     return json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": prompt}]}).encode()
+
+
+def digest(body):
+    """A body as the fake provider tells that it has seen it."""
+    return hashlib.sha256(body).hexdigest()

