@@ -16,6 +16,8 @@ NAUGHTY = "test_naughty.py"
 FORWARDED = "test_forwarded.py"
 H2 = "test_h2_abuse.py"
 MCP = "test_mcp.py"
+KNOWN = "test_identities.py"
+CONFUSED = "test_identities_confused.py"
 JSON = "contract/src/json/tests.rs"
 KEY = "contract/src/key/tests.rs"
 SSE = "providers/src/sse/tests.rs"
@@ -157,6 +159,49 @@ INPUTS = {
     86: ("a client's clock: `Date`, `X-Request-Start`, `Age`", "ignored", [(FORWARDED, "a_clients_clock_ages_nothing")]),
 }
 
+# Whom an identity could be taken for, what must happen, and the tests that try it.
+IDENTITIES = [
+    ("headers by which proxies tell identities (`x-forwarded-client-cert`, payloads of JWTs, and their kind)", "a client's word: read by nobody", [
+        (CONFUSED, "what_proxies_call_an_identity_is_a_clients_word"), (KNOWN, "no_header_says_who_somebody_is"),
+    ]),
+    ("SPIFFE IDs of another trust domain, in another case, encoded, with ports, dots, commas or more than 512 bytes", "401 `unknown_identity`", [
+        (CONFUSED, "an_id_that_is_none_or_another_ones_is_nobody"), (KNOWN, "an_id_that_no_rule_names_or_that_is_none_is_nobody"),
+        (CONFUSED, "the_longest_id_that_is_read_is_somebody"),
+    ]),
+    ("several URIs in a certificate, or an ID in its subject or another kind of name", "nobody's, in any order", [
+        (CONFUSED, "three_ids_are_nobodys_whichever_comes_first"), (CONFUSED, "an_id_anywhere_else_in_a_certificate_is_none"),
+    ]),
+    ("certificates of another authority, of a workload, of a server, and such that are over", "the handshake ends", [
+        (CONFUSED, "a_certificate_that_is_no_good_ends_the_connection"), (KNOWN, "a_certificate_of_another_authority_ends_the_connection"),
+    ]),
+    ("JWTs that are over, for somebody else, without an end, forged, or say themselves how to verify them", "401 `invalid_api_key`", [
+        (KNOWN, "a_token_that_is_no_good_is_refused"), (KNOWN, "a_forged_token_is_refused"),
+        (CONFUSED, "a_token_says_nothing_of_how_it_is_to_be_verified"),
+    ]),
+    ("a JWT in a cookie, a query, or another field", "counts nowhere but in `Authorization: Bearer`", [
+        (CONFUSED, "a_token_counts_in_its_one_place_alone"), (KNOWN, "of_two_credentials_none_is_chosen"),
+    ]),
+    ("claims that are missing, of another type, with control characters, or nearly what a rule asks for", "401", [
+        (CONFUSED, "a_subject_that_is_no_name_is_nobody"), (CONFUSED, "a_claim_that_names_somebody_and_is_no_name_refuses"),
+        (CONFUSED, "a_claim_that_is_nearly_what_a_rule_asks_for_is_not"), (KNOWN, "a_good_token_without_what_a_rule_asks_for_is_nobody"),
+    ]),
+    ("two issuers with the same subject, or with a subject that looks like the other's", "two identities; an issuer signs for itself alone", [
+        (CONFUSED, "the_same_subject_of_two_issuers_is_two"), (CONFUSED, "an_issuer_signs_for_itself_alone"),
+        (CONFUSED, "a_subject_that_looks_like_another_issuers_is_its_own"),
+    ]),
+    ("a key beside an identity, or two identities", "the key decides alone; else the first rule", [
+        (KNOWN, "a_key_decides_alone_and_a_bad_one_is_not_passed_over"),
+        (CONFUSED, "with_a_certificate_and_a_token_the_first_rule_decides"),
+    ]),
+    ("somebody else on the same connection", "each request is its own", [(CONFUSED, "on_one_connection_each_request_is_its_own")]),
+    ("an identity whose rule is taken away, or is another organization's, while it runs", "nobody, or the other's, within a second; nothing of before is told", [
+        (CONFUSED, "a_rule_that_changes_is_another_one_at_once"), (KNOWN, "a_rule_that_is_taken_away_lets_nobody_in_within_a_second"),
+    ]),
+    ("an identity of an organization that has no pack", "403 `tenant_not_configured`", [
+        (KNOWN, "on_a_hosted_gateway_an_identity_is_decided_by_its_organizations_pack"),
+    ]),
+]
+
 # Not sent yet, and why.
 NOT_YET = {}
 
@@ -178,6 +223,12 @@ def inputs():
     for row, (what, expected, tests) in INPUTS.items():
         shown = "<br>".join(f"{name.replace('_', ' ')} (`{file}`)" for file, name in tests)
         yield f"| {row} | {cell(what)} | {cell(expected)} | {shown or f'**not sent**: {NOT_YET[row]}'} |"
+
+
+def identities():
+    for what, expected, tests in IDENTITIES:
+        shown = "<br>".join(f"{name.replace('_', ' ')} (`{file}`)" for file, name in tests)
+        yield f"| {cell(what)} | {cell(expected)} | {shown} |"
 
 
 def probes():
@@ -204,6 +255,14 @@ def page():
         "| # | what comes | what must happen | what shows it |",
         "|---|---|---|---|",
         *inputs(),
+        "",
+        "## Identities",
+        "",
+        "How [who somebody is without a key](../operations/identities.md) could be taken for another: whoever cannot be read is nobody.",
+        "",
+        "| what comes | what must happen | what shows it |",
+        "|---|---|---|",
+        *identities(),
         "",
         "## Raw requests",
         "",

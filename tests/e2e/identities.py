@@ -1,7 +1,9 @@
 """Who somebody is without a gateway key: authorities, certificates and tokens that are made up for a test, by openssl."""
 
 import base64
+import hmac
 import json
+import re
 import ssl
 import subprocess
 import time
@@ -29,16 +31,25 @@ class Authority:
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
                 "-subj", f"/CN={name}", "-keyout", self._key, "-out", self.certificate)
 
-    def issue(self, name, *sans):
-        """A certificate for these alternative names, and its key: two paths."""
+    def issue(self, name, *sans, common_name=None, days=2, by=None, more=""):
+        """A certificate for these alternative names, and its key: two paths. `by` is who signs in the authority's place."""
         certificate, key = self.folder / f"{self.name}-{name}.crt", self.folder / f"{self.name}-{name}.key"
         request, extensions = certificate.with_suffix(".csr"), certificate.with_suffix(".ext")
-        extensions.write_text(f"subjectAltName={','.join(sans)}\n" if sans else "basicConstraints=CA:FALSE\n")
-        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
-                "-keyout", key, "-out", request)
-        openssl("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial",
-                "-days", "2", "-extfile", extensions, "-out", certificate)
+        extensions.write_text("basicConstraints=CA:FALSE\n" + more + alternatives(sans))
+        signed, signs = by or (self.certificate, self._key)
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                "-subj", "/CN=" + (common_name or name).replace("/", "\\/"), "-keyout", key, "-out", request)
+        openssl("x509", "-req", "-in", request, "-CA", signed, "-CAkey", signs, "-CAcreateserial",
+                "-days", days, "-extfile", extensions, "-out", certificate)
         return certificate, key
+
+
+def alternatives(sans):
+    """The extension with these alternative names, whatever stands in them."""
+    def line(at, san):
+        kind, _, value = san.partition(":")
+        return f"{kind}.{at} = " + re.sub(r"([\\\\#$\"'`])", r"\\\1", value)
+    return "\n".join(["subjectAltName=@names", "[names]", *(line(at, san) for at, san in enumerate(sans)), ""]) if sans else ""
 
 
 class Signer:
@@ -54,10 +65,21 @@ class Signer:
     def token(self, **claims):
         """A token with these claims; `None` takes one of the usual ones away."""
         claims = {"iss": ISSUER, "aud": AUDIENCE, "exp": int(time.time()) + 600, "sub": "ada", **claims}
+        return self.signed({"alg": "RS256", "kid": "one", "typ": "JWT"}, claims)
+
+    def signed(self, header, claims, secret=None):
+        """A token with this header, signed with the issuer's key, or with a secret that both sides would have to know."""
         claims = {name: value for name, value in claims.items() if value is not None}
-        parts = [{"alg": "RS256", "kid": "one", "typ": "JWT"}, claims]
-        signed = ".".join(encoded(json.dumps(part).encode()) for part in parts)
-        return f"{signed}.{encoded(openssl('dgst', '-sha256', '-sign', self._key, stdin=signed.encode()))}"
+        text = ".".join(encoded(json.dumps(part).encode()) for part in (header, claims))
+        if secret is None:
+            signature = openssl("dgst", "-sha256", "-sign", self._key, stdin=text.encode())
+        else:
+            signature = hmac.digest(secret, text.encode(), "sha256")
+        return f"{text}.{encoded(signature)}"
+
+    def public(self):
+        """The public half, as PEM."""
+        return openssl("pkey", "-in", self._key, "-pubout")
 
 
 def encoded(data):

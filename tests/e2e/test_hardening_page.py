@@ -1,6 +1,6 @@
 """The page of hardening is in step with the tests, and no row is without a test or a reason."""
 
-from hardening import INPUTS, NOT_YET, PAGE, definition, page, path_of
+from hardening import IDENTITIES, INPUTS, NOT_YET, PAGE, definition, page, path_of
 
 
 def test_the_page_of_hardening_is_what_the_tests_say():
@@ -14,6 +14,6 @@ def test_each_input_is_sent_or_says_why_not():
 
 
 def test_what_the_page_names_is_there():
-    for _, _, tests in INPUTS.values():
+    for _, _, tests in [*INPUTS.values(), *IDENTITIES]:
         for file, name in tests:
             assert definition(file, name) in path_of(file).read_text(), (file, name)
