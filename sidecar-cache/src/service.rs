@@ -64,6 +64,7 @@ pub mod traces;
 pub mod upkeep;
 pub mod upstream;
 pub mod versions;
+mod watched;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};

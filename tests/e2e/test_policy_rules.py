@@ -195,6 +195,30 @@ def test_what_is_only_watched_of_a_whole_request_is_answered_stored_and_told(own
     assert_logged(own, "request-limits:messages:monitor,model-allowlist:request:monitor")
 
 
+def test_explain_tells_what_is_only_watched_apart_from_what_is_changed(own, key, prompt):
+    own.configure({"policies": {
+        "chain": ["model-allowlist", "request-limits", "pii-detector", "toxicity-filter"],
+        "policy": {
+            "model-allowlist": {"action": "monitor", "models": ["gpt-4o-mini"]},
+            "request-limits": {"action": "monitor", "max_messages": 1},
+            "pii-detector": {"action": "allow", "entities": {"email": "redact", "ip-address": "monitor"}},
+            "toxicity-filter": {"action": "monitor"},
+        },
+    }})
+
+    def explained(text):
+        told = own.kt("explain", "--key", key.key_id, "-", stdin=json.dumps(chat(text))).stdout
+        return dict(line.rsplit(": ", 1) for line in told.splitlines() if ": " in line)
+    watched = "model-allowlist (input), request-limits (input), pii-detector:ip-address (input, output), toxicity-filter (output)"
+    everywhere = {"only watched, in any request (action: monitor)": watched}
+    told = explained(f"{prompt} jane@example.com 203.0.113.7")
+    found = "pii-detector:ip-address:monitor, model-allowlist:request:monitor"
+    assert told.items() >= {"found, and changed": "pii-detector:email:redact", "found, and only watched": found, **everywhere}.items(), told
+    assert "found, and changed" not in (plain := explained(prompt)) and plain.items() >= everywhere.items(), plain
+    own.configure({"policies": {"chain": ["pii-detector"], "policy": {"pii-detector": {"action": "redact"}}}})
+    assert not [name for name in explained(f"{prompt} jane@example.com") if "watched" in name]
+
+
 def test_other_limits_leave_every_entry_where_it_is(own, key, prompt):
     own.configure(limits(**LIMITS))
     body = chat(prompt, max_tokens=100)

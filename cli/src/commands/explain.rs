@@ -20,6 +20,9 @@ use crate::report;
 use crate::sidecar::Admin;
 use crate::table;
 
+/// How a finding ends from which nothing follows.
+const MONITORED: &str = ":monitor";
+
 /// Explains what the cache would do for a request.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -91,6 +94,9 @@ impl Args {
         if let Some(other) = &other {
             let same = if other.key == reply.key { "the same key" } else { "another key" };
             report::say(format_args!("under the other key: {same}, {}", verdict(other)));
+        }
+        for line in policy_lines(&reply) {
+            report::say(line);
         }
         report::say("");
         report::say(match (&other, &reply.nearest) {
@@ -175,6 +181,22 @@ fn verdict(reply: &ExplainReply) -> String {
     format!("{outcome} ({reason}); target {target}; key {}", key.0.to_hex())
 }
 
+/// What the policies find in the request, and which of them only watch, whatever they find.
+fn policy_lines(reply: &ExplainReply) -> Vec<String> {
+    let mut lines = Vec::new();
+    let monitored = |found: &&String| found.ends_with(MONITORED);
+    let (found, done): (Vec<_>, Vec<_>) = reply.guardrails.iter().partition(monitored);
+    let of = |what: &str, of: &[&String]| {
+        let of: Vec<_> = of.iter().map(|it| it.as_str()).collect();
+        (!of.is_empty()).then(|| format!("{what}: {}", of.join(", ")))
+    };
+    lines.extend(of("found, and changed", &done));
+    lines.extend(of("found, and only watched", &found));
+    let watched: Vec<_> = reply.watched.iter().collect();
+    lines.extend(of("only watched, in any request (action: monitor)", &watched));
+    lines
+}
+
 pub(crate) fn alone(gates: BTreeMap<String, String>) -> String {
     let rows: Vec<_> = gates.into_iter().map(|(gate, value)| [gate, value]).collect();
     table::layout(["gate", "value"], &rows)
@@ -249,6 +271,33 @@ mod tests {
              gate    value\n\
              model   m\n\
              policy  p"
+        );
+    }
+
+    fn explained(guardrails: &[&str], watched: &[&str]) -> Vec<String> {
+        let gates = json!({
+            "org": "acme", "scope": {"tier": "org_shared_cache", "group": null}, "policy": "0".repeat(64),
+            "model": {"dialect": "openai_chat", "path": "/", "provider": "openai", "upstream": "u", "served_model": "m"},
+        });
+        let reply = json!({
+            "outcome": "miss", "reason": "request", "gates": gates, "key": "0".repeat(64), "check": "0".repeat(64),
+            "target": "openai", "guardrails": guardrails, "watched": watched,
+        });
+        policy_lines(&serde_json::from_value(reply).unwrap())
+    }
+
+    #[test]
+    fn what_is_only_watched_is_told_apart() {
+        assert_eq!(explained(&[], &[]), [""; 0]);
+        let found = ["pii-detector:email:redact", "pii-detector:phone:monitor"];
+        let watched = ["pii-detector:phone (input)", "toxicity-filter (output)"];
+        assert_eq!(
+            explained(&found, &watched),
+            [
+                "found, and changed: pii-detector:email:redact",
+                "found, and only watched: pii-detector:phone:monitor",
+                "only watched, in any request (action: monitor): pii-detector:phone (input), toxicity-filter (output)",
+            ]
         );
     }
 

@@ -415,6 +415,8 @@ fn explain_replies() {
             check: CheckHash(digest(6)),
             target: "openai".into(),
             nearest: Some(nearest),
+            guardrails: vec!["pii-detector:email:redact".into()],
+            watched: vec!["pii-detector:phone".into(), "toxicity-filter".into()],
         }]
     );
 }

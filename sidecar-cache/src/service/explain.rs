@@ -5,19 +5,21 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use kt_contract::gates::Gates;
-use kt_contract::identify::{self, Ask};
+use kt_contract::identify::{self, Allowed, Ask, MODEL_ALLOWLIST};
 use kt_contract::json::{self, Bounds, Node};
 use kt_contract::key::{OrgKeys, RequestDigests};
 use kt_contract::outcome::{Outcome, Reason};
+use kt_contract::policy::Decision;
 use kt_contract::principal::Principal;
 use kt_contract::problem::Problem;
 use kt_contract::snapshot::{ModelRoute, Snapshot};
 use kt_contract::wire::explain::{ExplainReply, ExplainRequest};
-use kt_policy::Chain;
+use kt_policy::{Chain, Triggered};
 use kt_providers::{Asked, Dialect, Endpoint, Recognized, recognize};
 
 use super::admit::told;
 use super::cache::{Looked, Wanted};
+use super::watched::watched;
 use super::{Failure, Sidecar};
 use crate::store::Address;
 
@@ -29,6 +31,8 @@ struct Understood<'a> {
     dialect: Dialect,
     asked: Asked,
     route: &'a ModelRoute,
+    /// Whether `model-allowlist` does not have the model, and only watches.
+    is_watched: bool,
     gates: Gates,
     digests: RequestDigests,
 }
@@ -46,16 +50,22 @@ impl Sidecar {
         let settings = self.settings_for(&principal.org).ok_or_else(no_tenant)?;
         let snapshot = &settings.snapshot;
         let keys = OrgKeys::derive(&principal.org);
-        let (understood, elsewhere) = {
-            let text = as_forwarded(request, snapshot, &settings.input.chain)?;
+        let (understood, mut triggered, elsewhere) = {
+            let (text, triggered) = as_forwarded(request, snapshot, &settings.input.chain)?;
             let body = parse(&text, snapshot)?;
             let understood = understand(request, &principal, snapshot, &keys, &body)?;
             let headers = semantic(request, understood.dialect);
             let asked = (understood.dialect, headers.as_slice());
             let elsewhere = self.other_orgs(&principal.org, asked, &body).await?;
-            (understood, elsewhere)
+            (understood, triggered, elsewhere)
         };
-        let Understood { dialect, asked, route, gates, digests } = understood;
+        let Understood { dialect, asked, route, is_watched, gates, digests } = understood;
+        if is_watched {
+            let decision = Decision::Monitor;
+            triggered.push(Triggered { policy: MODEL_ALLOWLIST, found: "request", decision });
+        }
+        let guardrails = triggered.iter().map(ToString::to_string).collect();
+        let watched = watched(&snapshot.policy, &settings.judges);
         let key = keys.cache_key(&gates, &digests);
         let check = keys.check_hash(&gates, &digests);
         let at = Address { key, request: digests.digest };
@@ -76,7 +86,17 @@ impl Sidecar {
             }
         };
         let target = route.target.clone();
-        Ok(ExplainReply { outcome, reason, gates, key, check, target, nearest })
+        Ok(ExplainReply {
+            outcome,
+            reason,
+            gates,
+            key,
+            check,
+            target,
+            nearest,
+            guardrails,
+            watched,
+        })
     }
 
     async fn valid_principal(&self, key_id: &str) -> Result<Principal, Failure> {
@@ -128,12 +148,12 @@ fn semantic(request: &ExplainRequest, dialect: Dialect) -> Vec<(&'static str, &[
     dialect.semantic_headers().iter().copied().flat_map(sent).collect()
 }
 
-/// The body as a filter's policies let it go on.
+/// The body as a filter's policies let it go on, and what they find in it.
 fn as_forwarded<'a>(
     request: &'a ExplainRequest,
     snapshot: &Snapshot,
     chain: &Chain,
-) -> Result<Cow<'a, str>, Failure> {
+) -> Result<(Cow<'a, str>, Vec<Triggered>), Failure> {
     let (body, dialect) = (request.body.as_str(), endpoint(request)?.dialect());
     let node = parse(body, snapshot)?;
     let shape = snapshot.policy.request_limits.as_ref();
@@ -143,10 +163,10 @@ fn as_forwarded<'a>(
     let passed = kt_policy::check(chain, shape, asked)
         .map_err(|refused| Failure::Refused(refused.problem(snapshot.policy.block_status)))?;
     if passed.edits.is_empty() {
-        return Ok(Cow::Borrowed(body));
+        return Ok((Cow::Borrowed(body), passed.triggered));
     }
     let redacted = kt_policy::splice(body.as_bytes(), &passed.edits);
-    Ok(Cow::Owned(String::from_utf8_lossy(&redacted).into_owned()))
+    Ok((Cow::Owned(String::from_utf8_lossy(&redacted).into_owned()), passed.triggered))
 }
 
 fn parse<'a>(body: &'a str, snapshot: &Snapshot) -> Result<Node<'a>, Failure> {
@@ -181,7 +201,8 @@ fn understand<'a>(
     let endpoint = endpoint(request)?;
     let dialect = endpoint.dialect();
     let asked = endpoint.read(body).map_err(Failure::Refused)?;
-    let route = identify::allowed(snapshot, &asked.model).map_err(Failure::Refused)?.route;
+    let Allowed { route, is_watched } =
+        identify::allowed(snapshot, &asked.model).map_err(Failure::Refused)?;
     endpoint.check(route).map_err(Failure::Refused)?;
     let ask = Ask {
         dialect: dialect.as_str(),
@@ -192,5 +213,5 @@ fn understand<'a>(
     let gates =
         identify::gates(principal, &request.gateway, snapshot, ask).map_err(Failure::Refused)?;
     let digests = keys.request_digests(body, dialect.left_out(), &semantic(request, dialect));
-    Ok(Understood { dialect, asked, route, gates, digests })
+    Ok(Understood { dialect, asked, route, is_watched, gates, digests })
 }
