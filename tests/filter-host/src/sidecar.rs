@@ -117,6 +117,13 @@ impl Sidecar {
         self.principals.insert(key.hash(), PrincipalReply::Known { principal, key_age_ms: None });
     }
 
+    /// Knows a key of a tenant, whose pack says this.
+    pub fn knows_tenant(&mut self, key: &GatewayKey, principal: Principal, snapshot: Snapshot) {
+        let snapshot = snapshot.into();
+        let reply = PrincipalReply::Tenant { principal, key_age_ms: None, snapshot };
+        self.principals.insert(key.hash(), reply);
+    }
+
     /// Revokes a key, and says so in the feed.
     pub fn revokes(&mut self, key: &GatewayKey) {
         self.principals.insert(key.hash(), PrincipalReply::Revoked);

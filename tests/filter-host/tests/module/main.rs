@@ -23,6 +23,7 @@ mod random;
 mod scanning;
 mod script;
 mod shapes;
+mod tenants;
 mod vms;
 
 use std::io::Write;
