@@ -1,5 +1,6 @@
 //! Pairs of requests of different organizations, equal ones and ones that differ in little, through one worker and
-//! one store that all of them share. Whoever is answered gets an answer that was made for the same organization,
+//! one store that all of them share. They come by keys, certificates and JWTs, and some of the configurations are those of a hosted
+//! gateway, on which each organization has a pack of its own. Whoever is answered gets an answer that was made for the same organization,
 //! gates and request; no two of them share a key, a check hash or a digest, and what one stored opens for nobody else.
 //!
 //! The input is a text that the requests ask about. What is told is compared with what callers and requests are made
@@ -7,6 +8,7 @@
 
 mod asked;
 mod callers;
+mod credentials;
 mod world;
 
 use kt_contract::wire::admit::AdmitRequest;

@@ -38,11 +38,14 @@ fn no_organization_is_told_what_another_one_was() {
     let pairs = sum(|tally| tally.pairs);
     let told = [sum(|tally| tally.from_memory), sum(|tally| tally.from_store)];
     let (made, shut) = (sum(|tally| tally.made), sum(|tally| tally.shut));
+    let (by_identity, by_pack) = (sum(|tally| tally.by_identity), sum(|tally| tally.by_pack));
     println!(
-        "{pairs} pairs, {} requests: {told:?} answers from memory and store, {made} made; {shut} entries of others tried",
+        "{pairs} pairs, {} requests, {by_identity} without a key, {by_pack} by packs: {told:?} answers from memory and store, \
+         {made} made; {shut} entries of others tried",
         sum(|tally| tally.asked),
     );
     assert_eq!(pairs, asked_for());
+    assert!(by_identity >= pairs && by_pack >= pairs);
     // Answers were there to be told to the wrong one.
     assert!(told.iter().all(|told| *told >= pairs) && made >= pairs && shut >= pairs);
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use kt_contract::gateway_key::GatewayKey;
 use kt_contract::key::OrgKeys;
 use kt_contract::principal::Principal;
 
+use super::credentials::Credential;
 use crate::choices::Choices;
 use crate::filter::play;
 
@@ -39,9 +39,9 @@ const NAMES: [&str; 24] = [
 
 const CALLERS: usize = 100;
 
-/// A key and what it stands for.
+/// A credential and what it stands for.
 pub(super) struct Caller {
-    pub(super) key: GatewayKey,
+    pub(super) credential: Credential,
     pub(super) principal: Principal,
     pub(super) keys: OrgKeys,
     /// The codebase to which the request narrows it.
@@ -66,17 +66,12 @@ impl Caller {
     }
 
     fn new(principal: Principal, hint: Option<String>) -> Self {
-        // One key for each principal, whoever makes it.
+        // One credential for each principal, whoever makes it.
         let digest = blake3::hash(format!("{principal:?}").as_bytes());
-        let key_id = format!("gk_{}", &digest.to_hex()[..8]);
+        let credential = Credential::of(digest.as_bytes());
+        let key_id = credential.name().unwrap_or_else(|| format!("gk_{}", &digest.to_hex()[..8]));
         let keys = OrgKeys::derive(&principal.org);
-        let random: [u8; 32] = *digest.as_bytes();
-        Self {
-            key: GatewayKey::from_random(&random),
-            principal: Principal { key_id, ..principal },
-            keys,
-            hint,
-        }
+        Self { credential, principal: Principal { key_id, ..principal }, keys, hint }
     }
 
     /// The same rights in another organization. Half of them got its name by moving a field's end.

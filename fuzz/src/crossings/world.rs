@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kt_contract::hex::Digest;
+use kt_contract::identity::Wanted;
 use kt_contract::key::CacheKey;
-use kt_contract::snapshot::Tier;
+use kt_contract::principal::{KeyHash, Principal};
+use kt_contract::snapshot::{Snapshot, Tier};
 use kt_contract::time::{MonoMillis, UnixMillis};
 use kt_contract::wire::VERSION;
 use kt_contract::wire::admit::{AdmitRequest, Admitted};
+use kt_contract::wire::feed::Event as FeedEvent;
 use kt_contract::wire::headers::{ADMIT, CODEBASE, MARKER};
-use kt_contract::wire::principal::PrincipalReply;
+use kt_contract::wire::principal::{PrincipalReply, PrincipalRequest};
 use kt_contract::wire::{PATH_ADMIT, PATH_PRINCIPAL};
 use kt_filter_core::action::{Action, Callout, Reply};
 use kt_filter_core::event::{Answer, Event};
 use kt_filter_core::head::Head;
-use kt_filter_core::peer::Peer;
 use kt_filter_core::{Exchange, Worker};
 use kt_providers::Recorded;
 use sidecar_cache::entry::{Corrupt, Entry, Header, Mismatch};
@@ -24,10 +26,12 @@ use sidecar_cache::generation::Vector;
 
 use super::asked::Asked;
 use super::callers::Caller;
+use super::credentials::CLAIM;
 use crate::choices::Choices;
 use crate::filter::play;
 
 const TIERS: [Tier; 3] = [Tier::OrgShared, Tier::OrgShared, Tier::PrivateEdge];
+const POLICIES: u8 = 3;
 const L1_BYTES_MAX: u64 = 1 << 20;
 
 /// What happened, so that a run can show that it was about something.
@@ -45,6 +49,10 @@ pub struct Tally {
     pub made: u64,
     /// Entries of somebody else that were tried and stayed shut.
     pub shut: u64,
+    /// Requests of callers without a key.
+    pub by_identity: u64,
+    /// Requests that a pack of their organization decided.
+    pub by_pack: u64,
 }
 
 /// For whom and what an answer was made.
@@ -60,14 +68,25 @@ struct Made {
     asked: Asked,
 }
 
+/// What is configured for somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pack {
+    tier: Tier,
+    policy: u8,
+}
+
 /// Everything that is shared.
 pub struct World {
     worker: Worker,
     /// Of another gateway, without a memory: it asks the store about everything.
     witness: Worker,
     seq: u64,
-    tier: Tier,
-    policy: u8,
+    /// What is configured for all, or on a hosted gateway for nobody.
+    host: Pack,
+    /// On a hosted gateway, from what its packs follow.
+    hosted: Option<usize>,
+    /// Everybody who was here, by what sidecars know him.
+    known: BTreeMap<KeyHash, Principal>,
     store: BTreeMap<CacheKey, Bytes>,
     /// By the number that stands in the answer.
     made: Vec<Made>,
@@ -84,8 +103,9 @@ impl World {
             worker: Worker::new(play::gateway("gw-a")),
             witness: Worker::new(play::gateway("gw-b")),
             seq: 0,
-            tier: Tier::OrgShared,
-            policy: 0,
+            host: Pack { tier: Tier::OrgShared, policy: 0 },
+            hosted: None,
+            known: BTreeMap::new(),
             store: BTreeMap::new(),
             made: Vec::new(),
             tally: Tally::default(),
@@ -94,24 +114,45 @@ impl World {
         world
     }
 
-    /// Another tier or policy, and what was kept under the old one stays where it is.
+    /// Another tier or policy, or other packs, and what was kept under the old ones stays where it is.
     pub(super) fn configure(&mut self, choices: &mut Choices) {
-        self.tier = TIERS[choices.below(TIERS.len())];
-        self.policy = u8::try_from(choices.below(3)).unwrap();
+        self.host = Pack::choose(choices);
+        self.hosted = (choices.below(2) == 0).then(|| choices.below(1_000));
         self.feed();
     }
 
     fn feed(&mut self) {
         self.seq += 1;
+        let orgs: BTreeSet<&String> = self.known.values().map(|known| &known.org).collect();
+        let events: Vec<_> =
+            orgs.into_iter().map(|org| FeedEvent::Tenant { org: org.clone() }).collect();
         for (worker, l1_bytes_max) in [(&mut self.worker, L1_BYTES_MAX), (&mut self.witness, 0)] {
-            let mut snapshot = play::snapshot(true);
-            snapshot.version = format!("{:?} {}", self.tier, self.policy);
-            snapshot.cache.tier = self.tier;
-            snapshot.cache.l1_bytes_max = l1_bytes_max;
-            snapshot.policy.digest = Digest([self.policy; 32]);
+            let snapshot = self.host.snapshot(l1_bytes_max);
             let _ = worker.poll(NOW);
-            let reply = play::feed_reply(self.seq, Some(snapshot), Vec::new());
+            let reply = play::feed_reply(self.seq, Some(snapshot), events.clone());
             assert!(came("", &reply, |answer| worker.polled(NOW, answer, &mut Vec::new())));
+        }
+    }
+
+    /// What decides about the requests of an organization. Few packs, so that some have the same.
+    fn pack_of(&self, org: &str) -> Pack {
+        match self.hosted {
+            None => self.host,
+            Some(packs) => Pack::choose(&mut Choices::of(format!("{packs} {org}").as_bytes())),
+        }
+    }
+
+    /// What a sidecar says of a caller.
+    fn principal(&mut self, caller: &Caller, l1_bytes_max: u64) -> PrincipalReply {
+        let principal = caller.principal.clone();
+        let before = self.known.insert(caller.credential.hash(), principal.clone());
+        assert!(before.is_none_or(|before| before == principal), "two callers with one digest");
+        match self.hosted {
+            None => PrincipalReply::Known { principal, key_age_ms: None },
+            Some(_) => {
+                let snapshot = self.pack_of(&principal.org).snapshot(l1_bytes_max).into();
+                PrincipalReply::Tenant { principal, key_age_ms: None, snapshot }
+            }
         }
     }
 
@@ -124,11 +165,18 @@ impl World {
     ) -> AdmitRequest {
         let body = asked.write(choices);
         self.tally.asked += 1;
-        let mut plain = Asking::begin(&mut self.witness, caller, asked, &body);
+        self.tally.by_identity += u64::from(caller.credential.identity().is_some());
+        self.tally.by_pack += u64::from(self.hosted.is_some());
+        let replies = [0, L1_BYTES_MAX].map(|l1_bytes_max| self.principal(caller, l1_bytes_max));
+        let mut plain = Asking::begin(&mut self.witness, (caller, &replies[0]), asked, &body);
         let filed = plain.admit();
         assert!(filed.bypass.is_none());
+        // The pack of this organization has decided, and nobody else's.
+        let Pack { tier, policy } = self.pack_of(&caller.principal.org);
+        let gates = &filed.gates;
+        assert_eq!((gates.scope.tier(), gates.policy), (tier_name(tier), Digest([policy; 32])));
 
-        let mut asking = Asking::begin(&mut self.worker, caller, asked, &body);
+        let mut asking = Asking::begin(&mut self.worker, (caller, &replies[1]), asked, &body);
         if let Some(reply) = asking.reply() {
             let told = reply.body.clone();
             self.tally.from_memory += 1;
@@ -173,16 +221,17 @@ impl World {
     /// The only answers that this caller may be told.
     fn wanted(&self, caller: &Caller, asked: &Asked) -> Made {
         let principal = &caller.principal;
+        let Pack { tier, policy } = self.pack_of(&principal.org);
         Made {
             org: principal.org.clone(),
-            tier: self.tier,
-            scope: match self.tier {
+            tier,
+            scope: match tier {
                 Tier::OrgShared => principal.group.clone(),
                 Tier::PrivateEdge | Tier::PhysicalGateway => Some(principal.key_id.clone()),
             },
             codebases: caller.codebases(),
             entitlements: principal.entitlements.clone(),
-            policy: self.policy,
+            policy,
             asked: asked.clone(),
         }
     }
@@ -212,6 +261,36 @@ impl World {
     }
 }
 
+const fn tier_name(tier: Tier) -> &'static str {
+    match tier {
+        Tier::OrgShared => "org_shared_cache",
+        Tier::PrivateEdge => "private_edge_cache",
+        Tier::PhysicalGateway => "physical_gateway_private_cache_only",
+    }
+}
+
+// === impl Pack ===
+
+impl Pack {
+    fn choose(choices: &mut Choices) -> Self {
+        let tier = TIERS[choices.below(TIERS.len())];
+        Self { tier, policy: u8::try_from(choices.below(usize::from(POLICIES))).unwrap() }
+    }
+
+    fn snapshot(self, l1_bytes_max: u64) -> Snapshot {
+        let Self { tier, policy } = self;
+        let mut snapshot = play::snapshot(true);
+        snapshot.version = format!("{tier:?} {policy}");
+        snapshot.cache.tier = tier;
+        snapshot.cache.l1_bytes_max = l1_bytes_max;
+        snapshot.policy.digest = Digest([policy; 32]);
+        let claims = BTreeSet::from([CLAIM.to_owned()]);
+        let rules = Digest([9; 32]);
+        snapshot.identities = Some(Wanted { certificates: true, tokens: true, claims, rules });
+        snapshot
+    }
+}
+
 /// One request at one worker, as far as the sidecar or an answer.
 struct Asking<'a> {
     worker: &'a mut Worker,
@@ -222,13 +301,17 @@ struct Asking<'a> {
 // === impl Asking ===
 
 impl<'a> Asking<'a> {
-    fn begin(worker: &'a mut Worker, caller: &Caller, asked: &Asked, body: &str) -> Self {
-        let bearer = format!("Bearer {}", caller.key.reveal());
-        let mut fields: Vec<(&[u8], &[u8])> = vec![
-            (b":method", b"POST"),
-            (b":path", b"/v1/chat/completions"),
-            (b"authorization", bearer.as_bytes()),
-        ];
+    /// `known` is what a sidecar says of the caller, if it is asked.
+    fn begin(
+        worker: &'a mut Worker,
+        (caller, known): (&Caller, &PrincipalReply),
+        asked: &Asked,
+        body: &str,
+    ) -> Self {
+        let bearer = caller.credential.bearer();
+        let mut fields: Vec<(&[u8], &[u8])> =
+            vec![(b":method", b"POST"), (b":path", b"/v1/chat/completions")];
+        fields.extend(bearer.as_ref().map(|it| (b"authorization".as_slice(), it.as_bytes())));
         fields.extend(asked.beta.map(|beta| (b"openai-beta".as_slice(), beta.as_bytes())));
         fields.extend(caller.hint.as_ref().map(|hint| (CODEBASE.as_bytes(), hint.as_bytes())));
         let mut asking = Self { worker, exchange: Exchange::default(), actions: Vec::new() };
@@ -236,12 +319,14 @@ impl<'a> Asking<'a> {
             head: Head::new(&fields),
             end: false,
             random: [7; 16],
-            peer: Peer::default(),
+            peer: caller.credential.peer(),
         });
-        if asking.callout().is_some_and(|callout| callout.path == PATH_PRINCIPAL) {
-            let known =
-                PrincipalReply::Known { principal: caller.principal.clone(), key_age_ms: None };
-            let known = serde_json::to_vec(&known).unwrap();
+        let callout = asking.callout().filter(|callout| callout.path == PATH_PRINCIPAL);
+        let question = callout.map(|callout| serde_json::from_slice(&callout.body).unwrap());
+        if let Some(PrincipalRequest { version: _, key, identity }) = question {
+            assert_eq!(key, caller.credential.hash());
+            assert_eq!(identity.as_ref(), caller.credential.identity());
+            let known = serde_json::to_vec(known).unwrap();
             came("", &known, |answer| asking.turn(Event::CalloutAnswered(answer)));
         }
         asking.turn(Event::RequestBody { bytes: body.len() as u64, end: true });
