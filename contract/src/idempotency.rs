@@ -26,7 +26,7 @@ impl IdempotencyKey {
             }
             (Some(_), _) => Err(Problem::InvalidField {
                 field: "Idempotency-Key".to_owned(),
-                what: format!("must be given once, with 1 to {KEY_BYTES_MAX} characters"),
+                what: format!("must be given once, with at most {KEY_BYTES_MAX} characters"),
             }),
         }
     }
@@ -69,7 +69,7 @@ mod tests {
             let read = IdempotencyKey::read(values.iter().map(|value| value.as_bytes()));
             let problem = read.unwrap_err();
             assert_eq!((problem.status(), problem.param()), (400, Some("Idempotency-Key")));
-            assert!(problem.to_string().contains("1 to 255 characters"), "{problem}");
+            assert!(problem.to_string().contains("at most 255 characters"), "{problem}");
         }
     }
 }

@@ -397,7 +397,7 @@ pub enum Failure {
     NoAuditLog,
     /// What moves money must say which movement it is.
     #[error(
-        "a request that moves money needs the header Idempotency-Key: 1 to 255 visible ASCII \
+        "a request that moves money needs the header Idempotency-Key once: 1 to 255 visible ASCII \
          characters of your choice, the same when you ask for the same again"
     )]
     NoIdempotencyKey,

@@ -6,6 +6,9 @@ import time
 
 import httpx
 
+# How a request is answered, by its cache status and why, that has gone past a sidecar which is lost.
+LOST = {("bypass", "sidecar-lost"), ("bypass", "breaker-open")}
+
 
 class Answer:
     """A whole answer, or as much of it as came."""

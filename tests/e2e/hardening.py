@@ -57,11 +57,11 @@ INPUTS = {
         ("tests/filter-host/tests/module/bombs.rs", "json_bombs_are_refused_or_passed_and_never_trap"),
         ("tests/filter-host/tests/module/bombs.rs", "two_hundred_large_bodies_cost_no_more_memory_than_three_of_them"),
     ]),
-    62: ("the 318 files of JSONTestSuite, and 201 cases of our own", "`y_` read but for names that stand twice, `n_` refused, `i_` either", [
+    62: ("the 318 cases of JSONTestSuite as npm has them (what is no UTF-8 stands as U+FFFD there), and 201 of our own", "`y_` read but for names that stand twice, `n_` refused, `i_` either", [
         (JSON, "json_is_read_by_the_grammar_but_for_names_that_stand_twice"),
         (NAUGHTY, "json_by_the_grammar_through_the_front_door"), (NAUGHTY, "json_alone_as_a_body_is_never_a_request"),
     ]),
-    63: ("the 461 strings of the Big List of Naughty Strings, and 201 of our own, as prompt, model, organization, tag, person, head", "byte for byte, or refused by name; logs stay lines of JSON", [
+    63: ("the 461 strings of the Big List of Naughty Strings, and 201 of our own, as prompt and model; every sixth as organization, tag, person, head", "byte for byte, or refused by name; logs stay lines of JSON", [
         (NAUGHTY, "naughty_prompts_make_the_round_trip_byte_for_byte"), (NAUGHTY, "naughty_models_are_served_by_nobody"),
         (NAUGHTY, "naughty_organizations_share_nothing"), (NAUGHTY, "naughty_names_of_people_and_tags_are_theirs_alone"),
         (NAUGHTY, "naughty_headers_are_taken_or_refused_and_break_nothing"),
@@ -194,7 +194,7 @@ IDENTITIES = [
         (CONFUSED, "with_a_certificate_and_a_token_the_first_rule_decides"),
     ]),
     ("somebody else on the same connection", "each request is its own", [(CONFUSED, "on_one_connection_each_request_is_its_own")]),
-    ("an identity whose rule is taken away, or is another organization's, while it runs", "nobody, or the other's, within a second; nothing of before is told", [
+    ("an identity whose rule is taken away, or is another organization's, while it runs", "nobody, or the other's, soon after; from then on nothing of before is told", [
         (CONFUSED, "a_rule_that_changes_is_another_one_at_once"), (KNOWN, "a_rule_that_is_taken_away_lets_nobody_in_within_a_second"),
     ]),
     ("an identity of an organization that has no pack", "403 `tenant_not_configured`", [

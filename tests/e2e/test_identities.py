@@ -9,11 +9,9 @@ import pytest
 
 from answers import assert_hit, assert_miss, assert_refused
 from group import MODELS, chat, environment
-from identities import ISSUER, TRUST, Identified, jwt, spiffe
+from identities import ISSUER, SECOND, TRUST, Identified, jwt, spiffe
 from processes import wait_until
 
-# What is promised for a change, and what a busy machine may add.
-SECOND = 1.0 + 9.0
 AGENT = "/ns/agents/sa/coder"
 RULES = [
     spiffe(AGENT, org="acme", team="web", agent="coder"),

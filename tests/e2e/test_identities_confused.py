@@ -10,11 +10,9 @@ import pytest
 
 from answers import assert_hit, assert_miss, assert_refused
 from group import chat
-from identities import AUDIENCE, ISSUER, TRUST, Identified, encoded, jwt, spiffe
+from identities import AUDIENCE, ISSUER, SECOND, TRUST, Identified, encoded, jwt, spiffe
 from processes import wait_until
 
-# What is promised for a change, and what a busy machine may add.
-SECOND = 1.0 + 9.0
 AGENT = "/ns/agents/sa/coder"
 OTHER = "https://other.kt.test"
 RULES = [
@@ -23,6 +21,8 @@ RULES = [
     jwt({"department": "research"}, org="acme", user_claim="email"),
     # Good for its own tokens, and for no others.
     {"jwt": {"issuer": OTHER, "audiences": [AUDIENCE], "jwks_file": "forger.json"}, "org": "globex"},
+    # Behind those for tokens.
+    spiffe("/ns/late/*", org="globex"),
 ]
 ADA = {"department": "research", "email": "ada@acme.example"}
 NOBODY = {"unknown_identity", "invalid_api_key"}
@@ -253,6 +253,11 @@ def test_with_a_certificate_and_a_token_the_first_rule_decides(running, coder, g
     for presents, who in ((coder, f"{TRUST}{AGENT}"), (globex, f"{TRUST}/ns/globex/sa/coder")):
         told = running.ask(running.a, prompt, presents, token=token)
         assert told.status == 200 and name_of(running, told) == who
+    late = running.workload("/ns/late/sa/coder")
+    # Each asks what nobody has asked, so that the sidecar is asked and has a line.
+    both, alone, token_alone = (name_of(running, assert_miss(running.ask(running.a, f"{prompt} {at}", *presents)))
+                                for at, presents in enumerate([(late, token), (late, None), (None, token)]))
+    assert (both, alone) == (token_alone, f"{TRUST}/ns/late/sa/coder") and both != alone
     # A certificate that names nobody is not passed over for the token beside it.
     two = running.ours.issue("two-beside", f"URI:{TRUST}{AGENT}", f"URI:{TRUST}/ns/globex/sa/x")
     assert_refused(running.ask(running.a, prompt, two, token=token), 401, "unknown_identity")
@@ -300,5 +305,6 @@ def test_a_rule_that_changes_is_another_one_at_once(running, coder, prompt, who,
             else:
                 told = wait_until(lambda: (answer := ask()).id != paid.id and answer, f"{gateway.id} knows it as another", SECOND)
                 assert told.status == 200
+                assert all(ask().id != paid.id for _ in range(3)), f"{gateway.id} has told it once more"
     finally:
         running.restore()

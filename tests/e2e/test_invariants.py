@@ -8,12 +8,11 @@ import time
 
 import pytest
 
-from answers import assert_coalesced, assert_hit, assert_miss, assert_refused, until_remembered
+from answers import LOST, assert_coalesced, assert_hit, assert_miss, assert_refused, until_remembered
 from group import UPSTREAM_KEY, Group, chat
 from processes import wait_until
 
 SHAPES = pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
-LOST = {("bypass", "sidecar-lost"), ("bypass", "breaker-open")}
 # Longer than a lease lasts without being renewed.
 BEYOND_A_LEASE_S = 6.5
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from answers import assert_coalesced, assert_miss
+from answers import LOST, assert_coalesced, assert_miss
 from fleet import in_store, whole_again
 from group import chat
 from injected import InjectedMesh
@@ -95,7 +95,7 @@ def test_a_pod_without_its_sidecar_calls_the_provider_and_the_other_pods_do_not_
     answers = kept(key, prompt, bereft, others[0])
     pods.sidecars[2].process.kill()
     answer = bereft.ask(key, f"{prompt} alone")
-    assert (answer.status, answer.outcome) == (200, ("bypass", "sidecar-lost")), answer
+    assert answer.status == 200 and answer.outcome in LOST, answer
     for gateway in others:
         assert serves(gateway, key, answers), gateway.id
     pods.sidecars[2].restart(pods.environment(pods.sidecars[2]))

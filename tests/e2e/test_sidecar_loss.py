@@ -9,11 +9,10 @@ import uuid
 import httpx
 import pytest
 
-from answers import assert_hit, assert_miss, assert_refused, until_remembered
+from answers import LOST, assert_hit, assert_miss, assert_refused, until_remembered
 from group import ADMIT_TIMEOUT_MS, UPSTREAM_KEY, chat
 from processes import wait_until
 
-LOST = {("bypass", "sidecar-lost"), ("bypass", "breaker-open")}
 # Far above the budgets (50 ms to connect, 1.9 s to admit, 3 s of keepalive), far below what a hang takes.
 BOUND_S = 20.0
 

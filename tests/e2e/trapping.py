@@ -72,6 +72,7 @@ def trapping(module, callback):
         length = reader.number()
         reader.at += length
     length = reader.number()
+    assert length >= 3, "no room for a trap"
     # No locals; what follows the trap is never reached, and keeps every length what it was.
     body = bytes([0, UNREACHABLE, *[NOP] * (length - 3), END])
     return module[:reader.at] + body + module[reader.at + length:]

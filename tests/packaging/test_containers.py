@@ -287,10 +287,11 @@ def test_pods_of_the_chart_that_share_stores_serve_a_miss_a_hit_a_block_and_a_fa
     for pod in (one, other):
         started.check_block(pod.port, key, text=secret, model=model)
     one.is_lost()
-    for whose in (key, neighbors):
-        started.check_miss_and_hit(other.port, whose, ("hit",), model=model)
     assert started.calls() == calls
+    for whose in (key, neighbors):
+        started.check_shared(other.port, other.port, whose, model=model)
     # And makes the calls from now on.
+    calls = started.calls()
     started.check_miss_and_hit(other.port, key, ("miss",), model=model, text="And the BillingService module?")
     assert started.calls() == calls + 1
 

@@ -184,16 +184,16 @@ fn verdict(reply: &ExplainReply) -> String {
 /// What the policies find in the request, and which of them only watch, whatever they find.
 fn policy_lines(reply: &ExplainReply) -> Vec<String> {
     let mut lines = Vec::new();
-    let monitored = |found: &&String| found.ends_with(MONITORED);
-    let (found, done): (Vec<_>, Vec<_>) = reply.guardrails.iter().partition(monitored);
-    let of = |what: &str, of: &[&String]| {
-        let of: Vec<_> = of.iter().map(|it| it.as_str()).collect();
-        (!of.is_empty()).then(|| format!("{what}: {}", of.join(", ")))
+    let is_monitored = |found: &&String| found.ends_with(MONITORED);
+    let (watched, changed): (Vec<_>, Vec<_>) = reply.guardrails.iter().partition(is_monitored);
+    let line = |what: &str, names: &[&String]| {
+        let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+        (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
     };
-    lines.extend(of("found, and changed", &done));
-    lines.extend(of("found, and only watched", &found));
-    let watched: Vec<_> = reply.watched.iter().collect();
-    lines.extend(of("only watched, in any request (action: monitor)", &watched));
+    lines.extend(line("found, and changed", &changed));
+    lines.extend(line("found, and only watched", &watched));
+    let watching: Vec<_> = reply.watched.iter().collect();
+    lines.extend(line("only watched, in any request (action: monitor)", &watching));
     lines
 }
 

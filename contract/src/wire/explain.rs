@@ -47,11 +47,12 @@ pub struct ExplainReply {
     /// The gates of the nearest entry, where the answer is a miss and there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nearest: Option<Gates>,
-    /// What the policies that read requests find in this one and let go on, as logs have it: `pii-detector:email:redact`.
+    /// What the gateway's policies find in this request and let go on, as logs have it: `pii-detector:email:redact`. Services
+    /// that judge requests (`external`) are not asked, and of a request that is blocked only the refusal is told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guardrails: Vec<String>,
-    /// Every part of the policy that only watches (`action: monitor`), of requests and of answers, in the order of the chain:
-    /// `pii-detector:phone`, `toxicity-filter`. It refuses and changes nothing, and is in no policy gate.
+    /// Every part of the policy that only watches (`action: monitor`), and what: `pii-detector:phone (input, output)`,
+    /// `toxicity-filter (output)`. It refuses and changes nothing, and is in no policy gate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub watched: Vec<String>,
 }

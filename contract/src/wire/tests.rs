@@ -416,7 +416,10 @@ fn explain_replies() {
             target: "openai".into(),
             nearest: Some(nearest),
             guardrails: vec!["pii-detector:email:redact".into()],
-            watched: vec!["pii-detector:phone".into(), "toxicity-filter".into()],
+            watched: vec![
+                "pii-detector:phone (input, output)".into(),
+                "toxicity-filter (output)".into(),
+            ],
         }]
     );
 }

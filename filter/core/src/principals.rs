@@ -18,8 +18,9 @@ use crate::lru::Lru;
 const PRINCIPALS_MAX: u64 = 4_096;
 /// How much memory tenants' rules may take: room for one with the most and the largest patterns that a chain may have.
 const TENANT_BYTES_MAX: u64 = 32 << 20;
-/// How much memory a snapshot and its lists of terms take, ready to run, for each byte of its JSON.
-const READY_FOR_EACH_BYTE: u64 = 4;
+/// How much memory a snapshot and its lists of terms take, ready to run, for each byte of its JSON: what packs of two words
+/// and of a hundred take in the module, by the tests of its host.
+const READY_FOR_EACH_BYTE: u64 = 10;
 /// What the bookkeeping of one counts for.
 const TENANT_OVERHEAD_BYTES: u64 = 1 << 10;
 

@@ -290,6 +290,7 @@ impl Pilot {
         }
         let last = recording.take();
         let begun = match ending(concluded, reached) {
+            // Whoever can read it has all that its dialect promises.
             BegunEnd::Clean => {
                 // Kept for those who wait for it in another shape. Nobody joins any more.
                 let whole = body.filter(|_| self.flight.log.promote().is_some());
@@ -304,7 +305,6 @@ impl Pilot {
                 self.finish_with(pieces(last), end);
                 return Ok(());
             }
-            // Whoever can read it has all that its dialect promises.
             BegunEnd::Faulty => Some(End::Faulty),
             BegunEnd::Cut => Some(End::Cut),
             BegunEnd::Error => None,

@@ -140,10 +140,10 @@ impl Window {
         Self::Day(now / DAY)
     }
 
-    /// The first days of December, January and February are this far from 28 November, when all begins.
+    /// The first days of December and the months after it are this far from 28 November, when all begins.
     fn month(now: u64) -> Self {
         let passed = now / DAY - NOON / DAY;
-        Self::Month([3, 34, 65].iter().filter(|first| passed >= **first).count())
+        Self::Month([3, 34, 65, 93, 124, 154].iter().filter(|first| passed >= **first).count())
     }
 
     /// The account that counts it.
@@ -154,7 +154,9 @@ impl Window {
                 format!("budget:org:daily:{}", Zone::utc().window(Period::Daily, at).name)
             }
             Self::Month(passed) => {
-                let month = ["2026-11", "2026-12", "2027-01", "2027-02"][passed];
+                let month = [
+                    "2026-11", "2026-12", "2027-01", "2027-02", "2027-03", "2027-04", "2027-05",
+                ][passed];
                 format!("budget:user:ada:monthly:{month}")
             }
         }
@@ -661,7 +663,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(id, hold, amount)| Step::Refund { id, hold, amount }),
         1 => Just(Step::ExpireDue),
         1 => prop_oneof![1 => Just(true), 3 => Just(false)].prop_map(Step::Freeze),
-        4 => prop_oneof![Just(1), Just(TTL / 2), Just(TTL), Just(DAY)].prop_map(Step::Pass),
+        4 => prop_oneof![Just(1), Just(TTL / 2), Just(TTL), Just(DAY), Just(3 * DAY)]
+            .prop_map(Step::Pass),
         1 => Just(Step::Restart),
     ]
 }

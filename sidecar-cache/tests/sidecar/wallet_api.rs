@@ -241,6 +241,11 @@ async fn what_moves_money_says_which_movement_it_is() {
             assert!(message.contains("Idempotency-Key"), "{message}");
         }
     }
+    let two = Request::post("/v1/wallet/acme/fund")
+        .header("Idempotency-Key", "one")
+        .header("Idempotency-Key", "another")
+        .body(Full::from(r#"{"amount_micro_usd":1}"#.to_owned()));
+    office.send(two.unwrap()).await.refused(400, "no_idempotency_key");
     assert_eq!(office.fund(&long[1..], 1).await.ok()["created"], true);
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::http::read::{self, Unread};
-use crate::http::{Answer, json, problem, text, with_type};
+use crate::http::{Answer, json, problem, with_type};
 use crate::service::purse::MovementKey;
 use crate::service::{Failure, Sidecar};
 
@@ -112,13 +112,22 @@ impl Asked<'_> {
     }
 
     fn key(&self) -> Result<MovementKey<'_>, Failure> {
-        MovementKey::read(text(&self.head.headers, IDEMPOTENCY_KEY))
+        MovementKey::read(self.only_key()?)
     }
 
     /// The name of the question, where it has one.
     pub(super) fn key_if_any(&self) -> Result<Option<MovementKey<'_>>, Failure> {
-        let header = text(&self.head.headers, IDEMPOTENCY_KEY);
-        header.map(|key| MovementKey::read(Some(key))).transpose()
+        self.only_key()?.map(|key| MovementKey::read(Some(key))).transpose()
+    }
+
+    /// What the header says. Of two nobody could tell which one names the movement.
+    fn only_key(&self) -> Result<Option<&str>, Failure> {
+        let mut values = self.head.headers.get_all(IDEMPOTENCY_KEY).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => value.to_str().map(Some).map_err(|_| Failure::NoIdempotencyKey),
+            (Some(_), Some(_)) => Err(Failure::NoIdempotencyKey),
+        }
     }
 
     async fn message<T: DeserializeOwned>(&self, body: Incoming) -> Result<T, Unread> {

@@ -18,12 +18,14 @@ use crate::Work;
 use crate::wallet::{self, NOON, ORG, ended, id, usd};
 
 const MINUTE_MS: u64 = 60_000;
-/// What a hold may take, longer than which nobody waits for its end.
+/// Longer than the lifetime that `wallet::reserve` gives a hold.
 const EXPIRES_MS: u64 = 2 * MINUTE_MS;
 /// A day and some: evidence that has not come by then will not.
 const RETURNS_MS: u64 = 24 * 60 * MINUTE_MS + MINUTE_MS;
 /// More than all that one hold takes, for each of its two numbers: the clock is ahead of all that was before a cut.
 const NUMBER_MS: u64 = 2 * RETURNS_MS;
+/// What tells the numbers of payments in from those of holds.
+const FUNDS: u64 = 1 << 63;
 /// More than there ever are.
 const AT_ONCE: usize = 1_000;
 
@@ -58,7 +60,7 @@ impl Reaper {
     /// Its way into suspense.
     async fn expires(&self, hold: TransferId, number: u64) -> Result<String, StoreError> {
         self.passed_ms.fetch_max(number.saturating_mul(NUMBER_MS), Relaxed);
-        self.operate(wallet::fund(number | (u64::MAX << 32), 500)).await?;
+        self.operate(wallet::fund(number | FUNDS, 500)).await?;
         self.operate(wallet::reserve(number, Funding::Prepaid, None)).await?;
         self.pass(EXPIRES_MS);
         self.ledger.expire_due(AT_ONCE).await?;
