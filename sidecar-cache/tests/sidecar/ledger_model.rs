@@ -154,9 +154,9 @@ impl Window {
                 format!("budget:org:daily:{}", Zone::utc().window(Period::Daily, at).name)
             }
             Self::Month(passed) => {
-                let month = [
-                    "2026-11", "2026-12", "2027-01", "2027-02", "2027-03", "2027-04", "2027-05",
-                ][passed];
+                let month =
+                    ["2026-11", "2026-12", "2027-01", "2027-02", "2027-03", "2027-04", "2027-05"]
+                        [passed];
                 format!("budget:user:ada:monthly:{month}")
             }
         }
