@@ -256,6 +256,16 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_beyond_every_number_is_the_largest_on_its_side() {
+        for (charged, expected) in
+            [(i128::MIN, i64::MIN), (-1, -1), (0, 0), (1, 1), (i128::MAX, i64::MAX)]
+        {
+            let (_, total) = rows(By::Org, &[billed(None, None, charged)], &[]);
+            assert_eq!(total.billed_micro_usd, expected, "{charged}");
+        }
+    }
+
+    #[test]
     fn days_are_read_as_people_name_them() {
         let today = date(2026, 11, 28);
         let read = |since, until| Days::read(since, until, Today::everywhere(today));

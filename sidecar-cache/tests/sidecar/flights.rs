@@ -525,6 +525,7 @@ async fn a_flight_that_nobody_reads_does_not_go_on_for_ever() {
     assert_eq!(start.elapsed().as_secs(), 60);
     assert_eq!(group.provider.cancelled(), 1);
     assert_eq!(group.metric("kt_not_stored_total{reason=\"client-left\"}"), "1");
+    assert_eq!(["cancelled", "failed"].map(|word| ending(group, word)), ["1", "0"], "it ends once");
 }
 
 #[tokio::test(start_paused = true)]

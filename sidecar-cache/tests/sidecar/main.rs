@@ -132,6 +132,8 @@ mod wallet_audit;
 #[cfg(test)]
 mod wallet_bounds;
 #[cfg(test)]
+mod wallet_calls;
+#[cfg(test)]
 mod wallet_clock;
 #[cfg(test)]
 mod wallet_prices;

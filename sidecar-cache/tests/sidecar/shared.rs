@@ -729,6 +729,19 @@ async fn after_three_calls_of_the_group_everybody_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_has_failed_and_that_nobody_waits_for_gives_its_lease_back_at_once() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    let group = &fleet.sidecars[0];
+    group.provider.next(Scripted { status: 500, ..answers_json("{}") });
+    assert_eq!(cache(&fleet.asks(0, &key, CHAT).await.await.unwrap()), LED);
+    settle().await;
+    assert_eq!(group.metric("kt_flight_endings_total{ending=\"failed\"}"), "1");
+    let acquired = fleet.leases.acquire(fleet.at(&key, CHAT), Claim(3)).await.unwrap();
+    assert!(matches!(acquired, Acquired::Lead(..)), "nobody else waits for it: {acquired:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_where_a_call_has_failed_calls_again_after_a_pause_unless_that_is_too_long() {
     for (is_told, retry_after, pause_ms) in [
         (true, None, Some(200)),
@@ -758,6 +771,8 @@ async fn who_waits_where_a_call_has_failed_calls_again_after_a_pause_unless_that
         let waited = u64::try_from(failed_at.elapsed().as_millis()).unwrap();
         assert!(waited >= pause_ms.unwrap_or(0), "{what}: after {waited} ms");
         assert_eq!(fleet.total(), 1 + usize::from(pause_ms.is_some()), "{what}");
+        let failed = fleet.sidecars[0].metric("kt_flight_endings_total{ending=\"failed\"}");
+        assert_eq!(failed, "1", "{what}: the lease ends once");
     }
 }
 
