@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use provider::{Pace, Provider};
 use reader::{Ask, Seen};
@@ -216,7 +216,18 @@ async fn memory(args: &Args, provider: &Provider) -> io::Result<Memory> {
         let seed = format!("{}-{at}", ask.seed);
         readers.spawn(reader::read(Ask { seed, ..ask }));
     }
-    provider.until_held(args.readers, PATIENCE).await?;
+    tokio::select! {
+        held = provider.until_held(args.readers, PATIENCE) => held?,
+        ended = readers.join_next() => return Err(too_early(ended)),
+    }
+    // A request that went past the sidecar takes none of its memory.
+    let mut flights = 0;
+    for sidecar in &args.metrics {
+        flights += reader::gauge(*sidecar, "kt_flights").await?;
+    }
+    if flights != args.readers {
+        return Err(io::Error::other(format!("{flights} flights of {} readers", args.readers)));
+    }
     // What the provider has handed over is on its way through two proxies.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let in_flight = resident(pid)?;
@@ -224,6 +235,15 @@ async fn memory(args: &Args, provider: &Provider) -> io::Result<Memory> {
     all(readers).await?;
     let bytes_each = tokens::HELD_AFTER * tokens::event(0).len();
     Ok(Memory { flights: args.readers, bytes_each, idle, in_flight, after: resident(pid)? })
+}
+
+/// Why a reader has ended that was to wait.
+fn too_early(ended: Option<Result<io::Result<Seen>, JoinError>>) -> io::Error {
+    match ended {
+        Some(Ok(Err(error))) => error,
+        Some(Err(error)) => io::Error::other(error),
+        Some(Ok(Ok(_))) | None => io::Error::other("a reader has ended before its answer was held"),
+    }
 }
 
 fn resident(pid: u32) -> io::Result<u64> {

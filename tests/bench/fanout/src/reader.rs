@@ -74,7 +74,7 @@ pub(crate) async fn until_following(
     while crate::clock::now() < until {
         let mut now = 0;
         for at in sidecars {
-            now += followers(*at).await?;
+            now += gauge(*at, "kt_flight_followers").await?;
         }
         if now == count {
             return Ok(());
@@ -84,16 +84,16 @@ pub(crate) async fn until_following(
     Err(io::Error::other(format!("there were never {count} followers")))
 }
 
-/// How many requests follow a flight at this sidecar.
-async fn followers(at: SocketAddr) -> io::Result<usize> {
+/// What a sidecar's metric without labels says.
+pub(crate) async fn gauge(at: SocketAddr, name: &str) -> io::Result<usize> {
     let request = Request::get("/metrics").header("host", "bench").body(Empty::<Bytes>::new());
     let answer = answered(at, request.map_err(io::Error::other)?).await?;
     let page = answer.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
     let page = String::from_utf8_lossy(&page);
-    let count = page.lines().find_map(|line| line.strip_prefix("kt_flight_followers "));
-    count
-        .and_then(|count| count.trim().parse().ok())
-        .ok_or_else(|| io::Error::other(format!("{at} does not say how many follow")))
+    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value
+        .and_then(|value| value.trim().parse().ok())
+        .ok_or_else(|| io::Error::other(format!("{at} does not tell {name}")))
 }
 
 async fn answered<B>(at: SocketAddr, request: Request<B>) -> io::Result<Response<Incoming>>
