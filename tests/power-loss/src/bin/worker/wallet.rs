@@ -1,5 +1,6 @@
-//! The wallet: transfers by hand, reserves with their ends, from each payer, and what was paid for without a sidecar. Five
-//! pairs of operations after each other; where the second of a pair ends a hold, it is that of the first.
+//! The wallet: transfers by hand, reserves with their ends, from each payer, holds that grow, refunds, and what was paid for
+//! without a sidecar. Eight pairs of operations after each other; where the second of a pair is about a hold, it is that of
+//! the first.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,7 +10,8 @@ use kt_contract::time::{Millis, MonoMillis, UnixMillis};
 use sidecar_cache::ledger::account::Scope;
 use sidecar_cache::ledger::clock::Reading;
 use sidecar_cache::ledger::request::{
-    Adjust, Allocate, Budget, CallOf, Direction, Fund, Funding, OpenCalls, Purpose, Reserve,
+    Adjust, Allocate, Budget, CallOf, Direction, Extend, Fund, Funding, OpenCalls, Purpose, Refund,
+    Reserve,
 };
 use sidecar_cache::ledger::window::{Period, Zone};
 use sidecar_cache::ledger::{Operation, State, TransferId};
@@ -48,7 +50,7 @@ impl Wallet {
     async fn fund(&self) -> Result<(), StoreError> {
         if !self.is_funded.swap(true, Relaxed) {
             operate(&self.ledger, fund(u64::MAX, 1_000_000_000)).await?;
-            operate(&self.ledger, allocate(u64::MAX - 1, 500_000_000)).await?;
+            operate(&self.ledger, allocate(u64::MAX - 1, 500_000_000, Direction::Credit)).await?;
         }
         Ok(())
     }
@@ -58,8 +60,10 @@ impl Work for Wallet {
     fn make(&self, number: u64) -> Answer<'_, String> {
         Box::pin(async move {
             self.fund().await?;
-            let (operation, promise) = nth(number);
-            operate(&self.ledger, operation).await?;
+            let (operations, promise) = nth(number);
+            for operation in operations {
+                operate(&self.ledger, operation).await?;
+            }
             Ok(promise)
         })
     }
@@ -71,6 +75,7 @@ impl Work for Wallet {
                 lines.push(made(row.id, row.amount));
                 if let Some(hold) = self.ledger.hold(row.id).await? {
                     lines.push(ended(hold.id, hold.state));
+                    lines.push(holds(hold.id, hold.held));
                 }
             }
             Ok(lines)
@@ -99,27 +104,37 @@ fn options(folder: &Path) -> Options {
     Options { path: folder.join("wallet.db"), timepiece, pages_max: None }
 }
 
-/// An operation, and what is promised with its answer.
-fn nth(number: u64) -> (Operation, String) {
+/// What is done in one go, and what is promised with its last answer.
+fn nth(number: u64) -> (Vec<Operation>, String) {
     let hold = id(number & !1);
     let made_here = |amount| made(id(number), usd(amount));
     let settle = |actual, estimated| {
         let actual = usd(actual);
         let promise = ended(hold, State::Settled { actual });
-        (Operation::Settle { hold, actual, estimated }, promise)
+        (vec![Operation::Settle { hold, actual, estimated }], promise)
     };
-    match number % 10 {
-        0 => (fund(number, 500), made_here(500)),
-        1 => (allocate(number, 200), made_here(200)),
-        2 => (reserve(number, Funding::Prepaid, None), made_here(10)),
+    match number % 16 {
+        0 => (vec![fund(number, 500)], made_here(500)),
+        1 => (vec![allocate(number, 200, Direction::Credit)], made_here(200)),
+        2 => (vec![reserve(number, Funding::Prepaid, None)], made_here(10)),
         // An overage, which is a second row.
         3 => settle(25, false),
-        4 => (reserve(number, Funding::Prepaid, Some("web")), made_here(10)),
-        5 => (Operation::Release { hold }, ended(hold, State::Released)),
-        6 => (reserve(number, Funding::Postpaid, Some("web")), made_here(10)),
+        4 => (vec![reserve(number, Funding::Prepaid, Some("web"))], made_here(10)),
+        5 => (vec![Operation::Release { hold }], ended(hold, State::Released)),
+        6 => (vec![reserve(number, Funding::Postpaid, Some("web"))], made_here(10)),
         7 => settle(7, true),
-        8 => (open_calls(number, 30), made_here(30)),
-        _ => (adjust(number, 20), made_here(20)),
+        8 => (vec![open_calls(number, 30)], made_here(30)),
+        9 => (vec![adjust(number, 20)], made_here(20)),
+        // A hold that grows, and nobody ends.
+        10 => (vec![reserve(number, Funding::Prepaid, None)], made_here(10)),
+        11 => (vec![extend(hold, 60)], holds(hold, usd(60))),
+        12 => {
+            let (settle, promise) = settle(8, false);
+            ([vec![reserve(number, Funding::Prepaid, None)], settle].concat(), promise)
+        }
+        13 => (vec![refund(number, hold, 3)], made_here(3)),
+        14 => (vec![allocate(number, 200, Direction::Credit)], made_here(200)),
+        _ => (vec![allocate(number, 50, Direction::Debit)], made_here(50)),
     }
 }
 
@@ -129,6 +144,10 @@ fn made(id: TransferId, amount: MicroUsd) -> String {
 
 pub(crate) fn ended(id: TransferId, state: State) -> String {
     format!("{} is {state:?}", id.0.to_hex())
+}
+
+fn holds(id: TransferId, held: MicroUsd) -> String {
+    format!("{} holds {}", id.0.to_hex(), held.micros())
 }
 
 pub(crate) fn id(number: u64) -> TransferId {
@@ -157,15 +176,23 @@ fn adjust(number: u64, amount: u64) -> Operation {
     Operation::Adjust(Adjust { id: id(number), org, amount: usd(amount), direction, note })
 }
 
-fn allocate(number: u64, amount: u64) -> Operation {
+fn allocate(number: u64, amount: u64, direction: Direction) -> Operation {
     Operation::Allocate(Allocate {
         id: id(number),
         org: ORG.to_owned(),
         team: "web".to_owned(),
         amount: usd(amount),
-        direction: Direction::Credit,
+        direction,
         note: String::new(),
     })
+}
+
+fn extend(hold: TransferId, total: u64) -> Operation {
+    Operation::Extend(Extend { hold, total: usd(total), ttl: Millis(60_000) })
+}
+
+fn refund(number: u64, hold: TransferId, amount: u64) -> Operation {
+    Operation::Refund(Refund { id: id(number), hold, amount: usd(amount), note: String::new() })
 }
 
 pub(crate) fn reserve(number: u64, funding: Funding, team: Option<&str>) -> Operation {
