@@ -11,6 +11,8 @@ use crate::wire::feed::GatewayIdentity;
 
 /// The policy that names the only models that may be asked for.
 pub const MODEL_ALLOWLIST: &str = "model-allowlist";
+/// The policy that bounds what a request asks for.
+pub const REQUEST_LIMITS: &str = "request-limits";
 
 /// What is asked for, as far as the gates are concerned.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,6 @@
 //! The input policy on one request: what goes on of it, or why it does not.
 
+use kt_contract::identify::REQUEST_LIMITS;
 use kt_contract::json::Node;
 use kt_contract::policy::{Decision, Phase, RequestShape};
 use kt_contract::problem::Problem;
@@ -7,8 +8,6 @@ use kt_contract::problem::Problem;
 use crate::chain::{Blocked, Chain, Triggered};
 use crate::json::Edit;
 
-/// The policy that bounds what a request asks for.
-const REQUEST_LIMITS: &str = "request-limits";
 /// How much is replaced in one request at most: each has its place in the memory of a worker.
 const EDITS_MAX: usize = 10_000;
 /// Fields with a list of what is said.

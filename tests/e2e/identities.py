@@ -1,6 +1,7 @@
 """Who somebody is without a gateway key: authorities, certificates and tokens that are made up for a test, by openssl."""
 
 import base64
+import contextlib
 import hmac
 import json
 import re
@@ -18,6 +19,16 @@ ISSUER = "https://id.kt.test"
 AUDIENCE = "kt-e2e"
 # What is promised for a change of rules, and what a busy machine may add.
 SECOND = 1.0 + 9.0
+
+
+@contextlib.contextmanager
+def identified(rules):
+    """A group with these rules, which is unharmed in the end."""
+    with Identified(rules) as group:
+        yield group
+        for gateway in group.gateways:
+            assert gateway.vms_lost() == 0, gateway.id
+        assert group.sidecar.metric("kt_gate_mismatch") == 0
 
 
 def openssl(*arguments, stdin=None):

@@ -9,7 +9,7 @@ import pytest
 
 from answers import assert_hit, assert_miss, assert_refused
 from group import MODELS, chat, environment
-from identities import ISSUER, SECOND, TRUST, Identified, jwt, spiffe
+from identities import ISSUER, SECOND, TRUST, Identified, identified, jwt, spiffe
 from processes import wait_until
 
 AGENT = "/ns/agents/sa/coder"
@@ -26,11 +26,8 @@ RESEARCHER = {"department": "research", "email": "ada@acme.example"}
 
 @pytest.fixture(scope="module")
 def running():
-    with Identified(RULES) as group:
+    with identified(RULES) as group:
         yield group
-        for gateway in group.gateways:
-            assert gateway.vms_lost() == 0, gateway.id
-        assert group.sidecar.metric("kt_gate_mismatch") == 0
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from answers import assert_hit, assert_miss, assert_refused
 from group import chat
-from identities import AUDIENCE, ISSUER, SECOND, TRUST, Identified, encoded, jwt, spiffe
+from identities import AUDIENCE, ISSUER, SECOND, TRUST, encoded, identified, jwt, spiffe
 from processes import wait_until
 
 AGENT = "/ns/agents/sa/coder"
@@ -30,11 +30,8 @@ NOBODY = {"unknown_identity", "invalid_api_key"}
 
 @pytest.fixture(scope="module")
 def running():
-    with Identified(RULES) as group:
+    with identified(RULES) as group:
         yield group
-        for gateway in group.gateways:
-            assert gateway.vms_lost() == 0, gateway.id
-        assert group.sidecar.metric("kt_gate_mismatch") == 0
 
 
 @pytest.fixture(scope="module")

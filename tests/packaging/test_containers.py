@@ -49,8 +49,8 @@ class Started:
         return process
 
     def wait_for(self, who, port, process=None, restarts=0):
-        """Waits until it answers. A process that has ended before is started again, some times, as a kubelet does it: a store
-        that was late on a busy machine is reason enough not to start."""
+        """Waits until it answers. A process that has ended before is started again, some times, as a kubelet does it: where
+        there are stores, one that was late on a busy machine is reason enough not to start."""
         left = iter(range(restarts))
 
         def answers():
@@ -156,7 +156,7 @@ class Pod:
     def _start(self, container, port):
         arguments = [it.replace("$(POD_NAME)", self._env["POD_NAME"]) for it in self._containers[container]["args"]]
         process = self.started.start(container, arguments, self.mounts(container), self.env(container))
-        self.started.wait_for(f"the {container} of {self._env['POD_NAME']}", port, process, restarts=3)
+        self.started.wait_for(f"the {container} of {self._env['POD_NAME']}", port, process, restarts=3 if "KT_DATABASE_URL" in self._env else 0)
         return process
 
     def mounts(self, container):

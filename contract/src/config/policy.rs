@@ -19,7 +19,7 @@ use super::budgets;
 use super::raw::{self, Decimal, Policies};
 use super::report::{Bounds, Report, suggestion};
 use super::targets::Target;
-use crate::identify::MODEL_ALLOWLIST;
+use crate::identify::{MODEL_ALLOWLIST, REQUEST_LIMITS};
 use crate::limits::PATTERNS_MAX;
 use crate::money::MicroUsd;
 use crate::policy::{Chain, ModelAllowlist, Phase, RequestShape, Step};
@@ -33,8 +33,6 @@ pub use judges::{External, Groundedness, Judge, OnFailure, ServiceUrl};
 pub(super) use rates::check_counted;
 pub use rates::{RateLimit, RateLimits};
 
-/// How much may be asked for at once.
-const REQUEST_LIMITS: &str = "request-limits";
 /// How much may be spent.
 const SPEND_LIMIT: &str = "spend-limit";
 /// The policies that a chain may have, beside those that read texts.

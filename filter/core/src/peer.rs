@@ -2,6 +2,8 @@
 //! the client but what a certificate authority or an issuer has signed, and no header is looked at.
 
 mod protobuf;
+#[cfg(any(test, feature = "script"))]
+pub mod written;
 
 use kt_contract::identity::{Identity, JWT_AUTHN, JWT_PAYLOAD, Jwt, Wanted};
 use kt_contract::problem::Problem;

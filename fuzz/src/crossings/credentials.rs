@@ -6,6 +6,7 @@ use kt_contract::gateway_key::GatewayKey;
 use kt_contract::identity::{Identity, JWT_AUTHN, JWT_PAYLOAD, Jwt};
 use kt_contract::principal::KeyHash;
 use kt_filter_core::peer::Peer;
+use kt_filter_core::peer::written::{entry, field};
 
 /// The claim that rules ask for.
 pub(super) const CLAIM: &str = "department";
@@ -96,22 +97,4 @@ fn metadata(jwt: &Jwt) -> Vec<u8> {
     let claims: Vec<u8> =
         all.flat_map(|(name, value)| entry(name, &field(3, value.as_bytes()))).collect();
     entry(JWT_AUTHN, &entry(JWT_PAYLOAD, &field(5, &claims)))
-}
-
-/// An entry of a map of messages.
-fn entry(name: &str, value: &[u8]) -> Vec<u8> {
-    field(1, &[field(1, name.as_bytes()), field(2, value)].concat())
-}
-
-/// A field with a length.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut field = vec![number << 3 | 2];
-    let mut length = bytes.len();
-    while length > 0x7f {
-        field.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
-        length >>= 7;
-    }
-    field.push(u8::try_from(length).unwrap());
-    field.extend_from_slice(bytes);
-    field
 }

@@ -1,12 +1,9 @@
 //! What the policy in force only watches: what it would find is counted and logged, and nothing follows.
 
 use kt_contract::config::Judge;
-use kt_contract::identify::MODEL_ALLOWLIST;
+use kt_contract::identify::{MODEL_ALLOWLIST, REQUEST_LIMITS};
 use kt_contract::policy::{Check, Decision, Entities, Phase, RequestShape, Step, WordList};
 use kt_contract::snapshot::PolicySettings;
-
-/// The bounds of requests, as the configuration has them.
-const REQUEST_LIMITS: &str = "request-limits";
 
 /// Every part of the policy that only watches, with the texts that it reads: `pii-detector:phone (input, output)`. What filters
 /// judge by comes first, in the order of the chain, then what sidecars ask of whole requests and answers.

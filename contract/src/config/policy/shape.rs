@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::report::Report;
-use super::REQUEST_LIMITS;
 use super::detectors::{self, Action};
+use crate::identify::REQUEST_LIMITS;
 use crate::policy::RequestShape;
 
 /// The settings as they stand in the file.

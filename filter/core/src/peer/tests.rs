@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use kt_contract::hex::Digest;
 use wasm_bindgen_test::wasm_bindgen_test;
 
+use super::written::{entry, field};
 use super::*;
 
 const ID: &str = "spiffe://td/ns/agents/sa/a";
@@ -16,23 +17,6 @@ fn wanted(certificates: bool, tokens: bool) -> Wanted {
 
 fn certificate<'a>(uri: &'a str, uris: &'a str) -> Peer<'a> {
     Peer { mtls: true, uri: uri.as_bytes(), uris: uris.as_bytes(), metadata: &[] }
-}
-
-/// A field with a length.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut field = vec![number << 3 | 2];
-    let mut length = bytes.len();
-    while length > 0x7f {
-        field.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
-        length >>= 7;
-    }
-    field.push(u8::try_from(length).unwrap());
-    field.extend_from_slice(bytes);
-    field
-}
-
-fn entry(key: &str, value: &[u8]) -> Vec<u8> {
-    field(1, &[field(1, key.as_bytes()), field(2, value)].concat())
 }
 
 fn said(text: &str) -> Vec<u8> {
