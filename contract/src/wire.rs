@@ -13,9 +13,9 @@ pub mod open_calls;
 pub mod principal;
 
 /// The version of everything in here. Changes with any change of meaning.
-pub const VERSION: u16 = 9;
+pub const VERSION: u16 = 10;
 /// The same, as the header of every reply says it.
-pub const VERSION_TEXT: &str = "9";
+pub const VERSION_TEXT: &str = "10";
 
 /// The path of the admit callout.
 pub const PATH_ADMIT: &str = "/v1/admit";

@@ -12,17 +12,15 @@ use crate::outcome::Reason;
 use crate::principal::KeyHash;
 use crate::trace::TraceParent;
 
-/// The body of `POST /v1/admit`.
+/// The body of `POST /v1/admit`. A filter may have its `plan` written already: it is the same each time that the same
+/// caller asks the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AdmitRequest {
+pub struct AdmitRequest<P = Plan> {
     /// [`super::VERSION`].
     pub version: u16,
     /// Minted by the filter: 32 hexadecimal digits.
     pub request_id: String,
-    /// The version of the snapshot by which the filter has decided. The sidecar decides the rest by the configuration
-    /// that this snapshot is of.
-    pub snapshot: String,
     /// The gateway that asks: whose egress makes the call, and where a ticket is valid. Never in a key.
     pub gateway: String,
     /// Whose request it is. The sidecar resolves it again.
@@ -30,22 +28,8 @@ pub struct AdmitRequest {
     /// The identity that this is the digest of, where it is not of a key's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// The gates, in full.
-    pub gates: Gates,
-    /// The digests of the canonical request.
-    pub request: RequestDigests,
-    /// The key that the filter computed; the sidecar computes it again.
-    pub key: CacheKey,
-    /// The independent check hash.
-    pub check: CheckHash,
     /// BLAKE3 of the body as it will be forwarded.
     pub body: Digest,
-    /// The id of the primary target.
-    pub target: String,
-    /// The shape in which the client wants the answer.
-    pub reply: ReplyShape,
-    /// Whether the client itself set the length limit, so that an answer ended by it is complete.
-    pub client_limited: bool,
     /// Whether the request has an `Idempotency-Key`: then it takes the lane, even to a hit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_keyed: bool,
@@ -55,12 +39,37 @@ pub struct AdmitRequest {
     /// How the client limits what may serve it.
     #[serde(default, skip_serializing_if = "Control::is_free")]
     pub control: Control,
-    /// What policies have found in the request, each as `policy:what:action`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub guardrails: Vec<String>,
     /// The client's span that it is part of. Never in a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceParent>,
+    /// What the filter has made of the request.
+    pub plan: P,
+}
+
+/// What a filter has made of a request: a function of its head, its body, its caller, the gateway and the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The version of the snapshot by which the filter has decided. The sidecar decides the rest by the configuration
+    /// that this snapshot is of.
+    pub snapshot: String,
+    /// The gates, in full.
+    pub gates: Gates,
+    /// The digests of the canonical request.
+    pub request: RequestDigests,
+    /// The key that the filter computed; the sidecar computes it again.
+    pub key: CacheKey,
+    /// The independent check hash.
+    pub check: CheckHash,
+    /// The id of the primary target.
+    pub target: String,
+    /// The shape in which the client wants the answer.
+    pub reply: ReplyShape,
+    /// Whether the client itself set the length limit, so that an answer ended by it is complete.
+    pub client_limited: bool,
+    /// What policies have found in the request, each as `policy:what:action`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guardrails: Vec<String>,
 }
 
 /// What the client's `Cache-Control` asks of an entry; `no-cache` and `no-store` are a bypass.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use super::admit::{AdmitRequest, Admitted, Control, ReplyShape, SavedTokens};
+use super::admit::{AdmitRequest, Admitted, Control, Plan, ReplyShape, SavedTokens};
 use super::explain::{ExplainReply, ExplainRequest};
 use super::feed::{
     BlockCount, Event, FeedReply, FeedRequest, GatewayIdentity, HitBatch, HitCount, Refusal, Role,
@@ -193,43 +193,42 @@ fn the_version_is_the_same_in_the_header_and_in_the_reference() {
 #[wasm_bindgen_test(unsupported = test)]
 fn admit_requests() {
     let request = AdmitRequest {
-        snapshot: "0123456789abcdef".into(),
         version: VERSION,
         request_id: "00112233445566778899aabbccddeeff".into(),
         gateway: "gw-a".into(),
         principal: KeyHash(digest(2)),
         identity: None,
-        gates: gates(),
-        request: RequestDigests { digest: digest(3), check: digest(4) },
-        key: CacheKey(digest(5)),
-        check: CheckHash(digest(6)),
         body: digest(7),
-        target: "openai".into(),
-        reply: ReplyShape::Json,
-        client_limited: false,
         is_keyed: false,
         bypass: None,
         control: Control::default(),
-        guardrails: vec!["pii-detector:email:redact".into()],
         trace: None,
+        plan: Plan {
+            snapshot: "0123456789abcdef".into(),
+            gates: gates(),
+            request: RequestDigests { digest: digest(3), check: digest(4) },
+            key: CacheKey(digest(5)),
+            check: CheckHash(digest(6)),
+            target: "openai".into(),
+            reply: ReplyShape::Json,
+            client_limited: false,
+            guardrails: vec!["pii-detector:email:redact".into()],
+        },
     };
     let trace = TraceParent { trace_id: [0xab; 16], span_id: [0xcd; 8], is_sampled: true };
-    let mut private = AdmitRequest {
-        reply: ReplyShape::Sse { include_usage: true },
-        trace: Some(trace),
-        client_limited: true,
-        bypass: Some(Reason::ClientNoCache),
-        ..request.clone()
-    };
+    let mut private =
+        AdmitRequest { trace: Some(trace), bypass: Some(Reason::ClientNoCache), ..request.clone() };
     let picky = AdmitRequest {
         control: Control { max_age_s: Some(60), only_if_cached: true },
         ..request.clone()
     };
     let keyed = AdmitRequest { is_keyed: true, ..request.clone() };
     let identified = AdmitRequest { identity: Some(identity()), ..request.clone() };
-    private.gates.scope = Scope::PrivateEdge { key_id: "gk_7Yb2".into() };
+    private.plan.reply = ReplyShape::Sse { include_usage: true };
+    private.plan.client_limited = true;
+    private.plan.gates.scope = Scope::PrivateEdge { key_id: "gk_7Yb2".into() };
     let mut physical = request.clone();
-    physical.gates.scope = Scope::PhysicalGateway { gateway: "gw-a".into() };
+    physical.plan.gates.scope = Scope::PhysicalGateway { gateway: "gw-a".into() };
     golden!(strict "admit-request", [request, private, physical, picky, keyed, identified]);
 }
 

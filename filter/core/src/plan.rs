@@ -3,20 +3,20 @@
 
 use std::rc::Rc;
 
-use kt_contract::gates::Gates;
 use kt_contract::hex::Digest;
 use kt_contract::identify::{self, Allowed, MODEL_ALLOWLIST};
 use kt_contract::json::{self, Bounds, Node};
-use kt_contract::key::{CacheKey, CheckHash, RequestDigests};
+use kt_contract::key::CacheKey;
 use kt_contract::outcome::Reason;
 use kt_contract::policy::Decision;
 use kt_contract::problem::Problem;
 use kt_contract::snapshot::{ModelRoute, OnSidecarLoss, OpenWithCap, Snapshot};
 use kt_contract::wire::VERSION;
-use kt_contract::wire::admit::{AdmitRequest, ReplyShape};
+use kt_contract::wire::admit::{self, AdmitRequest, ReplyShape};
 use kt_contract::wire::feed::GatewayIdentity;
 use kt_policy::{Chain, Edit, Passed, Triggered};
 use kt_providers::Asked;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::ask::Ask;
 use crate::l1::L1Key;
@@ -31,7 +31,6 @@ const EDITS_REMEMBERED_MAX: usize = 32;
 pub(crate) struct Plan {
     pub(crate) route: Rc<ModelRoute>,
     pub(crate) reply: ReplyShape,
-    client_limited: bool,
     /// Why the answer is nobody else's, if the request itself says so.
     pub(crate) bypass: Option<Reason>,
     /// What the snapshot says for the case that the sidecar is lost. Kept here, and not asked for when it is: a request
@@ -39,12 +38,11 @@ pub(crate) struct Plan {
     pub(crate) on_sidecar_loss: OnSidecarLoss,
     /// And what may pass all the same, likewise.
     pub(crate) open_with_cap: Option<OpenWithCap>,
-    /// The version of the snapshot that it was made with.
-    snapshot: Box<str>,
-    gates: Gates,
-    request: RequestDigests,
     key: CacheKey,
-    check: CheckHash,
+    /// `provider/model`, as clients are told.
+    served_by: Box<str>,
+    /// All that the sidecar is told of it, written once: whoever asks the same again is mostly asking for a hit.
+    question: Box<RawValue>,
     /// What policies have found in the request.
     triggered: Box<[Triggered]>,
     /// The same, for logs.
@@ -136,18 +134,29 @@ impl Plan {
         let semantic: Vec<(&str, &[u8])> =
             ask.semantic.iter().map(|(name, value)| (*name, value.as_ref())).collect();
         let request = known.org_keys.request_digests(node, ask.dialect().left_out(), &semantic);
-        Ok(Self {
-            route: Rc::new(route.clone()),
-            reply: asked.reply,
-            client_limited: asked.client_limited,
-            bypass: asked.bypass,
-            on_sidecar_loss: snapshot.on_sidecar_loss,
-            open_with_cap: snapshot.open_with_cap,
-            snapshot: snapshot.version.as_str().into(),
-            key: known.org_keys.cache_key(&gates, &request),
+        let key = known.org_keys.cache_key(&gates, &request);
+        let served_by = gates.model.served_by().into();
+        let question = admit::Plan {
+            snapshot: snapshot.version.clone(),
             check: known.org_keys.check_hash(&gates, &request),
             gates,
             request,
+            key,
+            target: route.target.clone(),
+            reply: asked.reply,
+            client_limited: asked.client_limited,
+            guardrails: triggered.iter().map(ToString::to_string).collect(),
+        };
+        Ok(Self {
+            route: Rc::new(route.clone()),
+            reply: asked.reply,
+            bypass: asked.bypass,
+            on_sidecar_loss: snapshot.on_sidecar_loss,
+            open_with_cap: snapshot.open_with_cap,
+            key,
+            served_by,
+            // Structs of strings and numbers always have a JSON form.
+            question: to_raw_value(&question).map_err(|_| Problem::Internal)?,
             guardrails: told(&triggered),
             triggered: triggered.into(),
             edits: edits.into(),
@@ -175,8 +184,8 @@ impl Plan {
     }
 
     /// Who serves, as clients are told.
-    pub(crate) fn served_by(&self) -> String {
-        self.gates.model.served_by()
+    pub(crate) fn served_by(&self) -> &str {
+        &self.served_by
     }
 
     /// What the sidecar is asked.
@@ -186,27 +195,19 @@ impl Plan {
         gateway: &GatewayIdentity,
         body: Digest,
         bypass: Option<Reason>,
-    ) -> AdmitRequest {
+    ) -> AdmitRequest<&RawValue> {
         AdmitRequest {
             version: VERSION,
             request_id: ask.request_id.as_str().to_owned(),
-            snapshot: self.snapshot.as_ref().to_owned(),
             gateway: gateway.id.clone(),
             principal: ask.who.key,
             identity: ask.who.identity.as_deref().cloned(),
-            gates: self.gates.clone(),
-            request: self.request,
-            key: self.key,
-            check: self.check,
             body,
-            target: self.route.target.clone(),
-            reply: self.reply,
-            client_limited: self.client_limited,
             is_keyed: ask.idempotency.is_some(),
             bypass,
             control: ask.wish.control,
-            guardrails: self.triggered.iter().map(ToString::to_string).collect(),
             trace: ask.trace,
+            plan: &self.question,
         }
     }
 }

@@ -135,7 +135,7 @@ impl Sidecar {
         };
         self.gateways.heard_of(&request.gateway, self.clock.mono());
         let (body, is_keyed) = (request.body, request.is_keyed);
-        let settings = self.settings_of(&caller.principal.org, &request.snapshot);
+        let settings = self.settings_of(&caller.principal.org, &request.plan.snapshot);
         // It was a tenant when the filter asked who it is.
         let Some(settings) = settings else { return Ok(Admitted::NoTenant.into()) };
         let mut grant = self.grant(request, caller, settings)?;
@@ -192,17 +192,18 @@ impl Sidecar {
         caller: Arc<Caller>,
         settings: Arc<Settings>,
     ) -> Result<Grant, Failure> {
-        let dialect = dialect(&request.gates.model.dialect)?;
+        let AdmitRequest { request_id, gateway, bypass, control, trace, plan, .. } = request;
+        let dialect = dialect(&plan.gates.model.dialect)?;
         let at = Address {
-            key: caller.keys.cache_key(&request.gates, &request.request),
-            request: request.request.digest,
+            key: caller.keys.cache_key(&plan.gates, &plan.request),
+            request: plan.request.digest,
         };
-        let check = caller.keys.check_hash(&request.gates, &request.request);
-        let wrong = if let Some(what) = contradiction(&caller.principal, &request.gates) {
+        let check = caller.keys.check_hash(&plan.gates, &plan.request);
+        let wrong = if let Some(what) = contradiction(&caller.principal, &plan.gates) {
             Some(what)
-        } else if at.key != request.key {
+        } else if at.key != plan.key {
             Some("key")
-        } else if check != request.check {
+        } else if check != plan.check {
             Some("check")
         } else {
             None
@@ -210,27 +211,25 @@ impl Sidecar {
         if let Some(what) = wrong {
             self.metrics.mismatch(what);
             let key_id = &caller.principal.key_id;
-            let gateway = &request.gateway;
             tracing::warn!(security = true, what, key_id, gateway, "a filter computed otherwise");
         }
         Ok(Grant {
-            request_id: request.request_id,
+            request_id,
             settings,
-            gateway: request.gateway,
+            gateway,
             caller,
             dialect,
-            gates: request.gates,
+            gates: plan.gates,
             at,
             check,
-            target: request.target,
-            reply: request.reply,
-            client_limited: request.client_limited,
-            control: request.control,
-            guardrails: request.guardrails,
+            target: plan.target,
+            reply: plan.reply,
+            client_limited: plan.client_limited,
+            control,
+            guardrails: plan.guardrails,
             pace: Pace::Free,
-            trace: self.trace(request.trace),
-            found: request
-                .bypass
+            trace: self.trace(trace),
+            found: bypass
                 .or(wrong.map(|_| Reason::Corrupt))
                 .map_or(AtAdmit::Miss(Reason::Request), AtAdmit::Bypass),
         })

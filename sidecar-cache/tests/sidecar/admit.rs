@@ -155,7 +155,7 @@ async fn a_miss_names_the_first_gate_that_differs_and_never_another_organization
     let own_group = group.key_with(|key| key.group = Some("testers".to_owned())).await;
     let org = group.key_with(|key| key.org = "globex".to_owned()).await;
     let mut policy = group.ask(&key, CHAT);
-    policy.gates.policy = Digest([1; 32]);
+    policy.plan.gates.policy = Digest([1; 32]);
     let other_model = CHAT.replace("gpt-4o-mini", "gpt-4o");
     let unknown_field = CHAT.replacen('{', r#"{"x_new":1,"#, 1);
     for (ask, expected) in [
@@ -193,8 +193,9 @@ async fn the_nearest_entry_is_the_one_that_differs_last() {
 /// The request as an honest filter with other gates would send it.
 fn resigned(key: &Key, mut ask: AdmitRequest) -> AdmitRequest {
     let keys = OrgKeys::derive(&key.principal.org);
-    ask.key = keys.cache_key(&ask.gates, &ask.request);
-    ask.check = keys.check_hash(&ask.gates, &ask.request);
+    let plan = &mut ask.plan;
+    plan.key = keys.cache_key(&plan.gates, &plan.request);
+    plan.check = keys.check_hash(&plan.gates, &plan.request);
     ask
 }
 
@@ -202,16 +203,16 @@ fn resigned(key: &Key, mut ask: AdmitRequest) -> AdmitRequest {
 async fn what_a_filter_computed_otherwise_is_served_without_the_cache() {
     type Change = fn(&mut AdmitRequest);
     let changes: [(&str, Change); 8] = [
-        ("key", |ask| ask.key = CacheKey(Digest([1; 32]))),
-        ("check", |ask| ask.check = CheckHash(Digest([1; 32]))),
-        ("key", |ask| ask.request.digest = Digest([1; 32])),
-        ("check", |ask| ask.request.check = Digest([1; 32])),
-        ("org", |ask| ask.gates.org = "globex".to_owned()),
-        ("codebase", |ask| ask.gates.codebases = set(&["acme/secret"])),
-        ("entitlement", |ask| ask.gates.entitlements = set(&["eu", "us"])),
+        ("key", |ask| ask.plan.key = CacheKey(Digest([1; 32]))),
+        ("check", |ask| ask.plan.check = CheckHash(Digest([1; 32]))),
+        ("key", |ask| ask.plan.request.digest = Digest([1; 32])),
+        ("check", |ask| ask.plan.request.check = Digest([1; 32])),
+        ("org", |ask| ask.plan.gates.org = "globex".to_owned()),
+        ("codebase", |ask| ask.plan.gates.codebases = set(&["acme/secret"])),
+        ("entitlement", |ask| ask.plan.gates.entitlements = set(&["eu", "us"])),
         ("group", |ask| {
             let key_id = "gk_other".to_owned();
-            ask.gates.scope = kt_contract::gates::Scope::PrivateEdge { key_id };
+            ask.plan.gates.scope = kt_contract::gates::Scope::PrivateEdge { key_id };
         }),
     ];
     for (what, change) in changes {
@@ -259,7 +260,7 @@ async fn an_entry_under_a_foreign_key_is_a_security_event_and_gone() {
         (&stranger, Reason::Corrupt, "kt_corrupt_total"),
     ] {
         let ask = group.ask(victim, CHAT);
-        let at = Address { key: ask.key, request: ask.request.digest };
+        let at = Address { key: ask.plan.key, request: ask.plan.request.digest };
         group.entries.smuggle(at, bytes.clone()).await;
         assert_eq!(group.ticket(ask).await.1, reason);
         assert_eq!(group.metric(metric), "1");
@@ -293,7 +294,10 @@ async fn explain_says_what_admit_would_and_names_the_other_organization() {
     };
     let reply = group.sidecar.explain(&explain(&key, CHAT)).await.unwrap();
     let ask = group.ask(&key, CHAT);
-    assert_eq!((reply.key, reply.check, &reply.gates), (ask.key, ask.check, &ask.gates));
+    assert_eq!(
+        (reply.key, reply.check, &reply.gates),
+        (ask.plan.key, ask.plan.check, &ask.plan.gates)
+    );
     assert_eq!((reply.outcome.as_str(), reply.reason), ("miss", Reason::Request));
     let bounds = Bounds { depth_max: 9, nodes_max: 99 };
     let beta =
@@ -305,7 +309,7 @@ async fn explain_says_what_admit_would_and_names_the_other_organization() {
         keys.request_digests(&body, Dialect::OpenAiChat.left_out(), &[("openai-beta", b"v2")]);
     assert_eq!(
         with.unwrap().key,
-        keys.cache_key(&ask.gates, &digests),
+        keys.cache_key(&ask.plan.gates, &digests),
         "as the filter keys the header"
     );
     assert_eq!(reply.target, "openai-1");
@@ -317,7 +321,7 @@ async fn explain_says_what_admit_would_and_names_the_other_organization() {
     let other = group.key_with(|key| key.entitlements = vec!["us".to_owned()]).await;
     let reply = group.sidecar.explain(&explain(&other, CHAT)).await.unwrap();
     assert_eq!(reply.reason, Reason::Entitlement);
-    assert_eq!(reply.nearest, Some(ask.gates));
+    assert_eq!(reply.nearest, Some(ask.plan.gates));
 
     let stranger = group.key_with(|key| key.org = "globex".to_owned()).await;
     let reply = group.sidecar.explain(&explain(&stranger, CHAT)).await.unwrap();

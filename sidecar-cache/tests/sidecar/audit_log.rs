@@ -121,7 +121,11 @@ async fn a_hit_in_whose_request_policies_have_found_something_is_no_plain_one() 
     let logged = logged(LOGS).await;
     let key = logged.group.key().await;
     let guardrails = vec!["pii-detector:email:redact".to_owned()];
-    let ask = || AdmitRequest { guardrails: guardrails.clone(), ..logged.group.ask(&key, CHAT) };
+    let ask = || {
+        let mut ask = logged.group.ask(&key, CHAT);
+        ask.plan.guardrails.clone_from(&guardrails);
+        ask
+    };
     let (ticket, _) = logged.group.ticket(ask()).await;
     read(logged.group.lane(&ticket, CHAT).await.unwrap()).await;
     logged.group.hit(ask()).await;

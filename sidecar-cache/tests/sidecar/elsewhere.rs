@@ -74,10 +74,10 @@ async fn what_is_purged_at_one_is_served_by_none_a_second_later() {
     let key = one.key().await;
     for (tag, told_reason) in [
         (Tag::Org, Reason::Request),
-        (Tag::Entry(one.ask(&key, CHAT).key), Reason::Request),
+        (Tag::Entry(one.ask(&key, CHAT).plan.key), Reason::Request),
         (Tag::Codebase("acme/web".to_owned()), Reason::Generation),
         (Tag::Model("gpt-4o-mini".to_owned()), Reason::Generation),
-        (Tag::Policy(one.ask(&key, CHAT).gates.policy), Reason::Generation),
+        (Tag::Policy(one.ask(&key, CHAT).plan.gates.policy), Reason::Generation),
     ] {
         other.fetch(&key, CHAT).await.unwrap();
         assert!(other.is_cached(&key, CHAT).await, "{tag:?}");
@@ -179,7 +179,7 @@ async fn what_is_filled_before_a_purge_is_heard_of_is_a_miss_for_who_has_heard()
 async fn what_is_purged_elsewhere_gives_its_room_back_here() {
     let (_database, one, other) = pair().await;
     let key = one.key().await;
-    for tag in [Tag::Org, Tag::Entry(one.ask(&key, CHAT).key)] {
+    for tag in [Tag::Org, Tag::Entry(one.ask(&key, CHAT).plan.key)] {
         other.fetch(&key, CHAT).await.unwrap();
         assert_eq!(other.sidecar.cache_stats().entries, 1);
         one.sidecar.bump("acme", tag.clone()).await.unwrap();
@@ -188,7 +188,7 @@ async fn what_is_purged_elsewhere_gives_its_room_back_here() {
     }
     // Whose key it is not, has nothing removed.
     other.fetch(&key, CHAT).await.unwrap();
-    one.sidecar.bump("globex", Tag::Entry(one.ask(&key, CHAT).key)).await.unwrap();
+    one.sidecar.bump("globex", Tag::Entry(one.ask(&key, CHAT).plan.key)).await.unwrap();
     pass(SOON).await;
     assert!(other.is_cached(&key, CHAT).await);
 }
@@ -206,7 +206,7 @@ async fn of_a_shared_store_who_hears_of_a_purge_removes_copies_only() {
     let (other, _) = database.group_over(settings(), Some(Arc::clone(&there) as _)).await;
     let key = one.key().await;
     one.fetch(&key, CHAT).await.unwrap();
-    for tag in [Tag::Org, Tag::Entry(one.ask(&key, CHAT).key)] {
+    for tag in [Tag::Org, Tag::Entry(one.ask(&key, CHAT).plan.key)] {
         assert!(other.is_cached(&key, CHAT).await);
         assert_eq!(there.copies().entries, 1);
         // Purged and made anew by one, before the other has heard of the purge.

@@ -55,18 +55,18 @@ async fn the_table_is_what_the_store_held_before_the_restart() {
         Generations::load(store).await.unwrap()
     };
     let generations = load().await;
-    let untouched = generations.vector(&ask.gates, &ask.key);
+    let untouched = generations.vector(&ask.plan.gates, &ask.plan.key);
     let codebase = || Tag::Codebase("acme/web".to_owned());
-    for tag in [codebase(), Tag::Org, Tag::Entry(ask.key), codebase()] {
-        let before = generations.vector(&ask.gates, &ask.key);
+    for tag in [codebase(), Tag::Org, Tag::Entry(ask.plan.key), codebase()] {
+        let before = generations.vector(&ask.plan.gates, &ask.plan.key);
         generations.bump("acme", tag).await.unwrap();
-        assert!(!generations.is_current(&ask.gates, &ask.key, &before));
+        assert!(!generations.is_current(&ask.plan.gates, &ask.plan.key, &before));
     }
-    let vector = generations.vector(&ask.gates, &ask.key);
+    let vector = generations.vector(&ask.plan.gates, &ask.plan.key);
     let newest = generations.count_and_newest();
     drop(generations);
     let generations = load().await;
-    assert!(generations.is_current(&ask.gates, &ask.key, &vector));
-    assert!(!generations.is_current(&ask.gates, &ask.key, &untouched));
+    assert!(generations.is_current(&ask.plan.gates, &ask.plan.key, &vector));
+    assert!(!generations.is_current(&ask.plan.gates, &ask.plan.key, &untouched));
     assert_eq!(generations.count_and_newest(), newest);
 }

@@ -65,8 +65,8 @@ async fn an_identity_is_who_the_rules_say_and_shares_with_keys_of_its_organizati
     let known = principal(&group, &spiffe(ID)).await.unwrap();
     assert_eq!((known.key_id.as_str(), known.org.as_str()), (ID, "acme"));
     let asked = ask(&group, &spiffe(ID)).await;
-    let of_key: Gates = group.ask(&key, CHAT).gates;
-    assert_eq!(asked.gates, of_key);
+    let of_key: Gates = group.ask(&key, CHAT).plan.gates;
+    assert_eq!(asked.plan.gates, of_key);
     let (ticket, _) = group.ticket(asked.clone()).await;
     group.provider.next(answers_json(JSON));
     read(group.lane(&ticket, CHAT).await.unwrap()).await;
@@ -118,7 +118,10 @@ async fn an_identity_of_one_organization_is_served_nothing_of_another() {
     let Admitted::Lane { .. } = group.admit(stolen).await else { panic!("served by the cache") };
     assert!(group.metric("kt_gate_mismatch_total{reason=\"org\"}").ends_with('1'));
     let own = ask(&group, &globex).await;
-    assert_ne!((own.key, own.check, own.request), (acme.key, acme.check, acme.request));
+    assert_ne!(
+        (own.plan.key, own.plan.check, own.plan.request),
+        (acme.plan.key, acme.plan.check, acme.plan.request)
+    );
 }
 
 #[test]

@@ -19,8 +19,8 @@ async fn an_entry_of_an_older_generation_is_a_miss_removed_and_counted() {
         Tag::Org,
         Tag::Codebase("acme/web".to_owned()),
         Tag::Model("gpt-4o-mini".to_owned()),
-        Tag::Policy(ask().gates.policy),
-        Tag::Entry(ask().key),
+        Tag::Policy(ask().plan.gates.policy),
+        Tag::Entry(ask().plan.key),
     ] {
         group.fetch(&key, CHAT).await.unwrap();
         assert!(group.is_cached(&key, CHAT).await, "{tag:?}");
@@ -93,12 +93,12 @@ async fn an_operator_is_told_what_was_invalidated_and_what_is_left() {
     assert!(!group.is_cached(&key, &other).await);
     assert!(group.is_cached(&key, CHAT).await);
 
-    let of_other_org = group.ask(&stranger, CHAT).key.0.to_hex();
+    let of_other_org = group.ask(&stranger, CHAT).plan.key.0.to_hex();
     let done = invalidate(InvalidateRequest { key: Some(of_other_org), ..none.clone() }).await;
     assert_eq!(done.entries_dropped, 0);
     assert!(group.is_cached(&stranger, CHAT).await, "a key reaches no other organization");
 
-    let own = group.ask(&key, CHAT).key.0.to_hex();
+    let own = group.ask(&key, CHAT).plan.key.0.to_hex();
     let done = invalidate(InvalidateRequest { key: Some(own), ..none.clone() }).await;
     assert_eq!((done.kind.as_str(), done.entries_dropped, done.entries_held), ("entry", 1, 0));
 
@@ -127,11 +127,11 @@ async fn an_entry_that_is_looked_at_stays_as_it_is() {
     tokio::time::advance(Duration::from_secs(5)).await;
     let request = |org: &str, body| EntryRequest {
         org: org.to_owned(),
-        key: group.ask(&key, CHAT).key.0.to_hex(),
+        key: group.ask(&key, CHAT).plan.key.0.to_hex(),
         body,
     };
     let entry = group.sidecar.entry_of(request("acme", false)).await.unwrap();
-    assert_eq!((&entry.gates, entry.age_ms), (&group.ask(&key, CHAT).gates, 5_000));
+    assert_eq!((&entry.gates, entry.age_ms), (&group.ask(&key, CHAT).plan.gates, 5_000));
     assert!(entry.is_current && entry.fresh_ms > 0);
     assert_eq!((entry.body_bytes, entry.body), (JSON.len() as u64, None));
     let with_body = group.sidecar.entry_of(request("acme", true)).await.unwrap();

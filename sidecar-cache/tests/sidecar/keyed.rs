@@ -321,10 +321,10 @@ async fn behind_other_gates_it_is_another_request_which_is_told_nothing_and_paid
     let key = group.key_with(|key| key.codebases = both.to_vec()).await;
     let behind = |change: fn(&mut Gates)| {
         let mut ask = group.ask(&key, CHAT);
-        change(&mut ask.gates);
+        change(&mut ask.plan.gates);
         let keys = OrgKeys::derive("acme");
-        ask.key = keys.cache_key(&ask.gates, &ask.request);
-        ask.check = keys.check_hash(&ask.gates, &ask.request);
+        ask.plan.key = keys.cache_key(&ask.plan.gates, &ask.plan.request);
+        ask.plan.check = keys.check_hash(&ask.plan.gates, &ask.plan.request);
         ask
     };
     let others: [fn(&mut Gates); 4] = [
@@ -466,7 +466,7 @@ async fn only_if_cached_makes_no_call_where_the_cache_is_bypassed() {
     let wanted = || AdmitRequest { control, ..group.ask(&key, CHAT) };
     let by_client = AdmitRequest { bypass: Some(Reason::ClientNoCache), ..wanted() };
     let mut mismatched = wanted();
-    mismatched.key.0.0[0] ^= 1;
+    mismatched.plan.key.0.0[0] ^= 1;
     for ask in [by_client, mismatched] {
         let refused = send(&group, ask, CHAT).await.unwrap_err();
         assert!(matches!(refused.problem, Problem::NotCached { .. }), "{:?}", refused.problem);

@@ -376,7 +376,7 @@ async fn a_request_is_decided_by_the_version_of_its_plan_to_its_end() {
     let cost = async |snapshot: &str, nth: u32, change: Option<Settings>| {
         let body = CHAT.replace("hi", &format!("question {nth}"));
         let mut ask = group.ask(&key, &body);
-        ask.snapshot = snapshot.to_owned();
+        ask.plan.snapshot = snapshot.to_owned();
         let (ticket, _) = group.ticket(ask).await;
         if let Some(change) = change {
             group.sidecar.reconfigure(Ok(change)).await;

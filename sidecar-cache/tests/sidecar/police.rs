@@ -106,11 +106,11 @@ pub(crate) async fn policed_of(
 impl Policed {
     pub(crate) fn ask(&self, body: &str) -> AdmitRequest {
         let mut ask = self.group.ask(&self.key, body);
-        ask.gates.policy = self.settings.snapshot.policy.digest;
-        ask.snapshot = self.settings.snapshot.version.clone();
-        let keys = OrgKeys::derive(&ask.gates.org);
-        ask.key = keys.cache_key(&ask.gates, &ask.request);
-        ask.check = keys.check_hash(&ask.gates, &ask.request);
+        ask.plan.gates.policy = self.settings.snapshot.policy.digest;
+        ask.plan.snapshot = self.settings.snapshot.version.clone();
+        let keys = OrgKeys::derive(&ask.plan.gates.org);
+        ask.plan.key = keys.cache_key(&ask.plan.gates, &ask.plan.request);
+        ask.plan.check = keys.check_hash(&ask.plan.gates, &ask.plan.request);
         ask
     }
 

@@ -202,7 +202,7 @@ impl Fleet {
     }
 
     fn at(&self, key: &Key, body: &str) -> CacheKey {
-        self.sidecars[0].ask(key, body).key
+        self.sidecars[0].ask(key, body).plan.key
     }
 }
 
@@ -1054,14 +1054,14 @@ async fn what_is_told_for_other_gates_is_not_read_and_is_a_security_event() {
         let key = fleet.key().await;
         let ask = fleet.sidecars[1].ask(&key, CHAT);
         let began = Vector::from_numbers(vec![Generation(0); 5]);
-        let (gates, check) = (ask.gates.clone(), ask.check);
+        let (gates, check) = (ask.plan.gates.clone(), ask.plan.check);
         let mut head = Head { gates, check, began, asked: Recorded::Json };
         match what {
             "org" => head.gates.org = "globex".to_owned(),
             "check" => head.check = CheckHash(Digest([1; 32])),
             _ => {}
         }
-        forge(fleet, ask.key, &head).await;
+        forge(fleet, ask.plan.key, &head).await;
         let asked = fleet.asks(1, &key, CHAT).await;
         if what == "nothing" {
             assert!(!asked.is_finished(), "what is its own is read");

@@ -65,7 +65,7 @@ async fn an_invalidation_is_in_force_though_the_store_is_away() {
     for by in ["all", "key"] {
         group.fetch(&key, CHAT).await.unwrap();
         shared.goes_away();
-        let own = group.ask(&key, CHAT).key.0.to_hex();
+        let own = group.ask(&key, CHAT).plan.key.0.to_hex();
         let request = InvalidateRequest {
             org: "acme".to_owned(),
             all: by == "all",

@@ -17,7 +17,7 @@ use kt_contract::outcome::Reason;
 use kt_contract::principal::{KeyHash, Principal};
 use kt_contract::snapshot::Snapshot;
 use kt_contract::time::{Millis, UnixMillis};
-use kt_contract::wire::admit::{AdmitRequest, Admitted};
+use kt_contract::wire::admit::{AdmitRequest, Admitted, Plan};
 use kt_contract::wire::feed::{FeedRequest, GatewayIdentity, Role};
 use kt_providers::Dialect;
 use sidecar_cache::clock::Clock;
@@ -405,23 +405,25 @@ pub(crate) fn ask_by(
     AdmitRequest {
         version: kt_contract::wire::VERSION,
         request_id: REQUEST_ID.to_owned(),
-        snapshot: snapshot.version.clone(),
         gateway: gateway.id.clone(),
         principal: key.hash,
         identity: None,
-        key: keys.cache_key(&gates, &request),
-        check: keys.check_hash(&gates, &request),
-        gates,
-        request,
         body: Digest(*blake3::hash(body.as_bytes()).as_bytes()),
-        target: route.target.clone(),
-        reply: asked.reply,
-        client_limited: asked.client_limited,
         is_keyed: false,
         bypass: None,
         control: kt_contract::wire::admit::Control::default(),
-        guardrails: Vec::new(),
         trace: None,
+        plan: Plan {
+            snapshot: snapshot.version.clone(),
+            key: keys.cache_key(&gates, &request),
+            check: keys.check_hash(&gates, &request),
+            gates,
+            request,
+            target: route.target.clone(),
+            reply: asked.reply,
+            client_limited: asked.client_limited,
+            guardrails: Vec::new(),
+        },
     }
 }
 

@@ -174,7 +174,7 @@ async fn a_call_to_a_target_that_the_organization_has_no_pack_for_is_not_made() 
     let hosted = Hosted::new(&[("acme", "")]).await;
     let acme = hosted.key("acme").await;
     let mut ask = ask_by(&hosted.snapshot(&acme).await, &gateway(), &acme, CHAT);
-    ask.target = "azure-1".to_owned();
+    ask.plan.target = "azure-1".to_owned();
     let (ticket, _) = hosted.group.ticket(ask).await;
     let refusal = hosted.group.lane(&ticket, CHAT).await.unwrap_err();
     assert_eq!(refusal.problem, Problem::Internal);
@@ -301,7 +301,7 @@ async fn what_the_host_says_holds_for_a_tenant_whose_file_is_bad() {
     assert_eq!(hosted.group.sidecar.status().tenant_errors.len(), 2, "they are bad as ever");
     hosted.fetch(&acme).await;
     let mut ask = ask_by(&ours, &gateway(), &acme, CHAT);
-    ask.target = "azure-1".to_owned();
+    ask.plan.target = "azure-1".to_owned();
     let (ticket, _) = hosted.group.ticket(ask).await;
     let refusal = hosted.group.lane(&ticket, CHAT).await.unwrap_err();
     assert!(matches!(refusal.problem, Problem::RateLimited { .. }), "{:?}", refusal.problem);

@@ -151,7 +151,7 @@ impl Sidecar {
     /// Stores an answer to what was asked last.
     pub fn stores_last(&mut self, entry: Stored) {
         if let Some(asked) = self.admits.last() {
-            self.entries.insert(asked.key, entry);
+            self.entries.insert(asked.plan.key, entry);
         }
     }
 
@@ -249,7 +249,8 @@ impl Sidecar {
             return self.complain("an admit of another version");
         }
         let control = request.control;
-        let stored = self.entries.get(&request.key).filter(|_| request.bypass.is_none()).cloned();
+        let stored =
+            self.entries.get(&request.plan.key).filter(|_| request.bypass.is_none()).cloned();
         let (stored, reason) = match (stored, control.max_age_s) {
             (Some(_), Some(max_age_s)) if max_age_s < AGE_S => (None, Reason::Expired),
             (stored, _) => (stored, Reason::Request),

@@ -77,20 +77,21 @@ impl World<'_> {
         let Some(keys) = self.fixture.keys_of(known.org) else { return };
         let is_keyed = request.is_keyed;
         let digest = request.body;
-        let key = keys.cache_key(&request.gates, &request.request);
-        let check = keys.check_hash(&request.gates, &request.request);
-        if Some(key) != counted || key != request.key || check != request.check {
+        let plan = request.plan;
+        let key = keys.cache_key(&plan.gates, &plan.request);
+        let check = keys.check_hash(&plan.gates, &plan.request);
+        if Some(key) != counted || key != plan.key || check != plan.check {
             return self.breach("key", format!("try {attempt}: filter and sidecar differ"));
         }
         let grant = Rc::new(Grant {
             request_id: request.request_id,
             caller,
             org: known.org,
-            gates: request.gates,
+            gates: plan.gates,
             key,
             check,
-            want: request.reply,
-            client_limited: request.client_limited,
+            want: plan.reply,
+            client_limited: plan.client_limited,
             bypass: request.bypass,
             body,
             question,

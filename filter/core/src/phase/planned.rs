@@ -79,7 +79,7 @@ impl Planned {
         }
         turn.act(Action::Log(LogLine { reason: Some(reason), ..self.log() }));
         let target = self.plan.route.target.clone();
-        let served_by = self.plan.served_by();
+        let served_by = self.plan.served_by().to_owned();
         let dialect = self.ask.dialect();
         let request_id = self.forward(Lane::Direct { target: target.clone() }, turn);
         let direct = Direct { request_id, dialect, target, reason, served_by };

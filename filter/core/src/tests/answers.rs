@@ -162,7 +162,7 @@ fn memory_answers_only_in_the_shape_it_has() {
     rig.warm(60_000);
     let _ = rig.chat(&[], STREAM);
     assert!(!rig.replied());
-    assert_eq!(rig.admit().reply, ReplyShape::Sse { include_usage: false });
+    assert_eq!(rig.admit().plan.reply, ReplyShape::Sse { include_usage: false });
     let _ = rig.chat(&[("cache-control", "no-cache")], BODY);
     assert!(!rig.replied(), "nor one who wants no cache");
 }
@@ -190,10 +190,13 @@ fn one_request_has_one_key_through_every_gateway_of_the_group() {
         rig.admit()
     };
     let (a, b) = (asked("gw-a", Tier::OrgShared), asked("gw-b", Tier::OrgShared));
-    assert_eq!((a.key, a.check, &a.gates), (b.key, b.check, &b.gates));
+    assert_eq!(
+        (a.plan.key, a.plan.check, &a.plan.gates),
+        (b.plan.key, b.plan.check, &b.plan.gates)
+    );
     assert_ne!(a.gateway, b.gateway);
     let (a, b) = (asked("gw-a", Tier::PhysicalGateway), asked("gw-b", Tier::PhysicalGateway));
-    assert_ne!(a.key, b.key);
+    assert_ne!(a.plan.key, b.plan.key);
 }
 
 #[test]
@@ -203,7 +206,7 @@ fn a_stream_and_a_plain_request_have_one_key() {
     let plain = rig.admit();
     let _ = rig.chat(&[], STREAM);
     let stream = rig.admit();
-    assert_eq!(plain.key, stream.key);
+    assert_eq!(plain.plan.key, stream.plan.key);
     assert_ne!(plain.body, stream.body);
 }
 
@@ -222,11 +225,11 @@ fn a_remembered_plan_is_the_plan() {
     ];
     for (more, body) in variants {
         let _ = rig.chat(more, body);
-        assert_ne!(rig.admit().key, first.key, "{more:?} {body}");
+        assert_ne!(rig.admit().plan.key, first.plan.key, "{more:?} {body}");
     }
     let _ = rig.chat(&[("openai-beta", "a=1"), ("x-kt-codebase", "acme/web")], BODY);
     // The hint names the only codebase that the key has.
-    assert_eq!(rig.admit().key, first.key);
+    assert_eq!(rig.admit().plan.key, first.plan.key);
 }
 
 #[test]
@@ -244,8 +247,8 @@ fn memory_never_crosses_a_gate() {
         rig.introduce_as(GatewayKey::from_random(&[2; 32]), other.clone());
         let _ = rig.chat(&[], BODY);
         assert!(!rig.replied(), "{other:?}");
-        assert_ne!(rig.admit().key, first.key, "{other:?}");
-        assert_eq!(rig.admit().gates.org, other.org);
+        assert_ne!(rig.admit().plan.key, first.plan.key, "{other:?}");
+        assert_eq!(rig.admit().plan.gates.org, other.org);
         // A colleague with equal gates is served.
         rig.introduce_as(GatewayKey::from_random(&[3; 32]), principal());
         let _ = rig.chat(&[], BODY);
@@ -266,7 +269,7 @@ fn memory_never_crosses_a_codebase_hint() {
         for _ in 0..2 {
             let _ = rig.chat(more, BODY);
             assert!(!rig.replied(), "{more:?}");
-            keys.insert(rig.admit().key);
+            keys.insert(rig.admit().plan.key);
             let _ = rig.hit(60_000);
         }
     }

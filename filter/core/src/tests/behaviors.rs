@@ -167,7 +167,7 @@ fn a_model_that_is_not_on_the_list_is_blocked_with_the_configured_status() {
     refused(&rig, 451, "policy_blocked");
     assert_eq!(rig.counted(Counter::RefusedPolicy), 1);
     let _ = rig.chat(&[], &BODY.replace("gpt-4o", "gpt-4o-mini"));
-    assert_eq!(rig.admit().gates.model.served_model, "gpt-4o-mini");
+    assert_eq!(rig.admit().plan.gates.model.served_model, "gpt-4o-mini");
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn the_body_may_end_before_the_caller_is_known() {
     let known = PrincipalReply::Known { principal: principal(), key_age_ms: None };
     assert_eq!(rig.answer_principal(&known), Flow::ReadBody);
     assert_eq!(rig.turn(Event::RequestRead { body: BODY.as_bytes() }), Flow::Pause);
-    assert_eq!(rig.admit().gates.org, "acme");
+    assert_eq!(rig.admit().plan.gates.org, "acme");
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn a_codebase_hint_narrows_and_never_widens() {
         rig
     };
     let rig = hinted("acme/web");
-    assert_eq!(rig.admit().gates.codebases, BTreeSet::from(["acme/web".to_owned()]));
+    assert_eq!(rig.admit().plan.gates.codebases, BTreeSet::from(["acme/web".to_owned()]));
     refused(&hinted("acme/secret"), 403, "codebase_not_allowed");
 }
 

@@ -74,7 +74,7 @@ fn each_provider_is_asked_on_its_own_paths() {
         ),
     ] {
         let mut rig = asked(path, &[], body);
-        let gate = rig.admit().gates.model;
+        let gate = rig.admit().plan.gates.model;
         assert_eq!((gate.dialect.as_str(), gate.path.as_str()), (dialect, kept), "{path}");
         let head = forwarded(&mut rig, &[]);
         assert!(head.contains(&(":path", kept.to_owned())), "{head:?}");
@@ -85,7 +85,7 @@ fn each_provider_is_asked_on_its_own_paths() {
 fn the_version_of_an_api_is_part_of_the_key() {
     let key = |version: &str| {
         let path = format!("/openai/deployments/mine/chat/completions?api-version={version}");
-        asked(&path, &[], r#"{"messages":[]}"#).admit().key
+        asked(&path, &[], r#"{"messages":[]}"#).admit().plan.key
     };
     assert_eq!(key("2024-10-21"), key("2024-10-21"));
     assert_ne!(key("2024-10-21"), key("2025-04-01-preview"));
@@ -94,12 +94,12 @@ fn the_version_of_an_api_is_part_of_the_key() {
 #[test]
 fn a_remembered_plan_is_that_of_its_path() {
     let mut rig = asked("/v1/messages", &[], MESSAGE);
-    assert_eq!(rig.admit().gates.model.path, "/v1/messages");
+    assert_eq!(rig.admit().plan.gates.model.path, "/v1/messages");
     rig.fresh();
     let _ = rig.head("POST", "/v1/messages?beta=true", &[], false);
     let _ = rig.turn(Event::RequestBody { bytes: MESSAGE.len() as u64, end: true });
     let _ = rig.turn(Event::RequestRead { body: MESSAGE.as_bytes() });
-    assert_eq!(rig.admit().gates.model.path, "/v1/messages?beta=true");
+    assert_eq!(rig.admit().plan.gates.model.path, "/v1/messages?beta=true");
 }
 
 #[test]
@@ -107,14 +107,14 @@ fn semantic_headers_of_anthropic_are_forwarded_and_keyed() {
     let beta = ("anthropic-beta", "interleaved-thinking-2025-05-14");
     let all: Fields<'_> = &[VERSION, beta, ("x-api-key-2", "x"), ("anthropic-workspace-id", "w")];
     let mut rig = asked("/v1/messages", all, MESSAGE);
-    let key = rig.admit().key;
+    let key = rig.admit().plan.key;
     let head = forwarded(&mut rig, all);
     for (name, value) in [VERSION, beta] {
         assert!(head.contains(&(name, value.to_owned())), "{head:?}");
     }
     let sent = |name: &str| head.iter().any(|(at, _)| *at == name);
     assert!(!sent("x-api-key-2") && !sent("anthropic-workspace-id"), "{head:?}");
-    assert_ne!(asked("/v1/messages", &[VERSION], MESSAGE).admit().key, key);
+    assert_ne!(asked("/v1/messages", &[VERSION], MESSAGE).admit().plan.key, key);
 }
 
 #[test]

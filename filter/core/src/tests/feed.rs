@@ -181,7 +181,7 @@ fn a_new_snapshot_decides_about_the_next_request() {
     reply.snapshot = Some(stricter.clone());
     rig.feed(reply);
     let _ = rig.chat(&[], BODY);
-    assert_ne!(rig.admit().key, before.key);
+    assert_ne!(rig.admit().plan.key, before.plan.key);
     stricter.models = Arc::default();
     let mut reply = feed_reply(2);
     reply.snapshot = Some(stricter);

@@ -44,7 +44,10 @@ fn a_key_does_not_change_what_the_answer_is_filed_under() {
     let _ = rig.chat(&[], BODY);
     let without = rig.admit();
     let _ = rig.chat(KEYED, BODY);
-    assert_eq!((rig.admit().key, rig.admit().check), (without.key, without.check));
+    assert_eq!(
+        (rig.admit().plan.key, rig.admit().plan.check),
+        (without.plan.key, without.plan.check)
+    );
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn a_lost_sidecar_is_gone_around_where_that_is_configured() {
 fn a_request_is_decided_by_the_version_of_its_plan_to_its_end() {
     let mut rig = Rig::knowing();
     let _ = rig.chat(&[], BODY);
-    assert_eq!(rig.admit().snapshot, snapshot().version);
+    assert_eq!(rig.admit().plan.snapshot, snapshot().version);
     let mut next = snapshot();
     next.version = "another".to_owned();
     next.on_sidecar_loss = OnSidecarLoss::Unavailable;
@@ -71,7 +71,7 @@ fn a_request_is_decided_by_the_version_of_its_plan_to_its_end() {
     assert_eq!(rig.forward().unwrap().lane, Lane::Direct { target: "openai-1".to_owned() });
 
     let _ = rig.chat(&[], BODY);
-    assert_eq!(rig.admit().snapshot, "another");
+    assert_eq!(rig.admit().plan.snapshot, "another");
     let _ = rig.turn(Event::CalloutAnswered(Answer::Lost));
     assert_eq!(rig.refusal(), (503, "sidecar_unavailable".to_owned()));
 }

@@ -73,13 +73,14 @@ fn what_is_redacted_is_keyed_and_forwarded_as_if_it_had_come_so() {
     let sent = asking("to [EMAIL]");
     let _ = rig.chat(&[], &sent);
     let expected = rig.admit();
-    assert_eq!((replaced(&rig), expected.guardrails.len()), (None, 0));
+    assert_eq!((replaced(&rig), expected.plan.guardrails.len()), (None, 0));
     let _ = rig.chat(&[], &asking("to jane@example.com"));
     let admit = rig.admit();
     assert_eq!(replaced(&rig).as_ref(), Some(&sent));
-    assert_eq!((admit.key, admit.check, admit.body), (expected.key, expected.check, expected.body));
+    assert_eq!((admit.plan.key, admit.plan.check), (expected.plan.key, expected.plan.check));
+    assert_eq!(admit.body, expected.body);
     assert_eq!(admit.body, Digest(*blake3::hash(sent.as_bytes()).as_bytes()));
-    assert_eq!(admit.guardrails, ["pii-detector:email:redact"]);
+    assert_eq!(admit.plan.guardrails, ["pii-detector:email:redact"]);
     let lane = Admitted::Lane { ticket: "t".to_owned(), reason: Reason::Request };
     assert_eq!(rig.answer_admit(&lane, b""), Flow::Continue);
     assert_eq!(rig.forward().unwrap().body_bytes, sent.len());
@@ -103,7 +104,7 @@ fn what_is_only_watched_goes_on_as_it_came() {
     let body = asking("to jane@example.com");
     let _ = rig.chat(&[], &body);
     assert_eq!(rig.admit().body, Digest(*blake3::hash(body.as_bytes()).as_bytes()));
-    assert_eq!(rig.admit().guardrails, ["pii-detector:email:monitor"]);
+    assert_eq!(rig.admit().plan.guardrails, ["pii-detector:email:monitor"]);
     assert_eq!(replaced(&rig), None);
     assert_eq!(rig.counted(Counter::Monitored), 1);
 }
@@ -148,7 +149,7 @@ fn what_is_only_watched_of_a_whole_request_goes_on_and_is_told() {
     rig.introduce();
     let _ = rig.chat(&[], BODY);
     let told = ["request-limits:input_tokens:monitor", "model-allowlist:request:monitor"];
-    assert_eq!(rig.admit().guardrails, told);
+    assert_eq!(rig.admit().plan.guardrails, told);
 }
 
 #[test]

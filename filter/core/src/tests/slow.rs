@@ -115,7 +115,7 @@ fn an_open_breaker_lets_no_identity_pass_that_is_gone() {
 fn a_caller_that_changed_while_its_body_came_in_is_served_as_what_it_is_now() {
     let mut rig = Rig::knowing();
     let _ = rig.chat(&[], BODY);
-    let before = rig.admit().gates;
+    let before = rig.admit().plan.gates;
 
     begin(&mut rig);
     revoke(&mut rig);
@@ -123,7 +123,7 @@ fn a_caller_that_changed_while_its_body_came_in_is_served_as_what_it_is_now() {
     moved.codebases.clear();
     rig.introduce_as(gateway_key(), moved);
     let _ = finish(&mut rig);
-    let after = rig.admit().gates;
+    let after = rig.admit().plan.gates;
     assert_ne!(after, before);
 }
 
@@ -133,7 +133,7 @@ fn a_plan_for_a_caller_that_is_gone_is_not_kept_for_the_next() {
     begin(&mut rig);
     revoke(&mut rig);
     let _ = finish(&mut rig);
-    let before = rig.admit().gates;
+    let before = rig.admit().plan.gates;
 
     rig.fresh();
     let _ = rig.head("POST", "/v1/chat/completions", &[], false);
@@ -141,5 +141,5 @@ fn a_plan_for_a_caller_that_is_gone_is_not_kept_for_the_next() {
     moved.codebases.clear();
     let _ = rig.answer_principal(&PrincipalReply::Known { principal: moved, key_age_ms: None });
     let _ = finish(&mut rig);
-    assert_ne!(rig.admit().gates, before);
+    assert_ne!(rig.admit().plan.gates, before);
 }

@@ -278,7 +278,7 @@ async fn an_attempt_that_was_read_is_not_read_again() {
     let key = fleet.key().await;
     let ask = fleet.sidecars[1].ask(&key, CHAT);
     let began = Vector::from_numbers(vec![Generation(0); 5]);
-    let (gates, check, at) = (ask.gates.clone(), ask.check, ask.key);
+    let (gates, check, at) = (ask.plan.gates.clone(), ask.plan.check, ask.plan.key);
     forge(fleet, at, &Head { gates, check, began, asked: Recorded::Json }).await;
     let Acquired::Lead(token, id) = fleet.leases.acquire(at, Claim(1)).await.unwrap() else {
         panic!("it is the same claim");

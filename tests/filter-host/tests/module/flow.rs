@@ -43,8 +43,11 @@ fn a_miss_asks_who_it_is_then_for_admission_and_takes_the_lane() {
     let asked = &world.sidecar.admits[0];
     assert_eq!(forwarded.header("x-request-id").as_ref(), Some(&asked.request_id));
     assert_eq!(asked.body.0, *blake3::hash(body.as_bytes()).as_bytes());
-    assert_eq!((asked.gateway.as_str(), asked.target.as_str()), ("gw-a", "openai-main"));
-    assert_eq!((asked.reply, asked.client_limited, asked.bypass), (ReplyShape::Json, false, None));
+    assert_eq!((asked.gateway.as_str(), asked.plan.target.as_str()), ("gw-a", "openai-main"));
+    assert_eq!(
+        (asked.plan.reply, asked.plan.client_limited, asked.bypass),
+        (ReplyShape::Json, false, None)
+    );
     assert_clean(&world);
 }
 
@@ -79,7 +82,7 @@ fn only_the_allow_list_goes_on_whatever_the_client_sent() {
     assert_eq!(forwarded.header(":path").as_deref(), Some("/v1/chat/completions"));
     let id = forwarded.header("x-request-id").unwrap();
     assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
-    assert_eq!(world.sidecar.admits[0].gates.codebases, ["acme/api".to_owned()].into());
+    assert_eq!(world.sidecar.admits[0].plan.gates.codebases, ["acme/api".to_owned()].into());
     assert_clean(&world);
 }
 
@@ -91,7 +94,7 @@ fn the_query_is_neither_in_the_key_nor_forwarded() {
     queried = queried.header("x-api-key", kt_filter_host::world::alice().reveal());
     let queried = world.send(queried.body(question("hi")));
     assert_eq!(forwarded(&plain).header(":path"), forwarded(&queried).header(":path"));
-    assert_eq!(world.sidecar.admits[0].key, world.sidecar.admits[1].key);
+    assert_eq!(world.sidecar.admits[0].plan.key, world.sidecar.admits[1].plan.key);
     assert_clean(&world);
 }
 
@@ -190,7 +193,7 @@ fn every_gate_and_every_field_makes_another_key() {
     let mut keys = Vec::new();
     let mut ask = |world: &mut World, request: Message| {
         let _stream = world.send(request);
-        let key = world.sidecar.admits.last().unwrap().key;
+        let key = world.sidecar.admits.last().unwrap().plan.key;
         assert!(!keys.contains(&key), "seen before: {:?}", world.sidecar.admits.last());
         keys.push(key);
     };
@@ -228,8 +231,8 @@ fn what_cannot_change_an_answer_is_not_in_the_key() {
         assert_eq!(forwarded(&stream).text(), body, "bytes go on unchanged");
     }
     assert_eq!(world.sidecar.admits.len(), spelled.len());
-    let first = world.sidecar.admits[0].key;
-    assert!(world.sidecar.admits.iter().all(|asked| asked.key == first));
-    assert_eq!(world.sidecar.admits[3].reply, ReplyShape::Sse { include_usage: true });
+    let first = world.sidecar.admits[0].plan.key;
+    assert!(world.sidecar.admits.iter().all(|asked| asked.plan.key == first));
+    assert_eq!(world.sidecar.admits[3].plan.reply, ReplyShape::Sse { include_usage: true });
     assert_clean(&world);
 }

@@ -143,9 +143,9 @@ fn two_orgs_with_the_same_everything_share_nothing() {
     let bobs = post().header("x-api-key", bob.reveal()).body(question("hi"));
     let _bobs = world.send(bobs);
     let [alices, bobs] = &world.sidecar.admits[..] else { panic!("two admits") };
-    assert_ne!(alices.key, bobs.key);
-    assert_ne!(alices.request.digest, bobs.request.digest);
-    assert_ne!(alices.check, bobs.check);
+    assert_ne!(alices.plan.key, bobs.plan.key);
+    assert_ne!(alices.plan.request.digest, bobs.plan.request.digest);
+    assert_ne!(alices.plan.check, bobs.plan.check);
     assert_clean(&world);
 }
 

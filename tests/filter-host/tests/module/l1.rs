@@ -138,7 +138,7 @@ fn another_shape_is_another_entry() {
     let stream = world.send(chat().body(&streaming));
     assert_eq!(cache_status(&replied(&stream)).1, "shared");
     let asked = world.sidecar.admits.last().unwrap();
-    assert_eq!(asked.key, world.sidecar.admits[0].key);
+    assert_eq!(asked.plan.key, world.sidecar.admits[0].plan.key);
     assert_clean(&world);
 }
 

@@ -28,7 +28,9 @@ fn however_a_body_comes_it_is_the_same_request() {
         assert!(forwarded.trailers.is_empty(), "{:?}", forwarded.trailers);
     }
     assert_eq!(world.sidecar.admits.len(), count);
-    assert!(world.sidecar.admits.iter().all(|asked| asked.key == world.sidecar.admits[0].key));
+    assert!(
+        world.sidecar.admits.iter().all(|asked| asked.plan.key == world.sidecar.admits[0].plan.key)
+    );
     assert!(world.sidecar.admits.iter().all(|asked| asked.body == world.sidecar.admits[0].body));
     assert_clean(&world);
 }

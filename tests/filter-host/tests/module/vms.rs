@@ -17,7 +17,7 @@ fn every_worker_of_every_gateway_computes_the_same_key() {
             world.settle();
             let _ = forwarded(&stream);
         }
-        keys.extend(world.sidecar.admits.iter().map(|asked| (asked.key, asked.check)));
+        keys.extend(world.sidecar.admits.iter().map(|asked| (asked.plan.key, asked.plan.check)));
         let gateways: Vec<_> =
             world.sidecar.admits.iter().map(|asked| asked.gateway.as_str()).collect();
         assert_eq!(gateways, [id; 3]);
