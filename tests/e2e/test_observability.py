@@ -13,13 +13,14 @@ from hyperframe.frame import DataFrame, HeadersFrame
 
 from answers import assert_coalesced, assert_hit, assert_miss, assert_refused
 from crowd import Crowd
+from fleet import Fleet
 from frames import Frames
 from group import Group, chat
 from policies import POLICIES
 from processes import ROOT, filter_module, free_port, wait_until
 from prometheus import DASHBOARDS, HOUSE, Prometheus, metrics_of, program, queries
 from trapping import trapping
-from wallet import UNREACHABLE, Paying
+from wallet import UNREACHABLE, Paying, Wallet
 
 FOLLOWERS, REPEATS = 4, 6
 UNITS = {"none", "short", "percentunit", "s", "ms", "bytes", "currencyUSD", "ops", "reqps"}
@@ -60,7 +61,8 @@ class Watched:
         for gateway in self.gateways:
             gateway.metrics_address = f"127.0.0.1:{free_port()}"
             gateway.process.argv += ["--metrics", gateway.metrics_address]
-        self.prometheus = Prometheus(self.folder, [f"127.0.0.1:{self.sidecar.port}"],
+        sidecars = getattr(self, "sidecars", [self.sidecar])
+        self.prometheus = Prometheus(self.folder, [f"127.0.0.1:{sidecar.port}" for sidecar in sidecars],
                                      [gateway.metrics_address for gateway in self.gateways])
 
     def processes(self):
@@ -83,6 +85,10 @@ class Observed(Watched, Paying):
             },
             "budgets": {"organization": {"daily_limit_usd": 0.5, "alert_threshold": 0.0001}},
         })
+
+
+class WatchedFleet(Watched, Fleet):
+    """Gateways with a sidecar each, which share flights and a ledger."""
 
 
 class Trapping(Watched, Group):
@@ -210,6 +216,35 @@ def test_the_dashboards_tell_what_the_clients_the_provider_and_the_ledger_count(
         assert of_envoys(group, 'kt_filter_requests_total{outcome="refused"}') == told.refused
         return True
     wait_until(agrees, "the dashboards tell what happened")
+
+
+def test_the_dashboards_of_a_fleet_count_a_flight_that_sidecars_share_and_a_frozen_wallet_once():
+    gateways = (("gw-a", "primary"), ("gw-b", "worker"), ("gw-c", "worker"))
+    with WatchedFleet(gateways=gateways) as fleet, Crowd() as crowd:
+        prometheus = fleet.prometheus
+        wallet = Wallet(fleet, "acme").fund(5_000_000)
+        key = wallet.key()
+        prometheus.wait_scraped(1)
+        for name in ("once", "again"):
+            lead = crowd.one(fleet.gateways[0], key, chat(f"{name} [[fake: gate={name}]]"))
+            fleet.provider.wait_at(name)
+            followed = fleet.followed()
+            others = crowd.ask(fleet.gateways[1:], key, chat(f"{name} [[fake: gate={name}]]"), count=4)
+            wait_until(lambda: fleet.followed() == followed + 2, "both other sidecars follow")  # noqa: B023
+            wait_until(lambda: sum(sidecar.gauge("kt_flight_followers") for sidecar in fleet.sidecars) == 2, "all wait")
+            fleet.provider.release(name)
+            paid = assert_miss(lead.whole())
+            for live in others:
+                assert_coalesced(live.whole(), of=paid)
+        wallet.post("/freeze", reason="looked into").raise_for_status()
+
+        def agrees():
+            assert panel(prometheus, "flights", "Led") == fleet.provider.total() == 2
+            assert panel(prometheus, "flights", "Followed") == panel(prometheus, "overview", "Coalesced") == 8
+            assert panel(prometheus, "money", "Breaches, frozen wallets") == 1
+            assert prometheus.number("sum(kt_wallet_frozen)") == 3
+            return True
+        wait_until(agrees, "the dashboards tell what happened")
 
 
 def test_live_gateways_snapshots_are_some_moments_old_by_both_accounts(observed):

@@ -46,10 +46,8 @@ impl Pilot {
     ) -> Result<Next, Failed> {
         let id = place.id;
         let past = self.standing.before.filter(|(of, _)| *of == id).map(|(_, attempt)| attempt);
-        if past.is_none() {
-            group.metrics.shared(SharedFlight::Followed);
-        }
-        self.waits_for_another();
+        let is_new = past.is_none();
+        let joins = self.waits_for_another();
         self.flight.is_in_group(Some(id));
         let org = &self.seat.grant.gates.org;
         let mut remote = Remote::new(place, org, asking, past);
@@ -59,7 +57,16 @@ impl Pilot {
         let start = match self.over(remote.head()).await? {
             Err(start) => start,
             Ok(head) => match self.reading(&head) {
-                Reading::Mine => self.over(remote.opening(head)).await?,
+                Reading::Mine => {
+                    // Not before: one that is not meant for those here makes a call of their own.
+                    if is_new {
+                        group.metrics.shared(SharedFlight::Followed);
+                    }
+                    if joins {
+                        self.sidecar.metrics.followed();
+                    }
+                    self.over(remote.opening(head)).await?
+                }
                 Reading::Others(mismatch) => {
                     self.is_not_meant(group, mismatch);
                     self.waits_no_more();
@@ -104,15 +111,16 @@ impl Pilot {
         self.has_failed_elsewhere(fault, id, &outcome).await
     }
 
-    /// Who waits here waits for another sidecar's call.
-    fn waits_for_another(&mut self) {
+    /// Who waits here waits for another sidecar's call. Whether whoever led here has become one of those who follow.
+    fn waits_for_another(&mut self) -> bool {
         self.standing.is_vacant = true;
         self.flight.is_led_elsewhere();
-        if self.reader.is_some() && !self.seat.is_coalesced() {
+        let joins = self.reader.is_some() && !self.seat.is_coalesced();
+        if joins {
             self.standing.was = Some(self.seat.cache());
             self.seat.is(Cached::Coalesced, Reason::InFlight);
-            self.sidecar.metrics.followed();
         }
+        joins
     }
 
     /// Another sidecar's call was not for those who wait here: whoever led still does.
