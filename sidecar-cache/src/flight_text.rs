@@ -2,7 +2,7 @@
 //! begins, and how an attempt ends. Between the two lie the answer's bytes, as the provider sent them.
 //!
 //! ```text
-//! head:   {"v":1, "gates":…, "check":…, "began":[…], "streams":…}
+//! head:   {"v":1, "gates":…, "check":…, "began":[…], "streams":…, "span":…}
 //! pieces: {"answer":{"status":200, …}} or {"trouble":"…"}, then bytes; events of a stream are not torn
 //! end:    {"whole":…, "last":…, "again_after_ms":…, "cost_micro_usd":…}
 //! ```
@@ -15,6 +15,7 @@ use kt_contract::gates::Gates;
 use kt_contract::key::CheckHash;
 use kt_contract::money::MicroUsd;
 use kt_contract::time::Millis;
+use kt_contract::trace::TraceParent;
 use kt_providers::Recorded;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,8 @@ pub struct Head {
     pub began: Vector,
     /// The shape in which the answer was asked for.
     pub asked: Recorded,
+    /// The span of the request that leads, where it has one: the spans of those who follow link to it.
+    pub span: Option<TraceParent>,
 }
 
 /// How an answer begins: the first piece.
@@ -124,6 +127,9 @@ struct HeadText {
     check: CheckHash,
     began: Vec<u64>,
     streams: bool,
+    /// Only where there is one: a sidecar that does not know the field reads no head that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    span: Option<TraceParent>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -143,23 +149,25 @@ impl Head {
     /// The head as bytes.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let Self { gates, check, began, asked } = self;
+        let Self { gates, check, began, asked, span } = self;
         text(&HeadText {
             v: VERSION,
             gates: gates.clone(),
             check: *check,
             began: began.numbers().iter().map(|generation| generation.0).collect(),
             streams: *asked == Recorded::Sse,
+            span: *span,
         })
     }
 
     /// Reads a head; `None` where it is none, or of another version.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let HeadText { v, gates, check, began, streams } = serde_json::from_slice(bytes).ok()?;
+        let HeadText { v, gates, check, began, streams, span } =
+            serde_json::from_slice(bytes).ok()?;
         let began = Vector::from_numbers(began.into_iter().map(Generation).collect());
         let asked = if streams { Recorded::Sse } else { Recorded::Json };
-        (v == VERSION).then_some(Self { gates, check, began, asked })
+        (v == VERSION).then_some(Self { gates, check, began, asked, span })
     }
 
     /// What whoever has these gates, and knows of these generations, makes of it. An attempt that began under
@@ -267,7 +275,7 @@ mod tests {
 
     fn head() -> Head {
         let began = vector(&[0, u64::MAX, 7]);
-        Head { gates: gates(), check: CHECK, began, asked: Recorded::Sse }
+        Head { gates: gates(), check: CHECK, began, asked: Recorded::Sse, span: None }
     }
 
     fn amount(micros: u64) -> Option<MicroUsd> {
@@ -276,8 +284,9 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for asked in [Recorded::Sse, Recorded::Json] {
-            let head = Head { asked, ..head() };
+        let leader = TraceParent { trace_id: [1; 16], span_id: [2; 8], is_sampled: true };
+        for (asked, span) in [(Recorded::Sse, None), (Recorded::Json, Some(leader))] {
+            let head = Head { asked, span, ..head() };
             assert_eq!(Head::decode(&head.encode()), Some(head));
         }
         let text = |text: &str| Some(text.to_owned());

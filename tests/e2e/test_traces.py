@@ -5,7 +5,8 @@ import json
 from answers import assert_coalesced, assert_hit, assert_miss
 from group import chat
 from processes import free_port, wait_until
-from traces import CLIENT, SERVER, Client, Traced, of_kind
+from traces import CLIENT, SERVER, Client, Traced, TracedFleet, of_kind
+from wallet import Wallet
 
 
 def test_one_coalesced_stream_is_one_tree_of_leader_followers_and_provider(traced, collector, crowd, prompt):
@@ -32,6 +33,31 @@ def test_one_coalesced_stream_is_one_tree_of_leader_followers_and_provider(trace
     # The provider is told of the call's span.
     sent = sent_for(traced, leader["attributes"]["kt.request_id"])
     assert sent["traceparent"] == f"00-{client.trace_id}-{call['spanId']}-01"
+
+
+def test_so_is_a_stream_that_is_followed_at_other_sidecars(collector, crowd, prompt):
+    client, gate = Client(), prompt[8:16]
+    with TracedFleet(collector.url) as fleet:
+        key = Wallet(fleet, "traced").fund(5_000_000).key()
+        body = chat(f"{prompt} [[fake: gate={gate}@event:4]]", stream=True)
+        lead = crowd.one(fleet.gateways[0], key, body, headers=client.headers)
+        fleet.provider.wait_at(gate)
+        followers = crowd.ask(fleet.gateways[1:], key, body, count=4, headers=client.headers)
+        for live in followers:
+            live.wait_events(4)
+        fleet.provider.release(gate)
+        paid = assert_miss(lead.whole())
+        for follower in followers:
+            assert_coalesced(follower.whole(), of=paid)
+        assert fleet.provider.total() == 1
+        spans = collector.wait_spans(client.trace_id, 6)
+    [call], requests = of_kind(spans, CLIENT), of_kind(spans, SERVER)
+    assert {span["parentSpanId"] for span in requests} == {client.span_id}
+    [leader] = [span for span in requests if span["attributes"]["kt.cache"] == "miss"]
+    assert (call["parentSpanId"], leader["attributes"]["kt.gateway"]) == (leader["spanId"], "gw-a")
+    told = [(span["attributes"]["kt.gateway"], span["links"]) for span in requests if span is not leader]
+    link = {"traceId": client.trace_id, "spanId": leader["spanId"]}
+    assert sorted(told, key=lambda each: each[0]) == [("gw-b", [link])] * 2 + [("gw-c", [link])] * 2
 
 
 def sent_for(group, request_id):

@@ -7,7 +7,8 @@ from threading import Condition, Thread
 
 import pytest
 
-from group import Group
+from fleet import Fleet
+from group import FOUR, Group
 from processes import free_port, wait_until
 
 SERVER, CLIENT = 2, 3
@@ -71,6 +72,17 @@ class Traced(Group):
     def start_sidecar(self):
         self.sidecar.process.start({"OTEL_EXPORTER_OTLP_ENDPOINT": self.collector_url})
         wait_until(self.sidecar.is_ready, "the sidecar is ready")
+
+
+class TracedFleet(Fleet):
+    """A group whose gateways have a sidecar each, all of which export spans."""
+
+    def __init__(self, collector_url):
+        self.collector_url = collector_url
+        super().__init__(gateways=FOUR[:3])
+
+    def environment(self, sidecar):
+        return {**super().environment(sidecar), "OTEL_EXPORTER_OTLP_ENDPOINT": self.collector_url}
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,7 @@ impl Exchange {
         }
     }
 
-    /// It reads a flight that another request leads.
+    /// It reads a flight, which this request leads or another one.
     pub(super) fn reads(&mut self, leader: Arc<Leader>) {
         self.leader = Some(leader);
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use kt_contract::key::CacheKey;
 use kt_contract::money::MicroUsd;
 use kt_contract::time::MonoMillis;
+use kt_contract::trace::TraceParent;
 use kt_providers::{Recorded, Usage};
 
 use super::bodies::Room;
@@ -21,7 +22,7 @@ use super::lock;
 use super::log::{Charge, Log, ReaderId};
 use super::logs::Logs;
 use super::seat::{End, Opened, Seat};
-use super::traces::Leader;
+use super::traces::{Leader, Live};
 use crate::clock::Clock;
 use crate::flight::{self, Acquired, AfterFailure, Cause, Ending, Epoch, Held, Means, Token};
 use crate::generation::{Generation, Vector};
@@ -129,12 +130,12 @@ impl Flight {
 
     /// From now on this request leads it.
     pub(super) fn is_led_by(&self, seat: &Seat) {
-        self.leader.is(seat.grant.trace.as_ref());
+        self.leader.is(seat.grant.trace.as_ref().map(Live::as_parent));
     }
 
-    /// Another sidecar's request leads it, whose span is not known here.
-    pub(super) fn is_led_elsewhere(&self) {
-        self.leader.is(None);
+    /// Another sidecar's request leads it, whose span it may tell.
+    pub(super) fn is_led_elsewhere(&self, span: Option<TraceParent>) {
+        self.leader.is(span);
     }
 
     /// What is sent upstream; `None` once nothing will be sent any more.
@@ -248,6 +249,9 @@ impl Flights {
                 let flight = Arc::new(flight);
                 let reader = flight.log.attach(Arc::clone(seat), now.0);
                 board.joinable.insert(key, (id, Arc::clone(&flight)));
+                drop(board);
+                // Among sidecars it may turn out to be another one's.
+                seat.note(|exchange| exchange.reads(Arc::clone(&flight.leader)));
                 self.metrics.led();
                 Joined::Lead(flight, reader, Lease::new(self, key, token, Some(id)))
             }

@@ -125,6 +125,11 @@ impl Live {
         random::to_hex(&self.at.trace_id)
     }
 
+    /// As spans that are part of it name it, and spans that link to it.
+    pub(super) const fn as_parent(&self) -> TraceParent {
+        self.at.as_parent()
+    }
+
     /// A span that is part of it, and begins now.
     pub(super) fn child(&self) -> Option<Self> {
         let random = random::bytes().ok()?;
@@ -169,8 +174,8 @@ impl Live {
 
 impl Leader {
     /// It is this one.
-    pub(super) fn is(&self, live: Option<&Live>) {
-        *lock(&self.0) = live.map(|live| live.at.as_parent());
+    pub(super) fn is(&self, span: Option<TraceParent>) {
+        *lock(&self.0) = span;
     }
 
     pub(super) fn span(&self) -> Option<TraceParent> {

@@ -1055,7 +1055,7 @@ async fn what_is_told_for_other_gates_is_not_read_and_is_a_security_event() {
         let ask = fleet.sidecars[1].ask(&key, CHAT);
         let began = Vector::from_numbers(vec![Generation(0); 5]);
         let (gates, check) = (ask.plan.gates.clone(), ask.plan.check);
-        let mut head = Head { gates, check, began, asked: Recorded::Json };
+        let mut head = Head { gates, check, began, asked: Recorded::Json, span: None };
         match what {
             "org" => head.gates.org = "globex".to_owned(),
             "check" => head.check = CheckHash(Digest([1; 32])),

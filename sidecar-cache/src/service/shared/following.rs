@@ -65,6 +65,7 @@ impl Pilot {
                     if joins {
                         self.sidecar.metrics.followed();
                     }
+                    self.flight.is_led_elsewhere(head.span);
                     self.over(remote.opening(head)).await?
                 }
                 Reading::Others(mismatch) => {
@@ -114,7 +115,7 @@ impl Pilot {
     /// Who waits here waits for another sidecar's call. Whether whoever led here has become one of those who follow.
     fn waits_for_another(&mut self) -> bool {
         self.standing.is_vacant = true;
-        self.flight.is_led_elsewhere();
+        self.flight.is_led_elsewhere(None);
         let joins = self.reader.is_some() && !self.seat.is_coalesced();
         if joins {
             self.standing.was = Some(self.seat.cache());

@@ -9,6 +9,7 @@ use kt_contract::time::MonoMillis;
 use super::super::fault::Failed;
 use super::super::pilot::Pilot;
 use super::super::seat::End;
+use super::super::traces::Live;
 use super::following::Next;
 use super::herald::Herald;
 use super::role::Role;
@@ -76,7 +77,8 @@ impl Pilot {
         let began = self.flight.generations();
         let grant = &self.seat.grant;
         let (gates, check) = (grant.gates.clone(), grant.check);
-        herald.begins(&Head { gates, check, began, asked: self.flight.asked });
+        let span = grant.trace.as_ref().map(Live::as_parent);
+        herald.begins(&Head { gates, check, began, asked: self.flight.asked, span });
         self.flight.is_in_group(Some(herald.id()));
         self.standing.role = Role::Leads(herald);
         true

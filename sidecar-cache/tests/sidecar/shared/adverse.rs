@@ -279,7 +279,7 @@ async fn an_attempt_that_was_read_is_not_read_again() {
     let ask = fleet.sidecars[1].ask(&key, CHAT);
     let began = Vector::from_numbers(vec![Generation(0); 5]);
     let (gates, check, at) = (ask.plan.gates.clone(), ask.plan.check, ask.plan.key);
-    forge(fleet, at, &Head { gates, check, began, asked: Recorded::Json }).await;
+    forge(fleet, at, &Head { gates, check, began, asked: Recorded::Json, span: None }).await;
     let Acquired::Lead(token, id) = fleet.leases.acquire(at, Claim(1)).await.unwrap() else {
         panic!("it is the same claim");
     };
