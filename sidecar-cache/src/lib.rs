@@ -39,6 +39,7 @@ pub mod reserve;
 pub mod resp;
 #[cfg(feature = "server")]
 pub mod service;
+pub mod skew;
 pub mod store;
 pub mod ticket;
 #[cfg(feature = "server")]

@@ -289,6 +289,7 @@ impl Sidecar {
             config: self.feed.settings().version.clone(),
             is_degraded: !self.feed.faults().is_empty(),
             look_age: self.cache.generations().known().age(),
+            skew: self.cache.generations().known().skew(),
             exposed: self.books.as_ref().map(|books| books.exposed()).unwrap_or_default(),
             allotted: self.books.as_ref().map(|books| books.allotted()).unwrap_or_default(),
             frozen: self.audits.frozen(),

@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from group import Group
+from fleet import Fleet
+from group import FOUR, Group
 from processes import Process, envoy, free_port, wait_until
 from test_faults import faketime
 from test_shared_cache import Shared
@@ -114,6 +115,23 @@ def test_a_clock_that_is_off_is_found(group):
     assert code == 1 and set(bad(checks)) == {"clock"}, checks
     clocks = {of for name, of in checks if name == "clock"}
     assert clocks == {"the sidecar", "gw-a", "gw-b"} and "behind" in checks[("clock", "gw-a")]["seen"], checks
+
+
+class Ahead(Fleet):
+    """A gateway with a sidecar whose machine's clock is three minutes ahead of the database's."""
+
+    def environment(self, sidecar):
+        return {**super().environment(sidecar), "LD_PRELOAD": str(faketime()), "FAKETIME": "+3m",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+def test_a_clock_that_is_not_the_databases_is_found():
+    with Ahead({"gateway": {"port": free_port()}}, gateways=FOUR[:1]) as fleet:
+        wait_until(lambda: 179 < fleet.sidecar.gauge("kt_database_clock_ahead_seconds") < 181, "the metric tells how far")
+        checks, _ = doctor(fleet)
+        found = checks[("postgres", None)]
+        assert found["state"] == "warn" and "s ahead of the database's: set both by NTP" in found["seen"], found
+        assert "timedatectl" in found["mend"], found
 
 
 def test_a_credential_that_is_not_here_is_found(group):

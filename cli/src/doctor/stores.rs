@@ -39,13 +39,24 @@ fn seen(store: &StoreStatus) -> Finding {
     let name = kind.as_str();
     match (fault, advice) {
         (Some(fault), _) => Finding::fail(name, fault.clone(), mend(*kind)),
-        (None, Some(advice)) => Finding::warn(
-            name,
-            format!("{place} answers the sidecar{said}; {advice}"),
-            "redis-cli CONFIG SET maxmemory-policy allkeys-lru, and maxmemory to what the machine has for it; the same in \
-             its redis.conf. The sidecar looks again every 10 s",
-        ),
+        (None, Some(advice)) => {
+            Finding::warn(name, format!("{place} answers the sidecar{said}; {advice}"), heed(*kind))
+        }
         (None, None) => Finding::ok(name, format!("{place} answers the sidecar{said}")),
+    }
+}
+
+/// What to do about an advice.
+const fn heed(kind: StoreKind) -> &'static str {
+    match kind {
+        StoreKind::Redis => {
+            "redis-cli CONFIG SET maxmemory-policy allkeys-lru, and maxmemory to what the machine has for it; the same in \
+             its redis.conf. The sidecar looks again every 10 s"
+        }
+        StoreKind::Postgres => {
+            "`timedatectl` on both machines: money, claims and their days go by the database's clock, the end of a rotated \
+             key and the log by the sidecar's. The sidecar looks again every quarter of a second"
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::skew::Skew;
 use crate::store::Held;
 use crate::store::health::Health;
 
@@ -39,6 +40,8 @@ pub struct Sight {
     pub is_degraded: bool,
     /// How long ago the shared database was asked what is new, the last time that it answered.
     pub look_age: Millis,
+    /// How far this machine's clock is from the shared database's.
+    pub skew: Skew,
     /// How far the calls under way can go beyond what they hold.
     pub exposed: MicroUsd,
     /// What may be spent of allotments, or was and the ledger was not told.
@@ -98,6 +101,7 @@ pub(super) struct Seen {
     tenants_refused: Gauge,
     degraded: Gauge,
     look_age: Gauge<f64, AtomicU64>,
+    clock_ahead: Gauge<f64, AtomicU64>,
 }
 
 // === impl Seen ===
@@ -166,6 +170,11 @@ impl Seen {
             "Since the shared database last said what is new",
             self.look_age.clone(),
         );
+        r.register(
+            "kt_database_clock_ahead_seconds",
+            "How far the clock of this machine is ahead of the shared database's; negative where it is behind",
+            self.clock_ahead.clone(),
+        );
     }
 
     pub(super) fn set(&self, sight: &Sight) {
@@ -199,6 +208,7 @@ impl Seen {
         self.tenants.set(number(sight.tenants as u64));
         self.tenants_refused.set(number(sight.tenants_refused as u64));
         self.degraded.set(i64::from(*is_degraded));
+        self.clock_ahead.set(sight.skew.ahead_seconds());
         self.look_age.set(Duration::from_millis(look_age.0).as_secs_f64());
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use super::Sidecar;
 use crate::confirmed::Standing;
 use crate::generation::Tag;
+use crate::skew::Skew;
 use crate::store::StoreError;
 
 /// How often.
@@ -90,7 +91,7 @@ impl Sidecar {
     pub async fn look_elsewhere(&self) -> Result<(), StoreError> {
         let late = || StoreError::Transient("the database took too long".to_owned());
         let generations = self.cache.generations();
-        let begun = self.clock.mono();
+        let (begun, asked) = (self.clock.mono(), self.clock.wall());
         let looked = timeout(LOOK_MAX, generations.look()).await;
         let news = looked.unwrap_or_else(|_| Err(late()))?;
         for key in &news.keys {
@@ -108,6 +109,9 @@ impl Sidecar {
         }
         // Not before what was revoked is forgotten.
         generations.known().confirm(begun);
+        if let Some(theirs) = news.at {
+            generations.known().is_apart(Skew::of(asked, theirs, self.clock.wall()));
+        }
         if !news.generations.is_empty() {
             self.feed.publish(Event::Purged);
         }

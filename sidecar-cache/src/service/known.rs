@@ -8,6 +8,7 @@ use kt_contract::time::{Millis, MonoMillis};
 use super::lock;
 use crate::clock::Clock;
 use crate::confirmed::{Confirmed, Standing};
+use crate::skew::Skew;
 
 /// One for all who ask; its clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,7 @@ pub struct Known(Option<Arc<Shared>>);
 struct Shared {
     clock: Clock,
     confirmed: Mutex<Confirmed>,
+    skew: Mutex<Skew>,
 }
 
 // === impl Known ===
@@ -32,7 +34,7 @@ impl Known {
     #[must_use]
     pub fn by_look(clock: Clock, begun: MonoMillis) -> Self {
         let confirmed = Mutex::new(Confirmed::by(begun));
-        Self(Some(Arc::new(Shared { clock, confirmed })))
+        Self(Some(Arc::new(Shared { clock, confirmed, skew: Mutex::default() })))
     }
 
     /// Another look, begun at this moment, has told all.
@@ -40,6 +42,19 @@ impl Known {
         if let Some(shared) = &self.0 {
             lock(&shared.confirmed).again(begun);
         }
+    }
+
+    /// How far this machine's clock is from the database's, by the last look.
+    pub fn is_apart(&self, skew: Skew) {
+        if let Some(shared) = &self.0 {
+            *lock(&shared.skew) = skew;
+        }
+    }
+
+    /// The same. None without a shared database.
+    #[must_use]
+    pub fn skew(&self) -> Skew {
+        self.0.as_ref().map(|shared| *lock(&shared.skew)).unwrap_or_default()
     }
 
     /// Whether there is a shared database.

@@ -68,7 +68,7 @@ impl Sidecar {
             fault: (!known.is_answering())
                 .then(|| format!("the shared database has not answered for {} s", age.0 / 1_000)),
             says: Some(format!("it has answered {} ms ago", age.0)),
-            advice: None,
+            advice: known.skew().advice(),
         });
         of_cache.into_iter().chain(database).collect()
     }

@@ -1,6 +1,7 @@
 //! What other sidecars have changed in a store that several share, behind a small trait.
 
 use kt_contract::principal::KeyHash;
+use kt_contract::time::UnixMillis;
 
 use super::Answer;
 use crate::generation::{Generation, Tag};
@@ -17,6 +18,8 @@ pub struct Changes {
     /// The store has forgotten changes that it had told before, as one that was restored from a copy does: what is
     /// remembered of it may be wrong.
     pub went_back: bool,
+    /// What the store's own clock said, where it has one that is told.
+    pub at: Option<UnixMillis>,
 }
 
 /// Changes in the order in which they were made, by all who share the store.

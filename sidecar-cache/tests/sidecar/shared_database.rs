@@ -222,6 +222,7 @@ impl ChangeStore for Link {
                 generations: newer.cloned().collect(),
                 keys: keys.map(|(record, _)| record.hash).collect(),
                 went_back,
+                at: None,
             }
         })
     }

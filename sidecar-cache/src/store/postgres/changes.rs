@@ -3,6 +3,7 @@
 
 use kt_contract::hex::Digest;
 use kt_contract::principal::KeyHash;
+use kt_contract::time::UnixMillis;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
@@ -21,9 +22,10 @@ const NEXT: &str = "UPDATE changes
     RETURNING last";
 const NEWEST: &str = "SELECT last FROM changes";
 /// One statement sees one state of the database, and so the count and all that it has counted.
-const SINCE: &str = "SELECT NULL::bytea, NULL::bytea, NULL::text, NULL::bytea, last FROM changes
-    UNION ALL SELECT NULL, org, kind, name, generation FROM generations WHERE generation > $1
-    UNION ALL SELECT hash, NULL, NULL, NULL, changed FROM keys
+const SINCE: &str = "SELECT NULL::bytea, NULL::bytea, NULL::text, NULL::bytea, last,
+        (extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM changes
+    UNION ALL SELECT NULL, org, kind, name, generation, NULL FROM generations WHERE generation > $1
+    UNION ALL SELECT hash, NULL, NULL, NULL, changed, NULL FROM keys
         WHERE changed > $1 AND (revoked_at IS NOT NULL OR ends_at IS NOT NULL)
     ORDER BY 5";
 /// No number is given a second time.
@@ -63,6 +65,8 @@ impl PostgresChanges {
                 changes.generations.push(generation(&row, 1)?);
             } else {
                 changes.upto = number;
+                let at = row.try_get::<_, Option<i64>>(5)?.and_then(|at| u64::try_from(at).ok());
+                changes.at = at.map(UnixMillis);
             }
         }
         if changes.upto < seen {

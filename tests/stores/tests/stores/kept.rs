@@ -266,8 +266,10 @@ async fn no_number_is_given_twice_by_a_database_that_was_restored() {
     let shell = connect(&url).await.unwrap();
     shell.batch_execute("DELETE FROM generations; UPDATE changes SET last = 2").await.unwrap();
     let news = changes.since(seen).await.unwrap();
-    assert_eq!(news, Changes { upto: seen, went_back: true, ..Changes::default() });
-    assert_eq!(changes.since(seen).await.unwrap(), Changes { upto: seen, ..Changes::default() });
+    assert_eq!(news, Changes { upto: seen, went_back: true, at: news.at, ..Changes::default() });
+    let later = changes.since(seen).await.unwrap();
+    assert_eq!(later, Changes { upto: seen, at: later.at, ..Changes::default() });
+    assert!(news.at.is_some() && news.at <= later.at, "its clock is told with each answer");
     assert!(bump(&generations, "acme", Tag::Org).await > Generation(seen));
     // However far the clock that gave it was ahead.
     let ahead = "UPDATE changes SET last = 8000000000000000000";
