@@ -197,7 +197,7 @@ fn in_redis(redis: &config::Redis) -> Result<Place, Faults> {
             (url, format!(", in {from}"))
         }
     };
-    let servers = Servers::parse(url.trim());
+    let servers = Servers::parse(url.trim()).and_then(Servers::verifiable);
     Ok(Place::Redis {
         servers: servers.map_err(|error| one(format!("{field}{from}: {error}")))?,
         prefix: redis.prefix.clone(),

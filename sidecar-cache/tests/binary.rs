@@ -339,13 +339,19 @@ fn an_address_of_a_redis_that_cannot_be_read_ends_the_start_with_its_field() {
             "workflow_cache.redis.url needs the environment variable KT_TEST_REDIS, which is not set",
         ),
         (
+            Some("rediss://:hunter2@cache#insecure"),
+            "workflow_cache.redis.url, in the environment variable KT_TEST_REDIS: the store failed: nothing \
+             follows the database of a Redis URL, #insecure least of all",
+        ),
+        (
             Some("rediss://:hunter2@cache"),
-            "workflow_cache.redis.url, in the environment variable KT_TEST_REDIS: the store failed: TLS to \
-             Redis (rediss://) is not built: use a tunnel or a Unix socket",
+            "workflow_cache.redis.url, in the environment variable KT_TEST_REDIS: the store failed: no \
+             certificate authority is trusted here",
         ),
     ] {
         let place = Place::new();
         let mut command = with_redis(&place);
+        command.env("SSL_CERT_FILE", place.folder.path().join("none")).env_remove("SSL_CERT_DIR");
         address.into_iter().for_each(|address| _ = command.env("KT_TEST_REDIS", address));
         let output = command.output().unwrap();
         let log = String::from_utf8(output.stderr).unwrap();

@@ -64,7 +64,7 @@ const fn mend(kind: StoreKind) -> &'static str {
     match kind {
         StoreKind::Redis => {
             "do what is said there; else see whether it runs, and whether the sidecar's machine reaches it (`redis-cli -u \
-             ADDRESS ping` there) as the user that workflow_cache.redis.url names. Until then what is not in memory is a miss"
+             ADDRESS ping` there, for rediss with `--cacert`) as the user that workflow_cache.redis.url names. Until then what is not in memory is a miss"
         }
         StoreKind::Postgres => {
             "see whether it runs, and whether the sidecar's machine reaches it (`psql ADDRESS -c 'select now()'` there, \

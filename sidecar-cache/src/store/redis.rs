@@ -18,6 +18,7 @@ mod names;
 pub(in crate::store) mod presence;
 mod rates;
 mod servers;
+mod tls;
 mod wakes;
 mod wire;
 
@@ -42,6 +43,8 @@ pub use servers::Servers;
 
 /// How long a connection may take.
 const CONNECT_BUDGET: Duration = Duration::from_millis(50);
+/// How long it may take to agree on how it is encrypted: two ways there and back, and arithmetic of both sides.
+const HANDSHAKE_BUDGET: Duration = Duration::from_millis(100);
 /// How long the login on it may take.
 const SETUP_BUDGET: Duration = Duration::from_millis(50);
 /// Somebody waits for it, whom a miss would serve as well.

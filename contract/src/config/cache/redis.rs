@@ -8,6 +8,8 @@ use crate::config::wallet::{Ledger, Wallet};
 use super::Backend;
 
 const URL: &str = "workflow_cache.redis.url";
+/// How an address begins whose connections are encrypted.
+const ENCRYPTED: [&str; 4] = ["rediss", "valkeys", "rediss-sentinel", "rediss-cluster"];
 const PREFIX_DEFAULT: &str = "kt:cache:";
 const PREFIX_BYTES_MAX: usize = 64;
 const ORG_BYTES: Bounds<u64> = Bounds { min: 64 << 10, max: 1 << 40, default: 1 << 30 };
@@ -81,28 +83,33 @@ fn check_url(url: Option<raw::RedisUrl>, report: &mut Report) -> RedisUrl {
 /// What is wrong with an address that stands in the file; the sidecar reads it whole. Never repeats it.
 fn problem_of(url: &str) -> Option<&'static str> {
     let no_url = "is no address of a Redis: it begins with redis://, unix://, redis-sentinel:// or \
-                  redis-cluster://";
+                  redis-cluster://; for TLS with rediss instead of redis";
     let Some((scheme, rest)) = url.split_once("://") else { return Some(no_url) };
     let is_socket = ["unix", "redis+unix", "valkey+unix"].contains(&scheme);
     let has_login = match rest.split_once('?') {
         Some((_, query)) if is_socket => query.contains("pass") || query.contains("user"),
         _ => !is_socket && rest.contains('@'),
     };
-    if ["rediss", "valkeys"].contains(&scheme) {
-        return Some(
-            "TLS to Redis is not built: use a Unix socket, or a tunnel that ends beside the sidecar",
-        );
-    }
     if has_login {
         return Some(
             "has a login in it, which does not belong here: put the whole address into an environment \
              variable or a file, and name that: url: {env: KT_REDIS_URL}",
         );
     }
+    let is_encrypted = ENCRYPTED.contains(&scheme);
+    let is_loosened = is_encrypted && (rest.contains('?') || rest.ends_with("#insecure"));
+    let has_fragment = !is_socket && !scheme.ends_with("-sentinel") && rest.contains('#');
+    if is_loosened || has_fragment {
+        return Some(
+            "has something behind its database. There is no #insecure, and nothing else: with TLS the certificate of \
+             the server is always verified, by the authorities that the sidecar's machine trusts, or those in the \
+             file that SSL_CERT_FILE names",
+        );
+    }
     match scheme {
         _ if rest.is_empty() => Some(no_url),
-        "redis" | "valkey" | "redis-cluster" => None,
-        "redis-sentinel" => match rest.rsplit_once('#') {
+        "redis" | "valkey" | "redis-cluster" | "rediss" | "valkeys" | "rediss-cluster" => None,
+        "redis-sentinel" | "rediss-sentinel" => match rest.rsplit_once('#') {
             Some((_, master)) if !master.is_empty() => None,
             _ => Some("names no master: redis-sentinel://host:26379,host:26379#master"),
         },

@@ -89,6 +89,10 @@ fn addresses_of_every_kind_of_redis_are_taken() {
         "unix:///run/redis.sock?db=1",
         "redis-sentinel://a,b:26380/1#main",
         "redis-cluster://a:7000,b:7001",
+        "rediss://cache-host/2",
+        "valkeys://cache-host:6380",
+        "rediss-sentinel://a,b:26380/1#main",
+        "rediss-cluster://a:7000,b:7001",
     ] {
         assert_eq!(redis(&format!("url: '{url}'")).url, RedisUrl::Written(url.to_owned()));
     }
@@ -97,11 +101,12 @@ fn addresses_of_every_kind_of_redis_are_taken() {
 #[wasm_bindgen_test(unsupported = test)]
 fn what_is_no_address_is_refused_with_what_to_do() {
     let none = "is no address of a Redis: it begins with redis://, unix://, redis-sentinel:// or \
-                redis-cluster://";
+                redis-cluster://; for TLS with rediss instead of redis";
     let login = "has a login in it, which does not belong here: put the whole address into an environment \
                  variable or a file, and name that: url: {env: KT_REDIS_URL}";
-    let tls =
-        "TLS to Redis is not built: use a Unix socket, or a tunnel that ends beside the sidecar";
+    let insecure = "has something behind its database. There is no #insecure, and nothing else: with TLS the \
+                    certificate of the server is always verified, by the authorities that the sidecar's machine \
+                    trusts, or those in the file that SSL_CERT_FILE names";
     let master = "names no master: redis-sentinel://host:26379,host:26379#master";
     for (url, expected) in [
         ("cache-host:6379", none),
@@ -112,8 +117,16 @@ fn what_is_no_address_is_refused_with_what_to_do() {
         ("redis://kt@cache-host", login),
         ("redis-cluster://kt:hunter2@a,b", login),
         ("unix:///run/redis.sock?db=1&pass=hunter2", login),
-        ("rediss://cache-host", tls),
-        ("valkeys://cache-host", tls),
+        ("rediss://", none),
+        ("rediss://:hunter2@cache-host", login),
+        ("rediss://cache-host#insecure", insecure),
+        ("redis://cache-host#insecure", insecure),
+        ("valkeys://cache-host/0#insecure", insecure),
+        ("rediss://cache-host/0#anything", insecure),
+        ("rediss://cache-host/0?ssl_cert_reqs=none", insecure),
+        ("rediss-sentinel://a,b/0#insecure", insecure),
+        ("rediss-cluster://a,b#insecure", insecure),
+        ("rediss-sentinel://a,b", master),
         ("redis-sentinel://a,b", master),
         ("redis-sentinel://a,b#", master),
     ] {

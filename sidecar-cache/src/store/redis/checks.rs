@@ -13,8 +13,8 @@ const SCRIPT: &str = "return redis.call('INFO', 'server') .. redis.call('INFO', 
 /// Sharded channels are from there on.
 const VERSION_MIN: u32 = 7;
 
-const NO_CLUSTER: &str =
-    "it is no cluster, and its address names one: begin the address with redis://";
+const NO_CLUSTER: &str = "it is no cluster, and its address names one: begin the address with redis://, or \
+     rediss:// for TLS";
 
 /// What is noted of a Redis that will do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,8 +117,8 @@ fn judge(info: &str, is_cluster: bool) -> Result<Noted, String> {
     match (is_cluster, said("cluster_enabled") == "1") {
         (false, true) => {
             return Err(
-                "it is a node of a cluster, and its address names a single server: begin the \
-                        address with redis-cluster://"
+                "it is a node of a cluster, and its address names a single server: begin the address with \
+                 redis-cluster://, or rediss-cluster:// for TLS"
                     .to_owned(),
             );
         }

@@ -18,15 +18,15 @@ use redis::{
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::IN_FLIGHT_MAX;
 use super::breaker::{Admitted, Breaker, Verdict};
 use super::checks::Noted;
 use super::counts::Counters;
 use super::fault::Fault;
 use super::presence::{Change, Heard, Presence};
-use super::servers::{Place, Servers};
+use super::servers::{self, Place, Servers};
 use super::wakes::Wakes;
 use super::wire::Wire;
-use super::{CONNECT_BUDGET, IN_FLIGHT_MAX, SETUP_BUDGET};
 use crate::clock::Clock;
 use crate::store::health::{Copies, Counts, Health};
 
@@ -299,17 +299,15 @@ impl Link {
     }
 
     async fn dial(&self) -> Result<Connection, RedisError> {
-        let login = &self.servers.login;
+        let (login, budget) = (&self.servers.login, self.servers.login_budget());
         match &self.servers.place {
             Place::One(at) => self.wire(at, login).await.map(Connection::Server),
             Place::Sentinels { at, master } => {
-                let address =
-                    within(CONNECT_BUDGET + SETUP_BUDGET, find_master(at, master)).await?;
+                let address = within(budget, find_master(at, master)).await?;
                 self.wire(&address, login).await.map(Connection::Server)
             }
             Place::Cluster(at) => {
-                let connecting = self.cluster(at, login);
-                within(CONNECT_BUDGET + SETUP_BUDGET, connecting).await.map(Connection::Cluster)
+                within(budget, self.cluster(at, login)).await.map(Connection::Cluster)
             }
         }
     }
@@ -338,7 +336,7 @@ impl Link {
         let wakes = Arc::clone(&self.wakes);
         let client = ClusterClientBuilder::new(nodes?)
             .use_protocol(login.protocol())
-            .connection_timeout(CONNECT_BUDGET + SETUP_BUDGET)
+            .connection_timeout(self.servers.login_budget())
             // Budgets are the caller's; this bounds what goes on when it has gone.
             .response_timeout(Duration::from_secs(2))
             .retries(3)
@@ -408,7 +406,7 @@ async fn ask_sentinel(at: &ConnectionAddr, name: &str) -> Result<ConnectionAddr,
         .query_async(&mut wire)
         .await?;
     let unknown = (ErrorKind::MasterNameNotFoundBySentinel, "the sentinels know no such master");
-    found.map(|(host, port)| ConnectionAddr::Tcp(host, port)).ok_or_else(|| unknown.into())
+    found.map(|(host, port)| servers::beside(at, host, port)).ok_or_else(|| unknown.into())
 }
 
 async fn within<T>(

@@ -2,14 +2,25 @@
 //! never has a password in it.
 
 use std::fmt;
+use std::time::Duration;
 
 use redis::{ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
 
+use super::{CONNECT_BUDGET, HANDSHAKE_BUDGET, SETUP_BUDGET, tls};
 use crate::store::StoreError;
 
+/// How an address begins whose connections are encrypted, and how the same one begins where they are not.
+const ENCRYPTED: [(&str, &str); 4] = [
+    ("rediss://", "redis://"),
+    ("valkeys://", "valkey://"),
+    ("rediss-sentinel://", SENTINEL),
+    ("rediss-cluster://", CLUSTER),
+];
 const SENTINEL: &str = "redis-sentinel://";
 const CLUSTER: &str = "redis-cluster://";
 const SENTINEL_PORT: u16 = 26_379;
+const NOT_LOOSENED: &str = "nothing follows the database of a Redis URL, #insecure least of all: with TLS its \
+                            certificate is always verified, by what SSL_CERT_FILE or this machine trusts";
 
 /// Where Redis is, and how to log in.
 #[derive(Clone)]
@@ -33,11 +44,24 @@ pub(super) enum Place {
 
 impl Servers {
     /// Reads a URL: `redis://host:port/db`, `unix:///path?db=0`, `redis-sentinel://host:port,host:port/db#master`
-    /// or `redis-cluster://host:port,host:port`, each with `user:password@` before the first host.
+    /// or `redis-cluster://host:port,host:port`, each with `user:password@` before the first host. With `rediss`
+    /// instead of `redis` everything is encrypted, what is said to Sentinels too.
     ///
     /// # Errors
     /// What is wrong with it, without repeating it.
     pub fn parse(url: &str) -> Result<Self, StoreError> {
+        let encrypted = ENCRYPTED.iter().find_map(|(scheme, plain)| {
+            url.strip_prefix(scheme).map(|rest| format!("{plain}{rest}"))
+        });
+        let Some(plain) = encrypted else { return Self::parse_plain(url) };
+        if plain.contains('?') || plain.ends_with("#insecure") {
+            return Err(refused(NOT_LOOSENED));
+        }
+        let Self { place, login } = Self::parse_plain(&plain)?;
+        Ok(Self { place: place.encrypted(), login })
+    }
+
+    fn parse_plain(url: &str) -> Result<Self, StoreError> {
         let (place, login) = if let Some(rest) = url.strip_prefix(SENTINEL) {
             let (rest, master) =
                 rest.rsplit_once('#').filter(|(_, master)| !master.is_empty()).ok_or_else(
@@ -59,6 +83,28 @@ impl Servers {
         Ok(Self { place, login: login.set_protocol(ProtocolVersion::RESP3) })
     }
 
+    /// The same, where whoever answers there can be verified, if they are to be.
+    ///
+    /// # Errors
+    /// Where it is encrypted, and no certificate authority is trusted.
+    pub fn verifiable(self) -> Result<Self, StoreError> {
+        if self.is_encrypted() {
+            tls::connector()?;
+        }
+        Ok(self)
+    }
+
+    /// Whether what is said to it is encrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.place.at().iter().any(|at| matches!(at, ConnectionAddr::TcpTls { .. }))
+    }
+
+    /// How long it may take until one server is logged in to.
+    pub(super) fn login_budget(&self) -> Duration {
+        let handshake = if self.is_encrypted() { HANDSHAKE_BUDGET } else { Duration::ZERO };
+        CONNECT_BUDGET + handshake + SETUP_BUDGET
+    }
+
     pub(super) const fn is_cluster(&self) -> bool {
         matches!(self.place, Place::Cluster(_))
     }
@@ -73,7 +119,8 @@ impl fmt::Display for Servers {
                 write!(f, "redis master {master} of the sentinels at {}", list(at))
             }
             Place::Cluster(at) => write!(f, "redis cluster at {}", list(at)),
-        }
+        }?;
+        f.write_str(if self.is_encrypted() { " by TLS" } else { "" })
     }
 }
 
@@ -83,9 +130,49 @@ impl fmt::Debug for Servers {
     }
 }
 
+// === impl Place ===
+
+impl Place {
+    fn at(&self) -> &[ConnectionAddr] {
+        match self {
+            Self::One(at) => std::slice::from_ref(at),
+            Self::Sentinels { at, .. } | Self::Cluster(at) => at,
+        }
+    }
+
+    /// The same place, by TLS.
+    fn encrypted(self) -> Self {
+        let all = |at: Vec<ConnectionAddr>| at.into_iter().map(encrypted).collect();
+        match self {
+            Self::One(at) => Self::One(encrypted(at)),
+            Self::Sentinels { at, master } => Self::Sentinels { at: all(at), master },
+            Self::Cluster(at) => Self::Cluster(all(at)),
+        }
+    }
+}
+
+/// The address of a server that another has named: by TLS, where that one was asked by TLS.
+pub(super) fn beside(at: &ConnectionAddr, host: String, port: u16) -> ConnectionAddr {
+    let plain = ConnectionAddr::Tcp(host, port);
+    if matches!(at, ConnectionAddr::TcpTls { .. }) { encrypted(plain) } else { plain }
+}
+
+fn encrypted(at: ConnectionAddr) -> ConnectionAddr {
+    match at {
+        ConnectionAddr::Tcp(host, port) => {
+            ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+        }
+        ConnectionAddr::TcpTls { .. } | ConnectionAddr::Unix(_) | _ => at,
+    }
+}
+
 fn shown(at: &ConnectionAddr) -> String {
     match at {
-        ConnectionAddr::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}"),
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }
+            if host.contains(':') =>
+        {
+            format!("[{host}]:{port}")
+        }
         ConnectionAddr::Tcp(..) | ConnectionAddr::TcpTls { .. } | ConnectionAddr::Unix(_) | _ => {
             at.to_string()
         }
@@ -113,10 +200,8 @@ fn several(
 }
 
 fn one(url: &str) -> Result<(ConnectionAddr, RedisConnectionInfo), StoreError> {
-    if url.starts_with("rediss:") {
-        return Err(refused(
-            "TLS to Redis (rediss://) is not built: use a tunnel or a Unix socket",
-        ));
+    if url.contains('#') {
+        return Err(refused(NOT_LOOSENED));
     }
     // What the library says about a URL may repeat it.
     let info = url
@@ -148,12 +233,20 @@ mod tests {
                 "redis master main of the sentinels at a:26379,b:7001",
             ),
             ("redis-cluster://me:hush@a:1,b", "redis cluster at a:1,b:6379"),
+            ("rediss://me:hush@cache/3", "redis at cache:6379 by TLS"),
+            ("valkeys://[::1]:7000", "redis at [::1]:7000 by TLS"),
+            (
+                "rediss-sentinel://:hush@a,b:7001/2#main",
+                "redis master main of the sentinels at a:26379,b:7001 by TLS",
+            ),
+            ("rediss-cluster://me:hush@a:1,b", "redis cluster at a:1,b:6379 by TLS"),
         ] {
             let servers = Servers::parse(url).unwrap();
             assert_eq!(servers.to_string(), shown, "{url}");
             assert_eq!(format!("{servers:?}"), shown, "{url}");
             let password = url.contains("hush").then_some("hush");
             assert_eq!(servers.login.password(), password, "{url}");
+            assert_eq!(servers.is_encrypted(), shown.ends_with(" by TLS"), "{url}");
         }
         assert_eq!(Servers::parse("redis-sentinel://a/2#main").unwrap().login.db(), 2);
     }
@@ -165,7 +258,8 @@ mod tests {
             "cache:6379",
             "http://hush@cache",
             "redis://me:hush@cache:port",
-            "rediss://:hush@cache",
+            "Rediss://:hush@cache",
+            "rediss:///run/redis.sock",
             "redis-sentinel://:hush@a",
             "redis-sentinel://:hush@a#",
             "redis-cluster://:hush@a/1",
@@ -174,6 +268,39 @@ mod tests {
             let error = Servers::parse(url).map(|servers| servers.to_string()).unwrap_err();
             assert!(matches!(error, StoreError::Permanent(_)), "{url}");
             assert!(!error.to_string().contains("hush"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_asks_not_to_be_verified_is_refused() {
+        for url in [
+            "rediss://cache/#insecure",
+            "redis://cache/#insecure",
+            "valkeys://:hush@cache/0#insecure",
+            "rediss-cluster://a,b#insecure",
+            "rediss-cluster://a,b/0#insecure",
+            "rediss-sentinel://a/0#insecure",
+            "rediss-sentinel://a/0#main#insecure",
+            "rediss://cache/0#anything",
+            "rediss://cache/0?ssl_cert_reqs=none",
+        ] {
+            let error = Servers::parse(url).unwrap_err().to_string();
+            assert!(error.contains("#insecure least of all"), "{url}: {error}");
+            assert!(!error.contains("hush"), "{error}");
+        }
+    }
+
+    #[test]
+    fn who_is_named_by_tls_is_asked_by_tls() {
+        for (url, is_encrypted) in
+            [("redis-sentinel://a/0#main", false), ("rediss-sentinel://a/0#main", true)]
+        {
+            let servers = Servers::parse(url).unwrap();
+            let named = beside(&servers.place.at()[0], "b".to_owned(), 1);
+            assert_eq!(
+                matches!(named, ConnectionAddr::TcpTls { insecure: false, .. }),
+                is_encrypted
+            );
         }
     }
 }

@@ -1,9 +1,11 @@
 //! One connection to one server: opened within its budget, and watched frame by frame.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{
@@ -15,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::{CONNECT_BUDGET, REPLY_BYTES_MAX, SETUP_BUDGET};
+use super::{CONNECT_BUDGET, HANDSHAKE_BUDGET, REPLY_BYTES_MAX, SETUP_BUDGET, tls};
 use crate::resp::Frames;
 
 /// A connection that many commands share. Its last clone hangs up.
@@ -39,17 +41,17 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 // === impl Wire ===
 
 impl Wire {
-    /// Connects and logs in.
+    /// Connects, by TLS where the address says so, and logs in.
     pub(super) async fn open(
         at: &ConnectionAddr,
         login: &RedisConnectionInfo,
         config: AsyncConnectionConfig,
     ) -> Result<Self, RedisError> {
-        let stream = timeout(CONNECT_BUDGET, connect(at)).await.map_err(|_| late("connect"))??;
+        let stream = connect(at).await?;
         let stream = Watched { stream, frames: Frames::new(REPLY_BYTES_MAX) };
         let setup = MultiplexedConnection::new_with_config(login, stream, config);
-        let (connection, driver) =
-            timeout(SETUP_BUDGET, setup).await.map_err(|_| late("log in"))??;
+        let logged_in = timeout(SETUP_BUDGET, setup).await.map_err(|_| late("log in"))?;
+        let (connection, driver) = logged_in.map_err(|error| told(error, at))?;
         let driver = Arc::new(Driver(tokio::spawn(driver).abort_handle()));
         Ok(Self { connection, _driver: driver })
     }
@@ -88,20 +90,54 @@ impl redis::cluster_async::Connect for Wire {
 
 async fn connect(at: &ConnectionAddr) -> Result<Box<dyn Duplex>, RedisError> {
     match at {
-        ConnectionAddr::Tcp(host, port) => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
+        ConnectionAddr::Tcp(host, port) => Ok(Box::new(tcp(host, *port).await?)),
+        ConnectionAddr::TcpTls { host, port, insecure: false, .. } => {
+            let encrypting = tls::encrypt(host, tcp(host, *port).await?);
+            let encrypted = timeout(HANDSHAKE_BUDGET, encrypting).await;
+            Ok(Box::new(encrypted.map_err(|_| late("answer by TLS: is this its port for TLS?"))??))
         }
-        ConnectionAddr::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        ConnectionAddr::Unix(path) => {
+            Ok(Box::new(within(CONNECT_BUDGET, UnixStream::connect(path)).await?))
+        }
         ConnectionAddr::TcpTls { .. } | _ => {
             Err((ErrorKind::InvalidClientConfig, "neither TCP nor a Unix socket").into())
         }
     }
 }
 
+async fn tcp(host: &str, port: u16) -> Result<TcpStream, RedisError> {
+    let stream = within(CONNECT_BUDGET, TcpStream::connect((host, port))).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn within<T>(
+    budget: Duration,
+    connecting: impl Future<Output = io::Result<T>>,
+) -> Result<T, RedisError> {
+    Ok(timeout(budget, connecting).await.map_err(|_| late("connect"))??)
+}
+
 fn late(what: &str) -> RedisError {
     io::Error::new(io::ErrorKind::TimedOut, format!("it took too long to {what}")).into()
+}
+
+/// Why a login has failed, with what may be behind it.
+fn told(error: RedisError, at: &ConnectionAddr) -> RedisError {
+    let hint = match at {
+        // Who expects TLS hangs up, or answers in TLS.
+        ConnectionAddr::Tcp(..) if error.is_connection_dropped() => {
+            "does it want TLS? Its address then begins with rediss"
+        }
+        // As TLS 1.3 has it, it says so after the handshake.
+        ConnectionAddr::TcpTls { .. } if error.to_string().contains("CertificateRequired") => {
+            "it wants a certificate of its clients, who have none: tls-auth-clients no"
+        }
+        ConnectionAddr::Tcp(..) | ConnectionAddr::TcpTls { .. } | ConnectionAddr::Unix(_) | _ => {
+            return error;
+        }
+    };
+    io::Error::other(format!("{error} ({hint})")).into()
 }
 
 // === impl Driver ===
