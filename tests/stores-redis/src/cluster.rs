@@ -5,6 +5,7 @@ use std::io;
 use kt_fault_proxy::free_port;
 
 use crate::server::Server;
+use crate::tls;
 
 /// How many slots there are.
 const SLOTS: usize = 16_384;
@@ -61,7 +62,7 @@ impl Cluster {
     /// Where it has no nodes.
     pub fn url(&self) -> io::Result<String> {
         let first = self.nodes.first().ok_or_else(|| io::Error::other("no nodes"))?;
-        Ok(format!("redis-cluster://127.0.0.1:{}", first.port))
+        Ok(format!("{}-cluster://127.0.0.1:{}", tls::scheme(), first.port))
     }
 
     fn agrees(&self) -> io::Result<()> {

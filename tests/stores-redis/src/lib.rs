@@ -5,8 +5,10 @@ mod cluster;
 mod process;
 mod sentinel;
 mod server;
+mod tls;
 
 pub use cluster::Cluster;
 pub use process::{MISSING, Process};
 pub use sentinel::Watched;
 pub use server::Server;
+pub use tls::{Authority, FOLDER, folder, url};

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 use crate::server::Server;
+use crate::tls;
 
 /// The name by which the Sentinel knows the master.
 const NAME: &str = "main";
@@ -39,8 +40,15 @@ impl Watched {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("sentinel.conf");
         let sentinel_port = free_port()?;
+        let port = match tls::folder() {
+            None => format!("port {sentinel_port}"),
+            Some(certificates) => tls::settings(&certificates)
+                .iter()
+                .map(|(name, value)| format!("\n{name} {value}"))
+                .fold(format!("port 0\ntls-port {sentinel_port}"), |all, line| all + &line),
+        };
         let settings = format!(
-            "port {sentinel_port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {NAME} {of} 1\n\
+            "{port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {NAME} {of} 1\n\
              sentinel down-after-milliseconds {NAME} 500\nsentinel failover-timeout {NAME} 3000\n",
             folder.path().display(),
         );
@@ -53,6 +61,6 @@ impl Watched {
     /// The URL of whichever is the master.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis-sentinel://127.0.0.1:{}/0#{NAME}", self.sentinel_port)
+        format!("{}-sentinel://127.0.0.1:{}/0#{NAME}", tls::scheme(), self.sentinel_port)
     }
 }

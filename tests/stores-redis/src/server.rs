@@ -1,20 +1,24 @@
 //! One Redis server.
 
 use std::io;
+use std::path::Path;
 
 use kt_fault_proxy::free_port;
 use redis::{Client, Cmd, Commands as _, Connection, FromRedisValue, ToRedisArgs};
 use tempfile::TempDir;
 
 use crate::process::Process;
+use crate::tls::{self, Authority};
 
 /// A server, on a port of its own.
 #[derive(Debug)]
 pub struct Server {
     process: Process,
     arguments: Vec<String>,
-    /// On 127.0.0.1.
+    /// On 127.0.0.1; for TLS where it speaks it.
     pub port: u16,
+    /// The port by which the tests themselves ask it, and see what it has.
+    pub control: u16,
     _folder: TempDir,
 }
 
@@ -34,13 +38,32 @@ impl Server {
     /// # Errors
     /// Where there is none to start, or it does not like them.
     pub fn start_with(settings: &[(&str, &str)]) -> io::Result<Self> {
+        Self::start_by(tls::folder().as_deref(), settings)
+    }
+
+    /// Starts one that speaks TLS, with a certificate of this authority, whatever the others speak.
+    ///
+    /// # Errors
+    /// Where there is none to start, or it does not like the settings.
+    pub fn start_encrypted(authority: &Authority, settings: &[(&str, &str)]) -> io::Result<Self> {
+        Self::start_by(Some(authority.folder()), settings)
+    }
+
+    fn start_by(certificates: Option<&Path>, settings: &[(&str, &str)]) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = free_port()?;
+        let control = if certificates.is_some() { free_port()? } else { port };
         let mut arguments = Vec::new();
         let mut set = |name: &str, value: &str| {
             arguments.extend([format!("--{name}"), value.to_owned()]);
         };
-        set("port", &port.to_string());
+        set("port", &control.to_string());
+        if let Some(certificates) = certificates {
+            set("tls-port", &port.to_string());
+            for (name, value) in tls::settings(certificates) {
+                set(name, &value);
+            }
+        }
         set("bind", "127.0.0.1");
         set("dir", &folder.path().to_string_lossy());
         set("save", "");
@@ -49,13 +72,13 @@ impl Server {
             set(name, value);
         }
         let process = Process::start(&arguments, "Ready to accept connections")?;
-        Ok(Self { process, arguments, port, _folder: folder })
+        Ok(Self { process, arguments, port, control, _folder: folder })
     }
 
-    /// Its URL.
+    /// Its URL, as the servers of this process are addressed.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        tls::url("", self.port)
     }
 
     /// Runs a command, given as its words, on a connection of its own.
@@ -120,6 +143,6 @@ impl Server {
     }
 
     fn connection(&self) -> redis::RedisResult<Connection> {
-        Client::open(self.url())?.get_connection()
+        Client::open(format!("redis://127.0.0.1:{}", self.control))?.get_connection()
     }
 }

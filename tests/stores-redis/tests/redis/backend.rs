@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kt_contract::time::Millis;
-use kt_stores_redis::Server;
+use kt_stores_redis::{Server, url as url_as};
 use sidecar_cache::cache_backend::{self, Backend, Place};
 use sidecar_cache::clock::Clock;
 use sidecar_cache::entry::Entry;
@@ -137,15 +137,9 @@ async fn a_redis_that_will_not_do_is_refused_with_what_to_do() {
                 master.port
             ),
         ),
-        (
-            format!("redis://kt:hunter2@127.0.0.1:{}", limited.port),
-            "scripts may not run in it".to_owned(),
-        ),
+        (url_as("kt:hunter2@", limited.port), "scripts may not run in it".to_owned()),
         (node, "begin the address with redis-cluster://".to_owned()),
-        (
-            master.url().replace("redis://", "redis-cluster://"),
-            "begin the address with redis://".to_owned(),
-        ),
+        (master.url().replace("://", "-cluster://"), "begin the address with redis://".to_owned()),
     ] {
         let error = opened(&url, "p:").await.map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(&said) && error.contains(" at 127.0.0.1:"), "{error}");
@@ -157,13 +151,13 @@ async fn a_redis_that_will_not_do_is_refused_with_what_to_do() {
 async fn a_login_that_is_refused_is_told_and_is_no_reason_not_to_start() {
     let server = Server::start_with(&[("requirepass", "hunter2")]).unwrap();
     for login in ["", ":wrong@"] {
-        let url = format!("redis://{login}127.0.0.1:{}", server.port);
+        let url = url_as(login, server.port);
         let backend = opened(&url, "p:").await.unwrap();
         let fault = health(&backend).fault().unwrap();
         assert!(fault.contains("NOAUTH") || fault.contains("WRONGPASS"), "{fault}");
         assert!(!fault.contains("hunter2") && !fault.contains("wrong@"), "{fault}");
     }
-    let url = format!("redis://:hunter2@127.0.0.1:{}", server.port);
+    let url = url_as(":hunter2@", server.port);
     let backend = opened(&url, "p:").await.unwrap();
     assert_eq!(health(&backend).fault(), None);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kt_fault_proxy::{Fault, Faults, Proxy};
-use kt_stores_redis::{Server, Watched};
+use kt_stores_redis::{Server, Watched, url};
 use sidecar_cache::flight::{Acquired, Held, Token};
 use sidecar_cache::store::leases::{Claim, LeaseStore, Renewed};
 use sidecar_cache::store::redis::{RedisEntries, RedisLeases};
@@ -14,7 +14,7 @@ use crate::lease_suite::{entry, key, lead};
 use crate::support::redis_named;
 
 fn leases(port: u16) -> (RedisLeases, RedisEntries) {
-    let redis = redis_named(&format!("redis://127.0.0.1:{port}"), "failover:");
+    let redis = redis_named(&url("", port), "failover:");
     let entries = RedisEntries::new(redis.clone(), BOUNDS);
     (RedisLeases::new(redis, entries.clone()), entries)
 }

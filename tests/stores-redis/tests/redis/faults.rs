@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use kt_fault_proxy::{Door, Fault, Faults, Proxy};
-use kt_stores_redis::Server;
+use kt_stores_redis::{Server, url};
 use sidecar_cache::flight::{Acquired, Held, Token};
 use sidecar_cache::store::leases::{Claim, LeaseStore, Renewed};
 use sidecar_cache::store::redis::{Redis, RedisEntries, RedisLeases};
@@ -29,7 +29,7 @@ struct Rig {
 async fn rig() -> Rig {
     let server = Server::start().unwrap();
     let proxy = Proxy::start(server.port).await.unwrap();
-    let redis = redis_at(&format!("redis://127.0.0.1:{}", proxy.port()));
+    let redis = redis_at(&url("", proxy.port()));
     let entries = RedisEntries::new(redis.clone(), BOUNDS);
     let leases = RedisLeases::new(redis.clone(), entries.clone());
     fill(&entries, at(1, 1), b"entry".to_vec(), LONG).await;
@@ -114,7 +114,7 @@ async fn few_that_find_silence_get_another_connection() {
 async fn a_slow_server_is_late_and_is_found_again() {
     let rig = rig().await;
     let sleeping = tokio::task::spawn_blocking({
-        let port = rig.server.port;
+        let port = rig.server.control;
         move || {
             let mut asleep = redis::cmd("DEBUG");
             let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();

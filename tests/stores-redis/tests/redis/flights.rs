@@ -106,7 +106,7 @@ async fn is_one_call(url: &str) {
 #[tokio::test]
 async fn a_sidecar_that_is_cut_off_is_followed_no_more_and_another_one_leads() {
     let proxy = Proxy::start(server().port).await.unwrap();
-    let cut = format!("redis://127.0.0.1:{}", proxy.port());
+    let cut = kt_stores_redis::url("", proxy.port());
     let [leads, follows] = sidecars([&cut, &server().url()], "cut-off:").await;
     let (key, told) = (leads.key().await, Arc::<Notify>::default());
     let silent = answers_sse(vec![Act::Until(Arc::clone(&told)), bytes(CHUNKS), bytes(DONE)]);

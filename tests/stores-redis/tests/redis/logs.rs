@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kt_fault_proxy::{Fault, Faults, Proxy};
-use kt_stores_redis::Server;
+use kt_stores_redis::{Server, url};
 use sidecar_cache::flight::Held;
 use sidecar_cache::store::flight_log::{
     Appended, Cursor, FlightLog, KEPT, KEPT_ENDED, LogAt, Read, Watch,
@@ -110,8 +110,7 @@ async fn a_reader_whose_connection_breaks_reads_on() {
 async fn a_message_that_is_lost_is_made_up_for_by_looking() {
     let proxy = Proxy::start(server().port).await.unwrap();
     let (leases, writes, _) = two(&server().url(), "lost:");
-    let reads =
-        RedisLogs::new(redis_named(&format!("redis://127.0.0.1:{}", proxy.port()), "lost:"));
+    let reads = RedisLogs::new(redis_named(&url("", proxy.port()), "lost:"));
     let (token, id) = lead(&leases, 1, 1).await;
     let at = LogAt { key: key(1), id };
     assert_eq!(writes.begin(at, token, "head".into()).await.unwrap(), Held::Current);
@@ -133,7 +132,7 @@ async fn without_a_right_to_channels_flights_are_followed_by_looking() {
     let server = Server::start().unwrap();
     let user = ["ACL", "SETUSER", "kt", "on", "nopass", "~*", "resetchannels", "+@all"];
     let _: () = server.run(&user).unwrap();
-    let url = format!("redis://kt:any@127.0.0.1:{}", server.port);
+    let url = url("kt:any@", server.port);
     let (leases, writes, reads) = two(&url, "mute:");
     let (token, id) = lead(&leases, 1, 1).await;
     assert_eq!(follow(&leases, 1, 2).await, id);

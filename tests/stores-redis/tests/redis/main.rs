@@ -41,4 +41,6 @@ mod sidecars;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod topologies;
