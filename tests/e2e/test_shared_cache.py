@@ -19,19 +19,26 @@ class Shared(Group):
 
     def __init__(self):
         self.redis_port = free_port()
-        redis = {"url": f"redis://127.0.0.1:{self.redis_port}", "prefix": "e2e:"}
+        redis = {"url": self.redis_url(), "prefix": "e2e:"}
         # First: what is started later inherits where it is.
         self.database = Database()
         self.database.__enter__()
         cache = {"workflow_cache": {"backend": "redis", "redis": redis}, **self.database.config()}
         super().__init__(cache, gateways=[("gw-a", "primary")])
         self.redis = Process("redis", [
-            "redis-server", "--port", self.redis_port, "--bind", "127.0.0.1", "--save", "",
+            "redis-server", *self.redis_listens(), "--bind", "127.0.0.1", "--save", "",
         ], self.folder / "redis.log")
         folder = self.folder / "2"
         folder.mkdir()
         self.other = Sidecar(folder, self.config_path)
         self.gateways.append(Gateway("gw-b", "primary", folder, self.config_path, self.other.socket))
+
+    def redis_url(self):
+        return f"redis://127.0.0.1:{self.redis_port}"
+
+    def redis_listens(self):
+        """The arguments of where Redis listens, and for whom."""
+        return ["--port", self.redis_port]
 
     def processes(self):
         return [self.redis, *super().processes(), self.other.process]
