@@ -15,17 +15,20 @@ import yaml
 
 from mesh import ISTIO
 
+# The user of Istio's proxies, where the platform does not give each namespace a range of its own.
+PROXY_UID = 1337
+
 
 def template():
     (values,) = yaml.safe_load_all((ISTIO / "injector-values.yaml").read_text())
     return values["sidecarInjectorWebhook"]["templates"]["kt"]
 
 
-def rendered(pod, native=True):
+def rendered(pod, native=True, uid=PROXY_UID):
     """What the template `kt` says of a pod; fails with the template's own words."""
     context = {
         "ObjectMeta": {"Annotations": pod["metadata"].get("annotations", {}), "Labels": pod["metadata"].get("labels", {})},
-        "NativeSidecars": native, "ProxyUID": 1337,
+        "NativeSidecars": native, "ProxyUID": uid,
     }
     with tempfile.TemporaryDirectory() as folder:
         chart = Path(folder) / "injected"
@@ -38,11 +41,12 @@ def rendered(pod, native=True):
     return yaml.safe_load(text)
 
 
-def proxy(is_gateway):
-    """Istio's own template: the container, and nothing in it that ours does not touch."""
+def proxy(is_gateway, uid=PROXY_UID):
+    """Istio's own template: the container, and nothing in it that ours does not touch. Both templates say the user (the
+    gateway's since Istio 1.20), the sidecar's alone that it is not root."""
     container = {
         "name": "istio-proxy", "image": "registry.example.com/istio/proxyv2:1.28.0", "args": ["proxy"],
-        "securityContext": {"runAsUser": 1337, "runAsGroup": 1337, "runAsNonRoot": True},
+        "securityContext": {"runAsUser": uid, "runAsGroup": uid, **({} if is_gateway else {"runAsNonRoot": True})},
         "volumeMounts": [{"name": "istio-envoy", "mountPath": "/etc/istio/proxy"}],
     }
     volumes = [{"name": "istio-envoy", "emptyDir": {"medium": "Memory"}}]
@@ -78,12 +82,12 @@ def merged(into, value):
     return into
 
 
-def injected(pod, native=True):
+def injected(pod, native=True, uid=PROXY_UID):
     """A pod after Istio's injector: its templates in their order, then Istio's order of containers."""
     names = pod["metadata"]["annotations"]["inject.istio.io/templates"].split(",")
     own, result = copy.deepcopy(pod), copy.deepcopy(pod)
     for name in names:
-        merged(result, rendered(pod, native) if name == "kt" else proxy(name == "gateway"))
+        merged(result, rendered(pod, native, uid) if name == "kt" else proxy(name == "gateway", uid))
     # What the pod itself says of a container that a template makes counts; `auto` says nothing.
     for container in own["spec"].get("containers", []):
         if container.get("image") == "auto":
