@@ -158,6 +158,24 @@ def test_both_containers_run_as_the_proxys_user_also_where_the_platform_chooses_
     assert users == {1000650000}
 
 
+def test_the_gateways_account_may_be_given_its_certificate():
+    of = lambda kind: [it for it in documents(ISTIO / "gateway.yaml") if it["kind"] == kind]
+    (gateway,), (deployment,) = of("Gateway"), of("Deployment")
+    named = [it["tls"]["credentialName"] for it in gateway["spec"]["servers"] if "credentialName" in it.get("tls", {})]
+    assert named and gateway["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    account = {"kind": "ServiceAccount", "name": deployment["spec"]["template"]["spec"]["serviceAccountName"],
+               "namespace": deployment["metadata"]["namespace"]}
+    assert gateway["metadata"]["namespace"] == account["namespace"], "istiod gives no certificate across namespaces"
+    bound = [it["roleRef"]["name"] for it in of("RoleBinding")
+             if account in it["subjects"] and it["metadata"]["namespace"] == account["namespace"]]
+    rules = [rule for role in of("Role") if role["metadata"]["name"] in bound for rule in role["rules"]]
+    # What istiod asks about the account that connects to it.
+    assert any("secrets" in rule["resources"] and "list" in rule["verbs"] and "resourceNames" not in rule for rule in rules)
+    # It reads them for the account: no pod has its token.
+    (pods,) = of("ServiceAccount")
+    assert pods["metadata"]["name"] == account["name"] and pods["automountServiceAccountToken"] is False
+
+
 @PODS
 def test_no_container_of_the_application_mounts_the_sockets_or_the_credentials(pod):
     pod = injected(pod)
