@@ -293,6 +293,12 @@ def test_the_tests_of_a_release_reach_it_whoever_else_may():
     assert not any(wanted.items() <= it["spec"]["template"]["metadata"]["labels"].items() for it in release.workloads())
 
 
+def test_no_two_things_of_a_release_have_one_name():
+    release = Rendered(merged(everything(), {"dedicated": {"metrics-eu": example("hybrid")["dedicated"]["payments"]}}))
+    named = [(it["kind"], it["metadata"]["name"]) for it in release.all]
+    assert len(named) == len(set(named)) and ("Service", "kt-metrics-eu-metrics") in named
+
+
 WRONG = {
     "no configuration": ("per-team", {"policyConfig": {}}, "policyConfig is empty"),
     "a configuration that is no YAML": ("per-team", {"policyConfig": "a: [b"}, "policyConfig is no YAML"),
@@ -311,6 +317,9 @@ WRONG = {
         "hybrid", {"dedicated": {"payments": {"providerKeys": []}}}, "dedicated.payments: policyConfig: the target openai"),
     "a value that is misspelled": ("hosted", {"replica": 3}, "replica"),
     "a dedicated value that is misspelled": ("hybrid", {"dedicated": {"payments": {"replica": 3}}}, "replica"),
+    **{f"a deployment whose things would be called as another's: {name}": (
+        "hybrid", {"dedicated": {name: example("hybrid")["dedicated"]["payments"]}}, f"dedicated.{name}: what belongs to it")
+       for name in ("shared", "metrics", "migrate", "test", "payments-metrics", "payments-migrate", "payments-test")},
     "a port of another type": ("hosted", {"gateway": {"port": "41002"}}, "port"),
 }
 

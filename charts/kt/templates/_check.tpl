@@ -18,6 +18,11 @@ itself is right, `kt config check` says.
 {{- if and (ne $values.topology "hybrid") .root.Values.dedicated -}}
 {{- fail (printf "`dedicated` is for topology hybrid, and topology is %s" $values.topology) -}}
 {{- end -}}
+{{- range $name := keys .root.Values.dedicated -}}
+{{- if regexMatch "^shared$|(^|-)(metrics|migrate|test)$" $name -}}
+{{- fail (printf "dedicated.%s: what belongs to it would be called as what belongs to another deployment: choose a name that is not `shared` and does not end in metrics, migrate or test" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq $values.topology "per-team") (not $values.team) -}}
 {{- fail "topology per-team wants `team`: the team whose release this is" -}}
 {{- end -}}
