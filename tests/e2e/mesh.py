@@ -43,6 +43,12 @@ def generate(policy_config, out, *options):
     assert done.returncode == 0, done.stderr
 
 
+def monitored(job, of):
+    """The endpoints that are scraped as this job, of a folder's PodMonitors."""
+    return [endpoint for monitor in documents(of / "podmonitor.yaml") for endpoint in monitor["spec"]["podMetricsEndpoints"]
+            if {"targetLabel": "job", "replacement": job} in endpoint["relabelings"]]
+
+
 # === Istio ===
 
 def istio_listener(port):
@@ -122,7 +128,48 @@ def patch_listener(listener, of):
                 host["routes"].insert(0, value)
 
 
+# What Istio's bootstrap (1.28) takes out of names of statistics: nothing that Envoy does by itself, and its own by names of its
+# own, most of which end with a `;` that Istio puts there.
+ISTIO_TAGS = {
+    "cluster_name": r"^cluster(\.(.+);)", "http_conn_manager_prefix": r"^http\.(([^;]*);\.)",
+    "response_code": r"_rq(_(\d{3}))$", "response_code_class": r"_rq(_(\dxx))$",
+    "cache": r"(cache\.(.+?)\.)", "component": r"(component\.(.+?)\.)", "tag": r"(tag\.(.+?);\.)",
+    "wasm_filter": r"(wasm_filter\.(.+?)\.)", "authz_enforce_result": r"rbac(\.(allowed|denied))",
+}
+# And all that it keeps, beside what a pod asks for.
+ISTIO_KEEPS = ["reporter=", "cluster_manager", "listener_manager", "server", "cluster.xds-grpc", "wasm", "component", "istio"]
+
+
+def istio_stats(context):
+    """What Istio's bootstrap says of statistics, in a pod of this context."""
+    (pod,) = [it for path in ("gateway.yaml", "sample-pod.yaml") for it in documents(ISTIO / path)
+              if it["kind"] == ("Deployment" if context == "GATEWAY" else "Pod")]
+    annotations = (pod["spec"]["template"] if context == "GATEWAY" else pod)["metadata"]["annotations"]
+    asked = yaml.safe_load(annotations["proxy.istio.io/config"])["proxyStatsMatcher"]
+    assert asked.keys() == {"inclusionPrefixes"}
+    return {
+        "use_all_default_tags": False,
+        "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in ISTIO_TAGS.items()],
+        "stats_matcher": {"inclusion_list": {"patterns": [
+            {"prefix": prefix} for prefix in [*asked["inclusionPrefixes"], *ISTIO_KEEPS]]}},
+    }
+
+
 # === Envoy Gateway ===
+
+# What its bootstrap (1.8) says of statistics.
+ENVOY_GATEWAY_STATS = {
+    "use_all_default_tags": True,
+    "stats_tags": [{"tag_name": "from_zone", "regex": r"\.zone(\.(([^\.]+)\.))"}],
+}
+
+
+def envoy_gateway_override():
+    """What our EnvoyProxy merges into the bootstrap."""
+    (proxy,) = [it for it in documents(ENVOY_GATEWAY / "gateway.yaml") if it["kind"] == "EnvoyProxy"]
+    assert proxy["spec"]["bootstrap"]["type"] == "Merge"
+    return proxy["spec"]["bootstrap"]["value"]
+
 
 def envoy_gateway_listener(port):
     """What Envoy Gateway makes of an HTTP listener; with its route configuration, which it serves apart."""
@@ -184,9 +231,10 @@ def moved(value, places):
     return value
 
 
-def bootstrap(name, folder, listeners, clusters):
+def bootstrap(name, folder, listeners, clusters, stats=None):
     return {
         "node": {"id": name, "cluster": "mesh"},
+        **({"stats_config": stats} if stats else {}),
         "admin": {"address": {"pipe": {"path": str(folder / f"{name}-admin.sock")}}},
         "static_resources": {"listeners": listeners, "clusters": clusters},
     }
@@ -209,7 +257,7 @@ def istio_bootstrap(name, folder, manifest, context, places, listeners=()):
                 if source := http_filter.get("config_discovery", {}).get("config_source"):
                     assert source.pop("ads") == {} and source["initial_fetch_timeout"] == "0s"
                     source["path_config_source"] = {"path": str(discovered)}
-    return moved(bootstrap(name, folder, listeners, clusters), places)
+    return moved(bootstrap(name, folder, listeners, clusters, istio_stats(context)), places)
 
 
 def envoy_gateway_bootstrap(name, folder, manifest, places, port):
@@ -222,7 +270,7 @@ def envoy_gateway_bootstrap(name, folder, manifest, places, port):
     manager["route_config"] = routes
     of = lambda kind: [resource for (is_a, _), resource in resources.items() if is_a == kind]
     places = {**places, "/usr/lib/kt/kt_filter.wasm": filter_module()}
-    return moved(bootstrap(name, folder, of("Listener"), of("Cluster")), places)
+    return moved(bootstrap(name, folder, of("Listener"), of("Cluster"), ENVOY_GATEWAY_STATS), places)
 
 
 class MeshGateway(Gateway):
@@ -394,7 +442,8 @@ class Mesh(Group):
             "kt-sidecar", self.folder, istio / "envoyfilter-sidecar.yaml", "SIDECAR_OUTBOUND", self.places()), override)
         port = free_port()
         yield MeshGateway("kt-envoy-gateway", self.folder, port, envoy_gateway_bootstrap(
-            "kt-envoy-gateway", self.folder, self.manifests / "envoy-gateway/envoypatchpolicy.yaml", self.places(), port))
+            "kt-envoy-gateway", self.folder, self.manifests / "envoy-gateway/envoypatchpolicy.yaml", self.places(), port),
+            envoy_gateway_override())
 
     def __exit__(self, *why):
         super().__exit__(*why)

@@ -47,6 +47,7 @@ def proxy(is_gateway, uid=PROXY_UID):
     container = {
         "name": "istio-proxy", "image": "registry.example.com/istio/proxyv2:1.28.0", "args": ["proxy"],
         "securityContext": {"runAsUser": uid, "runAsGroup": uid, **({} if is_gateway else {"runAsNonRoot": True})},
+        "ports": [{"name": "http-envoy-prom", "containerPort": 15090, "protocol": "TCP"}],
         "volumeMounts": [{"name": "istio-envoy", "mountPath": "/etc/istio/proxy"}],
     }
     volumes = [{"name": "istio-envoy", "emptyDir": {"medium": "Memory"}}]

@@ -9,9 +9,10 @@ import pytest
 from answers import assert_hit, assert_miss
 from group import UPSTREAM_KEY, chat
 from mesh import (
-    ENVOY_GATEWAY, ISTIO, Mesh, envoy_gateway_bootstrap, generate, istio_bootstrap, istio_listener, wasm_plugin,
+    ENVOY_GATEWAY, ISTIO, Mesh, envoy_gateway_bootstrap, generate, istio_bootstrap, istio_listener, monitored, wasm_plugin,
 )
 from processes import envoy, wait_until
+from scraped import Scraped, read
 
 KINDS = ("kt-gateway", "kt-sidecar", "kt-envoy-gateway")
 GENERATED = ("istio/envoyfilter-gateway.yaml", "istio/envoyfilter-sidecar.yaml", "istio/bootstrap.yaml",
@@ -98,14 +99,21 @@ def test_the_doctor_finds_nothing_to_mend_in_a_mesh(mesh, at):
     assert of_envoy["callouts"] == "ok" and set(of_envoy.values()) == {"ok"}, of_envoy
 
 
-def test_labels_of_the_filters_counters_come_with_the_bootstraps_part(mesh, key, prompt):
-    mesh.a.ask(key, prompt)
+@pytest.mark.parametrize("at", range(3), ids=KINDS)
+def test_what_panels_and_alerts_read_of_an_envoy_is_scraped_in_a_mesh(mesh, key, prompt, at):
+    gateway = mesh.gateways[at]
+    assert_miss(gateway.ask(key, prompt))
+    of = ENVOY_GATEWAY if KINDS[at] == "kt-envoy-gateway" else ISTIO
+    (endpoint,) = monitored("kt-gateway", of)
+    assert endpoint["path"] == "/stats/prometheus"
 
-    def labelled():
-        with mesh.a.admin() as admin:
-            text = admin.get("/stats/prometheus").text
-        return any(line.startswith("kt_filter_requests_total{outcome=") for line in text.splitlines())
-    wait_until(labelled, "the counters have labels")
+    def is_all_there():
+        with gateway.admin() as admin:
+            scraped = Scraped(admin.get("/stats/prometheus").text, endpoint["metricRelabelings"])
+        missing = [selector for selector in read() if not scraped.has(*selector[1:])]
+        assert not missing, "\n".join(map(str, missing))
+        return True
+    wait_until(is_all_there, "all is there")
 
 
 @pytest.fixture

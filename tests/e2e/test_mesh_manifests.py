@@ -19,6 +19,7 @@ import yaml
 from mesh import ENVOY_GATEWAY, ISTIO, documents
 from pods import container, injected, merged, mounting, rendered, starts, stops
 from processes import ROOT
+from scraped import POD_MONITOR
 
 CRDS = Path(os.environ.get("KT_CRDS", ROOT.parent / "shared/data/k8s-crds"))
 KUBERNETES = "1.33"
@@ -78,6 +79,9 @@ def test_a_manifest_is_valid(resource):
     group, _, version = resource["apiVersion"].rpartition("/")
     if "." not in group or group.endswith(".k8s.io") and group != "gateway.networking.k8s.io":
         kubernetes_validate.validate(resource, KUBERNETES, strict=True)
+        return
+    if group == "monitoring.coreos.com":
+        jsonschema.validate(resource, POD_MONITOR)
         return
     schema = crd_schema(group, resource["kind"], version)
     assert (schema is None) == ((group, resource["kind"]) in UNKNOWN), "a kind with a schema is validated by it"
