@@ -13,7 +13,7 @@ PAGES = [
 # What a block of code says that it is. A block that is indented says nothing, and has commands.
 COMMANDS = {"sh", "bash", "console"}
 OTHER = {"", "text", "yaml", "json", "python", "http", "mermaid"}
-# First words of commands: a block that begins so and says nothing is not taken for what something prints.
+# First words of commands: a block that begins so and says nothing, or that it is text, is not taken for what something prints.
 PROGRAMS = {
     "kt", "sidecar-cache", "curl", "make", "cargo", "docker", "kubectl", "helm", "export", "python3", "redis-cli",
 }
@@ -111,12 +111,17 @@ def commands(page):
         if kind in COMMANDS:
             last = commands_of(page, block)
             found += last
-        elif kind == "" and block.lines:
-            first = block.lines[0].split(" ")[0].removeprefix("target/release/")
-            assert first not in PROGRAMS, f"{page}:{block.line}: a block of commands says so: ```sh"
-            if last and not last[-1].shown:
-                last[-1].shown = block.lines
-            last = None
-        else:
-            last = None
+            continue
+        # What a command prints may have a line that begins so; it says nothing of itself. Nobody types a text.
+        told = {"": block.lines[:1], "text": block.lines}.get(kind, [])
+        for number, line in enumerate(told, block.line):
+            assert not is_command(line), f"{page}:{number}: a block of commands says so: ```sh"
+        if kind == "" and last and not last[-1].shown:
+            last[-1].shown = block.lines
+        last = None
     return found
+
+
+def is_command(line):
+    """Whether a line begins as a command does, with a prompt or without."""
+    return line.removeprefix("$ ").split(" ")[0].removeprefix("target/release/") in PROGRAMS

@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 
 import pytest
 
+import documents
 from database import Database
 from documents import commands, pages
 from processes import wait_until
@@ -262,6 +263,16 @@ def test_every_line_of_the_list_of_what_is_not_run_is_needed():
     # A page may be one that this tree does not have yet.
     there = [line for line in NOT_RUN if any(fnmatch(page, line[0]) for page in pages())]
     assert [line for line in there if line not in needed] == []
+
+
+@pytest.mark.parametrize("block", [
+    "```\nkt doctor\n```", "```text\nkt doctor\n```", "```text\nsome words\n$ curl -i http://127.0.0.1:41002/health\n```",
+], ids=["of nothing", "of text", "further down in a text"])
+def test_a_command_cannot_hide_in_a_block_that_is_not_of_commands(block, tmp_path, monkeypatch):
+    (tmp_path / "page.md").write_text(f"# A page\n\n{block}\n")
+    monkeypatch.setattr(documents, "ROOT", tmp_path)
+    with pytest.raises(AssertionError, match="a block of commands says so"):
+        commands("page.md")
 
 
 @pytest.mark.parametrize("shown, said, fits", [
