@@ -57,6 +57,8 @@ SERVICE_MONITOR = exactly(
     spec=exactly(
         ["selector", "endpoints"],
         selector=exactly(["matchLabels"], matchLabels={"type": "object", "additionalProperties": TEXT}),
+        sampleLimit={"type": "integer", "minimum": 1},
+        labelLimit={"type": "integer", "minimum": 1},
         endpoints={"type": "array", "minItems": 1, "items": exactly(
             ["port", "path"],
             port=TEXT,
@@ -64,6 +66,9 @@ SERVICE_MONITOR = exactly(
             interval={"type": "string", "pattern": r"^[0-9]+(ms|s|m|h)$"},
             relabelings={"type": "array", "items": exactly(
                 ["targetLabel", "replacement"], targetLabel=TEXT, replacement=TEXT)},
+            metricRelabelings={"type": "array", "items": exactly(
+                ["sourceLabels", "regex", "action"], sourceLabels={"type": "array", "minItems": 1, "items": TEXT}, regex=TEXT,
+                action={"const": "drop"})},
         )},
     ),
 )
@@ -75,6 +80,17 @@ def validate(document):
     else:
         for version in VERSIONS:
             kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_a_release_is_scraped_within_the_bounds_of_any_other_group():
+    jobs = {it["job_name"]: it for it in yaml.safe_load((ROOT / "deploy/observability/prometheus.yaml").read_text())["scrape_configs"]}
+    for monitor in Rendered(everything()).of("ServiceMonitor"):
+        # The limit is the monitor's, for the larger of the two.
+        assert monitor["spec"]["sampleLimit"] == max(it["sample_limit"] for it in jobs.values()) and monitor["spec"]["labelLimit"]
+        for endpoint in monitor["spec"]["endpoints"]:
+            job = jobs[endpoint["relabelings"][0]["replacement"]]
+            assert [(it["sourceLabels"], it["regex"], it["action"]) for it in endpoint.get("metricRelabelings", [])] == [
+                (it["source_labels"], it["regex"], it["action"]) for it in job.get("metric_relabel_configs", [])]
 
 
 def test_what_is_rendered_is_what_kubernetes_takes(release):
