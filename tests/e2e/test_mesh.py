@@ -145,17 +145,20 @@ def test_without_its_sidecar_a_mesh_calls_the_provider_and_uses_it_again_when_it
         assert_hit(gateway.ask(key, f"{prompt} at last"), of=back)
 
 
-def test_what_a_killed_gateway_of_a_mesh_has_paid_for_the_others_serve(own, prompt):
-    key = own.key(org="acme")
-    paid = assert_miss(own.a.ask(key, prompt))
-    own.a.process.kill()
+@pytest.mark.parametrize("at", range(3), ids=KINDS)
+def test_what_a_killed_gateway_of_a_mesh_has_paid_for_the_others_serve(own, prompt, at):
+    key, killed = own.key(org="acme"), own.gateways[at]
+    others = [gateway for gateway in own.gateways if gateway is not killed]
+    paid = assert_miss(killed.ask(key, prompt))
+    killed.process.kill()
     with pytest.raises(httpx.TransportError):
-        own.a.ask(key, prompt)
-    for gateway in own.gateways[1:]:
+        killed.ask(key, prompt)
+    for gateway in others:
         assert_hit(gateway.ask(key, prompt), of=paid)
-    # And makes the calls from now on.
-    assert_miss(own.b.ask(key, f"{prompt} again"))
-    assert own.provider.total() == 2
+    # And make the calls from now on.
+    for number, gateway in enumerate(others):
+        assert_miss(gateway.ask(key, f"{prompt} again {number}"))
+    assert own.provider.total() == 3
 
 
 # === A WasmPlugin ===
