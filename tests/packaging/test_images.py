@@ -89,6 +89,24 @@ def test_only_the_gateway_has_envoy_and_curl(layouts):
     assert programs("fake-provider") == {"fake-provider"}
 
 
+# Megabytes, as a registry sends them: all of it, and what is beside our own programs. They are those of the tests here, which
+# are not optimized; a release is smaller.
+MEGABYTES_MAX = {"filter": (2.5, 0), "filter-image": (1, 0), "sidecar-cache": (50, 3), "gateway": (110, 60),
+                 "fake-provider": (8, 3)}
+OURS = {"usr/bin/kt", "usr/bin/sidecar-cache", "usr/bin/fake-provider", "usr/lib/kt/kt_filter.wasm", "plugin.wasm"}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_is_no_larger_than_what_it_is_for(layouts, name):
+    image = layouts[name].tagged()
+    sizes = [layer["size"] / 1e6 for layer in image.fields["layers"]]
+    # The artifact has the module itself for a layer, and no files.
+    of_ours = [True] * len(sizes) if name == "filter" else [bool(OURS & {it.name for it in found}) for found in image.members]
+    beside = sum(size for size, is_ours in zip(sizes, of_ours) if not is_ours)
+    whole_max, beside_max = MEGABYTES_MAX[name]
+    assert sum(sizes) <= whole_max and beside <= beside_max, (sum(sizes), beside)
+
+
 def test_images_share_the_layers_that_they_have_in_common(layouts):
     sidecar, gateway = ({layer["digest"] for layer in layouts[name].tagged().fields["layers"]}
                         for name in ("sidecar-cache", "gateway"))
