@@ -35,7 +35,8 @@ def rendered(pod, native=True, uid=PROXY_UID):
         (chart / "templates").mkdir(parents=True)
         (chart / "Chart.yaml").write_text("{apiVersion: v2, name: injected, version: 0.0.0}")
         (chart / "templates/pod.yaml").write_text(
-            '{{ tpl .Values.template (merge .Values.context (dict "Template" .Template)) }}')
+            # Of a chart's values a large number is a fraction; Istio's is none.
+            '{{ tpl .Values.template (merge (dict "Template" .Template "ProxyUID" (int64 .Values.context.ProxyUID)) .Values.context) }}')
         with helm_python.Chart.load(chart) as loaded:
             (text,) = loaded.render({"template": template(), "context": context}).values()
     return yaml.safe_load(text)

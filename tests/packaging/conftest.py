@@ -1,5 +1,6 @@
-"""Fixtures: the images, written twice and under other circumstances."""
+"""Fixtures: the images, written twice and under other circumstances, and what runs of them."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -7,8 +8,12 @@ import sys
 
 import pytest
 
+from containers import Root, volume
+from database import Database
 from oci import Layout
-from processes import ROOT, binary_dir, envoy, filter_module
+from processes import ROOT, binary_dir, envoy, filter_module, wait_until
+from servers import Redis
+from started import Started
 
 IMAGES = ["filter", "filter-image", "sidecar-cache", "gateway", "fake-provider"]
 
@@ -42,3 +47,29 @@ def twice(tmp_path_factory):
 def layouts(twice):
     """The layouts by name. Reading them has checked digests, sizes and media types."""
     return {name: Layout(twice[0] / name) for name in IMAGES}
+
+
+@pytest.fixture(scope="session")
+def root(layouts, tmp_path_factory):
+    """The root of an image, unpacked once: nobody can write to it."""
+    folder = tmp_path_factory.mktemp("roots")
+    return functools.cache(lambda image: Root(layouts[image].tagged(), folder / image))
+
+
+@pytest.fixture
+def started(root, tmp_path):
+    with Started(root, tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+def stores(tmp_path):
+    """The addresses of a Redis and of a Postgres without tables, by the variables that the chart's examples have for them."""
+    redis = Redis(volume(tmp_path / "redis"))
+    with Database(is_migrated=False) as database:
+        redis.process.start()
+        try:
+            wait_until(lambda: redis.run("PING") == "PONG", "Redis answers")
+            yield {"KT_REDIS_URL": f"redis://127.0.0.1:{redis.port}", "KT_DATABASE_URL": database.url}
+        finally:
+            redis.end()

@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -42,26 +43,26 @@ class Root:
         self.config = image.config["config"]
         self.folder = folder
         unpack(image, folder)
-        # A runtime makes these, and what is mounted, before it closes the root.
-        for name in ("proc", "dev", "etc/kt", "etc/keeptrusts", "module"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
 
-    def run(self, name, arguments, mounts, log, env=None):
+    def run(self, name, arguments, mounts, log, env=None, user=None):
         """A container that has been started, with `arguments` behind the image's entrypoint. `mounts` are folders of this
-        machine by their paths inside."""
-        return self._start(name, [*self.config["Entrypoint"], *arguments], mounts, log, env)
+        machine by their paths inside; `user` is who runs it in the place of the image's own, as `USER:GROUP`."""
+        return self._start(name, [*self.config["Entrypoint"], *arguments], mounts, log, env, user)
 
-    def execute(self, command, mounts, log, env=None):
+    def execute(self, command, mounts, log, env=None, user=None):
         """What a command in a container of its own said, and its exit status."""
-        process = self._start(command[0], command, mounts, log, env)
+        process = self._start(command[0], command, mounts, log, env, user)
         status = process.wait(30)
         return status, log.read_text()
 
-    def _start(self, name, command, mounts, log, env):
+    def _start(self, name, command, mounts, log, env, user):
         need()
         root = str(self.folder)
         own_user = os.geteuid() == 0
-        user, group = map(int, self.config["User"].split(":"))
+        user, group = map(int, (user or self.config["User"]).split(":"))
+        # A runtime makes these, and what is mounted, before it closes the root.
+        for path in ("/proc", "/dev", *mounts):
+            Path(f"{root}{path}").mkdir(parents=True, exist_ok=True)
         log.touch()
         if own_user:
             # As runc does with a container's output: Envoy opens /dev/stdout anew.
