@@ -120,6 +120,26 @@ def test_what_a_gateway_refuses_is_in_its_access_log_with_who_asked(traced, key,
     assert nobody["code"] == "missing_api_key" and nobody["key_id"] is None and nobody["key_age_s"] is None
 
 
+def test_what_has_no_span_is_found_by_the_clients_trace_in_the_access_log(traced, key, prompt):
+    client = Client()
+    with traced.a.client() as connection:
+        def ask():
+            return traced.a.ask(key, prompt, headers=client.headers, client=connection)
+        paid = assert_miss(ask())
+        *_, remembered = until_remembered(ask, paid)
+    told = Told(traced, traced.a, paid)
+    assert told.access["traceparent"] is None and told.requests[0]["trace_id"] == client.trace_id
+    refused = traced.a.ask(key, prompt, model="no-such-model", headers=client.headers)
+    assert (remembered.detail, refused.status) == ("l1", 404)
+    for answer in (remembered, refused):
+        told = Told(traced, traced.a, answer)
+        assert (told.requests, told.calls) == ([], [])
+        assert told.access["traceparent"] == client.headers["traceparent"]
+    # Whatever a client puts there, no more of it than a span is long.
+    assert Told(traced, traced.a, traced.a.ask(None, prompt, headers={"traceparent": "x" * 500})).access["traceparent"] == "x" * 55
+    assert Told(traced, traced.a, traced.a.ask(None, prompt)).access["traceparent"] is None
+
+
 def test_the_twelve_fields_of_a_request_are_where_the_page_says(traced, key, prompt):
     with traced.a.client() as client:
         paid = assert_miss(traced.a.ask(key, prompt, client=client))
