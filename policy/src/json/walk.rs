@@ -32,8 +32,10 @@ const MACHINE: &[&str] = &[
 ];
 /// Fields with nothing of a text in them, however deep.
 const NO_TEXT: &[&str] = &["cache_control", "logprobs"];
-/// Fields that hold bytes, where their value is nothing but base64.
+/// Fields that hold bytes, where their value is nothing but base64. None within [`FREE`], where a model gives the names.
 const BYTES: &[&str] = &["b64_json", "data", "encrypted_content", "file_data", "signature"];
+/// Fields that may hold a file within a URL. None within [`FREE`] either.
+const URLS: &[&str] = &["file_data", "file_url", "image_url", "url"];
 /// Fields whose inside is made up by whoever asks or answers: arguments, and schemas.
 const FREE: &[&str] =
     &["arguments", "definition", "input", "input_schema", "parameters", "properties", "schema"];
@@ -49,8 +51,12 @@ const DEVELOPER_ROLES: &[&str] = &["developer", "system"];
 const JSON_TEXTS: &[&str] = &["arguments", "partial_json"];
 /// The shortest number that could be anybody's.
 const NUMBER_BYTES_MIN: usize = 7;
+/// How a file within a URL begins.
+const EMBEDDED: &str = "data:";
 /// The longest name of a kind of file.
-const KIND_BYTES_MAX: usize = 64;
+const KIND_BYTES_MAX: usize = 128;
+/// The shortest base64 that is taken for a file: cards, accounts and keys are shorter, and spelled in the same letters.
+const FILE_BYTES_MIN: usize = 256;
 /// The deepest nesting that is followed; the strict reader allows no more.
 const DEPTH_MAX: usize = 1_024;
 
@@ -63,6 +69,8 @@ struct Place {
     is_machine: bool,
     /// A string in here may be bytes.
     may_be_bytes: bool,
+    /// A string in here may be a file within a URL.
+    may_be_url: bool,
     /// What is in here has names that somebody made up.
     is_free: bool,
     /// Numbers in here are content.
@@ -136,6 +144,7 @@ impl Place {
         has_no_text: false,
         is_machine: false,
         may_be_bytes: false,
+        may_be_url: false,
         is_free: false,
         is_content: false,
         is_json: false,
@@ -153,6 +162,7 @@ impl Place {
             has_no_text: has(NO_TEXT, name),
             is_machine: has(MACHINE, name),
             may_be_bytes: has(BYTES, name),
+            may_be_url: has(URLS, name),
             is_content,
             is_json: has(JSON_TEXTS, name),
             author,
@@ -165,7 +175,8 @@ impl Place {
         Self {
             has_no_text: self.has_no_text || !self.is_free && has(NO_TEXT, name),
             is_machine: !self.is_free && has(MACHINE, name),
-            may_be_bytes: has(BYTES, name),
+            may_be_bytes: !self.is_free && has(BYTES, name),
+            may_be_url: !self.is_free && has(URLS, name),
             is_free: self.is_free || has(FREE, name),
             is_json: has(JSON_TEXTS, name),
             ..self
@@ -194,11 +205,18 @@ impl<'a> Walk<'a> {
     }
 
     fn enter(&mut self, is_object: bool) -> Option<()> {
-        let place = self.open.last().map_or(Place::OUTSIDE, |open| open.place);
+        let around = self.open.last().map_or(Place::OUTSIDE, |open| open.place);
+        let place = Place {
+            is_json: false,
+            is_machine: false,
+            may_be_bytes: false,
+            may_be_url: false,
+            ..around
+        };
         let texts_before = self.found.len();
         self.open.push(Open {
             is_object,
-            place: Place { is_json: false, is_machine: false, may_be_bytes: false, ..place },
+            place,
             texts_before,
             is_developers: false,
             is_role: false,
@@ -252,9 +270,17 @@ impl<'a> Walk<'a> {
         {
             open.is_developers = has(DEVELOPER_ROLES, written);
         }
-        let is_bytes = place.may_be_bytes && is_base64(written) || is_embedded(written);
-        if !place.has_no_text && !place.is_machine && !is_bytes {
-            self.find(Form::String, place, raw, written);
+        let is_file = place.may_be_bytes && is_file(written);
+        if place.has_no_text || place.is_machine || is_file {
+            return Some(());
+        }
+        let kind = if place.may_be_url { kind_of_file(written) } else { None };
+        match kind {
+            Some(kind) => {
+                let start = raw.start + EMBEDDED.len();
+                self.find(Form::String, place, start..start + kind.len(), kind);
+            }
+            None => self.find(Form::String, place, raw, written),
         }
         Some(())
     }
@@ -328,14 +354,18 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A file within a URL, and nothing but that.
-fn is_embedded(written: &str) -> bool {
-    let kind_and_file = written.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
-    kind_and_file.is_some_and(|(kind, file)| kind.len() <= KIND_BYTES_MAX && is_base64(file))
+/// Of a file within a URL, and nothing but that, what kind it is said to be. Whatever else stands there is no kind.
+fn kind_of_file(written: &str) -> Option<&str> {
+    let (kind, file) = written.strip_prefix(EMBEDDED)?.split_once(";base64,")?;
+    let is_of_kind = |byte: u8| byte.is_ascii_alphanumeric() || b".+/;=-".contains(&byte);
+    let is_kind = kind.len() <= KIND_BYTES_MAX && kind.bytes().all(is_of_kind);
+    (is_kind && is_file(file)).then_some(kind)
 }
 
-fn is_base64(written: &str) -> bool {
-    written.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte))
+/// Base64, and as much of it as no word has.
+fn is_file(written: &str) -> bool {
+    let is_of_file = |byte: u8| byte.is_ascii_alphanumeric() || b"+/_-".contains(&byte);
+    written.len() >= FILE_BYTES_MIN && written.trim_end_matches('=').bytes().all(is_of_file)
 }
 
 #[cfg(test)]
@@ -349,6 +379,11 @@ mod tests {
             .iter()
             .map(|text| (text.form, text.author, text.says.text().to_owned()))
             .collect()
+    }
+
+    /// As much base64 as a file has at least.
+    fn file() -> String {
+        format!("{}==", "QUJD+/_-".repeat(FILE_BYTES_MIN / 8))
     }
 
     fn strings(body: &str) -> Vec<String> {
@@ -387,12 +422,13 @@ mod tests {
         for body in [
             r#"{"id":"x","object":"x","model":"x"}"#,
             r#"{"messages":[{"role":"x","tool_call_id":"x"}]}"#,
-            r#"{"content":[{"type":"x","source":{"type":"x","media_type":"x","data":"x"}}]}"#,
-            r#"{"messages":[{"image_url":{"url":"data:image/png;base64,x"}}]}"#,
+            r#"{"content":[{"type":"x","source":{"type":"x","media_type":"x","data":"FILE"}}]}"#,
+            r#"{"messages":[{"file":{"file_data":"FILE"}}]}"#,
             r#"{"choices":[{"logprobs":{"content":[{"token":"x","bytes":[1234567]}]}}]}"#,
-            r#"{"content":[{"signature":"x"}]}"#,
+            r#"{"content":[{"signature":"FILE"}]}"#,
         ] {
-            assert_eq!(strings(body), Vec::<String>::new(), "{body}");
+            let body = body.replace("FILE", &file());
+            assert_eq!(strings(&body), Vec::<String>::new(), "{body}");
         }
     }
 
@@ -400,13 +436,54 @@ mod tests {
     fn nothing_is_no_text_for_its_name_alone() {
         for body in [
             r#"{"messages":[{"content":"data:x;base64, me@x.org"}]}"#,
+            r#"{"messages":[{"content":"data:me@x.org;base64,FILE"}]}"#,
+            r#"{"messages":[{"content":"data:to me@x.org, now;base64,FILE"}]}"#,
+            r#"{"messages":[{"content":"data:x;base64,me@x.org"}]}"#,
+            r#"{"choices":[{"message":{"content":"data:me@x.org;base64,FILE"}}]}"#,
+            r#"{"messages":[{"image_url":{"url":"data:me@x.org;base64,FILE"}}]}"#,
+            r#"{"messages":[{"image_url":{"url":"data:x;base64,FILE me@x.org"}}]}"#,
             r#"{"messages":[{"content":[{"source":{"type":"text","data":"to me@x.org"}}]}]}"#,
             r#"{"content":[{"input":{"data":"me@x.org"}}]}"#,
             r#"{"content":[{"input":{"id":"me@x.org","status":"s p"}}]}"#,
             r#"{"tools":[{"function":{"parameters":{"properties":{"id":{"type":"me@x.org"}}}}}]}"#,
             r#"{"text":{"format":{"schema":{"description":"me@x.org"}}}}"#,
         ] {
-            assert!(strings(body).iter().any(|text| text.contains("me@x.org")), "{body}");
+            let body = body.replace("FILE", &file());
+            assert!(strings(&body).iter().any(|text| text.contains("me@x.org")), "{body}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn what_base64_can_spell_is_read_where_it_is_no_file() {
+        for body in [
+            r#"{"messages":[{"content":"data:x;base64,WORD"}]}"#,
+            r#"{"messages":[{"content":"data:x;base64,WORDFILE"}]}"#,
+            r#"{"messages":[{"image_url":{"url":"data:x;base64,WORD"}}]}"#,
+            r#"{"messages":[{"image_url":{"url":"data:WORD;base64,FILE"}}]}"#,
+            r#"{"content":[{"input":{"url":"data:x;base64,WORDFILE"}}]}"#,
+            r#"{"content":[{"input":{"data":"WORD"}}]}"#,
+            r#"{"content":[{"input":{"signature":"WORDFILE"}}]}"#,
+            r#"{"content":[{"input":{"deep":[{"file_data":"WORDFILE"}]}}]}"#,
+            r#"{"messages":[{"content":[{"source":{"type":"text","data":"WORD"}}]}]}"#,
+            r#"{"messages":[{"content":[{"source":{"type":"text","data":"WORD==FILE"}}]}]}"#,
+        ] {
+            let body = body.replace("WORD", "4111111111111111").replace("FILE", &file());
+            let is_read = strings(&body).iter().any(|text| text.contains("4111111111111111"));
+            assert!(is_read, "{body}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn of_a_file_within_a_url_its_kind_is_read_alone() {
+        let url = format!("data:image/svg+xml;charset=utf-8;base64,{}", file());
+        for body in [
+            format!(r#"{{"messages":[{{"content":[{{"image_url":{{"url":"{url}"}}}}]}}]}}"#),
+            format!(r#"{{"input":[{{"content":[{{"image_url":"{url}"}}]}}]}}"#),
+            format!(r#"{{"input":[{{"content":[{{"file_data":"{url}"}}]}}]}}"#),
+        ] {
+            assert_eq!(strings(&body), ["image/svg+xml;charset=utf-8"], "{body}");
+            let raw = texts(body.as_bytes()).into_iter().find(|it| it.form == Form::String);
+            assert_eq!(&body[raw.unwrap().raw], "image/svg+xml;charset=utf-8");
         }
     }
 
