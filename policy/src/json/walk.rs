@@ -45,6 +45,10 @@ const CONTENT: &[&str] =
 /// Fields of the outermost object with what developers say.
 const DEVELOPERS: &[&str] =
     &["functions", "instructions", "response_format", "system", "text", "tools"];
+/// Fields of the outermost object with messages, whose roles are the dialect's. No other field of this name is one.
+const MESSAGES: &[&str] = &["input", "messages"];
+/// How deep the fields of a message stand: in an object of a list of the outermost object.
+const MESSAGE_DEPTH: usize = 3;
 /// The authors of messages who are developers.
 const DEVELOPER_ROLES: &[&str] = &["developer", "system"];
 /// Fields that hold JSON as a text.
@@ -71,6 +75,8 @@ struct Place {
     may_be_bytes: bool,
     /// A string in here may be a file within a URL.
     may_be_url: bool,
+    /// An item in here is a message.
+    is_of_messages: bool,
     /// What is in here has names that somebody made up.
     is_free: bool,
     /// Numbers in here are content.
@@ -145,6 +151,7 @@ impl Place {
         is_machine: false,
         may_be_bytes: false,
         may_be_url: false,
+        is_of_messages: false,
         is_free: false,
         is_content: false,
         is_json: false,
@@ -163,6 +170,7 @@ impl Place {
             is_machine: has(MACHINE, name),
             may_be_bytes: has(BYTES, name),
             may_be_url: has(URLS, name),
+            is_of_messages: has(MESSAGES, name),
             is_content,
             is_json: has(JSON_TEXTS, name),
             author,
@@ -292,14 +300,22 @@ impl<'a> Walk<'a> {
             None => Place::outermost(written),
             Some(around) => around.field(written),
         };
+        let is_role = written == "role" && self.is_in_message();
         if let Some(open) = self.open.last_mut() {
             open.place = place;
-            open.is_role = written == "role";
+            open.is_role = is_role;
         }
         // The outermost names are the dialect's, and so are most within; those of arguments are the model's.
         if depth > 1 && !place.has_no_text {
             self.find(Form::Name, Place { is_json: false, ..place }, raw, written);
         }
+    }
+
+    /// Whether the object that is open is a message: an item of a list of them.
+    fn is_in_message(&self) -> bool {
+        let list = MESSAGE_DEPTH.checked_sub(2).and_then(|at| self.open.get(at));
+        self.open.len() == MESSAGE_DEPTH
+            && list.is_some_and(|list| !list.is_object && list.place.is_of_messages)
     }
 
     /// Passes the value that begins here.
