@@ -74,8 +74,17 @@ pub struct Blocked {
     pub policy: &'static str,
     /// What it has found.
     pub found: &'static str,
-    /// Whether it would have been redacted, if it did not stand where nothing can be replaced.
-    pub is_irreplaceable: bool,
+    /// Why it is not redacted, if it would have been elsewhere.
+    pub irreplaceable: Option<Irreplaceable>,
+}
+
+/// Why something cannot be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Irreplaceable {
+    /// It is the name of a field, or in it.
+    Name,
+    /// Its beginning has gone on, because something else was said before its end.
+    Begun,
 }
 
 /// What was found at one place: by which step, what, and where.
@@ -231,8 +240,9 @@ impl Chain {
         let mut hits = Vec::new();
         self.find_entities(text.says.text(), &mut hits);
         self.find_phrases(text.says.text(), text.author, &mut hits);
+        let irreplaceable = (text.form == Form::Name).then_some(Irreplaceable::Name);
         for hit in &hits {
-            tally.count(hit, text.form);
+            tally.count(hit, irreplaceable);
         }
         tally.edits.extend(edits::of(text, &hits));
     }
@@ -261,19 +271,19 @@ pub(crate) struct Tally {
     /// By step, kind and what follows.
     found: BTreeSet<(usize, &'static str, Decision)>,
     /// The first step that blocks.
-    blocked: Option<(usize, &'static str, bool)>,
+    blocked: Option<(usize, &'static str, Option<Irreplaceable>)>,
     pub(crate) edits: Vec<Edit>,
 }
 
 // === impl Tally ===
 
 impl Tally {
-    pub(crate) fn count(&mut self, hit: &Hit, form: Form) {
-        let is_irreplaceable = hit.decision == Decision::Redact && form == Form::Name;
-        let decision = if is_irreplaceable { Decision::Block } else { hit.decision };
+    pub(crate) fn count(&mut self, hit: &Hit, irreplaceable: Option<Irreplaceable>) {
+        let irreplaceable = irreplaceable.filter(|_| hit.decision == Decision::Redact);
+        let decision = if irreplaceable.is_some() { Decision::Block } else { hit.decision };
         self.found.insert((hit.step, hit.found, decision));
         if decision == Decision::Block && self.blocked.is_none_or(|(step, ..)| hit.step < step) {
-            self.blocked = Some((hit.step, hit.found, is_irreplaceable));
+            self.blocked = Some((hit.step, hit.found, irreplaceable));
         }
     }
 
@@ -294,10 +304,10 @@ impl Tally {
     }
 
     pub(crate) fn blocked(&self, chain: &Chain) -> Option<Blocked> {
-        self.blocked.map(|(step, found, is_irreplaceable)| Blocked {
+        self.blocked.map(|(step, found, irreplaceable)| Blocked {
             policy: chain.policy(step),
             found,
-            is_irreplaceable,
+            irreplaceable,
         })
     }
 }
@@ -322,8 +332,12 @@ impl Blocked {
             Phase::Input => "the request",
             Phase::Output => "the model's answer",
         };
-        let Self { policy: _, found, is_irreplaceable } = self;
-        let place = if *is_irreplaceable { " in the name of a field" } else { "" };
+        let Self { policy: _, found, irreplaceable } = self;
+        let place = match irreplaceable {
+            None => "",
+            Some(Irreplaceable::Name) => " in the name of a field",
+            Some(Irreplaceable::Begun) => " in parts, with something else between them",
+        };
         match *found {
             "injection" => format!("{whose} reads like an attempt to override instructions"),
             "toxicity" => format!("{whose} reads like an insult or a threat"),

@@ -24,7 +24,7 @@ pub mod toxicity;
 pub mod words;
 
 pub use answer::{Policed, police};
-pub use chain::{Blocked, Chain, Triggered, Verdict};
+pub use chain::{Blocked, Chain, Irreplaceable, Triggered, Verdict};
 pub use entity::{Entity, EntitySet, Family, Finding};
 pub use input::{Passed, Refused, Request, check};
 pub use json::{Edit, Written, said, splice};

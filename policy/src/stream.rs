@@ -5,14 +5,19 @@
 mod channel;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 
-use channel::{Channel, Found};
+use channel::{Channel, Found, Said};
 
 use crate::answer::hide_alternatives;
-use crate::chain::{Blocked, Chain, Tally, Triggered};
+use crate::chain::{Blocked, Chain, Irreplaceable, Tally, Triggered};
 use crate::json::{Edit, Form, splice, texts};
+
+/// How many texts of one event go on beside each other. Where there are more, each ends the one before.
+const TOGETHER_MAX: usize = 64;
+/// What is reckoned for a text that may go on, beside what was said of it.
+const SAID_BYTES: usize = 256;
 
 /// An event of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +48,8 @@ pub struct Piece {
 pub struct Stream {
     chain: Arc<Chain>,
     channels: BTreeMap<String, Channel>,
+    /// The texts that something else of their choice has ended, and that may go on all the same.
+    over: BTreeMap<String, Said>,
     held: VecDeque<Held>,
     /// The number of the first event that is held.
     first: u64,
@@ -72,6 +79,7 @@ impl Stream {
         Self {
             chain,
             channels: BTreeMap::new(),
+            over: BTreeMap::new(),
             held: VecDeque::new(),
             first: 0,
             has_passed: false,
@@ -84,13 +92,15 @@ impl Stream {
     /// # Errors
     /// The answer does not go on. Nothing of what is held may.
     pub fn push(&mut self, event: Event, out: &mut Vec<u8>) -> Result<(), Blocked> {
-        let Event { bytes, data, pieces, ends } = event;
+        let Event { bytes, data, mut pieces, ends } = event;
+        pieces.sort_by_key(|piece| piece.raw.start);
         let number = self.first + self.held.len() as u64;
         let mut held = Held { bytes, edits: Vec::new(), open: 0, has_text: false, data };
         let json = held.bytes.get(held.data.clone()).unwrap_or_default();
         let mut said = Vec::new();
         for text in texts(json) {
-            let piece = pieces.iter().find(|piece| piece.raw == text.raw);
+            let at = pieces.binary_search_by_key(&text.raw.start, |piece| piece.raw.start);
+            let piece = at.ok().and_then(|at| pieces.get(at)).filter(|it| it.raw == text.raw);
             held.has_text |= text.form == Form::String;
             match piece {
                 Some(Piece { channel, is_json, .. }) => {
@@ -103,40 +113,44 @@ impl Stream {
         }
         held.edits.append(&mut self.tally.edits);
         self.held.push_back(held);
+        let mut together: Vec<String> = said.iter().map(|(name, ..)| name.clone()).collect();
+        if together.len() > TOGETHER_MAX {
+            together.clear();
+        }
         for (name, raw_start, says, is_json) in said {
-            self.end_others(&name);
-            let begin = || Channel::new(&self.chain, is_json);
-            let channel = self.channels.entry(name).or_insert_with(begin);
-            let found = channel.push(&self.chain, (number, raw_start), says);
+            self.suspend_others(&name, &together);
+            let (chain, over) = (&self.chain, &mut self.over);
+            let channel =
+                self.channels.entry(name).or_insert_with_key(|name| match over.remove(name) {
+                    Some(said) => Channel::resumed(chain, is_json, said),
+                    None => Channel::new(chain, is_json),
+                });
+            let found = channel.push(chain, (number, raw_start), says);
             self.take(found);
         }
         for beginning in ends {
-            let over: Vec<String> = self
-                .channels
-                .range(beginning.clone()..)
-                .map(|(name, _)| name.clone())
-                .take_while(|name| name.starts_with(&beginning))
-                .collect();
-            for name in over {
+            for name in names(&self.channels, &beginning) {
                 let ended = self.channels.remove(&name).map(|mut channel| channel.end(&self.chain));
                 ended.into_iter().for_each(|found| self.take(found));
+            }
+            for name in names(&self.over, &beginning) {
+                self.over.remove(&name);
             }
         }
         self.pass(out)
     }
 
-    /// A choice, or a block, says one thing after the other: what it has said before is over.
-    fn end_others(&mut self, name: &str) {
+    /// A choice, or a block, says one thing after the other: what it has said before is over, but for what comes
+    /// together with it. Whether it goes on later nobody can know: then it is read on where it has stopped.
+    fn suspend_others(&mut self, name: &str, together: &[String]) {
         let group = name.split_inclusive('/').next().unwrap_or(name);
-        let range = self.channels.range(group.to_owned()..).map(|(other, _)| other);
-        let others: Vec<String> = range
-            .take_while(|other| other.starts_with(group))
-            .filter(|other| *other != name)
-            .cloned()
-            .collect();
+        let mut others = names(&self.channels, group);
+        others.retain(|other| other != name && !together.contains(other));
         for other in others {
-            let ended = self.channels.remove(&other).map(|mut channel| channel.end(&self.chain));
-            ended.into_iter().for_each(|found| self.take(found));
+            let Some(channel) = self.channels.remove(&other) else { continue };
+            let (found, said) = channel.suspend(&self.chain);
+            self.take(found);
+            self.over.insert(other, said);
         }
     }
 
@@ -149,6 +163,7 @@ impl Stream {
             let found = channel.end(&self.chain);
             self.take(found);
         }
+        self.over.clear();
         self.has_passed = true;
         self.pass(out)
     }
@@ -159,16 +174,18 @@ impl Stream {
         self.tally.triggered(&self.chain)
     }
 
-    /// How many bytes are held.
+    /// How many bytes are held: of events, and of texts that may go on.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.held.iter().map(|held| held.bytes.len()).sum()
+        let events: usize = self.held.iter().map(|held| held.bytes.len()).sum();
+        let said = self.over.iter().map(|(name, said)| SAID_BYTES + name.len() + said.bytes());
+        events + said.sum::<usize>()
     }
 
     fn take(&mut self, found: Found) {
-        for hit in &found.hits {
-            self.tally.count(hit, Form::String);
-        }
+        found.hits.iter().for_each(|hit| self.tally.count(hit, None));
+        let begun = Some(Irreplaceable::Begun);
+        found.begun.iter().for_each(|hit| self.tally.count(hit, begun));
         for (number, edit) in found.edits {
             if let Some(held) = self.event(number) {
                 held.edits.push(edit);
@@ -189,6 +206,7 @@ impl Stream {
     fn pass(&mut self, out: &mut Vec<u8>) -> Result<(), Blocked> {
         if let Some(blocked) = self.tally.blocked(&self.chain) {
             self.held.clear();
+            self.over.clear();
             return Err(blocked);
         }
         let is_settled = |held: &Held| held.open == 0;
@@ -218,6 +236,13 @@ impl Held {
         out.extend_from_slice(&splice(json, &edits));
         out.extend_from_slice(bytes.get(data.end..).unwrap_or_default());
     }
+}
+
+/// The texts whose names begin so.
+fn names<T>(of: &BTreeMap<String, T>, beginning: &str) -> Vec<String> {
+    let from = (Bound::Included(beginning), Bound::Unbounded);
+    let names = of.range::<str, _>(from).map(|(name, _)| name);
+    names.take_while(|name| name.starts_with(beginning)).cloned().collect()
 }
 
 #[cfg(test)]

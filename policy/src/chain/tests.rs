@@ -91,8 +91,8 @@ fn a_number_becomes_a_string_and_a_name_cannot_be_replaced() {
     let verdict = chain.read(block(r#"{"jane@example.com":1}"#).as_bytes());
     let blocked = verdict.blocked.unwrap();
     assert_eq!(
-        (blocked.policy, blocked.found, blocked.is_irreplaceable),
-        ("pii-detector", "email", true)
+        (blocked.policy, blocked.found, blocked.irreplaceable),
+        ("pii-detector", "email", Some(Irreplaceable::Name))
     );
     assert_eq!(
         blocked.what(Phase::Input),

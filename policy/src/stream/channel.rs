@@ -31,6 +31,8 @@ pub(super) struct Channel {
     came: usize,
     /// How much cannot be changed any more: nothing is found in it but what is known.
     passed: usize,
+    /// Where it begins to be its own: what is before that has gone on before, and is only looked at.
+    own_from: usize,
     /// What the window has settled, from a little before what has passed.
     recent: String,
     /// Where `recent` begins.
@@ -59,14 +61,32 @@ struct Redaction {
     written: Option<Written>,
 }
 
+/// The end of a text that may go on later: how much of it what comes then is read with, and where that leads in JSON.
+#[derive(Debug)]
+pub(super) struct Said {
+    text: String,
+    inner: Inner,
+}
+
 /// What a piece, or the end, has brought about.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) hits: Vec<Hit>,
+    /// What has begun in what had gone on before.
+    pub(super) begun: Vec<Hit>,
     /// By the number of their event.
     pub(super) edits: Vec<(u64, Edit)>,
     /// The events of which one piece is settled.
     pub(super) settled: Vec<u64>,
+}
+
+// === impl Said ===
+
+impl Said {
+    /// How long it is.
+    pub(super) const fn bytes(&self) -> usize {
+        self.text.len()
+    }
 }
 
 // === impl Channel ===
@@ -82,10 +102,22 @@ impl Channel {
             pieces: VecDeque::new(),
             came: 0,
             passed: 0,
+            own_from: 0,
             recent: String::new(),
             recent_from: 0,
             redactions: Vec::new(),
         }
+    }
+
+    /// A text that goes on behind what was said of it.
+    pub(super) fn resumed(chain: &Chain, is_json: bool, said: Said) -> Self {
+        let Said { text, inner } = said;
+        let mut channel = Self { inner, ..Self::new(chain, is_json) };
+        (channel.came, channel.passed, channel.own_from) = (text.len(), text.len(), text.len());
+        let settled = [channel.window.push(&text), channel.watch.push(&text)];
+        // What is found in it was found when it was said.
+        let _: Found = channel.take(chain, settled, false);
+        channel
     }
 
     /// Takes the next piece, which stands at `raw_start` of event number `event`.
@@ -103,6 +135,12 @@ impl Channel {
         self.take(chain, [settled, watched], false)
     }
 
+    /// Something else is said: nothing of it waits for what may come later.
+    pub(super) fn suspend(mut self, chain: &Chain) -> (Found, Said) {
+        let found = self.end(chain);
+        (found, Said { text: self.recent, inner: self.inner })
+    }
+
     /// Nothing more will come.
     pub(super) fn end(&mut self, chain: &Chain) -> Found {
         let settled = [self.window.end(), self.watch.end()];
@@ -117,13 +155,25 @@ impl Channel {
         self.recent.push_str(&settled.text);
         for finding in settled.findings {
             let Some(hit) = chain.decide(finding) else { continue };
-            self.redact(&hit, base);
-            found.hits.push(hit);
+            self.find(hit, base, &mut found);
         }
         self.pass(chain, is_end, &mut found);
         self.settle(&mut found);
-        self.forget();
+        if !is_end {
+            self.forget();
+        }
         found
+    }
+
+    /// Takes what was found at a place that is told from `base` on.
+    fn find(&mut self, hit: Hit, base: usize, found: &mut Found) {
+        let Some((start, end, _)) = hit.place else { return found.hits.push(hit) };
+        if base + start >= self.own_from {
+            self.redact(&hit, base);
+            found.hits.push(hit);
+        } else if base + end > self.own_from {
+            found.begun.push(hit);
+        }
     }
 
     fn redact(&mut self, hit: &Hit, base: usize) {
@@ -155,12 +205,14 @@ impl Channel {
             pass_to = until;
         }
         let from = self.local_at(self.passed);
+        let own_from = self.local_at(self.own_from);
         for hit in hits {
             // Found before, or found again when more of it has come.
-            let is_new = hit.place.is_none_or(|(start, ..)| (from..pass_to).contains(&start));
+            let is_new = hit
+                .place
+                .is_none_or(|(start, ..)| start < own_from || (from..pass_to).contains(&start));
             if is_new {
-                self.redact(&hit, self.recent_from);
-                found.hits.push(hit);
+                self.find(hit, self.recent_from, found);
             }
         }
         self.write(pass_to);

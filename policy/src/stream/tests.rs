@@ -191,6 +191,112 @@ fn what_was_said_before_is_over_when_something_else_of_its_choice_begins() {
     assert_eq!(told(&out, "content"), "it may be jaso it is. ", "nothing waits for the end");
 }
 
+/// The bytes of a stream of pieces of several texts, each piece an event.
+fn taken(chain: &Arc<Chain>, pieces: &[(&str, &str)]) -> Result<String, Blocked> {
+    let (mut stream, mut out) = (Stream::new(Arc::clone(chain)), Vec::new());
+    for (channel, piece) in pieces {
+        let field = channel.rsplit('/').next().unwrap();
+        stream.push(event(channel, field, piece), &mut out)?;
+    }
+    stream.end(&mut out)?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn what_calls_say_in_turns_is_read_as_each_of_them_says_it() {
+    let (one, other) = ("0/call/0/arguments", "0/call/1/arguments");
+    let card = ["{\"n\":4111111111", "{}", "111111}"];
+    let email = ["jane.roe@exam", "{", "ple.com"];
+    for (pieces, found) in [(email, "email"), (card, "credit-card")] {
+        let [first, between, last] = pieces;
+        let pieces = [(one, first), (other, between), (one, last)];
+        for decision in [Decision::Redact, Decision::Block] {
+            let blocked = taken(&chain(vec![pii(decision)]), &pieces).unwrap_err();
+            let begun = Some(Irreplaceable::Begun).filter(|_| decision == Decision::Redact);
+            let expected = Blocked { policy: "pii-detector", found, irreplaceable: begun };
+            assert_eq!(blocked, expected, "{pieces:?}");
+        }
+        let watched = chain(vec![pii(Decision::Monitor)]);
+        let (mut stream, mut out) = (Stream::new(watched), Vec::new());
+        for (channel, piece) in pieces {
+            stream.push(event(channel, "arguments", piece), &mut out).unwrap();
+        }
+        stream.end(&mut out).unwrap();
+        let told: Vec<String> = stream.triggered().iter().map(ToString::to_string).collect();
+        assert_eq!(told, [format!("pii-detector:{found}:monitor")]);
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn what_is_redacted_of_texts_in_turns_is_redacted_where_all_of_it_is_still_there() {
+    let chain = chain(vec![pii(Decision::Redact), terms(Decision::Redact, &["red fox"])]);
+    let (one, other) = ("0/call/0/arguments", "0/call/1/arguments");
+    let email = "jane.roe@example.com";
+    for (first, last, expected) in [
+        ("{\"a\":\"to ", "jane.roe@example.com\"}", "[EMAIL]\\\"}"),
+        ("{\"a\":\"jane.roe@example.com", " it is\"}", " it is\\\"}"),
+        ("{\"a\":\"x\",\"n\"", ":4111111111111111}", ":\\\"[CREDIT_CARD]\\\"}"),
+        ("{\"a\":\"the red", " hen, a red fox\"}", " hen, a [REDACTED]\\\"}"),
+    ] {
+        let pieces = [(one, first), (other, "{"), (one, last), (other, email), (one, " ")];
+        let out = taken(&chain, &pieces).unwrap();
+        assert!(out.contains(expected), "{pieces:?}: {out}");
+        assert!(!out.contains("jane") && !out.contains("4111"), "{out}");
+    }
+    let blocked = taken(&chain, &[(one, "a red"), (other, "{"), (one, " fox")]).unwrap_err();
+    assert_eq!((blocked.policy, blocked.found), ("content-policy", "words"));
+    let why = "the model's answer has words that this gateway does not pass in parts, with something else between them";
+    assert_eq!(blocked.what(Phase::Output), why);
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_long_secret_in_turns_with_something_else_is_found_from_its_beginning() {
+    let secrets = Entities([(Entity::PrivateKey, Decision::Redact)].into());
+    let chain = chain(vec![Check::SecretDetector(secrets)]);
+    let line = format!("{}\n", "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC".repeat(2));
+    let key = format!("-----BEGIN PRIVATE {}-----\n{}", "KEY", line.repeat(20));
+    let pieces = [("0/thinking", key.as_str()), ("0/text", "Hm."), ("0/thinking", line.as_str())];
+    let blocked = taken(&chain, &pieces).unwrap_err();
+    assert_eq!((blocked.policy, blocked.found), ("secret-detector", "private-key"));
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn texts_that_come_together_do_not_end_each_other() {
+    let chain = chain(vec![pii(Decision::Redact)]);
+    let (mut stream, mut out) = (Stream::new(chain), Vec::new());
+    for piece in ["to jane.roe@exam", "ple.com", " now"] {
+        let data = format!(r#"{{"reasoning":"{piece}","details":[{{"text":"{piece}"}}]}}"#);
+        let mut at = data.match_indices(piece).map(|(at, _)| at..at + piece.len());
+        let mut of = |channel: &str| Piece {
+            channel: channel.to_owned(),
+            raw: at.next().unwrap(),
+            is_json: false,
+        };
+        let mut pieces = vec![of("0/reasoning"), of("0/details/0/text")];
+        pieces.reverse();
+        let bytes = format!("data: {data}\n\n").into_bytes();
+        let event = Event { data: 6..6 + data.len(), bytes, pieces, ends: Vec::new() };
+        stream.push(event, &mut out).unwrap();
+    }
+    stream.end(&mut out).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(out.matches("[EMAIL]").count(), 2, "{out}");
+    assert!(!out.contains("jane") && !out.contains("ple.com"), "{out}");
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn what_may_go_on_is_reckoned_until_its_choice_is_over() {
+    let chain = chain(vec![pii(Decision::Redact)]);
+    let (mut stream, mut out) = (Stream::new(chain), Vec::new());
+    for call in 0..100 {
+        let name = format!("0/call/{call}/arguments");
+        stream.push(event(&name, "arguments", "{\"a\":1}"), &mut out).unwrap();
+    }
+    assert!(stream.held_bytes() > 99 * 256, "{}", stream.held_bytes());
+    stream.push(end_of("0/"), &mut out).unwrap();
+    assert_eq!(stream.held_bytes(), 0);
+}
+
 #[wasm_bindgen_test(unsupported = test)]
 fn a_match_without_an_end_holds_no_more_than_a_bound() {
     let patterns = vec!["secret.*".to_owned()];
