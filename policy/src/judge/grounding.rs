@@ -2,7 +2,8 @@
 //! which is numbers, names, quotations, addresses and citations, and whether they occur in the request. An answer that
 //! is wrong in plain words is not found, and one that computes a number is. Linear in request and answer.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 
 /// The version of the heuristic: part of the policy gate where it blocks.
 pub const VERSION: u32 = 1;
@@ -29,12 +30,19 @@ pub struct Grounding {
     pub grounded: usize,
 }
 
-/// What a request carries, ready to be looked up in.
+/// What a request carries: its texts, which are gone through once for an answer. Nothing is kept of them.
+#[derive(Clone, Debug)]
+pub struct Context<T> {
+    texts: T,
+}
+
+/// What an answer says that can be looked up, as digests of words, and of two words that stand beside each other: memory
+/// follows the answer, however long the request is.
 #[derive(Debug, Default)]
-pub struct Context {
-    words: HashSet<String>,
-    pairs: HashSet<(String, String)>,
-    count: usize,
+struct Sought {
+    keys: RandomState,
+    /// Whether it stands in the context.
+    found: HashMap<u64, bool>,
 }
 
 /// A part of a text between spaces, without the marks around it.
@@ -47,85 +55,117 @@ struct Token<'a> {
 
 // === impl Context ===
 
-impl Context {
+impl<'a, T: IntoIterator<Item = &'a str> + Clone> Context<T> {
     /// Of the texts of a request.
-    pub fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut context = Self::default();
-        for text in texts {
-            let mut before: Option<String> = None;
-            for token in tokens(text) {
-                context.count += 1;
-                // An address is looked up whole, and its parts may be named alone.
-                if is_address(token.text) {
-                    context.words.insert(token.text.to_lowercase());
-                }
-                for word in words(token.text) {
-                    if let Some(before) = before.replace(word.clone()) {
-                        context.pairs.insert((before, word.clone()));
-                    }
-                    context.words.insert(word);
-                }
-            }
-        }
-        context
-    }
-
-    /// How many words it has.
-    #[must_use]
-    pub const fn words(&self) -> usize {
-        self.count
+    pub const fn of(texts: T) -> Self {
+        Self { texts }
     }
 
     /// What of an answer stands in it.
     #[must_use]
     pub fn ground(&self, answer: &str) -> Grounding {
-        let mut found = Grounding::default();
-        for token in tokens(answer) {
-            if let Some(is_grounded) = self.has(token) {
-                found.claim(is_grounded);
-            }
+        let mut sought = Sought::of(answer);
+        for text in self.texts.clone() {
+            sought.look_in(text);
         }
-        for quotation in quotations(answer) {
-            let said: Vec<String> = words(quotation).collect();
-            if said.len() >= QUOTED_WORDS_MIN {
-                // Each word beside the next, as there.
-                let mut neighbors = said.iter().zip(said.iter().skip(1));
-                found.claim(
-                    neighbors
-                        .all(|(left, right)| self.pairs.contains(&(left.clone(), right.clone()))),
-                );
-            }
-        }
-        found
+        sought.grounding(answer)
+    }
+}
+
+// === impl Sought ===
+
+impl Sought {
+    /// Of an answer.
+    fn of(answer: &str) -> Self {
+        let mut sought = Self::default();
+        let keys = sought.keys.clone();
+        each_claim(&keys, answer, &mut |parts| {
+            sought.found.extend(parts.map(|part| (part, false)));
+        });
+        sought
     }
 
-    /// Whether a word stands in it; `None` where it is none to look up.
-    fn has(&self, Token { text, begins }: Token<'_>) -> Option<bool> {
-        if is_address(text) {
-            return Some(self.words.contains(&text.to_lowercase()));
+    /// Takes what stands in a text of the context.
+    fn look_in(&mut self, text: &str) {
+        let mut before: Option<String> = None;
+        for token in tokens(text) {
+            // An address is looked up whole, and its parts may be named alone.
+            if is_address(token.text) {
+                self.has(word(&self.keys, &token.text.to_lowercase()));
+            }
+            for it in words(token.text) {
+                self.has(word(&self.keys, &it));
+                if let Some(before) = &before {
+                    self.has(pair(&self.keys, before, &it));
+                }
+                before = Some(it);
+            }
         }
-        let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
-        // A single digit counts or numbers something.
-        if has_digit && text.len() > 1 && !is_item(text, begins) {
-            return Some(words(text).all(|word| self.words.contains(&word)));
-        }
-        let is_name = text.chars().next().is_some_and(char::is_uppercase);
-        let lower = text.to_lowercase();
-        if !is_name || begins || NO_NAMES.binary_search(&lower.as_str()).is_ok() {
-            return None;
-        }
-        Some(words(text).all(|word| self.words.contains(&word)))
     }
+
+    fn has(&mut self, digest: u64) {
+        if let Some(is_found) = self.found.get_mut(&digest) {
+            *is_found = true;
+        }
+    }
+
+    /// What of the answer was found.
+    fn grounding(&self, answer: &str) -> Grounding {
+        let mut grounding = Grounding::default();
+        each_claim(&self.keys, answer, &mut |parts| {
+            let is_grounded = parts.map(|part| self.found.get(&part)).all(|it| it == Some(&true));
+            grounding.claims += 1;
+            grounding.grounded += usize::from(is_grounded);
+        });
+        grounding
+    }
+}
+
+fn word(keys: &RandomState, word: &str) -> u64 {
+    keys.hash_one(word)
+}
+
+/// Each word beside the next.
+fn pair(keys: &RandomState, left: &str, right: &str) -> u64 {
+    keys.hash_one((left, right))
+}
+
+/// Goes through what an answer says that can be looked up: each claim as the digests that all have to stand in the context.
+fn each_claim(
+    keys: &RandomState,
+    answer: &str,
+    claim: &mut dyn FnMut(&mut dyn Iterator<Item = u64>),
+) {
+    for Token { text, begins } in tokens(answer) {
+        if is_address(text) {
+            claim(&mut std::iter::once(word(keys, &text.to_lowercase())));
+        } else if is_claim(text, begins) {
+            claim(&mut words(text).map(|it| word(keys, &it)));
+        }
+    }
+    for quotation in quotations(answer) {
+        let said: Vec<String> = words(quotation).collect();
+        if said.len() >= QUOTED_WORDS_MIN {
+            let neighbors = said.iter().zip(said.iter().skip(1));
+            claim(&mut neighbors.map(|(left, right)| pair(keys, left, right)));
+        }
+    }
+}
+
+/// Whether a token is something to look up.
+fn is_claim(text: &str, begins: bool) -> bool {
+    let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
+    // A single digit counts or numbers something.
+    if has_digit && text.len() > 1 && !is_item(text, begins) {
+        return true;
+    }
+    let is_name = text.chars().next().is_some_and(char::is_uppercase);
+    is_name && !begins && NO_NAMES.binary_search(&text.to_lowercase().as_str()).is_err()
 }
 
 // === impl Grounding ===
 
 impl Grounding {
-    fn claim(&mut self, is_grounded: bool) {
-        self.claims += 1;
-        self.grounded += usize::from(is_grounded);
-    }
-
     /// Whether at least so many percent of it stand in the context. What says nothing that can be looked up does.
     #[must_use]
     pub const fn reaches(self, percent: u8) -> bool {
@@ -232,6 +272,26 @@ mod tests {
         ] {
             assert_eq!(ground(context, answer), expected, "{answer}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_follows_the_answer_and_not_the_request() {
+        let answer =
+            "In 2021 Acme paid 48,250 to Jane: \"the bridge is safe\". See w17 and w99999999.";
+        let mut sought = Sought::of(answer);
+        let room = (sought.found.len(), sought.found.capacity());
+        assert!(room.0 <= 2 * answer.split_whitespace().count(), "{room:?}");
+        let mut request = String::new();
+        for number in 0.. {
+            if request.len() >= 1 << 20 {
+                break;
+            }
+            request.push_str(&format!("w{number} "));
+        }
+        sought.look_in(&request);
+        assert_eq!((sought.found.len(), sought.found.capacity()), room);
+        let found = sought.found.values().filter(|is_found| **is_found).count();
+        assert_eq!(found, 1, "of a request of {} bytes", request.len());
     }
 
     #[test]
