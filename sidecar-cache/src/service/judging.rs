@@ -2,7 +2,7 @@
 //! the policies that read it as it comes. What they block ends the flight for everybody; what one of them was to judge
 //! and has not is served where the configuration says so, and never stored.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use kt_contract::config::{Judge, OnFailure};
@@ -10,6 +10,7 @@ use kt_contract::limits::ENTRY_BYTES_MAX;
 use kt_contract::outcome::Reason;
 use kt_contract::policy::{Decision, Phase};
 use kt_providers::Dialect;
+use tokio::sync::Semaphore;
 
 use super::call::read;
 use super::external::{Matter, Said};
@@ -20,11 +21,18 @@ use super::pilot::Pilot;
 use super::police::Stopped;
 use super::recording::Recording;
 
+/// How many requests are read at once for what is asked of their answers.
+static READERS: Semaphore = Semaphore::const_new(form::CHECKS_MAX);
+/// The longest request that is read in passing.
+const READ_IN_PASSING_BYTES_MAX: usize = 64 << 10;
+
 /// What has been judged of a flight.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Judging {
     request: Judged,
     answer: Judged,
+    /// Whether some policy has a word on an answer to this request, and may block it. Read once for a flight.
+    may_block: OnceLock<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,26 +81,37 @@ impl Pilot {
 
     /// Whether some policy may block an answer once it has seen the whole of it.
     fn blocks_answers(&self) -> bool {
-        let judges = self.seat.grant.settings.judges.iter();
-        let mut judges = judges.filter(|judge| judge.judges(Phase::Output));
-        !self.standing.role.follows()
-            && judges.any(|judge| judge.decision() == Decision::Block && self.concerns(judge))
+        let read = || {
+            let grant = &self.seat.grant;
+            may_block(&grant.settings.judges, grant.dialect, &self.sent().body)
+        };
+        !self.standing.role.follows() && *self.judging.may_block.get_or_init(read)
     }
 
-    /// Whether a policy has a word on the answer to this request.
-    fn concerns(&self, judge: &Judge) -> bool {
-        let (dialect, body) = (self.seat.grant.dialect, || self.sent().body.clone());
-        match judge {
-            Judge::FormatCheck(_) => dialect.asks_for_form(&body()),
-            Judge::HallucinationDetection(groundedness) => {
-                form::carries_context(*groundedness, &body())
-            }
-            Judge::External(_) => true,
+    /// Reads a long request for what is asked of its answer, where nobody else waits for the thread.
+    async fn reads_request(&mut self) -> Result<(), Failed> {
+        let (grant, body) = (&self.seat.grant, self.sent().body.clone());
+        let (settings, dialect) = (Arc::clone(&grant.settings), grant.dialect);
+        let mut judges = settings.judges.iter();
+        let is_read = self.judging.may_block.get().is_some()
+            || body.len() <= READ_IN_PASSING_BYTES_MAX
+            || !judges.any(|judge| is_strict(judge) && reads_requests(judge));
+        if is_read || self.standing.role.follows() {
+            return Ok(());
         }
+        let read = async move {
+            let _place = READERS.acquire().await;
+            let read = move || may_block(&settings.judges, dialect, &body);
+            tokio::task::spawn_blocking(read).await.unwrap_or(true)
+        };
+        let read = self.over(read).await?;
+        self.judging.may_block.get_or_init(|| read);
+        Ok(())
     }
 
     /// What is to be said of a request before it goes on. Once for a flight, whoever leads it: all ask for the same.
     pub(super) async fn judges_request(&mut self) -> Result<Result<(), Stopped>, Failed> {
+        self.reads_request().await?;
         if self.judging.request != Judged::NotYet {
             return Ok(Ok(()));
         }
@@ -245,6 +264,30 @@ impl Pilot {
     }
 }
 
+/// Whether it may block answers.
+fn is_strict(judge: &Judge) -> bool {
+    judge.judges(Phase::Output) && judge.decision() == Decision::Block
+}
+
+/// Whether it depends on the request whether it has a word on the answer.
+const fn reads_requests(judge: &Judge) -> bool {
+    match judge {
+        Judge::FormatCheck(_) | Judge::HallucinationDetection(_) => true,
+        Judge::External(_) => false,
+    }
+}
+
+/// Whether one of these policies has a word on the answer to a request, and may block it.
+fn may_block(judges: &[Judge], dialect: Dialect, request: &[u8]) -> bool {
+    judges.iter().filter(|judge| is_strict(judge)).any(|judge| match judge {
+        Judge::FormatCheck(_) => dialect.asks_for_form(request),
+        Judge::HallucinationDetection(groundedness) => {
+            form::carries_context(*groundedness, request)
+        }
+        Judge::External(_) => true,
+    })
+}
+
 /// In what a service says of it.
 fn refused(phase: Phase, categories: &[String]) -> Word {
     let matter = match phase {
@@ -269,7 +312,7 @@ impl Judging {
     }
 
     /// Whether something went on that somebody was to judge and has not.
-    pub(super) fn has_gaps(self) -> bool {
+    pub(super) fn has_gaps(&self) -> bool {
         [self.request, self.answer].contains(&Judged::WithGaps)
     }
 }

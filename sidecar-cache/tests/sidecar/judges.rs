@@ -395,12 +395,15 @@ async fn a_request_that_asks_for_no_form_gets_its_answer_and_its_stream_as_it_co
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_does_not_stand_on_its_context_is_found() {
-    let context =
-        "The lease begins on 1 April 2024 and the monthly rent is 2150 dollars. ".repeat(4);
-    for (text, is_found) in [
-        ("The rent is 2150 dollars.", false),
-        ("The rent is 9999 dollars, says Marcus Webb.", true),
+    for (text, is_found, times) in [
+        ("The rent is 2150 dollars.", false, 4),
+        ("The rent is 9999 dollars, says Marcus Webb.", true, 4),
+        // Too long to be read in passing.
+        ("The rent is 2150 dollars.", false, 1_000),
+        ("The rent is 9999 dollars, says Marcus Webb.", true, 1_000),
     ] {
+        let context = "The lease begins on 1 April 2024 and the monthly rent is 2150 dollars. ";
+        let context = context.repeat(times);
         for stream in ["", "\"stream\":true,"] {
             let body = format!(
                 r#"{{"model":"gpt-4o-mini",{stream}"messages":[{{"role":"user","content":"{context}"}}]}}"#
