@@ -12,13 +12,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use kt_contract::policy::DETECTORS_VERSION;
 use kt_policy::{Entity, EntitySet, Finding, Window, injection, scan, toxicity};
 
 const PAGE: &str = "../docs/reference/detectors.md";
-const BEGIN: &str = "<!-- measured: begin -->\n";
-const END: &str = "<!-- measured: end -->\n";
+/// Parts of the page that are written by tests.
+const MEASURED: &str = "measured";
+const RECORDED: &str = "recorded";
 const REWRITE: &str = "KT_DETECTORS=write cargo test -p kt-policy --test detectors";
 
 /// Whose texts.
@@ -295,17 +297,25 @@ fn what_is_to_be_found_is_found_and_little_else() {
 
 #[test]
 fn the_page_tells_what_is_measured() {
+    step_with_page(MEASURED, &measured());
+}
+
+/// A part of the page says this, or is written anew.
+fn step_with_page(part: &str, says: &str) {
+    // Two tests write to the page.
+    static PAGES: Mutex<()> = Mutex::new(());
+    let _page = PAGES.lock().unwrap();
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(PAGE);
     let page = fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(BEGIN).unwrap();
-    let (told, after) = rest.split_once(END).unwrap();
-    let measured = measured();
+    let (begin, end) = (format!("<!-- {part}: begin -->\n"), format!("<!-- {part}: end -->\n"));
+    let (before, rest) = page.split_once(&begin).unwrap();
+    let (told, after) = rest.split_once(&end).unwrap();
     #[expect(clippy::disallowed_methods, reason = "the variable is for whoever rewrites the page")]
     if std::env::var("KT_DETECTORS").is_ok_and(|what| what == "write") {
-        fs::write(&path, format!("{before}{BEGIN}{measured}{END}{after}")).unwrap();
+        fs::write(&path, format!("{before}{begin}{says}{end}{after}")).unwrap();
         return;
     }
-    assert!(told == measured, "docs/reference/detectors.md is stale: {REWRITE}\n{measured}");
+    assert!(told == says, "docs/reference/detectors.md is stale: {REWRITE}\n{says}");
 }
 
 /// The findings of a text that comes in two pieces, or in pieces of so many characters.
@@ -385,9 +395,20 @@ fn what_detectors_find_changes_with_their_version_alone() {
     );
 }
 
-/// How many of each entity are in a folder of recorded exchanges, which is not part of the repository.
+/// What people and models say in a file of recorded exchanges: a request among other things, an answer, or a stream.
+fn said_in(name: &str, text: &str) -> Vec<String> {
+    if name.ends_with(".sse") {
+        let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
+        return vec![data.flat_map(|data| kt_policy::said(data.trim().as_bytes())).collect()];
+    }
+    let whole: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let body = whole.get("request").unwrap_or(&whole);
+    kt_policy::said(body.to_string().as_bytes())
+}
+
+/// Recorded exchanges are not part of the repository: where they are, nothing is found in them, and the page says so.
 #[test]
-fn recorded_exchanges_are_counted_where_they_are() {
+fn nothing_is_found_in_recorded_exchanges_where_they_are() {
     let folder =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/provider-recordings");
     #[expect(clippy::disallowed_methods, reason = "the variable is for whoever has them elsewhere")]
@@ -396,19 +417,33 @@ fn recorded_exchanges_are_counted_where_they_are() {
         println!("no recorded exchanges: not counted");
         return;
     };
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let (mut bytes, mut count) = (0, 0);
+    let (mut bytes, mut count, mut texts) = (0, 0, 0);
+    let mut findings = Vec::new();
     for file in files {
-        let text = fs::read_to_string(file.unwrap().path()).unwrap_or_default();
+        let path = file.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap();
         (bytes, count) = (bytes + text.len(), count + 1);
-        for one in found(&text) {
-            *counts.entry(one.entity.as_str()).or_default() += 1;
-            println!(
-                "{:<13}{:?}",
-                one.entity.as_str(),
-                &text[one.start..one.end.min(one.start + 60)]
-            );
+        let entities = found(&text).into_iter();
+        findings.extend(entities.map(|one| {
+            format!("{name}: {} {:?}", one.entity.as_str(), text.get(one.start..one.end))
+        }));
+        for said in said_in(&name, &text) {
+            texts += 1;
+            for (what, points) in [
+                ("injection", injection::score(&said).points >= injection::THRESHOLD),
+                ("toxicity", toxicity::score(&said).points >= toxicity::THRESHOLD),
+            ] {
+                findings.extend(points.then(|| format!("{name}: {what} {said:?}")));
+            }
         }
     }
-    println!("{count} files, {bytes} bytes: {counts:?}");
+    assert!(texts > 0, "nothing is said in {count} files");
+    assert!(findings.is_empty(), "{findings:#?}");
+    step_with_page(
+        RECORDED,
+        &format!(
+            "{count} files, {bytes} bytes, {texts} texts: no finding of a detector or a heuristic.\n"
+        ),
+    );
 }
