@@ -2,7 +2,7 @@
 //! Detectors and their compiled form are in `kt-policy`; here is only what filter and sidecar have to agree on.
 
 #[cfg(feature = "config")]
-mod digest;
+pub(crate) mod digest;
 mod entity;
 pub mod pattern;
 

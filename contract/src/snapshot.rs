@@ -10,12 +10,16 @@ use crate::identity::Wanted;
 use crate::money::MicroUsd;
 use crate::policy::{Chain, ModelAllowlist, RequestShape};
 
+/// How much of a snapshot's version is about its rules.
+pub const RULES_CHARS: usize = 16;
+
 /// What a filter needs to decide about requests. At most [`SNAPSHOT_BYTES_MAX`](crate::limits::SNAPSHOT_BYTES_MAX) as JSON,
 /// which the check of the configuration sees to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
-    /// Changes whenever anything else in here does: 16 hexadecimal digits of a digest of the rest.
+    /// Changes whenever anything else in here does: [`RULES_CHARS`] hexadecimal digits of a digest of the rules that
+    /// requests are decided by, and as many of one of all the rest. What it says by itself: [`Snapshot::has_rules_of`].
     pub version: String,
     /// Bounds on requests.
     pub limits: RequestLimits,
@@ -137,6 +141,19 @@ pub enum OnSidecarLoss {
     Direct,
     /// 503 with `Retry-After`.
     Unavailable,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// Whether the snapshot of this version has the same rules: what it blocks or changes in a request, this one does too.
+    #[must_use]
+    pub fn has_rules_of(&self, version: &str) -> bool {
+        version == self.version || {
+            let rules = version.get(..RULES_CHARS);
+            rules.is_some() && rules == self.version.get(..RULES_CHARS)
+        }
+    }
 }
 
 // === impl ModelTable ===

@@ -1,14 +1,21 @@
 """A saved change is live at every gateway without a restart: policies, tiers, the cache itself."""
 
+import json
+
 import pytest
 
-from answers import assert_hit, assert_miss, assert_refused
+from answers import assert_hit, assert_miss, assert_refused, until_remembered
 from group import Group, chat, merged
 from processes import wait_until
 
 
 def allowlist(*models):
     return {"policies": {"chain": ["model-allowlist"], "policy": {"model-allowlist": {"models": list(models)}}}}
+
+
+def redacts(*terms):
+    """A policy that changes answers."""
+    return {"policies": {"chain": ["content-policy"], "policy": {"content-policy": {"action": "redact", "terms": list(terms)}}}}
 
 
 def cache(**fields):
@@ -18,11 +25,33 @@ def cache(**fields):
 def test_another_policy_misses_and_is_told_so(configurable, prompt):
     key = configurable.key(org="acme")
     paid = assert_miss(configurable.a.ask(key, prompt))
-    configurable.configure(allowlist("gpt-4o"))
+    configurable.configure(redacts("project falcon"))
     changed = assert_miss(configurable.b.ask(key, prompt), "policy")
     assert changed.id != paid.id
     configurable.configure({})
     assert_hit(configurable.b.ask(key, prompt), of=paid)
+
+
+def test_a_policy_that_only_blocks_more_requests_leaves_the_cache_as_it_is(configurable, prompt):
+    key = configurable.key(org="acme")
+    with configurable.a.client() as client:
+        ask = lambda text, **fields: configurable.a.ask(key, {**chat(text), **fields}, client=client)
+        falcon = f"{prompt} project falcon"
+        paid, mini = assert_miss(ask(prompt)), assert_miss(ask(prompt, model="gpt-4o-mini"))
+        named = assert_miss(ask(falcon))
+        until_remembered(lambda: ask(falcon), of=named)
+        stricter = {"content-policy": {"apply_to": ["input"], "terms": ["project falcon"]}, "model-allowlist": {"models": ["gpt-4o"]}}
+        configurable.configure({"policies": {"chain": list(stricter), "policy": stricter}})
+        for gateway in configurable.gateways:
+            assert_hit(gateway.ask(key, prompt), of=paid)
+        for text, fields in [(falcon, {}), (prompt, {"model": "gpt-4o-mini"})]:
+            assert_refused(ask(text, **fields), 409, "policy_blocked")
+            body = json.dumps({**chat(text), **fields})
+            explained = configurable.kt("explain", "--key", key.key_id, "-", stdin=body, check=False)
+            assert explained.returncode != 0 and "policy" in explained.stderr, explained
+        configurable.configure({})
+        assert_hit(ask(falcon), of=named)
+        assert_hit(ask(prompt, model="gpt-4o-mini"), of=mini)
 
 
 @pytest.mark.fault(48)
@@ -31,7 +60,7 @@ def test_an_answer_that_was_asked_for_under_another_policy_is_kept_for_that_one(
     key, body = group.key(org="acme"), chat(f"{prompt} [[fake: gate={gate}]]")
     under_way = crowd.one(group.a, key, body)
     group.provider.wait_at(gate)
-    group.configure(allowlist("gpt-4o"))
+    group.configure(redacts("project falcon"))
     meanwhile = crowd.one(group.b, key, body)
     group.provider.wait_at(gate, 2)
     group.provider.release(gate)

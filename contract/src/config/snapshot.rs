@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use crate::fields::Fields;
 use crate::hex::Digest;
+use crate::identify::{MODEL_ALLOWLIST, REQUEST_LIMITS};
 use crate::limits;
+use crate::policy::RequestShape;
+use crate::policy::digest::Of;
 use crate::rate::Measure;
 use crate::snapshot::{
-    CacheSettings, ModelRoute, ModelTable, PolicySettings, RequestLimits, Snapshot, Tier,
+    CacheSettings, ModelRoute, ModelTable, PolicySettings, RULES_CHARS, RequestLimits, Snapshot,
+    Tier,
 };
 
 use super::Config;
@@ -15,7 +19,9 @@ use super::policy::Policy;
 use super::report::Report;
 
 /// The context from which the hashing key of policy digests is derived.
-pub(super) const POLICY_CONTEXT: &str = "kt 2026-11 policy v1";
+pub(super) const POLICY_CONTEXT: &str = "kt 2026-11 policy v2";
+/// The same for the rules that requests are decided by.
+const RULES_CONTEXT: &str = "kt 2026-11 rules v1";
 
 // === impl Config ===
 
@@ -54,7 +60,7 @@ impl Config {
             identities: self.identities.wanted(),
             open_with_cap: self.wallet.as_ref().and_then(|wallet| wallet.open_with_cap),
         };
-        snapshot.version = version(&snapshot);
+        snapshot.version = version(&self.policy.rules(), &snapshot);
         snapshot
     }
 
@@ -100,26 +106,29 @@ pub(super) fn check_size(config: &Config, report: &mut Report) {
     }
 }
 
-/// A digest of all the rest, so that equal snapshots have equal versions wherever they are made.
-fn version(snapshot: &Snapshot) -> String {
+/// Digests of the rules and of all the rest, so that equal snapshots have equal versions wherever they are made, and two
+/// versions say by themselves whether they decide about requests by the same rules.
+fn version(rules: &Digest, snapshot: &Snapshot) -> String {
     // Only maps with keys that are no text cannot be written; there are none in a snapshot.
     let bytes = serde_json::to_vec(snapshot).unwrap_or_default();
-    let digest = Digest(*blake3::hash(&bytes).as_bytes());
-    digest.to_hex().chars().take(16).collect()
+    let rest = Digest(*blake3::hash(&bytes).as_bytes());
+    let some = |digest: &Digest| digest.to_hex().chars().take(RULES_CHARS).collect::<String>();
+    some(rules) + &some(&rest)
 }
 
 // === impl Policy ===
 
 impl Policy {
     /// The policy gate: everything that can change an answer, and nothing else. The status of a block is not
-    /// in it: no answer is stored with it. Nor are money and the bounds on requests: they decide whether a call is
-    /// made, and when, not what it says; and what is written down changes nothing.
+    /// in it: no answer is stored with it. Nor are money, the bounds on requests, and whatever else refuses a request
+    /// before anything is looked up: they decide whether a call is made, and when, not what it says. What is written down
+    /// changes nothing.
     #[must_use]
     pub fn digest(&self) -> Digest {
         // Destructured, so that a new policy does not compile until somebody decides.
         let Self {
             block_status: _,
-            model_allowlist,
+            model_allowlist: _,
             request_limits: _,
             rate_limits: _,
             chain,
@@ -129,12 +138,45 @@ impl Policy {
             audit: _,
         } = self;
         let mut fields = Fields::keyed(&blake3::derive_key(POLICY_CONTEXT, b""));
+        chain.digest(Of::Answers, &mut fields);
+        judges.iter().for_each(|judge| judge.digest(&mut fields));
+        fields.finish()
+    }
+
+    /// The rules: everything by which filters let a request pass, change it or refuse it, and nothing else. What the sidecar
+    /// decides by itself is not in it.
+    #[must_use]
+    pub fn rules(&self) -> Digest {
+        let Self {
+            block_status: _,
+            model_allowlist,
+            request_limits,
+            rate_limits: _,
+            chain,
+            judges: _,
+            needs_wallet_balance: _,
+            spend_limit_daily: _,
+            audit: _,
+        } = self;
+        let mut fields = Fields::keyed(&blake3::derive_key(RULES_CONTEXT, b""));
         if let Some(list) = model_allowlist.as_ref().filter(|list| list.decision.enforces()) {
-            fields.field(b"model-allowlist");
+            fields.field(MODEL_ALLOWLIST.as_bytes());
             fields.list(&list.models);
         }
-        chain.digest(&mut fields);
-        judges.iter().for_each(|judge| judge.digest(&mut fields));
+        if let Some(shape) = request_limits.filter(|shape| shape.decision.enforces()) {
+            fields.field(REQUEST_LIMITS.as_bytes());
+            let RequestShape {
+                decision: _,
+                messages_max,
+                tools_max,
+                input_tokens_max,
+                output_tokens_max,
+            } = shape;
+            for max in [messages_max, tools_max, input_tokens_max, output_tokens_max] {
+                fields.optional(max.map(|max| max.to_string()).as_deref());
+            }
+        }
+        chain.digest(Of::Requests, &mut fields);
         fields.finish()
     }
 }

@@ -7,6 +7,8 @@ use crate::snapshot::{Snapshot, Tier};
 
 const ALLOW_GPT_4O: &str =
     "policies: {chain: [model-allowlist], policy: {model-allowlist: {models: [gpt-4o, o1]}}}\n";
+const REDACTS: &str =
+    "policies: {chain: [pii-detector], policy: {pii-detector: {action: redact}}}\n";
 
 fn snapshot_with(more: &str) -> Snapshot {
     loaded_with(more).config.snapshot(false)
@@ -52,32 +54,59 @@ fn a_gateway_with_its_own_sidecar_shares_nothing() {
 fn the_policy_digest_changes_with_what_can_change_an_answer_and_with_nothing_else() {
     let digest = |more: &str| snapshot_with(more).policy.digest;
     let none = digest("");
-    let allowed = digest(ALLOW_GPT_4O);
-    assert_ne!(none, allowed);
-    assert_ne!(allowed, digest(&ALLOW_GPT_4O.replace(", o1", "")));
-    assert_ne!(allowed, digest(&ALLOW_GPT_4O.replace("gpt-4o, o1", "gpt-4, oo1")));
-    // The order of a set, the other spelling, and everything that is no policy.
-    assert_eq!(allowed, digest(&ALLOW_GPT_4O.replace("gpt-4o, o1", "o1, gpt-4o")));
+    let redacts = digest(REDACTS);
+    assert_ne!(none, redacts);
     // What only watches changes no answer.
-    assert_eq!(none, digest(&ALLOW_GPT_4O.replace("o1]", "o1], action: monitor")));
-    let beside =
-        "policies: {chain: [model-allowlist]}\npolicy: {model-allowlist: {models: [gpt-4o, o1]}}\n";
-    assert_eq!(allowed, digest(beside));
+    assert_eq!(none, digest(&REDACTS.replace("redact", "monitor")));
     for more in [
         "pack: {name: x, version: 9.9.9}",
         "gateway: {id: gw-b, role: worker, port: 9}",
         "workflow_cache: {enabled: true, ttl_seconds: 1}",
         "policies: {block_status: 403}",
         "fabric: {enabled: true}",
+        // A request for another model is refused before anything is looked up, and each model has a gate of its own.
+        ALLOW_GPT_4O,
     ] {
         assert_eq!(digest(more), none, "{more}");
     }
 }
 
 #[wasm_bindgen_test(unsupported = test)]
+fn a_version_says_by_itself_whether_requests_are_decided_by_the_same_rules() {
+    let base = snapshot_with("");
+    let has_same = |more: &str| base.has_rules_of(&snapshot_with(more).version);
+    let limits = "policies: {chain: [request-limits], policy: {request-limits: {max_messages: 3}}}";
+    let injection = "policies: {chain: [prompt-injection], policy: {prompt-injection: {action: block, apply_to: [input]}}}";
+    for stricter in [ALLOW_GPT_4O, REDACTS, limits, injection] {
+        assert!(!has_same(stricter), "{stricter}");
+        let stricter = snapshot_with(stricter);
+        assert!(stricter.has_rules_of(&stricter.version));
+        assert!(!stricter.has_rules_of(&base.version));
+    }
+    for more in [
+        "gateway: {on_sidecar_loss: direct}",
+        "workflow_cache: {enabled: true}",
+        "policies: {block_status: 403}",
+        &ALLOW_GPT_4O.replace("o1]", "o1], action: monitor"),
+        &REDACTS.replace("redact", "monitor"),
+        &limits.replace("3}", "3, action: monitor}"),
+    ] {
+        assert!(has_same(more), "{more}");
+    }
+    // The order of a set, and the other spelling.
+    let allowed = snapshot_with(ALLOW_GPT_4O);
+    let beside =
+        "policies: {chain: [model-allowlist]}\npolicy: {model-allowlist: {models: [o1, gpt-4o]}}\n";
+    assert!(allowed.has_rules_of(&snapshot_with(beside).version));
+    assert!(!allowed.has_rules_of(&snapshot_with(&ALLOW_GPT_4O.replace(", o1", "")).version));
+    assert!(!allowed.has_rules_of(""));
+    assert!(!allowed.has_rules_of("nobody's"));
+}
+
+#[wasm_bindgen_test(unsupported = test)]
 fn the_version_changes_with_everything_that_filters_get_and_with_nothing_else() {
     let base = snapshot_with("");
-    assert_eq!(base.version.len(), 16);
+    assert_eq!(base.version.len(), 32);
     assert_eq!(snapshot_with("pack: {name: x}\ngateway: {id: gw-b, role: edge, port: 9}"), base);
     let mut versions = std::collections::BTreeSet::from([base.version]);
     for more in [
