@@ -354,6 +354,11 @@ impl Metrics {
         self.configured.reload_failed();
     }
 
+    /// A request was planned by policies that are not in use here.
+    pub fn outdated_plan(&self) {
+        self.configured.outdated_plan();
+    }
+
     /// A configuration came from `source`, and went live or was refused.
     pub fn configured(&self, source: &'static str, went_live: bool) {
         self.configured.changed(source, went_live);

@@ -19,6 +19,7 @@ struct ChangeOf {
 pub(super) struct Configured {
     changes: Family<ChangeOf, Counter>,
     reload_errors: Counter,
+    outdated_plans: Counter,
     version: Family<Version, Gauge>,
     snapshot: Family<Version, Gauge>,
 }
@@ -37,12 +38,21 @@ impl Configured {
             "Changes of the configuration, and what became of them",
             self.changes.clone(),
         );
+        r.register(
+            "kt_outdated_plans",
+            "Requests planned by other policies than those in use, asked to come again",
+            self.outdated_plans.clone(),
+        );
         r.register("kt_config_version_info", "The version in use", self.version.clone());
         r.register("kt_snapshot_info", "The snapshot in use", self.snapshot.clone());
     }
 
     pub(super) fn reload_failed(&self) {
         self.reload_errors.inc();
+    }
+
+    pub(super) fn outdated_plan(&self) {
+        self.outdated_plans.inc();
     }
 
     pub(super) fn changed(&self, source: &'static str, went_live: bool) {

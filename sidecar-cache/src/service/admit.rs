@@ -12,7 +12,7 @@ use kt_contract::limits::INLINE_BYTES_MAX;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::policy::{Check, Decision, Phase};
 use kt_contract::principal::Principal;
-use kt_contract::wire::admit::{AdmitRequest, Admitted, Control, ReplyShape, SavedTokens};
+use kt_contract::wire::admit::{AdmitRequest, Admitted, Control, Plan, ReplyShape, SavedTokens};
 use kt_providers::Dialect;
 
 use super::cache::{Hit, Looked, Wanted};
@@ -138,6 +138,11 @@ impl Sidecar {
         let settings = self.settings_of(&caller.principal.org, &request.plan.snapshot);
         // It was a tenant when the filter asked who it is.
         let Some(settings) = settings else { return Ok(Admitted::NoTenant.into()) };
+        if !is_planned_by(&request.plan, &settings) {
+            // Its worker is told of the policies of this sidecar in a moment; to go on by two of them is no way.
+            self.metrics.outdated_plan();
+            return Ok(Admitted::Draining.into());
+        }
         let mut grant = self.grant(request, caller, settings)?;
         self.was_found(&grant.guardrails);
         grant.pace = self.paced(&grant).await;
@@ -399,6 +404,14 @@ pub(super) fn dialect(name: &str) -> Result<Dialect, Failure> {
         field: "gates.model.dialect",
         what: "is none that is spoken here",
     })
+}
+
+/// Whether a request was planned by the policies that the rest of it would be decided by. It was not where nobody here
+/// knows its snapshot any more, after a restart or for a worker that has heard nothing for long, and the policies
+/// have become others: then it has passed others, and would be told what others have let pass.
+fn is_planned_by(plan: &Plan, settings: &Settings) -> bool {
+    let snapshot = &settings.snapshot;
+    plan.gates.policy == snapshot.policy.digest && snapshot.has_rules_of(&plan.snapshot)
 }
 
 /// The gate that cannot be this principal's, if there is one.

@@ -65,8 +65,7 @@ impl Pilot {
         }
         let Some((answered, first_by)) = self.answered().await? else { return Ok(()) };
         let opened = opened(&self.seat.grant, &answered);
-        self.may_store =
-            attempt::may_store(answered.cache_control.as_deref()) && self.is_of_its_policy();
+        self.may_store = attempt::may_store(answered.cache_control.as_deref());
         let start = start(&opened, answered.details.as_deref());
         let source = Source::new(answered.body, first_by, sidecar.timeouts);
         let target = || self.seat.grant.target.clone();

@@ -12,7 +12,6 @@ use kt_policy::{Blocked, Chain, Event, Piece, Policed, Stream, Triggered, police
 use kt_providers::sse::{Data, Reader};
 use kt_providers::{self as spoken, Dialect, Spoken};
 
-use super::admit::Grant;
 use super::call::read;
 use super::fault::Failed;
 use super::judging::Sentence;
@@ -59,12 +58,6 @@ impl Pilot {
         }
         let output = self.seat.grant.settings.output.as_ref();
         output.map(|output| Arc::clone(&output.chain))
-    }
-
-    /// An answer that is to be stored has passed the policies under whose digest it would be.
-    pub(super) fn is_of_its_policy(&self) -> bool {
-        let Grant { settings, gates, .. } = self.seat.grant.as_ref();
-        settings.snapshot.policy.digest == gates.policy
     }
 
     /// A whole JSON answer, as it goes on. It is paid for by what the provider has said, whatever becomes of that.

@@ -154,8 +154,6 @@ async fn a_miss_names_the_first_gate_that_differs_and_never_another_organization
     let entitlement = group.key_with(|key| key.entitlements = vec!["us".to_owned()]).await;
     let own_group = group.key_with(|key| key.group = Some("testers".to_owned())).await;
     let org = group.key_with(|key| key.org = "globex".to_owned()).await;
-    let mut policy = group.ask(&key, CHAT);
-    policy.plan.gates.policy = Digest([1; 32]);
     let other_model = CHAT.replace("gpt-4o-mini", "gpt-4o");
     let unknown_field = CHAT.replacen('{', r#"{"x_new":1,"#, 1);
     for (ask, expected) in [
@@ -164,7 +162,6 @@ async fn a_miss_names_the_first_gate_that_differs_and_never_another_organization
         (group.ask(&codebase, CHAT), Reason::Codebase),
         (group.ask(&entitlement, CHAT), Reason::Entitlement),
         (group.ask(&key, &other_model), Reason::Model),
-        (resigned(&key, policy), Reason::Policy),
         (group.ask(&key, &unknown_field), Reason::Request),
         (group.ask(&org, CHAT), Reason::Request),
     ] {
@@ -188,15 +185,6 @@ async fn the_nearest_entry_is_the_one_that_differs_last() {
         let (_, reason) = group.ticket(group.ask(&key, CHAT)).await;
         assert_eq!(reason, Reason::Entitlement, "far comes first: {far_comes_first}");
     }
-}
-
-/// The request as an honest filter with other gates would send it.
-fn resigned(key: &Key, mut ask: AdmitRequest) -> AdmitRequest {
-    let keys = OrgKeys::derive(&key.principal.org);
-    let plan = &mut ask.plan;
-    plan.key = keys.cache_key(&plan.gates, &plan.request);
-    plan.check = keys.check_hash(&plan.gates, &plan.request);
-    ask
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use kt_contract::config::CompleteOnDisconnect;
 use kt_contract::gates::Gates;
-use kt_contract::hex::Digest;
 use kt_contract::idempotency::IdempotencyKey;
 use kt_contract::key::OrgKeys;
 use kt_contract::outcome::{Outcome, Reason};
@@ -327,9 +326,8 @@ async fn behind_other_gates_it_is_another_request_which_is_told_nothing_and_paid
         ask.plan.check = keys.check_hash(&ask.plan.gates, &ask.plan.request);
         ask
     };
-    let others: [fn(&mut Gates); 4] = [
+    let others: [fn(&mut Gates); 3] = [
         |gates| drop(gates.codebases.pop_last()),
-        |gates| gates.policy = Digest([9; 32]),
         |gates| gates.entitlements.clear(),
         |gates| gates.model.version = Some("2".to_owned()),
     ];
@@ -337,6 +335,10 @@ async fn behind_other_gates_it_is_another_request_which_is_told_nothing_and_paid
     for other in others {
         assert_eq!(repeated(send(&group, behind(other), CHAT).await), Repeated::OtherRequest);
     }
+    let stricter = settings_with("policies: {chain: [pii-detector]}\n");
+    group.sidecar.reconfigure(Ok(stricter.clone())).await;
+    let ask = ask_by(&stricter.snapshot, &gateway(), &key, CHAT);
+    assert_eq!(repeated(send(&group, ask, CHAT).await), Repeated::OtherRequest, "another policy");
     assert_eq!(group.provider.count(), 1);
     let again = send(&group, behind(|_| {}), CHAT).await.unwrap();
     assert_eq!((again.head.cache, again.body), (REPLAYED, first.body));

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kt_contract::money::MicroUsd;
+use kt_contract::snapshot::RULES_CHARS;
 use kt_contract::wire::admin::Condition;
 use kt_contract::wire::admin::versions::{
     ApplyReply, ApplyRequest, RollbackRequest, Source, VersionEntry,
 };
+use kt_contract::wire::admit::Admitted;
 use kt_contract::wire::feed::FeedRequest;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::service::Failure;
@@ -20,6 +22,7 @@ use sidecar_cache::service::{Parts, Sidecar};
 use sidecar_cache::store::memory::MemoryEntries;
 use sidecar_cache::store::versions::{MemoryVersions, VersionStore};
 
+use crate::police::{REDACTS, WATCHES, policed, says};
 use crate::support::*;
 
 /// A sidecar that has its configuration from a file.
@@ -389,7 +392,26 @@ async fn a_request_is_decided_by_the_version_of_its_plan_to_its_end() {
     assert_eq!(cost(&old_snapshot, 2, Some(new)).await, micros(120), "overtaken on its way");
     assert_eq!(cost(&new_snapshot, 3, None).await, micros(12_000));
     assert_eq!(cost(&old_snapshot, 4, None).await, micros(120), "of a worker that has not heard");
-    assert_eq!(cost("nobody's", 5, None).await, micros(12_000), "what is live decides");
+    let unknown = format!("{}{}", &new_snapshot[..RULES_CHARS], "0".repeat(16));
+    assert_eq!(cost(&unknown, 5, None).await, micros(12_000), "what is live decides");
     tokio::time::advance(Duration::from_secs(61)).await;
     assert_eq!(cost(&old_snapshot, 6, None).await, micros(12_000), "a minute later, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_has_not_heard_of_a_stricter_policy_for_a_minute_is_shown_nothing_of_the_older_one()
+ {
+    let policed = policed(WATCHES).await;
+    let answer = says("to jane@example.com");
+    policed.group.provider.next(answers_json(&answer));
+    policed.fetch(CHAT).await.unwrap();
+    policed.group.sidecar.reconfigure(Ok(settings_with(REDACTS))).await;
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert_eq!(policed.group.hit(policed.ask(CHAT)).await, answer.as_bytes(), "by one version");
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let other = CHAT.replace("hi", "another question");
+    for body in [CHAT, &other] {
+        assert_eq!(policed.group.admit(policed.ask(body)).await, Admitted::Draining);
+    }
+    assert_eq!(policed.metric("kt_outdated_plans_total"), "2");
 }

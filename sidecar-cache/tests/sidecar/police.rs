@@ -15,7 +15,7 @@ use kt_contract::idempotency::IdempotencyKey;
 use kt_contract::key::OrgKeys;
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
-use kt_contract::wire::admit::AdmitRequest;
+use kt_contract::wire::admit::{AdmitRequest, Admitted};
 use sidecar_cache::clock::Clock;
 use sidecar_cache::ledger::Kind;
 use sidecar_cache::ledger::clock::Reading;
@@ -31,9 +31,9 @@ use tokio::task::JoinHandle;
 
 use crate::support::*;
 
-const REDACTS: &str = "policies: {chain: [pii-detector]}\n";
+pub(crate) const REDACTS: &str = "policies: {chain: [pii-detector]}\n";
 const BLOCKS: &str = "policies: {chain: [pii-detector], policy: {pii-detector: {action: block}}}\n";
-const WATCHES: &str =
+pub(crate) const WATCHES: &str =
     "policies: {chain: [pii-detector], policy: {pii-detector: {action: monitor}}}\n";
 
 /// A sidecar whose file has policies, and requests that name them.
@@ -338,14 +338,33 @@ async fn an_answer_that_no_policy_can_read_does_not_pass() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_for_an_older_policy_is_served_by_the_newer_and_not_stored() {
-    let policed = policed(REDACTS).await;
-    policed.group.provider.next(answers_json(&says("to jane@example.com")));
-    // A filter that has not heard of the policy yet.
-    let seen = policed.group.fetch(&policed.key, CHAT).await.unwrap();
-    assert!(String::from_utf8(seen.body).unwrap().contains("[EMAIL]"));
-    settle().await;
-    assert!(!policed.group.entries.is_filled());
+async fn a_request_that_was_planned_by_policies_that_nobody_here_knows_is_asked_to_come_again() {
+    let input = |check: &str| {
+        format!(
+            "policies: {{chain: [{check}], policy: {{{check}: {{action: block, apply_to: [input]}}}}}}\n"
+        )
+    };
+    // The last two block requests only: no key could tell.
+    for more in [REDACTS, BLOCKS, &input("prompt-injection"), &input("secret-detector")] {
+        let policed = policed(more).await;
+        // A filter that has not heard of the policy of a sidecar that has just started.
+        let ask = policed.group.ask(&policed.key, CHAT);
+        assert_eq!(policed.group.admit(ask).await, Admitted::Draining, "{more}");
+        assert_eq!(policed.metric("kt_outdated_plans_total"), "1");
+        assert!(policed.fetch(CHAT).await.is_ok(), "one that has heard of it");
+        assert_eq!(policed.group.provider.count(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_filter_that_names_another_policy_than_its_snapshot_has_is_told_nothing_of_it() {
+    let watched = policed(WATCHES).await;
+    watched.fetch(CHAT).await.unwrap();
+    let strict = settings_with(REDACTS);
+    watched.group.sidecar.reconfigure(Ok(strict.clone())).await;
+    let mut lies = watched.ask(CHAT);
+    lies.plan.snapshot.clone_from(&strict.snapshot.version);
+    assert_eq!(watched.group.admit(lies).await, Admitted::Draining);
 }
 
 #[tokio::test(start_paused = true)]

@@ -227,22 +227,26 @@ async fn a_tenant_comes_and_goes_and_gateways_are_told_whose_rules_have_changed(
     assert_eq!(hosted.group.sidecar.status().tenants, Some(1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_pack_that_has_changed_decides_no_request_that_was_planned_by_the_one_before() {
     let hosted = Hosted::new(&[("acme", "workflow_cache: {enabled: true, ttl_seconds: 60}")]).await;
     let acme = hosted.key("acme").await;
     let before = hosted.snapshot(&acme).await;
-    hosted.save("acme", &pack("acme", ALLOWS)).await;
+    hosted.save("acme", &pack("acme", "policies: {chain: [pii-detector]}")).await;
     let after = hosted.snapshot(&acme).await;
     assert_ne!(before.version, after.version);
-    let body = CHAT.replace("gpt-4o-mini", "gpt-4o");
+    let ask = |snapshot| ask_by(snapshot, &gateway(), &acme, CHAT);
     for snapshot in [&before, &after] {
-        let (ticket, _) = hosted.group.ticket(ask_by(snapshot, &gateway(), &acme, &body)).await;
-        read(hosted.group.lane(&ticket, &body).await.unwrap()).await;
+        let (ticket, _) = hosted.group.ticket(ask(snapshot)).await;
+        read(hosted.group.lane(&ticket, CHAT).await.unwrap()).await;
     }
     // Each is stored under its own policy: the one that was asked for under the older one, too.
-    let again = hosted.group.admit(ask_by(&before, &gateway(), &acme, &body)).await;
+    let again = hosted.group.admit(ask(&before)).await;
     assert!(matches!(again, Admitted::Hit { .. }), "{again:?}");
+    tokio::time::advance(std::time::Duration::from_secs(61)).await;
+    assert_eq!(hosted.group.admit(ask(&before)).await, Admitted::Draining, "nobody knows it");
+    let other = hosted.group.admit(ask(&after)).await;
+    assert!(matches!(other, Admitted::Hit { .. } | Admitted::Lane { .. }), "{other:?}");
 }
 
 #[tokio::test]
