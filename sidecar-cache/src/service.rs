@@ -61,6 +61,7 @@ mod sync;
 mod tail;
 pub mod tenants;
 pub mod traces;
+mod turns;
 pub mod upkeep;
 pub mod upstream;
 pub mod versions;
@@ -71,7 +72,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kt_contract::time::Millis;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
@@ -113,6 +113,7 @@ use shared::Group;
 pub use shared::Shared;
 use tenants::Tenants;
 use traces::Traces;
+use turns::Turns;
 use upstream::{Timeouts, Upstream};
 use versions::Versions;
 
@@ -153,7 +154,7 @@ pub struct Sidecar {
     /// The services that policies ask.
     services: Services,
     /// The places for checks of what clients and models make up.
-    checks: Arc<Semaphore>,
+    checks: Arc<Turns>,
     pub(crate) timeouts: Timeouts,
     pub(crate) drain: Drain,
     /// Where spans go; empty where nobody wants them.
@@ -256,7 +257,7 @@ impl Sidecar {
             tickets: Mutex::new(Tickets::new(TICKETS_MAX)),
             upstream,
             services: Services::default(),
-            checks: Arc::new(Semaphore::new(form::CHECKS_MAX)),
+            checks: Arc::new(Turns::new(form::CHECKS_MAX)),
             timeouts,
             drain,
             traces: OnceLock::new(),

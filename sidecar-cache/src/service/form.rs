@@ -15,18 +15,19 @@ use super::external::Matter;
 use super::judging::Word;
 use super::police::BOUNDS;
 
-/// How many checks there are at once: each keeps a core busy, and none of them is anybody's answer.
+/// How many checks there are at once: each keeps a core busy, and none of them is anybody's answer. Organizations take turns.
 pub(super) const CHECKS_MAX: usize = 2;
 
 // === impl Sidecar ===
 
 impl Sidecar {
-    /// Checks where nobody else waits for the thread.
+    /// Checks, for an organization, where nobody else waits for the thread.
     pub(super) async fn checks(
         self: Arc<Self>,
+        org: &str,
         check: impl FnOnce() -> Word + Send + 'static,
     ) -> Word {
-        let Ok(place) = Arc::clone(&self.checks).acquire_owned().await else {
+        let Some(place) = self.checks.take(org).await else {
             return Word::Silent(OnFailure::Block);
         };
         let checked = tokio::task::spawn_blocking(move || {

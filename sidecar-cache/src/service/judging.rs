@@ -235,11 +235,12 @@ impl Pilot {
 
     async fn word_of(&mut self, judge: &Judge, matter: Matter) -> Result<Word, Failed> {
         let (phase, sidecar) = (matter.phase, Arc::clone(&self.sidecar));
+        let seat = Arc::clone(&self.seat);
+        let org = seat.grant.caller.principal.org.as_str();
         Ok(match judge {
             Judge::External(external) => {
                 let on_failure = external.on_failure;
-                let seat = Arc::clone(&self.seat);
-                match self.over(sidecar.asks(external.clone(), seat, matter)).await? {
+                match self.over(sidecar.asks(external.clone(), Arc::clone(&seat), matter)).await? {
                     Said::Allows => Word::Passes,
                     Said::Blocks(categories) => refused(phase, &categories),
                     Said::Nothing(_) => Word::Silent(on_failure),
@@ -247,11 +248,12 @@ impl Pilot {
             }
             Judge::FormatCheck(_) => {
                 let dialect = self.seat.grant.dialect;
-                self.over(sidecar.checks(move || form::format(dialect, &matter))).await?
+                self.over(sidecar.checks(org, move || form::format(dialect, &matter))).await?
             }
             Judge::HallucinationDetection(groundedness) => {
                 let groundedness = *groundedness;
-                self.over(sidecar.checks(move || form::grounding(groundedness, &matter))).await?
+                self.over(sidecar.checks(org, move || form::grounding(groundedness, &matter)))
+                    .await?
             }
         })
     }

@@ -325,6 +325,47 @@ async fn an_answer_in_another_form_than_was_asked_for_is_blocked() {
     }
 }
 
+/// A request whose form takes all the work that there is time for, and another one each time.
+fn slow(nth: usize) -> &'static str {
+    let twice = |at: usize| {
+        format!(
+            r##""d{at}":{{"allOf":[{{"$ref":"#/$defs/d{0}"}},{{"$ref":"#/$defs/d{0}"}}]}}"##,
+            at + 1
+        )
+    };
+    let all: Vec<String> = (0..60).map(twice).collect();
+    let schema = format!(r##"{{"$ref":"#/$defs/d0","$defs":{{{},"d60":true}}}}"##, all.join(","));
+    let body = format!(
+        r#"{{"model":"gpt-4o-mini","seed":{nth},"messages":[],"response_format":{{"type":"json_schema","json_schema":{{"schema":{schema}}}}}}}"#
+    );
+    Box::leak(body.into_boxed_str())
+}
+
+/// How many have ended by then is all that is measured.
+#[tokio::test(start_paused = true)]
+async fn an_organization_whose_checks_take_long_waits_behind_itself_and_lets_others_pass() {
+    const SLOW: usize = 30;
+    let acme = policed(FORM).await;
+    let globex = acme.for_org("globex").await;
+    for _ in 0..=SLOW {
+        acme.group.provider.next(answers_json(&says(r#"{\"age\":7}"#)));
+    }
+    let mut clients = Vec::new();
+    for nth in 0..SLOW {
+        clients.extend(acme.clients(slow(nth), 1).await);
+    }
+    while acme.group.provider.count() < SLOW {
+        tokio::task::yield_now().await;
+    }
+    assert!(globex.fetch(FORMED).await.unwrap().has_end);
+    let ended = clients.iter().filter(|client| client.is_finished()).count();
+    assert!(ended < SLOW / 2, "{ended} came first");
+    for client in clients {
+        let refusal = client.await.unwrap().unwrap_err();
+        assert!(refusal.problem.to_string().contains("cannot be checked"), "{refusal:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_nobody_can_read_as_it_is_does_not_pass_where_it_may_be_blocked() {
     let grounds = "policies: {chain: [hallucination-detection], policy: {hallucination-detection: {action: block, min_context_words: 1}}}\n";

@@ -114,6 +114,12 @@ impl Policed {
         ask
     }
 
+    /// The same sidecar, asked by another organization.
+    pub(crate) async fn for_org(&self, org: &str) -> Self {
+        let key = self.group.key_with(|key| key.org = org.to_owned()).await;
+        Self { group: self.group, settings: self.settings.clone(), key }
+    }
+
     pub(crate) async fn lane(&self, body: &str) -> Result<Reply, Refusal> {
         let (ticket, _) = self.group.ticket(self.ask(body)).await;
         self.group.lane(&ticket, body).await
