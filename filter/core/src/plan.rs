@@ -81,6 +81,12 @@ impl Plan {
         let node = parse(snapshot, body)?;
         let asked = ask.endpoint.read(&node)?;
         let model = || Some(loggable(&asked.model).into());
+        // What needs no text read comes first: to read them is most of the work.
+        identify::allowed(snapshot, &asked.model).map_err(|problem| Unplanned {
+            problem,
+            model: model(),
+            guardrails: None,
+        })?;
         let policy = &snapshot.policy;
         let demand = || ask.dialect().demand(&node).input_tokens(body.len() as u64);
         let request = kt_policy::Request { body, node: &node, input_tokens: &demand };

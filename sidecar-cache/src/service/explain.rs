@@ -156,6 +156,8 @@ fn as_forwarded<'a>(
 ) -> Result<(Cow<'a, str>, Vec<Triggered>), Failure> {
     let (body, dialect) = (request.body.as_str(), endpoint(request)?.dialect());
     let node = parse(body, snapshot)?;
+    let model = endpoint(request)?.read(&node).map_err(Failure::Refused)?.model;
+    identify::allowed(snapshot, &model).map_err(Failure::Refused)?;
     let shape = snapshot.policy.request_limits.as_ref();
     let bytes = body.as_bytes();
     let input_tokens = || dialect.demand(&node).input_tokens(bytes.len() as u64);

@@ -139,6 +139,30 @@ fn a_request_that_asks_for_too_much_is_refused() {
 }
 
 #[test]
+fn where_several_refuse_the_list_of_models_is_named_first_then_bounds_then_who_reads() {
+    let mut snapshot = with_policies(Decision::Block);
+    snapshot.policy.model_allowlist = Some(only(&["gpt-4o"]));
+    let bounds = RequestShape::new(Decision::Block);
+    snapshot.policy.request_limits = Some(RequestShape { tools_max: Some(0), ..bounds });
+    let mut rig = Rig::with(snapshot);
+    rig.introduce();
+    let reads = asking("to jane@example.com");
+    let bounded = reads.replacen('{', r#"{"tools":[1],"#, 1);
+    let listed = bounded.replace("gpt-4o", "gpt-4o-mini");
+    for (body, policy, found) in [
+        (&reads, "pii-detector", Some("pii-detector:email:block")),
+        (&bounded, "request-limits", Some("request-limits:tools:block")),
+        (&listed, "model-allowlist", None),
+    ] {
+        let _ = rig.chat(&[], body);
+        assert_eq!(rig.refusal().0, 409);
+        let told = String::from_utf8(rig.reply().body.to_vec()).unwrap();
+        assert!(told.contains(&format!("'{policy}'")), "{told}");
+        assert_eq!(rig.logged("kt_guardrails").as_deref(), found);
+    }
+}
+
+#[test]
 fn what_is_only_watched_of_a_whole_request_goes_on_and_is_told() {
     let mut snapshot = snapshot();
     let bounds = RequestShape::new(Decision::Monitor);
