@@ -26,7 +26,12 @@ POLICIES = {
     "format-check": ("I would rather say it in prose.", "no-json", None, {}),
     "hallucination-detection": ("It was signed by Marcus Webb for 9,999 dollars.", "ungrounded", None, {}),
     "external": ("You stupid idiot.", "abuse", None, {"url": f"http://127.0.0.1:{CLASSIFIER_PORT}/judge", "timeout_ms": 5000}),
+    "model-allowlist": ("I would like another model.", "request", None, {"models": ["gpt-4o-mini"]}),
+    "request-limits": ("I have one message too many.", "messages", None, {"max_messages": 1}),
 }
+# Those that look at what is asked for, and not at what is said: the words above only tell the requests apart. What they find is
+# the shape of the request: its model, or the messages that it has before those words.
+SHAPED = {"model-allowlist": [], "request-limits": [{"role": "system", "content": "Be brief."}]}
 # Those that judge a request or an answer as a whole, in the sidecar; the first two judge answers only.
 JUDGES = ("format-check", "hallucination-detection", "external")
 # What a request has to carry so that a policy has a word on its answer.
@@ -46,25 +51,32 @@ def rows():
         for action in ACTIONS:
             if action == "redact" and placeholder is None:
                 continue
-            for phase in PHASES:
-                if phase == "output" or policy not in CARRIES:
-                    yield policy, action, phase
+            for phase in phases(policy):
+                yield policy, action, phase
+
+
+def phases(policy):
+    """What it may read."""
+    return ("output",) if policy in CARRIES else ("input",) if policy in SHAPED else PHASES
 
 
 def config(policy, action, phase):
     """The configuration of a row."""
-    phases = {} if policy in CARRIES else {"apply_to": [phase]}
-    settings = {"action": action, **phases, **POLICIES[policy][3]}
+    where = {"apply_to": [phase]} if phases(policy) == PHASES else {}
+    settings = {"action": action, **where, **POLICIES[policy][3]}
     return {
         "gateway": {"on_sidecar_loss": "unavailable"},
         "policies": {"chain": [policy], "policy": {policy: settings}},
     }
 
 
+def encoded(text):
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
 def says(text):
     """A directive that has the fake provider say so, which no policy can read in the prompt."""
-    encoded = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-    return f"[[fake: says={encoded}]]"
+    return f"[[fake: says={encoded(text)}]]"
 
 
 # What an input that a policy has let pass, or an answer, may be when it goes on.

@@ -12,6 +12,7 @@ from answers import assert_hit, assert_miss, assert_refused
 from fleet import Fleet
 from group import FOUR, chat, merged
 from processes import wait_until
+from policies import encoded
 from wallet import Paying, cost
 
 # What is promised for a change: live everywhere within this time; and what a busy machine may add.
@@ -19,11 +20,18 @@ LIVE_S = 5.0 + 10.0
 CHANGES = 200
 # So many at each gateway.
 CLIENTS = 2
-# Two versions, and what each lets through: a mix of them would be seen in the status, the model or the price.
+# Two versions, and what each lets through: a mix of them would be seen in the status, the model, the price, or what is
+# replaced, in requests by the filter and in answers by the sidecar.
 ALLOWED = {"odd": "gpt-4o", "even": "gpt-4o-mini"}
 BLOCKED = {"odd": 451, "even": 403}
+# What each replaces of the words that every request and every answer has: so many that each changes the number of tokens.
+WORDS = {"odd": "project grey falcon", "even": "white heron"}
+SAID = f"On {WORDS['odd']} and {WORDS['even']}."
 # Micro-dollars for a million tokens of either kind.
 RATES = {"odd": 1_000_000, "even": 30_000_000}
+
+
+FAKE = f"[[fake: ttfb_ms=50, says={encoded(SAID)}]]"
 
 
 def version(name):
@@ -31,10 +39,15 @@ def version(name):
     usd = RATES[name] // 1_000_000
     price = {"input_usd_per_million": usd, "output_usd_per_million": usd}
     return {
-        "policies": {"block_status": BLOCKED[name], "chain": ["model-allowlist"],
-                     "policy": {"model-allowlist": {"models": [ALLOWED[name]]}}},
+        "policies": {"block_status": BLOCKED[name], "chain": ["content-policy", "model-allowlist"], "policy": {
+            "model-allowlist": {"models": [ALLOWED[name]]},
+            "content-policy": {"action": "redact", "terms": [WORDS[name]]}}},
         "pricing": {"models": {"openai": {model: price for model in ALLOWED.values()}}},
     }
+
+
+def redacted(name, text):
+    return text.replace(WORDS[name], "[REDACTED]")
 
 
 def allowlist(*models):
@@ -97,7 +110,7 @@ class Load:
             while not self._done.is_set():
                 model = next(models)
                 try:
-                    body = {**chat(f"What is {uuid.uuid4()}? [[fake: ttfb_ms=50]]"), "model": model}
+                    body = {**chat(f"{SAID} What is {uuid.uuid4()}? {FAKE}"), "model": model}
                     answer = gateway.ask(key, body, client=client)
                     self.seen.append(self._decided(model, answer))
                 except Exception as error:  # Whatever it is, it is a request that was lost.
@@ -107,7 +120,10 @@ class Load:
         """By which version it was decided; fails where it is none, or a bit of both."""
         if answer.status == 200:
             [name] = [name for name, allowed in ALLOWED.items() if allowed == model]
-            usage = answer.json()["usage"]
+            usage, told = answer.json()["usage"], answer.json()["choices"][0]["message"]["content"]
+            assert told == redacted(name, SAID), (name, told)
+            asked = redacted(name, f"{SAID} What is it? {FAKE}")
+            assert usage["prompt_tokens"] == len(asked.split()), (name, usage)
             rates = (RATES[name], RATES[name])
             due = cost(usage["prompt_tokens"], usage["completion_tokens"], rates)
             told = round(float(answer.headers["x-kt-cost-usd"]) * 1_000_000)

@@ -11,7 +11,7 @@ import pytest
 
 from answers import Answer, assert_hit
 from group import chat, unique
-from policies import (BLOCKED, BLOCKED_LATE, CARRIES, CLASSIFIER_PORT, JUDGES, PAGE, POLICIES, ROOT, SHAPES, WHAT, Seen, config,
+from policies import (BLOCKED, BLOCKED_LATE, CARRIES, CLASSIFIER_PORT, JUDGES, PAGE, POLICIES, ROOT, SHAPED, SHAPES, WHAT, Seen, config,
                       may_end_late, outcome, page, rows, says)
 from processes import Process, wait_until
 from wallet import CLAUDE, Paying
@@ -68,7 +68,8 @@ def text_of(answer, shape):
 def asked(prompt, policy, phase, found, shape):
     """A request in which, or in whose answer, something is to be found, and the prompt as the provider counts it."""
     if phase == "input":
-        return chat(f"{prompt} {found}", stream=shape == "SSE")
+        body = chat(f"{prompt} {found}", stream=shape == "SSE")
+        return {**body, "messages": [*SHAPED.get(policy, []), *body["messages"]]}
     answer = f"{SHORTLY.get(policy, BEFORE)}{found} That is all."
     carried = dict(CARRIES.get(policy, {}))
     context = carried.pop("context", None)
