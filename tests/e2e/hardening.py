@@ -195,7 +195,7 @@ IDENTITIES = [
     ]),
     ("somebody else on the same connection", "each request is its own", [(CONFUSED, "on_one_connection_each_request_is_its_own")]),
     ("an identity whose rule is taken away, or is another organization's, while it runs", "nobody, or the other's, soon after; from then on nothing of before is told", [
-        (CONFUSED, "a_rule_that_changes_is_another_one_at_once"), (KNOWN, "a_rule_that_is_taken_away_lets_nobody_in_within_a_second"),
+        (CONFUSED, "a_rule_that_changes_is_another_one_at_once"), (KNOWN, "a_rule_that_is_taken_away_soon_lets_nobody_in_any_more"),
     ]),
     ("an identity of an organization that has no pack", "403 `tenant_not_configured`", [
         (KNOWN, "on_a_hosted_gateway_an_identity_is_decided_by_its_organizations_pack"),

@@ -10,7 +10,7 @@ import pytest
 
 from answers import assert_hit, assert_miss, assert_refused
 from group import chat
-from identities import AUDIENCE, ISSUER, SECOND, TRUST, encoded, identified, jwt, spiffe
+from identities import AUDIENCE, ISSUER, SOON, TRUST, encoded, identified, jwt, spiffe
 from processes import wait_until
 
 AGENT = "/ns/agents/sa/coder"
@@ -297,10 +297,10 @@ def test_a_rule_that_changes_is_another_one_at_once(running, coder, prompt, who,
         for gateway in running.gateways:
             ask = lambda: running.ask(gateway, prompt, *presents)
             if how == "taken away":
-                wait_until(lambda: ask().status == 401, f"{gateway.id} refuses", SECOND)
+                wait_until(lambda: ask().status == 401, f"{gateway.id} refuses", SOON)
                 assert_refused(ask(), 401, "unknown_identity")
             else:
-                told = wait_until(lambda: (answer := ask()).id != paid.id and answer, f"{gateway.id} knows it as another", SECOND)
+                told = wait_until(lambda: (answer := ask()).id != paid.id and answer, f"{gateway.id} knows it as another", SOON)
                 assert told.status == 200
                 assert all(ask().id != paid.id for _ in range(3)), f"{gateway.id} has told it once more"
     finally:

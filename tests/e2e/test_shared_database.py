@@ -15,7 +15,7 @@ from processes import wait_until
 
 REPLAYED = ("hit", "replayed")
 # What the sidecars promise, and what a busy machine may add to it.
-SECOND = 1.0 + 9.0
+SOON = 1.0 + 9.0
 
 
 @contextlib.contextmanager
@@ -65,7 +65,7 @@ def test_a_key_of_one_works_at_the_other_until_it_is_revoked_there(pair, prompt)
     other.kt("key", "revoke", key.key_id)
     for group in (other, one):
         refused = wait_until(lambda: (answer := group.a.ask(key, prompt)).status == 401 and answer,
-                             "the key is refused", SECOND)
+                             "the key is refused", SOON)
         assert_refused(refused, 401, "revoked_api_key")
 
 
@@ -79,7 +79,7 @@ def test_a_purge_at_one_is_one_at_the_other(pair, prompt, selector):
         wait_until(lambda: other.a.ask(key, prompt, client=client).detail == "l1", "the worker has it in memory")
         one.kt("cache", "purge", "--org", "acme", *selector)
         newer = wait_until(lambda: (answer := other.a.ask(key, prompt, client=client)).id != paid.id and answer,
-                           "the purge has come to the other", SECOND)
+                           "the purge has come to the other", SOON)
     assert_miss(newer)
     assert_hit(other.a.ask(key, prompt), of=newer)
     if selector == ["--all"]:
@@ -137,7 +137,7 @@ def test_without_the_database_hits_are_served_for_a_while_and_then_closed_until_
     # It comes back, and nobody restarts anything.
     database.thaw() if hurt == "freeze" else database.start()
     again = wait_until(lambda: (answer := one.a.ask(key, prompt)).cache_status == "hit" and answer,
-                       "the cache is open again", SECOND + 5)
+                       "the cache is open again", SOON + 5)
     # A call that was under way when it came back may have been kept in place of the first one.
     assert_hit(again)
     wait_until(lambda: one.sidecar.status()["status"] == "ok", "the sidecar is well")
@@ -154,9 +154,9 @@ def test_what_was_purged_and_revoked_while_one_could_not_look_comes_first_when_i
     other.sidecar.revoke(revoked)
     one.sidecar.process.thaw()
     newer = wait_until(lambda: (answer := one.a.ask(key, prompt)).id != paid.id and answer.cache_status == "miss"
-                       and answer, "the purge is known", SECOND)
+                       and answer, "the purge is known", SOON)
     assert newer.status == 200
-    wait_until(lambda: one.a.ask(revoked, prompt).status == 401, "the revocation is known", SECOND)
+    wait_until(lambda: one.a.ask(revoked, prompt).status == 401, "the revocation is known", SOON)
 
 
 def test_a_sidecar_without_its_tables_says_which_command_makes_them():

@@ -77,6 +77,19 @@ fn a_revoked_key_is_asked_for_again_at_once() {
 }
 
 #[test]
+fn a_revoked_key_gets_nothing_of_what_the_worker_remembers_from_the_next_request_on() {
+    let mut rig = Rig::knowing();
+    rig.warm(600_000);
+    let _ = rig.chat(&[], BODY);
+    assert_eq!(rig.header("x-cache-status"), Some("hit"));
+    assert!(rig.callout().is_none());
+    rig.tell(FeedEvent::Principal { key: gateway_key().hash() });
+    assert!(asks_who(&mut rig) && !rig.replied());
+    let _ = rig.answer_principal(&PrincipalReply::Revoked);
+    assert_eq!(rig.refusal(), (401, "revoked_api_key".to_owned()));
+}
+
+#[test]
 fn a_principal_is_not_kept_if_a_revocation_overtook_it() {
     let mut rig = Rig::ready();
     let _ = rig.head("POST", "/v1/chat/completions", &[], false);
