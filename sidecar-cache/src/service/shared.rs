@@ -16,6 +16,7 @@ use std::time::Duration;
 use kt_contract::key::CacheKey;
 use kt_contract::outcome::Reason;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::drain::Drain;
@@ -107,8 +108,20 @@ impl Group {
         Self { shared, metrics, drain, is_away: AtomicBool::new(false) }
     }
 
-    /// Asks for the lease: where `before` was followed, as one who takes it over.
+    /// Asks for the lease: where `before` was followed, as one who takes it over. In a task of its own: whoever asked may
+    /// leave once the store has been told, and then what it grants is given back.
     pub(super) async fn ask(self: &Arc<Self>, asking: Asking, before: Option<FlightId>) -> Turn {
+        let (tell, told) = oneshot::channel();
+        let (group, served) = (Arc::clone(self), self.drain.enter());
+        tokio::spawn(async move {
+            // Where nobody hears of it, it is dropped here.
+            let _ = tell.send(group.asks_for(asking, before).await);
+            drop(served);
+        });
+        told.await.unwrap_or(Turn::Own(Apart::Unavailable))
+    }
+
+    async fn asks_for(self: &Arc<Self>, asking: Asking, before: Option<FlightId>) -> Turn {
         let turn = match random::bytes() {
             Ok(bytes) => self.asks(asking, before, Claim(u128::from_be_bytes(bytes))).await,
             Err(error) => Err(StoreError::Transient(error.to_string())),

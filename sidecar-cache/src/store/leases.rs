@@ -114,9 +114,17 @@ pub struct MemoryLeases {
 struct Board {
     machine: Flights,
     /// Who was given the last lease of a key.
-    claims: HashMap<CacheKey, (Claim, Token, FlightId)>,
+    claims: HashMap<CacheKey, Given>,
     /// Who waits for a follower.
     watched: HashMap<(CacheKey, FlightId), watch::Sender<()>>,
+}
+
+/// What was given, and who was the last to follow.
+struct Given {
+    by: Claim,
+    token: Token,
+    id: FlightId,
+    follower: Option<Claim>,
 }
 
 // === impl MemoryLeases ===
@@ -145,9 +153,12 @@ impl LeaseStore for MemoryLeases {
             {
                 return Ok(Acquired::Lead(token, id));
             }
+            board.leaves_first(&key, claim);
             let acquired = board.machine.acquire(key, now);
-            if let Acquired::Lead(token, id) = acquired {
-                board.claims.insert(key, (claim, token, id));
+            match acquired {
+                Acquired::Lead(token, id) => board.gave(key, claim, token, id),
+                Acquired::Follow(id) => board.follows(&key, claim, id),
+                Acquired::HitForMiss | Acquired::Full => {}
             }
             if let Acquired::Follow(id) = acquired
                 && board.machine.followers_of(&key) == 1
@@ -170,7 +181,7 @@ impl LeaseStore for MemoryLeases {
             }
             let token = board.machine.acquire_alone(key, now);
             if let Some(token) = token {
-                board.claims.insert(key, (claim, token, FlightId(token.counter)));
+                board.gave(key, claim, token, FlightId(token.counter));
             }
             Ok(token)
         })
@@ -270,7 +281,7 @@ impl LeaseStore for MemoryLeases {
             }
             let token = board.machine.take_over(&key, id, now);
             if let Some(token) = token {
-                board.claims.insert(key, (claim, token, id));
+                board.gave(key, claim, token, id);
             }
             Ok(token)
         })
@@ -307,8 +318,27 @@ impl LeaseStore for MemoryLeases {
 
 impl Board {
     fn given(&self, key: &CacheKey, claim: Claim) -> Option<(Token, FlightId)> {
-        let (by, token, id) = self.claims.get(key)?;
-        (*by == claim).then_some((*token, *id))
+        let given = self.claims.get(key).filter(|given| given.by == claim)?;
+        Some((given.token, given.id))
+    }
+
+    fn gave(&mut self, key: CacheKey, by: Claim, token: Token, id: FlightId) {
+        let before = self.claims.remove(&key).filter(|given| given.id == id);
+        let follower = before.and_then(|given| given.follower);
+        self.claims.insert(key, Given { by, token, id, follower });
+    }
+
+    fn follows(&mut self, key: &CacheKey, claim: Claim, id: FlightId) {
+        if let Some(given) = self.claims.get_mut(key).filter(|given| given.id == id) {
+            given.follower = Some(claim);
+        }
+    }
+
+    /// Whoever asks again under the same claim has one place, not two.
+    fn leaves_first(&mut self, key: &CacheKey, claim: Claim) {
+        if let Some(given) = self.claims.get(key).filter(|given| given.follower == Some(claim)) {
+            self.machine.leave(key, given.id);
+        }
     }
 
     fn forget(&mut self, key: &CacheKey, held: Held) {

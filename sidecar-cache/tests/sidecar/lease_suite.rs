@@ -21,6 +21,7 @@ macro_rules! lease_store_suite {
             $crate::lease_store_suite! { @tests $attribute, $open,
                 the_second_who_asks_follows_the_first
                 the_same_claim_is_the_same_lease
+                the_same_claim_is_the_same_place
                 keys_are_leased_apart
                 a_lease_that_is_not_renewed_runs_out
                 a_lease_that_is_renewed_lives_on_and_says_who_follows
@@ -127,6 +128,27 @@ pub(crate) async fn the_same_claim_is_the_same_lease<E>(opened: Opened<impl Leas
     assert_ne!(lead(&leases, 1, 1).await.0, first.0, "it has ended");
 }
 
+pub(crate) async fn the_same_claim_is_the_same_place<E>(opened: Opened<impl LeaseStore, E>) {
+    let Opened { leases, go_on, .. } = opened;
+    let (mut token, id) = lead(&leases, 1, 1).await;
+    for round in 0..2 {
+        for claim in [2, 2, 3, 3] {
+            assert_eq!(follow(&leases, 1, claim).await, id);
+        }
+        let renewed = leases.renew(key(1), token).await.unwrap();
+        assert_eq!(renewed, Renewed::Current { followers: 2 }, "{round}");
+        leases.leave(key(1), id).await.unwrap();
+        // Its flight is the same one when somebody else leads it.
+        let _: AfterFailure = fail(&leases, token, waiting(1)).await;
+        go_on(Millis(BACKOFF.0 << round));
+        token = leases.take_over(key(1), id, Claim(9)).await.unwrap().unwrap();
+        assert_eq!(follow(&leases, 1, 3).await, id);
+        leases.leave(key(1), id).await.unwrap();
+        let renewed = leases.renew(key(1), token).await.unwrap();
+        assert_eq!(renewed, Renewed::Current { followers: 0 }, "{round}");
+    }
+}
+
 pub(crate) async fn keys_are_leased_apart<E>(opened: Opened<impl LeaseStore, E>) {
     let leases = opened.leases;
     let (one, _) = lead(&leases, 1, 1).await;
@@ -158,7 +180,7 @@ pub(crate) async fn a_lease_that_is_renewed_lives_on_and_says_who_follows<E>(
         go_on(Millis(LEASE_TTL.0 - 1));
         let renewed = leases.renew(key(1), token).await.unwrap();
         assert_eq!(renewed, Renewed::Current { followers });
-        follow(&leases, 1, 9).await;
+        follow(&leases, 1, 9 + u128::from(followers)).await;
     }
     leases.leave(key(1), id).await.unwrap();
     assert_eq!(leases.renew(key(1), token).await.unwrap(), Renewed::Current { followers: 4 });

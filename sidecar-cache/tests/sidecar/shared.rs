@@ -79,6 +79,8 @@ struct Cable {
     refused_ends: AtomicUsize,
     /// So many reads never come back.
     late_reads: AtomicUsize,
+    /// The answer about the next lease waits for this.
+    acquires_after: Mutex<Option<Arc<Notify>>>,
     /// The next lease is given, and its answer never comes back.
     loses_acquired: AtomicBool,
     /// No failure can be told, and nothing be voided.
@@ -129,6 +131,7 @@ fn fleet_with(count: usize, books: Option<Arc<MemoryLedger>>, more: &str) -> &'s
             unheard_appends: AtomicUsize::new(0),
             refused_ends: AtomicUsize::new(0),
             late_reads: AtomicUsize::new(0),
+            acquires_after: Mutex::default(),
             loses_acquired: AtomicBool::new(false),
             fails_no_flight: AtomicBool::new(false),
             voids_nothing: AtomicBool::new(false),
@@ -269,9 +272,13 @@ impl Cable {
 impl LeaseStore for Cable {
     fn acquire(&self, key: CacheKey, claim: Claim) -> Answer<'_, Acquired> {
         let is_lost = self.loses_acquired.swap(false, Ordering::SeqCst);
+        let gate = self.acquires_after.lock().unwrap().take();
         let acquired = self.over(self.leases.acquire(key, claim));
         Box::pin(async move {
             let acquired = acquired.await;
+            if let Some(gate) = gate {
+                gate.notified().await;
+            }
             if is_lost {
                 std::future::pending::<()>().await;
             }

@@ -155,6 +155,32 @@ async fn a_lease_that_was_given_too_late_is_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_leaves_while_the_lease_is_asked_for_leaves_none() {
+    for follows in [false, true] {
+        let fleet = fleet(1).await;
+        let (key, gate) = (fleet.key().await, Arc::<Notify>::default());
+        let at = fleet.at(&key, CHAT);
+        let led = async || fleet.leases.acquire(at, Claim(1)).await.unwrap();
+        let before = if follows { Some(led().await) } else { None };
+        *fleet.cables[0].acquires_after.lock().unwrap() = Some(gate.clone());
+        let client = fleet.asks(0, &key, CHAT).await;
+        client.abort();
+        settle().await;
+        gate.notify_one();
+        settle().await;
+        assert_eq!(fleet.total(), 0, "nobody waits for an answer");
+        match (before, led().await) {
+            (None, Acquired::Lead(..)) => {}
+            (Some(Acquired::Lead(token, _)), _) => {
+                let renewed = fleet.leases.renew(at, token).await.unwrap();
+                assert_eq!(renewed, Renewed::Current { followers: 0 });
+            }
+            (_, acquired) => panic!("a lease that nobody has: {acquired:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_is_given_back_whose_failure_could_not_be_told() {
     let fleet = fleet(1).await;
     let key = fleet.key().await;

@@ -64,7 +64,7 @@ local function lease(flight, claim)
   local token = next_token()
   save({kind = 'leased', epoch = epoch, token = token, claim = claim, ['until'] = now + ttl,
     id = flight.id or token, takeovers = flight.takeovers, overflows = flight.overflows,
-    followers = flight.followers})
+    followers = flight.followers, follower = flight.follower})
   return answer('lead', token, flight.id or token)
 end
 local function renew()
@@ -89,8 +89,10 @@ if operation == 'acquire' or operation == 'acquire_alone' then
   end
   if operation == 'acquire_alone' then return answer('none') end
   if state.kind == 'hit_for_miss' then return answer('hit_for_miss') end
+  -- Whoever asks again under the same claim has one place, not two.
+  if state.follower == claim then state.followers = math.max(0, state.followers - 1) end
   if state.followers >= followers_max then return answer('full') end
-  state.followers = state.followers + 1
+  state.followers, state.follower = state.followers + 1, claim
   save(state)
   -- Whoever leads has told nobody so far: in the words that wake those who watch the flight's log. A hint: where its
   -- user may not publish, whoever leads looks by itself.
