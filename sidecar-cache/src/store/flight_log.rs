@@ -109,7 +109,7 @@ pub trait FlightLog: Send + Sync {
 
 /// Whoever watches a log.
 pub trait Watch: Send {
-    /// Waits until something was written since the last time, or for [`POLL_EVERY`].
+    /// Waits until something may have been written since the last time, or for [`POLL_EVERY`]: whoever it wakes looks.
     fn changed(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 

@@ -199,17 +199,20 @@ impl Link {
         Ok(line)
     }
 
-    /// Sees to it that messages on a channel come, on the connection as it is. Where they do not, whoever waits
-    /// for them looks by itself.
-    pub(super) async fn listen(&self, channel: &str) {
+    /// Sees to it that messages on a channel come, on the connection as it is. Returns the number of the subscription, by
+    /// which nothing was heard of what was said before it. `None`: they do not come, and whoever waits looks by itself.
+    pub(super) async fn listen(self: &Arc<Self>, channel: &str) -> Option<u64> {
         if self.breaker().is_open() {
-            return;
+            return None;
         }
-        let Ok(line) = self.line().await else { return };
-        let is_new = !self.wakes.is_subscribed(channel, line.number);
-        if is_new && line.subscribe(channel).await.is_ok() {
-            self.wakes.subscribed(channel, line.number);
+        let line = self.line().await.ok()?;
+        if let Some(subscription) = self.wakes.subscription(channel)
+            && subscription.line == line.number
+        {
+            return Some(subscription.number);
         }
+        line.subscribe(channel).await.ok()?;
+        Some(self.wakes.subscribed(channel, line.number))
     }
 
     async fn attempts(&self, work: Work<'_>, may_repeat: bool) -> Result<Value, Fault> {

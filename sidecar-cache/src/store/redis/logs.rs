@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{FromRedisValue, Value};
@@ -28,12 +29,16 @@ const READ_BYTES_MAX: u64 = 1 << 20;
 pub struct RedisLogs {
     redis: Redis,
     script: Arc<Script>,
+    poll_every: Duration,
 }
 
 struct Watching {
     redis: Redis,
     channel: String,
     receiver: watch::Receiver<()>,
+    /// The subscription by which everything is heard that is said after the last look.
+    heard_by: Option<u64>,
+    poll_every: Duration,
 }
 
 // === impl RedisLogs ===
@@ -42,7 +47,14 @@ impl RedisLogs {
     /// Logs beside the leases in the same Redis.
     #[must_use]
     pub fn new(redis: Redis) -> Self {
-        Self { redis, script: Arc::new(Script::new(&[include_str!("scripts/log.lua")])) }
+        let script = Arc::new(Script::new(&[include_str!("scripts/log.lua")]));
+        Self { redis, script, poll_every: POLL_EVERY }
+    }
+
+    /// The same, whose readers look by themselves only so often. For tests.
+    #[must_use]
+    pub fn polling_every(self, poll_every: Duration) -> Self {
+        Self { poll_every, ..self }
     }
 
     async fn ask(
@@ -135,8 +147,11 @@ impl FlightLog for RedisLogs {
 
     fn watch(&self, at: LogAt) -> Box<dyn Watch> {
         let channel = Names(&self.redis.prefix).channel(&at.key);
-        let receiver = self.redis.link.wakes.wait_for(&wake(at));
-        Box::new(Watching { redis: self.redis.clone(), channel, receiver })
+        let wakes = &self.redis.link.wakes;
+        let receiver = wakes.wait_for(&wake(at));
+        let heard_by = wakes.subscription(&channel).map(|subscription| subscription.number);
+        let (redis, poll_every) = (self.redis.clone(), self.poll_every);
+        Box::new(Watching { redis, channel, receiver, heard_by, poll_every })
     }
 }
 
@@ -145,13 +160,18 @@ impl FlightLog for RedisLogs {
 impl Watch for Watching {
     fn changed(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
-            let Self { redis, channel, receiver } = self;
+            let Self { redis, channel, receiver, heard_by, poll_every } = self;
             let woken = async {
-                redis.link.listen(channel).await;
-                // Nobody is woken who watches for the last time.
-                receiver.changed().await.is_ok()
+                let listens_by = redis.link.listen(channel).await;
+                // What was written between the last look and now has woken nobody here.
+                if listens_by.is_some() && *heard_by != listens_by {
+                    *heard_by = listens_by;
+                    return;
+                }
+                // Fails only where nobody can be woken any more.
+                let _ = receiver.changed().await;
             };
-            let _ = timeout(POLL_EVERY, woken).await;
+            let _ = timeout(*poll_every, woken).await;
         })
     }
 }

@@ -12,8 +12,23 @@ use tokio::sync::watch;
 #[derive(Debug, Default)]
 pub(super) struct Wakes {
     waiting: Mutex<Waiting>,
-    /// The channels that are subscribed to, and the number of the connection on which they are.
-    channels: Mutex<HashMap<String, u64>>,
+    /// The channels that are subscribed to.
+    channels: Mutex<Channels>,
+}
+
+#[derive(Debug, Default)]
+struct Channels {
+    by_name: HashMap<String, Subscription>,
+    last: u64,
+}
+
+/// How a channel is subscribed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Subscription {
+    /// The number of the connection on which it is.
+    pub(super) line: u64,
+    /// Another one has another, on whichever connection.
+    pub(super) number: u64,
 }
 
 #[derive(Debug, Default)]
@@ -38,8 +53,19 @@ impl Wakes {
         waiting.by_words.entry(words.as_bytes().to_vec()).or_default().subscribe()
     }
 
-    /// What a server sends unasked. Only a message that somebody waits for means anything.
+    /// What a server sends unasked. A message means something where somebody waits for it.
     pub(super) fn heard(&self, push: &PushInfo) {
+        // A slot of a cluster has moved. Whoever listens next subscribes where it is now.
+        if push.kind == PushKind::SUnsubscribe
+            && let Some(Value::BulkString(channel)) = push.data.first()
+            && let Ok(channel) = str::from_utf8(channel)
+        {
+            self.channels().by_name.remove(channel);
+        }
+        // Of a cluster's connections, nobody says which.
+        if push.kind == PushKind::Disconnection {
+            self.channels().by_name.clear();
+        }
         if push.kind == PushKind::SMessage
             && let Some(Value::BulkString(words)) = push.data.get(1)
             && let Some(sender) = self.waiting().by_words.get(words)
@@ -48,21 +74,25 @@ impl Wakes {
         }
     }
 
-    /// Whether messages on a channel come on that connection.
-    pub(super) fn is_subscribed(&self, channel: &str, line: u64) -> bool {
-        self.channels().get(channel) == Some(&line)
+    /// How messages on a channel come, if they do on that connection.
+    pub(super) fn subscription(&self, channel: &str) -> Option<Subscription> {
+        self.channels().by_name.get(channel).copied()
     }
 
-    /// They do.
-    pub(super) fn subscribed(&self, channel: &str, line: u64) {
-        self.channels().insert(channel.to_owned(), line);
+    /// They do, from now on. Returns the number of this subscription.
+    pub(super) fn subscribed(&self, channel: &str, line: u64) -> u64 {
+        let mut channels = self.channels();
+        channels.last += 1;
+        let number = channels.last;
+        channels.by_name.insert(channel.to_owned(), Subscription { line, number });
+        number
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn channels(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+    fn channels(&self) -> MutexGuard<'_, Channels> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -105,11 +135,19 @@ mod tests {
     }
 
     #[test]
-    fn another_connection_has_subscribed_to_nothing() {
+    fn a_subscription_is_of_one_connection_and_ends_with_its_slot_or_with_that() {
         let wakes = Wakes::default();
-        wakes.subscribed("channel", 1);
-        assert!(wakes.is_subscribed("channel", 1));
-        assert!(!wakes.is_subscribed("channel", 2));
-        assert!(!wakes.is_subscribed("another", 1));
+        let first = wakes.subscribed("channel", 1);
+        let is = |line, number| Some(Subscription { line, number });
+        assert_eq!(wakes.subscription("channel"), is(1, first));
+        assert_eq!(wakes.subscription("another"), None);
+        let second = wakes.subscribed("channel", 2);
+        assert_ne!(second, first);
+        assert_eq!(wakes.subscription("channel"), is(2, second));
+        wakes.heard(&message(PushKind::SUnsubscribe, "any"));
+        assert_eq!(wakes.subscription("channel"), None, "its slot has moved");
+        assert_ne!(wakes.subscribed("channel", 2), second);
+        wakes.heard(&PushInfo { kind: PushKind::Disconnection, data: Vec::new() });
+        assert_eq!(wakes.subscription("channel"), None);
     }
 }

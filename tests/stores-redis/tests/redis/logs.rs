@@ -40,6 +40,11 @@ fn two(url: &str, prefix: &str) -> (RedisLeases, RedisLogs, RedisLogs) {
     (RedisLeases::new(writer.clone(), entries), RedisLogs::new(writer), RedisLogs::new(reader))
 }
 
+/// No reader looks so seldom.
+const NEVER: Duration = Duration::from_secs(3_600);
+/// Far longer than anything takes.
+const SOON: Duration = Duration::from_secs(10);
+
 /// Waits until there is something beyond the cursor.
 async fn more(logs: &RedisLogs, watch: &mut dyn Watch, at: LogAt, from: Cursor) -> Cursor {
     loop {
@@ -62,16 +67,16 @@ async fn a_reader_elsewhere_is_woken_through_a_cluster() {
     is_woken(&topologies::cluster().url().unwrap()).await;
 }
 
-/// Reads forty pieces one after the other, faster than by looking.
+/// Reads forty pieces one after the other, and never looks by itself.
 async fn is_woken(url: &str) {
     let (leases, writes, reads) = two(url, "woken:");
+    let reads = reads.polling_every(NEVER);
     let (token, id) = lead(&leases, 1, 1).await;
     let at = LogAt { key: key(1), id };
     assert_eq!(writes.begin(at, token, "head".into()).await.unwrap(), Held::Current);
     let mut watch = reads.watch(at);
     // Until it has subscribed.
     watch.changed().await;
-    // Looking twice a second, forty pieces one after the other would take twice as long.
     let all = async {
         let mut cursor = Cursor::default();
         for first in 0..40 {
@@ -83,7 +88,43 @@ async fn is_woken(url: &str) {
             assert_eq!(cursor.next, first + 1);
         }
     };
-    timeout(Duration::from_secs(10), all).await.unwrap();
+    timeout(SOON, all).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_written_before_a_reader_could_be_woken_is_looked_for_at_once() {
+    let server = Server::start().unwrap();
+    let (leases, writes, reads) = two(&server.url(), "between:");
+    let reads = reads.polling_every(NEVER);
+    let (token, id) = lead(&leases, 1, 1).await;
+    let at = LogAt { key: key(1), id };
+    assert_eq!(writes.begin(at, token, "head".into()).await.unwrap(), Held::Current);
+    // On a connection that is new, and on one that takes its place.
+    for first in 0..2 {
+        if first > 0 {
+            let _: i64 = server.run(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
+            let _: i64 = server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).unwrap();
+        }
+        let mut watches = [reads.watch(at), reads.watch(at)];
+        for _ in &watches {
+            let Ok(Read::Chunk(chunk)) = reads.read(at, Cursor::default(), 99).await else {
+                panic!("there is a log")
+            };
+            assert_eq!(chunk.cursor.next, first);
+        }
+        let appended = writes.append(at, token, first, vec!["piece".into()]).await.unwrap();
+        assert_eq!(appended, Appended::Done);
+        for (number, watch) in watches.iter_mut().enumerate() {
+            let woken = timeout(SOON, watch.changed()).await;
+            assert!(woken.is_ok(), "reader {number} of piece {first} is never woken");
+        }
+    }
+    // Who comes when messages are heard has nothing to look for.
+    let mut late = reads.watch(at);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let changed = late.changed();
+    let mut changed = std::pin::pin!(changed);
+    assert!(changed.as_mut().poll(&mut context).is_pending());
 }
 
 #[tokio::test]
