@@ -1,7 +1,7 @@
 //! Seals on what a flight's log holds: nothing that a store hands out is believed, and what is read live is no exception.
 //!
 //! ```text
-//! version (1) | what was written | MAC (16): keyed BLAKE3 of (cache key, flight, attempt, place, what was written)
+//! version (2) | what was written | MAC (16): keyed BLAKE3 of (cache key, flight, attempt, place, what was written)
 //! ```
 //!
 //! The key is the organization's; like that of entries it is no secret, and finds what is damaged, cut, or out of its
@@ -13,9 +13,9 @@ use kt_contract::key::CacheKey;
 use crate::flight::FlightId;
 
 /// A log of another version is nobody's: whoever reads it makes its own call.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const MAC_BYTES: usize = 16;
-const CONTEXT: &str = "kt 2026-11 flight v1 log mac";
+const CONTEXT: &str = "kt 2026-11 flight v2 log mac";
 
 /// How much longer a part is with its seal.
 pub const SEAL_BYTES: usize = 1 + MAC_BYTES;
@@ -34,8 +34,8 @@ pub enum Part {
     Head,
     /// The piece with this number.
     Piece(u64),
-    /// How it ends.
-    End,
+    /// How it ends, after so many pieces.
+    End(u64),
 }
 
 /// Why a part is not read.
@@ -91,7 +91,7 @@ impl Seal {
         let (kind, number) = match part {
             Part::Head => (0, 0),
             Part::Piece(number) => (1, number),
-            Part::End => (2, 0),
+            Part::End(pieces) => (2, pieces),
         };
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&self.at.0.0);
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn what_was_sealed_is_read() {
         let seal = Seal::new("acme", AT, ID);
-        for part in [Part::Head, Part::Piece(0), Part::Piece(9), Part::End] {
+        for part in [Part::Head, Part::Piece(0), Part::Piece(9), Part::End(9)] {
             for written in [&b""[..], b"x", b"data: {}\n\n"] {
                 let sealed = seal.seal(3, part, written);
                 assert_eq!(sealed.len(), written.len() + SEAL_BYTES);
@@ -139,9 +139,20 @@ mod tests {
             here("acme", AT, ID, 4, Part::Piece(1)),
             here("acme", AT, ID, 3, Part::Piece(2)),
             here("acme", AT, ID, 3, Part::Head),
-            here("acme", AT, ID, 3, Part::End),
+            here("acme", AT, ID, 3, Part::End(1)),
         ] {
             assert_eq!(elsewhere, Err(Unsealed::Corrupt));
+        }
+    }
+
+    #[test]
+    fn an_end_is_that_of_so_many_pieces() {
+        let seal = Seal::new("acme", AT, ID);
+        let end = seal.seal(3, Part::End(10), b"end");
+        assert!(seal.open(3, Part::End(10), &end).is_ok());
+        for pieces in [0, 3, 9, 11] {
+            let opened = seal.open(3, Part::End(pieces), &end);
+            assert_eq!(opened, Err(Unsealed::Corrupt), "{pieces}");
         }
     }
 

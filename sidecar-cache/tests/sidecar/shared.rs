@@ -257,7 +257,7 @@ impl Cable {
                 let at = at.checked_sub(first).and_then(|at| usize::try_from(at).ok());
                 at.and_then(|at| chunk.pieces.get_mut(at))
             }
-            Some(Part::End) => chunk.end.as_mut(),
+            Some(Part::End(_)) => chunk.end.as_mut(),
         };
         if let Some(part) = part {
             let mut bytes = part.to_vec();

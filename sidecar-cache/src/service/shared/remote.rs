@@ -269,7 +269,9 @@ impl Remote {
             head.as_ref().map(|head| open(Part::Head, head)).transpose().and_then(|head| {
                 let pieces = numbered.map(|(at, piece)| open(Part::Piece(at), piece));
                 let pieces = pieces.collect::<Result<Vec<_>, _>>()?;
-                let end = end.as_ref().map(|end| open(Part::End, end)).transpose()?;
+                // The end is that of so many pieces: after fewer something was lost.
+                let last = Part::End(cursor.next);
+                let end = end.as_ref().map(|end| open(last, end)).transpose()?;
                 Ok((head, pieces, end))
             });
         let (head, pieces, end) = match opened {
@@ -308,7 +310,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::flight::{Acquired, Epoch, Held};
+    use crate::flight::{Acquired, Epoch, Held, Token};
     use crate::generation::Generation;
     use crate::service::drain::Drain;
     use crate::service::shared::Shared;
@@ -320,8 +322,17 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { entries_max: 1, bytes_max: 1, org_bytes_max: 1 };
 
-    #[tokio::test(start_paused = true)]
-    async fn what_comes_with_another_attempt_is_not_read_as_this_ones() {
+    /// A sidecar that leads, and another one that reads.
+    struct Two {
+        leases: Arc<MemoryLeases>,
+        logs: Arc<MemoryLogs>,
+        seal: Seal,
+        at: LogAt,
+        token: Token,
+        remote: Remote,
+    }
+
+    async fn two() -> Two {
         let (clock, key) = (Clock::start(), CacheKey(Digest([1; 32])));
         let entries = Arc::new(MemoryEntries::new(clock, BOUNDS));
         let leases = Arc::new(MemoryLeases::new(Epoch(1), clock, entries));
@@ -329,16 +340,43 @@ mod tests {
         let rates = Arc::new(MemoryRates::new(clock));
         let shared = Shared { leases: leases.clone(), logs: logs.clone(), rates };
         let group = Arc::new(Group::new(shared, Arc::default(), Drain::default()));
-        let Acquired::Lead(first, id) = leases.acquire(key, Claim(1)).await.unwrap() else {
+        let Acquired::Lead(token, id) = leases.acquire(key, Claim(1)).await.unwrap() else {
             panic!("nobody else leads");
         };
-        let at = LogAt { key, id };
-        let seal = Seal::new("acme", key, id);
-        let head = seal.seal(first.counter, Part::Head, b"for one");
-        assert_eq!(logs.begin(at, first, head).await.unwrap(), Held::Current);
-
+        let (at, seal) = (LogAt { key, id }, Seal::new("acme", key, id));
+        let head = seal.seal(token.counter, Part::Head, b"for one");
+        assert_eq!(logs.begin(at, token, head).await.unwrap(), Held::Current);
         let asking = Asking { key, newest: Generation(0), is_alone: false };
-        let mut remote = Remote::new(Place { group, key, id }, "acme", asking, None);
+        let remote = Remote::new(Place { group, key, id }, "acme", asking, None);
+        Two { leases, logs, seal, at, token, remote }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_more_than_came_is_not_read() {
+        for (lost, is_read) in [(0, true), (1, false)] {
+            let Two { logs, seal, at, token, mut remote, .. } = two().await;
+            let of = |part, written| seal.seal(token.counter, part, written);
+            remote.more().await.unwrap();
+            remote.head = None;
+            let pieces = vec![of(Part::Piece(0), b"a"), of(Part::Piece(1), b"b")];
+            assert_eq!(logs.append(at, token, 0, pieces).await.unwrap(), Appended::Done);
+            let end = of(Part::End(2 + lost), b"end");
+            assert_eq!(logs.finish(at, token, end).await.unwrap(), Held::Current);
+            // What comes with it is not what follows on it.
+            let (first, second) = (remote.step().await, remote.step().await);
+            if is_read {
+                assert!(matches!((first, second), (Step::Piece(_), Step::Piece(_))));
+                assert!(matches!(remote.step().await, Step::End(_)));
+            } else {
+                assert!(matches!((first, second), (Step::Unread, Step::Unread)));
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_with_another_attempt_is_not_read_as_this_ones() {
+        let Two { leases, logs, seal, at, mut remote, .. } = two().await;
+        let LogAt { key, id } = at;
         remote.more().await.unwrap();
         assert_eq!(remote.head.take(), Some("for one".into()));
         tokio::time::advance(SILENT_MAX).await;
@@ -349,7 +387,7 @@ mod tests {
         assert_eq!(logs.begin(at, second, head).await.unwrap(), Held::Current);
         let appended = logs.append(at, second, 0, vec![of(Part::Piece(0), b"secret")]).await;
         assert_eq!(appended.unwrap(), Appended::Done);
-        let finished = logs.finish(at, second, of(Part::End, b"end")).await.unwrap();
+        let finished = logs.finish(at, second, of(Part::End(1), b"end")).await.unwrap();
         assert_eq!(finished, Held::Current);
 
         assert!(matches!(remote.step().await, Step::Replaced));

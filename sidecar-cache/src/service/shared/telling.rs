@@ -361,7 +361,7 @@ impl Telling {
         let told = self
             .head
             .as_ref()
-            .map(|(seal, _)| seal.seal(self.token.counter, Part::End, &end.encode()));
+            .map(|(seal, _)| seal.seal(self.token.counter, Part::End(self.said), &end.encode()));
         while let (Voice::Speaking(true), Some(end)) = (self.voice, told.clone()) {
             match within(self.shared.logs.finish(self.at, self.token, end)).await {
                 Err(error) if Instant::now() < by => {

@@ -242,7 +242,7 @@ async fn a_store_whose_answers_are_lost_costs_no_reader_its_end() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_changed_on_its_way_is_read_by_nobody() {
-    for part in [Part::Head, Part::Piece(0), Part::Piece(1), Part::Piece(2), Part::End] {
+    for part in [Part::Head, Part::Piece(0), Part::Piece(1), Part::Piece(2), Part::End(0)] {
         let fleet = fleet(2).await;
         let key = fleet.key().await;
         let (scripted, first, rest) = halting(3);
@@ -262,7 +262,7 @@ async fn what_was_changed_on_its_way_is_read_by_nobody() {
                 let error = text.strip_prefix(first).unwrap();
                 assert!(!read.has_end && error.contains("upstream_cut_short"), "{text}");
             }
-            Part::End => assert_eq!((read.has_end, text), (false, [first, &rest].concat())),
+            Part::End(_) => assert_eq!((read.has_end, text), (false, [first, &rest].concat())),
         }
         let counted = ["corrupt", "unreadable"].map(|result| fleet.shared(1, result));
         assert_eq!(counted, ["1", "0"], "{part:?}");
@@ -312,7 +312,7 @@ async fn an_attempt_that_was_read_is_not_read_again() {
     let follower = fleet.asks(1, &key, CHAT).await;
     let log = LogAt { key: at, id };
     let end = End { is_whole: false, is_last: false, again_after: Millis(1_000), cost: None };
-    let end = Seal::new("acme", at, id).seal(token.counter, Part::End, &end.encode());
+    let end = Seal::new("acme", at, id).seal(token.counter, Part::End(2), &end.encode());
     assert_eq!(fleet.logs.finish(log, token, end).await.unwrap(), Held::Current);
     let failed = Failed { waiting: 1, retry_after: None, cause: Cause::Call };
     let after = fleet.leases.fail(at, token, failed).await.unwrap();

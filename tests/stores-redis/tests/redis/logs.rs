@@ -211,6 +211,40 @@ async fn a_log_does_not_stay_for_ever() {
 }
 
 #[tokio::test]
+async fn a_log_whose_pieces_were_evicted_is_no_log() {
+    let server = Server::start().unwrap();
+    let (leases, logs, _) = two(&server.url(), "evicted:");
+    for (of, has_ended) in [(1, true), (2, false)] {
+        let (token, id) = lead(&leases, of, 1).await;
+        let at = LogAt { key: key(of), id };
+        assert_eq!(logs.begin(at, token, "head".into()).await.unwrap(), Held::Current);
+        let pieces = (0..10).map(|_| "piece".into()).collect();
+        assert_eq!(logs.append(at, token, 0, pieces).await.unwrap(), Appended::Done);
+        let Read::Chunk(chunk) = logs.read(at, Cursor::default(), 15).await.unwrap() else {
+            panic!("there is a log")
+        };
+        assert_eq!((chunk.cursor.next, chunk.end), (3, None));
+        if has_ended {
+            assert_eq!(logs.finish(at, token, "end".into()).await.unwrap(), Held::Current);
+        }
+        for name in server.keys().unwrap() {
+            if String::from_utf8_lossy(&name).contains("}g:") {
+                let _: i64 = server.run(&[&b"DEL"[..], &name]).unwrap();
+            }
+        }
+        for from in [Cursor::default(), chunk.cursor, Cursor { next: 10, ..chunk.cursor }] {
+            let read = logs.read(at, from, 99).await.unwrap();
+            assert_eq!(read, Read::Absent, "{of}: from {}", from.next);
+        }
+        // Nor does it begin anew in the middle.
+        for first in [0, 10] {
+            let appended = logs.append(at, token, first, vec!["piece".into()]).await.unwrap();
+            assert_eq!(appended, Appended::Superseded, "{of}: {first}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn another_epoch_ends_every_log() {
     let server = Server::start().unwrap();
     let (leases, logs, _) = two(&server.url(), "epoch:");

@@ -11,6 +11,10 @@ local function written()
   -- A hint: where its user may not publish, whoever reads looks by itself.
   redis.pcall('SPUBLISH', KEYS[3], wake)
 end
+-- The pieces are evicted apart from what is known of them: then what is left is not the log.
+local function is_whole(pieces)
+  return not pieces or tonumber(pieces) == redis.call('LLEN', KEYS[2])
+end
 local function is_writer(of_epoch, token)
   local known = redis.call('HMGET', KEYS[1], 'epoch', 'token')
   return of_epoch == epoch and known[1] == epoch and known[2] == token
@@ -22,7 +26,8 @@ if operation == 'begin' then
   if not is_held then return 'superseded' end
   if not is_writer(ARGV[4], ARGV[5]) then
     redis.call('DEL', KEYS[1], KEYS[2])
-    redis.call('HSET', KEYS[1], 'epoch', epoch, 'token', ARGV[5], 'head', ARGV[6], 'bytes', #ARGV[6])
+    redis.call('HSET', KEYS[1], 'epoch', epoch, 'token', ARGV[5], 'head', ARGV[6], 'bytes', #ARGV[6],
+      'pieces', 0)
   end
   written()
   return 'current'
@@ -30,6 +35,7 @@ if operation == 'begin' then
 elseif operation == 'append' then
   local first, bytes_max = tonumber(ARGV[6]), tonumber(ARGV[7])
   if not is_writer(ARGV[4], ARGV[5]) then return 'superseded' end
+  if not is_whole(redis.call('HGET', KEYS[1], 'pieces')) then return 'superseded' end
   -- Of these pieces, so many are there: whoever missed an answer repeats them with what has come since.
   local known = redis.call('LLEN', KEYS[2]) - first
   if known < 0 then return 'superseded' end
@@ -39,6 +45,7 @@ elseif operation == 'append' then
   for at = 8 + known, #ARGV do bytes = bytes + #ARGV[at] end
   if redis.call('HGET', KEYS[1], 'bytes') + bytes > bytes_max then return 'full' end
   redis.call('HINCRBY', KEYS[1], 'bytes', bytes)
+  redis.call('HINCRBY', KEYS[1], 'pieces', #ARGV - 7 - known)
   for at = 8 + known, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[at]) end
   written()
   return 'done'
@@ -51,8 +58,8 @@ elseif operation == 'finish' then
 
 elseif operation == 'read' then
   local attempt, next_piece, bytes_max = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
-  local known = redis.call('HMGET', KEYS[1], 'epoch', 'token', 'head', 'end')
-  if known[1] ~= epoch then return false end
+  local known = redis.call('HMGET', KEYS[1], 'epoch', 'token', 'head', 'end', 'pieces')
+  if known[1] ~= epoch or not is_whole(known[5]) then return false end
   local is_anew = known[2] ~= attempt
   if is_anew then next_piece = 0 end
   local pieces, bytes, is_enough = {}, 0, false
