@@ -49,7 +49,12 @@ impl RedisLeases {
     /// Leases beside the entries that they are for.
     #[must_use]
     pub fn new(redis: Redis, entries: RedisEntries) -> Self {
-        let script = Arc::new(Script::new(&[include_str!("scripts/leases.lua")]));
+        let longest = format!(
+            "local HIT_FOR_MISS, RETRY_AFTER_MAX = {}, {}\n",
+            micros(HIT_FOR_MISS),
+            micros(RETRY_AFTER_MAX)
+        );
+        let script = Arc::new(Script::new(&[&longest, include_str!("scripts/leases.lua")]));
         Self { redis, entries, script, micros: None }
     }
 

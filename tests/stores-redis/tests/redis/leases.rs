@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use kt_contract::time::Millis;
 use kt_stores_redis::Server;
-use sidecar_cache::flight::{Acquired, Epoch, FlightId, Held, LEASE_TTL, Token};
-use sidecar_cache::store::leases::{Claim, LeaseStore, Renewed};
+use sidecar_cache::flight::{
+    Acquired, Epoch, Failed, FlightId, HIT_FOR_MISS, Held, LEASE_TTL, RETRY_AFTER_MAX, Token,
+};
+use sidecar_cache::generation::Generation;
+use sidecar_cache::store::leases::{AfterFailure, Claim, LeaseStore, Renewed};
 use sidecar_cache::store::redis::{Redis, RedisEntries, RedisLeases};
 
 use crate::entry_suite::{BOUNDS, found};
@@ -119,6 +122,40 @@ async fn a_clock_that_jumps_leases_once_more_and_stores_one_answer() {
     assert_eq!(leases.fill(second, entry(1, b"second")).await.unwrap(), Held::Superseded);
     assert_eq!(leases.fill(third, entry(1, b"third")).await.unwrap(), Held::Current);
     assert_eq!(found(&entries, entry(1, b"").at).await.unwrap().bytes, "third");
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_back_keeps_nothing_for_longer_than_it_lives() {
+    const HOUR: u64 = 3_600_000_000;
+    let micros = Arc::new(AtomicU64::new(10 * HOUR));
+    let (leases, _) = of(redis());
+    let leases = leases.with_clock(Arc::clone(&micros));
+    let goes_back = || _ = micros.fetch_sub(HOUR, Ordering::Relaxed);
+    let goes_on = |time: Millis| _ = micros.fetch_add(time.0 * 1_000, Ordering::Relaxed);
+    let (_dead, id) = lead(&leases, 1).await;
+    goes_back();
+    assert_eq!(leases.take_over(key(1), id, Claim(2)).await.unwrap(), None, "it may live");
+    goes_on(LEASE_TTL);
+    let token = leases.take_over(key(1), id, Claim(2)).await.unwrap().unwrap();
+
+    let failed = Failed { waiting: 1, ..Failed::default() };
+    let after = leases.fail(key(1), token, failed).await.unwrap();
+    assert!(matches!(after, AfterFailure::TakeOver { .. }), "{after:?}");
+    goes_back();
+    assert_eq!(leases.take_over(key(1), id, Claim(3)).await.unwrap(), None, "too early");
+    goes_on(RETRY_AFTER_MAX);
+    let token = leases.take_over(key(1), id, Claim(3)).await.unwrap().unwrap();
+
+    let ended = leases.end_uncacheable(key(1), token, Generation(1)).await.unwrap();
+    assert_eq!(ended, Held::Current);
+    goes_back();
+    for (passes, claim) in [(0, 4), (HIT_FOR_MISS.0 - 1, 5)] {
+        goes_on(Millis(passes));
+        let acquired = leases.acquire(key(1), Claim(claim)).await.unwrap();
+        assert_eq!(acquired, Acquired::HitForMiss, "{passes}");
+    }
+    goes_on(Millis(1));
+    let _: (Token, FlightId) = lead(&leases, 6).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 -- another identity (a replica was promoted, the server was started anew) is as if it were not there.
 -- KEYS: lease (hash), the counter of its place, for `fill` the entry, and the channel of its place.
 -- ARGV: operation, a moment for tests (or ''), the lifetime of a lease in us, and what the operation needs.
--- Returns: a word, the epoch, and two numbers.
+-- Returns: a word, the epoch, and two numbers. In front of this stand HIT_FOR_MISS and RETRY_AFTER_MAX, in us.
 local operation, ttl = ARGV[1], tonumber(ARGV[3])
 local now
 if ARGV[2] == '' then
@@ -40,6 +40,14 @@ local function save(state)
 end
 
 local state = load()
+-- Nothing is waited for longer than it ever may be: the clock went back.
+if state then
+  local longest = ({leased = ttl, hit_for_miss = HIT_FOR_MISS, backing_off = RETRY_AFTER_MAX})[state.kind]
+  if state['until'] > now + longest then
+    state['until'] = now + longest
+    save(state)
+  end
+end
 
 local function is_live()
   if not state then return false end
