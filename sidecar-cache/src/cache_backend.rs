@@ -170,6 +170,7 @@ impl RedisKeeper {
             if is_there && self.is_known && look == 0 {
                 // Its owner may have set it up otherwise since; what it is now, its health says.
                 drop(self.redis.check().await);
+                drop(self.entries.name_again().await);
             }
             if is_there && !self.is_known {
                 self.is_known = match self.look_whole().await {

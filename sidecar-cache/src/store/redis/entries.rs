@@ -85,7 +85,25 @@ impl RedisEntries {
         command.arg(self.names().orgs());
         let names: Vec<String> = read(self.redis.ask(&command, WRITE).await?)?;
         for org in names {
-            self.org_forget(&org, OrgId::of(&org), &[]).await?;
+            self.org_forget(Some(&org), OrgId::of(&org), &[]).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells once more what organizations are called where that has been evicted: of those that this process has heard of
+    /// some are not known there. To ask keeps the names in use.
+    ///
+    /// # Errors
+    /// [`StoreError`] where Redis does not say.
+    pub async fn name_again(&self) -> Result<(), StoreError> {
+        let mut command = redis::cmd("HLEN");
+        command.arg(self.names().orgs());
+        let known: usize = read(self.redis.ask(&command, WRITE).await?)?;
+        let heard: Vec<String> = self.heard().keys().cloned().collect();
+        if known < heard.len() {
+            for org in heard {
+                self.name(&org).await?;
+            }
         }
         Ok(())
     }
@@ -106,15 +124,14 @@ impl RedisEntries {
         Ok(value.map(|value| label::found(value.into(), left)))
     }
 
-    /// Notes the entry with its organization and its request. Returns the entries that must give way.
-    pub(super) async fn announce(&self, entry: &Announced<'_>) -> Result<Vec<Vec<u8>>, Fault> {
+    /// Notes the entry with its organization and its request. Those that must give way do so first: no index knows of them
+    /// any more, whatever becomes of the entry.
+    pub(super) async fn announce(&self, entry: &Announced<'_>) -> Result<(), Fault> {
         let Announced { at, org, bytes, lifetime } = *entry;
         let id = OrgId::of(org);
         let scripts = &self.shared.scripts;
         if !self.heard().contains_key(org) {
-            let mut command = redis::cmd("HSET");
-            command.arg(self.names().orgs()).arg(&id.0.to_be_bytes()[..]).arg(org);
-            self.redis.ask(&command, WRITE).await?;
+            self.name(org).await?;
         }
 
         let near = self.names().near(&at.request);
@@ -133,11 +150,12 @@ impl RedisEntries {
         self.hears(org, entries, bytes);
         self.shared.expired.fetch_add(expired, Ordering::Relaxed);
         self.shared.evicted.fetch_add(given_up.len() as u64, Ordering::Relaxed);
-        Ok(given_up)
+        self.remove(&given_up).await?;
+        Ok(())
     }
 
     /// Removes entries by their keys as an index has them. Returns how many there were.
-    pub(super) async fn remove(&self, entries: &[Vec<u8>]) -> Result<u64, Fault> {
+    async fn remove(&self, entries: &[Vec<u8>]) -> Result<u64, Fault> {
         let mut removed = 0;
         for chunk in entries.chunks(CHUNK) {
             let mut command = redis::cmd("UNLINK");
@@ -166,11 +184,10 @@ impl RedisEntries {
             self.redis.ask(redis::cmd("UNLINK").arg(&name), WRITE).await?;
             return Ok(());
         };
-        let given_up = self.announce(&Announced::of(&entry, lifetime)).await?;
+        self.announce(&Announced::of(&entry, lifetime)).await?;
         let mut command = redis::cmd("SET");
         command.arg(&name).arg(value).arg("PX").arg(lifetime.0);
         self.redis.ask(&command, WRITE).await?;
-        self.remove(&given_up).await?;
         Ok(())
     }
 
@@ -184,15 +201,23 @@ impl RedisEntries {
         let Some(label) = read::<Option<Vec<u8>>>(answer)? else { return Ok(false) };
         if let Some(label) = Label::read(&label) {
             let org = self.name_of(label.org).await?;
-            self.org_forget(&org, label.org, &[key.0.0.to_vec()]).await?;
+            self.org_forget(org.as_deref(), label.org, &[key.0.0.to_vec()]).await?;
         }
         Ok(true)
     }
 
-    async fn name_of(&self, org: OrgId) -> Result<String, Fault> {
+    async fn name(&self, org: &str) -> Result<(), Fault> {
+        let mut command = redis::cmd("HSET");
+        command.arg(self.names().orgs()).arg(&OrgId::of(org).0.to_be_bytes()[..]).arg(org);
+        self.redis.ask(&command, WRITE).await?;
+        Ok(())
+    }
+
+    /// `None`: nobody says any more, for names are evicted too.
+    async fn name_of(&self, org: OrgId) -> Result<Option<String>, Fault> {
         let mut command = redis::cmd("HGET");
         command.arg(self.names().orgs()).arg(&org.0.to_be_bytes()[..]);
-        Ok(read::<Option<String>>(self.redis.ask(&command, WRITE).await?)?.unwrap_or_default())
+        read(self.redis.ask(&command, WRITE).await?)
     }
 
     async fn purge_all(&self, org: &str) -> Result<u64, Fault> {
@@ -207,19 +232,26 @@ impl RedisEntries {
                 return Ok(removed);
             }
             removed += self.remove(&entries).await?;
-            self.org_forget(org, id, &entries).await?;
+            self.org_forget(Some(org), id, &entries).await?;
         }
     }
 
     /// Entries of an organization are gone.
-    async fn org_forget(&self, org: &str, id: OrgId, entries: &[Vec<u8>]) -> Result<(), Fault> {
+    async fn org_forget(
+        &self,
+        org: Option<&str>,
+        id: OrgId,
+        entries: &[Vec<u8>],
+    ) -> Result<(), Fault> {
         let [expiries, sizes] = self.names().org(id);
         let arguments: Vec<&[u8]> = entries.iter().map(Vec::as_slice).collect();
         let script = &self.shared.scripts.org_forget;
         let keys = [expiries.as_str(), sizes.as_str()];
         let answer = self.redis.run(script, &keys, &arguments, WRITE).await?;
         let (entries, bytes): (u64, u64) = read(answer)?;
-        self.hears(org, entries, bytes);
+        if let Some(org) = org {
+            self.hears(org, entries, bytes);
+        }
         Ok(())
     }
 

@@ -116,12 +116,10 @@ impl RedisLeases {
             return self.ask_with("fill", &key, token, &[b"", b""]).await?.held();
         };
         // Those beside the entry first: an entry that nobody knows of would outlive its organization.
-        let given_up = self.entries.announce(&Announced::of(&entry, lifetime)).await?;
+        self.entries.announce(&Announced::of(&entry, lifetime)).await?;
         let lifetime = lifetime.0.to_string();
         let more = [value.as_slice(), lifetime.as_bytes()];
-        let held = self.ask_with("fill", &key, token, &more).await?.held();
-        self.entries.remove(&given_up).await?;
-        held
+        self.ask_with("fill", &key, token, &more).await?.held()
     }
 
     async fn fail_one(

@@ -2,6 +2,8 @@
 -- what is beyond the organization's bound, the soonest to expire first.
 -- KEYS: expiries (sorted set), sizes (hash; the sum under ''). ARGV: entry, size, lifetime in ms, bound in bytes.
 -- Returns: entries, bytes, how many had expired, and those that are given up.
+-- Of two that are evicted apart, one alone would bound the organization by what nobody can give up.
+if redis.call('EXISTS', KEYS[1]) ~= redis.call('EXISTS', KEYS[2]) then redis.call('DEL', KEYS[1], KEYS[2]) end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local until_us = now + ARGV[3] * 1000
