@@ -81,6 +81,13 @@ impl Noted {
                 "it evicts nothing: once it is full, nothing is stored until entries expire; set \
                  maxmemory-policy allkeys-lru",
             ),
+            (_, "volatile-ttl") => Some(
+                "it evicts first what has the shortest time to live, which is leases of calls under way and \
+                 what others read of them: set maxmemory-policy allkeys-lru",
+            ),
+            (_, "allkeys-random" | "volatile-random") => Some(
+                "it evicts at random, leases of calls under way too: set maxmemory-policy allkeys-lru",
+            ),
             _ => None,
         }
     }
@@ -188,13 +195,20 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_that_is_never_made_room_in_is_worth_a_word() {
+    fn a_memory_in_which_room_is_made_badly_or_never_is_worth_a_word() {
         for (from, to, said) in [
             ("maxmemory:1000\r\n", "maxmemory:0\r\n", "no bound on its memory"),
             ("allkeys-lru", "noeviction", "it evicts nothing"),
+            ("allkeys-lru", "volatile-ttl", "the shortest time to live"),
+            ("allkeys-lru", "allkeys-random", "at random"),
+            ("allkeys-lru", "volatile-random", "at random"),
         ] {
             let advice = judge(&INFO.replace(from, to), false).unwrap().advice();
-            assert!(advice.unwrap().contains(said));
+            assert!(advice.unwrap().contains(said), "{to}");
+        }
+        for policy in ["allkeys-lfu", "volatile-lru", "volatile-lfu"] {
+            let noted = judge(&INFO.replace("allkeys-lru", policy), false).unwrap();
+            assert_eq!(noted.advice(), None, "{policy}");
         }
     }
 }

@@ -186,6 +186,19 @@ async fn what_comes_back_as_another_is_looked_at_again() {
     let noted = redis.check().await.unwrap();
     assert_eq!((noted.memory_max, noted.policy.as_str()), (0, "noeviction"));
     assert!(noted.advice().unwrap().contains("no bound on its memory"));
+    let _: () = server.run(&["CONFIG", "SET", "maxmemory", "100mb"]).unwrap();
+    for (policy, said) in [
+        ("allkeys-lru", None),
+        ("volatile-ttl", Some("leases of calls under way")),
+        ("allkeys-random", Some("at random")),
+        ("volatile-random", Some("at random")),
+    ] {
+        let _: () = server.run(&["CONFIG", "SET", "maxmemory-policy", policy]).unwrap();
+        let advice = redis.check().await.unwrap().advice();
+        assert_eq!(advice.is_some(), said.is_some(), "{policy}");
+        assert!(advice.unwrap_or_default().contains(said.unwrap_or_default()), "{policy}");
+        assert_eq!(redis.health().advice, advice, "{policy}");
+    }
     let _: () = server.run(&["REPLICAOF", "127.0.0.1", "1"]).unwrap();
     let Err(Unchecked::Unfit(why)) = redis.check().await else { panic!("it will not do") };
     assert!(why.contains("it is a replica"), "{why}");
