@@ -117,7 +117,7 @@ impl Redis {
     /// # Errors
     /// [`StoreError`] where it does not answer.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.ask(&redis::cmd("PING"), READ).await?;
+        self.link.ask(Work::Ping, READ).await?;
         Ok(())
     }
 

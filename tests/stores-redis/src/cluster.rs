@@ -65,6 +65,48 @@ impl Cluster {
         Ok(format!("{}-cluster://127.0.0.1:{}", tls::scheme(), first.port))
     }
 
+    /// Its URL, with all of its nodes.
+    #[must_use]
+    pub fn url_of_all(&self) -> String {
+        let hosts: Vec<String> =
+            self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        format!("redis-cluster://{}", hosts.join(","))
+    }
+
+    /// In which slot a key of that name is, and the number of the master that has it at the start.
+    ///
+    /// # Errors
+    /// What a master says.
+    pub fn slot(&self, name: &str) -> redis::RedisResult<(usize, usize)> {
+        let [first, ..] = self.nodes.as_slice() else { return Ok((0, 0)) };
+        let slot: usize = first.run(&["CLUSTER", "KEYSLOT", name])?;
+        Ok((slot, slot / SLOTS.div_ceil(NODES)))
+    }
+
+    /// Gives a slot, with what is in it, to another master.
+    ///
+    /// # Errors
+    /// What they say.
+    pub fn move_slot(&self, slot: usize, from: usize, to: usize) -> redis::RedisResult<()> {
+        let (Some(source), Some(target)) = (self.nodes.get(from), self.nodes.get(to)) else {
+            return Ok(());
+        };
+        let id = |node: &Server| node.run::<String>(&["CLUSTER", "MYID"]);
+        let (source_id, target_id, slot) = (id(source)?, id(target)?, slot.to_string());
+        let set = |node: &Server, state: &str, id: &str| {
+            node.run::<()>(&["CLUSTER", "SETSLOT", &slot, state, id])
+        };
+        set(target, "IMPORTING", &source_id)?;
+        set(source, "MIGRATING", &target_id)?;
+        let keys: Vec<String> = source.run(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"])?;
+        let port = target.port.to_string();
+        for key in keys {
+            source.run::<()>(&["MIGRATE", "127.0.0.1", &port, &key, "0", "5000"])?;
+        }
+        set(target, "NODE", &target_id)?;
+        set(source, "NODE", &target_id)
+    }
+
     fn agrees(&self) -> io::Result<()> {
         for node in &self.nodes {
             node.waits_until(|node| {

@@ -10,5 +10,5 @@ mod tls;
 pub use cluster::Cluster;
 pub use process::{MISSING, Process};
 pub use sentinel::Watched;
-pub use server::Server;
+pub use server::{Frozen, Server};
 pub use tls::{Authority, FOLDER, folder, url};

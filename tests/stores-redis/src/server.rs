@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::process::Command;
 
 use kt_fault_proxy::free_port;
 use redis::{Client, Cmd, Commands as _, Connection, FromRedisValue, ToRedisArgs};
@@ -20,6 +21,12 @@ pub struct Server {
     /// The port by which the tests themselves ask it, and see what it has.
     pub control: u16,
     _folder: TempDir,
+}
+
+/// A server that stands still. Dropped, it goes on.
+#[derive(Debug)]
+pub struct Frozen {
+    process: String,
 }
 
 // === impl Server ===
@@ -132,6 +139,19 @@ impl Server {
         self.process.kill();
     }
 
+    /// Stops its process where it stands: it is connected to, and says nothing.
+    ///
+    /// # Errors
+    /// Where it cannot be stopped.
+    pub fn freeze(&self) -> io::Result<Frozen> {
+        let info: String = self.run(&["INFO", "server"]).map_err(io::Error::other)?;
+        let process = info.lines().find_map(|line| line.strip_prefix("process_id:"));
+        let process = process.ok_or_else(|| io::Error::other("it does not say its number"))?;
+        let frozen = Frozen { process: process.trim().to_owned() };
+        frozen.signal("-STOP")?;
+        Ok(frozen)
+    }
+
     /// Starts it again, on the same port and in the same folder.
     ///
     /// # Errors
@@ -144,5 +164,20 @@ impl Server {
 
     fn connection(&self) -> redis::RedisResult<Connection> {
         Client::open(format!("redis://127.0.0.1:{}", self.control))?.get_connection()
+    }
+}
+
+// === impl Frozen ===
+
+impl Frozen {
+    fn signal(&self, signal: &str) -> io::Result<()> {
+        let status = Command::new("kill").args([signal, &self.process]).status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other("no such process")) }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        _ = self.signal("-CONT");
     }
 }

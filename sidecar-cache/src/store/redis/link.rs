@@ -2,7 +2,7 @@
 //! once where Redis has not answered for a while.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,11 +11,13 @@ use kt_contract::wire::admin::StoreKind;
 use redis::aio::ConnectionLike;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo};
 use redis::{
     AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, Pipeline, PushInfo,
     RedisConnectionInfo, RedisError, Value,
 };
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::IN_FLIGHT_MAX;
@@ -33,6 +35,11 @@ use crate::store::health::{Copies, Counts, Health};
 /// After how many commands in a row that got no answer the connection is given up: one may just have been
 /// slow, and others share the connection.
 const SILENT_MAX: u32 = 3;
+/// A cluster whose nodes have all said nothing for so long is asked for anew, by the addresses that are configured.
+const CLUSTER_SILENT_MAX: Millis = Millis(3_000);
+/// How long it may take to find all nodes of a cluster: those that do not answer are waited for, first as nodes that are
+/// configured, then as masters.
+const CLUSTER_BUDGET: Duration = Duration::from_millis(500);
 /// How long nobody connects after a connection could not be made; twice as long each time, up to the second.
 const BACKOFF: Millis = Millis(50);
 const BACKOFF_MAX: Millis = Millis(1_000);
@@ -44,6 +51,8 @@ pub(super) enum Work<'a> {
     One(&'a Cmd),
     /// Several, of one slot, one after the other.
     All(&'a Pipeline),
+    /// Whether anybody is there.
+    Ping,
 }
 
 /// How long an answer may take, whatever has to be done for it, and whether it may be asked for again where the
@@ -76,6 +85,8 @@ struct Dialer {
     not_before: MonoMillis,
     /// Why the last connection could not be made.
     failed: Option<Fault>,
+    /// The one that is being made. Whoever waits for it may leave.
+    dialing: Option<JoinHandle<Result<Connection, RedisError>>>,
 }
 
 /// A connection that is open.
@@ -85,6 +96,8 @@ pub(super) struct Line {
     connection: Connection,
     /// Commands in a row that got no answer.
     silent: AtomicU32,
+    /// When one got an answer.
+    heard: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -146,7 +159,11 @@ impl Link {
     }
 
     /// Asks, within a budget.
-    pub(super) async fn ask(&self, work: Work<'_>, budget: Budget) -> Result<Value, Fault> {
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        work: Work<'_>,
+        budget: Budget,
+    ) -> Result<Value, Fault> {
         // Who finds too many under way is not the server's fault, and does not wait for them.
         let Ok(_permit) = self.permits.try_acquire() else {
             self.counters.skipped();
@@ -169,7 +186,7 @@ impl Link {
     }
 
     /// The connection as it is, or a new one.
-    pub(super) async fn line(&self) -> Result<Arc<Line>, Fault> {
+    pub(super) async fn line(self: &Arc<Self>) -> Result<Arc<Line>, Fault> {
         let mut dialer = self.dialer.lock().await;
         if let Some(line) = &dialer.line {
             return Ok(Arc::clone(line));
@@ -178,7 +195,12 @@ impl Link {
             let unknown = || Fault::Lost("no connection can be made".to_owned());
             return Err(dialer.failed.clone().unwrap_or_else(unknown));
         }
-        let dialed = self.dial().await;
+        let dialing = dialer.dialing.get_or_insert_with(|| {
+            let link = Arc::clone(self);
+            tokio::spawn(async move { link.dial().await })
+        });
+        let dialed = dialing.await.unwrap_or_else(|_| Err(late()));
+        dialer.dialing = None;
         let connection = match dialed {
             Ok(connection) => connection,
             Err(error) => {
@@ -194,7 +216,8 @@ impl Link {
         dialer.number += 1;
         dialer.failures = 0;
         let (number, silent) = (dialer.number, AtomicU32::new(0));
-        let line = Arc::new(Line { number, connection, silent });
+        let heard = AtomicU64::new(self.clock.mono().0);
+        let line = Arc::new(Line { number, connection, silent, heard });
         dialer.line = Some(Arc::clone(&line));
         Ok(line)
     }
@@ -215,7 +238,7 @@ impl Link {
         Some(self.wakes.subscribed(channel, line.number))
     }
 
-    async fn attempts(&self, work: Work<'_>, may_repeat: bool) -> Result<Value, Fault> {
+    async fn attempts(self: &Arc<Self>, work: Work<'_>, may_repeat: bool) -> Result<Value, Fault> {
         let first = self.attempt(work).await;
         match &first {
             Err(Fault::Lost(_) | Fault::Elsewhere(_)) if may_repeat => self.attempt(work).await,
@@ -223,12 +246,12 @@ impl Link {
         }
     }
 
-    async fn attempt(&self, work: Work<'_>) -> Result<Value, Fault> {
+    async fn attempt(self: &Arc<Self>, work: Work<'_>) -> Result<Value, Fault> {
         let line = self.line().await?;
         let answer = line.ask(work).await.map_err(|error| Fault::of(&error));
         match &answer {
             Err(Fault::Lost(_) | Fault::Elsewhere(_)) => self.lose(line.number).await,
-            Ok(_) | Err(_) => line.silent.store(0, Ordering::Relaxed),
+            Ok(_) | Err(_) => line.answers(self.clock.mono()),
         }
         answer
     }
@@ -236,17 +259,17 @@ impl Link {
     /// A command got no answer. The connection may be dead without anybody having said so.
     async fn silent(&self) {
         let Ok(mut dialer) = self.dialer.try_lock() else { return };
-        let is_dead = dialer.line.as_ref().is_some_and(|line| {
-            line.silent.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= SILENT_MAX
-        });
-        if is_dead {
+        let now = self.clock.mono();
+        if dialer.line.as_ref().is_some_and(|line| line.is_dead(now)) {
             dialer.line = None;
         }
     }
 
     async fn lose(&self, number: u64) {
         let mut dialer = self.dialer.lock().await;
-        if dialer.line.as_ref().is_some_and(|line| line.number == number) {
+        let now = self.clock.mono();
+        let is_it = |line: &Arc<Line>| line.number == number && line.is_useless(now);
+        if dialer.line.as_ref().is_some_and(is_it) {
             dialer.line = None;
         }
     }
@@ -310,7 +333,8 @@ impl Link {
                 self.wire(&address, login).await.map(Connection::Server)
             }
             Place::Cluster(at) => {
-                within(budget, self.cluster(at, login)).await.map(Connection::Cluster)
+                let connecting = self.cluster(at, login);
+                within(CLUSTER_BUDGET, connecting).await.map(Connection::Cluster)
             }
         }
     }
@@ -358,6 +382,29 @@ impl Link {
 // === impl Line ===
 
 impl Line {
+    fn answers(&self, now: MonoMillis) {
+        self.silent.store(0, Ordering::Relaxed);
+        self.heard.store(now.0, Ordering::Relaxed);
+    }
+
+    /// A command got no answer. Whether none will.
+    fn is_dead(&self, now: MonoMillis) -> bool {
+        let silent = self.silent.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        silent >= SILENT_MAX && self.is_useless(now)
+    }
+
+    /// Whether it is of no more use once a command has got no answer on it. The connection to a cluster mostly is: it
+    /// connects to single nodes anew by itself, and what is asked of the others is answered.
+    fn is_useless(&self, now: MonoMillis) -> bool {
+        match self.connection {
+            Connection::Server(_) => true,
+            Connection::Cluster(_) => {
+                let heard = MonoMillis(self.heard.load(Ordering::Relaxed));
+                now.since(heard) >= CLUSTER_SILENT_MAX
+            }
+        }
+    }
+
     async fn subscribe(&self, channel: &str) -> Result<(), RedisError> {
         match self.connection.clone() {
             Connection::Server(mut wire) => {
@@ -369,12 +416,19 @@ impl Line {
 
     async fn ask(&self, work: Work<'_>) -> Result<Value, RedisError> {
         let mut connection = self.connection.clone();
+        let ping = redis::cmd("PING");
+        if let (Connection::Cluster(cluster), Work::Ping) = (&mut connection, work) {
+            // It is there where one of its masters is.
+            let one = (MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::OneSucceeded));
+            return cluster.route_command(ping, RoutingInfo::MultiNode(one)).await;
+        }
         let connection: &mut (dyn ConnectionLike + Send) = match &mut connection {
             Connection::Server(wire) => wire,
             Connection::Cluster(cluster) => cluster,
         };
         match work {
             Work::One(command) => connection.req_packed_command(command).await?.extract_error(),
+            Work::Ping => connection.req_packed_command(&ping).await?.extract_error(),
             Work::All(pipeline) => {
                 let replies = connection.req_packed_commands(pipeline, 0, pipeline.len()).await?;
                 Value::Array(replies).extract_error()
@@ -416,8 +470,11 @@ async fn within<T>(
     time: Duration,
     work: impl Future<Output = Result<T, RedisError>>,
 ) -> Result<T, RedisError> {
-    let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, "it took too long to connect");
-    timeout(time, work).await.unwrap_or_else(|_| Err(late().into()))
+    timeout(time, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+fn late() -> RedisError {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, "it took too long to connect").into()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
