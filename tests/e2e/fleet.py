@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 
 from database import Database
-from group import CONFIG, DEADLINE_S, FOUR, MODELS, Gateway, Group, Provider, Sidecar, merged
+from group import CONFIG, DEADLINE_S, FOUR, MODELS, Gateway, Group, Provider, Sidecar, chat, merged
 from processes import wait_until
 from servers import FaultProxy, Redis
 from wallet import Wallet
@@ -90,6 +90,11 @@ class Fleet(Group):
                 sidecar.process.thaw()
             else:
                 sidecar.restart(self.environment(sidecar))
+
+    def key_of(self, key, question):
+        """What the entry of a question is called."""
+        body = question if isinstance(question, dict) else chat(question)
+        return self.sidecar.explain(key, self.a.id, body)["key"]
 
     def followed(self):
         """How often a sidecar has followed another one's flight."""

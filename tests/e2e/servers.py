@@ -1,5 +1,6 @@
 """A Redis of a test's own, and a way to it, or to a database, that breaks on demand."""
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -74,12 +75,29 @@ class Redis:
             self.process.thaw()
         else:
             self.start()
-        assert self.run("CONFIG", "SET", "maxmemory", "0") == "OK"
+        assert self.run("CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction") == "OK"
         assert self.run("ACL", "SETUSER", "default", "on", "nopass", "+@all", "~*", "&*") == "OK"
 
     def holds(self, key):
         """Whether an entry is in it, by its key as `kt explain` shows it."""
         return bool(self.run("KEYS", f"*}}e:{key}"))
+
+    def name_of(self, key):
+        """What the entry that is in it is called there."""
+        return self.run("KEYS", f"*}}e:{key}")
+
+    def evicts(self, until):
+        """Evicts what was used least of late, making room for what nobody wants, until something holds."""
+        used, = re.findall(r"^used_memory:(\d+)", self.run("INFO", "memory"), re.MULTILINE)
+        self.run("CONFIG", "SET", "maxmemory", int(used) + (1 << 20), "maxmemory-policy", "allkeys-lru")
+        filler = "for at = 1, 1000 do redis.call('SET', 'filler:' .. ARGV[1] .. ':' .. at, string.rep('x', 1000)) end"
+        for batch in itertools.count():
+            self.run("EVAL", filler, 0, batch)
+            if until():
+                break
+            assert batch < 1_000, "it is never evicted"
+        self.run("CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction")
+        self.run("EVAL", "for _, name in ipairs(redis.call('KEYS', 'filler:*')) do redis.call('UNLINK', name) end", 0)
 
     def leases(self):
         """The tokens of the leases that are in it, each as its epoch and its number, by the keys of what they are for."""

@@ -160,6 +160,69 @@ def test_a_redis_that_forgets_costs_a_call_and_nothing_else(fleet, crowd, prompt
     books_agree(fleet, wallet, [prompt])
 
 
+@pytest.mark.fault(14)
+def test_a_redis_that_evicts_a_lease_costs_a_call_and_gives_no_token_twice(fleet, crowd, prompt):
+    wallet, gate = funded(fleet), prompt[8:16]
+    key = wallet.key()
+    body = chat(f"{prompt} [[fake: gate={gate}]]")
+    name = fleet.key_of(key, body)
+    lead = crowd.one(fleet.a, key, body)
+    fleet.provider.wait_at(gate)
+    before = fleet.redis.leases()[name]
+    fleet.redis.evicts(until=lambda: name not in fleet.redis.leases())
+    other = crowd.one(fleet.b, key, body)
+    fleet.provider.wait_at(gate, 2)
+    after = fleet.redis.leases()[name]
+    assert after[0] == before[0] and int(after[1]) > int(before[1]), (before, after)
+    fleet.provider.release(gate)
+    first, second = lead.whole(), other.whole()
+    assert first.status == second.status == 200 and first.id != second.id
+    # What the first one brings has no lease any more.
+    assert_hit(fleet.d.ask(key, body), of=second)
+    assert fleet.provider.calls_of(prompt)["total"] == 2
+    books_agree(fleet, wallet, [prompt])
+
+
+@pytest.mark.fault(31)
+@pytest.mark.fault(32)
+@pytest.mark.parametrize("damage", ["a byte is another", "it is longer"])
+def test_an_entry_that_was_damaged_in_redis_is_a_miss_and_goes(fleet, prompt, damage):
+    wallet = funded(fleet)
+    key = wallet.key()
+    paid = in_store(key, prompt, fleet.a, fleet.b)
+    name = fleet.redis.name_of(fleet.key_of(key, prompt))
+    if damage == "it is longer":
+        fleet.redis.run("APPEND", name, "x")
+    else:
+        fleet.redis.run("SETRANGE", name, int(fleet.redis.run("STRLEN", name)) // 2, "\a")
+    is_refused_once(fleet, key, prompt, paid)
+    books_agree(fleet, wallet, [prompt])
+
+
+@pytest.mark.fault(33)
+def test_an_entry_under_another_organizations_key_is_a_miss_and_goes(fleet, prompt):
+    wallets = funded(fleet), funded(fleet)
+    keys = [wallet.key() for wallet in wallets]
+    theirs, own = (in_store(key, prompt, fleet.a, fleet.b) for key in keys)
+    assert theirs.id != own.id
+    names = [fleet.redis.name_of(fleet.key_of(key, prompt)) for key in keys]
+    assert fleet.redis.run("COPY", *names, "REPLACE") == "1"
+    is_refused_once(fleet, keys[1], prompt, theirs)
+    assert_hit(fleet.c.ask(keys[0], prompt), of=theirs)
+
+
+def is_refused_once(fleet, key, prompt, entry):
+    """At a gateway whose sidecar has no copy: the entry is told to nobody and removed, and what takes its place is kept."""
+    sidecar = fleet.sidecars[3]
+    before, calls = sidecar.metric("kt_corrupt"), fleet.provider.calls_of(prompt)["total"]
+    again = assert_miss(fleet.d.ask(key, prompt))
+    assert again.id != entry.id and fleet.provider.calls_of(prompt)["total"] == calls + 1
+    assert sidecar.metric("kt_corrupt") == before + 1
+    for gateway in (fleet.c, fleet.d):
+        assert_hit(gateway.ask(key, prompt), of=again)
+    assert sidecar.metric("kt_corrupt") == before + 1
+
+
 @pytest.mark.fault(12)
 @pytest.mark.fault(22)
 @pytest.mark.parametrize("breaks", ["sleeps", "swallows"])

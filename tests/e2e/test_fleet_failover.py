@@ -40,11 +40,6 @@ class TwoWays(Fleet):
         for way in (self.redis.proxy, self.other_way):
             way.leads_to(server.port)
 
-    def key_of(self, key, question):
-        """What the entry of a question is called."""
-        body = question if isinstance(question, dict) else chat(question)
-        return self.sidecar.explain(key, self.a.id, body)["key"]
-
 
 @pytest.fixture(scope="module")
 def shared():
