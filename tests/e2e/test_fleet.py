@@ -358,6 +358,25 @@ def test_answers_of_postgres_that_are_lost_spend_nothing_twice(fleet, prompt):
     assert len(wallet.charges()) == 2 and charged == 10_000_000 - wallet.available - wallet.pending
 
 
+@pytest.mark.fault(4)
+@pytest.mark.fault(23)
+@pytest.mark.parametrize("nth", [3, 5])
+def test_answers_of_postgres_that_are_reset_pay_for_nothing_twice_and_leave_nothing_set_aside(fleet, prompt, nth):
+    wallet = funded(fleet)
+    key = wallet.key()
+    assert_miss(fleet.a.ask(key, prompt))
+    fleet.database_proxy.does(f"answers=reset-every:{nth}")
+    prompts = [f"{prompt} {number}" for number in range(12)]
+    for number, question in enumerate(prompts):
+        answer = bounded(lambda: fleet.gateways[number % 4].ask(key, question))
+        assert answer.status in (200, 503), answer
+    fleet.mend()
+    wait_recovered(fleet, BACK_S)
+    # Whatever was set aside for a call that was not made is released, long before time would end it.
+    books_agree(fleet, wallet, [prompt, *prompts])
+    assert "a call's money was set aside before" not in "".join(s.process.log.read_text() for s in fleet.sidecars)
+
+
 def test_without_redis_and_postgres_what_may_is_answered_and_the_rest_refused_until_they_are_back(fleet, prompt):
     wallet = funded(fleet)
     key = wallet.key()

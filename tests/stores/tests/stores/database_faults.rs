@@ -1,13 +1,17 @@
 //! What happens to a database while calls are paid for, and what must be so afterwards: nothing is lost, nothing done
 //! twice, and everything adds up. Where a whole server suffers, it is one of the test's own.
 
+use std::future::Future;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
+use kt_fault_proxy::{Fault, Faults, Proxy};
 use kt_stores::Server;
+use sidecar_cache::ledger::Made;
 use sidecar_cache::store::StoreError;
 use sidecar_cache::store::ledger::LedgerStore;
+use sidecar_cache::store::postgres::ledger::PostgresLedger;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
@@ -139,4 +143,75 @@ async fn a_connection_that_answers_no_more_is_given_up_and_nothing_is_done_twice
     until_known(&store, &settle(2, 10)).await.unwrap();
     assert_eq!(available(&*store).await, 990);
     audited(&*store).await;
+}
+
+/// A store behind a proxy.
+async fn behind(place: &Place) -> (Arc<Proxy>, Arc<PostgresLedger>) {
+    let (server, database) = place.url.rsplit_once('/').unwrap();
+    let (_, port) = server.rsplit_once(':').unwrap();
+    let proxy = Arc::new(Proxy::start(port.parse().unwrap()).await.unwrap());
+    let url = format!("postgres://kt@127.0.0.1:{}/{database}", proxy.port());
+    (proxy, sidecar(&Place { url }).await)
+}
+
+/// Does something while the answers to it are cut, once, after so many bytes. Says whether they were.
+async fn cut<T>(proxy: &Arc<Proxy>, bytes: u64, asks: impl Future<Output = T>) -> (T, bool) {
+    let before = proxy.resets();
+    proxy.set(Faults::of_answers(Fault::ResetAfter(bytes)));
+    let healing = {
+        let proxy = Arc::clone(proxy);
+        tokio::spawn(async move {
+            while proxy.resets() == before {
+                tokio::task::yield_now().await;
+            }
+            proxy.heal();
+        })
+    };
+    let answer = asks.await;
+    let is_cut = proxy.resets() > before;
+    if is_cut {
+        healing.await.unwrap();
+    } else {
+        healing.abort();
+        proxy.heal();
+    }
+    (answer, is_cut)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reserve_whose_commit_was_not_heard_is_made() {
+    let place = Place::empty().await;
+    let direct = sidecar(&place).await;
+    ask(&*direct, fund(1, 100_000_000)).await;
+    let (proxy, store) = behind(&place).await;
+    // Every message of the answers is longer.
+    const STEP: u64 = 5;
+    let (mut number, mut made, mut cuts, mut bytes) = (1_000, 0_u64, 0, 0);
+    loop {
+        // One whose answers come whole: then there is a connection, and the next answers are to a transaction alone.
+        until_known(&store, &reserve(number, 10)).await.unwrap();
+        made += 1;
+        let (answer, is_cut) = cut(&proxy, bytes, store.operate(reserve(number + 1, 10))).await;
+        match answer {
+            Ok(verdict) => {
+                assert_eq!(verdict.unwrap().made, Made::Created, "{bytes} bytes of the answers");
+                made += 1;
+            }
+            // Whoever is not answered gives up what may have been set aside.
+            Err(error) => {
+                assert!(matches!(error, StoreError::Transient(_)), "{error}");
+                let given_up = ask(&*direct, release(number + 1)).await;
+                assert!(["not_found", "created void 10"].contains(&&*given_up), "{given_up}");
+            }
+        }
+        if !is_cut {
+            break;
+        }
+        (number, cuts, bytes) = (number + 2, cuts + 1, bytes + STEP);
+    }
+    assert!(bytes > 200, "{bytes} bytes are no transaction's answers");
+    let holds = direct.holds("acme".to_owned()).await.unwrap();
+    assert_eq!(u64::try_from(holds.len()).unwrap(), made, "what is held, its caller was told of");
+    assert!(made > 2 * cuts - cuts / 10, "{made} of {cuts}, twice each");
+    audited(&*direct).await;
 }

@@ -11,6 +11,7 @@ use super::facts::{self, Facts, Question};
 use super::flush::flush;
 use super::job::{Done, Job};
 use super::sheet::Sheet;
+use crate::ledger::TransferId;
 use crate::ledger::account::AccountName;
 use crate::store::ledger::memory::Timepiece;
 use crate::store::postgres::Database;
@@ -40,12 +41,16 @@ enum Tried {
     Wider(BTreeSet<String>),
 }
 
-/// Organizations that are not waited for again.
+/// What is known of the tries before.
 #[derive(Default)]
-struct Barred {
-    orgs: BTreeSet<String>,
+struct Before {
+    /// Organizations that are not waited for again.
+    barred: BTreeSet<String>,
     /// Those whose locks were asked for last.
     asked: BTreeSet<String>,
+    /// Reserves of which a commit was asked and not heard of. Each call has an id of its own: one that is there by now was
+    /// made here, and nobody was told.
+    unheard: BTreeSet<TransferId>,
 }
 
 /// Whether a group may fail for one of its jobs alone.
@@ -67,7 +72,8 @@ impl Writer {
 
     /// Does a group and answers, or says to each caller why not. `is_mixed`: nobody knows yet whose books it is about.
     pub(super) async fn serve(&self, group: Vec<Job>, usual: &mut Usual, is_mixed: bool) {
-        match self.until_known(&group, usual, &mut Barred::default()).await {
+        let mut before = Before::default();
+        match self.until_known(&group, usual, &mut before).await {
             Ok(done) => {
                 for (job, done) in group.into_iter().zip(done) {
                     job.answer(Ok(done));
@@ -75,7 +81,7 @@ impl Writer {
             }
             // One of them cannot be written, or the book of one is locked or broken. The others can.
             Err(fault) if group.len() > 1 && is_one_in_the_way(&fault, is_mixed) => {
-                self.one_by_one(group, usual).await;
+                self.one_by_one(group, usual, before).await;
             }
             Err(fault) => group.into_iter().for_each(|job| job.answer(Err(fault.clone()))),
         }
@@ -83,20 +89,20 @@ impl Writer {
 
     /// Does each alone. A lock on an organization is waited for once, and nothing is where the database has no answer
     /// for anybody.
-    async fn one_by_one(&self, group: Vec<Job>, usual: &mut Usual) {
-        let (mut barred, mut for_all) = (Barred::default(), None);
+    async fn one_by_one(&self, group: Vec<Job>, usual: &mut Usual, mut before: Before) {
+        let mut for_all = None;
         for job in group {
             if let Some(fault) = &for_all {
                 job.answer(Err(Fault::clone(fault)));
                 continue;
             }
-            let alone = self.until_known(std::slice::from_ref(&job), usual, &mut barred).await;
+            let alone = self.until_known(std::slice::from_ref(&job), usual, &mut before).await;
             if let Err(fault @ (Fault::Later(_) | Fault::Again(_))) = &alone {
-                let asked = std::mem::take(&mut barred.asked);
+                let asked = std::mem::take(&mut before.asked);
                 if asked.is_empty() {
                     for_all = Some(fault.clone());
                 }
-                barred.orgs.extend(asked);
+                before.barred.extend(asked);
             }
             let done = alone
                 .and_then(|mut done| done.pop().ok_or(Fault::Corrupt("a job without an answer")));
@@ -109,11 +115,11 @@ impl Writer {
         &self,
         group: &[Job],
         usual: &mut Usual,
-        barred: &mut Barred,
+        before: &mut Before,
     ) -> Result<Vec<Done>, Fault> {
         let mut pauses = PAUSES.iter();
         loop {
-            match in_time(Purpose::Write, Box::pin(self.attempt(group, usual, barred))).await {
+            match in_time(Purpose::Write, Box::pin(self.attempt(group, usual, before))).await {
                 Err(Fault::Again(why)) => match pauses.next() {
                     Some(pause) => tokio::time::sleep(*pause).await,
                     None => return Err(Fault::Again(why)),
@@ -127,15 +133,15 @@ impl Writer {
         &self,
         group: &[Job],
         usual: &mut Usual,
-        barred: &mut Barred,
+        before: &mut Before,
     ) -> Result<Vec<Done>, Fault> {
         let mut question = Question::default();
         group.iter().for_each(|job| job.ask(&mut question));
         question.accounts.clone_from(usual);
-        barred.asked.clone_from(&question.orgs);
+        before.asked.clone_from(&question.orgs);
         loop {
             let session = self.database.session().await?;
-            let tried = self.once(&session, group, &question, usual).await;
+            let tried = self.once(&session, group, &question, (usual, &mut before.unheard)).await;
             match tried {
                 Ok(Tried::Done(done)) => {
                     session.ended();
@@ -143,12 +149,12 @@ impl Writer {
                 }
                 Ok(Tried::Wider(orgs)) => {
                     session.undo().await;
-                    if !orgs.is_disjoint(&barred.orgs) {
-                        barred.asked.clone_from(&barred.orgs);
+                    if !orgs.is_disjoint(&before.barred) {
+                        before.asked.clone_from(&before.barred);
                         return Err(Fault::Later("somebody waits for its organization".to_owned()));
                     }
                     question.orgs.extend(orgs);
-                    barred.asked.clone_from(&question.orgs);
+                    before.asked.clone_from(&question.orgs);
                 }
                 Err(fault) => {
                     session.undo().await;
@@ -163,7 +169,7 @@ impl Writer {
         session: &Session,
         group: &[Job],
         question: &Question,
-        usual: &mut Usual,
+        (usual, unheard): (&mut Usual, &mut BTreeSet<TransferId>),
     ) -> Result<Tried, Fault> {
         let client = session.client()?;
         let mut facts = Facts::default();
@@ -179,7 +185,7 @@ impl Writer {
         }
         loop {
             let mut sheet = Sheet::over(&facts);
-            let done: Vec<_> = group.iter().map(|job| sheet.job(job)).collect();
+            let mut done: Vec<_> = group.iter().map(|job| sheet.job(job)).collect();
             let Sheet { changes, missing, seen, .. } = sheet;
             if !missing.orgs.is_empty() {
                 return Ok(Tried::Wider(missing.orgs));
@@ -188,10 +194,16 @@ impl Writer {
                 facts.ask(client, &missing, self.wall()).await?;
                 continue;
             }
+            let mut owed = unheard.clone();
+            for (job, done) in group.iter().zip(&mut done) {
+                job.is_told_at_last(done, &mut owed);
+            }
             if changes.orgs.is_empty() {
                 // Nothing but refusals and what was done before.
                 client.batch_execute("ROLLBACK").await?;
             } else {
+                unheard
+                    .extend(group.iter().zip(&done).filter_map(|(job, done)| job.reserved(done)));
                 flush(client, &changes).await?;
                 self.groups.fetch_add(1, Ordering::Relaxed);
             }

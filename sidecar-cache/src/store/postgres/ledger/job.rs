@@ -1,9 +1,11 @@
 //! What waits to be done, and what has come of it.
 
+use std::collections::BTreeSet;
+
 use tokio::sync::oneshot;
 
 use super::facts::Question;
-use crate::ledger::Operation;
+use crate::ledger::{Made, Operation, Receipt, TransferId};
 use crate::store::StoreError;
 use crate::store::ledger::Verdict;
 use crate::store::postgres::fault::Fault;
@@ -45,6 +47,28 @@ impl Job {
                 question.ids.extend(operation.hold());
             }
             Self::Freeze(..) | Self::Unfreeze(..) => {}
+        }
+    }
+
+    /// The hold that a reserve makes, if this is one and it has made it just now.
+    pub(super) fn reserved(&self, done: &Done) -> Option<TransferId> {
+        match (self, done) {
+            (
+                Self::Operate(Operation::Reserve(asked), ..),
+                Done::Verdict(Ok(Receipt { made: Made::Created, .. })),
+            ) => Some(asked.id),
+            (Self::Operate(..) | Self::Freeze(..) | Self::Unfreeze(..), _) => None,
+        }
+    }
+
+    /// A reserve that a try before this one has made, and whose commit was not heard of, is made for its caller only now:
+    /// `owed` are those of whom nobody was told yet.
+    pub(super) fn is_told_at_last(&self, done: &mut Done, owed: &mut BTreeSet<TransferId>) {
+        if let Self::Operate(Operation::Reserve(asked), ..) = self
+            && let Done::Verdict(Ok(receipt)) = done
+            && owed.remove(&asked.id)
+        {
+            receipt.made = Made::Created;
         }
     }
 
