@@ -24,6 +24,11 @@ use crate::store::StoreError;
 
 /// How long a connection may take to be made, and how long one may be waited for.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// After so long without a byte the other end is asked whether it is there, so often, and so many times: who waits for the
+/// end of a long count knows within half a minute that the line was cut.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
+/// What says that an address names no time of its own for that.
+const KEEPALIVE_UNSET: Duration = Duration::from_secs(7_200);
 /// How long a transaction may take: a statement at its limit, where the server still answers.
 const TRANSACTION_MAX: Duration = Duration::from_millis(2_500);
 /// How long one that counts the whole history may take.
@@ -116,6 +121,7 @@ impl Address {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_MAX);
         }
+        keep_alive(&mut config);
         Ok(Self { config })
     }
 }
@@ -235,7 +241,9 @@ impl Database {
             return self.unreachable(tried, format!("{error}{cause}"));
         }
         match Fault::from(error) {
-            Fault::Again(why) | Fault::Later(why) => self.unreachable(tried, why),
+            Fault::Again(why) | Fault::Later(why) | Fault::Failed(why) => {
+                self.unreachable(tried, why)
+            }
             Fault::Never(why) => Fault::Never(format!("{shown}: {why}")),
             Fault::Corrupt(what) => Fault::Corrupt(what),
         }
@@ -266,6 +274,20 @@ impl fmt::Display for Database {
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Database").field(&self.shown).finish()
+    }
+}
+
+/// What an address does not say of how a line that is silent is tried.
+fn keep_alive(config: &mut Config) {
+    let (idle, interval, retries) = KEEPALIVE;
+    if config.get_keepalives_idle() == KEEPALIVE_UNSET {
+        config.keepalives_idle(idle);
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(interval);
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(retries);
     }
 }
 
@@ -392,6 +414,26 @@ mod tests {
             let database = Database::at(address, 1, Clock::start()).unwrap();
             assert!(!format!("{database:?}").contains("hunter2"));
         }
+    }
+
+    #[test]
+    fn a_line_that_was_cut_in_silence_is_noticed_unless_the_address_says_when() {
+        let kept = |more: &str| {
+            let Address { config } =
+                Address::parse(&format!("postgres://kt@db/money{more}")).unwrap();
+            (
+                config.get_keepalives_idle().as_secs(),
+                config.get_keepalives_interval().map(|time| time.as_secs()),
+                config.get_keepalives_retries(),
+            )
+        };
+        assert_eq!(kept(""), (15, Some(5), Some(3)));
+        let own = "?keepalives_idle=60&keepalives_interval=7&keepalives_retries=9";
+        assert_eq!(kept(own), (60, Some(7), Some(9)));
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused_and_not_repeated() {
         for (url, why) in [
             ("hunter2", "is none; write postgres://"),
             ("mysql://kt:hunter2@db/money", "is none; write postgres://"),

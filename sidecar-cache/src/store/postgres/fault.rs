@@ -13,6 +13,9 @@ pub(super) enum Fault {
     Again(String),
     /// Not now: a lock is held, the server is full or does not take writes.
     Later(String),
+    /// The server has failed at it, as where a part of its disk cannot be read: whoever asks for something else may be
+    /// served, and this may be asked again when somebody has mended it.
+    Failed(String),
     /// It will not be done.
     Never(String),
     /// What is there cannot be read.
@@ -31,6 +34,7 @@ impl Fault {
             // What came before it in the same transaction has failed, and says why.
             _ if *state == SqlState::IN_FAILED_SQL_TRANSACTION => Self::Again(text),
             "57" | "55" | "53" | "25" | "28" => Self::Later(text),
+            "58" | "XX" => Self::Failed(text),
             _ if *state == SqlState::UNDEFINED_TABLE || *state == SqlState::UNDEFINED_COLUMN => {
                 Self::Never(format!("{text}; `kt db migrate` makes the tables"))
             }
@@ -54,7 +58,7 @@ impl From<tokio_postgres::Error> for Fault {
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Again(text) | Fault::Later(text) => Self::Transient(text),
+            Fault::Again(text) | Fault::Later(text) | Fault::Failed(text) => Self::Transient(text),
             Fault::Never(text) => Self::Permanent(text),
             Fault::Corrupt(what) => Self::Corrupt(what),
         }
@@ -81,6 +85,10 @@ mod tests {
             ("53300", "later"),
             ("25006", "later"),
             ("28P01", "later"),
+            ("58030", "failed"),
+            ("58P01", "failed"),
+            ("XX000", "failed"),
+            ("XX001", "failed"),
             ("23514", "never"),
             ("42P01", "never"),
             ("54000", "never"),
@@ -88,11 +96,18 @@ mod tests {
             let found = match Fault::of_state(&SqlState::from_code(code), "why".to_owned()) {
                 Fault::Again(_) => "again",
                 Fault::Later(_) => "later",
+                Fault::Failed(_) => "failed",
                 Fault::Never(_) => "never",
                 Fault::Corrupt(_) => "corrupt",
             };
             assert_eq!(found, expected, "{code}");
         }
+    }
+
+    #[test]
+    fn a_charge_is_not_given_up_because_a_disk_has_failed() {
+        let fault = Fault::of_state(&SqlState::from_code("58030"), "could not read".to_owned());
+        assert!(matches!(StoreError::from(fault), StoreError::Transient(_)));
     }
 
     #[test]

@@ -84,7 +84,9 @@ impl PostgresLedger {
                 }
                 mpsc::error::TrySendError::Closed(_) => gone(),
             })?;
-            answer.await.map_err(|_| gone())?
+            // Nobody knows what has become of it.
+            let lost = |_| StoreError::Transient("the question was lost".to_owned());
+            answer.await.map_err(lost)?
         })
     }
 

@@ -4,13 +4,15 @@
 use std::future::Future;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use kt_fault_proxy::{Fault, Faults, Proxy};
 use kt_stores::Server;
 use sidecar_cache::ledger::Made;
 use sidecar_cache::store::StoreError;
 use sidecar_cache::store::ledger::LedgerStore;
+use sidecar_cache::store::ledger::memory::Timepiece;
 use sidecar_cache::store::postgres::ledger::PostgresLedger;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
@@ -214,4 +216,25 @@ async fn a_reserve_whose_commit_was_not_heard_is_made() {
     assert_eq!(u64::try_from(holds.len()).unwrap(), made, "what is held, its caller was told of");
     assert!(made > 2 * cuts - cuts / 10, "{made} of {cuts}, twice each");
     audited(&*direct).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_fails_here_keeps_its_organization_from_nothing_that_comes_after() {
+    let place = Place::empty().await;
+    let fails = Arc::new(AtomicBool::new(false));
+    let (hands, failing) = (Hands::at_noon(), Arc::clone(&fails));
+    let clock = hands.timepiece();
+    let timepiece: Timepiece = Box::new(move || {
+        assert!(!failing.swap(false, SeqCst), "what a test has broken");
+        clock()
+    });
+    let database = kt_stores::open(&place.url).unwrap();
+    let store = PostgresLedger::open(database, Some(timepiece)).await.unwrap();
+    ask(&store, fund(1, 1_000)).await;
+    fails.store(true, SeqCst);
+    let error = store.operate(reserve(2, 10)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Transient(_)), "it may be asked again: {error}");
+    let answer = tokio::time::timeout(Duration::from_secs(30), ask(&store, reserve(2, 10))).await;
+    assert_eq!(answer.unwrap(), "created pending 10");
+    audited(&store).await;
 }

@@ -48,7 +48,7 @@ impl PostgresEntries {
         answer.map_err(|fault| match fault {
             // That it went is told by the watch.
             Fault::Again(why) | Fault::Later(why) => StoreError::Away(why),
-            Fault::Never(_) | Fault::Corrupt(_) => fault.into(),
+            Fault::Failed(_) | Fault::Never(_) | Fault::Corrupt(_) => fault.into(),
         })
     }
 

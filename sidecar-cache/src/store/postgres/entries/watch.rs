@@ -112,7 +112,9 @@ impl State {
         let counts = &mut self.counts;
         let (counter, verdict) = match ended {
             Ended::Answered => (&mut counts.answered, Verdict::Answered),
-            Ended::Failed(Fault::Never(_)) => (&mut counts.refused, Verdict::Answered),
+            Ended::Failed(Fault::Never(_) | Fault::Failed(_)) => {
+                (&mut counts.refused, Verdict::Answered)
+            }
             Ended::Failed(Fault::Corrupt(_)) => (&mut counts.malformed, Verdict::Answered),
             Ended::Late => (&mut counts.late, Verdict::Failed),
             Ended::Failed(Fault::Again(_) | Fault::Later(_)) => (&mut counts.lost, Verdict::Failed),
@@ -129,9 +131,9 @@ impl fmt::Display for Ended<'_> {
         match self {
             Self::Answered => f.write_str("answered"),
             Self::Late => f.write_str("no answer in time"),
-            Self::Failed(Fault::Again(why) | Fault::Later(why) | Fault::Never(why)) => {
-                f.write_str(why)
-            }
+            Self::Failed(
+                Fault::Again(why) | Fault::Later(why) | Fault::Failed(why) | Fault::Never(why),
+            ) => f.write_str(why),
             Self::Failed(Fault::Corrupt(what)) => write!(f, "{what} makes no sense"),
         }
     }

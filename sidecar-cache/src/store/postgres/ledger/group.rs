@@ -56,7 +56,7 @@ struct Before {
 /// Whether a group may fail for one of its jobs alone.
 const fn is_one_in_the_way(fault: &Fault, is_mixed: bool) -> bool {
     match fault {
-        Fault::Never(_) => true,
+        Fault::Never(_) | Fault::Failed(_) => true,
         Fault::Later(_) | Fault::Corrupt(_) => is_mixed,
         Fault::Again(_) => false,
     }

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 
 use super::group::{Usual, Writer};
 use super::job::Job;
@@ -21,6 +21,8 @@ pub(super) const WAITING_MAX: usize = 4_096;
 pub(super) const GROUPS_MAX: usize = 4;
 /// How often everybody else who can go on does so before a group begins.
 const YIELDS: usize = 8;
+/// How many organizations' queues are kept, for what they have touched of late, while nothing waits in them.
+const QUEUES_MAX: usize = 1_024;
 /// How many holds' organizations are remembered. Others are found when their row is read.
 const HOLDS_MAX: usize = 65_536;
 
@@ -39,7 +41,9 @@ pub(super) struct Queues {
     /// Queues in which something waits and that nobody works on, the longest-waiting first.
     ready: VecDeque<String>,
     waiting: usize,
-    groups: JoinSet<(String, Usual)>,
+    groups: JoinSet<Usual>,
+    /// Of which queue each group is: one that fails frees its queue like any other.
+    queues_of: HashMap<Id, String>,
     orgs_of: HashMap<TransferId, String>,
 }
 
@@ -53,6 +57,7 @@ impl Queues {
             ready: VecDeque::new(),
             waiting: 0,
             groups: JoinSet::new(),
+            queues_of: HashMap::new(),
             orgs_of: HashMap::new(),
         }
     }
@@ -66,7 +71,7 @@ impl Queues {
                     Some(job) => self.take(job),
                     None => is_open = false,
                 },
-                Some(done) = self.groups.join_next() => self.ended(done.ok()),
+                Some(done) = self.groups.join_next_with_id() => self.ended(done),
             }
             // All that is there already is in the same group, and what those ask who have just been answered.
             for _ in 0..YIELDS {
@@ -121,21 +126,64 @@ impl Queues {
             self.waiting = self.waiting.saturating_sub(count);
             queue.is_busy = true;
             let (writer, mut usual) = (self.writer.clone(), std::mem::take(&mut queue.usual));
-            self.groups.spawn(async move {
-                // The queue without a name is of holds whose organization nobody here knows.
-                writer.serve(group, &mut usual, name.is_empty()).await;
-                (name, usual)
+            // The queue without a name is of holds whose organization nobody here knows.
+            let is_mixed = name.is_empty();
+            let task = self.groups.spawn(async move {
+                writer.serve(group, &mut usual, is_mixed).await;
+                usual
             });
+            self.queues_of.insert(task.id(), name);
         }
     }
 
-    fn ended(&mut self, done: Option<(String, Usual)>) {
-        let Some((name, usual)) = done else { return };
+    fn ended(&mut self, done: Result<(Id, Usual), JoinError>) {
+        let (task, usual) = match done {
+            Ok(done) => done,
+            // Those who wait for its answers are told that there are none.
+            Err(error) => {
+                tracing::error!(%error, "a group of operations has failed");
+                (error.id(), Usual::default())
+            }
+        };
+        let Some(name) = self.queues_of.remove(&task) else { return };
         let Some(queue) = self.queues.get_mut(&name) else { return };
         queue.is_busy = false;
         queue.usual = usual;
         if !queue.waiting.is_empty() {
             self.ready.push_back(name);
         }
+        if self.queues.len() > QUEUES_MAX {
+            self.queues.retain(|_, queue| queue.is_busy || !queue.waiting.is_empty());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::postgres::{Address, Database};
+
+    /// Queues over a database that is not there.
+    fn queues() -> Queues {
+        let address = Address::parse("postgres://kt@127.0.0.1:1/kt").unwrap();
+        let database = Arc::new(Database::at(address, 1, Clock::start()).unwrap());
+        Queues::new(Writer { database, timepiece: None, groups: Arc::new(AtomicU64::new(0)) })
+    }
+
+    #[tokio::test]
+    async fn organizations_that_were_served_are_not_kept_for_ever() {
+        let mut queues = queues();
+        for number in 0..QUEUES_MAX * 2 {
+            queues.take(Job::Unfreeze(format!("org-{number}"), tokio::sync::oneshot::channel().0));
+            queues.start();
+            let done = queues.groups.join_next_with_id().await.unwrap();
+            queues.ended(done);
+        }
+        assert!(queues.queues.len() <= QUEUES_MAX, "{}", queues.queues.len());
+        assert!(queues.queues_of.is_empty() && queues.ready.is_empty());
     }
 }
