@@ -293,6 +293,24 @@ async fn an_organization_is_purged_in_portions_to_the_last() {
     assert_eq!(number(&shell, "SELECT sum(entries)::bigint FROM cache_entries_orgs").await, 1);
 }
 
+#[tokio::test]
+async fn a_table_that_somebody_empties_takes_entries_again_and_counts_them() {
+    let url = prepared(&SERVER).await;
+    let store = patient(&url, Bounds { org_bytes_max: 60, ..WIDE });
+    for key in 1..=6 {
+        store.fill(entry(key)).await.unwrap();
+    }
+    let shell = connect(&url).await.unwrap();
+    shell.batch_execute("TRUNCATE cache_entries").await.unwrap();
+    for key in 11..=13 {
+        store.fill(entry(key)).await.unwrap();
+    }
+    let Lookup::Found(_) = store.lookup(at(13, 13)).await.unwrap() else { panic!("it is there") };
+    let count = "SELECT count(*) FROM cache_entries";
+    let counted = "SELECT entries FROM cache_entries_orgs";
+    assert_eq!(number(&shell, counted).await, number(&shell, count).await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_sidecars_do_at_once_what_is_counted_is_what_is_there() {
     let url = prepared(&SERVER).await;

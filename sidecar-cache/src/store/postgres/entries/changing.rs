@@ -101,8 +101,14 @@ impl PostgresEntries {
                 break;
             }
             let excess = held.saturating_sub(max);
-            let typed: [Typed<'_>; 2] = [(&org.as_bytes(), Type::BYTEA), (&excess, Type::INT8)];
+            let typed: [Typed<'_>; 3] =
+                [(&org.as_bytes(), Type::BYTEA), (&excess, Type::INT8), (&key, Type::BYTEA)];
             rows = client.query_typed(&self.statements().evict, &typed).await?;
+            if rows.is_empty() {
+                // It has nothing that could go, so the count is of entries that somebody else has removed.
+                let recount = &self.statements().recount;
+                rows = client.query_typed(recount, &[(&org.as_bytes(), Type::BYTEA)]).await?;
+            }
             let row = rows.first().ok_or(CORRUPT)?;
             held = row.try_get(2)?;
             evicted = evicted.saturating_add(number(row, 3)?);

@@ -64,11 +64,16 @@ const REMOVE: &str = r#"WITH gone AS (
     FROM less WHERE held.org = less.org
     RETURNING held.org, held.entries, held.bytes, less.entries"#;
 const THE_ONE: &str = "key = $1 AND ($2::bytea IS NULL OR bytes = $2)";
-/// The oldest, until the others are `$2` bytes less.
+/// Counts what is there of an organization, as after somebody with a shell has emptied the table.
+const RECOUNT: &str = r#"UPDATE "{table}_orgs" AS held SET entries = there.entries, bytes = there.bytes
+    FROM (SELECT count(*) AS entries, coalesce(sum(octet_length(bytes)), 0)::bigint AS bytes
+        FROM "{table}" WHERE org = $1) AS there
+    WHERE held.org = $1 RETURNING held.org, held.entries, held.bytes, 0::bigint"#;
+/// The oldest, until the others are `$2` bytes less; not the one that room is made for, which has room where nothing else is.
 const OLDEST: &str = r#"key IN (SELECT key FROM (
         SELECT key, sum(size) OVER (ORDER BY nth) - size AS before
         FROM (SELECT key, nth, octet_length(bytes)::bigint AS size FROM "{table}"
-            WHERE org = $1 ORDER BY nth LIMIT {portion}) AS oldest) AS counted
+            WHERE org = $1 AND key <> $3 ORDER BY nth LIMIT {portion}) AS oldest) AS counted
     WHERE before < $2)"#;
 const UP_TO: &str = r#"key IN (SELECT key FROM "{table}" WHERE org = $1 AND nth <= $2
     ORDER BY nth LIMIT {portion})"#;
@@ -99,8 +104,10 @@ pub(super) struct Statements {
     /// `$1`: the key, `$2`: the bytes that are meant, or null. Of each organization what it now holds, and how many
     /// have gone.
     pub(super) remove: String,
-    /// `$1`: the organization, `$2`: how many bytes too many. As `remove`.
+    /// `$1`: the organization, `$2`: how many bytes too many, `$3`: the key that stays. As `remove`.
     pub(super) evict: String,
+    /// `$1`: the organization. As `remove`, of which none has gone.
+    pub(super) recount: String,
     /// `$1`: the organization, `$2`: the newest that is meant. As `remove`.
     pub(super) remove_up_to: String,
     /// `$1`: keys. As `remove`.
@@ -134,6 +141,7 @@ impl Statements {
             put: said(PUT),
             remove: remove(THE_ONE),
             evict: remove(OLDEST),
+            recount: said(RECOUNT),
             remove_up_to: remove(UP_TO),
             remove_expired: remove(OVER),
             newest: said(NEWEST),
