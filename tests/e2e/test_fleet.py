@@ -377,10 +377,15 @@ def test_answers_of_postgres_that_are_reset_pay_for_nothing_twice_and_leave_noth
     assert "a call's money was set aside before" not in "".join(s.process.log.read_text() for s in fleet.sidecars)
 
 
-def test_without_redis_and_postgres_what_may_is_answered_and_the_rest_refused_until_they_are_back(fleet, prompt):
-    wallet = funded(fleet)
+def test_without_redis_and_postgres_what_may_is_answered_and_the_rest_refused_until_they_are_back(
+        fleet, crowd, prompt):
+    wallet, gate = funded(fleet), prompt[8:16]
     key = wallet.key()
     paid = in_store(key, prompt, fleet.a, fleet.b)
+    # A lease or a fill that was late has cost another one.
+    calls = fleet.provider.calls_of(prompt)["total"] + 1
+    running = crowd.one(fleet.c, key, chat(f"{prompt} Ends? [[fake: gate={gate}]]"))
+    fleet.provider.wait_at(gate)
     fleet.redis.kill()
     fleet.database.freeze()
     # Known to be good a moment ago, and not known any more soon after.
@@ -392,7 +397,10 @@ def test_without_redis_and_postgres_what_may_is_answered_and_the_rest_refused_un
         refused = bounded(lambda: gateway.ask(key, f"{prompt} New?"))
         assert refused.status == 503 and "retry-after" in refused.headers, refused
     assert fleet.provider.calls_of(f"{prompt} New?")["total"] == 0
+    fleet.provider.release(gate)
+    assert running.whole().status == 200
     fleet.database.thaw()
     fleet.redis.start()
+    wait_until(lambda: len(wallet.charges()) == calls, "what has ended meanwhile is charged", BACK_S)
     wait_until(lambda: fleet.a.ask(key, prompt).status == 200, "they are used again", BACK_S)
     wait_recovered(fleet, BACK_S)

@@ -15,6 +15,9 @@ use crate::ledger::{Operation, Refused};
 use crate::metrics::Spooling;
 use crate::store::StoreError;
 
+/// How long is waited at most before a ledger that takes nothing is told again: it is to know all soon after it is back.
+const STUCK_MAX: Duration = Duration::from_secs(2);
+
 /// What has come of going through the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::service) enum Round {
@@ -22,6 +25,8 @@ pub(in crate::service) enum Round {
     Done,
     /// It has taken some of it.
     Moved,
+    /// It has answered to all of it; what is left is told again some time later.
+    Later,
     /// It has taken nothing.
     Stuck,
 }
@@ -85,7 +90,8 @@ impl Books {
                     continue;
                 }
                 Round::Moved => pause = AGAIN.0,
-                Round::Stuck => {}
+                Round::Later => {}
+                Round::Stuck => pause = pause.min(STUCK_MAX),
             }
             sleep(pause).await;
             pause = pause.saturating_mul(2).min(AGAIN.1);
@@ -115,7 +121,11 @@ impl Books {
                 }
                 if !has_left {
                     spool.is_stuck.store(false, Ordering::Relaxed);
-                    return if has_later { moved(told) } else { Round::Done };
+                    return match (has_later, told) {
+                        (false, _) => Round::Done,
+                        (true, 0) => Round::Later,
+                        (true, _) => Round::Moved,
+                    };
                 }
                 if is_from_start {
                     return moved(told);
