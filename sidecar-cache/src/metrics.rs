@@ -470,6 +470,7 @@ impl Metrics {
         self.money.exposed(sight.exposed);
         self.money.allotted(sight.allotted);
         self.money.frozen(sight.frozen);
+        self.money.audit_failing(sight.is_audit_failing);
         self.money.spooled(sight.spooled);
         self.audit.waiting(sight.audit_waiting);
         self.configured.set(sight);

@@ -8,6 +8,7 @@ use sidecar_cache::http::closing::Closing;
 use sidecar_cache::http::serve;
 use sidecar_cache::http::socket::{Claim, Listening, with_ending};
 use sidecar_cache::http::traces;
+use sidecar_cache::service::audit::First;
 use sidecar_cache::service::reload::Watched;
 use sidecar_cache::service::traces::Traces;
 use sidecar_cache::service::{Failure, Sidecar};
@@ -184,29 +185,35 @@ async fn record_the_rest(sidecar: &Sidecar) {
     }
 }
 
-/// Counts the ledger again before anybody is served: a wallet that does not add up is frozen from the first call on.
-/// `false`: it was told to stop meanwhile.
+/// Counts the ledger again before anybody is served, unless another sidecar has: a wallet that does not add up is frozen
+/// from the first call on. `false`: it was told to stop meanwhile.
 async fn audited(sidecar: &Sidecar, terminate: &mut Signal) -> Result<bool, Faults> {
-    tokio::select! {
-        audited = sidecar.audit() => match audited {
-            Ok(found) => {
-                let (transfers, breaches) = (found.transfers, found.breaches_total);
-                tracing::info!(transfers, breaches, took_ms = found.took_ms, "ledger audited");
-                let (open, suspended) = (found.holds_open, found.holds_suspended);
-                if open + suspended > 0 {
-                    // Nobody is served yet: they are from before, and no end of theirs will come.
-                    let what = "calls from before have not ended in the ledger: what they hold goes \
-                                into suspense when its time is over, lies there for a day, and \
-                                then returns";
-                    tracing::warn!(open, suspended, "{what}");
-                }
-                Ok(true)
-            }
-            Err(Failure::NoLedger) => Ok(true),
-            Err(failure) => Err(one(format!("the wallet cannot be audited: {failure}"))),
-        },
-        _ = terminate.recv() => Ok(false),
+    let first = tokio::select! {
+        first = sidecar.audit_first() => first,
+        _ = terminate.recv() => return Ok(false),
+    };
+    let (found, message) = match first {
+        Ok(First::Counted(found)) => (found, "ledger audited"),
+        Ok(First::Learned(found)) => (found, "ledger audited by another sidecar"),
+        Ok(First::NotCounted(why)) => {
+            let what = "the ledger was not audited: what was frozen before still is, the status says \
+                        so, and it is tried again";
+            tracing::error!(why, "{what}");
+            return Ok(true);
+        }
+        Err(Failure::NoLedger) => return Ok(true),
+        Err(failure) => return Err(one(format!("the wallet cannot be audited: {failure}"))),
+    };
+    let (transfers, breaches) = (found.transfers, found.breaches_total);
+    tracing::info!(transfers, breaches, took_ms = found.took_ms, "{message}");
+    let (open, suspended) = (found.holds_open, found.holds_suspended);
+    if open + suspended > 0 {
+        // Nobody is served yet: they are from before, and no end of theirs will come.
+        let what = "calls from before have not ended in the ledger: what they hold goes into suspense \
+                    when its time is over, lies there for a day, and then returns";
+        tracing::warn!(open, suspended, "{what}");
     }
+    Ok(true)
 }
 
 pub(crate) fn one(fault: impl std::fmt::Display) -> Faults {

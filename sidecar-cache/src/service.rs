@@ -294,6 +294,7 @@ impl Sidecar {
             exposed: self.books.as_ref().map(|books| books.exposed()).unwrap_or_default(),
             allotted: self.books.as_ref().map(|books| books.allotted()).unwrap_or_default(),
             frozen: self.audits.frozen(),
+            is_audit_failing: self.audits.is_failing(),
             audit_waiting: self.audit_log_waiting(),
             tenants: self.tenants.as_ref().map_or(0, Tenants::count),
             tenants_refused: self.tenants.as_ref().map_or(0, Tenants::refused),

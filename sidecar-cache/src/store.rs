@@ -74,6 +74,15 @@ impl StoreError {
             Self::Transient(_) | Self::Corrupt(_) | Self::Permanent(_) => true,
         }
     }
+
+    /// Whether asking again may help.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Transient(_) | Self::Away(_) => true,
+            Self::Corrupt(_) | Self::Permanent(_) => false,
+        }
+    }
 }
 
 /// Where an entry is: its key, and the request that it shares with the entries behind other gates.

@@ -27,6 +27,7 @@ pub(super) struct Money {
     breaches: Family<Broken, Counter>,
     not_looked_up: Counter,
     frozen: Gauge,
+    audit_failing: Gauge,
     saved: Family<OnBasis, Counter<f64, AtomicU64>>,
     saved_tokens: Family<SavedOf, Counter>,
     budget_alerts: Family<OfBudget, Counter>,
@@ -223,6 +224,11 @@ impl Money {
             self.not_looked_up.clone(),
         );
         r.register("kt_wallet_frozen", "Wallets that are frozen", self.frozen.clone());
+        r.register(
+            "kt_wallet_audit_failing",
+            "Whether the ledger could not be audited when it was due",
+            self.audit_failing.clone(),
+        );
         self.register_saved(r);
         r.register(
             "kt_budget_alerts",
@@ -309,6 +315,11 @@ impl Money {
     /// An audit has found something new.
     pub(super) fn breached(&self, invariant: &'static str) {
         self.breaches.get_or_create(&Broken { invariant }).inc();
+    }
+
+    /// Whether the ledger could not be audited.
+    pub(super) fn audit_failing(&self, is_failing: bool) {
+        self.audit_failing.set(i64::from(is_failing));
     }
 
     /// So many wallets are frozen.

@@ -52,6 +52,8 @@ pub struct Sight {
     pub tenants_refused: usize,
     /// Wallets that are frozen.
     pub frozen: usize,
+    /// Whether the ledger could not be audited.
+    pub is_audit_failing: bool,
     /// Ends of calls that lie in the spool.
     pub spooled: usize,
     /// Records of the audit log that wait to be written.

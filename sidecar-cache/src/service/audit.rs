@@ -1,5 +1,8 @@
 //! Auditing the ledger: at the start, before anybody is served; then again and again, for a small share of the time;
-//! and when a person asks. What an audit finds freezes the wallet that it is about, and no other.
+//! and when a person asks. What an audit finds freezes the wallet that it is about, and no other. Of those that share a
+//! ledger, one audits for all ([`turns`]).
+
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -12,6 +15,8 @@ use super::{Failure, Sidecar, lock};
 use crate::ledger::audit::{Breach, Findings};
 use crate::store::StoreError;
 use crate::store::ledger::LedgerStore;
+use crate::store::ledger::turns::Told;
+pub use turns::First;
 
 /// The shortest pause between two audits.
 const PAUSE_MIN: Duration = Duration::from_secs(60);
@@ -45,6 +50,8 @@ struct Audited {
     transfers: u64,
     open: u64,
     suspended: u64,
+    /// How many there are, with those that are not listed because somebody else has found them.
+    breaches_total: u64,
     breaches: Vec<Breach>,
 }
 
@@ -54,6 +61,11 @@ impl Audits {
     /// How many wallets are frozen.
     pub(crate) fn frozen(&self) -> usize {
         lock(&self.seen).frozen
+    }
+
+    /// Whether the last one could not be made.
+    pub(crate) fn is_failing(&self) -> bool {
+        lock(&self.seen).failure.is_some()
     }
 
     /// What is wrong, in sentences.
@@ -83,11 +95,10 @@ impl Sidecar {
         if self.ledger.is_none() {
             return;
         }
+        let mut took = self.audits.last().map_or(Millis(0), |last| last.took);
         loop {
-            let took = self.audits.last().map_or(Millis(0), |last| last.took);
             tokio::time::sleep(pause_after(took)).await;
-            // What is wrong is logged, and told to whoever asks.
-            let _ = self.audit().await;
+            took = self.audit_or_learn().await;
         }
     }
 
@@ -124,31 +135,45 @@ impl Sidecar {
         Ok(ledger.unfreeze(org.to_owned()).await?)
     }
 
-    /// An audit of whoever's turn it is.
+    /// An audit of whoever's turn it is. Those who share the ledger are told when its wallets are frozen.
     async fn audit_in_turn(&self) -> Result<AuditReply, Failure> {
         let ledger = self.ledger.as_deref().ok_or(Failure::NoLedger)?;
         let began = self.clock.mono();
-        let (audited, unknown) = match ledger.audit().await {
-            Ok(Findings { transfers, open, suspended, mut breaches }) => {
-                let (of_calls, unknown) = self.breaches_of_calls(ledger).await;
-                breaches.extend(of_calls);
-                let (at, took) = (self.clock.wall(), self.clock.mono().since(began));
-                (Audited { at, took, transfers, open, suspended, breaches }, unknown)
-            }
+        let counted = ledger.audit().await;
+        let took = self.clock.mono().since(began);
+        let again_after = Millis(u64::try_from(pause_after(took).as_millis()).unwrap_or(u64::MAX));
+        let findings = match counted {
+            Ok(findings) => findings,
             Err(error) => {
                 tracing::error!(%error, "the ledger cannot be audited");
                 lock(&self.audits.seen).failure = Some(error.to_string());
+                let found = Err(error.to_string());
+                // Where that fails as well, it is somebody else's turn soon.
+                let _ = ledger.audit_told(Told { took, found, again_after }).await;
                 return Err(error.into());
             }
         };
+        let Findings { transfers, open, suspended, mut breaches } = findings.clone();
+        let (of_calls, unknown) = self.breaches_of_calls(ledger).await;
+        breaches.extend(of_calls);
+        let (at, took) = (self.clock.wall(), self.clock.mono().since(began));
+        let breaches_total = breaches.len() as u64;
+        let audited = Audited { at, took, transfers, open, suspended, breaches_total, breaches };
         self.report(&audited);
         let frozen = self.freeze_for(ledger, &audited.breaches).await;
+        if frozen.is_ok() {
+            let _ = ledger.audit_told(Told { took, found: Ok(findings), again_after }).await;
+        }
         let reply = told(&audited);
-        let mut seen = lock(&self.audits.seen);
-        let frozen = frozen.err().map(|error| format!("a breach was found, and {error}"));
-        seen.failure = frozen.or_else(|| unknown.map(|error| error.to_string()));
-        seen.last = Some(audited);
+        self.saw(audited, frozen.err().or(unknown));
         Ok(reply)
+    }
+
+    /// What is known from now on.
+    fn saw(&self, audited: Audited, amiss: Option<StoreError>) {
+        let mut seen = lock(&self.audits.seen);
+        seen.failure = amiss.map(|error| error.to_string());
+        seen.last = Some(audited);
     }
 
     /// What is wrong with what the ledger says of the calls that were made, as far as it says anything.
@@ -240,14 +265,14 @@ fn reasons(breaches: &[Breach]) -> BTreeMap<&str, String> {
 }
 
 fn told(audited: &Audited) -> AuditReply {
-    let Audited { at, took, transfers, open, suspended, breaches } = audited;
+    let Audited { at, took, transfers, open, suspended, breaches_total, breaches } = audited;
     AuditReply {
         at: *at,
         took_ms: took.0,
         transfers: *transfers,
         holds_open: *open,
         holds_suspended: *suspended,
-        breaches_total: breaches.len() as u64,
+        breaches_total: *breaches_total,
         breaches: breaches.iter().take(BREACHES_MAX).map(entry).collect(),
     }
 }

@@ -3,6 +3,7 @@
 
 pub(super) mod live;
 pub mod memory;
+pub mod turns;
 
 use kt_contract::money::MicroUsd;
 use kt_contract::time::UnixMillis;
@@ -14,6 +15,7 @@ use crate::ledger::bill::Billed;
 use crate::ledger::transfer::Charge;
 use crate::ledger::window::Period;
 use crate::ledger::{Hold, Operation, Receipt, Refused, State, Transfer, TransferId};
+use turns::{Told, Turn};
 
 /// What the ledger says to an operation.
 pub type Verdict = Result<Receipt, Refused>;
@@ -85,6 +87,16 @@ pub trait LedgerStore: Send + Sync {
 
     /// Counts everything again, on the state of one moment.
     fn audit(&self) -> Answer<'_, Findings>;
+
+    /// Whether it is one's turn to count it. Where several share a ledger, one does for all.
+    fn audit_turn(&self) -> Answer<'_, Turn> {
+        Box::pin(async { Ok(Turn::Always) })
+    }
+
+    /// Tells those who share it what was found, when what follows from it was done.
+    fn audit_told(&self, _told: Told) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// How an organization stands.

@@ -16,6 +16,7 @@ mod read;
 mod rows;
 mod savings;
 mod sheet;
+mod turns;
 
 use std::fmt;
 use std::future::Future;
@@ -32,7 +33,9 @@ use crate::ledger::account::Account;
 use crate::ledger::audit::Findings;
 use crate::ledger::bill::Billed;
 use crate::ledger::{Hold, Operation, Transfer, TransferId};
+use crate::random;
 use crate::store::ledger::memory::Timepiece;
+use crate::store::ledger::turns::{Told, Turn};
 use crate::store::ledger::{Balance, Frozen, LedgerStore, Level, Verdict};
 use crate::store::{Answer, StoreError};
 use group::Writer;
@@ -43,6 +46,8 @@ use queues::{Queues, WAITING_MAX};
 pub struct PostgresLedger {
     writer: Writer,
     jobs: mpsc::Sender<Job>,
+    /// Who this is when it is asked who counts the ledger.
+    holder: turns::Holder,
 }
 
 // === impl PostgresLedger ===
@@ -63,7 +68,8 @@ impl PostgresLedger {
         let writer = Writer { database, timepiece, groups };
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         tokio::spawn(Queues::new(writer.clone()).run(waiting));
-        Ok(Self { writer, jobs })
+        let holder = random::bytes().map_err(|error| StoreError::Permanent(error.to_string()))?;
+        Ok(Self { writer, jobs, holder })
     }
 
     /// How many groups of operations have been written since it was opened. What is in one group shares a commit.
@@ -200,5 +206,13 @@ impl LedgerStore for PostgresLedger {
 
     fn audit(&self) -> Answer<'_, Findings> {
         Self::read(Purpose::Count, read::audit(&self.writer))
+    }
+
+    fn audit_turn(&self) -> Answer<'_, Turn> {
+        Self::read(Purpose::Write, turns::take(&self.writer, &self.holder))
+    }
+
+    fn audit_told(&self, told: Told) -> Answer<'_, ()> {
+        Self::read(Purpose::Write, turns::tell(&self.writer, &self.holder, told))
     }
 }

@@ -14,7 +14,7 @@ use super::fault::Fault;
 use crate::store::StoreError;
 
 /// What each version adds to the one before.
-const MIGRATIONS: [&str; 6] = [LEDGER, SHARED, AUDIT_LOG, ROTATION, DRAWS, OPEN_CALLS];
+const MIGRATIONS: [&str; 7] = [LEDGER, SHARED, AUDIT_LOG, ROTATION, DRAWS, OPEN_CALLS, AUDIT_TURN];
 
 /// What calls take out of allotments. Rows from before are of narrower kinds, and are not read for it. A sidecar that was
 /// started before this does not see such rows: it would close an allotment with all that was ever in it, and with what
@@ -59,6 +59,22 @@ const OPEN_CALLS: &str = "
     CREATE UNIQUE INDEX transfers_by_id ON transfers (id)
         WHERE kind IN ('fund', 'pending', 'refund', 'adjust_credit', 'adjust_debit', 'allocate',
                        'deallocate', 'open_calls');
+";
+
+/// One row, which says whose turn it is to count the ledger, when it is due, and what was found last. A sidecar from
+/// before this counts it for itself.
+const AUDIT_TURN: &str = "
+    CREATE TABLE audit_turn (
+        one        boolean PRIMARY KEY DEFAULT true CHECK (one),
+        holder     bytea CHECK (length(holder) = 16),
+        until      bigint NOT NULL,
+        next_at    bigint NOT NULL,
+        counted_at bigint,
+        took_ms    bigint CHECK ((took_ms IS NULL) = (counted_at IS NULL)),
+        findings   text CHECK ((findings IS NULL) = (counted_at IS NULL)),
+        failure    text
+    );
+    INSERT INTO audit_turn (until, next_at) VALUES (0, 0);
 ";
 
 /// Of a key whose place another one takes: when it ends, and which one that is.

@@ -72,3 +72,5 @@ mod shared_ledger;
 #[path = "../../../../sidecar-cache/tests/sidecar/support.rs"]
 #[expect(dead_code, reason = "most of it is for the tests of the sidecar alone")]
 mod support;
+#[cfg(test)]
+mod turns;

@@ -48,7 +48,8 @@ async fn a_database_with_a_wallet_gets_what_is_new_and_keeps_what_it_has() {
     let shell = connect(&url).await.unwrap();
     // As the first version has left it.
     let old = "INSERT INTO alerted (org, name) VALUES ('acme', 'org:daily');
-        DROP TABLE changes, generations, keys, reply_holders, replies, reply_orgs, audit_chains, audit_records;
+        DROP TABLE changes, generations, keys, reply_holders, replies, reply_orgs, audit_chains, audit_records,
+            audit_turn;
         DROP FUNCTION audit_stays, audit_record_goes;
         DROP FUNCTION transfers_know_draws CASCADE;
         DROP INDEX transfers_draws, transfers_by_id;
