@@ -21,8 +21,9 @@ class Hold:
     """What was set aside for a call, and what became of it."""
 
     def __init__(self, number, id, held, terms):
-        call = terms["purpose"]["call"]
-        self.number, self.id, self.held, self.request_id = number, id, held, call["request_id"]
+        self.number, self.id, self.held, self.drawn = number, id, held, terms.get("drawn")
+        # Of an allotment, which is for no call: none.
+        self.request_id = terms["purpose"].get("call", {}).get("request_id")
         self.budgets = [
             f"budget:{named(charge['scope'])}:{charge['period']}:{charge['window']}" for charge in terms["charges"]
         ]
@@ -33,6 +34,8 @@ class Hold:
         self.rows.append(kind)
         if kind == "extend":
             self.held += amount
+        elif kind == "draw":
+            self.held -= amount
         elif kind in ("post", "late_post", "overage"):
             self.actual += amount
             self.is_estimated = note == "estimated"
@@ -40,7 +43,7 @@ class Hold:
     @property
     def state(self):
         """`open`, or the word of the row that was its end."""
-        ends = [kind for kind in self.rows if kind not in ("extend", "overage", "refund")]
+        ends = [kind for kind in self.rows if kind not in ("extend", "overage", "refund", "draw")]
         return ends[-1] if ends else "open"
 
     def faults(self):
@@ -51,6 +54,8 @@ class Hold:
         later = count["late_post"] + count["late_void"]
         if later > 1 or count["return"] > 1 or (later or count["return"]) and not count["expire"]:
             yield f"ended late without an end, or twice: {self}"
+        if self.held < 0 or count["draw"] and self.request_id:
+            yield f"more was drawn than it held, or from a call: {self}"
         if count["overage"] > 1 or count["overage"] and not count["post"] + count["late_post"]:
             yield f"an overage of nothing: {self}"
 
@@ -102,7 +107,8 @@ class Ledger:
         return cls(live, accounts, transfers)
 
     def __init__(self, live, accounts, transfers):
-        self.funds, self.holds, self.odd = {}, {}, []
+        self.funds, self.holds, self.odd, self.draws = {}, {}, [], []
+        ids, before = {}, None
         self.live = {seq: bool(is_suspended) for seq, is_suspended in live}
         self.accounts = {name: rest for name, *rest in accounts}
         for seq, id, kind, hold, amount, note, terms in transfers:
@@ -110,10 +116,18 @@ class Ledger:
                 self.funds.setdefault(note, []).append(amount)
             elif kind == "pending":
                 self.holds[seq] = Hold(seq, id.lower(), amount, json.loads(terms))
+                ids[id.lower()] = seq
             elif hold in self.holds:
                 self.holds[hold].add(kind, amount, note)
             else:
                 self.odd.append((seq, kind, hold))
+            if kind == "draw":
+                self.draws.append((seq, amount))
+            # What is drawn is for the call whose row follows, and nobody else's.
+            was_drawn, follows = before == "draw", kind == "pending" and self.holds[seq].drawn
+            if was_drawn and (not follows or ids.get(follows) != of):
+                self.odd.append((seq - 1, "draw", of))
+            before, of = kind, hold
 
     def faults(self):
         """What does not add up. An empty list is a clean book."""

@@ -9,6 +9,7 @@ AS_TOLD, TOLD_NOTHING = "settled as told", "told nothing, counted"
 CUT_SHORT, LEFT_AT_END = "cut short, counted", "left at the end, counted"
 REFUSED, NEVER_SENT = "refused, released", "never sent, released"
 NOT_KNOWN, LEFT_BEFORE_CALL = "not known how it ended, and said so", "left before the call came"
+WITH_ALLOTMENT = "its sidecar was killed or does not know, and its money is with the allotment"
 KILLED_BEFORE_END, KILLED_BEFORE_CALL = "the kill came before its end", "the kill came before the call"
 # Every question has more tokens than the first and fewer than the second, and a word of an answer no more than the third.
 INPUT_MIN, INPUT_MAX, OF_A_WORD_MAX = 10, 100, 12
@@ -18,7 +19,8 @@ def by_request(ledger):
     """The holds of each request, in their order."""
     holds = {}
     for hold in ledger.holds.values():
-        holds.setdefault(hold.request_id, []).append(hold)
+        if hold.request_id:
+            holds.setdefault(hold.request_id, []).append(hold)
     return holds
 
 
@@ -36,12 +38,21 @@ def is_counted(hold, call):
     return hold.state == "post" and hold.is_estimated and cost(INPUT_MIN, 0) <= hold.actual <= most
 
 
-def outcomes(holds, calls, left, lost):
+def unheld(holds, calls):
+    """The requests of which the provider has had more calls than there are holds."""
+    return {request_id for request_id, of_provider in calls.items()
+            if len(holds.get(request_id, [])) < len(of_provider)}
+
+
+def outcomes(holds, calls, left, lost, with_allotment=frozenset()):
     """Every call of the provider beside its hold: how often each rule explains what became of them, and those that
     none does."""
     rules, faults = Counter(), []
     for request_id in holds.keys() | calls.keys():
         of_ledger, of_provider = holds.get(request_id, []), calls.get(request_id, [])
+        if len(of_ledger) < len(of_provider) and request_id in with_allotment:
+            rules[WITH_ALLOTMENT] += 1
+            continue
         if len(of_ledger) < len(of_provider):
             faults.append(f"{len(of_provider)} calls, held for: {of_ledger}")
             continue

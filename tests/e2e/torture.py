@@ -51,6 +51,8 @@ class Torture:
         self.whole, self.left = {}, set()
         # What the provider has written down, by request, and the last call of which that is known.
         self.calls, self.last_call = {}, 0
+        # Requests of whose calls the money may be with an allotment.
+        self.with_allotment = set()
         # The last hold of the rounds before.
         self.last_hold = 0
         # Payments that were in the file when nobody had been told, and how often each rule explains a call.
@@ -149,7 +151,7 @@ class Torture:
         """The book, as it is, with all that is known."""
         ledger = self.read()
         holds = by_request(ledger)
-        self.outcomes, faults = outcomes(holds, self.calls, self.left, self.lost())
+        self.outcomes, faults = outcomes(holds, self.calls, self.left, self.lost(), self.with_allotment)
         faults += ledger.faults()
         faults += self.faults_of_funds(ledger)
         faults += self.faults_of_answers(holds)
