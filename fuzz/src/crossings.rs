@@ -61,7 +61,7 @@ fn pair(world: &mut World, choices: &mut Choices, text: &str) {
     // A worker keeps what it is asked for again, so that whoever comes now could get it from its memory.
     for _ in 0..2 {
         let again = world.ask(&ours, &asked, choices);
-        assert_eq!((again.key, again.check), (first.key, first.check));
+        assert_eq!((again.plan.key, again.plan.check), (first.plan.key, first.plan.check));
     }
     let theirs = [world.ask(&other, &asked, choices), world.ask(&other, &changed, choices)];
     for their in &theirs {
@@ -70,27 +70,40 @@ fn pair(world: &mut World, choices: &mut Choices, text: &str) {
     world.stays_shut(&first, &other, &theirs[0]);
 
     let gated = world.ask(&beside, &asked, choices);
-    assert_eq!(gated.request, first.request, "the same request of the same organization");
-    assert!(gated.key != first.key && gated.check != first.check, "{:?}", gated.gates);
-    let differs = gated.gates.first_difference(&first.gates);
-    assert!(differs.is_some(), "{:?}", gated.gates);
+    assert_eq!(gated.plan.request, first.plan.request, "the same request of the same organization");
+    assert!(
+        gated.plan.key != first.plan.key && gated.plan.check != first.plan.check,
+        "{:?}",
+        gated.plan.gates
+    );
+    let differs = gated.plan.gates.first_difference(&first.plan.gates);
+    assert!(differs.is_some(), "{:?}", gated.plan.gates);
     world.stays_shut(&first, &beside, &gated);
 
     let meant = world.ask(&ours, &changed, choices);
-    assert_eq!(meant.gates.scope, first.gates.scope);
-    assert!(meant.key != first.key && meant.check != first.check, "{asked:?} {changed:?}");
+    assert_eq!(meant.plan.gates.scope, first.plan.gates.scope);
+    assert!(
+        meant.plan.key != first.plan.key && meant.plan.check != first.plan.check,
+        "{asked:?} {changed:?}"
+    );
 
     let last = world.ask(&ours, &asked, choices);
-    assert_eq!(last.key, first.key);
+    assert_eq!(last.plan.key, first.plan.key);
     world.tally.pairs += 1;
 }
 
 fn share_nothing(first: &AdmitRequest, their: &AdmitRequest) {
-    assert_ne!(first.gates.org, their.gates.org);
+    assert_ne!(first.plan.gates.org, their.plan.gates.org);
     let [ours, theirs] = [first, their].map(|it| {
-        [it.key.0, it.check.0, it.request.digest, it.request.check].map(|digest| digest.0)
+        [it.plan.key.0, it.plan.check.0, it.plan.request.digest, it.plan.request.check]
+            .map(|digest| digest.0)
     });
     for digest in &ours {
-        assert!(!theirs.contains(digest), "{:?} and {:?} share a digest", first.gates, their.gates);
+        assert!(
+            !theirs.contains(digest),
+            "{:?} and {:?} share a digest",
+            first.plan.gates,
+            their.plan.gates
+        );
     }
 }

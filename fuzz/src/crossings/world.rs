@@ -173,7 +173,7 @@ impl World {
         assert!(filed.bypass.is_none());
         // The pack of this organization has decided, and nobody else's.
         let Pack { tier, policy } = self.pack_of(&caller.principal.org);
-        let gates = &filed.gates;
+        let gates = &filed.plan.gates;
         assert_eq!((gates.scope.tier(), gates.policy), (tier_name(tier), Digest([policy; 32])));
 
         let mut asking = Asking::begin(&mut self.worker, (caller, &replies[1]), asked, &body);
@@ -184,11 +184,11 @@ impl World {
             return filed;
         }
         let same = asking.admit();
-        assert_eq!((same.key, same.check, same.request), (filed.key, filed.check, filed.request));
-        if let Some(entry) = self.store.get(&filed.key) {
+        assert_eq!(same.plan, filed.plan);
+        if let Some(entry) = self.store.get(&filed.plan.key) {
             let entry =
                 Entry::decode(entry, &caller.keys).expect("an entry of another organization");
-            assert_eq!(entry.header.verify(&filed.gates, &filed.check), Ok(()));
+            assert_eq!(entry.header.verify(&filed.plan.gates, &filed.plan.check), Ok(()));
             asking.hit(&entry.body);
             self.tally.from_store += 1;
             self.was_made_for(&entry.body, caller, asked);
@@ -202,8 +202,8 @@ impl World {
     fn make(&mut self, caller: &Caller, asked: &Asked, filed: &AdmitRequest) {
         let body = format!(r#"{{"id":{}}}"#, self.made.len());
         let header = Header {
-            gates: filed.gates.clone(),
-            check: filed.check,
+            gates: filed.plan.gates.clone(),
+            check: filed.plan.check,
             generations: Vector::from_numbers(Vec::new()),
             token: Token { epoch: Epoch(1), counter: 1 },
             created: UnixMillis(1),
@@ -213,7 +213,7 @@ impl World {
             served_by: String::new(),
         };
         let bytes = Entry::encode(&header, body.as_bytes(), &caller.keys);
-        self.store.insert(filed.key, bytes.into());
+        self.store.insert(filed.plan.key, bytes.into());
         self.made.push(self.wanted(caller, asked));
         self.tally.made += 1;
     }
@@ -249,11 +249,11 @@ impl World {
         other: &Caller,
         their: &AdmitRequest,
     ) {
-        let Some(entry) = self.store.get(&first.key) else { return };
+        let Some(entry) = self.store.get(&first.plan.key) else { return };
         self.tally.shut += 1;
-        if first.gates.org == their.gates.org {
+        if first.plan.gates.org == their.plan.gates.org {
             let entry = Entry::decode(entry, &other.keys).unwrap();
-            let refused = entry.header.verify(&their.gates, &their.check);
+            let refused = entry.header.verify(&their.plan.gates, &their.plan.check);
             assert!(matches!(refused, Err(Mismatch::Gate(_))), "{refused:?}");
         } else {
             assert_eq!(Entry::decode(entry, &other.keys), Err(Corrupt::Mac));

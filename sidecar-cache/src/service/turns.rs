@@ -134,7 +134,7 @@ mod tests {
     }
 
     /// Who of those that wait has a place by now.
-    fn served(waiting: &mut Vec<(u32, Waiting)>) -> Option<(u32, Place)> {
+    fn served(waiting: &mut Vec<(usize, Waiting)>) -> Option<(usize, Place)> {
         let at = waiting.iter_mut().enumerate().find_map(|(at, (nth, waits))| {
             let place = waits.as_mut().now_or_never()?;
             Some((at, *nth, place.unwrap()))
@@ -153,7 +153,7 @@ mod tests {
         for (nth, org) in
             ["acme", "acme", "acme", "globex", "globex", "initech"].into_iter().enumerate()
         {
-            waiting.push((nth as u32, wait(&turns, org)));
+            waiting.push((nth, wait(&turns, org)));
         }
         drop(first);
         let mut order = vec![];
