@@ -228,9 +228,6 @@ fn heuristics_table(judged: &[Judged]) -> String {
     for (name, label, is_hinted) in rows {
         let mut count = Count::default();
         for one in judged {
-            if (one.is == label) != is_hinted(&one.text) {
-                println!("{name}: {} {:?}", one.is, one.text);
-            }
             match (one.is == label, is_hinted(&one.text)) {
                 (true, true) => count.right += 1,
                 (true, false) => count.missed += 1,
@@ -253,7 +250,10 @@ fn measured() -> String {
     let mut text = String::new();
     let sets = [
         (Set::Own, "Our own set"),
-        (Set::Seen, "The first held-back set, on which the detectors were corrected"),
+        (
+            Set::Seen,
+            "Five sets that were held back before, on which the detectors were corrected since",
+        ),
         (Set::HeldBack, "The held-back set"),
     ];
     for (set, whose) in sets {
@@ -276,7 +276,7 @@ fn measured() -> String {
 
 #[test]
 fn what_is_to_be_found_is_found_and_little_else() {
-    for (set, texts) in [(Set::Own, 340), (Set::Seen, 450)] {
+    for (set, texts) in [(Set::Own, 340), (Set::Seen, 3_200)] {
         let cases = cases(set);
         assert!(cases.len() >= texts, "{}", cases.len());
         let (counts, differences) = measure(&cases);
@@ -387,7 +387,7 @@ fn fingerprint() -> String {
 #[test]
 fn what_detectors_find_changes_with_their_version_alone() {
     let found = (DETECTORS_VERSION, fingerprint());
-    let known = (3, "08f98c3828328953".to_owned());
+    let known = (3, "f3762bbbcd5234d8".to_owned());
     assert_eq!(
         found, known,
         "the detectors find something else, or the labelled texts are others: where what they find has changed, raise \

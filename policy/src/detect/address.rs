@@ -14,11 +14,79 @@ const V6_BYTES_MAX: usize = 45;
 /// Words before four numbers with dots that make a version or a section of them.
 pub(super) const VERSION: Words = Words {
     ascii: &[
-        "appendix", "build", "chapter", "clause", "firmware", "kapitel", "oid", "release", "rev",
-        "revision", "section", "ver", "version", "versione", "versions",
+        "annex",
+        "appendix",
+        "article",
+        "bios",
+        "build",
+        "chapter",
+        "clause",
+        "clauses",
+        "driver",
+        "drivers",
+        "firmware",
+        "fw",
+        "kapitel",
+        "oid",
+        "paragraph",
+        "patch",
+        "plugin",
+        "release",
+        "rev",
+        "revision",
+        "schedule",
+        "section",
+        "sections",
+        "ver",
+        "version",
+        "versione",
+        "versions",
     ],
-    other: &["вepcи", "вepcия", "版本"],
+    other: &["вepcи", "вepcия", "版本", "バージョン", "ファームウェア", "펌웨어", "버전", "固件"],
 };
+/// Words that make an address of four numbers that are all small.
+pub(super) const ADDRESS: Words = Words {
+    ascii: &[
+        "addr",
+        "address",
+        "addresses",
+        "adres",
+        "adresse",
+        "client",
+        "connect",
+        "connected",
+        "dns",
+        "endpoint",
+        "gateway",
+        "host",
+        "hosts",
+        "http",
+        "https",
+        "indirizzo",
+        "ip",
+        "ips",
+        "ipv4",
+        "login",
+        "nameserver",
+        "node",
+        "peer",
+        "ping",
+        "proxy",
+        "remote",
+        "resolver",
+        "server",
+        "servers",
+        "source",
+        "ssh",
+        "upstream",
+    ],
+    other: &["地址", "アドレス", "주소"],
+};
+/// Resolvers that everybody knows.
+const RESOLVERS: [[u64; 4]; 6] =
+    [[1, 0, 0, 1], [1, 1, 1, 1], [4, 2, 2, 1], [8, 8, 4, 4], [8, 8, 8, 8], [9, 9, 9, 9]];
+/// Of addresses that are given out at random, four numbers below this are one in four thousand; of versions most.
+const SMALL: u64 = 32;
 
 /// The IPv4 address that the number is.
 pub(super) fn find_v4(text: &Text<'_>, number: &Number) -> Option<Match> {
@@ -43,9 +111,14 @@ pub(super) fn find_v4(text: &Text<'_>, number: &Number) -> Option<Match> {
     }
     let is_nobody = matches!(octets, [0 | 127, _, _, _] | [255, 255, 255, _]);
     // A mask or a suffix of a version, as in 1.2.3.4-rc1, is not an address either.
-    let is_small = octets.iter().all(|octet| *octet < 20);
+    let is_small = octets.iter().all(|octet| *octet < SMALL);
+    let is_address = || {
+        octets.first() == Some(&10)
+            || RESOLVERS.contains(&octets)
+            || ADDRESS.are_near(text, address.start, address.end)
+    };
     let is_version = VERSION.are_before(text, address.start, if is_small { 64 } else { 24 })
-        || (is_small && text.has(address.end, b'-'));
+        || (is_small && (text.has(address.end, b'-') || !is_address()));
     (!is_nobody && !is_version).then_some(Match {
         start: address.start,
         end: address.end,

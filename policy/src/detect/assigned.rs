@@ -10,14 +10,23 @@ mod value;
 use super::keys;
 use crate::entity::Entity;
 use crate::scan::Match;
-use crate::text::{ALNUM, BASE64_MARKS, DASHES, LOCAL_MARKS, LOWER, Text, UPPER, is};
+use crate::text::{ALNUM, ALPHA, BASE64_MARKS, DASHES, LOCAL_MARKS, LOWER, Text, UPPER, is};
 use names::{FOREIGN, HARMLESS, NAMES, may_end_with};
 
 const NAME_BYTES_MAX: usize = 48;
 const PASSWORD_BYTES_MIN: usize = 6;
 const KEY_BYTES_MIN: usize = 16;
-const VALUE_BYTES_MAX: usize = 128;
+const PASSWORD_BYTES_MAX: usize = 128;
+const VALUE_BYTES_MAX: usize = 512;
 const SPACES_MAX: usize = 16;
+/// The longest type between a name and its value.
+const TYPE_BYTES_MAX: usize = 24;
+/// The longest account whose password is set.
+const ACCOUNT_BYTES_MAX: usize = 64;
+/// The longest `for the sandbox` between a name and its value.
+const WHOSE_BYTES_MAX: usize = 32;
+/// The longest prefix of a tag.
+const PREFIX_BYTES_MAX: usize = 16;
 /// The longest name in another script.
 const FOREIGN_BYTES_MAX: usize = 36;
 
@@ -32,6 +41,8 @@ enum Given {
     Quoted,
     /// Between tags.
     Tagged,
+    /// Alone on the next line.
+    Below,
 }
 
 /// The secret whose name, scheme or URL begins here.
@@ -129,7 +140,7 @@ fn named(text: &Text<'_>, at: usize, end: usize) -> Option<Entity> {
 fn value_start(text: &Text<'_>, at: usize, name_end: usize) -> Option<(usize, Given)> {
     let mut from = name_end;
     // Of JSON, with or without escapes.
-    while matches!(text.get(from)?, b'"' | b'\'' | b'`' | b'\\' | b']') {
+    while matches!(text.get(from)?, b'"' | b'\'' | b'`' | b'\\' | b']' | b'*') {
         from += 1;
         if from > name_end + 3 {
             return None;
@@ -139,13 +150,16 @@ fn value_start(text: &Text<'_>, at: usize, name_end: usize) -> Option<(usize, Gi
     let spaced = after_spaces(text, from);
     let sign = text.get(spaced)?;
     match sign {
-        b':' | b'=' => {
-            let next =
-                if matches!(text.get(spaced + 1)?, b'=' | b'>') { spaced + 2 } else { spaced + 1 };
-            Some((after_spaces(text, next), Given::Assigned))
+        b':' | b'=' => value_behind(text, spaced),
+        b'>' if is_tag(text, at) => Some((spaced + 1, Given::Tagged)),
+        // Of SQL, and of a macro in C.
+        b'\'' | b'"' if spaced > from => Some((spaced, Given::Quoted)),
+        // Of a call that names what it sets: `define('DB_PASSWORD', '…')`.
+        b',' if from > name_end && from == spaced => {
+            let value = after_spaces(text, spaced + 1);
+            matches!(text.get(value)?, b'"' | b'\'').then_some((value, Given::Quoted))
         }
-        b'>' if text.before(at) == Some(b'<') => Some((spaced + 1, Given::Tagged)),
-        b'\'' if spaced > from => Some((spaced, Given::Quoted)),
+        b'f' | b'F' if spaced > from && text.has_word(spaced, b"for ") => of_account(text, spaced),
         b'i' | b'I' if spaced > from && text.has_word(spaced, b"is") => {
             let next = spaced + 2;
             let value = after_spaces(text, if text.has(next, b':') { next + 1 } else { next });
@@ -154,6 +168,61 @@ fn value_start(text: &Text<'_>, at: usize, name_end: usize) -> Option<(usize, Gi
         // An option of a command.
         _ if spaced > from && text.before(at) == Some(b'-') => Some((spaced, Given::Told)),
         _ => None,
+    }
+}
+
+/// The value behind a sign: on its line, alone on the next one, or behind the type that the name has.
+fn value_behind(text: &Text<'_>, sign: usize) -> Option<(usize, Given)> {
+    let mut next = if matches!(text.get(sign + 1)?, b'=' | b'>') { sign + 2 } else { sign + 1 };
+    // The end of what is bold.
+    while next < sign + 4 && text.has(next, b'*') {
+        next += 1;
+    }
+    let value = after_spaces(text, next);
+    if matches!(text.get(value)?, b'\n' | b'\r') {
+        let line = if text.has_all(value, b"\r\n") { value + 2 } else { value + 1 };
+        return Some((after_spaces(text, line), Given::Below));
+    }
+    let typed = text.has(sign, b':').then(|| behind_type(text, value)).flatten();
+    Some((typed.unwrap_or(value), Given::Assigned))
+}
+
+/// The quote behind `&str =`, where that stands.
+fn behind_type(text: &Text<'_>, from: usize) -> Option<usize> {
+    let is_of_type = |byte: u8| is(byte, ALPHA) || matches!(byte, b'&' | b'?' | b' ' | b'\'');
+    let length = (0..TYPE_BYTES_MAX).take_while(|nth| text.get(from + nth).is_some_and(is_of_type));
+    let sign = from + length.count();
+    if sign == from || !text.has(sign, b'=') || text.before(sign) != Some(b' ') {
+        return None;
+    }
+    let value = after_spaces(text, sign + 1);
+    matches!(text.get(value)?, b'"' | b'\'').then_some(value)
+}
+
+/// The value in `SET PASSWORD FOR 'account' = '…'`, and in `API key for the sandbox: …`.
+fn of_account(text: &Text<'_>, from: usize) -> Option<(usize, Given)> {
+    let is_within = |byte: u8| !matches!(byte, b'=' | b':' | b'.' | b'\n');
+    let length = (0..ACCOUNT_BYTES_MAX)
+        .take_while(|nth| text.get(from + nth).is_some_and(is_within))
+        .count();
+    let sign = from + length;
+    let value = after_spaces(text, sign + 1);
+    match text.get(sign)? {
+        b'=' if text.has(value, b'\'') => Some((value, Given::Quoted)),
+        b':' if value > sign + 1 && length <= WHOSE_BYTES_MAX => Some((value, Given::Told)),
+        _ => None,
+    }
+}
+
+/// Whether the name is that of a tag, `<Password>` or `<wsse:Password>`.
+fn is_tag(text: &Text<'_>, at: usize) -> bool {
+    match text.before(at) {
+        Some(b'<') => true,
+        Some(b':') => {
+            let before = text.slice(at.saturating_sub(PREFIX_BYTES_MAX), at - 1);
+            before.iter().rev().find(|byte| !is(**byte, ALNUM)) == Some(&b'<')
+        }
+        Some(_) | None => false,
     }
 }
 

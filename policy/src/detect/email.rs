@@ -8,6 +8,8 @@ const LOCAL_BYTES_MAX: usize = 64;
 const DOMAIN_BYTES_MAX: usize = 253;
 /// Names of pictures for screens of high density look like addresses: `logo@2x.png`.
 const PICTURES: [&[u8]; 6] = [b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp"];
+/// Names of units of systemd too: `wg-quick@wg0.service`. No top-level domain is called so.
+const UNITS: [&[u8]; 5] = [b"service", b"socket", b"timer", b"mount", b"slice"];
 
 /// Whether the run that an address could begin with has begun before.
 #[inline]
@@ -38,7 +40,7 @@ pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
     let is_remote = text.has_word(at, b"git") && local_end == at + 3;
     // The user of a URL.
     let is_user = text.before(at) == Some(b'/') && at > 0 && text.before(at - 1) == Some(b'/');
-    (!is_remote && !is_user && !is_picture(text, domain, end)).then_some(Match {
+    (!is_remote && !is_user && !is_file(text, domain, end)).then_some(Match {
         start: at,
         end,
         entity: Entity::Email,
@@ -93,9 +95,11 @@ fn domain_end(text: &Text<'_>, from: usize) -> Option<usize> {
     end
 }
 
-fn is_picture(text: &Text<'_>, domain: usize, end: usize) -> bool {
+/// Whether the name of a host is that of a picture or a unit.
+fn is_file(text: &Text<'_>, domain: usize, end: usize) -> bool {
     let name = text.slice(domain, end);
-    let mut parts = name.splitn(2, |byte| *byte == b'.');
-    let (Some(scale), Some(ending)) = (parts.next(), parts.next()) else { return false };
-    matches!(scale, [b'1'..=b'9', b'x' | b'X']) && PICTURES.contains(&ending)
+    let mut parts = name.rsplitn(2, |byte| *byte == b'.');
+    let (Some(ending), Some(scale)) = (parts.next(), parts.next()) else { return false };
+    let is_scale = matches!(scale, [b'1'..=b'9', .., b'x' | b'X']) && scale.len() <= 4;
+    (is_scale && PICTURES.contains(&ending)) || UNITS.contains(&ending)
 }

@@ -147,8 +147,13 @@ pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
     } else {
         in_fours || digits * 2 >= length - 4
     };
-    (whole.0 == 1 && is_number && (!text.is(next, ALNUM | DASHES) || text.is_seam(next)))
-        .then_some(Match { start: at, end: next, entity: Entity::Iban })
+    // A dash with nothing behind it is emphasis: `_DE82 …_`.
+    let is_within = text.is(next, ALNUM) || (text.is(next, DASHES) && text.is(next + 1, ALNUM));
+    (whole.0 == 1 && is_number && (!is_within || text.is_seam(next))).then_some(Match {
+        start: at,
+        end: next,
+        entity: Entity::Iban,
+    })
 }
 
 /// What stands between two characters of an account number is passed over: a mark, the end of a line.

@@ -27,7 +27,7 @@ pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
     // A British one may be parted after its first two letters, a foreigner's in Spain after the first.
     let is_parted = (length <= 2 && (text.is(token_end + 1, DIGIT) || text.is(token_end, DIGIT)))
         || (length == 6 && text.has(token_end, b' ') && text.is(token_end + 1, DIGIT))
-        || (length == 3 && text.has(token_end, b' ') && text.is(token_end + 1, ALPHA));
+        || (matches!(length, 3 | 4) && text.has(token_end, b' ') && text.is(token_end + 1, ALPHA));
     if !has_digit && !is_parted {
         return None;
     }
@@ -50,7 +50,7 @@ fn read(text: &Text<'_>, at: usize, form: Form) -> Option<([u8; 20], usize)> {
         if nth > 0 && matches!(text.get(from), Some(b' ' | b'-' | b'.')) {
             let may_part = match form.len() {
                 9 if form.starts_with(b"AA") => true,
-                16 => matches!(nth, 3 | 6 | 11 | 15),
+                16 => matches!(nth, 3 | 6 | 11 | 15) || nth % 4 == 0,
                 length => nth == 1 || nth + 1 == length,
             };
             if !may_part {

@@ -13,7 +13,7 @@ type Rule = fn(&Prefix<'_>) -> bool;
 /// What tells that a number of nine digits with dashes is no social security number.
 pub(super) const OTHER: Words = Words {
     ascii: &[
-        "invoice", "isbn", "issn", "order", "part", "product", "serial", "sku", "ticket",
+        "invoice", "isbn", "issn", "lot", "order", "part", "product", "serial", "sku", "ticket",
         "tracking", "zip",
     ],
     other: &[],
@@ -105,7 +105,12 @@ pub(super) fn find_sure(text: &Text<'_>, number: &Number) -> Option<Match> {
                 || (prefix.is_grouped(&[3, 3, 3, 2]) && cpf(prefix.digits))
                 || (prefix.is_grouped(&[2, 2, 2, 3, 2]) && is_belgian(prefix))
         }
-        12 => prefix.is_grouped(&[8, 4]) && is_dashed(prefix) && luhn_of_ten(prefix),
+        12 => {
+            prefix.is_grouped(&[8, 4])
+                && is_dashed(prefix)
+                && luhn_of_ten(prefix)
+                && !OTHER.are_before(text, prefix.start, 24)
+        }
         13 => {
             (prefix.is_grouped(&[6, 7])
                 && is_dashed(prefix)
@@ -128,9 +133,9 @@ pub(super) fn find_named(text: &Text<'_>, number: &Number) -> Option<Match> {
     let named = |prefix: &Prefix<'_>| {
         (9..=13).contains(&prefix.digits.len())
             && (prefix.groups.len() <= 5 || prefix.is_singles())
-            && NAMED
-                .iter()
-                .any(|(rule, words)| rule(prefix) && words.are_near(text, prefix.start, prefix.end))
+            && NAMED.iter().any(|(rule, words)| {
+                rule(prefix) && words.are_above(text, prefix.start, prefix.end)
+            })
     };
     let one = number.prefixes(text).find(named)?;
     Some(of(one.start, one.end))
@@ -358,8 +363,10 @@ mod tests {
             &OTHER,
             &super::super::card::CARD,
             &super::super::card::OTHER,
+            &super::super::address::ADDRESS,
             &super::super::address::VERSION,
             &super::super::phone::PHONE,
+            &super::super::phone::IDS,
             &super::super::phone::OTHER,
         ] {
             super::super::near::assert_written_as_folded(words);

@@ -14,6 +14,13 @@ use crate::text::{ALNUM, DASHES, DIGIT, HEX, LOCAL_MARKS, Text, is};
 
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
+/// What stands behind the id of a token of Terraform's, and where.
+const TERRAFORM: &[u8] = b".atlasv1.";
+const TERRAFORM_AT: usize = 14;
+
+/// The checksum behind a key of Atlassian's.
+const CHECKSUM_BYTES: usize = 8;
+
 const WORD: u8 = ALNUM | DASHES;
 const DOTTED: u8 = WORD | LOCAL_MARKS;
 /// A line break, a backslash before it and what the next line is indented by.
@@ -74,6 +81,13 @@ pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
     if (first, second) == (b'e', b'y') {
         return json_web_token(text, at);
     }
+    // Of a bot's URL: `/bot123456789:…/getUpdates`.
+    if first == b'b' && text.has_all(at, b"bot") && text.is(at + 3, DIGIT) {
+        return find_unprefixed(text, at + 3);
+    }
+    if text.has(at + TERRAFORM_AT, b'.') && text.has_all(at + TERRAFORM_AT, TERRAFORM) {
+        return terraform_token(text, at);
+    }
     if is(first, HEX)
         && text.is(at + 8, HEX)
         && let Some(one) = find_unprefixed(text, at)
@@ -123,6 +137,19 @@ pub(super) fn find_unprefixed(text: &Text<'_>, at: usize) -> Option<Match> {
     None
 }
 
+/// The token of Terraform's cloud: its id, its kind and the secret.
+fn terraform_token(text: &Text<'_>, at: usize) -> Option<Match> {
+    let secret = at + TERRAFORM_AT + TERRAFORM.len();
+    let end = text.span(secret, WORD, 81);
+    let is_id = text.span(at, ALNUM, TERRAFORM_AT + 1) == at + TERRAFORM_AT;
+    let is_whole = is_id && (60..=80).contains(&(end - secret));
+    (is_whole && is_random(text.slice(secret, end))).then_some(Match {
+        start: at,
+        end,
+        entity: Entity::ApiKey,
+    })
+}
+
 /// The token of a Discord bot: three parts of base 64.
 fn discord_token(text: &Text<'_>, at: usize) -> Option<Match> {
     let user = text.span(at, WORD, 29);
@@ -148,6 +175,13 @@ fn of_form(text: &Text<'_>, at: usize, form: &Form) -> Option<Match> {
     while end > rest && text.before(end).is_some_and(|last| matches!(last, b'.' | b'-')) {
         end -= 1;
         length -= 1;
+    }
+    // Atlassian's have a checksum behind a sign.
+    if form.prefix.ends_with(b"TT3")
+        && text.has(end, b'=')
+        && text.span(end + 1, HEX, CHECKSUM_BYTES + 1) == end + 1 + CHECKSUM_BYTES
+    {
+        end += 1 + CHECKSUM_BYTES;
     }
     let is_whole = (form.bytes_min..=form.bytes_max).contains(&length) && !text.is(end, ALNUM);
     (is_whole && is_random(text.slice(rest, end))).then_some(Match {
@@ -187,7 +221,8 @@ fn run_over_lines(text: &Text<'_>, from: usize, form: &Form) -> (usize, usize) {
 /// Where the next line begins, behind its indent, if the line ends here.
 fn over_break(text: &Text<'_>, at: usize) -> Option<usize> {
     let mut from = at;
-    if text.has(from, b'\\') {
+    // A shell's sign that the line goes on, and that of a mail.
+    if matches!(text.get(from), Some(b'\\' | b'=')) {
         from += 1;
     }
     if text.has(from, b'\r') {

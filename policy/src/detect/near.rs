@@ -4,6 +4,8 @@ use crate::text::{ALNUM, LOWER, Text, UPPER, is};
 
 /// How far before a candidate its word may stand.
 const BEFORE_BYTES: usize = 64;
+/// How far above one, whose checksum few other numbers have.
+const ABOVE_BYTES: usize = 128;
 /// How far behind it.
 const BEHIND_BYTES: usize = 24;
 
@@ -20,6 +22,11 @@ impl Words {
     /// Whether one stands before the candidate or shortly behind it.
     pub(super) fn are_near(&self, text: &Text<'_>, start: usize, end: usize) -> bool {
         self.are_before(text, start, BEFORE_BYTES) || self.are_behind(text, end)
+    }
+
+    /// The same, and far enough before it for the head of a table, a row or two above.
+    pub(super) fn are_above(&self, text: &Text<'_>, start: usize, end: usize) -> bool {
+        self.are_before(text, start, ABOVE_BYTES) || self.are_behind(text, end)
     }
 
     /// Whether one stands in so many bytes before the candidate.

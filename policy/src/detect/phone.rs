@@ -59,6 +59,7 @@ pub(super) const PHONE: Words = Words {
         "numara",
         "numer",
         "numero",
+        "ph",
         "phone",
         "phoneno",
         "phonenumber",
@@ -82,6 +83,7 @@ pub(super) const PHONE: Words = Words {
         "telefonnr",
         "telefonnummer",
         "telefono",
+        "telefonos",
         "telefonszam",
         "telefonu",
         "telefoon",
@@ -124,12 +126,14 @@ pub(super) const OTHER: Words = Words {
         "article",
         "artikel",
         "artikelnummer",
+        "awb",
         "barcode",
         "batch",
         "bestellnummer",
         "bestellung",
         "bestelnummer",
         "booking",
+        "bsn",
         "build",
         "case",
         "claim",
@@ -137,8 +141,10 @@ pub(super) const OTHER: Words = Words {
         "commessa",
         "commit",
         "confirmation",
+        "cpf",
         "customer",
         "dhl",
+        "dni",
         "ean",
         "factura",
         "facture",
@@ -158,10 +164,15 @@ pub(super) const OTHER: Words = Words {
         "license",
         "lot",
         "model",
+        "nie",
+        "nip",
         "order",
+        "parcel",
+        "parcels",
         "part",
         "patent",
         "pedido",
+        "pesel",
         "po",
         "policy",
         "receipt",
@@ -174,6 +185,7 @@ pub(super) const OTHER: Words = Words {
         "siren",
         "siret",
         "sku",
+        "ssn",
         "ticket",
         "tracking",
         "transaction",
@@ -184,8 +196,33 @@ pub(super) const OTHER: Words = Words {
         "vat",
         "version",
         "vin",
+        "waybill",
         "zahlernummer",
         "zip",
+    ],
+    other: &[],
+};
+
+/// Numbers of persons: what stands behind such a word, and is none of its kind, is no telephone either.
+pub(super) const IDS: Words = Words {
+    ascii: &[
+        "bsn",
+        "card",
+        "carte",
+        "cpf",
+        "dni",
+        "iban",
+        "idnr",
+        "karte",
+        "kartennummer",
+        "nie",
+        "nif",
+        "nino",
+        "nir",
+        "passport",
+        "pesel",
+        "ssn",
+        "tarjeta",
     ],
     other: &[],
 };
@@ -202,8 +239,11 @@ pub(super) fn find(text: &Text<'_>, number: &Number) -> Option<Match> {
         return None;
     }
     if number.has_plus {
-        let one = number.prefixes(text).find(is_international)?;
-        return Some(of(&one));
+        let one = of(&number.prefixes(text).find(is_international)?);
+        // A bracket that is not closed within the number is around it: `An (+32 475 61 83 20)`.
+        let is_around = number.opens_bracket && !text.slice(one.start, one.end).contains(&b')');
+        let start = if is_around { one.start + 1 } else { one.start };
+        return Some(Match { start, ..one });
     }
     let mut is_named = None;
     let one = number.prefixes(text).find(|prefix| {
@@ -215,11 +255,22 @@ pub(super) fn find(text: &Text<'_>, number: &Number) -> Option<Match> {
         if !is_formed && !may_be_named(prefix) {
             return false;
         }
-        let named = *is_named.get_or_insert_with(|| PHONE.are_before(text, prefix.start, 40));
+        if !is_formed && is_begun(text, prefix) {
+            return false;
+        }
+        let named = *is_named.get_or_insert_with(|| {
+            PHONE.are_before(text, prefix.start, 40) && !IDS.are_before(text, prefix.start, 16)
+        });
         let is_other = || OTHER.are_before(text, prefix.start, 24) || is_inside(text, prefix);
         named || (is_formed && !is_other())
     })?;
     Some(of(&one))
+}
+
+/// Whether more digits follow behind a space: this is the beginning of something longer.
+fn is_begun(text: &Text<'_>, prefix: &Prefix<'_>) -> bool {
+    let is_spaced = prefix.groups.iter().any(|group| group.separator_before == Separator::Space);
+    is_spaced && text.has(prefix.end, b' ') && text.is(prefix.end + 1, DIGIT)
 }
 
 /// Whether groups of digits with the same spaces between them stand before: this is the rest of something longer.

@@ -35,8 +35,8 @@ fn word_end(text: &Text<'_>, at: usize) -> Option<usize> {
     if length > WORD_BYTES_MAX || text.before(at) == Some(b'-') {
         return None;
     }
-    // An Italian tax code may begin with three letters that stand apart.
-    if length == 3 && text.span(at, UPPER, 3) == end {
+    // An Italian tax code may begin with three letters that stand apart, or four.
+    if matches!(length, 3 | 4) && text.span(at, UPPER, 4) == end {
         return None;
     }
     let next = text.get(end)?;
@@ -69,10 +69,10 @@ fn is_before_space(text: &Text<'_>, at: usize, end: usize) -> bool {
             && [&b"be"[..], b"ba", b"ap"].iter().any(|head| text.has_word(at, head))
     };
     if is(next, ALPHA) {
-        // `password is`, `password value`; and letters of which each stands alone may be a country's.
+        // `password is`, `password value`, `PASSWORD FOR`; and letters of which each stands alone may be a country's.
         let is_given = match next {
             b'i' | b'I' => true,
-            b'v' | b'V' => length > 1 && may_end_name(text, end),
+            b'v' | b'V' | b'f' | b'F' => length > 1 && may_end_name(text, end),
             _ => false,
         };
         let is_apart = length == 1 && !text.is(end + 2, ALPHA);

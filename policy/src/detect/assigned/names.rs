@@ -126,7 +126,7 @@ pub(super) const HARMLESS: [&[u8]; 7] = [
 ];
 /// The same in scripts that are not Latin, as the fold leaves them. They are looked for before the sign: what they begin
 /// with is no letter that a detector begins at.
-pub(super) const FOREIGN: [(&str, Entity); 22] = [
+pub(super) const FOREIGN: [(&str, Entity); 23] = [
     ("apoль", Entity::Password),
     ("APOЛЬ", Entity::Password),
     ("パスワード", Entity::Password),
@@ -144,6 +144,7 @@ pub(super) const FOREIGN: [(&str, Entity); 22] = [
     ("סיסמא", Entity::Password),
     ("รหัสผ่าน", Entity::Password),
     ("kωδikoς", Entity::Password),
+    ("πpoσβaσης", Entity::Password),
     ("kлюч", Entity::ApiKey),
     ("キー", Entity::ApiKey),
     ("密钥", Entity::ApiKey),

@@ -1,5 +1,6 @@
 //! The password of a URL.
 
+use super::super::keys;
 use crate::entity::Entity;
 use crate::scan::Match;
 use crate::text::Text;
@@ -28,6 +29,10 @@ pub(super) fn find(text: &Text<'_>, colon: usize) -> Option<Match> {
         }
     }
     let (start, end) = (start?, end?);
+    // A key in the place of a password is one: `https://oauth2:glpat-…@host`.
+    if let Some(key) = keys::find(text, start).filter(|key| key.end == end) {
+        return Some(key);
+    }
     let value = text.slice(start, end);
     let is_secret = value.len() >= 3 && !is_reference(value);
     is_secret.then_some(Match { start, end, entity: Entity::Password })

@@ -1,7 +1,7 @@
 //! The values that secrets are: where they end, and whether they only stand in the place of one.
 
 use super::super::keys;
-use super::{Given, KEY_BYTES_MIN, PASSWORD_BYTES_MIN, VALUE_BYTES_MAX};
+use super::{Given, KEY_BYTES_MIN, PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, VALUE_BYTES_MAX};
 use crate::entity::Entity;
 use crate::scan::Match;
 use crate::text::{ALNUM, ALPHA, BASE64_MARKS, DASHES, DIGIT, LOCAL_MARKS, LOWER, Text, UPPER, is};
@@ -24,6 +24,11 @@ const PLACEHOLDERS: [&[u8]; 14] = [
     b"xxxx",
 ];
 
+/// The quotes of printers, as the fold leaves them.
+const OPENING: [&str; 7] = ["“", "‘", "„", "«", "「", "『", "《"];
+/// What closes them.
+const CLOSING: [&str; 6] = ["”", "’", "»", "」", "』", "》"];
+
 /// The secret that the value is which begins here, behind its quote.
 pub(super) fn find(text: &Text<'_>, from: usize, given: Given, entity: Entity) -> Option<Match> {
     let mut start = from;
@@ -35,6 +40,9 @@ pub(super) fn find(text: &Text<'_>, from: usize, given: Given, entity: Entity) -
     if quote.is_some() {
         start += 1;
     }
+    if let Some(open) = OPENING.iter().find(|open| text.has_all(start, open.as_bytes())) {
+        start += open.len();
+    }
     if let Some(key) = keys::find(text, start) {
         return Some(key);
     }
@@ -45,9 +53,15 @@ pub(super) fn find(text: &Text<'_>, from: usize, given: Given, entity: Entity) -
     if given == Given::Tagged && !text.has_all(end, b"</") {
         return None;
     }
+    let is_alone = matches!(text.get(end), None | Some(b'\n' | b'\r'));
+    if given == Given::Below && (quote.is_some() || !is_alone) {
+        return None;
+    }
     let value = text.slice(start, end);
     let is_secret = match entity {
-        Entity::Password => is_password(value, given, quote.is_some()),
+        Entity::Password => {
+            value.len() <= PASSWORD_BYTES_MAX && is_password(value, given, quote.is_some())
+        }
         Entity::Email
         | Entity::Phone
         | Entity::CreditCard
@@ -83,11 +97,21 @@ fn value_end(text: &Text<'_>, start: usize, quote: Option<u8>, is_escaped: bool)
             (Some(byte), None) => {
                 let is_next_field = byte == b'&' && is_field(text, end + 1);
                 let is_inside = byte == b')' && text.is(end + 1, ALNUM);
+                // Of a string in a string: `'X-API-Key: …\\"`.
+                let is_quote =
+                    byte == b'\\' && matches!(text.get(end + 1), Some(b'"' | b'\'' | b'\\'));
                 let is_end = matches!(
                     byte,
                     b',' | b';' | b'"' | b'\'' | b'`' | b'<' | b'>' | b')' | b']' | b'}'
                 );
-                if byte.is_ascii_whitespace() || is_next_field || (is_end && !is_inside) {
+                let is_closed = !byte.is_ascii()
+                    && CLOSING.iter().any(|close| text.has_all(end, close.as_bytes()));
+                if byte.is_ascii_whitespace()
+                    || is_next_field
+                    || is_quote
+                    || is_closed
+                    || (is_end && !is_inside)
+                {
                     break;
                 }
             }
@@ -122,7 +146,9 @@ fn is_password(value: &[u8], given: Given, is_quoted: bool) -> bool {
         return false;
     }
     match given {
-        Given::Told | Given::Quoted => letters > 0 && digits > 0 && letters + digits >= 5,
+        Given::Told | Given::Quoted | Given::Below => {
+            letters > 0 && digits > 0 && letters + digits >= 5
+        }
         Given::Assigned | Given::Tagged => {
             let spaces = value.iter().filter(|byte| **byte == b' ').count();
             let is_mixed = letters > 0 && digits + marks > 0;
@@ -166,12 +192,17 @@ fn is_reference(value: &[u8]) -> bool {
     let is_bracketed = matches!(
         value,
         [b'<' | b'[' | b'{' | b'(', ..]
-            | [b'$', b'{' | b'(' | b'A'..=b'Z', ..]
+            | [b'$', b'{' | b'(' | b'A'..=b'Z' | b'_', ..]
             | [b'%', ..]
             | [b'*', b'*', ..]
     );
     // A tag of YAML says where the value is kept.
     let is_tag = matches!(value, [b'!', name @ ..] if name.iter().all(u8::is_ascii_lowercase));
+    // A variable: `$password`, `$config['db']`, `$this->password`.
+    let is_variable = matches!(value, [b'$', name @ ..]
+        if name.iter().position(|byte| !is(*byte, ALPHA | DASHES)).is_none_or(|end|
+            end > 0 && matches!(name.get(end), Some(b'[' | b'>' | b':' | b'.'))));
+    let is_path = matches!(value, [b'/', rest @ ..] if rest.contains(&b'/'));
     let is_call = value.iter().any(|byte| matches!(byte, b'(' | b'{' | b'|'));
     let is_dotted = [
         &b"os."[..],
@@ -206,5 +237,12 @@ fn is_reference(value: &[u8]) -> bool {
             && (value.len() <= word.len() + 1
                 || matches!(*word, b"your" | b"xxxx" | b"example" | b"dummy"))
     });
-    seen.count_ones() < 4 || is_bracketed || is_tag || is_call || is_dotted || is_placeholder
+    seen.count_ones() < 4
+        || is_variable
+        || is_path
+        || is_bracketed
+        || is_tag
+        || is_call
+        || is_dotted
+        || is_placeholder
 }
