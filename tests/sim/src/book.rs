@@ -11,6 +11,9 @@ use sidecar_cache::ledger::clock::{LedgerClock, Marks, Now, Reading};
 use sidecar_cache::ledger::rules::Known;
 use sidecar_cache::ledger::{Hold, Kind, Operation, Receipt, Refused, State, Transfer, TransferId};
 
+use crate::plant::Plant;
+use crate::till::{Till, Wrong};
+
 /// A book.
 #[derive(Debug)]
 pub(crate) struct Book {
@@ -24,6 +27,12 @@ pub(crate) struct Book {
     given: BTreeMap<TransferId, (u64, u32)>,
     life: u32,
     now: u64,
+    /// A second opinion of what everybody has.
+    till: Till,
+    wrong: Option<Wrong>,
+    plant: Option<Plant>,
+    /// Whether money is being moved to a purse or from one.
+    allocates: bool,
 }
 
 // === impl Book ===
@@ -31,7 +40,7 @@ pub(crate) struct Book {
 impl Book {
     /// An empty one.
     #[must_use]
-    pub(crate) fn new(reading: Reading) -> Self {
+    pub(crate) fn new(reading: Reading, plant: Option<Plant>) -> Self {
         Self {
             clock: LedgerClock::resume(Marks::default(), reading),
             marks: Marks::default(),
@@ -42,6 +51,10 @@ impl Book {
             given: BTreeMap::new(),
             life: 0,
             now: 0,
+            till: Till::default(),
+            wrong: None,
+            plant,
+            allocates: false,
         }
     }
 
@@ -61,7 +74,26 @@ impl Book {
         operation: &Operation,
     ) -> Result<Receipt, Refused> {
         let moment = self.moment(reading, now);
-        let Ok(verdict) = perform(self, &moment, operation);
+        self.performs(&moment, operation)
+    }
+
+    /// What must not be and was found since this was asked.
+    pub(crate) fn wrong(&mut self) -> Option<Wrong> {
+        self.wrong.take()
+    }
+
+    fn performs(&mut self, moment: &Now, operation: &Operation) -> Result<Receipt, Refused> {
+        self.allocates = matches!(operation, Operation::Allocate(_));
+        let Ok(verdict) = perform(self, moment, operation);
+        self.allocates = false;
+        let of = subject(operation).and_then(|id| self.hold(id));
+        let charges = of.map_or_else(Vec::new, |hold| hold.terms.charges.clone());
+        let org = operation.org().or_else(|| of.map(|hold| hold.org.as_str())).map(str::to_owned);
+        let found = self.till.hears(operation, &verdict, &charges).or_else(|| {
+            let org = org?;
+            self.till.reckons(&org, self.accounts.get(&org)?)
+        });
+        self.wrong = self.wrong.take().or(found);
         verdict
     }
 
@@ -89,7 +121,7 @@ impl Book {
             } else {
                 Operation::Return { hold: *hold }
             };
-            let Ok(_) = perform(self, &moment, &operation);
+            let _ = self.performs(&moment, &operation);
         }
         (due.len(), early)
     }
@@ -183,7 +215,11 @@ impl Rows for Book {
 
     fn account(&mut self, org: &str, name: &AccountName) -> Result<Account, Infallible> {
         let account = self.accounts.get(org).and_then(|accounts| accounts.get(name));
-        Ok(account.copied().unwrap_or_default())
+        let mut account = account.copied().unwrap_or_default();
+        if self.allocates && self.plant == Some(Plant::MoveHeld) {
+            account.debits.cleared = account.debits.pended;
+        }
+        Ok(account)
     }
 
     fn known(&mut self, id: TransferId) -> Result<Option<Known>, Infallible> {
@@ -198,7 +234,9 @@ impl Rows for Book {
         }
         // After the row that made it, whose id it has.
         if let Some(hold) = hold {
-            if matches!(hold.state, State::Open { .. }) {
+            // What is drawn from an allotment gives it no time.
+            let is_new = self.hold(hold.id).is_none_or(|before| before.state != hold.state);
+            if is_new && matches!(hold.state, State::Open { .. }) {
                 self.given.insert(hold.id, (self.now, self.life));
             }
             match hold.next_at() {
@@ -207,7 +245,36 @@ impl Rows for Book {
             }
             self.known.insert(hold.id, Known::Hold(hold));
         }
-        self.accounts.entry(org).or_default().extend(accounts);
+        let kept = self.accounts.entry(org).or_default();
+        for (name, mut account) in accounts {
+            let is_careless = self.allocates && self.plant == Some(Plant::MoveFromNowhere);
+            if is_careless && name == AccountName::Wallet {
+                continue;
+            }
+            if self.allocates && self.plant == Some(Plant::MoveHeld) {
+                account.debits.cleared = kept.get(&name).map_or(0, |before| before.debits.cleared);
+            }
+            kept.insert(name, account);
+        }
         Ok(())
+    }
+}
+
+/// The hold that is made, changed or ended.
+const fn subject(operation: &Operation) -> Option<TransferId> {
+    match operation {
+        Operation::Reserve(asked) => Some(asked.id),
+        Operation::Extend(asked) => Some(asked.hold),
+        Operation::Refund(asked) => Some(asked.hold),
+        Operation::Settle { hold, .. }
+        | Operation::Release { hold }
+        | Operation::Expire { hold }
+        | Operation::LateSettle { hold, .. }
+        | Operation::Return { hold } => Some(*hold),
+        Operation::Fund(_)
+        | Operation::Adjust(_)
+        | Operation::Allocate(_)
+        | Operation::Draw(_)
+        | Operation::OpenCalls(_) => None,
     }
 }

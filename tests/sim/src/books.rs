@@ -21,6 +21,7 @@ use crate::event::{Asked, Event, Link, Timer};
 use crate::fixture::MODEL;
 use crate::flight::{After, Bill, End, Failure, Fault, Phase};
 use crate::lane::Grant;
+use crate::moves::Move;
 use crate::plant::Plant;
 use crate::swarm::Purse;
 use crate::world::World;
@@ -55,6 +56,7 @@ enum Then {
     Reserved { flight: usize, attempt: u32 },
     Extended { flight: usize },
     Ended { flight: usize, attempt: u32 },
+    Moved(Move),
     Nothing,
 }
 
@@ -319,8 +321,25 @@ impl World<'_> {
                 let is_booked = answer.is_some_and(|answer| answer.is_ok());
                 self.ended(flight, attempt, is_booked);
             }
+            Then::Moved(what) => self.tally.add(match answer {
+                Some(Ok(Receipt { made: Made::Created, .. })) => what.as_str(),
+                Some(Ok(Receipt { made: Made::Exists, .. })) | None => "moves: made before",
+                Some(Err(_)) => "moves: refused",
+            }),
             Then::Nothing => {}
         }
+    }
+
+    /// Money is moved beside calls: the ledger is asked until it answers, or whoever asks has had enough.
+    pub(crate) fn moves_money(&mut self, at: usize, operation: Rc<Operation>, what: Move) {
+        let (ask, until) = (self.rng.u64(..) >> 16, Some(self.now + HOLD_TTL.0));
+        let asked = LedgerAsk { operation, then: Then::Moved(what), again: Some(AGAIN.0), until };
+        let Some(sidecar) = self.sidecars.get_mut(at).filter(|sidecar| sidecar.is_up) else {
+            return;
+        };
+        sidecar.asks.insert(ask, asked);
+        self.tells_ledger(at, ask);
+        self.wake_in(at, Millis(AGAIN.0), Timer::LedgerAgain(ask));
     }
 
     /// The ledger has not answered in time.
@@ -338,7 +357,9 @@ impl World<'_> {
                 Some((Rc::new(Operation::Release { hold: reserve.id }), Some(until)))
             }
             (Then::Ended { .. }, _) => Some((Rc::clone(&asked.operation), None)),
-            (Then::Reserved { .. } | Then::Extended { .. } | Then::Nothing, _) => None,
+            (Then::Reserved { .. } | Then::Extended { .. } | Then::Moved(_) | Then::Nothing, _) => {
+                None
+            }
         };
         self.ledger_answers(at, ask, None);
         self.tally.add("ledger answers that did not come");
@@ -373,6 +394,9 @@ impl World<'_> {
         let ttl_min = HOLD_TTL.0 * 1_000 / 1_055;
         let Some(kept) = self.stores.get_mut(store) else { return };
         let (_, early) = kept.book.expire_due((clock.reading(now), now), ttl_min);
+        if let Some((rule, what)) = kept.book.wrong() {
+            self.breach(rule, what);
+        }
         if let Some(hold) = early {
             self.breach("expiry", format!("hold {} has expired early", hold.0.to_hex()));
         }

@@ -10,6 +10,7 @@ use sidecar_cache::generation::{Generation, Tag};
 use sidecar_cache::ledger::{Operation, Receipt, Refused};
 
 use crate::leases::Leased;
+use crate::moves::Move;
 
 /// Something that happens.
 #[derive(Clone, Debug)]
@@ -172,6 +173,10 @@ pub(crate) enum Fault {
     Configure,
     /// Somebody pays in.
     Fund { store: usize, org: usize, amount: u64, nth: u32 },
+    /// Somebody moves money.
+    Moves { sidecar: usize, what: Move, nth: u32 },
+    /// Somebody asks for it again.
+    MovesAgain { sidecar: usize, what: Move, operation: Rc<Operation> },
     /// Somebody asks for another end of a hold that has ended for good.
     Meddle { store: usize, which: usize },
     /// Nothing goes wrong any more.

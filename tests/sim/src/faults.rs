@@ -38,7 +38,7 @@ impl World<'_> {
             if store >= self.stores.len() {
                 let clock =
                     if self.swarm.sharing == Sharing::Own { clock } else { self.any_clock() };
-                self.stores.push(Store::new(clock));
+                self.stores.push(Store::new(clock, self.plant));
             }
             self.sidecars.push(Sidecar::new(at, store, clock));
         }
@@ -136,6 +136,7 @@ impl World<'_> {
                 self.push_at(at, Event::Fault(fault));
             }
         }
+        self.schedules_moves(horizon);
         for sidecar in 0..self.sidecars.len() {
             for _ in 0..4 {
                 let at = self.rng.u64(0..200_000);
@@ -246,6 +247,10 @@ impl World<'_> {
                 let amount = MicroUsd::new(amount).unwrap_or_default();
                 let fund = Fund { id, org: name.to_owned(), amount, note: String::new() };
                 let _ = self.operate(store, &Operation::Fund(fund));
+            }
+            Fault::Moves { sidecar, what, nth } => self.moves(sidecar, what, nth),
+            Fault::MovesAgain { sidecar, what, operation } => {
+                self.moves_again(sidecar, what, &operation);
             }
             Fault::Meddle { store, which } => self.meddles(store, which),
             Fault::Heal => self.heal(),

@@ -228,6 +228,9 @@ impl World<'_> {
             if passed > 0 {
                 let _ = store.book.expire_due(moment, 0);
             }
+            if let Some((rule, what)) = store.book.wrong() {
+                return self.breach(rule, what);
+            }
             let findings = store.book.audit(moment);
             let open = store.book.open_and_suspended();
             if let Some(breach) = findings.breaches.first() {
@@ -270,6 +273,8 @@ impl World<'_> {
             .stores
             .iter()
             .flat_map(|store| store.book.holds())
+            // A call that was drawn from an allotment is told by its draw.
+            .filter(|hold| hold.terms.drawn.is_none())
             .find(|hold| hold.charged().is_some() && !explained.contains(&hold.id));
         if let Some(hold) = unexplained {
             let what = format!("hold {} was charged for no call", hold.id.0.to_hex());

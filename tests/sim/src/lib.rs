@@ -15,6 +15,7 @@ mod gateway;
 mod judge;
 mod lane;
 mod leases;
+mod moves;
 mod pilot;
 pub mod plant;
 mod provider;
@@ -24,6 +25,7 @@ mod sidecar;
 mod store;
 mod swarm;
 pub mod tally;
+mod till;
 mod trace;
 mod world;
 

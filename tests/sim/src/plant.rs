@@ -30,13 +30,19 @@ pub enum Plant {
     AnyPolicy,
     /// A call is made before its money is set aside for certain.
     CallUnpaid,
+    /// Who asks again for money to be moved names another movement.
+    MoveTwice,
+    /// Money that is set aside may be moved.
+    MoveHeld,
+    /// What a purse gets is not taken from the wallet.
+    MoveFromNowhere,
 }
 
 // === impl Plant ===
 
 impl Plant {
     /// Every one.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::NoFence,
         Self::CacheTruncated,
         Self::FillAfterInvalidation,
@@ -50,6 +56,9 @@ impl Plant {
         Self::ForgetWaiters,
         Self::AnyPolicy,
         Self::CallUnpaid,
+        Self::MoveTwice,
+        Self::MoveHeld,
+        Self::MoveFromNowhere,
     ];
 
     /// Its name on the command line.
@@ -69,6 +78,9 @@ impl Plant {
             Self::ForgetWaiters => "forget-waiters",
             Self::AnyPolicy => "any-policy",
             Self::CallUnpaid => "call-unpaid",
+            Self::MoveTwice => "move-twice",
+            Self::MoveHeld => "move-held",
+            Self::MoveFromNowhere => "move-from-nowhere",
         }
     }
 

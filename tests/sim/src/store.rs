@@ -50,10 +50,10 @@ pub(crate) struct Reply {
 
 impl Store {
     /// An empty one.
-    pub(crate) fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock, plant: Option<Plant>) -> Self {
         Self {
             clock,
-            book: Book::new(clock.reading(0)),
+            book: Book::new(clock.reading(0), plant),
             table: Table::default(),
             generation: 0,
             shelf: Shelf::default(),
@@ -105,8 +105,12 @@ impl World<'_> {
         {
             store.book.post_again(*hold);
         }
+        let wrong = store.book.wrong();
         let words = || format!("ledger: {} {answer:?}", word(operation));
         self.trace.say(now, words);
+        if let Some((rule, what)) = wrong {
+            self.breach(rule, what);
+        }
         answer
     }
 

@@ -105,6 +105,8 @@ pub(crate) struct Swarm {
     pub overflow: Option<u64>,
     /// `complete_on_disconnect`.
     pub on_disconnect: CompleteOnDisconnect,
+    /// How often money is moved beside calls.
+    pub moves: u32,
 }
 
 // === impl Swarm ===
@@ -168,6 +170,7 @@ impl Swarm {
                 ],
             )
             .unwrap_or_default(),
+            moves: some(rng, 500, 12),
         }
     }
 

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use fastrand::Rng;
 use kt_contract::key::CacheKey;
+use kt_contract::money::MicroUsd;
 use kt_contract::time::Millis;
+use sidecar_cache::ledger::TransferId;
 
 use crate::client::{Ask, Try};
 use crate::event::{Event, Fault, Hears, Link, Timer};
@@ -50,6 +52,8 @@ pub(crate) struct World<'a> {
     pub(crate) healed_at: Option<u64>,
     /// The keys that were counted, by caller, question and policy.
     pub(crate) keys: BTreeMap<(usize, u32, [u8; 32]), CacheKey>,
+    /// What of each allotment was given out: its sidecar knows that without asking, and gives out no more than there is.
+    pub(crate) given_out: BTreeMap<TransferId, MicroUsd>,
     /// When the last request ended.
     pub(crate) ended_at: u64,
     /// How often what happened, by name.
@@ -123,6 +127,7 @@ impl<'a> World<'a> {
             configuration: 0,
             healed_at: None,
             keys: BTreeMap::new(),
+            given_out: BTreeMap::new(),
             ended_at: 0,
             tally: Tally::default(),
             cuts: Vec::new(),

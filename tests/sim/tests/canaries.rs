@@ -73,6 +73,21 @@ fn an_answer_from_behind_another_policy_is_found() {
 }
 
 #[test]
+fn money_that_is_moved_again_because_nobody_was_sure_is_found() {
+    assert_eq!(finds(Plant::MoveTwice), Some("moved once"));
+}
+
+#[test]
+fn money_that_is_moved_although_it_is_set_aside_is_found() {
+    assert_eq!(finds(Plant::MoveHeld), Some("floor"));
+}
+
+#[test]
+fn money_that_a_purse_has_from_nowhere_is_found() {
+    assert_eq!(finds(Plant::MoveFromNowhere), Some("money"));
+}
+
+#[test]
 fn a_call_that_nobody_pays_for_is_found() {
     assert_eq!(finds(Plant::CallUnpaid), Some("I6"));
 }

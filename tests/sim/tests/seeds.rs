@@ -2,10 +2,10 @@
 
 use kt_sim::{Fixture, Tally, run};
 
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 6_000;
 
 /// What has to happen often enough for the seeds to mean something.
-const MATTERS: [&str; 26] = [
+const MATTERS: [&str; 36] = [
     "answers that break off",
     "clients that leave",
     "crashes",
@@ -28,6 +28,16 @@ const MATTERS: [&str; 26] = [
     "ledger answers that did not come",
     "messages doubled",
     "messages lost",
+    "moves: adjusted",
+    "moves: allocated",
+    "moves: allotted",
+    "moves: drawn",
+    "moves: extended",
+    "moves: left of allotments",
+    "moves: made before",
+    "moves: refunded",
+    "moves: refused",
+    "moves: taken back from a purse",
     "overflows",
     "replies told again",
     "takeovers",
