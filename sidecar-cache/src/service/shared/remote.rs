@@ -188,6 +188,8 @@ impl Remote {
     /// Reads what there is, or waits for it. An error: its leader is gone, and the outcome says who leads.
     async fn more(&mut self) -> Result<(), ()> {
         let at = LogAt { key: self.asking.key, id: self.place.id };
+        // Whose the flight is by now.
+        let mut over = None;
         loop {
             let read =
                 timeout(READ_WITHIN, self.group.shared.logs.read(at, self.cursor, READ_BYTES));
@@ -212,6 +214,9 @@ impl Remote {
                     }
                 }
             }
+            if let Some(turn) = over.take() {
+                return self.loses(turn);
+            }
             let patience = if self.is_shown { SILENT_MAX } else { ASK_EVERY };
             if self.heard.elapsed() >= patience {
                 match self.group.ask(self.asking, Some(self.place.id)).await {
@@ -220,6 +225,10 @@ impl Remote {
                     Turn::Own(Apart::LedElsewhere) => {}
                     // Its leader has ended the lease, and may still tell.
                     Turn::Own(Apart::HitForMiss) if self.is_shown => {}
+                    // It ends between the last look and the question, too: then the end is there, or comes.
+                    turn @ (Turn::Lead(_) | Turn::Follow(_) | Turn::Own(_)) if self.is_shown => {
+                        over = Some(turn);
+                    }
                     turn @ (Turn::Lead(_) | Turn::Follow(_) | Turn::Own(_)) => {
                         return self.loses(turn);
                     }
