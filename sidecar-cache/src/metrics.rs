@@ -7,6 +7,7 @@ mod config;
 mod flown;
 mod gen_ai;
 mod guardrails;
+mod labels;
 mod limits;
 mod money;
 mod seen;
@@ -23,7 +24,7 @@ use kt_contract::policy::{Decision, Phase};
 use kt_contract::problem::Crowd;
 use kt_contract::rate::{Measure, Scope};
 use kt_providers::Usage;
-use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -39,6 +40,7 @@ use flown::{EndingOf, Flown};
 use gen_ai::GenAi;
 pub use gen_ai::{Asked, Took};
 use guardrails::Guardrails;
+use labels::{Direction, ErrorOf, Lookup, Operation, Request, ResultOf, Version, Word};
 use limits::Limits;
 pub use limits::Uncounted;
 use money::Money;
@@ -81,50 +83,6 @@ pub struct Metrics {
     traces: Traces,
     /// Held by who renders: series that are set anew for each text are incomplete meanwhile.
     rendering: Mutex<()>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
-    model: String,
-    provider: String,
-    status: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Direction {
-    direction: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Operation {
-    operation: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ErrorOf {
-    error_type: &'static str,
-    provider: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Lookup {
-    outcome: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Word {
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ResultOf {
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Version {
-    version: String,
 }
 
 // === impl Metrics ===

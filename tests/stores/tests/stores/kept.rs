@@ -142,7 +142,7 @@ async fn what_has_changed_is_told_to_whoever_asks_what_is_new() {
     // What was revoked before is no news.
     keys.revoke("gk_2".to_owned(), UnixMillis(10)).await.unwrap();
     let news = changes.since(second.0).await.unwrap();
-    assert_eq!(news, Changes { upto: second.0, ..Changes::default() });
+    assert_eq!(news, Changes { upto: second.0, at: news.at, ..Changes::default() });
 }
 
 #[tokio::test]
