@@ -194,7 +194,7 @@ async fn what_gives_way_is_gone_though_the_entry_is_not_stored() {
     let server = kt_stores_redis::Server::start().unwrap();
     let user = ["ACL", "SETUSER", "kt", "on", "nopass", "~*", "&*", "+@all"];
     let _: () = server.run(&user).unwrap();
-    let redis = redis_at(&format!("redis://kt:any@127.0.0.1:{}", server.port));
+    let redis = redis_at(&server.url().replacen("://", "://kt:any@", 1));
     let entries = RedisEntries::new(redis.clone(), Bounds { org_bytes_max: 10, ..BOUNDS });
     let leases = RedisLeases::new(redis, entries.clone());
     let entry = |key| NewEntry {
