@@ -14,8 +14,9 @@ def allowlist(*models):
 
 
 def redacts(*terms):
-    """A policy that changes answers."""
-    return {"policies": {"chain": ["content-policy"], "policy": {"content-policy": {"action": "redact", "terms": list(terms)}}}}
+    """A policy that changes answers, which nobody may get around."""
+    return {"gateway": {"on_sidecar_loss": "unavailable"}, "policies": {
+        "chain": ["content-policy"], "policy": {"content-policy": {"action": "redact", "terms": list(terms)}}}}
 
 
 def cache(**fields):
