@@ -295,6 +295,26 @@ fn what_is_to_be_found_is_found_and_little_else() {
     }
 }
 
+/// Whoever looks for leaks in repositories would take a secret of these for one, and a host may refuse the file.
+#[test]
+fn no_secret_stands_in_a_file_as_it_is() {
+    for file in fs::read_dir(folder()).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_none_or(|ending| ending != "jsonl") {
+            continue;
+        }
+        for line in fs::read_to_string(&path).unwrap().lines() {
+            let case: serde_json::Value = serde_json::from_str(line).unwrap();
+            for label in case["find"].as_array().into_iter().flatten() {
+                let (entity, value) = (label[0].as_str().unwrap(), label[1].as_str().unwrap());
+                let is_plain = ["api-key", "access-token", "private-key"].contains(&entity)
+                    && line.contains(value);
+                assert!(!is_plain, "{}: write a character as an escape: {line}", path.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn the_page_tells_what_is_measured() {
     step_with_page(MEASURED, &measured());

@@ -68,13 +68,18 @@ def shared():
             assert gateway.vms_lost() == 0, gateway.id
 
 
-def test_what_one_sidecar_has_paid_for_the_other_serves(shared, prompt):
-    at_a, at_b = shared.keys()
-    paid = assert_miss(shared.a.ask(at_a, prompt))
-    assert_hit(shared.b.ask(at_b, prompt), of=paid)
-    streamed = shared.b.ask(at_b, prompt, stream=True)
+def one_pays_and_the_other_serves(group, prompt):
+    """A miss at one sidecar, a hit at the other, as JSON and as a stream, and one call."""
+    at_a, at_b = group.keys()
+    paid = assert_miss(group.a.ask(at_a, prompt))
+    assert_hit(group.b.ask(at_b, prompt), of=paid)
+    streamed = group.b.ask(at_b, prompt, stream=True)
     assert streamed.cache_status == "hit", streamed
-    assert shared.provider.calls_of(prompt)["total"] == 1
+    assert group.provider.calls_of(prompt)["total"] == 1
+
+
+def test_what_one_sidecar_has_paid_for_the_other_serves(shared, prompt):
+    one_pays_and_the_other_serves(shared, prompt)
     assert 'kt_store_available{store="redis"} 1' in shared.sidecar.metrics()
 
 

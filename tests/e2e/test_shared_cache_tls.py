@@ -10,7 +10,7 @@ import pytest
 from answers import assert_hit, assert_miss
 from identities import Authority
 from processes import wait_until
-from test_shared_cache import BACK_S, Shared
+from test_shared_cache import BACK_S, Shared, one_pays_and_the_other_serves
 
 VARIABLE = "SSL_CERT_FILE"
 
@@ -53,12 +53,7 @@ def encrypted():
 
 
 def test_what_one_sidecar_has_paid_for_the_other_serves_over_tls(encrypted, prompt):
-    at_a, at_b = encrypted.keys()
-    paid = assert_miss(encrypted.a.ask(at_a, prompt))
-    assert_hit(encrypted.b.ask(at_b, prompt), of=paid)
-    streamed = encrypted.b.ask(at_b, prompt, stream=True)
-    assert streamed.cache_status == "hit", streamed
-    assert encrypted.provider.calls_of(prompt)["total"] == 1
+    one_pays_and_the_other_serves(encrypted, prompt)
     told = encrypted.kt("doctor", "--json", check=False).stdout
     assert f"redis at localhost:{encrypted.redis_port} by TLS answers the sidecar" in told, told
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kt_contract::time::Millis;
 use kt_contract::wire::admin::wallet::AuditReply;
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use super::{Audited, Failure, Sidecar, lock, told};
 use crate::store::ledger::LedgerStore;
@@ -51,11 +52,14 @@ impl Sidecar {
     /// # Errors
     /// No ledger; one that cannot be read.
     pub async fn audit_first(&self) -> Result<First, Failure> {
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            looks.tick().await;
             match self.round(true).await {
                 Ok(Round::Counted(reply, _)) => return Ok(First::Counted(reply)),
                 Ok(Round::Known(first)) => return Ok(first),
-                Ok(Round::Waits) => tokio::time::sleep(LOOK_EVERY).await,
+                Ok(Round::Waits) => {}
                 Err(Failure::Store(error)) if error.may_pass() => {
                     return Ok(First::NotCounted(error.to_string()));
                 }
@@ -131,8 +135,11 @@ impl Sidecar {
 
 /// Keeps a turn for as long as it is polled. Where that fails, somebody else may count as well.
 async fn renewed(ledger: &dyn LedgerStore) -> std::convert::Infallible {
+    // It has just been taken: the first time is one period from now.
+    let mut times = interval_at(Instant::now() + RENEW_EVERY, RENEW_EVERY);
+    times.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::time::sleep(RENEW_EVERY).await;
+        times.tick().await;
         let _ = ledger.audit_turn().await;
     }
 }
