@@ -81,7 +81,8 @@ impl Breaker {
             }
             (None, Admitted::Call | Admitted::Probe, verdict) => {
                 self.count(verdict, now);
-                let opens = self.has_failed(now);
+                // An answer says that the store is back, however many of the last seconds' calls have failed.
+                let opens = verdict == Verdict::Failed && self.has_failed(now);
                 if opens {
                     self.probe_at = Some(now.after(PROBE_EVERY));
                 }
@@ -135,6 +136,15 @@ mod tests {
         let mut breaker = Breaker::default();
         assert!(end(&mut breaker, CALLS_MIN, Verdict::Failed, now));
         breaker
+    }
+
+    #[test]
+    fn answers_never_open_it_whatever_has_failed_before_them() {
+        let mut breaker = Breaker::default();
+        assert!(!end(&mut breaker, CALLS_MIN / 2, Verdict::Failed, 1_000));
+        assert!(!end(&mut breaker, CALLS_MIN / 2, Verdict::Answered, 1_500));
+        assert_eq!(breaker.admit(MonoMillis(1_500)), Admitted::Call);
+        assert!(end(&mut breaker, 1, Verdict::Failed, 1_500), "and one that fails on is not");
     }
 
     #[test]
