@@ -40,6 +40,8 @@ struct Seen {
     failure: Option<String>,
     /// How many wallets are frozen, whoever has frozen them.
     frozen: usize,
+    /// How long it took to count a ledger that nobody else counts.
+    took_alone: Millis,
 }
 
 /// An audit.
@@ -82,6 +84,12 @@ impl Audits {
         last.breaches.iter().find(|breach| breach.org == org).map(ToString::to_string)
     }
 
+    /// How long the last one took, of a ledger that nobody else counts. Else nothing: whoever shares one looks every minute
+    /// whether it is due, and what somebody else has found.
+    fn took_alone(&self) -> Millis {
+        lock(&self.seen).took_alone
+    }
+
     fn last(&self) -> Option<Audited> {
         lock(&self.seen).last.clone()
     }
@@ -95,7 +103,7 @@ impl Sidecar {
         if self.ledger.is_none() {
             return;
         }
-        let mut took = self.audits.last().map_or(Millis(0), |last| last.took);
+        let mut took = self.audits.took_alone();
         loop {
             tokio::time::sleep(pause_after(took)).await;
             took = self.audit_or_learn().await;
@@ -121,7 +129,8 @@ impl Sidecar {
         audited.unwrap_or_else(|error| Err(StoreError::Transient(error.to_string()).into()))
     }
 
-    /// Lets a wallet go on, unless something is wrong with it. No other audit freezes it in between.
+    /// Lets a wallet go on, unless something is wrong with it. No other audit of this sidecar freezes
+    /// it in between; one of another sidecar that had begun before the mend may, and it is unfrozen once more.
     pub(super) async fn unfreeze_in_turn(
         &self,
         ledger: &dyn LedgerStore,

@@ -23,6 +23,7 @@ use sidecar_cache::ledger::{
 use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::upstream::CallFailed;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
+use sidecar_cache::store::ledger::turns::{Counted, Known, Turn};
 use sidecar_cache::store::ledger::{Balance, Frozen, LedgerStore, Level, Verdict};
 use sidecar_cache::store::{Answer, StoreError};
 use tokio::task::JoinHandle;
@@ -45,6 +46,7 @@ pub(crate) struct Paying {
 pub(crate) struct Moody {
     inner: Arc<MemoryLedger>,
     mood: Mutex<Mood>,
+    turn: Mutex<Turn>,
 }
 
 /// What is wrong with it.
@@ -114,7 +116,13 @@ pub(crate) fn chat(prompt: &str) -> String {
 impl Moody {
     /// One way to a ledger.
     pub(crate) fn over(inner: Arc<MemoryLedger>) -> Self {
-        Self { inner, mood: Mutex::new(Mood::Fine) }
+        Self { inner, mood: Mutex::new(Mood::Fine), turn: Mutex::new(Turn::Always) }
+    }
+
+    /// Others count it, and this is what they have found.
+    pub(crate) fn is_counted_by_others(&self, last: Counted) {
+        let known = Known { last: Some(last), failure: None };
+        *self.turn.lock().unwrap() = Turn::Others { known, is_due: false };
     }
 
     pub(crate) fn is(&self, mood: Mood) {
@@ -240,6 +248,11 @@ impl LedgerStore for Moody {
 
     fn audit(&self) -> Answer<'_, Findings> {
         self.inner.audit()
+    }
+
+    fn audit_turn(&self) -> Answer<'_, Turn> {
+        let turn = self.turn.lock().unwrap().clone();
+        Box::pin(async move { Ok(turn) })
     }
 }
 

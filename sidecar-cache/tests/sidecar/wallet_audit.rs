@@ -4,11 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kt_contract::time::{Millis, UnixMillis};
 use serde_json::json;
 use sidecar_cache::clock::Clock;
+use sidecar_cache::ledger::audit::{Breach, Findings, Invariant};
+use sidecar_cache::store::ledger::turns::Counted;
 use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
 
 use crate::support::pass;
+use crate::wallet::paying;
 use crate::wallet_api::Office;
 
 /// An office whose ledger is a file, which somebody with a shell can write to as well.
@@ -129,4 +133,31 @@ async fn a_breach_is_found_without_anybody_asking() {
         pass(Duration::from_secs(1)).await;
     }
     panic!("hours later nobody has found it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_sidecar_finds_is_known_within_a_minute_however_long_it_counts() {
+    let paying = paying("wallet: {}\n", 100_000).await;
+    let counted = |breaches| Counted {
+        at: UnixMillis(1),
+        took: Millis(300_000),
+        findings: Findings { breaches, ..Findings::default() },
+        breaches_total: 0,
+    };
+    paying.ledger.is_counted_by_others(counted(Vec::new()));
+    let sidecar = Arc::clone(&paying.group.sidecar);
+    sidecar.audit_first().await.unwrap();
+    let breach = Breach {
+        invariant: Invariant::NeverOverdrawn,
+        org: "acme".to_owned(),
+        account: "wallet".to_owned(),
+        expected: "0".to_owned(),
+        found: "-1".to_owned(),
+    };
+    paying.ledger.is_counted_by_others(counted(vec![breach]));
+    let keeping = tokio::spawn(async move { sidecar.keep_audited().await });
+    pass(Duration::from_secs(61)).await;
+    let told = paying.group.sidecar.status().wallet_errors;
+    assert!(told.iter().any(|error| error.contains("I5")), "{told:?}");
+    keeping.abort();
 }

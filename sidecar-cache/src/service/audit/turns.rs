@@ -88,7 +88,12 @@ impl Sidecar {
             lock(&self.audits.seen).failure = Some(error.to_string());
         })?;
         let known = match turn {
-            Turn::Always => return Ok(Round::Counted(self.audit_in_turn().await?, Owners::One)),
+            Turn::Always => {
+                let began = self.clock.mono();
+                let counted = self.audit_in_turn().await?;
+                lock(&self.audits.seen).took_alone = self.clock.mono().since(began);
+                return Ok(Round::Counted(counted, Owners::One));
+            }
             Turn::Mine => {
                 return tokio::select! {
                     counted = self.audit_in_turn() => Ok(Round::Counted(counted?, Owners::Several)),

@@ -97,6 +97,20 @@ async fn a_clock_that_was_set_back_keeps_nobody_from_counting() {
     other.audit_told(told(Ok(Findings::default()))).await.unwrap();
     hands.set_wall(NOON - 2 * DAY);
     assert_eq!(one.audit_turn().await.unwrap(), Turn::Mine);
+    // One that has failed says no time of its own.
+    one.audit_told(told(Err("it took too long".to_owned()))).await.unwrap();
+    hands.set_wall(NOON - 3 * DAY);
+    assert_eq!(other.audit_turn().await.unwrap(), Turn::Mine);
+}
+
+#[tokio::test]
+async fn a_first_count_that_failed_under_a_clock_that_was_ahead_is_made_again() {
+    let (place, hands) = (Place::empty().await, Hands::at_noon());
+    let [one, other] = counters(&place, &hands).await;
+    assert_eq!(one.audit_turn().await.unwrap(), Turn::Mine);
+    one.audit_told(told(Err("it took too long".to_owned()))).await.unwrap();
+    hands.set_wall(NOON - DAY);
+    assert_eq!(other.audit_turn().await.unwrap(), Turn::Mine);
 }
 
 #[tokio::test(flavor = "multi_thread")]

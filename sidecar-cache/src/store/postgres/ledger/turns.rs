@@ -15,6 +15,9 @@ use crate::store::postgres::fault::Fault;
 
 /// How long a turn lasts that nobody renews.
 pub(super) const TURN_MS: u64 = 30_000;
+/// The longest that anybody waits before it counts again: what a count of the longest that a statement may take has to pay
+/// for, and more. A time beyond it is of a clock that was ahead.
+const NEXT_MS_MAX: u64 = 4 * 3_600_000;
 /// How many breaches the others are told.
 const BREACHES_MAX: usize = 100;
 
@@ -24,14 +27,14 @@ pub(super) type Holder = [u8; 16];
 const NOW: &str =
     "SELECT coalesce($1, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) AS ms";
 
-/// `$1`: the time, or null; `$2`: who asks; `$3`: for how long. A turn that lasts longer than that, and a count that ends
-/// later than now, are of a clock that was set back, and keep nobody.
+/// `$1`: the time, or null; `$2`: who asks; `$3`: for how long; `$4`: the longest pause. A turn that lasts longer than that, a
+/// count that ends later than now and a next one beyond the longest pause are of a clock that was set back, and keep nobody.
 const TAKE: &str = "taken AS (
         UPDATE audit_turn SET holder = $2, until = ms + $3 FROM now
         WHERE one AND (holder = $2 AND until > ms
-            OR (until <= ms OR until > ms + $3) AND (next_at <= ms OR counted_at > ms))
+            OR (until <= ms OR until > ms + $3) AND (next_at <= ms OR next_at > ms + $4 OR counted_at > ms))
         RETURNING true)
-    SELECT EXISTS (SELECT FROM taken), (next_at <= ms OR counted_at > ms) IS TRUE,
+    SELECT EXISTS (SELECT FROM taken), (next_at <= ms OR next_at > ms + $4 OR counted_at > ms) IS TRUE,
         counted_at, took_ms, findings, failure
     FROM audit_turn, now WHERE one";
 
@@ -68,8 +71,12 @@ struct StoredBreach {
 pub(super) async fn take(writer: &Writer, holder: &Holder) -> Result<Turn, Fault> {
     let session = writer.database.begin(Purpose::Write).await?;
     let wall = writer.wall().map(|wall| stored(wall.0));
-    let typed: [Typed<'_>; 3] =
-        [(&wall, Type::INT8), (&&holder[..], Type::BYTEA), (&stored(TURN_MS), Type::INT8)];
+    let typed: [Typed<'_>; 4] = [
+        (&wall, Type::INT8),
+        (&&holder[..], Type::BYTEA),
+        (&stored(TURN_MS), Type::INT8),
+        (&stored(NEXT_MS_MAX), Type::INT8),
+    ];
     let taken =
         session.client()?.query_typed(&format!("WITH now AS ({NOW}), {TAKE}"), &typed).await;
     let rows = session.end(taken.map_err(Fault::from)).await?;
