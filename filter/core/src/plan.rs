@@ -82,7 +82,7 @@ impl Plan {
         let asked = ask.endpoint.read(&node)?;
         let model = || Some(loggable(&asked.model).into());
         // What needs no text read comes first: to read them is most of the work.
-        identify::allowed(snapshot, &asked.model).map_err(|problem| Unplanned {
+        let allowed = identify::allowed(snapshot, &asked.model).map_err(|problem| Unplanned {
             problem,
             model: model(),
             guardrails: None,
@@ -100,13 +100,14 @@ impl Plan {
         };
         let guardrails = told(&passed.triggered);
         let planned = if passed.edits.is_empty() {
-            Self::of(caller, &node, &asked, passed)
+            Self::of(caller, &node, (&asked, allowed), passed)
         } else {
             // What is keyed is what is forwarded.
             let redacted = kt_policy::splice(body, &passed.edits);
             let node = parse(snapshot, &redacted)?;
             let asked = ask.endpoint.read(&node)?;
-            Self::of(caller, &node, &asked, passed)
+            let allowed = identify::allowed(snapshot, &asked.model)?;
+            Self::of(caller, &node, (&asked, allowed), passed)
         };
         planned.map_err(|problem| Unplanned { problem, model: model(), guardrails })
     }
@@ -115,12 +116,12 @@ impl Plan {
     fn of(
         caller: Caller<'_>,
         node: &Node<'_>,
-        asked: &Asked,
+        (asked, allowed): (&Asked, Allowed<'_>),
         passed: Passed,
     ) -> Result<Self, Problem> {
         let Caller { ask, known, gateway, snapshot, chain: _ } = caller;
         let Passed { mut triggered, edits } = passed;
-        let Allowed { route, is_watched } = identify::allowed(snapshot, &asked.model)?;
+        let Allowed { route, is_watched } = allowed;
         if is_watched {
             let decision = Decision::Monitor;
             triggered.push(Triggered { policy: MODEL_ALLOWLIST, found: "request", decision });

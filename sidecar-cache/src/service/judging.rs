@@ -10,7 +10,6 @@ use kt_contract::limits::ENTRY_BYTES_MAX;
 use kt_contract::outcome::Reason;
 use kt_contract::policy::{Decision, Phase};
 use kt_providers::Dialect;
-use tokio::sync::Semaphore;
 
 use super::call::read;
 use super::external::{Matter, Said};
@@ -21,8 +20,6 @@ use super::pilot::Pilot;
 use super::police::Stopped;
 use super::recording::Recording;
 
-/// How many requests are read at once for what is asked of their answers.
-static READERS: Semaphore = Semaphore::const_new(form::CHECKS_MAX);
 /// The longest request that is read in passing.
 const READ_IN_PASSING_BYTES_MAX: usize = 64 << 10;
 
@@ -99,9 +96,15 @@ impl Pilot {
         if is_read || self.standing.role.follows() {
             return Ok(());
         }
+        let (sidecar, org) = (Arc::clone(&self.sidecar), grant.gates.org.clone());
         let read = async move {
-            let _place = READERS.acquire().await;
-            let read = move || may_block(&settings.judges, dialect, &body);
+            // As with checks, whose places these are: organizations take turns.
+            let Some(place) = sidecar.checks.take(&org).await else { return true };
+            let read = move || {
+                // Given back when it is read, whether anybody still waits for it or not.
+                let _place = place;
+                may_block(&settings.judges, dialect, &body)
+            };
             tokio::task::spawn_blocking(read).await.unwrap_or(true)
         };
         let read = self.over(read).await?;
