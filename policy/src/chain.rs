@@ -147,6 +147,18 @@ impl Chain {
         self.steps.is_empty()
     }
 
+    /// Whether something that it finds is replaced or blocks. Else it only watches: a body that it cannot read goes on.
+    #[must_use]
+    pub fn enforces(&self) -> bool {
+        let is_strict = |decision: &Decision| *decision != Decision::Monitor;
+        self.steps.iter().any(|step| match &step.check {
+            Compiled::Entities(of) => of.values().any(is_strict),
+            Compiled::Injection(decision)
+            | Compiled::Words(decision, _)
+            | Compiled::Toxicity(decision) => is_strict(decision),
+        })
+    }
+
     /// Which texts it reads.
     #[must_use]
     pub const fn phase(&self) -> Phase {

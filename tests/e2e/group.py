@@ -29,6 +29,8 @@ CHAT = "/v1/chat/completions"
 FOUR = (("gw-a", "primary"), ("gw-b", "fallback"), ("gw-c", "worker"), ("gw-d", "edge"))
 # Far beyond every budget: a test that runs into it has found a hang.
 DEADLINE_S = 60.0
+# Within how long a key that was revoked is refused by every gateway; and what a busy machine may add.
+REVOKED_S = 1.0 + 4.0
 
 # As long as it may be: on a busy machine, too, a sidecar that is there is not taken for lost.
 ADMIT_TIMEOUT_MS = 1900

@@ -124,9 +124,10 @@ impl Pilot {
         match start {
             Start::Pass(reason) if opened.status == 200 => {
                 let why = Unkept::Unstorable(reason);
-                if self.reads_answers() {
+                if self.may_change_answers() {
                     return self.stops(Stopped::Unreadable, false).await;
                 }
+                self.goes_unread();
                 self.pass(Arc::new(opened), source, Vec::new(), why).await
             }
             Start::Pass(reason) => self.refused(opened, source, reason).await,
@@ -269,7 +270,7 @@ impl Pilot {
                 Step::Bytes(bytes) => {
                     if body.is_empty() {
                         self.first_byte();
-                        if !self.reads_answers() {
+                        if !self.may_change_answers() {
                             // It is worth waiting for, elsewhere too.
                             self.tells_opening(&opened);
                         }
@@ -285,13 +286,14 @@ impl Pilot {
                 let opened = Opened { recorded: Some(Recorded::Json), ..opened };
                 // From here on the log has it.
                 drop(charge);
-                if self.reads_answers() {
+                if self.may_change_answers() {
                     return match why {
                         Unkept::Unstorable(_) => self.stops(Stopped::Unreadable, false).await,
                         // A better time may come.
                         Unkept::NoRoom => Err(self.failed(cut_short(&self.seat))),
                     };
                 }
+                self.goes_unread();
                 return self.pass(Arc::new(opened), source, body, why).await;
             }
         }

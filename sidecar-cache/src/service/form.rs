@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use kt_contract::config::{Groundedness, OnFailure};
+use kt_contract::config::Groundedness;
 use kt_contract::json;
 use kt_policy::judge::grounding::Context;
 use kt_policy::judge::schema::{self, Budget, Misfit};
@@ -21,21 +21,19 @@ pub(super) const CHECKS_MAX: usize = 2;
 // === impl Sidecar ===
 
 impl Sidecar {
-    /// Checks, for an organization, where nobody else waits for the thread.
-    pub(super) async fn checks(
+    /// Reads or checks something, for an organization, where nobody else waits for the thread. `None`: it could not be done.
+    pub(super) async fn checks<T: Send + 'static>(
         self: Arc<Self>,
         org: &str,
-        check: impl FnOnce() -> Word + Send + 'static,
-    ) -> Word {
-        let Some(place) = self.checks.take(org).await else {
-            return Word::Silent(OnFailure::Block);
-        };
+        check: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let place = self.checks.take(org).await?;
         let checked = tokio::task::spawn_blocking(move || {
-            // Given back with the word, whether anybody still waits for it or not.
+            // Given back with what was found, whether anybody still waits for it or not.
             let _place = place;
             check()
         });
-        checked.await.unwrap_or(Word::Silent(OnFailure::Block))
+        checked.await.ok()
     }
 }
 

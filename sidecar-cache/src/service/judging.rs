@@ -20,8 +20,8 @@ use super::pilot::Pilot;
 use super::police::Stopped;
 use super::recording::Recording;
 
-/// The longest request that is read in passing.
-const READ_IN_PASSING_BYTES_MAX: usize = 64 << 10;
+/// The longest request or answer that is read in passing.
+pub(super) const READ_IN_PASSING_BYTES_MAX: usize = 64 << 10;
 
 /// What has been judged of a flight.
 #[derive(Debug, Default)]
@@ -71,9 +71,9 @@ pub(super) enum Word {
 // === impl Pilot ===
 
 impl Pilot {
-    /// Whether some policy has to have read an answer before anybody else does.
-    pub(super) fn reads_answers(&self) -> bool {
-        self.output_chain().is_some() || self.blocks_answers()
+    /// Whether some policy may change or block an answer, and so has to have read it before anybody else does.
+    pub(super) fn may_change_answers(&self) -> bool {
+        self.output_chain().is_some_and(|chain| chain.enforces()) || self.blocks_answers()
     }
 
     /// Whether some policy may block an answer once it has seen the whole of it.
@@ -96,20 +96,19 @@ impl Pilot {
         if is_read || self.standing.role.follows() {
             return Ok(());
         }
-        let (sidecar, org) = (Arc::clone(&self.sidecar), grant.gates.org.clone());
-        let read = async move {
-            // As with checks, whose places these are: organizations take turns.
-            let Some(place) = sidecar.checks.take(&org).await else { return true };
-            let read = move || {
-                // Given back when it is read, whether anybody still waits for it or not.
-                let _place = place;
-                may_block(&settings.judges, dialect, &body)
-            };
-            tokio::task::spawn_blocking(read).await.unwrap_or(true)
-        };
-        let read = self.over(read).await?;
-        self.judging.may_block.get_or_init(|| read);
+        let read = move || may_block(&settings.judges, dialect, &body);
+        let read = self.apart(read).await?;
+        self.judging.may_block.get_or_init(|| read.unwrap_or(true));
         Ok(())
+    }
+
+    /// Reads something long where nobody else waits for the thread. `None`: it could not be read.
+    pub(super) async fn apart<T: Send + 'static>(
+        &mut self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Option<T>, Failed> {
+        let (sidecar, seat) = (Arc::clone(&self.sidecar), Arc::clone(&self.seat));
+        self.over(sidecar.checks(&seat.grant.caller.principal.org, read)).await
     }
 
     /// What is to be said of a request before it goes on. Once for a flight, whoever leads it: all ask for the same.
@@ -126,7 +125,7 @@ impl Pilot {
 
     /// A whole JSON answer, as it goes on: through the policies that read it, and those that judge it.
     pub(super) async fn passes(&mut self, body: Vec<u8>) -> Result<Result<Bytes, Stopped>, Failed> {
-        let body = match self.polices(body).await {
+        let body = match self.polices(body).await? {
             Ok(body) => body,
             Err(stopped) => return Ok(Err(stopped)),
         };
@@ -240,6 +239,7 @@ impl Pilot {
         let (phase, sidecar) = (matter.phase, Arc::clone(&self.sidecar));
         let seat = Arc::clone(&self.seat);
         let org = seat.grant.caller.principal.org.as_str();
+        let unchecked = Word::Silent(OnFailure::Block);
         Ok(match judge {
             Judge::External(external) => {
                 let on_failure = external.on_failure;
@@ -251,12 +251,13 @@ impl Pilot {
             }
             Judge::FormatCheck(_) => {
                 let dialect = self.seat.grant.dialect;
-                self.over(sidecar.checks(org, move || form::format(dialect, &matter))).await?
+                let check = sidecar.checks(org, move || form::format(dialect, &matter));
+                self.over(check).await?.unwrap_or(unchecked)
             }
             Judge::HallucinationDetection(groundedness) => {
                 let groundedness = *groundedness;
-                self.over(sidecar.checks(org, move || form::grounding(groundedness, &matter)))
-                    .await?
+                let check = sidecar.checks(org, move || form::grounding(groundedness, &matter));
+                self.over(check).await?.unwrap_or(unchecked)
             }
         })
     }
@@ -284,13 +285,16 @@ const fn reads_requests(judge: &Judge) -> bool {
 
 /// Whether one of these policies has a word on the answer to a request, and may block it.
 fn may_block(judges: &[Judge], dialect: Dialect, request: &[u8]) -> bool {
-    judges.iter().filter(|judge| is_strict(judge)).any(|judge| match judge {
-        Judge::FormatCheck(_) => dialect.asks_for_form(request),
-        Judge::HallucinationDetection(groundedness) => {
-            form::carries_context(*groundedness, request)
-        }
-        Judge::External(_) => true,
-    })
+    // Nothing is said in numbers, and so nothing is judged.
+    let says_something = dialect != Dialect::OpenAiEmbeddings;
+    says_something
+        && judges.iter().filter(|judge| is_strict(judge)).any(|judge| match judge {
+            Judge::FormatCheck(_) => dialect.asks_for_form(request),
+            Judge::HallucinationDetection(groundedness) => {
+                form::carries_context(*groundedness, request)
+            }
+            Judge::External(_) => true,
+        })
 }
 
 /// In what a service says of it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kt_contract::json::{self, Bounds};
 use kt_contract::limits::{JSON_NODES_MAX, SSE_LINE_BYTES_MAX};
-use kt_contract::policy::Phase;
+use kt_contract::policy::{Decision, Phase};
 use kt_contract::problem::Problem;
 use kt_policy::{Blocked, Chain, Event, Piece, Policed, Stream, Triggered, police};
 use kt_providers::sse::{Data, Reader};
@@ -14,7 +14,7 @@ use kt_providers::{self as spoken, Dialect, Spoken};
 
 use super::call::read;
 use super::fault::Failed;
-use super::judging::Sentence;
+use super::judging::{READ_IN_PASSING_BYTES_MAX, Sentence};
 use super::pilot::Pilot;
 use super::seat::{End, Failure};
 use crate::flight::{Ending, Held};
@@ -27,6 +27,9 @@ const BEGUN_BYTES_MAX: usize = 2 * SSE_LINE_BYTES_MAX + (64 << 10);
 const HELD_BYTES_MAX: usize = 4 << 20;
 /// What ends a stream and is no JSON.
 const DONE: &[u8] = b"[DONE]";
+/// What is told of an answer that policies were to watch and could not read.
+const UNREAD: Triggered =
+    Triggered { policy: "output", found: "unread", decision: Decision::Monitor };
 
 /// A stream on its way through the policies: from its bytes to events, and back.
 pub(super) struct Patrol {
@@ -35,6 +38,10 @@ pub(super) struct Patrol {
     /// The start of an event whose end has not come.
     begun: Vec<u8>,
     stream: Stream,
+    /// Whether what it finds changes something.
+    may_change: bool,
+    /// It came in a form that cannot be read, and is not: all only watch.
+    is_unread: bool,
 }
 
 /// Why an answer does not pass.
@@ -51,8 +58,13 @@ pub(super) enum Stopped {
 // === impl Pilot ===
 
 impl Pilot {
-    /// The policies that an answer has to pass. Another sidecar's has passed them.
+    /// The policies that an answer has to pass. Another sidecar's has passed them, and nothing is said in numbers.
     pub(super) fn output_chain(&self) -> Option<Arc<Chain>> {
+        self.chain_of_words().filter(|_| self.seat.grant.dialect != Dialect::OpenAiEmbeddings)
+    }
+
+    /// The policies for what a provider says in words.
+    fn chain_of_words(&self) -> Option<Arc<Chain>> {
         if self.standing.role.follows() {
             return None;
         }
@@ -61,28 +73,42 @@ impl Pilot {
     }
 
     /// A whole JSON answer, as it goes on. It is paid for by what the provider has said, whatever becomes of that.
-    pub(super) async fn polices(&mut self, body: Vec<u8>) -> Result<Bytes, Stopped> {
-        let Some(chain) = self.output_chain() else { return Ok(body.into()) };
-        if json::parse(&body, BOUNDS).is_err() {
-            return Err(Stopped::Unreadable);
-        }
-        let Policed { verdict, replaced } = police(&chain, &body);
+    pub(super) async fn polices(
+        &mut self,
+        body: Vec<u8>,
+    ) -> Result<Result<Bytes, Stopped>, Failed> {
+        let Some(chain) = self.output_chain() else { return Ok(Ok(body.into())) };
+        let may_change = chain.enforces();
+        let is_long = body.len() > READ_IN_PASSING_BYTES_MAX;
+        let polices = move || {
+            let is_readable = json::parse(&body, BOUNDS).is_ok();
+            (is_readable.then(|| police(&chain, &body)), body)
+        };
+        let done = if is_long { self.apart(polices).await? } else { Some(polices()) };
+        let Some((policed, body)) = done else { return Ok(Err(Stopped::Unreadable)) };
+        let Some(Policed { verdict, replaced }) = policed else {
+            if may_change {
+                return Ok(Err(Stopped::Unreadable));
+            }
+            self.goes_unread();
+            return Ok(Ok(body.into()));
+        };
         self.found(&verdict.triggered);
         if verdict.blocked.is_some() || replaced.is_some() {
             let delivered = read(self.seat.grant.dialect, &body);
             // What is not booked is not stored.
             self.may_store &= self.pays(delivered).await;
         }
-        match verdict.blocked {
+        Ok(match verdict.blocked {
             Some(blocked) => Err(Stopped::Blocked(blocked)),
             None => Ok(replaced.unwrap_or(body).into()),
-        }
+        })
     }
 
     /// A provider's refusal, as it goes on: in its words may stand what was asked. What would block an answer takes its
     /// words from it.
     pub(super) fn polices_refusal(&self, body: Vec<u8>) -> Bytes {
-        let Some(chain) = self.output_chain() else { return body.into() };
+        let Some(chain) = self.chain_of_words() else { return body.into() };
         let Policed { verdict, replaced } = police(&chain, &body);
         match verdict.blocked {
             None => replaced.unwrap_or(body).into(),
@@ -104,6 +130,13 @@ impl Pilot {
         for triggered in triggered {
             self.sidecar.metrics.guardrail(triggered.policy, Phase::Output, triggered.decision);
             self.seat.note(|exchange| exchange.triggered(triggered.to_string()));
+        }
+    }
+
+    /// An answer in a form, or at a length, in which no policy can read it goes on, because all of them only watch.
+    pub(super) fn goes_unread(&mut self) {
+        if self.output_chain().is_some() {
+            self.found(&[UNREAD]);
         }
     }
 
@@ -133,16 +166,33 @@ impl Pilot {
 
 impl Patrol {
     fn new(dialect: Dialect, chain: Arc<Chain>) -> Self {
+        let may_change = chain.enforces();
         let (reader, stream) = (Reader::default(), Stream::new(chain));
-        Self { dialect, reader, begun: Vec::new(), stream }
+        Self { dialect, reader, begun: Vec::new(), stream, may_change, is_unread: false }
     }
 
     /// Takes the next bytes and appends to `out` what may go on.
     pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Stopped> {
         let mut rest = bytes;
+        if !self.is_unread {
+            match self.reads(&mut rest, out) {
+                Err(Stopped::Unreadable) if !self.may_change => {
+                    // What was read goes on before what cannot be.
+                    self.end(out)?;
+                    out.append(&mut self.begun);
+                    self.is_unread = true;
+                }
+                read => return read,
+            }
+        }
+        out.extend_from_slice(rest);
+        Ok(())
+    }
+
+    fn reads(&mut self, rest: &mut &[u8], out: &mut Vec<u8>) -> Result<(), Stopped> {
         loop {
-            let before = rest;
-            let read = self.reader.next(&mut rest).map(|event| match event.data {
+            let before = *rest;
+            let read = self.reader.next(rest).map(|event| match event.data {
                 Data::Whole(data) => Ok((event.name.to_vec(), data.to_vec())),
                 Data::Absent => Ok((Vec::new(), Vec::new())),
                 Data::TooLong => Err(Stopped::Unreadable),
@@ -179,7 +229,8 @@ impl Patrol {
 
     /// What was found so far.
     pub(super) fn triggered(&self) -> Vec<Triggered> {
-        self.stream.triggered()
+        let unread = self.is_unread.then_some(UNREAD);
+        self.stream.triggered().into_iter().chain(unread).collect()
     }
 
     /// The event that has come, with what is said in it.

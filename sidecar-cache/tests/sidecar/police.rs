@@ -13,9 +13,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use kt_contract::idempotency::IdempotencyKey;
 use kt_contract::key::OrgKeys;
+use kt_contract::limits::{ENTRY_BYTES_MAX, JSON_NODES_MAX};
 use kt_contract::outcome::{Outcome, Reason};
 use kt_contract::problem::Problem;
 use kt_contract::wire::admit::{AdmitRequest, Admitted};
+use kt_providers::Dialect;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::ledger::Kind;
 use sidecar_cache::ledger::clock::Reading;
@@ -45,6 +47,10 @@ pub(crate) struct Policed {
 
 pub(crate) fn says(text: &str) -> String {
     JSON.replace("hello", text)
+}
+
+fn bytes_of(act: &Act) -> Vec<u8> {
+    if let Act::Bytes(bytes) = act { bytes.to_vec() } else { vec![] }
 }
 
 /// A stream that says so, in pieces.
@@ -105,7 +111,11 @@ pub(crate) async fn policed_of(
 
 impl Policed {
     pub(crate) fn ask(&self, body: &str) -> AdmitRequest {
-        let mut ask = self.group.ask(&self.key, body);
+        self.planned(self.group.ask(&self.key, body))
+    }
+
+    /// As a filter with this policy has it.
+    fn planned(&self, mut ask: AdmitRequest) -> AdmitRequest {
         ask.plan.gates.policy = self.settings.snapshot.policy.digest;
         ask.plan.snapshot = self.settings.snapshot.version.clone();
         let keys = OrgKeys::derive(&ask.plan.gates.org);
@@ -312,10 +322,8 @@ async fn an_answer_that_is_blocked_is_paid_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_is_redacted_however_its_bytes_are_split() {
-    let whole: Vec<u8> = streams(&["to ja", "ne@exam", "ple.com", ", bye"])
-        .into_iter()
-        .flat_map(|act| if let Act::Bytes(bytes) = act { bytes.to_vec() } else { vec![] })
-        .collect();
+    let whole: Vec<u8> =
+        streams(&["to ja", "ne@exam", "ple.com", ", bye"]).iter().flat_map(bytes_of).collect();
     for size in [1, 7, 64, 100_000] {
         let policed = policed(REDACTS).await;
         let acts = whole.chunks(size).map(|part| Act::Bytes(part.to_vec().into())).collect();
@@ -340,6 +348,56 @@ async fn an_answer_that_no_policy_can_read_does_not_pass() {
         let refusal = policed.fetch(body).await.unwrap_err();
         assert_eq!(blocked(&refusal), ("output".to_owned(), 409));
         assert!(!policed.group.entries.is_filled());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_read_goes_on_where_policies_only_watch_and_is_told_of() {
+    let long = says(&"x".repeat(ENTRY_BYTES_MAX));
+    for scripted in [
+        Scripted { content_type: "text/html", ..answers_json("jane@example.com") },
+        Scripted { content_encoding: Some("br"), ..answers_json("xx") },
+        answers_json(&long),
+    ] {
+        let expected: Vec<u8> = scripted.acts.iter().flat_map(bytes_of).collect();
+        let policed = policed(WATCHES).await;
+        policed.group.provider.next(scripted);
+        let seen = policed.fetch(CHAT).await.unwrap();
+        assert!(seen.head.status == 200 && seen.body == expected);
+        let name =
+            "kt_guardrail_findings_total{policy=\"output\",phase=\"output\",action=\"monitor\"}";
+        assert_eq!(policed.metric(name), "1");
+        assert!(!policed.group.entries.is_filled());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_goes_on_unread_behind_what_was_read_of_it() {
+    let policed = policed(WATCHES).await;
+    let mut acts = streams(&["to jane@exam", "ple.com"]);
+    acts.insert(3, bytes("data: {\"choices\":\n\n"));
+    let came: Vec<u8> = acts.iter().flat_map(bytes_of).collect();
+    policed.group.provider.next(answers_sse(acts));
+    let told = String::from_utf8(policed.fetch(CHAT_STREAM).await.unwrap().body).unwrap();
+    // But for the usage, which the client has not asked for.
+    assert_eq!(told, String::from_utf8(came).unwrap().replace(USAGE_CHUNK, ""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn embeddings_are_served_however_many_numbers_they_have() {
+    let numbers = "0.25,".repeat(JSON_NODES_MAX + 1);
+    for answer in [
+        format!(r#"{{"data":[{{"embedding":[{numbers}1]}}],"usage":{{"prompt_tokens":1}}}}"#),
+        format!(r#"{{"data":[{{"embedding":"{}"}}]}}"#, "AAAA".repeat(ENTRY_BYTES_MAX / 4)),
+    ] {
+        let policed = policed(REDACTS).await;
+        let body = r#"{"model":"gpt-4o","input":"hi"}"#;
+        let snapshot = policed.group.snapshot();
+        let asked = ask_in(Dialect::OpenAiEmbeddings, &snapshot, &gateway(), &policed.key, body);
+        policed.group.provider.next(answers_json(&answer));
+        let (ticket, _) = policed.group.ticket(policed.planned(asked)).await;
+        let seen = read(policed.group.lane(&ticket, body).await.unwrap()).await;
+        assert_eq!((seen.head.status, seen.body.len()), (200, answer.len()));
     }
 }
 

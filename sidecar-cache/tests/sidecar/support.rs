@@ -392,7 +392,16 @@ pub(crate) fn ask_by(
     key: &Key,
     body: &str,
 ) -> AdmitRequest {
-    let dialect = Dialect::OpenAiChat;
+    ask_in(Dialect::OpenAiChat, snapshot, gateway, key, body)
+}
+
+pub(crate) fn ask_in(
+    dialect: Dialect,
+    snapshot: &Snapshot,
+    gateway: &GatewayIdentity,
+    key: &Key,
+    body: &str,
+) -> AdmitRequest {
     let bounds = json::Bounds { depth_max: 64, nodes_max: 10_000 };
     let node = json::parse(body.as_bytes(), bounds).unwrap();
     let asked = dialect.read(&node).unwrap();
