@@ -222,6 +222,11 @@ def test_a_gateway_may_refuse_instead(own, prompt):
         assert_refused(refused, 503, "sidecar_unavailable")
         assert int(refused.headers["retry-after"]) > 0
         assert own.provider.total() == before
+    # Whoever can ask another gateway is told to, as long as that lasts.
+    wait_until(lambda: own.a.health().status_code == 503, "it asks to be left out", BOUND_S)
+    assert own.a.health().json()["status"] == "unavailable"
+    own.sidecar.restart()
+    wait_until(lambda: own.a.health().json()["status"] == "ok", "it is there for all again", BOUND_S)
 
 
 def test_a_sidecar_that_comes_back_is_used_again_without_a_restart(own, prompt):

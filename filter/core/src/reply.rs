@@ -127,7 +127,7 @@ pub(crate) fn health(now: MonoMillis, worker: &Worker) -> Reply {
     let snapshot = snapshot.as_deref();
     let status = match health {
         Health::Ok | Health::Degraded => 200,
-        Health::Starting => 503,
+        Health::Starting | Health::Unavailable => 503,
     };
     let body = Body {
         status: health.as_str(),

@@ -8,8 +8,8 @@ use kt_contract::identity::Wanted;
 use kt_contract::limits::{FEED_FRESH, PRINCIPAL_WITHOUT_FEED};
 use kt_contract::policy::Phase;
 use kt_contract::principal::KeyHash;
-use kt_contract::snapshot::Snapshot;
-use kt_contract::time::MonoMillis;
+use kt_contract::snapshot::{OnSidecarLoss, Snapshot};
+use kt_contract::time::{Millis, MonoMillis};
 use kt_contract::wire::VERSION;
 use kt_contract::wire::feed::{Event, FeedReply, GatewayIdentity, Refusal};
 use kt_policy::Chain;
@@ -31,6 +31,10 @@ use crate::sidecar::{self, NoAnswer};
 
 /// How many plans are remembered: about 1 KiB each.
 const PLANS_MAX: u64 = 2_048;
+
+/// How long a sidecar is silent before a gateway that refuses everything without it asks to be left out: longer than a
+/// restart of it takes.
+const LOST_AFTER: Millis = Millis(5_000);
 
 /// The state of a worker.
 #[derive(Debug)]
@@ -65,6 +69,9 @@ pub enum Health {
     Starting,
     /// The sidecar is silent: what is known is used, as long as it may be.
     Degraded,
+    /// It has been for so long that it is not expected back at once, and without it nothing is answered: whoever can ask
+    /// another gateway should.
+    Unavailable,
 }
 
 // === impl Worker ===
@@ -123,9 +130,20 @@ impl Worker {
             Health::Starting
         } else if self.feed.is_within(now, FEED_FRESH) && self.breaker.is_closed() {
             Health::Ok
-        } else {
+        } else if self.feed.is_within(now, self.goes_on_for()) {
             Health::Degraded
+        } else {
+            Health::Unavailable
         }
+    }
+
+    /// How long a sidecar may be silent until nothing is answered any more, or soon will not be.
+    fn goes_on_for(&self) -> Millis {
+        let goes_on = self.snapshot.as_ref().is_some_and(|snapshot| {
+            snapshot.on_sidecar_loss == OnSidecarLoss::Direct || snapshot.open_with_cap.is_some()
+        });
+        // Without it nobody is known for longer.
+        if goes_on { PRINCIPAL_WITHOUT_FEED } else { LOST_AFTER }
     }
 
     /// The body of the next feed poll, which is sent now. `None` cannot happen with the types of today.
@@ -333,6 +351,7 @@ impl Health {
             Self::Ok => "ok",
             Self::Starting => "starting",
             Self::Degraded => "degraded",
+            Self::Unavailable => "unavailable",
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use kt_contract::money::MicroUsd;
 use kt_contract::outcome::Reason;
 use kt_contract::principal::Principal;
+use kt_contract::snapshot::{OnSidecarLoss, OpenWithCap, Snapshot};
 use kt_contract::time::Millis;
 use kt_contract::wire::principal::PrincipalReply;
 
@@ -406,6 +408,22 @@ fn health_tells_how_the_worker_is() {
     rig.wait(1_001);
     let (status, body) = health(&mut rig);
     assert_eq!((status, &body["status"]), (200, &"degraded".into()));
+
+    // As long as something is answered without the sidecar.
+    let one = MicroUsd::from_usd(1);
+    let cap = OpenWithCap { max_micro_usd: one, micro_usd_per_call: one };
+    for (on_sidecar_loss, open_with_cap, goes_on_for) in [
+        (OnSidecarLoss::Unavailable, None, 5_000),
+        (OnSidecarLoss::Unavailable, Some(cap), 60_000),
+        (OnSidecarLoss::Direct, None, 60_000),
+    ] {
+        let mut rig = Rig::with(Snapshot { on_sidecar_loss, open_with_cap, ..snapshot() });
+        rig.wait(goes_on_for);
+        assert_eq!(health(&mut rig).0, 200, "{on_sidecar_loss:?} {open_with_cap:?}");
+        rig.wait(1);
+        let (status, body) = health(&mut rig);
+        assert_eq!((status, &body["status"]), (503, &"unavailable".into()));
+    }
 }
 
 #[test]
