@@ -25,6 +25,8 @@ use crate::quoted::loggable;
 
 /// A plan that replaces more than this in its body is made anew each time.
 const EDITS_REMEMBERED_MAX: usize = 32;
+/// What the bookkeeping of one counts for.
+const PLAN_OVERHEAD_BYTES: u64 = 256;
 
 /// What a request is, beside its caller.
 #[derive(Debug)]
@@ -75,6 +77,16 @@ pub(crate) struct Caller<'a> {
 // === impl Plan ===
 
 impl Plan {
+    /// How much memory it takes, with its place among the others.
+    pub(crate) fn weight(&self) -> u64 {
+        let Self { served_by, question, triggered, guardrails, edits, .. } = self;
+        let told = guardrails.as_deref().map_or(0, str::len);
+        let texts = served_by.len() + question.get().len() + told;
+        let lists = size_of_val(&**triggered) + size_of_val(&**edits);
+        let whole = size_of::<Self>() + texts + lists;
+        u64::try_from(whole).unwrap_or(u64::MAX).saturating_add(PLAN_OVERHEAD_BYTES)
+    }
+
     /// Makes the plan of `body`.
     pub(crate) fn make(caller: Caller<'_>, body: &[u8]) -> Result<Self, Unplanned> {
         let Caller { ask, snapshot, chain, .. } = caller;

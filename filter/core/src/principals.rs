@@ -1,7 +1,8 @@
 //! The principals that this worker knows: a bounded map from the digest of a key to who stands behind it, and on a hosted
 //! gateway another one to what decides about the requests of its organization.
 
-use std::rc::Rc;
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use kt_contract::key::OrgKeys;
@@ -14,8 +15,11 @@ use kt_policy::Chain;
 
 use crate::lru::Lru;
 
-/// How many principals a worker remembers.
-const PRINCIPALS_MAX: u64 = 4_096;
+/// How much memory principals may take: some five thousand of those with a few short names. A key may name hundreds of
+/// codebases and entitlements.
+const PRINCIPAL_BYTES_MAX: u64 = 4 << 20;
+/// What is derived from one, and the bookkeeping, count for.
+const PRINCIPAL_OVERHEAD_BYTES: u64 = 512;
 /// How much memory tenants' rules may take: room for one with the most and the largest patterns that a chain may have.
 const TENANT_BYTES_MAX: u64 = 32 << 20;
 /// How much memory a snapshot and its lists of terms take, ready to run, for each byte of its JSON: what packs of two words
@@ -61,6 +65,8 @@ pub struct Principals {
     keys: Lru<KeyHash, Kept>,
     /// By the version of the snapshot: tenants that say the same have the same.
     tenants: Lru<Rc<str>, Rc<Rules>>,
+    /// Also those that made room for others while requests wait that are decided by them: nobody makes them ready twice.
+    alive: BTreeMap<Rc<str>, Weak<Rules>>,
 }
 
 /// A principal without what its tenant shares with others.
@@ -74,7 +80,8 @@ struct Kept {
 
 impl Default for Principals {
     fn default() -> Self {
-        Self { keys: Lru::new(PRINCIPALS_MAX), tenants: Lru::new(TENANT_BYTES_MAX) }
+        let (keys, tenants) = (Lru::new(PRINCIPAL_BYTES_MAX), Lru::new(TENANT_BYTES_MAX));
+        Self { keys, tenants, alive: BTreeMap::new() }
     }
 }
 
@@ -168,14 +175,19 @@ impl Principals {
         let Kept { principal, org_keys, tenant, key_age } = self.keys.get(key)?.clone();
         let tenant = match tenant {
             None => None,
-            Some(version) => Some(self.tenants.get(&version)?.clone()),
+            Some(version) => Some(self.ready(&version)?),
         };
         Some(Known { principal, org_keys, tenant, key_age })
     }
 
     /// The rules of a version, if another principal has them.
     pub fn rules(&mut self, version: &str) -> Option<Rc<Rules>> {
-        self.tenants.get(&Rc::from(version)).cloned()
+        self.ready(&Rc::from(version))
+    }
+
+    fn ready(&mut self, version: &Rc<str>) -> Option<Rc<Rules>> {
+        let kept = self.tenants.get(version).cloned();
+        kept.or_else(|| self.alive.get(version)?.upgrade())
     }
 
     /// Remembers who stands behind `key`.
@@ -185,12 +197,15 @@ impl Principals {
             let version: Rc<str> = rules.snapshot.version.as_str().into();
             if self.tenants.get(&version).is_none() {
                 let weight = rules.weight();
+                self.alive.retain(|_, rules| rules.strong_count() > 0);
+                self.alive.insert(Rc::clone(&version), Rc::downgrade(&rules));
                 // Too heavy to be kept, it is asked for with each request.
                 let _ = self.tenants.insert(Rc::clone(&version), rules, weight);
             }
             version
         });
-        self.keys.insert(key, Kept { principal, org_keys, tenant, key_age }, 1);
+        let weight = weight(&principal);
+        self.keys.insert(key, Kept { principal, org_keys, tenant, key_age }, weight);
     }
 
     /// Forgets one: its key was revoked or changed.
@@ -206,13 +221,19 @@ impl Principals {
     /// Forgets the rules of all tenants: their principals are asked for again.
     pub fn forget_rules(&mut self) {
         self.tenants.clear();
+        self.alive.clear();
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
         self.keys.clear();
-        self.tenants.clear();
+        self.forget_rules();
     }
+}
+
+fn weight(principal: &Principal) -> u64 {
+    let bytes = serde_json::to_vec(principal).map_or(0, |text| text.len());
+    u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(PRINCIPAL_OVERHEAD_BYTES)
 }
 
 #[cfg(test)]

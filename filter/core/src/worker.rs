@@ -29,8 +29,8 @@ use crate::principals::{Known, Principals, Rules};
 use crate::request_id::RequestId;
 use crate::sidecar::{self, NoAnswer};
 
-/// How many plans are remembered: about 1 KiB each.
-const PLANS_MAX: u64 = 2_048;
+/// How much memory plans may take: some two thousand of ordinary requests. One names all codebases of its key.
+const PLAN_BYTES_MAX: u64 = 4 << 20;
 
 /// How long a sidecar is silent before a gateway that refuses everything without it asks to be left out: longer than a
 /// restart of it takes.
@@ -89,7 +89,7 @@ impl Worker {
             principals: Principals::default(),
             l1: L1::new(0),
             hits: Hits::default(),
-            plans: Lru::new(PLANS_MAX),
+            plans: Lru::new(PLAN_BYTES_MAX),
             breaker: Breaker::default(),
             era: Era::default(),
         }
@@ -256,7 +256,8 @@ impl Worker {
     /// Remembers a plan.
     pub(crate) fn remember_plan(&mut self, asked_in: Era, fingerprint: Digest, plan: Rc<Plan>) {
         if asked_in == self.era {
-            self.plans.insert(fingerprint, plan, 1);
+            let weight = plan.weight();
+            self.plans.insert(fingerprint, plan, weight);
         }
     }
 

@@ -96,7 +96,7 @@ fn of_many_tenants_those_that_were_used_last_are_remembered_within_the_bound() {
         let known = Known::of_tenant(principal(number, org), rules(&version, 300));
         principals.remember(key(number), known);
         assert!(principals.tenants.weight() <= TENANT_BYTES_MAX, "{number}");
-        assert!(principals.keys.weight() <= PRINCIPALS_MAX, "{number}");
+        assert!(principals.keys.weight() <= PRINCIPAL_BYTES_MAX, "{number}");
     }
     assert!(principals.get(&key(9_999)).is_some_and(|known| known.tenant.is_some()));
     // Its principal is remembered, its rules are not: it is asked for again, and never decided by another's.
@@ -114,6 +114,42 @@ fn tenants_that_say_the_same_share_their_rules() {
     let of = |principals: &mut Principals, number| principals.get(&key(number)).unwrap().tenant;
     let (first, last) = (of(&mut principals, 0).unwrap(), of(&mut principals, 2).unwrap());
     assert!(Rc::ptr_eq(&first, &last));
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn rules_that_made_room_for_others_are_made_ready_once_as_long_as_a_request_waits_for_them() {
+    let mut principals = Principals::default();
+    let held = rules("v-0", 300);
+    principals.remember(key(0), Known::of_tenant(principal(0, "org-0".to_owned()), held.clone()));
+    for number in 1..10_000 {
+        let version = format!("v-{number}");
+        let known = Known::of_tenant(principal(number, "other".to_owned()), rules(&version, 300));
+        principals.remember(key(number), known);
+    }
+    assert!(principals.tenants.get(&"v-0".into()).is_none(), "they made room");
+    assert!(principals.rules("v-0").is_some_and(|ready| Rc::ptr_eq(&ready, &held)));
+    drop(held);
+    assert!(principals.rules("v-0").is_none());
+    assert!(principals.alive.len() < 1_000, "nobody keeps a list of what was");
+    let waits = principals.rules("v-9999");
+    principals.forget_rules();
+    assert!(
+        waits.is_some() && principals.rules("v-9999").is_none(),
+        "the host's table has changed"
+    );
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn principals_weigh_what_their_keys_name() {
+    let mut principals = Principals::default();
+    let names = |number: usize| (0..256).map(|at| format!("{number}-{at:0>120}")).collect();
+    for number in 0..1_000 {
+        let principal = principal(number, "acme".to_owned());
+        let wide = Principal { codebases: names(number), entitlements: names(number), ..principal };
+        principals.remember(key(number), Known::new(wide));
+    }
+    let known = (0..1_000).filter(|number| principals.get(&key(*number)).is_some()).count();
+    assert!((1..100).contains(&known), "each takes some 64 KiB, and {known} are known");
 }
 
 #[wasm_bindgen_test(unsupported = test)]
