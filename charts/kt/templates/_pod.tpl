@@ -82,10 +82,11 @@ spec:
   {{- end }}
   ports:
     - {name: sidecar-health, containerPort: {{ .values.sidecar.port }}}
+  # Not before the ledger has been audited.
   startupProbe:
     httpGet: {path: /health, port: sidecar-health}
     periodSeconds: 1
-    failureThreshold: 60
+    failureThreshold: {{ .values.sidecar.startupSeconds }}
   livenessProbe:
     tcpSocket: {port: sidecar-health}
     periodSeconds: 10
