@@ -239,6 +239,20 @@ def test_tables_are_made_before_the_pods_start():
     assert Rendered(example("per-team")).of("Job") == []
 
 
+def test_tables_are_made_by_who_has_all_that_the_sidecar_has_to_reach_the_engines():
+    release = Rendered(everything())
+    for job in release.of("Job"):
+        workload = release.one("StatefulSet", job["metadata"]["name"].removesuffix("-migrate"))
+        pod, made = workload["spec"]["template"]["spec"], job["spec"]["template"]["spec"]
+        [it], sidecar = made["containers"], containers(pod)["sidecar-cache"]
+        assert {"name": "B", "value": "1"} in sidecar["env"] and all(env in it["env"] for env in sidecar["env"])
+        own = {"run", "data", "tmp"}
+        mounts = [mount for mount in sidecar["volumeMounts"] if mount["name"] not in own]
+        assert {"name": "ca", "mountPath": "/ca"} in mounts and all(mount in it["volumeMounts"] for mount in mounts)
+        assert {"name": "ca", "configMap": {"name": "ca"}} in made["volumes"]
+        assert {mount["name"] for mount in it["volumeMounts"]} <= {volume["name"] for volume in made["volumes"]}
+
+
 def test_replicas_are_the_autoscaler_s_where_there_is_one():
     release = Rendered(example("hosted"))
     [scaler] = release.of("HorizontalPodAutoscaler")
