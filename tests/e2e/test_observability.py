@@ -372,6 +372,18 @@ def test_every_rule_and_every_panel_reads_metrics_that_are_documented():
         assert bare in documented or bare.startswith("envoy_"), name
 
 
+def test_no_rule_and_no_panel_takes_a_scrape_that_failed_for_a_series_that_began():
+    rules = re.sub(r"\s+", " ", re.sub(r"^#.*", "", RULES, flags=re.MULTILINE))
+    for name, text in [("alerts.yaml", rules), *((query.name, query.text) for query in queries())]:
+        beginnings = re.findall(r"\bunless (\S+)", text)
+        assert all(it.startswith("last_over_time(") for it in beginnings), name
+    told = "for those of which Prometheus has kept nothing of the hour before it"
+    for path in DASHBOARDS:
+        for it in json.loads(path.read_text())["panels"]:
+            is_whole = any("offset $__range" in target["expr"] for target in it["targets"])
+            assert (told in it["description"]) == is_whole, f"{path.name}: {it['title']}"
+
+
 def test_a_dashboard_is_what_grafana_reads():
     uids = set()
     for path in DASHBOARDS:
