@@ -183,6 +183,9 @@ def test_rules_and_dashboards_find_what_is_scraped_whoever_scrapes_it():
     assert asked == {"kt-gateway", "kt-sidecar"} == {job["job_name"] for job in house["scrape_configs"]}
     assert relabeled == {"metrics": {"job": "kt-gateway", "group": "kt"},
                          "sidecar-health": {"job": "kt-sidecar", "group": "kt"}}
+    # Who copies the jobs into a Prometheus of their own has not its global interval, which is a minute if it says none.
+    intervals = {job.get("scrape_interval") for job in house["scrape_configs"]}
+    assert intervals == {it["interval"] for it in monitor["spec"]["endpoints"]}
     # Compose has other targets and nothing else of its own.
     for config in (house, quickstart):
         assert all(it["labels"]["group"] for job in config["scrape_configs"] for it in job.pop("static_configs"))
