@@ -43,6 +43,15 @@ def ours(name):
             yield service, repository.removeprefix("keeptrusts/"), it
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_every_image_of_ours_is_one_that_a_daemon_builds_too(name):
+    page = (ROOT / "docs/operations/compose.md").read_text()
+    for service, image, _ in ours(name):
+        assert (ROOT / f"deploy/Containerfile.{image}").exists(), service
+        built = re.search(r"^    for name in (.*); do\n +docker build -f deploy/Containerfile.\$name ", page, re.MULTILINE)[1]
+        assert image in built.split(), service
+
+
 def read_by_specification(values):
     """A file, with its merge keys resolved, as the specification reads it."""
     read = compose_spec.PyCompose.from_json(json.dumps(values))

@@ -8,6 +8,8 @@ import pytest
 
 from processes import ROOT
 
+NAMES = ["sidecar-cache", "gateway", "fake-provider"]
+
 
 def instructions(name):
     """The instructions of a Containerfile, each with its arguments as one text."""
@@ -26,7 +28,7 @@ def stages(name):
     return found
 
 
-@pytest.mark.parametrize("name", ["sidecar-cache", "gateway"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_containerfile_makes_the_image_that_make_image_makes(layouts, name):
     ours = layouts[name].tagged().config["config"]
     last = stages(name)[-1]
@@ -40,7 +42,7 @@ def test_a_containerfile_makes_the_image_that_make_image_makes(layouts, name):
     assert {argument for word, argument in last if word == "EXPOSE"} == set(ours["ExposedPorts"])
 
 
-@pytest.mark.parametrize("name", ["sidecar-cache", "gateway"])
+@pytest.mark.parametrize("name", NAMES)
 def test_what_a_containerfile_copies_is_there(name):
     named = [re.search(r" AS (\S+)$", argument) for word, argument in instructions(name) if word == "FROM"]
     names = {match[1] for match in named if match}
@@ -55,7 +57,7 @@ def test_what_a_containerfile_copies_is_there(name):
 def test_a_containerfile_builds_with_the_toolchain_and_the_envoy_of_the_project():
     channel = re.search(r'channel = "([\d.]+)"', (ROOT / "rust-toolchain.toml").read_text())[1]
     envoy = re.search(r"^ENVOY_VERSION=(\S+)$", (ROOT / "scripts/setup").read_text(), re.MULTILINE)[1]
-    bases = [argument for name in ("sidecar-cache", "gateway") for word, argument in instructions(name) if word == "FROM"]
+    bases = [argument for name in NAMES for word, argument in instructions(name) if word == "FROM"]
     assert [base for base in bases if base.startswith("docker.io/library/rust:")] == \
-        [f"docker.io/library/rust:{channel.removesuffix('.0')}-bookworm AS build"] * 2
+        [f"docker.io/library/rust:{channel.removesuffix('.0')}-bookworm AS build"] * len(NAMES)
     assert f"docker.io/envoyproxy/envoy:v{envoy} AS envoy" in bases
