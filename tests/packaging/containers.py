@@ -45,8 +45,8 @@ class Root:
         unpack(image, folder)
 
     def run(self, name, arguments, mounts, log, env=None, user=None):
-        """A container that has been started, with `arguments` behind the image's entrypoint. `mounts` are folders of this
-        machine by their paths inside; `user` is who runs it in the place of the image's own, as `USER:GROUP`."""
+        """A container that has been started, with `arguments` behind the image's entrypoint. `mounts` are folders and files of
+        this machine by their paths inside; `user` is who runs it in the place of the image's own, as `USER:GROUP`."""
         return self._start(name, [*self.config["Entrypoint"], *arguments], mounts, log, env, user)
 
     def execute(self, command, mounts, log, env=None, user=None):
@@ -61,8 +61,13 @@ class Root:
         own_user = os.geteuid() == 0
         user, group = map(int, (user or self.config["User"]).split(":"))
         # A runtime makes these, and what is mounted, before it closes the root.
-        for path in ("/proc", "/dev", *mounts):
-            Path(f"{root}{path}").mkdir(parents=True, exist_ok=True)
+        for path, of in {"/proc": "/proc", "/dev": "/dev", **mounts}.items():
+            at = Path(f"{root}{path}")
+            if Path(of).is_dir():
+                at.mkdir(parents=True, exist_ok=True)
+            else:
+                at.parent.mkdir(parents=True, exist_ok=True)
+                at.touch()
         log.touch()
         if own_user:
             # As runc does with a container's output: Envoy opens /dev/stdout anew.

@@ -65,6 +65,13 @@ def mounted(it):
     return {part[1]: FOLDER / part[0] for part in parts if part[0].startswith(".")}
 
 
+def found_at(it, path):
+    """The repository's file that a service has at a path, by itself or in a folder."""
+    [file] = [of / os.path.relpath(path, at) if of.is_dir() else of for at, of in mounted(it).items()
+              if path == at or path.startswith(f"{at}/")]
+    return file
+
+
 def test_all_three_are_there():
     assert FILES == [f"docker-compose.{name}.yaml" for name in ("fleet", "observability", "quickstart")]
 
@@ -109,7 +116,7 @@ def test_a_command_is_one_that_the_image_s_program_has(name, layouts):
 def test_a_mounted_configuration_is_one_that_kt_takes_with_the_variables_that_are_set(name, tmp_path):
     for service, _, it in ours(name):
         if "--policy-config" in it["command"]:
-            file = mounted(it)[flags(it["command"])["--policy-config"]]
+            file = found_at(it, flags(it["command"])["--policy-config"])
             check_config(file.read_text(), tmp_path)
             targets = yaml.safe_load(file.read_text())["providers"]["targets"]
             wanted = {target["secret_key_ref"]["env"] for target in targets if "secret_key_ref" in target}
