@@ -8,6 +8,9 @@ program and the program the flag.
 import json
 import os
 import re
+import subprocess
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import compose_spec
 import pytest
@@ -15,7 +18,7 @@ import yaml
 
 from chart import Rendered, example, flags, merged
 from command_line import check_command, check_config
-from processes import ROOT
+from processes import ROOT, free_port
 
 FOLDER = ROOT / "deploy/compose"
 HOUSE = ROOT / "deploy/observability"
@@ -164,6 +167,29 @@ def test_the_fleet_has_the_names_of_the_reference():
         assert it["ports"] == [f"{port}:41002"]
         assert it["healthcheck"] == {"test": ["CMD", "curl", "-f", "http://localhost:41002/health"],
                                      "interval": "15s", "timeout": "5s", "retries": 3}
+
+
+def test_the_page_s_look_at_the_fleet_says_who_is_well_and_who_is_not_there():
+    page = (ROOT / "docs/operations/compose.md").read_text()
+    [loop] = re.findall(r"^    for gateway in localhost:41002 localhost:41003; do\n.*?^    done\n", page, re.MULTILINE | re.DOTALL)
+    served = b'{"status":"starting"}'
+
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(503)
+            self.send_header("content-length", str(len(served)))
+            self.end_headers()
+            self.wfile.write(served)
+
+        def log_message(self, *_):
+            """Says nothing."""
+    nobody = free_port()
+    with HTTPServer(("127.0.0.1", 0), Health) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        here = loop.replace("localhost:41002", f"127.0.0.1:{server.server_port}").replace("localhost:41003", f"127.0.0.1:{nobody}")
+        said = subprocess.run(["bash", "-c", here], capture_output=True, text=True, timeout=30)
+        server.shutdown()
+    assert said.stdout.split() == [f"127.0.0.1:{server.server_port}:", "starting", f"127.0.0.1:{nobody}:", "unreachable"], said
 
 
 def test_prometheus_scrapes_where_metrics_are():
