@@ -12,6 +12,7 @@ from processes import ROOT
 
 SOURCES = ROOT / "sidecar-cache/src"
 SECOND_MS = 1_000
+MIB = 1 << 20
 
 
 def of_the_chart():
@@ -19,8 +20,9 @@ def of_the_chart():
     return containers(workload["spec"]["template"]["spec"])["sidecar-cache"]
 
 
-def of_istio():
+def of_istio(**annotations):
     [pod] = documents(ISTIO / "sample-pod.yaml")
+    pod["metadata"]["annotations"] |= annotations
     return container(injected(pod), "sidecar-cache")
 
 
@@ -57,3 +59,23 @@ def test_a_kubelet_waits_longer_where_the_values_say_so():
     [workload] = Rendered(values).workloads()
     probe = containers(workload["spec"]["template"]["spec"])["sidecar-cache"]["startupProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] == 3600
+
+
+def bytes_of(quantity):
+    number, unit = re.fullmatch(r"(\d+)(Mi|Gi)", quantity).groups()
+    return int(number) * {"Mi": MIB, "Gi": 1 << 30}[unit]
+
+
+@EVERYWHERE
+def test_the_limit_on_memory_bears_what_a_configuration_that_says_nothing_lets_the_sidecar_have(sidecar):
+    text = (ROOT / "contract/src/config/cache.rs").read_text()
+    bounds = {name: re.search(rf"const {name}: Bounds<u64> =\s+Bounds {{.*default: (\d+) << 20 }};", text)[1]
+              for name in ("MEMORY_BYTES", "BODIES_BYTES", "FLIGHT_BYTES")}
+    # And some 50 MiB, as docs/operations/sizing.md has it.
+    needed = (sum(map(int, bounds.values())) + 50) * MIB
+    assert bytes_of(sidecar()["resources"]["limits"]["memory"]) >= needed
+
+
+def test_a_pod_of_a_mesh_says_another_limit_where_its_configuration_does():
+    usual, more = of_istio(), of_istio(**{"kt/memory-limit": "4Gi"})
+    assert more["resources"]["limits"] == {"memory": "4Gi"} and more["resources"]["requests"] == usual["resources"]["requests"]
