@@ -24,6 +24,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// How long calls may then take to be accounted for at what has come of them.
 const GIVE_UP_MAX: Duration = Duration::from_secs(5);
 
+/// How long a store may then take to be told what was saved, and a database which keys are claimed no longer.
+const NOTE_MAX: Duration = Duration::from_secs(3);
+
 /// How long a ledger may then take to be told what it has not taken yet. What it does not take lies in the spool.
 const TELL_MAX: Duration = Duration::from_secs(2);
 
@@ -112,8 +115,7 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
         let _ = listener.await;
     }
     // Nobody is served any more.
-    sidecar.note_savings().await;
-    sidecar.leave_claims().await;
+    note_the_rest(&sidecar).await;
     let in_spool = tell_the_rest(&sidecar).await;
     // What the ledger knows all of. The rest is closed by time.
     let _ = tokio::time::timeout(TELL_MAX, sidecar.leave_allotments()).await;
@@ -158,6 +160,16 @@ async fn told(sidecar: &Sidecar, terminate: &mut Signal) -> bool {
     tokio::select! {
         _ = sidecar.tell_spooled() => true,
         _ = terminate.recv() => false,
+    }
+}
+
+/// Says what nobody else could, for as long as that may take: a store that is slow must not take the time of what is behind it.
+async fn note_the_rest(sidecar: &Sidecar) {
+    let both = async { tokio::join!(sidecar.note_savings(), sidecar.leave_claims()) };
+    if tokio::time::timeout(NOTE_MAX, both).await.is_err() {
+        tracing::warn!(
+            "what was saved since the last minute, or which keys are claimed no longer, was not told in time"
+        );
     }
 }
 

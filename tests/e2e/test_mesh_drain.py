@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from answers import assert_hit, assert_miss
+from graces import sidecar_s
 from group import chat
-from mesh import ISTIO, Mesh, documents
+from mesh import ENVOY_GATEWAY, ISTIO, Mesh, documents
 from pods import container, injected, stops
 from processes import wait_until
 from test_mesh_manifests import gateway_pod, sample
@@ -158,7 +159,15 @@ def test_the_gateway_has_the_time_that_its_order_takes():
     # As long as the pod lives its listeners take connections, egress among them.
     assert int(re.fullmatch(r"(\d+)s", agent["drainDuration"])[1]) >= grace
     hook = container(injected(pod), "istio-proxy")["lifecycle"]["preStop"]["sleep"]["seconds"]
-    # The proxy has an end that no client puts off, and the sidecar finishes what it has for up to 30 s behind it.
+    # The proxy has an end that no client puts off, and the sidecar ends behind it.
     assert "EXIT_ON_ZERO_ACTIVE_CONNECTIONS" not in agent["proxyMetadata"]
-    assert hook + int(re.fullmatch(r"(\d+)s", agent["terminationDrainDuration"])[1]) + 30 + 5 <= grace
-    assert documents(ISTIO / "sample-pod.yaml")[0]["spec"]["terminationGracePeriodSeconds"] >= 30 + 30
+    assert hook + int(re.fullmatch(r"(\d+)s", agent["terminationDrainDuration"])[1]) + sidecar_s() <= grace
+    # Beside an application: what that takes, the sidecar, and the proxy behind it.
+    assert documents(ISTIO / "sample-pod.yaml")[0]["spec"]["terminationGracePeriodSeconds"] >= 30 + sidecar_s() + 5
+
+
+def test_the_pods_of_envoy_gateway_have_the_time_that_their_order_takes():
+    (proxy,) = [it for it in documents(ENVOY_GATEWAY / "gateway.yaml") if it["kind"] == "EnvoyProxy"]
+    pod = proxy["spec"]["provider"]["kubernetes"]["envoyDeployment"]["patch"]["value"]["spec"]["template"]["spec"]
+    drain = int(re.fullmatch(r"(\d+)s", proxy["spec"]["shutdown"]["drainTimeout"])[1])
+    assert pod["terminationGracePeriodSeconds"] >= drain + sidecar_s() + 5

@@ -10,6 +10,7 @@ import yaml
 
 from chart import CHART, TOPOLOGIES, Rendered, containers, example, flags, merged
 from command_line import check_command, check_config
+from graces import envoy_s, sidecar_s
 from processes import ROOT
 
 # The oldest that Chart.yaml allows, and the newest whose schemas there are.
@@ -159,8 +160,7 @@ def test_the_sidecar_starts_before_the_gateway_and_ends_after_it(release):
         assert sidecar["restartPolicy"] == "Always" and "startupProbe" in sidecar
         drain = int(flags(gateway["args"])["--drain-seconds"])
         pause = gateway["lifecycle"]["preStop"]["sleep"]["seconds"]
-        # Envoy has 5 s to end and the sidecar 35 s, behind the requests that run.
-        assert pod["terminationGracePeriodSeconds"] >= pause + drain + 5 + 35
+        assert pod["terminationGracePeriodSeconds"] >= pause + drain + envoy_s() + sidecar_s()
 
 
 def test_gateway_and_sidecar_meet_on_a_socket_that_no_disk_has(release):

@@ -18,10 +18,13 @@ import yaml
 
 from chart import Rendered, example, flags, merged
 from command_line import check_command, check_config
+from graces import envoy_s, sidecar_s, spawned_s
 from processes import ROOT, free_port
 
 FOLDER = ROOT / "deploy/compose"
 HOUSE = ROOT / "deploy/observability"
+# What `kt gateway run` gives the requests that run, if nobody says another time.
+DRAIN_S = 30
 FILES = sorted(path.name for path in FOLDER.glob("docker-compose.*.yaml"))
 # What runs with others beside it is checked with them.
 TOGETHER = {"docker-compose.observability.yaml": ["docker-compose.quickstart.yaml"]}
@@ -141,9 +144,20 @@ def test_a_container_is_closed_and_has_time_to_drain(name, layouts):
     for service, image, it in ours(name):
         assert it["read_only"] and it["cap_drop"] == ["ALL"] and it["security_opt"] == ["no-new-privileges:true"]
         if image != "fake-provider":
-            # A gateway drains for 30 s and Envoy has 5; one that has spawned its sidecar waits 35 more for it.
+            # A gateway that has spawned its sidecar waits for its end as well.
             spawned = image == "gateway" and "--sidecar" not in it["command"]
-            assert int(it["stop_grace_period"].removesuffix("s")) >= 35 + (40 if spawned else 0), service
+            of_gateway = DRAIN_S + envoy_s() + (sidecar_s() if spawned else 0)
+            needed = of_gateway if image == "gateway" else sidecar_s()
+            assert int(it["stop_grace_period"].removesuffix("s")) >= needed, service
+
+
+def test_a_gateway_waits_as_long_for_a_sidecar_of_its_own_as_that_may_take():
+    assert spawned_s() >= sidecar_s()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_a_container_writes_lies_in_a_volume(name, layouts):
+    for service, image, it in ours(name):
         # What a program writes lies in a volume; without a folder of its own, in its working folder.
         volumes = {volume.split(":")[1] for volume in it.get("volumes", [])}
         said = flags(it["command"])

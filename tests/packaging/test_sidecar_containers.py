@@ -79,3 +79,12 @@ def test_the_limit_on_memory_bears_what_a_configuration_that_says_nothing_lets_t
 def test_a_pod_of_a_mesh_says_another_limit_where_its_configuration_does():
     usual, more = of_istio(), of_istio(**{"kt/memory-limit": "4Gi"})
     assert more["resources"]["limits"] == {"memory": "4Gi"} and more["resources"]["requests"] == usual["resources"]["requests"]
+
+
+@EVERYWHERE
+def test_one_that_hangs_is_started_again_and_one_that_drains_is_not(sidecar):
+    # A kernel takes connections for a process that hangs; /health says 503 while it drains, and /metrics never does.
+    probe = sidecar()["livenessProbe"]
+    assert probe["httpGet"]["path"] == "/metrics" and probe["httpGet"]["port"] == sidecar()["startupProbe"]["httpGet"]["port"]
+    # A busy one is not taken for one that hangs.
+    assert probe["timeoutSeconds"] >= 5 and probe["periodSeconds"] * probe["failureThreshold"] >= 60

@@ -14,8 +14,8 @@ spec:
   serviceAccountName: {{ include "kt.serviceAccount" .root }}
   automountServiceAccountToken: false
   enableServiceLinks: false
-  {{- /* Its parts: the pause, the requests that run, Envoy's 5 s, and the sidecar's 35 s. */}}
-  terminationGracePeriodSeconds: {{ add .values.gateway.preStopSeconds .values.gateway.drainSeconds 40 }}
+  {{- /* Its parts: the pause, the requests that run, Envoy's 5 s, and the sidecar's 55 s. */}}
+  terminationGracePeriodSeconds: {{ add .values.gateway.preStopSeconds .values.gateway.drainSeconds 60 }}
   securityContext:
     {{- include "kt.podSecurity" . | nindent 4 }}
   {{- with .values.imagePullSecrets }}
@@ -87,9 +87,11 @@ spec:
     httpGet: {path: /health, port: sidecar-health}
     periodSeconds: 1
     failureThreshold: {{ .values.sidecar.startupSeconds }}
+  # Not /health, which says 503 while it drains; nor the port, which the kernel opens for one that hangs as well.
   livenessProbe:
-    tcpSocket: {port: sidecar-health}
+    httpGet: {path: /metrics, port: sidecar-health}
     periodSeconds: 10
+    timeoutSeconds: 5
     failureThreshold: 6
   securityContext:
     {{- include "kt.containerSecurity" . | nindent 4 }}

@@ -23,8 +23,8 @@ use crate::supervise::stop::Stop;
 
 /// How long Envoy may take to end once nothing runs through it any more.
 const ENVOY_GRACE: Duration = Duration::from_secs(5);
-/// A sidecar finishes its flights for up to 30 s.
-const SIDECAR_GRACE: Duration = Duration::from_secs(35);
+/// A sidecar finishes its flights for up to 30 s, and accounts for what is left for 21 s more.
+const SIDECAR_GRACE: Duration = Duration::from_secs(55);
 
 /// Runs one gateway.
 #[derive(Debug, clap::Args)]
