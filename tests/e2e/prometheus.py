@@ -57,7 +57,7 @@ def queries():
 def metrics_of(expression):
     """The metrics that an expression reads: words that are neither functions nor labels nor in quotes."""
     bare = re.sub(r'"[^"]*"|\b(by|on|ignoring) ?\([^)]*\)', "", expression)
-    words = re.findall(r"[a-zA-Z_:][a-zA-Z0-9_:]*(?!\w*\s*(?:\(|=|!=))", re.sub(r"\{[^}]*\}|\[[^]]*\]", "", bare))
+    words = re.findall(r"[a-zA-Z_:][a-zA-Z0-9_:]*(?!\w*\s*(?:\(|=(?!=)|!=))", re.sub(r"\{[^}]*\}|\[[^]]*\]", "", bare))
     return {word for word in words if word == "up" or re.match(r"(kt|llm|gen_ai|envoy|provider)[_:]", word)}
 
 

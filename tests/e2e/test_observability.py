@@ -372,6 +372,15 @@ def test_every_rule_and_every_panel_reads_metrics_that_are_documented():
         assert bare in documented or bare.startswith("envoy_"), name
 
 
+def test_every_metric_that_a_page_says_to_alert_on_has_an_alert():
+    read = metrics_of(re.sub(r"^#.*|^ +(summary|runbook|record|#).*", "", RULES, flags=re.MULTILINE))
+    rows = re.findall(r"^\| `([\w.]+)`.*\bAlert\b", (ROOT / "docs/reference/metrics.md").read_text(), re.MULTILINE)
+    assert len(rows) > 10 and set(rows) <= read, set(rows) - read
+    watched = (ROOT / "docs/operations/fleet.md").read_text().partition("| watch | alert on |")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`(kt_\w+)", watched))
+    assert "kt_wallet_frozen" in named and named <= read, named - read
+
+
 def test_no_rule_and_no_panel_takes_a_scrape_that_failed_for_a_series_that_began():
     rules = re.sub(r"\s+", " ", re.sub(r"^#.*", "", RULES, flags=re.MULTILINE))
     for name, text in [("alerts.yaml", rules), *((query.name, query.text) for query in queries())]:
