@@ -16,7 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from mesh import ENVOY_GATEWAY, ISTIO, documents
+from mesh import ENVOY_GATEWAY, ISTIO, documents, generate
 from pods import container, injected, merged, mounting, rendered, starts, stops
 from processes import ROOT
 from scraped import POD_MONITOR
@@ -216,6 +216,27 @@ def test_a_pod_names_the_collector_of_its_spans_and_needs_no_stores(pod):
     assert not any("otlp" in argument for argument in usual["args"])
     assert cache(**{"kt/otlp-endpoint": collector})["args"] == [*usual["args"], f"--otlp-endpoint={collector}"]
     assert usual["envFrom"] == [{"secretRef": {"name": "kt-stores", "optional": True}}]
+
+
+def test_an_application_is_in_a_namespace_of_its_own_and_finds_there_what_it_refers_to(tmp_path):
+    pod = sample()
+    of = pod["metadata"]["namespace"]
+    # Who may start pods beside the gateway may read what its account may.
+    (deployment,) = [it for it in documents(ISTIO / "gateway.yaml") if it["kind"] == "Deployment"]
+    assert of != deployment["metadata"]["namespace"]
+    generate(ISTIO / "policy-config.yaml", tmp_path, "--namespace", of)
+    there = {(it["kind"], it["metadata"]["name"]): it for path in sorted((tmp_path / "istio").glob("*.yaml")) for it in documents(path)}
+    assert {it["metadata"]["namespace"] for it in there.values()} == {of}
+    injected_pod = injected(pod)
+    maps = {volume["configMap"]["name"] for volume in injected_pod["spec"]["volumes"] if "configMap" in volume}
+    maps.add(pod["metadata"]["annotations"]["sidecar.istio.io/bootstrapOverride"])
+    assert {("ConfigMap", name) for name in maps} <= there.keys()
+    selected = there["EnvoyFilter", "kt-sidecar"]["spec"]["workloadSelector"]["labels"]
+    assert selected.items() <= injected_pod["metadata"]["labels"].items()
+    # What Envoy Gateway reads stays where its Gateway is.
+    (policy,) = documents(tmp_path / "envoy-gateway/envoypatchpolicy.yaml")
+    (gateway,) = [it for it in documents(ENVOY_GATEWAY / "gateway.yaml") if it["kind"] == "Gateway"]
+    assert policy["metadata"]["namespace"] == gateway["metadata"]["namespace"]
 
 
 def test_beside_an_application_the_proxy_starts_first_and_ends_last():
