@@ -345,6 +345,11 @@ WRONG = {
     "a Redis under another variable": ("hosted", {"redis": {"env": "OTHER"}}, "redis.existingSecret"),
     "a dedicated credential that nobody gives": (
         "hybrid", {"dedicated": {"payments": {"providerKeys": []}}}, "dedicated.payments: policyConfig: the target openai"),
+    "certificates that nobody asks for": ("hosted", {"policyConfig": {"identities": [
+        {"jwt": {"issuer": "https://idp.example"}, "org": "acme"}, {"spiffe": "spiffe://acme.example/*", "org": "acme"},
+    ]}}, "identities[1].spiffe"),
+    "certificates that a dedicated deployment does not ask for": ("hybrid", {"dedicated": {"payments": {"policyConfig": {
+        "identities": [{"spiffe": "spiffe://acme.example/*", "org": "acme"}]}}}}, "dedicated.payments: policyConfig: identities[0].spiffe"),
     "a value that is misspelled": ("hosted", {"replica": 3}, "replica"),
     "a dedicated value that is misspelled": ("hybrid", {"dedicated": {"payments": {"replica": 3}}}, "replica"),
     **{f"a deployment whose things would be called as another's: {name}": (

@@ -48,6 +48,11 @@ itself is right, `kt config check` says.
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- range $at, $rule := dig "identities" list $config -}}
+{{- if and (kindIs "map" $rule) (hasKey $rule "spiffe") -}}
+{{- fail (printf "%spolicyConfig: identities[%d].spiffe is for clients with certificates, and the chart's gateways ask for none, so they would not start: identify clients by `jwt` or by gateway keys" $where $at) -}}
+{{- end -}}
+{{- end -}}
 {{- $given := list -}}
 {{- range concat $values.gateway.extraEnv $values.providerKeys -}}{{- $given = append $given (default .env .name) -}}{{- end -}}
 {{- range $target := dig "providers" "targets" list $config -}}
