@@ -16,6 +16,8 @@ use crate::store::ledger::LedgerStore;
 
 /// How many calls are remembered until the next audit. Those that are made beyond it are not checked.
 pub(super) const CALLS_MAX: usize = 16_384;
+/// How many are looked up at once: a ledger that is a millisecond away is asked some sixty times for all of them.
+const PAGE: usize = 256;
 
 /// The calls that were made and not checked yet, by their holds.
 #[derive(Debug, Default)]
@@ -101,27 +103,51 @@ impl Calls {
         // What has ended by now was in the ledger before.
         let calls: Vec<_> = lock(&self.made).iter().map(|(id, made)| (*id, made.clone())).collect();
         let mut breaches = Vec::new();
-        for (id, made) in calls {
-            let hold = match ledger.hold(id).await {
-                Ok(hold) => hold,
-                Err(StoreError::Corrupt(what)) => {
-                    breaches.push(made.breach(id, what.to_owned()));
-                    continue;
-                }
+        for page in calls.chunks(PAGE) {
+            let found = match look_up(ledger, page).await {
+                Ok(found) => found,
                 Err(error) => return (breaches, Some(error)),
             };
-            match breach(id, &made, hold.as_ref()) {
-                Some(breach) => breaches.push(breach),
-                None if is_over(&made, hold.as_ref()) => {
-                    lock(&self.made).remove(&id);
+            for ((id, made), hold) in page.iter().zip(found) {
+                match hold {
+                    Err(what) => breaches.push(made.breach(*id, what.to_owned())),
+                    Ok(hold) => match breach(*id, made, hold.as_ref()) {
+                        Some(breach) => breaches.push(breach),
+                        None if is_over(made, hold.as_ref()) => {
+                            lock(&self.made).remove(id);
+                        }
+                        None => {}
+                    },
                 }
-                None => {}
             }
         }
         self.is_full.store(false, Ordering::Relaxed);
         breaches.sort_by(|a, b| (&a.org, &a.account).cmp(&(&b.org, &b.account)));
         (breaches, None)
     }
+}
+
+/// What the ledger has of some calls, in their order: their holds, or what is wrong with their rows.
+async fn look_up(
+    ledger: &dyn LedgerStore,
+    page: &[(TransferId, Made)],
+) -> Result<Vec<Result<Option<Hold>, &'static str>>, StoreError> {
+    let ids: Vec<_> = page.iter().map(|(id, _)| *id).collect();
+    match ledger.holds_by_id(ids.clone()).await {
+        Ok(mut found) => return Ok(ids.iter().map(|id| Ok(found.remove(id))).collect()),
+        // One of them is broken; which, each says for itself.
+        Err(StoreError::Corrupt(_)) => {}
+        Err(error) => return Err(error),
+    }
+    let mut found = Vec::new();
+    for id in ids {
+        match ledger.hold(id).await {
+            Ok(hold) => found.push(Ok(hold)),
+            Err(StoreError::Corrupt(what)) => found.push(Err(what)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 fn breach(id: TransferId, made: &Made, found: Option<&Hold>) -> Option<Breach> {
@@ -157,9 +183,11 @@ impl Made {
     }
 }
 
-/// Whether nothing more will become of a call: it has ended as was said, or time has ended it for good.
+/// Whether nothing more is to be looked up of a call: it has ended as was said, or time has ended it. One whose end nobody
+/// knows lies in suspense for a day, and all audits count what does: it takes no other's place here for so long.
 fn is_over(made: &Made, hold: Option<&Hold>) -> bool {
-    made.end.is_some() || hold.is_some_and(|hold| hold.state == State::Returned)
+    let by_time = |hold: &Hold| matches!(hold.state, State::Expired { .. } | State::Returned);
+    made.end.is_some() || hold.is_some_and(by_time)
 }
 
 fn in_words(state: State) -> String {

@@ -5,6 +5,8 @@ pub(super) mod live;
 pub mod memory;
 pub mod turns;
 
+use std::collections::HashMap;
+
 use kt_contract::money::MicroUsd;
 use kt_contract::time::UnixMillis;
 
@@ -34,11 +36,30 @@ pub trait LedgerStore: Send + Sync {
     /// How an organization stands.
     fn balance(&self, org: String) -> Answer<'_, Balance>;
 
+    /// What an organization's calls are paid from, and nothing else: however many holds there are.
+    fn payers(&self, org: String) -> Answer<'_, Payers> {
+        Box::pin(async move {
+            let Balance { wallet, purses, .. } = self.balance(org).await?;
+            Ok(Payers { wallet, purses })
+        })
+    }
+
     /// The accounts of an organization, by name: budgets, spending, what else there is.
     fn accounts(&self, org: String) -> Answer<'_, Vec<(String, Account)>>;
 
     /// A hold, whatever has become of it.
     fn hold(&self, id: TransferId) -> Answer<'_, Option<Hold>>;
+
+    /// Those of these holds that there are, whatever has become of them.
+    fn holds_by_id(&self, ids: Vec<TransferId>) -> Answer<'_, HashMap<TransferId, Hold>> {
+        Box::pin(async move {
+            let mut found = HashMap::new();
+            for id in ids {
+                found.extend(self.hold(id).await?.map(|hold| (id, hold)));
+            }
+            Ok(found)
+        })
+    }
 
     /// The holds of an organization that are open or lie in suspense, the next to expire first.
     fn holds(&self, org: String) -> Answer<'_, Vec<Hold>>;
@@ -112,6 +133,15 @@ pub struct Balance {
     pub shortfall_max: u128,
     /// Since when it is frozen, and why.
     pub frozen: Option<Frozen>,
+}
+
+/// Who pays for an organization's calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payers {
+    /// Its wallet.
+    pub wallet: Account,
+    /// The purses of its teams, by team.
+    pub purses: Vec<(String, Account)>,
 }
 
 /// How a budget stands in its window.

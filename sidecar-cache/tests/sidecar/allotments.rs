@@ -21,6 +21,7 @@ use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
 use sidecar_cache::store::spool::{MemorySpool, SpoolStore};
 
+use crate::call_lines::Lines;
 use crate::ledger_support::{fund, id};
 use crate::support::*;
 use crate::wallet::{Mood, Moody};
@@ -228,6 +229,36 @@ async fn calls_of_a_hot_wallet_ask_the_ledger_for_nothing_and_have_their_own_row
     assert_eq!(sidecar.group.sidecar.audit().await.unwrap().breaches_total, 0);
     assert_eq!(sidecar.group.metric("kt_wallet_allotted_usd"), "0.0");
     world.charged(FUNDS, 1_000 + HOT).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn allotments_are_granted_though_there_are_too_many_holds_to_read() {
+    let world = World::funded(FUNDS).await;
+    let sidecar = world.sidecar(&wallet("0.05", ""), 0, Arc::default()).await;
+    sidecar.way.is(Mood::Crowded);
+    sidecar.heats_up().await;
+    sidecar.calls(1).await;
+    assert_eq!(sidecar.operations("reserve", "allotted"), 1);
+    sidecar.stops().await;
+    world.charged(FUNDS, HOT + 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_nothing_can_be_allotted_is_said_once_until_it_can() {
+    let world = World::funded(FUNDS).await;
+    let sidecar = world.sidecar(&wallet("0.05", ""), 0, Arc::default()).await;
+    let lines = Lines::listen();
+    sidecar.way.is(Mood::Blind);
+    for _ in 0..3 {
+        // Hot again each time, behind the pause after the one that was not granted.
+        sidecar.calls(HOT).await;
+        settle().await;
+        pass(6 * SECOND).await;
+    }
+    assert_eq!(sidecar.operations("allot", "unavailable"), 3);
+    assert_eq!(lines.saying("no allotment is asked for"), 1);
+    sidecar.way.is(Mood::Fine);
+    sidecar.heats_up().await;
 }
 
 #[tokio::test(start_paused = true)]

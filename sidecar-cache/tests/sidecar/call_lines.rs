@@ -18,7 +18,7 @@ use crate::support::*;
 use crate::wallet::{COST, FUNDS, Paying, chat, paying};
 
 /// What is logged on this thread while it is there: the tests' tasks run on no other.
-struct Lines {
+pub(crate) struct Lines {
     text: Arc<Mutex<Vec<u8>>>,
     _listens: tracing::subscriber::DefaultGuard,
 }
@@ -35,7 +35,7 @@ struct Gathered(Arc<Mutex<Vec<u8>>>);
 // === impl Lines ===
 
 impl Lines {
-    fn listen() -> Self {
+    pub(crate) fn listen() -> Self {
         LazyLock::force(&ASKED_TOO);
         let text = Arc::<Mutex<Vec<u8>>>::default();
         let to = Arc::clone(&text);
@@ -45,6 +45,16 @@ impl Lines {
             .with_writer(move || Gathered(Arc::clone(&to)))
             .finish();
         Self { text, _listens: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// How many of them begin like that.
+    pub(crate) fn saying(&self, begins: &str) -> usize {
+        let text = String::from_utf8(self.text.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let says = |line: &Value| {
+            line["message"].as_str().is_some_and(|message| message.starts_with(begins))
+        };
+        lines.filter(says).count()
     }
 
     /// The lines of calls that are over.

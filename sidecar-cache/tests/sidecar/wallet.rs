@@ -1,6 +1,6 @@
 //! Who pays for what: the leader, once for each call, what it has cost; nobody for what was there already.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use sidecar_cache::service::lane::{Refusal, Reply};
 use sidecar_cache::service::upstream::CallFailed;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
 use sidecar_cache::store::ledger::turns::{Counted, Known, Turn};
-use sidecar_cache::store::ledger::{Balance, Frozen, LedgerStore, Level, Verdict};
+use sidecar_cache::store::ledger::{Balance, Frozen, LedgerStore, Level, Payers, Verdict};
 use sidecar_cache::store::{Answer, StoreError};
 use tokio::task::JoinHandle;
 
@@ -47,6 +47,8 @@ pub(crate) struct Moody {
     inner: Arc<MemoryLedger>,
     mood: Mutex<Mood>,
     turn: Mutex<Turn>,
+    /// How often holds were looked up, one or many.
+    lookups: AtomicU64,
 }
 
 /// What is wrong with it.
@@ -67,6 +69,10 @@ pub(crate) enum Mood {
     Lies,
     /// It knows no hold any more.
     Forgets,
+    /// It has so many holds that reading them takes too long.
+    Crowded,
+    /// It does not even say who pays.
+    Blind,
 }
 
 pub(crate) async fn paying(more: &str, funds: u64) -> &'static Paying {
@@ -116,13 +122,23 @@ pub(crate) fn chat(prompt: &str) -> String {
 impl Moody {
     /// One way to a ledger.
     pub(crate) fn over(inner: Arc<MemoryLedger>) -> Self {
-        Self { inner, mood: Mutex::new(Mood::Fine), turn: Mutex::new(Turn::Always) }
+        Self {
+            inner,
+            mood: Mutex::new(Mood::Fine),
+            turn: Mutex::new(Turn::Always),
+            lookups: AtomicU64::new(0),
+        }
     }
 
     /// Others count it, and this is what they have found.
     pub(crate) fn is_counted_by_others(&self, last: Counted) {
         let known = Known { last: Some(last), failure: None };
         *self.turn.lock().unwrap() = Turn::Others { known, is_due: false };
+    }
+
+    /// How often holds were looked up.
+    pub(crate) fn lookups(&self) -> u64 {
+        self.lookups.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is(&self, mood: Mood) {
@@ -136,7 +152,7 @@ impl LedgerStore for Moody {
             let mood = *self.mood.lock().unwrap();
             match mood {
                 Mood::Full if operation.is_ending() => self.inner.operate(operation).await,
-                Mood::Fine => self.inner.operate(operation).await,
+                Mood::Fine | Mood::Crowded | Mood::Blind => self.inner.operate(operation).await,
                 Mood::Forgets if operation.is_ending() => Ok(Err(Refused::NotFound)),
                 Mood::Forgets => self.inner.operate(operation).await,
                 Mood::Full | Mood::Down => Err(StoreError::Transient("no room".to_owned())),
@@ -178,7 +194,22 @@ impl LedgerStore for Moody {
     }
 
     fn balance(&self, org: String) -> Answer<'_, Balance> {
-        self.inner.balance(org)
+        Box::pin(async move {
+            // What takes longer the more holds there are.
+            if matches!(*self.mood.lock().unwrap(), Mood::Crowded | Mood::Blind) {
+                return Err(StoreError::Transient("too many holds".to_owned()));
+            }
+            self.inner.balance(org).await
+        })
+    }
+
+    fn payers(&self, org: String) -> Answer<'_, Payers> {
+        Box::pin(async move {
+            if *self.mood.lock().unwrap() == Mood::Blind {
+                return Err(StoreError::Transient("no answer".to_owned()));
+            }
+            self.inner.payers(org).await
+        })
     }
 
     fn accounts(&self, org: String) -> Answer<'_, Vec<(String, Account)>> {
@@ -186,8 +217,21 @@ impl LedgerStore for Moody {
     }
 
     fn hold(&self, id: TransferId) -> Answer<'_, Option<Hold>> {
-        let is_forgotten = *self.mood.lock().unwrap() == Mood::Forgets;
-        Box::pin(async move { if is_forgotten { Ok(None) } else { self.inner.hold(id).await } })
+        Box::pin(async move { Ok(self.holds_by_id(vec![id]).await?.remove(&id)) })
+    }
+
+    fn holds_by_id(&self, ids: Vec<TransferId>) -> Answer<'_, HashMap<TransferId, Hold>> {
+        Box::pin(async move {
+            self.lookups.fetch_add(1, Ordering::Relaxed);
+            let mood = *self.mood.lock().unwrap();
+            if mood == Mood::Forgets {
+                return Ok(HashMap::new());
+            }
+            if mood == Mood::Slow {
+                pass(Duration::from_secs(10)).await;
+            }
+            self.inner.holds_by_id(ids).await
+        })
     }
 
     fn holds(&self, org: String) -> Answer<'_, Vec<Hold>> {

@@ -11,8 +11,8 @@ use sidecar_cache::ledger::audit::{Breach, Findings, Invariant};
 use sidecar_cache::store::ledger::turns::Counted;
 use sidecar_cache::store::sqlite::ledger::{Options, SqliteLedger};
 
-use crate::support::pass;
-use crate::wallet::paying;
+use crate::support::{CHAT, JSON, Scripted, answers_json, pass};
+use crate::wallet::{Mood, paying};
 use crate::wallet_api::Office;
 
 /// An office whose ledger is a file, which somebody with a shell can write to as well.
@@ -147,17 +147,47 @@ async fn what_another_sidecar_finds_is_known_within_a_minute_however_long_it_cou
     paying.ledger.is_counted_by_others(counted(Vec::new()));
     let sidecar = Arc::clone(&paying.group.sidecar);
     sidecar.audit_first().await.unwrap();
-    let breach = Breach {
-        invariant: Invariant::NeverOverdrawn,
-        org: "acme".to_owned(),
-        account: "wallet".to_owned(),
-        expected: "0".to_owned(),
-        found: "-1".to_owned(),
-    };
-    paying.ledger.is_counted_by_others(counted(vec![breach]));
+    paying.ledger.is_counted_by_others(counted(vec![overdrawn()]));
     let keeping = tokio::spawn(async move { sidecar.keep_audited().await });
     pass(Duration::from_secs(61)).await;
     let told = paying.group.sidecar.status().wallet_errors;
     assert!(told.iter().any(|error| error.contains("I5")), "{told:?}");
     keeping.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_finds_is_known_as_soon_though_looking_calls_up_takes_long() {
+    let paying = paying("wallet: {}\n", 100_000).await;
+    let key = paying.group.key().await;
+    let counted = |breaches| Counted {
+        at: UnixMillis(1),
+        took: Millis(1),
+        findings: Findings { breaches, ..Findings::default() },
+        breaches_total: 0,
+    };
+    paying.ledger.is_counted_by_others(counted(Vec::new()));
+    let slow = Scripted { head_after: Duration::from_secs(1_000), ..answers_json(JSON) };
+    paying.group.provider.next(slow);
+    let _asking = paying.crowd(&[&key], CHAT).await;
+    // Ten seconds for each lookup.
+    paying.ledger.is(Mood::Slow);
+    let sidecar = Arc::clone(&paying.group.sidecar);
+    let keeping = tokio::spawn(async move { sidecar.keep_audited().await });
+    pass(Duration::from_secs(75)).await;
+    assert_eq!(paying.ledger.lookups(), 1);
+    paying.ledger.is_counted_by_others(counted(vec![overdrawn()]));
+    pass(Duration::from_secs(75)).await;
+    let told = paying.group.sidecar.status().wallet_errors;
+    assert!(told.iter().any(|error| error.contains("I5")), "{told:?}");
+    keeping.abort();
+}
+
+fn overdrawn() -> Breach {
+    Breach {
+        invariant: Invariant::NeverOverdrawn,
+        org: "acme".to_owned(),
+        account: "wallet".to_owned(),
+        expected: "0".to_owned(),
+        found: "-1".to_owned(),
+    }
 }

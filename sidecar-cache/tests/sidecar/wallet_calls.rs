@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sidecar_cache::service::upstream::CallFailed;
+
 use crate::support::*;
 use crate::wallet::{FUNDS, Mood, chat, paying};
 
@@ -32,4 +34,32 @@ async fn a_call_that_an_audit_has_seen_ended_is_not_looked_up_again() {
     paying.ledger.is(Mood::Forgets);
     let [breach] = &paying.breaches().await[..] else { panic!("the second, and not the first") };
     assert!(breach.ends_with("expected settled at 5 micro-USD, found none"), "{breach}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_looked_up_many_at_once() {
+    let paying = paying("wallet: {}\n", FUNDS).await;
+    let key = paying.group.key().await;
+    for nth in 0..300 {
+        assert!(paying.fetch(&key, &chat(&format!("question {nth}"))).await.is_ok());
+    }
+    assert_eq!(paying.breaches().await, [""; 0]);
+    assert_eq!(paying.ledger.lookups(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_end_nobody_knows_is_looked_up_until_time_has_ended_it_and_no_longer() {
+    let paying = paying("wallet: {}\n", FUNDS).await;
+    let key = paying.group.key().await;
+    paying.group.provider.next(Scripted { fails: Some(CallFailed::Broken), ..answers_json(JSON) });
+    let _ = paying.fetch(&key, CHAT).await;
+    assert_eq!(paying.breaches().await, [""; 0]);
+    assert_eq!(paying.breaches().await, [""; 0]);
+    assert_eq!(paying.ledger.lookups(), 2, "it is open");
+    pass(Duration::from_secs(70)).await;
+    paying.group.sidecar.close_due().await;
+    assert_eq!(paying.breaches().await, [""; 0]);
+    // It lies in suspense for a day; there is room for others meanwhile.
+    assert_eq!(paying.breaches().await, [""; 0]);
+    assert_eq!(paying.ledger.lookups(), 3);
 }

@@ -73,11 +73,9 @@ impl Sidecar {
     pub(super) async fn audit_or_learn(&self) -> Millis {
         let began = self.clock.mono();
         match self.round(false).await {
-            // Others look whether it is due, and so does this one.
-            Ok(Round::Counted(_, Owners::Several) | Round::Waits) => Millis(0),
-            Ok(Round::Counted(_, Owners::One) | Round::Known(_)) | Err(_) => {
-                self.clock.mono().since(began)
-            }
+            // Others look whether it is due, and so does this one, however long it has looked its own calls up for.
+            Ok(Round::Counted(_, Owners::Several) | Round::Known(_) | Round::Waits) => Millis(0),
+            Ok(Round::Counted(_, Owners::One)) | Err(_) => self.clock.mono().since(began),
         }
     }
 

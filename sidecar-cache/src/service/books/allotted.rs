@@ -3,6 +3,7 @@
 //! and out of what, [`crate::allotment`] decides.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use kt_contract::time::MonoMillis;
 use tokio::time::{sleep, timeout};
 
 use super::super::lock;
+use super::replay::late;
 use super::spool::{Kept, Room};
 use super::{ANSWER_MAX, Books, Granted};
 use crate::allotment::{Part, Pool, Size};
@@ -19,6 +21,7 @@ use crate::ledger::account::Account;
 use crate::ledger::request::{Draw, DrawnEnd, Extend, Funding, Purpose, Reserve};
 use crate::ledger::{Operation, Refused, TransferId};
 use crate::random;
+use crate::store::ledger::Payers;
 
 /// How long ends of calls are gathered before the ledger is told of them together.
 const LINGER: Duration = Duration::from_millis(200);
@@ -37,6 +40,8 @@ type Pools = Arc<Mutex<HashMap<Who, Pool>>>;
 pub(super) struct Allotted {
     pools: Pools,
     booking: Mutex<Booking>,
+    /// Whether the ledger did not say what there is to allot, when it was asked last.
+    is_blind: AtomicBool,
 }
 
 /// What the ledger is to be told, and whether somebody tells it.
@@ -134,13 +139,13 @@ impl Books {
         size: Size,
         like: Reserve,
     ) -> Option<(TransferId, MicroUsd)> {
-        let balance = timeout(ANSWER_MAX, self.ledger.balance(org.clone())).await.ok()?.ok()?;
+        let payers = self.payers(org).await?;
         // As the ledger finds who pays: a team that was ever given a purse pays from it.
         let of_team = |(name, purse): &&(String, Account)| {
             Some(name) == team.as_ref() && purse.credits.posted > 0
         };
-        let purse = balance.purses.iter().find(of_team).map(|(_, purse)| purse);
-        let available = purse.unwrap_or(&balance.wallet).available();
+        let purse = payers.purses.iter().find(of_team).map(|(_, purse)| purse);
+        let available = purse.unwrap_or(&payers.wallet).available();
         let amount = size.of(available, like.amount)?;
         let id = TransferId::from_128(random::bytes().ok()?);
         let (purpose, cost_max) = (Purpose::Allotment(HOLDER.to_owned()), MicroUsd::ZERO);
@@ -155,6 +160,27 @@ impl Books {
             Ok(Err(_)) | Err(_) => {
                 // Nobody uses it, whether it was done or not.
                 self.give_up(id);
+                None
+            }
+        }
+    }
+
+    /// Who pays for an organization's calls. That the ledger does not say is told once, until it does.
+    async fn payers(&self, org: &str) -> Option<Payers> {
+        let answer = timeout(ANSWER_MAX, self.ledger.payers(org.to_owned())).await;
+        match answer.unwrap_or_else(|_| Err(late(ANSWER_MAX))) {
+            Ok(payers) => {
+                self.allotted.is_blind.store(false, Ordering::Relaxed);
+                Some(payers)
+            }
+            Err(error) => {
+                self.metrics.ledger_operated("allot", "unavailable");
+                if !self.allotted.is_blind.swap(true, Ordering::Relaxed) {
+                    tracing::error!(
+                        org, %error,
+                        "no allotment is asked for: the ledger does not say what there is to allot"
+                    );
+                }
                 None
             }
         }

@@ -201,7 +201,7 @@ impl Books {
     }
 }
 
-fn late(after: Duration) -> StoreError {
+pub(super) fn late(after: Duration) -> StoreError {
     StoreError::Transient(format!("no answer within {} s", after.as_secs()))
 }
 

@@ -18,6 +18,7 @@ mod savings;
 mod sheet;
 mod turns;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use crate::ledger::{Hold, Operation, Transfer, TransferId};
 use crate::random;
 use crate::store::ledger::memory::Timepiece;
 use crate::store::ledger::turns::{Told, Turn};
-use crate::store::ledger::{Balance, Frozen, LedgerStore, Level, Verdict};
+use crate::store::ledger::{Balance, Frozen, LedgerStore, Level, Payers, Verdict};
 use crate::store::{Answer, StoreError};
 use group::Writer;
 use job::Job;
@@ -139,12 +140,20 @@ impl LedgerStore for PostgresLedger {
         Self::read(Purpose::Read, async move { read::balance(&self.writer, &org).await })
     }
 
+    fn payers(&self, org: String) -> Answer<'_, Payers> {
+        Self::read(Purpose::Read, async move { read::payers(&self.writer, &org).await })
+    }
+
     fn accounts(&self, org: String) -> Answer<'_, Vec<(String, Account)>> {
         Self::read(Purpose::Read, async move { read::accounts(&self.writer, &org).await })
     }
 
     fn hold(&self, id: TransferId) -> Answer<'_, Option<Hold>> {
         Self::read(Purpose::Read, read::one_hold(&self.writer, id))
+    }
+
+    fn holds_by_id(&self, ids: Vec<TransferId>) -> Answer<'_, HashMap<TransferId, Hold>> {
+        Self::read(Purpose::Read, async move { read::holds_by_id(&self.writer, &ids).await })
     }
 
     fn holds(&self, org: String) -> Answer<'_, Vec<Hold>> {

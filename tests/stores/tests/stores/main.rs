@@ -11,6 +11,8 @@ mod audit_suite;
 #[cfg(test)]
 mod clock_ahead;
 #[cfg(test)]
+mod crowded;
+#[cfg(test)]
 mod database_faults;
 #[cfg(test)]
 mod draws;

@@ -1,17 +1,19 @@
 //! What readers ask. Each question sees one state of the database: the last that was committed when it began.
 
+use std::collections::HashMap;
+
 use futures_util::TryStreamExt;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::facts::{self, clock};
 use super::group::Writer;
-use super::rows::{self, COLUMNS, CORRUPT, Typed, WITH_HOLD, Which, stored};
+use super::rows::{self, COLUMNS, CORRUPT, Found, Typed, WITH_HOLD, Which, stored};
 use crate::ledger::account::{Account, Payer};
 use crate::ledger::audit::{Auditor, Findings, RawAccount, RawLive, RawTransfer};
 use crate::ledger::rules::Known;
 use crate::ledger::{Hold, Operation, Transfer, TransferId};
-use crate::store::ledger::{Balance, Frozen, Level};
+use crate::store::ledger::{Balance, Frozen, Level, Payers};
 use crate::store::postgres::database::Purpose;
 use crate::store::postgres::fault::Fault;
 
@@ -58,9 +60,26 @@ pub(super) async fn balance(writer: &Writer, org: &str) -> Result<Balance, Fault
             None => balance.suspense = account,
         }
     }
-    balance.shortfall_max = Balance::shortfall_of(&Payer::Wallet, &live(client, org).await?);
+    let open = some_holds(client, Which::OpenOf(org)).await?;
+    balance.shortfall_max = Balance::shortfall_of(&Payer::Wallet, &open);
     session.done().await?;
     Ok(balance)
+}
+
+pub(super) async fn payers(writer: &Writer, org: &str) -> Result<Payers, Fault> {
+    let session = writer.database.begin(Purpose::Read).await?;
+    let accounts =
+        named(session.client()?, org, "name = 'wallet' OR name >= 'team:' AND name < 'team;'");
+    let accounts = accounts.await?;
+    session.done().await?;
+    let mut payers = Payers::default();
+    for (name, account) in accounts {
+        match name.strip_prefix("team:") {
+            Some(team) => payers.purses.push((team.to_owned(), account)),
+            None => payers.wallet = account,
+        }
+    }
+    Ok(payers)
 }
 
 pub(super) async fn accounts(writer: &Writer, org: &str) -> Result<Vec<(String, Account)>, Fault> {
@@ -84,25 +103,34 @@ async fn named(
 }
 
 pub(super) async fn one_hold(writer: &Writer, id: TransferId) -> Result<Option<Hold>, Fault> {
+    Ok(holds_by_id(writer, &[id]).await?.remove(&id))
+}
+
+pub(super) async fn holds_by_id(
+    writer: &Writer,
+    ids: &[TransferId],
+) -> Result<HashMap<TransferId, Hold>, Fault> {
     let session = writer.database.begin(Purpose::Read).await?;
-    let mut found = rows::find(session.client()?, Which::Ids(&[&id.0.0])).await?;
+    let ids: Vec<&[u8]> = ids.iter().map(|id| &id.0.0[..]).collect();
+    let found = rows::find(session.client()?, Which::Ids(&ids)).await?;
     session.done().await?;
-    Ok(found.remove(&id).and_then(|found| match found.known {
-        Known::Hold(hold) => Some(hold),
+    let hold = |(id, found): (TransferId, Found)| match found.known {
+        Known::Hold(hold) => Some((id, hold)),
         Known::Transfer(_) => None,
-    }))
+    };
+    Ok(found.into_iter().filter_map(hold).collect())
 }
 
 pub(super) async fn holds(writer: &Writer, org: &str) -> Result<Vec<Hold>, Fault> {
     let session = writer.database.begin(Purpose::Read).await?;
-    let holds = live(session.client()?, org).await?;
+    let holds = some_holds(session.client()?, Which::LiveOf(org)).await?;
     session.done().await?;
     Ok(holds)
 }
 
-async fn live(client: &Client, org: &str) -> Result<Vec<Hold>, Fault> {
+async fn some_holds(client: &Client, which: Which<'_>) -> Result<Vec<Hold>, Fault> {
     let mut holds = Vec::new();
-    for found in rows::find(client, Which::LiveOf(org)).await?.into_values() {
+    for found in rows::find(client, which).await?.into_values() {
         match found.known {
             Known::Hold(hold) => holds.push(hold),
             Known::Transfer(_) => return Err(CORRUPT),

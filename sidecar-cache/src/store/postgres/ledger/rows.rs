@@ -44,6 +44,8 @@ pub(super) enum Which<'a> {
     Ids(&'a [&'a [u8]]),
     /// The holds of an organization that are open or lie in suspense.
     LiveOf(&'a str),
+    /// Those that are open. What lies in suspense stays for a day, and can be a thousand times as much.
+    OpenOf(&'a str),
 }
 
 /// Something that is known, and where it stands.
@@ -110,6 +112,9 @@ pub(super) async fn find(
         Which::LiveOf(_) => {
             "(t.org, t.seq) IN (SELECT org, seq FROM live_holds WHERE org = $1)".to_owned()
         }
+        Which::OpenOf(_) => "(t.org, t.seq) IN (SELECT org, seq FROM live_holds
+            WHERE org = $1 AND NOT is_suspended)"
+            .to_owned(),
     };
     let sql = format!(
         "SELECT {COLUMNS}, live.next_at, coalesce(live.is_suspended OR live.is_grown, true)
@@ -120,7 +125,9 @@ pub(super) async fn find(
     let rows = match which {
         Which::Ids([]) => return Ok(HashMap::new()),
         Which::Ids(ids) => client.query_typed(&sql, &[(&ids, Type::BYTEA_ARRAY)]).await?,
-        Which::LiveOf(org) => client.query_typed(&sql, &[(&org.as_bytes(), Type::BYTEA)]).await?,
+        Which::LiveOf(org) | Which::OpenOf(org) => {
+            client.query_typed(&sql, &[(&org.as_bytes(), Type::BYTEA)]).await?
+        }
     };
     let (mut found, mut followed) = (HashMap::new(), Vec::new());
     for row in &rows {

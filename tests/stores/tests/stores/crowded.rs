@@ -1,0 +1,71 @@
+//! Wallets with very many holds, as after a day on which no call's end was known: what is asked of them all the time must
+//! not read them all.
+
+use sidecar_cache::store::ledger::LedgerStore;
+use tokio_postgres::Client;
+
+use crate::ledger_over::Place;
+use crate::ledger_support::*;
+use crate::shared_ledger::{shell, sidecar};
+
+/// Whether something is set aside or lies in suspense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lies {
+    Open,
+    Suspended,
+}
+
+/// Writes so many holds of an organization, numbered from `first` on, to which nothing happens before `next_at`. Whoever
+/// reads one of them has to know: it is broken.
+async fn crowd(shell: &Client, org: &str, (first, count): (u64, u64), lies: Lies, next_at: u64) {
+    let (last, is_suspended) = (first + count - 1, lies == Lies::Suspended);
+    let sql = format!(
+        "INSERT INTO transfers (org, seq, id, kind, amount, at, note, terms)
+            SELECT '{org}', n, sha256(convert_to('{org}' || n, 'UTF8')), 'pending', 1, 0, '', '{{}}'
+            FROM generate_series({first}, {last}) AS n;
+         INSERT INTO live_holds (org, seq, is_suspended, is_grown, next_at)
+            SELECT '{org}', n, {is_suspended}, false, {next_at} FROM generate_series({first}, {last}) AS n;"
+    );
+    shell.batch_execute(&sql).await.unwrap();
+}
+
+#[tokio::test]
+async fn how_a_wallet_stands_is_told_without_what_lies_in_suspense() {
+    let place = Place::empty().await;
+    let (ledger, shell) = (sidecar(&place).await, shell(&place).await);
+    ask(&*ledger, fund(1, 1_000)).await;
+    ask(&*ledger, reserve(2, 10)).await;
+    crowd(&shell, "acme", (1_000, 1_000), Lies::Suspended, u64::from(u32::MAX) * 1_000).await;
+    assert!(ledger.holds("acme".to_owned()).await.is_err(), "whoever reads them fails");
+    let balance = ledger.balance("acme".to_owned()).await.unwrap();
+    assert_eq!((balance.wallet.available(), balance.shortfall_max), (990, 1_000));
+}
+
+#[tokio::test]
+async fn what_there_is_to_allot_is_told_without_any_hold() {
+    let place = Place::empty().await;
+    let (ledger, shell) = (sidecar(&place).await, shell(&place).await);
+    ask(&*ledger, fund(1, 1_000)).await;
+    crowd(&shell, "acme", (1_000, 1_000), Lies::Open, u64::from(u32::MAX) * 1_000).await;
+    assert!(ledger.balance("acme".to_owned()).await.is_err(), "whoever reads them fails");
+    let payers = ledger.payers("acme".to_owned()).await.unwrap();
+    assert_eq!((payers.wallet.available(), payers.purses), (1_000, vec![]));
+}
+
+#[tokio::test]
+async fn holds_are_looked_up_many_at_once_by_their_ids_and_other_transfers_are_none() {
+    let place = Place::empty().await;
+    let ledger = sidecar(&place).await;
+    ask(&*ledger, fund(1, 1_000)).await;
+    for number in 2..6 {
+        ask(&*ledger, reserve(number, 10)).await;
+    }
+    ask(&*ledger, settle(3, 7)).await;
+    let found = ledger.holds_by_id((1..8).map(id).collect()).await.unwrap();
+    let mut holds: Vec<_> = found.values().map(|hold| (hold.id, hold.charged())).collect();
+    holds.sort();
+    let mut expected: Vec<_> =
+        (2..6).map(|number| (id(number), (number == 3).then(|| usd(7)))).collect();
+    expected.sort();
+    assert_eq!(holds, expected);
+}
