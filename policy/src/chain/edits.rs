@@ -1,5 +1,7 @@
 //! From what was found in a text to the bytes that are replaced, so that JSON stays JSON.
 
+use std::ops::Range;
+
 use kt_contract::policy::Decision;
 
 use super::Hit;
@@ -20,14 +22,12 @@ pub(super) fn of(text: &Text<'_>, hits: &[Hit]) -> Vec<Edit> {
             .into_iter()
             .collect(),
         Form::String => {
-            let mut inner = Inner::default();
+            let mut places = Places { says, is_json: text.is_json, ..Places::default() };
+            let raw_at = |at: usize| text.raw.start + text.says.raw_at(at);
             merged(hits)
                 .into_iter()
-                .map(|place| {
-                    let (start, end, written) = written(says, place, text.is_json, &mut inner);
-                    let from = text.raw.start + text.says.raw_at(start);
-                    Edit { raw: from..text.raw.start + text.says.raw_at(end), written }
-                })
+                .filter_map(|place| places.written(place))
+                .map(|(at, written)| Edit { raw: raw_at(at.start)..raw_at(at.end), written })
                 .collect()
         }
     }
@@ -49,40 +49,59 @@ fn merged(hits: &[Hit]) -> Vec<(usize, usize, &'static str)> {
     merged
 }
 
-/// What is written for one place, and the bytes of the text that it replaces.
-fn written(
-    says: &str,
-    (start, end, placeholder): (usize, usize, &'static str),
+/// The places of a text, in their order.
+#[derive(Debug, Default)]
+struct Places<'a> {
+    says: &'a str,
     is_json: bool,
-    inner: &mut Inner,
-) -> (usize, usize, Written) {
-    if is_json && !inner.is_in_string_at(says, start) {
-        // A value of the inner JSON is replaced as a whole, sign and all.
-        let is_of_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
-        let bytes = says.as_bytes();
-        let before = bytes.get(..start).unwrap_or_default();
-        let after = bytes.get(end..).unwrap_or_default();
-        let from = start - before.iter().rev().take_while(|byte| is_of_number(byte)).count();
-        let until = end + after.iter().take_while(|byte| is_of_number(byte)).count();
-        return (from, until, Written::ValueInString(placeholder));
-    }
-    ((start + escape_rest(says, start)).min(end), end, Written::Within(placeholder))
+    inner: Inner,
+    /// Up to where the text is replaced by what was asked before.
+    covered: usize,
 }
 
-/// How many bytes at `start` belong to an escape of inner JSON that has begun before: `\nme@x.org` in a text that
-/// is itself JSON names `me@x.org`, and without its letter the escape would be none.
-pub(crate) fn escape_rest(says: &str, start: usize) -> usize {
-    let bytes = says.as_bytes();
-    let before = bytes.get(..start).unwrap_or_default();
-    let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
-    let letter = bytes.get(start).copied().filter(|_| backslashes % 2 == 1);
-    match letter {
-        Some(b'b' | b'f' | b'n' | b'r' | b't') => 1,
-        Some(b'u') => {
-            let digits = bytes.get(start + 1..).unwrap_or_default();
-            1 + digits.iter().take(4).take_while(|byte| byte.is_ascii_hexdigit()).count()
+// === impl Places ===
+
+impl Places<'_> {
+    /// What is written for the next place, and the bytes of the text that it replaces. Nothing, where the places before
+    /// have replaced all of it. No byte is looked at for two places, so that many in one run cost no more than a few.
+    fn written(
+        &mut self,
+        (start, end, placeholder): (usize, usize, &'static str),
+    ) -> Option<(Range<usize>, Written)> {
+        if end <= self.covered {
+            return None;
         }
-        Some(_) | None => 0,
+        let bytes = self.says.as_bytes();
+        let before = bytes.get(self.covered..start).unwrap_or_default();
+        let from = start.max(self.covered);
+        let (at, written) = if self.is_json && !self.inner.is_in_string_at(self.says, start) {
+            // A value of the inner JSON is replaced as a whole, sign and all.
+            let is_of_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+            let after = bytes.get(end..).unwrap_or_default();
+            let from = from - before.iter().rev().take_while(|byte| is_of_number(byte)).count();
+            let until = end + after.iter().take_while(|byte| is_of_number(byte)).count();
+            (from..until, Written::ValueInString(placeholder))
+        } else {
+            let from = from + escape_rest(before, bytes.get(from..).unwrap_or_default());
+            (from.min(end)..end, Written::Within(placeholder))
+        };
+        self.covered = at.end;
+        Some((at, written))
+    }
+}
+
+/// How many bytes of `rest` belong to an escape of inner JSON that has begun in `before`: `\nme@x.org` in a text that
+/// is itself JSON names `me@x.org`, and without its letter the escape would be none.
+pub(crate) fn escape_rest(before: &[u8], rest: &[u8]) -> usize {
+    let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
+    let (letter, digits) = match rest.split_first() {
+        Some((letter, digits)) if backslashes % 2 == 1 => (*letter, digits),
+        Some(_) | None => return 0,
+    };
+    match letter {
+        b'b' | b'f' | b'n' | b'r' | b't' => 1,
+        b'u' => 1 + digits.iter().take(4).take_while(|byte| byte.is_ascii_hexdigit()).count(),
+        _ => 0,
     }
 }
 

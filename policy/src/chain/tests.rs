@@ -81,6 +81,24 @@ fn the_arguments_of_calls_stay_json_inside_too() {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
+fn of_what_is_found_beside_each_other_in_arguments_that_are_no_json_nothing_stays() {
+    let chain = chain(vec![pii(EVERYTHING)]);
+    let call = |arguments: &str| {
+        let arguments = serde_json::Value::from(arguments);
+        format!(r#"{{"messages":[{{"tool_calls":[{{"function":{{"arguments":{arguments}}}}}]}}]}}"#)
+    };
+    for (arguments, expected) in [
+        ("4111111111111111+5500 0000 0000 0004", r#""[CREDIT_CARD]""[CREDIT_CARD]""#),
+        ("jane@x.org+4111 1111 1111 1111", r#""[EMAIL]""[CREDIT_CARD]""#),
+        ("4111111111111111+5500005555555559", r#""[CREDIT_CARD]""#),
+    ] {
+        let out = redacted(&chain, &call(arguments));
+        assert_eq!(out, call(expected), "{arguments}");
+        assert_eq!(chain.read(out.as_bytes()), Verdict::default(), "{out}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
 fn a_number_becomes_a_string_and_a_name_cannot_be_replaced() {
     let chain = chain(vec![pii(EVERYTHING)]);
     let block = |input: &str| format!(r#"{{"messages":[{{"content":[{{"input":{input}}}]}}]}}"#);

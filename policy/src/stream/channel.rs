@@ -237,7 +237,8 @@ impl Channel {
             } else if is_value {
                 Written::ValueInString(redaction.placeholder)
             } else {
-                redaction.range.start += escape_rest(&self.recent, start);
+                let (before, rest) = recent.split_at_checked(start).unwrap_or_default();
+                redaction.range.start += escape_rest(before, rest);
                 Written::Within(redaction.placeholder)
             });
         }

@@ -109,6 +109,7 @@ const HOSTILE: &[(&str, Place, &str)] = &[
     ("short messages", Place::Messages, "a"),
     ("messages of a card", Place::Messages, "4111 1111 1111 1111"),
     ("arguments", Place::Arguments, r#"\"a@b.co\","#),
+    ("cards in arguments, joined", Place::Arguments, "4111111111111111+"),
     ("arguments, nested", Place::Arguments, r#"[\"\\\"a\\\"\"],"#),
 ];
 
