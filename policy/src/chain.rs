@@ -11,8 +11,9 @@ pub(crate) use edits::{Inner, escape_rest};
 use list::List;
 
 use crate::json::{Author, Edit, Form, Text, texts};
+use crate::scan::scan_for;
 use crate::words::Rejected;
-use crate::{EntitySet, Finding, injection, scan, toxicity};
+use crate::{EntitySet, Finding, injection, toxicity};
 
 /// What stands in the place of what a list of words has found.
 const REDACTED: &str = "[REDACTED]";
@@ -65,6 +66,8 @@ pub struct Verdict {
     pub blocked: Option<Blocked>,
     /// What is replaced in it, in order.
     pub edits: Vec<Edit>,
+    /// Whether more would have to be replaced than may be. Then not all of it is in `edits`.
+    pub has_more_edits: bool,
 }
 
 /// Why a body does not go on.
@@ -168,7 +171,16 @@ impl Chain {
     /// What it says of a JSON body.
     #[must_use]
     pub fn read(&self, body: &[u8]) -> Verdict {
-        let mut tally = Tally::default();
+        self.read_with(body, Tally::default())
+    }
+
+    /// The same, and no more edits are kept than `edits_max`, about: each has its place in memory.
+    #[must_use]
+    pub fn read_within(&self, body: &[u8], edits_max: usize) -> Verdict {
+        self.read_with(body, Tally { edits_max: Some(edits_max), ..Tally::default() })
+    }
+
+    fn read_with(&self, body: &[u8], mut tally: Tally) -> Verdict {
         if !self.is_empty() {
             for text in texts(body) {
                 self.read_text(&text, &mut tally);
@@ -193,27 +205,27 @@ impl Chain {
     }
 
     /// What is found in a text whose entities are looked for elsewhere.
-    pub(crate) fn find_words(&self, text: &str, found: &mut Vec<Hit>) {
+    pub(crate) fn find_words(&self, text: &str, found: &mut impl FnMut(Hit)) {
         self.find_phrases(text, Author::Anybody, found);
     }
 
-    fn find_phrases(&self, text: &str, author: Author, found: &mut Vec<Hit>) {
+    fn find_phrases(&self, text: &str, author: Author, found: &mut impl FnMut(Hit)) {
         for (step, Step { policy: _, check }) in self.steps.iter().enumerate() {
             match check {
                 Compiled::Entities(_) => {}
                 Compiled::Injection(decision) => {
                     if author == Author::Anybody && is_injection(text) {
-                        found.push(Hit::whole(step, "injection", *decision));
+                        found(Hit::whole(step, "injection", *decision));
                     }
                 }
                 Compiled::Toxicity(decision) => {
                     if is_toxic(text) {
-                        found.push(Hit::whole(step, "toxicity", *decision));
+                        found(Hit::whole(step, "toxicity", *decision));
                     }
                 }
                 Compiled::Words(decision, list) => list.find(text, &mut |start, end| {
                     let place = Some((start, end, REDACTED));
-                    found.push(Hit { step, found: "words", decision: *decision, place });
+                    found(Hit { step, found: "words", decision: *decision, place });
                 }),
             }
         }
@@ -223,12 +235,12 @@ impl Chain {
         self.steps.get(step).map_or("", |step| step.policy)
     }
 
-    fn find_entities(&self, text: &str, found: &mut Vec<Hit>) {
+    fn find_entities(&self, text: &str, found: &mut impl FnMut(Hit)) {
         for wanted in self.wanted() {
             if !wanted.is_empty() {
-                let mut findings = Vec::new();
-                scan(text, wanted, &mut findings);
-                found.extend(findings.into_iter().filter_map(|finding| self.decide(finding)));
+                scan_for(text, wanted, &mut |finding| {
+                    self.decide(finding).into_iter().for_each(&mut *found);
+                });
             }
         }
     }
@@ -249,14 +261,18 @@ impl Chain {
 
     /// Reads a text that is whole.
     pub(crate) fn read_text(&self, text: &Text<'_>, tally: &mut Tally) {
-        let mut hits = Vec::new();
-        self.find_entities(text.says.text(), &mut hits);
-        self.find_phrases(text.says.text(), text.author, &mut hits);
         let irreplaceable = (text.form == Form::Name).then_some(Irreplaceable::Name);
-        for hit in &hits {
-            tally.count(hit, irreplaceable);
-        }
-        tally.edits.extend(edits::of(text, &hits));
+        let mut places = edits::Places::at_most(tally.edits_left());
+        let mut take = |hit: Hit| {
+            tally.count(&hit, irreplaceable);
+            if hit.decision == Decision::Redact && irreplaceable.is_none() {
+                hit.place.into_iter().for_each(|place| places.push(place));
+            }
+        };
+        self.find_entities(text.says.text(), &mut take);
+        self.find_phrases(text.says.text(), text.author, &mut take);
+        tally.has_more_edits |= places.has_more();
+        tally.edits.extend(edits::of(text, places));
     }
 }
 
@@ -285,11 +301,19 @@ pub(crate) struct Tally {
     /// The first step that blocks.
     blocked: Option<(usize, &'static str, Option<Irreplaceable>)>,
     pub(crate) edits: Vec<Edit>,
+    /// How many of them are kept, if that is bounded.
+    edits_max: Option<usize>,
+    /// Whether some were not.
+    has_more_edits: bool,
 }
 
 // === impl Tally ===
 
 impl Tally {
+    fn edits_left(&self) -> Option<usize> {
+        self.edits_max.map(|max| max.saturating_sub(self.edits.len()))
+    }
+
     pub(crate) fn count(&mut self, hit: &Hit, irreplaceable: Option<Irreplaceable>) {
         let irreplaceable = irreplaceable.filter(|_| hit.decision == Decision::Redact);
         let decision = if irreplaceable.is_some() { Decision::Block } else { hit.decision };
@@ -301,7 +325,9 @@ impl Tally {
 
     fn verdict(self, chain: &Chain) -> Verdict {
         let (triggered, blocked) = (self.triggered(chain), self.blocked(chain));
-        Verdict { triggered, blocked, edits: self.edits }
+        let is_beyond = self.edits_max.is_some_and(|max| self.edits.len() > max);
+        let has_more_edits = self.has_more_edits || is_beyond;
+        Verdict { triggered, blocked, edits: self.edits, has_more_edits }
     }
 
     pub(crate) fn triggered(&self, chain: &Chain) -> Vec<Triggered> {

@@ -17,22 +17,28 @@ const BASE64_BYTES_MIN: usize = 24;
 /// So many letters alone are no initials.
 const APART_MIN: usize = 4;
 
-/// The texts to be read in the place of one, by whoever looks for these terms.
-pub(crate) fn readings(text: &str, terms: &Terms) -> Vec<String> {
+/// The texts to be read in the place of one, by whoever looks for these terms. There are not two of them at a time: a text
+/// may be long.
+pub(crate) fn readings(text: &str, terms: &Terms, read: &mut impl FnMut(&str)) {
     let unescaped = Folded::unescaped(text);
     let plain = unquoted(unescaped.as_str());
-    let mut readings = Vec::new();
-    let joined = if stands_apart(&plain) { joined(&plain).into() } else { Cow::Borrowed(&*plain) };
+    read(&plain);
+    read_spelled(&plain, terms, read);
+    for_each_encoded(unescaped.as_str(), read);
+    if names_rot13(&plain) {
+        let mut all = String::with_capacity(plain.len());
+        all.extend(plain.chars().map(turned));
+        read(&all);
+    }
+}
+
+/// What letters that stand apart, or are spelled by digits, say together.
+fn read_spelled(plain: &str, terms: &Terms, read: &mut impl FnMut(&str)) {
+    let joined = if stands_apart(plain) { joined(plain).into() } else { Cow::Borrowed(plain) };
     let spelled = spelled(&joined, |word| terms.may_have_word_of(word));
     if *spelled != *plain {
-        readings.push(spelled.into_owned());
+        read(&spelled);
     }
-    readings.extend(encoded(unescaped.as_str()));
-    if names_rot13(&plain) {
-        readings.push(plain.chars().map(turned).collect());
-    }
-    readings.insert(0, plain.into_owned());
-    readings
 }
 
 /// The text without short quotations within prose. A value of JSON, which a colon precedes, is no quotation.
@@ -240,12 +246,12 @@ const fn letter_like(char: char) -> char {
 }
 
 /// What runs of base 64 say, where it is text.
-fn encoded(text: &str) -> Vec<String> {
+fn for_each_encoded(text: &str, read: &mut impl FnMut(&str)) {
     let bytes = text.as_bytes();
     let next = |from: usize| next_run(bytes, from);
     std::iter::successors(next(0), |run| next(run.end))
         .filter_map(|run| decoded(bytes.get(run)?))
-        .collect()
+        .for_each(|text| read(&text));
 }
 
 /// The next run of base 64 that is long enough. Looked at from its end, a piece of a text is soon seen to be none.
@@ -266,7 +272,7 @@ fn next_run(bytes: &[u8], from: usize) -> Option<Range<usize>> {
 }
 
 fn decoded(run: &[u8]) -> Option<String> {
-    let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
+    let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::with_capacity(run.len() / 4 * 3 + 3));
     for byte in run {
         let value = match byte {
             b'A'..=b'Z' => byte - b'A',
@@ -310,7 +316,10 @@ mod tests {
     use super::*;
 
     fn readings(text: &str) -> Vec<String> {
-        super::readings(text, &Terms::new(&["ignore previous orders"]).unwrap())
+        let terms = Terms::new(&["ignore previous orders"]).unwrap();
+        let mut all = Vec::new();
+        super::readings(text, &terms, &mut |reading| all.push(reading.to_owned()));
+        all
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -11,28 +11,40 @@ mod escape;
 mod tables;
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::bytes::find_foreign_or;
+use crate::marks::{Made, Marks, Stretch};
+use crate::text::note_seam;
 use escape::Escape;
 use tables::{GREEK_CYRILLIC, LATIN, LATIN_ADDITIONAL, RUNS, SEVERAL};
 
 /// A folded text. Plain ASCII, and whatever has nothing to fold, is borrowed.
 pub(crate) struct Folded<'a> {
     text: Cow<'a, str>,
-    /// Where each stretch came from, in order; none if nothing was folded.
-    stretches: Vec<Stretch>,
+    given: &'a str,
+    has_escapes: bool,
+    /// The way back; none if nothing was folded.
+    marks: Marks,
     /// Where an escape begins of which the end has not come.
     undecided_from: Option<usize>,
     /// Before which bytes a character stood that shows nothing and may part words.
-    seams: Vec<usize>,
+    seams: Vec<u64>,
 }
 
-/// A stretch of the folded text.
-struct Stretch {
-    folded: usize,
-    given: usize,
-    /// The length of the one character, or escape, that this was folded from; 0 for text that stayed.
-    char_bytes: usize,
+/// What does not stay of a text, in its order.
+struct Folds<'a> {
+    given: &'a str,
+    has_escapes: bool,
+    at: usize,
+    undecided: Option<usize>,
+}
+
+/// A character, or an escape, that does not stay.
+struct Folding {
+    given: Range<usize>,
+    char: char,
+    fold: Fold,
 }
 
 enum Fold {
@@ -56,54 +68,38 @@ impl<'a> Folded<'a> {
     }
 
     fn fold(given: &'a str, has_escapes: bool) -> Self {
-        let mut text = String::new();
-        let mut stretches = Vec::new();
-        let (mut undecided, mut seams) = (None, Vec::new());
-        let (mut at, mut stayed) = (0, 0);
-        while let Some(next) = next_to_look_at(given, at, has_escapes) {
-            at = next;
-            let Some((char, next, is_escape)) = char_at(given, at, has_escapes, &mut undecided)
-            else {
-                at += 1;
-                continue;
-            };
-            let fold = fold_char(char);
-            if !is_escape && matches!(fold, Fold::Stays) {
-                at = next;
-                continue;
+        let mut folds = Folds { given, has_escapes, at: 0, undecided: None };
+        let (mut text, mut marks, mut seams) = (String::new(), Marks::default(), Vec::new());
+        let mut stayed = 0;
+        while let Some(Folding { given: of, char, fold }) = folds.next() {
+            if marks.is_empty() {
+                text.reserve_exact(given.len());
             }
-            if stayed < at || stretches.is_empty() {
-                stretches.push(Stretch { folded: text.len(), given: stayed, char_bytes: 0 });
-                text.push_str(given.get(stayed..at).unwrap_or_default());
-            }
-            let came_from = Stretch { folded: text.len(), given: at, char_bytes: next - at };
+            marks.note(text.len(), stayed, of.start - stayed);
+            text.push_str(given.get(stayed..of.start).unwrap_or_default());
             match fold {
-                Fold::Vanishes if parts_words(char) => seams.push(text.len()),
+                Fold::Vanishes if parts_words(char) => note_seam(&mut seams, text.len()),
                 Fold::Vanishes => {}
                 Fold::Stays => text.push(char),
                 Fold::Becomes(ascii) => text.push(char::from(ascii)),
                 Fold::BecomesText(ascii) => text.push_str(ascii),
             }
-            if text.len() > came_from.folded {
-                stretches.push(came_from);
-            }
-            (at, stayed) = (next, next);
+            stayed = of.end;
         }
-        if stretches.is_empty() {
+        let undecided = folds.undecided;
+        if marks.is_empty() {
             let text = Cow::Borrowed(given);
-            return Self { text, stretches, undecided_from: undecided, seams };
+            return Self { text, given, has_escapes, marks, undecided_from: undecided, seams };
         }
         // Nothing folds behind what is undecided, so it is as far from the end as it was.
         let undecided_from = undecided.map(|from| text.len() + from - stayed);
-        if stayed < given.len() {
-            stretches.push(Stretch { folded: text.len(), given: stayed, char_bytes: 0 });
-            text.push_str(given.get(stayed..).unwrap_or_default());
-        }
-        Self { text: Cow::Owned(text), stretches, undecided_from, seams }
+        marks.note(text.len(), stayed, given.len() - stayed);
+        text.push_str(given.get(stayed..).unwrap_or_default());
+        Self { text: Cow::Owned(text), given, has_escapes, marks, undecided_from, seams }
     }
 
-    /// Where something stood that shows nothing and may part words, in order.
-    pub(crate) fn seams(&self) -> &[usize] {
+    /// Where something stood that shows nothing and may part words.
+    pub(crate) fn seams(&self) -> &[u64] {
         &self.seams
     }
 
@@ -123,38 +119,72 @@ impl<'a> Folded<'a> {
         if folded >= self.text.len() {
             return given_bytes;
         }
-        self.stretch(folded).map_or(folded, |stretch| {
-            if stretch.char_bytes > 0 {
-                stretch.given
-            } else {
-                stretch.given + folded - stretch.folded
-            }
+        self.stretch(folded).map_or(folded, |Stretch { made, given, made_of }| match made_of {
+            0 => given + folded - made,
+            _ => given,
         })
     }
 
     /// The byte after the one that the folded byte before `folded` came from, in the text as given.
     pub(crate) fn end(&self, folded: usize) -> usize {
         let Some(last) = folded.checked_sub(1) else { return 0 };
-        self.stretch(last).map_or(folded, |stretch| {
-            if stretch.char_bytes > 0 {
-                stretch.given + stretch.char_bytes
-            } else {
-                stretch.given + folded - stretch.folded
-            }
+        self.stretch(last).map_or(folded, |Stretch { made, given, made_of }| match made_of {
+            0 => given + folded - made,
+            _ => given + made_of,
         })
     }
 
     /// The first folded byte of what came from the same character as this one.
     pub(crate) fn char_start(&self, folded: usize) -> usize {
         match self.stretch(folded) {
-            Some(stretch) if stretch.char_bytes > 0 && folded < self.text.len() => stretch.folded,
+            Some(stretch) if stretch.made_of > 0 && folded < self.text.len() => stretch.made,
             Some(_) | None => folded,
         }
     }
 
-    fn stretch(&self, folded: usize) -> Option<&Stretch> {
-        let after = self.stretches.partition_point(|stretch| stretch.folded <= folded);
-        self.stretches.get(after.checked_sub(1)?)
+    fn stretch(&self, folded: usize) -> Option<Stretch> {
+        let Self { given, has_escapes, .. } = *self;
+        self.marks.stretch(folded, |at| {
+            let mut folds = Folds { given, has_escapes, at, undecided: None };
+            let folding = folds.next()?;
+            let bytes = folding.bytes();
+            Some(Made { given: folding.given, bytes })
+        })
+    }
+}
+
+// === impl Folds ===
+
+impl Folds<'_> {
+    #[inline]
+    fn next(&mut self) -> Option<Folding> {
+        while let Some(at) = next_to_look_at(self.given, self.at, self.has_escapes) {
+            let char = char_at(self.given, at, self.has_escapes, &mut self.undecided);
+            let Some((char, behind, is_escape)) = char else {
+                self.at = at + 1;
+                continue;
+            };
+            self.at = behind;
+            let fold = fold_char(char);
+            if is_escape || !matches!(fold, Fold::Stays) {
+                return Some(Folding { given: at..behind, char, fold });
+            }
+        }
+        None
+    }
+}
+
+// === impl Folding ===
+
+impl Folding {
+    /// How long the text is that it becomes.
+    const fn bytes(&self) -> usize {
+        match self.fold {
+            Fold::Vanishes => 0,
+            Fold::Stays => self.char.len_utf8(),
+            Fold::Becomes(_) => 1,
+            Fold::BecomesText(text) => text.len(),
+        }
     }
 }
 
@@ -323,6 +353,35 @@ mod tests {
         }
         assert_eq!(folded.start(folded.as_str().len(), given.len()), given.len());
         assert_eq!(folded.end(0), 0);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_long_way_back_leads_to_the_same_bytes_as_a_short_one() {
+        let parts = ["a", "\u{200B}", "é", "\u{FF11}\u{301}", "ﬃ", "電", r"\u0040", "%41"];
+        let long = "plain text that is longer than what stands between two marks, by far. ";
+        let mut given = String::new();
+        for nth in 0..400 {
+            given.push_str(parts[nth * nth % parts.len()]);
+            if nth % 37 == 0 {
+                given.push_str(&long.repeat(nth % 5));
+            }
+        }
+        let folded = Folded::unescaped(&given);
+        let mut folds = Folds { given: &given, has_escapes: true, at: 0, undecided: None };
+        let (mut at, mut stayed) = (0, 0);
+        let mut all = Vec::new();
+        while let Some(folding) = folds.next() {
+            all.extend((stayed..folding.given.start).map(|given| (given, given + 1)));
+            let bytes = folding.bytes();
+            all.extend((0..bytes).map(|_| (folding.given.start, folding.given.end)));
+            stayed = folding.given.end;
+        }
+        all.extend((stayed..given.len()).map(|given| (given, given + 1)));
+        assert_eq!(all.len(), folded.as_str().len());
+        for (start, end) in all {
+            assert_eq!((folded.start(at, given.len()), folded.end(at + 1)), (start, end), "{at}");
+            at += 1;
+        }
     }
 
     #[wasm_bindgen_test(unsupported = test)]

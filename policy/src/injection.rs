@@ -197,8 +197,7 @@ struct Seen([Option<usize>; 14]);
 #[must_use]
 pub fn score(text: &str) -> Score {
     let mut score = Score::default();
-    let readings = readings(text, &phrases().terms);
-    readings.iter().for_each(|reading| score.read(reading));
+    readings(text, &phrases().terms, &mut |reading| score.read(reading));
     let hidden = tagged(text);
     if hidden.chars().count() >= HIDDEN_CHARS_MIN {
         score.add(Hint::Hidden, 60);
@@ -257,17 +256,15 @@ impl Score {
 
     fn read(&mut self, text: &str) {
         let phrases = phrases();
-        let mut hits = Vec::new();
-        phrases.terms.find(text, &mut hits);
         let mut seen = Seen::default();
-        for hit in hits {
-            let Some((part, is_ascii)) = phrases.parts.get(hit.term) else { continue };
+        phrases.terms.find(text, &mut |hit| {
+            let Some((part, is_ascii)) = phrases.parts.get(hit.term) else { return };
             seen.note(*part, hit.word);
             // Where the verb comes last it has to be one of a language that puts it there.
             if *part != Part::Ignore || !is_ascii {
                 self.judge(&seen, hit.word, if *is_ascii { NEAR_WORDS } else { NEAR_LETTERS });
             }
-        }
+        });
         if has_mark(text.as_bytes()) {
             self.add(Hint::Markup, 50);
         }

@@ -65,9 +65,9 @@ pub fn check(
             return Err(Refused { triggered, policy: REQUEST_LIMITS, what });
         }
     }
-    let verdict = chain.read(request.body);
+    let verdict = chain.read_within(request.body, EDITS_MAX);
     triggered.extend(verdict.triggered);
-    if verdict.edits.len() > EDITS_MAX {
+    if verdict.has_more_edits {
         let redacts = |one: &&Triggered| one.decision == Decision::Redact;
         let policy = triggered.iter().find(redacts).map_or("", |one| one.policy);
         let what = format!("the request has more than {EDITS_MAX} things to redact");

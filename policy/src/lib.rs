@@ -12,6 +12,7 @@ mod entity;
 mod fold;
 mod input;
 mod json;
+mod marks;
 mod scan;
 mod stream;
 mod text;

@@ -20,9 +20,14 @@ pub(crate) struct Match {
 /// Finds what is wanted in a text. Findings are appended in order; they do not overlap, and their offsets are
 /// those of characters of `text` as it is given.
 pub fn scan(text: &str, wanted: EntitySet, found: &mut Vec<Finding>) {
+    scan_for(text, wanted, &mut |one| found.push(one));
+}
+
+/// The same, for whoever keeps little of what is found: in a long text that may be more than the text.
+pub(crate) fn scan_for(text: &str, wanted: EntitySet, found: &mut impl FnMut(Finding)) {
     let folded = Folded::unescaped(text);
     let text = Text::new(folded.as_str(), folded.seams());
-    pass(&text, (0, false), wanted, &mut |one| found.push(unfold(&folded, one)));
+    pass(&text, (0, false), wanted, &mut |one| found(unfold(&folded, one)));
 }
 
 /// Up to which byte nothing that may still come after `text` can change what is found in it. What is before it

@@ -31,8 +31,8 @@ const CLASSES: [u8; 256] = classes();
 /// The folded text. Offsets are bytes of it.
 pub(crate) struct Text<'a> {
     bytes: &'a [u8],
-    /// Before which bytes something stood that may part words, in order.
-    seams: &'a [usize],
+    /// Before which bytes something stood that may part words: a bit for each.
+    seams: &'a [u64],
     has_met_end: Cell<bool>,
     steps: Steps,
 }
@@ -78,11 +78,27 @@ pub(crate) fn is(byte: u8, class: u8) -> bool {
     CLASSES.get(usize::from(byte)).is_some_and(|classes| classes & class != 0)
 }
 
+/// Notes that something stood before a byte.
+pub(crate) fn note_seam(seams: &mut Vec<u64>, at: usize) {
+    let (word, bit) = (at / 64, at % 64);
+    if seams.len() <= word {
+        seams.resize(word + 1, 0);
+    }
+    if let Some(word) = seams.get_mut(word) {
+        *word |= 1 << bit;
+    }
+}
+
+/// Whether something stood before a byte.
+pub(crate) fn has_seam(seams: &[u64], at: usize) -> bool {
+    seams.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
+}
+
 // === impl Text ===
 
 impl<'a> Text<'a> {
     /// A folded text, and where something stood in it that shows nothing and may part words.
-    pub(crate) fn new(text: &'a str, seams: &'a [usize]) -> Self {
+    pub(crate) fn new(text: &'a str, seams: &'a [u64]) -> Self {
         let (bytes, has_met_end) = (text.as_bytes(), Cell::new(false));
         Self { bytes, seams, has_met_end, steps: Steps::default() }
     }
@@ -128,7 +144,7 @@ impl<'a> Text<'a> {
 
     /// Whether something stood before this byte that shows nothing and may part words.
     pub(crate) fn is_seam(&self, at: usize) -> bool {
-        self.seams.binary_search(&at).is_ok()
+        has_seam(self.seams, at)
     }
 
     /// The byte before an offset.

@@ -111,8 +111,7 @@ struct Phrases {
 #[must_use]
 pub fn score(text: &str) -> Score {
     let mut score = Score::default();
-    let readings = readings(text, &phrases().terms);
-    readings.iter().for_each(|reading| score.read(reading));
+    readings(text, &phrases().terms, &mut |reading| score.read(reading));
     score
 }
 
@@ -121,10 +120,8 @@ pub fn score(text: &str) -> Score {
 impl Score {
     fn read(&mut self, text: &str) {
         let phrases = phrases();
-        let mut hits = Vec::new();
-        phrases.terms.find(text, &mut hits);
         let (mut name, mut address) = (None, None);
-        for hit in hits {
+        phrases.terms.find(text, &mut |hit| {
             match phrases.parts.get(hit.term) {
                 Some(Part::Name) => name = Some(hit.word),
                 Some(Part::Address) => address = Some(hit.word),
@@ -136,7 +133,7 @@ impl Score {
             {
                 self.add(Hint::Insult, 55);
             }
-        }
+        });
     }
 
     fn add(&mut self, hint: Hint, points: u8) {

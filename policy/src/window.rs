@@ -3,7 +3,7 @@
 use crate::entity::{EntitySet, Finding};
 use crate::fold::Folded;
 use crate::scan::{CONTEXT_BYTES, Match, pass, unfold};
-use crate::text::Text;
+use crate::text::{Text, has_seam, note_seam};
 
 /// How much is held back at most. No candidate is longer than a block of PEM, 8 KiB; the rest is room for
 /// characters that show nothing. Whoever puts more of them into one number or key gets its first part shown.
@@ -72,9 +72,13 @@ impl Window {
         let whole = format!("{}{seen}", self.context);
         let shown = self.context.len();
         let mut matches = Vec::new();
-        let mut seams: Vec<usize> = folded.seams().iter().map(|seam| shown + seam).collect();
-        if self.is_seam && seams.first() != Some(&shown) {
-            seams.insert(0, shown);
+        let mut seams = Vec::new();
+        if !folded.seams().is_empty() {
+            let of_held = (0..=folded.as_str().len()).filter(|at| has_seam(folded.seams(), *at));
+            of_held.for_each(|at| note_seam(&mut seams, shown + at));
+        }
+        if self.is_seam {
+            note_seam(&mut seams, shown);
         }
         let text = Text::new(&whole, &seams);
         let from = (shown, self.ends_with_finding);
@@ -91,7 +95,7 @@ impl Window {
         if until > shown {
             self.ends_with_finding = matches_end == Some(until);
         }
-        self.is_seam = seams.binary_search(&until).is_ok();
+        self.is_seam = has_seam(&seams, until);
         let keep_from = char_start(&whole, until.saturating_sub(CONTEXT_BYTES));
         self.context = whole.get(keep_from..until).unwrap_or_default().to_owned();
         self.held = self.held.get(given_until..).unwrap_or_default().to_owned();

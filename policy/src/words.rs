@@ -101,7 +101,7 @@ impl Terms {
     }
 
     /// Finds every term, those that overlap as well, in order of where they begin.
-    pub fn find(&self, text: &str, found: &mut Vec<Hit>) {
+    pub fn find(&self, text: &str, found: &mut impl FnMut(Hit)) {
         if self.terms.is_empty() {
             return;
         }
@@ -115,7 +115,7 @@ impl Terms {
             if self.may_begin_with(digest, next) {
                 for (term, end) in self.beginning_with(&word, next, text) {
                     let end = folded.end(end);
-                    found.push(Hit { term, start: folded.start(word.start, end), end, word: nth });
+                    found(Hit { term, start: folded.start(word.start, end), end, word: nth });
                 }
             }
             nth += 1;
@@ -214,7 +214,7 @@ mod tests {
 
     fn found(terms: &[&str], text: &str) -> Vec<String> {
         let mut hits = Vec::new();
-        Terms::new(terms).unwrap().find(text, &mut hits);
+        Terms::new(terms).unwrap().find(text, &mut |hit| hits.push(hit));
         hits.iter().map(|hit| text[hit.start..hit.end].to_owned()).collect()
     }
 
@@ -358,7 +358,7 @@ mod properties {
             let terms: Vec<String> =
                 terms.into_iter().filter(|term| Terms::new(&[term]).is_ok()).collect();
             let mut hits = Vec::new();
-            Terms::new(&terms).unwrap().find(&text, &mut hits);
+            Terms::new(&terms).unwrap().find(&text, &mut |hit| hits.push(hit));
             prop_assert_eq!(hits, naive(&terms, &text));
         }
     }

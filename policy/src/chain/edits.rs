@@ -2,18 +2,60 @@
 
 use std::ops::Range;
 
-use kt_contract::policy::Decision;
-
-use super::Hit;
 use crate::json::{Edit, Form, Text, Written};
 
+/// Bytes of a text, and what replaces them.
+type Place = (usize, usize, &'static str);
+
+/// Where something is redacted in a text.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    kept: Vec<Place>,
+    most: Option<usize>,
+    has_more: bool,
+}
+
+// === impl Places ===
+
+impl Places {
+    /// No more than so many are of use.
+    pub(super) const fn at_most(most: Option<usize>) -> Self {
+        Self { kept: Vec::new(), most, has_more: false }
+    }
+
+    pub(super) fn push(&mut self, place: Place) {
+        if self.has_more {
+            return;
+        }
+        self.kept.push(place);
+        // Some may lie in others: that is looked at when there is room for as many again.
+        if let Some(most) = self.most
+            && self.kept.len() > 2 * most
+        {
+            merge(&mut self.kept);
+            self.has_more = self.kept.len() > most;
+        }
+    }
+
+    /// Whether there are more than are of use.
+    pub(super) const fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    fn merged(mut self) -> Vec<Place> {
+        merge(&mut self.kept);
+        self.kept
+    }
+}
+
 /// The edits of a text, in order and without overlap.
-pub(super) fn of(text: &Text<'_>, hits: &[Hit]) -> Vec<Edit> {
+pub(super) fn of(text: &Text<'_>, places: Places) -> Vec<Edit> {
     let says = text.says.text();
     match text.form {
         Form::Name => Vec::new(),
         // A number is replaced as a whole, by a string.
-        Form::Number => merged(hits)
+        Form::Number => places
+            .merged()
             .first()
             .map(|(_, _, placeholder)| Edit {
                 raw: text.raw.clone(),
@@ -22,36 +64,33 @@ pub(super) fn of(text: &Text<'_>, hits: &[Hit]) -> Vec<Edit> {
             .into_iter()
             .collect(),
         Form::String => {
-            let mut places = Places { says, is_json: text.is_json, ..Places::default() };
+            let mut writer = Writer { says, is_json: text.is_json, ..Writer::default() };
             let raw_at = |at: usize| text.raw.start + text.says.raw_at(at);
-            merged(hits)
+            places
+                .merged()
                 .into_iter()
-                .filter_map(|place| places.written(place))
+                .filter_map(|place| writer.written(place))
                 .map(|(at, written)| Edit { raw: raw_at(at.start)..raw_at(at.end), written })
                 .collect()
         }
     }
 }
 
-/// Where something is redacted: in order, and what overlaps is one, under the first one's name.
-fn merged(hits: &[Hit]) -> Vec<(usize, usize, &'static str)> {
-    let redacted = hits.iter().filter(|hit| hit.decision == Decision::Redact);
-    let mut places: Vec<(usize, usize, &'static str)> =
-        redacted.filter_map(|hit| hit.place).collect();
+/// Puts places in order; what overlaps is one, under the first one's name.
+fn merge(places: &mut Vec<Place>) {
     places.sort_by_key(|(start, end, _)| (*start, std::cmp::Reverse(*end)));
-    let mut merged: Vec<(usize, usize, &'static str)> = Vec::with_capacity(places.len());
-    for (start, end, placeholder) in places {
-        match merged.last_mut() {
-            Some((_, until, _)) if start < *until => *until = end.max(*until),
-            Some(_) | None => merged.push((start, end, placeholder)),
+    places.dedup_by(|(start, end, _), (_, until, _)| {
+        let overlaps = *start < *until;
+        if overlaps {
+            *until = (*end).max(*until);
         }
-    }
-    merged
+        overlaps
+    });
 }
 
-/// The places of a text, in their order.
+/// What is written for the places of a text, which are asked for in their order.
 #[derive(Debug, Default)]
-struct Places<'a> {
+struct Writer<'a> {
     says: &'a str,
     is_json: bool,
     inner: Inner,
@@ -59,15 +98,12 @@ struct Places<'a> {
     covered: usize,
 }
 
-// === impl Places ===
+// === impl Writer ===
 
-impl Places<'_> {
+impl Writer<'_> {
     /// What is written for the next place, and the bytes of the text that it replaces. Nothing, where the places before
     /// have replaced all of it. No byte is looked at for two places, so that many in one run cost no more than a few.
-    fn written(
-        &mut self,
-        (start, end, placeholder): (usize, usize, &'static str),
-    ) -> Option<(Range<usize>, Written)> {
+    fn written(&mut self, (start, end, placeholder): Place) -> Option<(Range<usize>, Written)> {
         if end <= self.covered {
             return None;
         }

@@ -34,9 +34,7 @@ impl List {
 
     /// Says where each match begins and ends.
     pub(super) fn find(&self, text: &str, found: &mut impl FnMut(usize, usize)) {
-        let mut hits = Vec::new();
-        self.terms.find(text, &mut hits);
-        hits.iter().for_each(|hit| found(hit.start, hit.end));
+        self.terms.find(text, &mut |hit| found(hit.start, hit.end));
         self.patterns.find_all(text, &mut |range| found(range.start, range.end));
     }
 }

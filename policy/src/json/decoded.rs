@@ -1,21 +1,18 @@
 //! A string of JSON without its escapes, and the way back from what it says to its bytes.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::bytes::find_any;
+use crate::marks::{Made, Marks};
 
 /// What a string says, and where its characters stand in the string as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decoded<'a> {
     text: Cow<'a, str>,
-    /// From this offset of the text on, up to the next step, bytes stand this far into the raw string.
-    steps: Vec<Step>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Step {
-    text_at: usize,
-    raw_at: usize,
+    /// The string as written, where that is something else.
+    raw: Cow<'a, str>,
+    marks: Marks,
 }
 
 // === impl Decoded ===
@@ -25,29 +22,31 @@ impl<'a> Decoded<'a> {
     /// surrogate pair for a replacement character: what is read is only looked at.
     #[must_use]
     pub(crate) fn of(raw: &'a str) -> Self {
-        let Some(first) = find_any(raw.as_bytes(), 0, [b'\\']) else {
-            return Self { text: Cow::Borrowed(raw), steps: Vec::new() };
+        let Some(first) = next_escape(raw, 0) else {
+            let text = Cow::Borrowed(raw);
+            return Self { text, raw: Cow::Borrowed(""), marks: Marks::default() };
         };
         let mut text = String::with_capacity(raw.len());
-        let mut steps = Vec::new();
+        let mut marks = Marks::default();
         let mut at = 0;
         let mut next = Some(first);
-        while let Some(escape) = next {
-            text.push_str(raw.get(at..escape).unwrap_or_default());
-            let (character, length) = unescape(raw.get(escape..).unwrap_or_default());
+        while let Some((escape, character)) = next {
+            marks.note(text.len(), at, escape.start - at);
+            text.push_str(raw.get(at..escape.start).unwrap_or_default());
             text.push(character);
-            at = escape + length;
-            steps.push(Step { text_at: text.len(), raw_at: at });
-            next = find_any(raw.as_bytes(), at, [b'\\']);
+            at = escape.end;
+            next = next_escape(raw, at);
         }
+        marks.note(text.len(), at, raw.len() - at);
         text.push_str(raw.get(at..).unwrap_or_default());
-        Self { text: Cow::Owned(text), steps }
+        Self { text: Cow::Owned(text), raw: Cow::Borrowed(raw), marks }
     }
 
     /// The same, apart from the body.
     #[must_use]
     pub(crate) fn into_owned(self) -> Decoded<'static> {
-        Decoded { text: Cow::Owned(self.text.into_owned()), steps: self.steps }
+        let owned = |of: Cow<'_, str>| Cow::Owned(of.into_owned());
+        Decoded { text: owned(self.text), raw: owned(self.raw), marks: self.marks }
     }
 
     /// What it says.
@@ -59,10 +58,22 @@ impl<'a> Decoded<'a> {
     /// Where the character at this offset of the text begins in the raw string.
     #[must_use]
     pub(crate) fn raw_at(&self, text_at: usize) -> usize {
-        let after = self.steps.partition_point(|step| step.text_at <= text_at);
-        let step = after.checked_sub(1).and_then(|last| self.steps.get(last));
-        step.map_or(text_at, |step| step.raw_at + (text_at - step.text_at))
+        let made = |at: usize| {
+            let (given, character) = next_escape(&self.raw, at)?;
+            Some(Made { given, bytes: character.len_utf8() })
+        };
+        self.marks.stretch(text_at, made).map_or(text_at, |stretch| match stretch.made_of {
+            0 => stretch.given + (text_at - stretch.made),
+            _ => stretch.given,
+        })
     }
+}
+
+/// The next escape from `at` on, and its character.
+fn next_escape(raw: &str, at: usize) -> Option<(Range<usize>, char)> {
+    let escape = find_any(raw.as_bytes(), at, [b'\\'])?;
+    let (character, length) = unescape(raw.get(escape..).unwrap_or_default());
+    Some((escape..escape + length, character))
 }
 
 /// The character of the escape at the beginning of `raw`, and how many bytes it takes.
@@ -133,6 +144,21 @@ mod tests {
             .map(|pair| &raw[decoded.raw_at(pair[0])..decoded.raw_at(pair[1])])
             .collect();
         assert_eq!(pieces, ["é", r"\n", r#"\""#, r"\u0041", "b", r"\ud83d\ude00", "!"]);
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_long_way_back_leads_to_the_same_bytes_as_a_short_one() {
+        let one = r#"é\n\"\u0041b\ud83d\ude00!"#;
+        let long = "x".repeat(300);
+        let raw = format!("{}{long}{one}{long}{one}", one.repeat(50));
+        let decoded = Decoded::of(&raw);
+        let mut at = 0;
+        for (text_at, character) in decoded.text().char_indices() {
+            assert_eq!(decoded.raw_at(text_at), at, "{text_at}");
+            let escape = next_escape(&raw, at).filter(|(escape, _)| escape.start == at);
+            at = escape.map_or(at + character.len_utf8(), |(escape, _)| escape.end);
+        }
+        assert_eq!(decoded.raw_at(decoded.text().len()), raw.len());
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -187,7 +187,7 @@ impl Channel {
     /// Looks for words in what is settled, and says how far it has passed.
     fn pass(&mut self, chain: &Chain, is_end: bool, found: &mut Found) {
         let mut hits = Vec::new();
-        chain.find_words(&self.recent, &mut hits);
+        chain.find_words(&self.recent, &mut |hit| hits.push(hit));
         let until = self.recent.len();
         let hold = if is_end { 0 } else { chain.hold_bytes() };
         let mut pass_to = floor_boundary(&self.recent, until.saturating_sub(hold));

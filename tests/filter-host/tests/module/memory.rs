@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kt_contract::gateway_key::GatewayKey;
+use kt_filter_host::scanning::default_chain;
 use kt_filter_host::world::{CHAT, World, principal, question_of};
 use kt_filter_host::{Message, Random, Stream};
 
@@ -21,6 +22,7 @@ fn mixed_load_stays_within_l1_sixteen_mebibytes_and_three_bodies() {
     world.sidecar.publishes("snapshot-2", |snapshot| {
         snapshot.limits.request_bytes_max = BODY_BYTES_MAX as u64;
         snapshot.cache.l1_bytes_max = L1_BYTES_MAX as u64;
+        snapshot.policy.chain = default_chain().unwrap();
     });
     for caller in 0..CALLERS {
         world.sidecar.knows(&key(caller), principal(&format!("gk_{caller}"), "acme"));
