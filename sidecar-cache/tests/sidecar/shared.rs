@@ -83,6 +83,8 @@ struct Cable {
     acquires_after: Mutex<Option<Arc<Notify>>>,
     /// The next lease is given, and its answer never comes back.
     loses_acquired: AtomicBool,
+    /// Whoever asks for a lease is told nothing.
+    acquires_nothing: AtomicBool,
     /// No failure can be told, and nothing be voided.
     fails_no_flight: AtomicBool,
     voids_nothing: AtomicBool,
@@ -133,6 +135,7 @@ fn fleet_with(count: usize, books: Option<Arc<MemoryLedger>>, more: &str) -> &'s
             late_reads: AtomicUsize::new(0),
             acquires_after: Mutex::default(),
             loses_acquired: AtomicBool::new(false),
+            acquires_nothing: AtomicBool::new(false),
             fails_no_flight: AtomicBool::new(false),
             voids_nothing: AtomicBool::new(false),
             tampers: Mutex::default(),
@@ -271,6 +274,9 @@ impl Cable {
 
 impl LeaseStore for Cable {
     fn acquire(&self, key: CacheKey, claim: Claim) -> Answer<'_, Acquired> {
+        if self.acquires_nothing.load(Ordering::SeqCst) {
+            return refused();
+        }
         let is_lost = self.loses_acquired.swap(false, Ordering::SeqCst);
         let gate = self.acquires_after.lock().unwrap().take();
         let acquired = self.over(self.leases.acquire(key, claim));

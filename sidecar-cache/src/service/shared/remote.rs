@@ -47,8 +47,9 @@ pub(crate) struct Remote {
     is_shown: bool,
     /// When something was last heard of it.
     heard: Instant,
-    /// Since when the store has not answered.
+    /// Since when the store has not answered, and since when it could not say who leads.
     unanswered: Option<Instant>,
+    unled: Option<Instant>,
     outcome: Arc<Mutex<Outcome>>,
 }
 
@@ -109,6 +110,7 @@ impl Remote {
             is_shown: false,
             heard: Instant::now(),
             unanswered: None,
+            unled: None,
             outcome: Arc::default(),
         }
     }
@@ -194,52 +196,70 @@ impl Remote {
             let read =
                 timeout(READ_WITHIN, self.group.shared.logs.read(at, self.cursor, READ_BYTES));
             let late = |_| Err(StoreError::Transient("took too long".to_owned()));
-            let asked = Instant::now();
+            let looked = Instant::now();
             match read.await.unwrap_or_else(late) {
                 Ok(Read::Chunk(chunk)) => {
                     self.unanswered = None;
                     if self.takes(chunk) {
-                        self.heard = Instant::now();
+                        (self.heard, self.unled) = (Instant::now(), None);
                         return Ok(());
                     }
                 }
                 Ok(Read::Absent) => self.unanswered = None,
                 Err(error) => {
                     tracing::debug!(%error, "a shared flight's log could not be read");
-                    let since = *self.unanswered.get_or_insert(asked);
-                    // One answer that is late is no reason for a call.
-                    let is_away = !self.is_shown && since.elapsed() >= ASK_EVERY;
-                    if is_away || self.heard.elapsed() >= SILENT_MAX {
+                    let since = *self.unanswered.get_or_insert(looked);
+                    // One answer that is late is no reason for a call, however long the provider has been silent.
+                    if since.elapsed() >= self.patience() {
                         return self.loses(Turn::Own(Apart::Unavailable));
                     }
+                    self.watch.changed().await;
+                    continue;
                 }
             }
             if let Some(turn) = over.take() {
                 return self.loses(turn);
             }
-            let patience = if self.is_shown { SILENT_MAX } else { ASK_EVERY };
-            if self.heard.elapsed() >= patience {
-                match self.group.ask(self.asking, Some(self.place.id)).await {
-                    // The place that was there before is given back.
-                    Turn::Follow(place) if place.id == self.place.id => self.place = place,
-                    Turn::Own(Apart::LedElsewhere) => {}
-                    // Its leader has ended the lease, and may still tell.
-                    Turn::Own(Apart::HitForMiss) if self.is_shown => {}
-                    // It ends between the last look and the question, too: then the end is there, or comes.
-                    turn @ (Turn::Lead(_) | Turn::Follow(_) | Turn::Own(_)) if self.is_shown => {
-                        over = Some(turn);
-                    }
-                    turn @ (Turn::Lead(_) | Turn::Follow(_) | Turn::Own(_)) => {
-                        return self.loses(turn);
-                    }
-                }
-                self.heard = Instant::now();
+            if self.heard.elapsed() >= self.patience() {
+                over = self.asks_who_leads().await?;
             }
             self.watch.changed().await;
         }
     }
 
-    fn loses(&self, turn: Turn) -> Result<(), ()> {
+    /// How long nothing may come, and how long the store may have no answer.
+    const fn patience(&self) -> Duration {
+        if self.is_shown { SILENT_MAX } else { ASK_EVERY }
+    }
+
+    /// Asks whose the flight is. Returns that where it is another one's, or nobody's, and what there is of it is to be
+    /// looked at once more.
+    async fn asks_who_leads(&mut self) -> Result<Option<Turn>, ()> {
+        let asked = Instant::now();
+        let turn = self.group.ask(self.asking, Some(self.place.id)).await;
+        if let Turn::Own(Apart::Unavailable) = turn {
+            // That one answer is late says nothing of its leader: it is asked again with the next look.
+            let since = *self.unled.get_or_insert(asked);
+            return if since.elapsed() >= self.patience() { self.loses(turn) } else { Ok(None) };
+        }
+        let mut over = None;
+        match turn {
+            // The place that was there before is given back.
+            Turn::Follow(place) if place.id == self.place.id => self.place = place,
+            Turn::Own(Apart::LedElsewhere) => {}
+            // Its leader has ended the lease, and may still tell.
+            Turn::Own(Apart::HitForMiss) if self.is_shown => {}
+            // It ends between the last look and the question, too: then the end is there, or comes.
+            turn @ (Turn::Lead(_) | Turn::Follow(_) | Turn::Own(_)) if self.is_shown => {
+                over = Some(turn);
+            }
+            turn @ (Turn::Lead(_) | Turn::Follow(_) | Turn::Own(_)) => return self.loses(turn),
+        }
+        (self.heard, self.unled) = (Instant::now(), None);
+        Ok(over)
+    }
+
+    fn loses<T>(&self, turn: Turn) -> Result<T, ()> {
         lock(&self.outcome).turn = Some(turn);
         Err(())
     }

@@ -283,6 +283,94 @@ async fn one_late_read_costs_no_call() {
     assert_eq!(fleet.calls(), [1, 0]);
 }
 
+/// One that has read something while the provider says nothing for long.
+async fn reads_on(fleet: &'static Fleet, key: &Key) -> (Fetching, Fetching) {
+    let (scripted, _, _) = halting(12);
+    fleet.sidecars[0].provider.next(scripted);
+    let leader = fleet.asks(0, key, CHAT_STREAM).await;
+    (leader, fleet.asks(1, key, CHAT_STREAM).await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_the_store_costs_no_stream_that_is_silent() {
+    for (begins, lasts) in (4_400..5_800).step_by(100).map(|at| (at, 200)).chain([(4_700, 3_000)]) {
+        let fleet = fleet(2).await;
+        let key = fleet.key().await;
+        let (leader, follower) = reads_on(fleet, &key).await;
+        pass(Duration::from_millis(begins)).await;
+        fleet.cut(1, true);
+        pass(Duration::from_millis(lasts)).await;
+        fleet.cut(1, false);
+        let (led, followed) = (leader.await.unwrap().unwrap(), follower.await.unwrap().unwrap());
+        assert!(led.has_end && followed.has_end, "{lasts} ms from {begins} on");
+        assert_eq!(followed.body, led.body);
+        assert_eq!(fleet.calls(), [1, 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_late_answer_costs_no_stream_that_is_silent() {
+    for is_read in [true, false] {
+        let fleet = fleet(2).await;
+        let key = fleet.key().await;
+        let (leader, follower) = reads_on(fleet, &key).await;
+        pass(Duration::from_millis(4_750)).await;
+        if is_read {
+            fleet.cables[1].late_reads.store(1, Ordering::SeqCst);
+        } else {
+            *fleet.cables[1].acquires_after.lock().unwrap() = Some(Arc::default());
+        }
+        let (led, followed) = (leader.await.unwrap().unwrap(), follower.await.unwrap().unwrap());
+        assert!(led.has_end && followed.has_end, "a read: {is_read}");
+        assert_eq!(fleet.calls(), [1, 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_look_for_the_end_of_a_flight_that_is_lost_is_repeated() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    let (first, rest) = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2);
+    let pause = Act::Wait(Duration::from_millis(5_250));
+    let rest = [rest, USAGE_CHUNK, DONE].concat();
+    fleet.sidecars[0].provider.next(answers_sse(vec![bytes(first), pause, bytes(&rest)]));
+    let leader = fleet.asks(0, &key, CHAT_STREAM).await;
+    let follower = fleet.asks(1, &key, CHAT_STREAM).await;
+    seconds(1).await;
+    let at = fleet.at(&key, CHAT_STREAM);
+    let Acquired::Follow(id) = fleet.leases.acquire(at, Claim(5)).await.unwrap() else {
+        panic!("nobody leads");
+    };
+    assert!(fleet.leases.void(at, id).await.unwrap());
+    // It has been told that the flight is its own, and looks once more.
+    pass(Duration::from_millis(4_200)).await;
+    fleet.cables[1].late_reads.store(1, Ordering::SeqCst);
+    assert!(follower.await.unwrap().unwrap().has_end);
+    assert!(leader.await.unwrap().unwrap().has_end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stays_away_ends_what_is_read_through_it() {
+    for asks_only in [false, true] {
+        let fleet = fleet(2).await;
+        let key = fleet.key().await;
+        let (scripted, _, _) = halting(60);
+        fleet.sidecars[0].provider.next(scripted);
+        let _leader = fleet.asks(0, &key, CHAT_STREAM).await;
+        let follower = fleet.asks(1, &key, CHAT_STREAM).await;
+        if asks_only {
+            fleet.cables[1].acquires_nothing.store(true, Ordering::SeqCst);
+        } else {
+            fleet.cut(1, true);
+        }
+        seconds(4).await;
+        assert!(!follower.is_finished(), "{asks_only}");
+        seconds(8).await;
+        assert!(follower.is_finished(), "{asks_only}");
+        assert!(!follower.await.unwrap().unwrap().has_end);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_an_old_flight_cannot_be_voided_the_sidecar_makes_its_own_call() {
     let fleet = fleet(2).await;
