@@ -88,3 +88,13 @@ def test_one_that_hangs_is_started_again_and_one_that_drains_is_not(sidecar):
     assert probe["httpGet"]["path"] == "/metrics" and probe["httpGet"]["port"] == sidecar()["startupProbe"]["httpGet"]["port"]
     # A busy one is not taken for one that hangs.
     assert probe["timeoutSeconds"] >= 5 and probe["periodSeconds"] * probe["failureThreshold"] >= 60
+
+
+def test_a_rollout_is_not_given_up_while_a_sidecar_may_still_start():
+    deployments = Rendered(example("hybrid")).of("Deployment")
+    assert len(deployments) == 2
+    for it in deployments:
+        probes = [part["startupProbe"] for part in containers(it["spec"]["template"]["spec"]).values()]
+        start_s = sum(probe["periodSeconds"] * probe["failureThreshold"] for probe in probes)
+        # Kubernetes' own word is ten minutes.
+        assert it["spec"].get("progressDeadlineSeconds", 600) > start_s
