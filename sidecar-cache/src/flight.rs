@@ -70,6 +70,8 @@ pub enum Acquired {
     HitForMiss,
     /// Somebody else leads, and as many follow as may.
     Full,
+    /// Somebody else leads, and cannot tell what comes.
+    Mute,
 }
 
 /// The answer to an operation with a token.
@@ -125,6 +127,7 @@ enum State {
         token: Token,
         until: MonoMillis,
         flight: Flight,
+        is_mute: bool,
     },
     BackingOff {
         until: MonoMillis,
@@ -166,6 +169,7 @@ impl Flights {
                 Acquired::Lead(token, id)
             }
             Some(State::HitForMiss { .. }) => Acquired::HitForMiss,
+            Some(State::Leased { is_mute: true, .. }) => Acquired::Mute,
             Some(State::Leased { flight, .. } | State::BackingOff { flight, .. }) => {
                 if !has_room || flight.followers >= FOLLOWERS_MAX {
                     return Acquired::Full;
@@ -198,6 +202,18 @@ impl Flights {
                 if *current == token && now < *until =>
             {
                 *until = now.after(LEASE_TTL);
+                Held::Current
+            }
+            Some(State::Leased { .. } | State::BackingOff { .. } | State::HitForMiss { .. })
+            | None => Held::Superseded,
+        }
+    }
+
+    /// Whoever leads cannot tell what comes of this attempt: nobody waits for it any more.
+    pub fn mute(&mut self, key: &CacheKey, token: Token) -> Held {
+        match self.states.get_mut(key) {
+            Some(State::Leased { token: current, is_mute, .. }) if *current == token => {
+                *is_mute = true;
                 Held::Current
             }
             Some(State::Leased { .. } | State::BackingOff { .. } | State::HitForMiss { .. })
@@ -371,7 +387,8 @@ impl Flights {
     fn lease(&mut self, key: CacheKey, flight: Flight, now: MonoMillis) -> Token {
         self.counter += 1;
         let token = Token { epoch: self.epoch, counter: self.counter };
-        self.states.insert(key, State::Leased { token, until: now.after(LEASE_TTL), flight });
+        let until = now.after(LEASE_TTL);
+        self.states.insert(key, State::Leased { token, until, flight, is_mute: false });
         token
     }
 

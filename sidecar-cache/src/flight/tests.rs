@@ -20,7 +20,7 @@ fn flights() -> Flights {
 fn lead(flights: &mut Flights, key: CacheKey, now: MonoMillis) -> (Token, FlightId) {
     match flights.acquire(key, now) {
         Acquired::Lead(token, id) => (token, id),
-        other @ (Acquired::Follow(_) | Acquired::HitForMiss | Acquired::Full) => {
+        other @ (Acquired::Follow(_) | Acquired::HitForMiss | Acquired::Full | Acquired::Mute) => {
             panic!("nobody leads: {other:?}")
         }
     }
@@ -133,6 +133,7 @@ fn answers(known: Known) -> String {
             Acquired::Follow(_) => 'F',
             Acquired::HitForMiss => 'H',
             Acquired::Full => 'X',
+            Acquired::Mute => 'M',
         }
     };
     let alone = {

@@ -9,7 +9,7 @@ pub enum SharedFlight {
     Followed,
     /// It makes a call of its own, because what comes for the key cannot be stored.
     HitForMiss,
-    /// It makes a call of its own, because another one leads and it does not follow.
+    /// It makes a call of its own, because another one leads and it does not follow, or cannot.
     LedElsewhere,
     /// The store has no answer: it flies for itself.
     Unavailable,

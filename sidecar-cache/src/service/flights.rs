@@ -272,7 +272,8 @@ impl Flights {
                 self.metrics.hit_for_miss();
                 Joined::HitForMiss
             }
-            Acquired::Full => Joined::Full,
+            // Nobody is mute who tells within one process.
+            Acquired::Full | Acquired::Mute => Joined::Full,
         }
     }
 
@@ -301,7 +302,7 @@ impl Flights {
                 board.machine.leave(&key, id);
                 None
             }
-            Acquired::HitForMiss | Acquired::Full => None,
+            Acquired::HitForMiss | Acquired::Full | Acquired::Mute => None,
         }
     }
 

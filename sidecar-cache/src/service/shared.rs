@@ -76,6 +76,8 @@ pub(super) enum Apart {
     HitForMiss,
     /// Another sidecar leads, and this one does not follow it.
     LedElsewhere,
+    /// Another sidecar leads, and cannot tell what comes.
+    Untold,
     /// What another sidecar tells is not for this request.
     Mismatch,
     /// What another sidecar tells is in words that this one does not know.
@@ -179,7 +181,7 @@ impl Group {
                 let _: Held = leases.abandon(key, token).await?;
             }
             Acquired::Follow(id) => leases.leave(key, id).await?,
-            Acquired::HitForMiss | Acquired::Full => {}
+            Acquired::HitForMiss | Acquired::Full | Acquired::Mute => {}
         }
         Ok(())
     }
@@ -216,6 +218,7 @@ impl Group {
             Acquired::Follow(id) => Turn::Follow(Place { group: Arc::clone(self), key, id }),
             Acquired::HitForMiss => Turn::Own(Apart::HitForMiss),
             Acquired::Full => Turn::Own(Apart::LedElsewhere),
+            Acquired::Mute => Turn::Own(Apart::Untold),
         })
     }
 
@@ -250,7 +253,7 @@ impl Apart {
         match self {
             Self::Unavailable => "store",
             Self::HitForMiss => "hit-for-miss",
-            Self::LedElsewhere => "led-elsewhere",
+            Self::LedElsewhere | Self::Untold => "led-elsewhere",
             Self::Mismatch => "mismatch",
             Self::Unreadable => "unreadable",
             Self::Unknown => Reason::GenerationsUnknown.as_str(),

@@ -72,6 +72,9 @@ pub trait LeaseStore: Send + Sync {
     /// Extends a lease by a whole [`flight::LEASE_TTL`], and says who follows.
     fn renew(&self, key: CacheKey, token: Token) -> Answer<'_, Renewed>;
 
+    /// Whoever leads cannot tell what comes: nobody waits for that any more. Of this attempt, for good.
+    fn mute(&self, key: CacheKey, token: Token) -> Answer<'_, Held>;
+
     /// Whether a token is the last that was given for a key, even if its lease has run out.
     fn holds(&self, key: CacheKey, token: Token) -> Answer<'_, bool>;
 
@@ -158,7 +161,7 @@ impl LeaseStore for MemoryLeases {
             match acquired {
                 Acquired::Lead(token, id) => board.gave(key, claim, token, id),
                 Acquired::Follow(id) => board.follows(&key, claim, id),
-                Acquired::HitForMiss | Acquired::Full => {}
+                Acquired::HitForMiss | Acquired::Full | Acquired::Mute => {}
             }
             if let Acquired::Follow(id) = acquired
                 && board.machine.followers_of(&key) == 1
@@ -217,6 +220,10 @@ impl LeaseStore for MemoryLeases {
                 Held::Superseded => Renewed::Superseded,
             })
         })
+    }
+
+    fn mute(&self, key: CacheKey, token: Token) -> Answer<'_, Held> {
+        Box::pin(async move { Ok(self.board().machine.mute(&key, token)) })
     }
 
     fn holds(&self, key: CacheKey, token: Token) -> Answer<'_, bool> {
@@ -336,7 +343,9 @@ impl Board {
 
     /// Whoever asks again under the same claim has one place, not two.
     fn leaves_first(&mut self, key: &CacheKey, claim: Claim) {
-        if let Some(given) = self.claims.get(key).filter(|given| given.follower == Some(claim)) {
+        if let Some(given) = self.claims.get_mut(key)
+            && given.follower.take_if(|follower| *follower == claim).is_some()
+        {
             self.machine.leave(key, given.id);
         }
     }

@@ -301,7 +301,7 @@ async fn what_is_filled_under_a_lease_is_in_memory_if_the_lease_is_current() {
     };
     let lead = async |claim| match leases.acquire(at(1, 1).key, Claim(claim)).await.unwrap() {
         Acquired::Lead(token, _) => token,
-        other @ (Acquired::Follow(_) | Acquired::HitForMiss | Acquired::Full) => {
+        other @ (Acquired::Follow(_) | Acquired::HitForMiss | Acquired::Full | Acquired::Mute) => {
             panic!("{other:?}")
         }
     };

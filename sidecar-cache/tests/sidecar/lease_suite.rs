@@ -27,6 +27,7 @@ macro_rules! lease_store_suite {
                 a_lease_that_is_renewed_lives_on_and_says_who_follows
                 the_first_who_follows_wakes_whoever_leads
                 a_lease_that_has_run_out_still_counts_until_it_is_somebody_elses
+                nobody_follows_whoever_cannot_tell
                 what_is_filled_is_found_and_ends_the_lease
                 a_superseded_token_stores_nothing
                 an_entry_that_may_not_be_kept_ends_the_lease_all_the_same
@@ -88,7 +89,7 @@ fn waiting(waiting: usize) -> Failed {
 pub(crate) async fn lead(leases: &impl LeaseStore, of: u8, claim: u128) -> (Token, FlightId) {
     match leases.acquire(key(of), Claim(claim)).await.unwrap() {
         Acquired::Lead(token, id) => (token, id),
-        other @ (Acquired::Follow(_) | Acquired::HitForMiss | Acquired::Full) => {
+        other @ (Acquired::Follow(_) | Acquired::HitForMiss | Acquired::Full | Acquired::Mute) => {
             panic!("nobody leads: {other:?}")
         }
     }
@@ -97,7 +98,7 @@ pub(crate) async fn lead(leases: &impl LeaseStore, of: u8, claim: u128) -> (Toke
 pub(crate) async fn follow(leases: &impl LeaseStore, of: u8, claim: u128) -> FlightId {
     match leases.acquire(key(of), Claim(claim)).await.unwrap() {
         Acquired::Follow(id) => id,
-        other @ (Acquired::Lead(..) | Acquired::HitForMiss | Acquired::Full) => {
+        other @ (Acquired::Lead(..) | Acquired::HitForMiss | Acquired::Full | Acquired::Mute) => {
             panic!("nobody follows: {other:?}")
         }
     }
@@ -212,6 +213,30 @@ pub(crate) async fn the_first_who_follows_wakes_whoever_leads<E>(
     }
     assert!(is_woken);
     assert!(others.as_mut().poll(&mut context).is_pending(), "of another key");
+}
+
+pub(crate) async fn nobody_follows_whoever_cannot_tell<E>(opened: Opened<impl LeaseStore, E>) {
+    let Opened { leases, go_on, .. } = opened;
+    let (token, id) = lead(&leases, 1, 1).await;
+    assert_eq!(follow(&leases, 1, 2).await, id);
+    assert_eq!(leases.mute(key(1), token).await.unwrap(), Held::Current);
+    let renewed = leases.renew(key(1), token).await.unwrap();
+    assert_eq!(renewed, Renewed::Current { followers: 1 }, "it is there, and waits for nothing");
+    for claim in [2, 2, 3] {
+        assert_eq!(leases.acquire(key(1), Claim(claim)).await.unwrap(), Acquired::Mute);
+    }
+    let renewed = leases.renew(key(1), token).await.unwrap();
+    assert_eq!(renewed, Renewed::Current { followers: 0 }, "nobody has heard of that place");
+    assert_eq!(lead(&leases, 1, 1).await, (token, id), "whoever leads does");
+    // Whoever makes the next attempt can tell of it.
+    let _: AfterFailure = fail(&leases, token, waiting(1)).await;
+    assert_eq!(follow(&leases, 1, 4).await, id);
+    go_on(BACKOFF);
+    let next = leases.take_over(key(1), id, Claim(5)).await.unwrap().unwrap();
+    assert_eq!(leases.mute(key(1), token).await.unwrap(), Held::Superseded);
+    assert_eq!(follow(&leases, 1, 6).await, id);
+    assert_eq!(leases.abandon(key(1), next).await.unwrap(), Held::Current);
+    assert_eq!(leases.mute(key(1), next).await.unwrap(), Held::Superseded);
 }
 
 pub(crate) async fn a_lease_that_has_run_out_still_counts_until_it_is_somebody_elses<E>(

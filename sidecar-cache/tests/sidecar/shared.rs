@@ -76,6 +76,8 @@ struct Cable {
     append_takes: Mutex<Duration>,
     /// So many appends are done, and nobody is told; so many ends are not taken.
     unheard_appends: AtomicUsize,
+    /// No piece is taken.
+    refuses_pieces: AtomicBool,
     refused_ends: AtomicUsize,
     /// So many reads never come back.
     late_reads: AtomicUsize,
@@ -131,6 +133,7 @@ fn fleet_with(count: usize, books: Option<Arc<MemoryLedger>>, more: &str) -> &'s
             finishes_after: Mutex::default(),
             append_takes: Mutex::default(),
             unheard_appends: AtomicUsize::new(0),
+            refuses_pieces: AtomicBool::new(false),
             refused_ends: AtomicUsize::new(0),
             late_reads: AtomicUsize::new(0),
             acquires_after: Mutex::default(),
@@ -221,7 +224,7 @@ impl Cable {
                 std::future::pending::<()>().await;
             }
             if self.is_cut.load(Ordering::SeqCst) {
-                return Err(StoreError::Transient("cut".to_owned()));
+                return Err(StoreError::Away("cut".to_owned()));
             }
             work.await
         })
@@ -312,6 +315,10 @@ impl LeaseStore for Cable {
         self.over(self.leases.renew(key, token))
     }
 
+    fn mute(&self, key: CacheKey, token: Token) -> Answer<'_, Held> {
+        self.over(self.leases.mute(key, token))
+    }
+
     fn holds(&self, key: CacheKey, token: Token) -> Answer<'_, bool> {
         self.over(self.leases.holds(key, token))
     }
@@ -378,6 +385,9 @@ impl FlightLog for Cable {
         first: u64,
         pieces: Vec<Bytes>,
     ) -> Answer<'_, Appended> {
+        if self.refuses_pieces.load(Ordering::SeqCst) {
+            return refused();
+        }
         self.pieces.fetch_add(pieces.len(), Ordering::SeqCst);
         let takes = *self.append_takes.lock().unwrap();
         let appended = self.over(self.logs.append(at, token, first, pieces));
@@ -385,7 +395,7 @@ impl FlightLog for Cable {
         Box::pin(async move {
             pass(takes).await;
             let appended = appended.await;
-            if is_unheard { Err(StoreError::Transient("unheard".to_owned())) } else { appended }
+            if is_unheard { Err(StoreError::Away("unheard".to_owned())) } else { appended }
         })
     }
 

@@ -286,7 +286,7 @@ impl World<'_> {
                 self.judge_hit_for_miss(at, &grant);
                 self.alone(at, attempt);
             }
-            Err(Acquired::Full) => self.refuses(attempt, 503),
+            Err(Acquired::Full | Acquired::Mute) => self.refuses(attempt, 503),
             Err(Acquired::Lead(..)) => {}
         }
     }

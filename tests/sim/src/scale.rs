@@ -224,7 +224,7 @@ impl Fleet {
                 let at_once = self.calls.len() as u64;
                 self.load.leases_at_once = self.load.leases_at_once.max(at_once);
             }
-            Acquired::Follow(_) | Acquired::HitForMiss | Acquired::Full => {
+            Acquired::Follow(_) | Acquired::HitForMiss | Acquired::Full | Acquired::Mute => {
                 self.load.coalesced_elsewhere += 1;
                 let Some(call) = self.calls.get_mut(&question) else { return };
                 call.told_since.get_or_insert(self.now);

@@ -47,6 +47,10 @@ pub(super) struct Telling {
     /// Not written yet, and how many pieces were.
     unsaid: VecDeque<Bytes>,
     said: u64,
+    /// Since when the store refuses what is written.
+    refused: Option<Instant>,
+    /// Whether those who ask are told that they cannot read.
+    is_muted: bool,
     /// When the lease is renewed next, and when it was last.
     renew_at: Instant,
     renewed: Instant,
@@ -91,6 +95,8 @@ impl Telling {
             head: None,
             unsaid: VecDeque::new(),
             said: 0,
+            refused: None,
+            is_muted: false,
             renew_at: Instant::now() + FIRST_LOOK,
             renewed: Instant::now(),
             waiting: 0,
@@ -194,6 +200,9 @@ impl Telling {
                 // What was not told from its start on, nobody reads.
                 let reading = if self.voice == Voice::Mute { 0 } else { followers };
                 self.seen.followers.store(reading, Ordering::Relaxed);
+                if self.voice == Voice::Mute {
+                    self.mute().await;
+                }
             }
             Ok(Renewed::Superseded) => self.lose(),
             Err(error) => {
@@ -232,7 +241,7 @@ impl Telling {
         let Some((seal, head)) = self.head.clone() else { return };
         if !has_begun {
             let head = seal.seal(self.token.counter, Part::Head, &head);
-            match within(self.shared.logs.begin(self.at, self.token, head)).await {
+            match written(self.shared.logs.begin(self.at, self.token, head)).await {
                 Ok(Held::Current) => self.voice = Voice::Speaking(true),
                 Ok(Held::Superseded) => {
                     self.lose();
@@ -244,10 +253,11 @@ impl Telling {
         while !self.unsaid.is_empty() {
             let batch = self.batch(&seal);
             let count = batch.len();
-            match within(self.shared.logs.append(self.at, self.token, self.said, batch)).await {
+            match written(self.shared.logs.append(self.at, self.token, self.said, batch)).await {
                 Ok(Appended::Done) => {
                     self.unsaid.drain(..count);
                     self.said += count as u64;
+                    self.refused = None;
                     self.renew_if_due().await;
                 }
                 Ok(Appended::Superseded) => return self.falls_silent().await,
@@ -277,8 +287,17 @@ impl Telling {
 
     async fn could_not(&mut self, error: &StoreError) {
         tracing::debug!(%error, "a shared flight's log was not written");
+        let is_refused = match error {
+            // It may have been done, or be done soon.
+            StoreError::Away(_) => false,
+            StoreError::Transient(_) | StoreError::Corrupt(_) | StoreError::Permanent(_) => {
+                let since = *self.refused.get_or_insert_with(Instant::now);
+                // Whoever has read some waits so long for more; whoever has read nothing makes a call of its own.
+                self.said == 0 || since.elapsed() >= RUNS_OUT
+            }
+        };
         let unsaid: u64 = self.unsaid.iter().map(|piece| piece.len() as u64).sum();
-        if unsaid > BYTES_MAX {
+        if is_refused || unsaid > BYTES_MAX {
             self.falls_silent().await;
         }
     }
@@ -288,8 +307,23 @@ impl Telling {
         self.voice = Voice::Mute;
         self.unsaid.clear();
         self.is_read_by_nobody();
-        if let Lease::Ends(..) = self.lease {
-            self.end_lease().await;
+        match self.lease {
+            Lease::Ends(..) => self.end_lease().await,
+            Lease::Held => self.mute().await,
+            Lease::Over => {}
+        }
+    }
+
+    /// Lets those know who ask for the lease. What the store does not take is said again with the next renewal.
+    async fn mute(&mut self) {
+        if self.is_muted {
+            return;
+        }
+        match within(self.shared.leases.mute(self.at.key, self.token)).await {
+            Ok(Held::Current | Held::Superseded) => self.is_muted = true,
+            Err(error) => {
+                tracing::debug!(%error, "nobody was told that a shared flight is not told");
+            }
         }
     }
 
@@ -399,5 +433,11 @@ fn after(end: End, failed: &Result<AfterFailure, StoreError>) -> End {
 
 async fn within<T>(step: Answer<'_, T>) -> Result<T, StoreError> {
     let late = |_| Err(StoreError::Transient("took too long".to_owned()));
+    timeout(STEP_WITHIN, step).await.unwrap_or_else(late)
+}
+
+/// The same for what is written into the log: what is late is not refused.
+async fn written<T>(step: Answer<'_, T>) -> Result<T, StoreError> {
+    let late = |_| Err(StoreError::Away("took too long".to_owned()));
     timeout(STEP_WITHIN, step).await.unwrap_or_else(late)
 }

@@ -94,7 +94,9 @@ impl Pilot {
                 group.metrics.hit_for_miss();
                 self.seat.is(Outcome::Miss, Reason::HitForMiss);
             }
-            Apart::LedElsewhere => group.metrics.shared(SharedFlight::LedElsewhere),
+            Apart::LedElsewhere | Apart::Untold => {
+                group.metrics.shared(SharedFlight::LedElsewhere);
+            }
             Apart::Unknown => group.metrics.shared(SharedFlight::Unknown),
             // Counted where it was noticed.
             Apart::Unavailable | Apart::Mismatch | Apart::Unreadable => {}

@@ -53,6 +53,10 @@ impl<L: LeaseStore> LeaseStore for LayeredLeases<L> {
         self.leases.renew(key, token)
     }
 
+    fn mute(&self, key: CacheKey, token: Token) -> Answer<'_, Held> {
+        self.leases.mute(key, token)
+    }
+
     fn holds(&self, key: CacheKey, token: Token) -> Answer<'_, bool> {
         self.leases.holds(key, token)
     }

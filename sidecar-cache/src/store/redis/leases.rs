@@ -160,6 +160,7 @@ impl LeaseStore for RedisLeases {
                 "follow" => Ok(Acquired::Follow(FlightId(said.first))),
                 "hit_for_miss" => Ok(Acquired::HitForMiss),
                 "full" => Ok(Acquired::Full),
+                "mute" => Ok(Acquired::Mute),
                 _ => Err(Fault::Malformed("a Redis answer about a lease").into()),
             }
         })
@@ -206,6 +207,10 @@ impl LeaseStore for RedisLeases {
                 Held::Superseded => Renewed::Superseded,
             })
         })
+    }
+
+    fn mute(&self, key: CacheKey, token: Token) -> Answer<'_, Held> {
+        Box::pin(async move { Ok(self.ask_with("mute", &key, token, &[]).await?.held()?) })
     }
 
     fn holds(&self, key: CacheKey, token: Token) -> Answer<'_, bool> {

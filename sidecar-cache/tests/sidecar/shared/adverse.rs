@@ -372,6 +372,57 @@ async fn a_store_that_stays_away_ends_what_is_read_through_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_is_kept_waiting_for_a_log_that_cannot_be_written() {
+    for told_first in [false, true] {
+        let fleet = fleet(3).await;
+        let key = fleet.key().await;
+        let (first, rest) = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2);
+        let pause = Act::Wait(Duration::from_millis(2_500));
+        let mut acts = vec![bytes(first), pause, bytes(first), wait(20)];
+        acts.push(bytes(&[rest, USAGE_CHUNK, DONE].concat()));
+        fleet.sidecars[0].provider.next(answers_sse(acts));
+        let refuses = |is| fleet.cables[0].refuses_pieces.store(is, Ordering::SeqCst);
+        refuses(!told_first);
+        let leader = fleet.asks(0, &key, CHAT_STREAM).await;
+        let follower = fleet.asks(1, &key, CHAT_STREAM).await;
+        seconds(2).await;
+        refuses(true);
+        seconds(if told_first { 12 } else { 2 }).await;
+        assert!(!leader.is_finished() && follower.is_finished(), "{told_first}");
+        // Who has read some cannot have the rest; who has not, has it of a call of its own, as who comes later.
+        assert_eq!(follower.await.unwrap().unwrap().has_end, !told_first);
+        let late = fleet.asks(2, &key, CHAT_STREAM).await;
+        seconds(1).await;
+        assert!(late.await.unwrap().unwrap().has_end, "{told_first}");
+        assert_eq!(fleet.calls(), [1, usize::from(!told_first), 1]);
+        assert!(leader.await.unwrap().unwrap().has_end);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_cannot_be_written_for_a_moment_costs_no_reader_its_end() {
+    let fleet = fleet(2).await;
+    let key = fleet.key().await;
+    let (first, rest) = CHUNKS.split_at(CHUNKS.find("\n\n").unwrap() + 2);
+    let rest = [rest, USAGE_CHUNK, DONE].concat();
+    fleet.sidecars[0].provider.next(answers_sse(vec![
+        bytes(first),
+        wait(1),
+        bytes(first),
+        wait(6),
+        bytes(&rest),
+    ]));
+    let leader = fleet.asks(0, &key, CHAT_STREAM).await;
+    let follower = fleet.asks(1, &key, CHAT_STREAM).await;
+    fleet.cables[0].refuses_pieces.store(true, Ordering::SeqCst);
+    seconds(4).await;
+    fleet.cables[0].refuses_pieces.store(false, Ordering::SeqCst);
+    assert!(follower.await.unwrap().unwrap().has_end);
+    assert!(leader.await.unwrap().unwrap().has_end);
+    assert_eq!(fleet.calls(), [1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_an_old_flight_cannot_be_voided_the_sidecar_makes_its_own_call() {
     let fleet = fleet(2).await;
     let key = fleet.key().await;

@@ -36,7 +36,7 @@ async fn insist(leases: &RedisLeases, of: u8, claim: u128) -> Acquired {
 fn led(acquired: Acquired) -> Token {
     match acquired {
         Acquired::Lead(token, _) => token,
-        other @ (Acquired::Follow(_) | Acquired::HitForMiss | Acquired::Full) => {
+        other @ (Acquired::Follow(_) | Acquired::HitForMiss | Acquired::Full | Acquired::Mute) => {
             panic!("nobody leads: {other:?}")
         }
     }

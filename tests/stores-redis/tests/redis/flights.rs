@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kt_contract::outcome::{Outcome, Reason};
 use kt_fault_proxy::{Fault, Faults, Proxy};
+use kt_stores_redis::Server;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::service::Shared;
 use sidecar_cache::service::lane::Reply;
@@ -135,4 +136,28 @@ async fn a_sidecar_that_is_cut_off_is_followed_no_more_and_another_one_leads() {
     };
     timeout(SOON, Box::pin(async { tokio::join!(leading, following) })).await.unwrap();
     assert_eq!(leads.metric("kt_fills_total"), "0", "what it brings late is not kept");
+}
+
+#[tokio::test]
+async fn who_follows_where_redis_is_full_makes_a_call_of_its_own() {
+    let server = Server::start().unwrap();
+    let url = server.url();
+    let [leads, follows] = sidecars([&url, &url], "full:").await;
+    let (key, told) = (leads.key().await, Arc::default());
+    let (scripted, first, rest) = halting(&told);
+    leads.provider.next(scripted);
+    let (_, mut leading) = begin(&leads, &key).await;
+    assert_eq!(leading.recv().await, Some(Piece::Bytes(first.into())));
+    let _: () = server.run(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    let (cached, mut following) = begin(&follows, &key).await;
+    assert_eq!(cached, (Outcome::Miss, Reason::Request));
+    let mut body = Vec::new();
+    assert!(timeout(SOON, read_on(&mut following, &mut body)).await.unwrap());
+    assert_eq!((leads.provider.count(), follows.provider.count()), (1, 1));
+    let elsewhere = follows.metric("kt_shared_flights_total{result=\"led-elsewhere\"}");
+    assert_eq!(elsewhere, "1", "while the call goes on that it did not read");
+    told.notify_one();
+    let mut body = Vec::new();
+    assert!(timeout(SOON, read_on(&mut leading, &mut body)).await.unwrap());
+    assert_eq!(String::from_utf8(body).unwrap(), rest);
 }

@@ -25,6 +25,7 @@ enum Step {
     AcquireAlone(u8, u8),
     Leave(u8, usize),
     Renew(u8, usize),
+    Mute(u8, usize),
     Holds(u8, usize),
     Fill(u8, usize),
     Abandon(u8, usize),
@@ -47,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (key(), 0_u8..4).prop_map(|(key, claim)| Step::AcquireAlone(key, claim)),
         1 => (key(), given()).prop_map(|(key, id)| Step::Leave(key, id)),
         2 => (key(), given()).prop_map(|(key, token)| Step::Renew(key, token)),
+        1 => (key(), given()).prop_map(|(key, token)| Step::Mute(key, token)),
         1 => (key(), given()).prop_map(|(key, token)| Step::Holds(key, token)),
         2 => (key(), given()).prop_map(|(key, token)| Step::Fill(key, token)),
         1 => (key(), given()).prop_map(|(key, token)| Step::Abandon(key, token)),
@@ -78,6 +80,7 @@ enum Said {
     Follow(usize),
     HitForMiss,
     Full,
+    Mute,
     Token(Option<usize>),
     Held(Held),
     Renewed(Renewed),
@@ -138,6 +141,7 @@ impl<L: LeaseStore, E: EntryStore> Side<L, E> {
                 Acquired::Follow(id) => Said::Follow(self.named(of, id)),
                 Acquired::HitForMiss => Said::HitForMiss,
                 Acquired::Full => Said::Full,
+                Acquired::Mute => Said::Mute,
             },
             Step::AcquireAlone(of, by) => {
                 let token = leases.acquire_alone(key(of), claim(by)).await.unwrap();
@@ -149,6 +153,9 @@ impl<L: LeaseStore, E: EntryStore> Side<L, E> {
             }
             Step::Renew(of, token) => {
                 Said::Renewed(leases.renew(key(of), self.token(of, token)).await.unwrap())
+            }
+            Step::Mute(of, token) => {
+                Said::Held(leases.mute(key(of), self.token(of, token)).await.unwrap())
             }
             Step::Holds(of, token) => {
                 Said::Yes(leases.holds(key(of), self.token(of, token)).await.unwrap())

@@ -16,7 +16,7 @@ local epoch = string.sub(replid, 1, 16)
 
 -- How long a lease that has run out still tells its leader from another's.
 local GRACE = 600 * 1000000
-local NUMBERS = {'token', 'until', 'id', 'takeovers', 'overflows', 'followers'}
+local NUMBERS = {'token', 'until', 'id', 'takeovers', 'overflows', 'followers', 'mute'}
 
 local function load()
   local flat = redis.call('HGETALL', KEYS[1])
@@ -98,7 +98,12 @@ if operation == 'acquire' or operation == 'acquire_alone' then
   if operation == 'acquire_alone' then return answer('none') end
   if state.kind == 'hit_for_miss' then return answer('hit_for_miss') end
   -- Whoever asks again under the same claim has one place, not two.
-  if state.follower == claim then state.followers = math.max(0, state.followers - 1) end
+  local is_again = state.follower == claim
+  if is_again then state.followers, state.follower = math.max(0, state.followers - 1), nil end
+  if state.kind == 'leased' and state.mute == 1 then
+    if is_again then save(state) end
+    return answer('mute')
+  end
   if state.followers >= followers_max then return answer('full') end
   state.followers, state.follower = state.followers + 1, claim
   save(state)
@@ -137,6 +142,12 @@ elseif operation == 'renew' then
   if not (is_held(ARGV[4], ARGV[5]) and is_live()) then return answer('superseded') end
   renew()
   return answer('current', state.followers)
+
+elseif operation == 'mute' then
+  if not is_held(ARGV[4], ARGV[5]) then return answer('superseded') end
+  state.mute = 1
+  save(state)
+  return answer('current')
 
 elseif operation == 'holds' then
   return answer(is_held(ARGV[4], ARGV[5]) and 'current' or 'superseded')
