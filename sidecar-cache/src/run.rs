@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sidecar_cache::clock::Clock;
 use sidecar_cache::http::closing::Closing;
-use sidecar_cache::http::serve;
+use sidecar_cache::http::serve::{self, Stage};
 use sidecar_cache::http::socket::{Claim, Listening, with_ending};
 use sidecar_cache::http::traces;
 use sidecar_cache::service::audit::First;
@@ -14,6 +14,8 @@ use sidecar_cache::service::traces::Traces;
 use sidecar_cache::service::{Failure, Sidecar};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::args::{Args, Listen, Tracing};
 use crate::open::open;
@@ -70,6 +72,9 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     tokio::spawn(async move { looking.keep_looking().await });
     let claiming = Arc::clone(&sidecar);
     tokio::spawn(async move { claiming.keep_claims().await });
+    let connections = Closing::default();
+    let (stage, stages) = watch::channel(Stage::Starting);
+    let mut listeners = Vec::from_iter(public(&sidecar, args.listen, &connections, stages).await?);
     // Before anything is closed that has ended.
     if !told(&sidecar, &mut terminate).await {
         return Ok(());
@@ -82,17 +87,10 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
 
     let data = Listening::on(&args.socket).await.map_err(one)?;
     let admin = Listening::on(&with_ending(&args.socket, ".admin")).await.map_err(one)?;
-    let connections = Closing::default();
-    let mut listeners = Vec::new();
-    if let Listen::On(address) = args.listen {
-        let listener =
-            TcpListener::bind(address).await.map_err(|error| one(format!("{address}: {error}")))?;
-        let public = serve::public(Arc::clone(&sidecar), listener, connections.open());
-        listeners.push(tokio::spawn(public));
-    }
     keep(&sidecar);
     listeners.push(tokio::spawn(serve::data(Arc::clone(&sidecar), data, connections.open())));
     listeners.push(tokio::spawn(serve::admin(Arc::clone(&sidecar), admin, connections.open())));
+    stage.send_replace(Stage::Serving);
     tracing::info!(socket = %args.socket.display(), "ready");
 
     tokio::select! {
@@ -124,6 +122,20 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     let is_closed = tokio::time::timeout(CLOSE_MAX, connections.close()).await.is_ok();
     tracing::info!(is_drained, is_accounted, is_closed, in_spool, "stopped");
     Ok(())
+}
+
+/// Serves health and metrics, from before the ledger is counted: until then the one says that it starts.
+async fn public(
+    sidecar: &Arc<Sidecar>,
+    listen: Listen,
+    connections: &Closing,
+    stage: watch::Receiver<Stage>,
+) -> Result<Option<JoinHandle<()>>, Faults> {
+    let Listen::On(address) = listen else { return Ok(None) };
+    let listener =
+        TcpListener::bind(address).await.map_err(|error| one(format!("{address}: {error}")))?;
+    let serving = serve::public(Arc::clone(sidecar), listener, connections.open(), stage);
+    Ok(Some(tokio::spawn(serving)))
 }
 
 /// Sends spans to a collector, where one is named.

@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from answers import assert_hit, assert_miss, assert_refused
+from database import Database
 from group import Group, chat
 from processes import ROOT, Process, binary_dir, wait_until
 from wallet import Paying, Wallet, cost
@@ -90,3 +91,22 @@ def test_the_first_example_of_all_runs_as_it_is_and_pays(prompt):
         assert refused.headers["x-should-retry"] == "false"
         wallet.fund(1_000_000)
         assert_miss(group.b.ask(key, f"{prompt} And then?"))
+
+
+def test_one_that_waits_for_another_one_s_audit_says_that_it_starts_and_nothing_is_served_by_it():
+    with Database() as database, Paying(database.config()) as group:
+        group.sidecar.process.terminate()
+        # Another one's turn, which lasts for as long as it is renewed.
+        taken = ("UPDATE audit_turn SET holder = decode(repeat('00', 16), 'hex'), next_at = 0,"
+                 " until = floor(extract(epoch FROM clock_timestamp()) * 1000) + {}")
+        database.run(taken.format(25_000))
+        group.sidecar.process.start()
+
+        def starts():
+            health = group.sidecar.health()
+            return health.status_code == 503 and health.json() == {"status": "starting"}
+        wait_until(starts, "the sidecar says that it starts")
+        assert "# TYPE kt_wallet_audit_failing" in group.sidecar.metrics() and not group.sidecar.socket.exists()
+        database.run(taken.format(0))
+        wait_until(group.sidecar.is_ready, "the sidecar serves")
+        assert group.sidecar.socket.exists() and group.sidecar.health().json()["status"] == "ok"

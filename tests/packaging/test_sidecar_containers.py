@@ -46,7 +46,7 @@ def duration_ms(file, name):
 
 @EVERYWHERE
 def test_a_kubelet_waits_as_long_as_the_first_audit_may_take(sidecar):
-    # /health is there only behind it. Another sidecar may have the turn, and lose it with its pod.
+    # /health says 503 until then. Another sidecar may have the turn, and lose it with its pod.
     audit = duration_ms("store/postgres/database.rs", "LONG_MAX")
     turn = duration_ms("store/postgres/ledger/turns.rs", "TURN_MS")
     rest_ms = 60 * SECOND_MS
@@ -83,7 +83,7 @@ def test_a_pod_of_a_mesh_says_another_limit_where_its_configuration_does():
 
 @EVERYWHERE
 def test_one_that_hangs_is_started_again_and_one_that_drains_is_not(sidecar):
-    # A kernel takes connections for a process that hangs; /health says 503 while it drains, and /metrics never does.
+    # A kernel takes connections for a process that hangs; /health says 503 while it drains, and /metrics does not.
     probe = sidecar()["livenessProbe"]
     assert probe["httpGet"]["path"] == "/metrics" and probe["httpGet"]["port"] == sidecar()["startupProbe"]["httpGet"]["port"]
     # A busy one is not taken for one that hangs.

@@ -1,13 +1,12 @@
 //! The TCP listener: health and metrics, and nothing else. A pod shares its loopback, so it is no trust
 //! boundary.
 
-use std::sync::Arc;
-
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use kt_contract::wire::admin::Condition;
 use serde::Serialize;
 
+use super::serve::Stage;
 use super::{Answer, json, problem, with_type};
 use crate::metrics::classic;
 use crate::service::Sidecar;
@@ -24,10 +23,21 @@ struct Health {
     stores_away: Vec<&'static str>,
 }
 
+/// What is said of one that serves nobody yet.
+#[derive(Serialize)]
+struct NotYet {
+    status: &'static str,
+}
+
 /// Answers one request.
-pub(super) fn answer(sidecar: &Arc<Sidecar>, request: &Request<Incoming>) -> Answer {
+pub(super) fn answer(sidecar: &Sidecar, stage: Stage, request: &Request<Incoming>) -> Answer {
     match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/health") => health(sidecar),
+        (&Method::GET | &Method::HEAD, "/health") => match stage {
+            Stage::Starting => {
+                json(StatusCode::SERVICE_UNAVAILABLE, &NotYet { status: "starting" })
+            }
+            Stage::Serving => health(sidecar),
+        },
         (&Method::GET | &Method::HEAD, "/metrics") => metrics(sidecar, request),
         (_, "/health" | "/metrics") => problem::wrong_method(),
         _ => problem::unknown_path(),

@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::closing::Open;
 use super::socket::Listening;
@@ -48,13 +49,28 @@ pub async fn admin(sidecar: Arc<Sidecar>, listening: Listening, open: Open) {
     }
 }
 
+/// Whether anybody is served but for health and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The ledger is counted first, which may take long: who waits is told that it is no fault.
+    Starting,
+    /// The sockets are there.
+    Serving,
+}
+
 /// Serves health and metrics.
-pub async fn public(sidecar: Arc<Sidecar>, listener: TcpListener, open: Open) {
+pub async fn public(
+    sidecar: Arc<Sidecar>,
+    listener: TcpListener,
+    open: Open,
+    stage: watch::Receiver<Stage>,
+) {
     loop {
         let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
-        let sidecar = Arc::clone(&sidecar);
+        let (sidecar, stage) = (Arc::clone(&sidecar), stage.clone());
         let handle = move |request: Request<Incoming>| {
-            std::future::ready(public::answer(&sidecar, &request))
+            let now = *stage.borrow();
+            std::future::ready(public::answer(&sidecar, now, &request))
         };
         connection(stream, Trusted::No, open.clone(), handle);
     }

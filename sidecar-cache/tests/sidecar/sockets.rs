@@ -735,10 +735,12 @@ async fn the_public_listener_has_health_and_metrics_and_nothing_else() {
     let wired = wired().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let (stage, stages) = tokio::sync::watch::channel(serve::Stage::Starting);
     tokio::spawn(serve::public(
         Arc::clone(&wired.group.sidecar),
         listener,
         wired.connections.open(),
+        stages,
     ));
     let ask = async |path: &str| {
         let stream = TokioIo::new(tokio::net::TcpStream::connect(address).await.unwrap());
@@ -748,6 +750,11 @@ async fn the_public_listener_has_health_and_metrics_and_nothing_else() {
             Request::get(path).header("host", "x").body(Full::<Bytes>::default()).unwrap();
         sender.send_request(request).await.unwrap()
     };
+    let starting = ask("/health").await;
+    assert_eq!(starting.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(json::<serde_json::Value>(starting).await["status"], "starting");
+    assert_eq!(ask("/metrics").await.status(), StatusCode::OK);
+    stage.send_replace(serve::Stage::Serving);
     let health: serde_json::Value = json(ask("/health").await).await;
     assert_eq!(health["status"], "ok");
     assert_eq!(ask("/metrics").await.status(), StatusCode::OK);
