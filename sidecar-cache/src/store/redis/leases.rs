@@ -130,16 +130,33 @@ impl RedisLeases {
     ) -> Result<AfterFailure, Fault> {
         let Failed { waiting, retry_after, cause } = failed;
         let flag = |is: bool| if is { "1" } else { "0" };
-        let more = [
+        let (epoch, counter) = words(token);
+        let mut arguments = [
+            epoch,
+            counter,
             waiting.to_string(),
             flag(retry_after.is_some_and(|wait| wait > RETRY_AFTER_MAX)).to_owned(),
             micros(retry_after.unwrap_or_default().min(RETRY_AFTER_MAX)),
             flag(cause == Cause::Unpaid).to_owned(),
             micros(BACKOFF),
             TAKEOVERS_MAX.to_string(),
+            flag(false).to_owned(),
         ];
-        let more = more.each_ref().map(|word| word.as_bytes());
-        let said = self.ask_with("fail", &key, token, &more).await?;
+        let once = Budget { may_repeat: false, ..READ };
+        let first = {
+            let arguments = arguments.each_ref().map(|word| word.as_bytes());
+            self.ask("fail", &key, &arguments, once).await
+        };
+        let said = match first {
+            // It may have been done: whoever says it again says so, since what was over is not there any more.
+            Err(Fault::Lost(_) | Fault::Elsewhere(_)) => {
+                let [.., is_again] = &mut arguments;
+                flag(true).clone_into(is_again);
+                let arguments = arguments.each_ref().map(|word| word.as_bytes());
+                self.ask("fail", &key, &arguments, once).await?
+            }
+            said => said?,
+        };
         match said.word.as_str() {
             "take_over" => Ok(AfterFailure::TakeOver { after: Millis(said.first.div_ceil(1_000)) }),
             "over" => Ok(AfterFailure::Over),

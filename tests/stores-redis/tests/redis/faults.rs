@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use kt_fault_proxy::{Door, Fault, Faults, Proxy};
 use kt_stores_redis::{Server, url};
-use sidecar_cache::flight::{Acquired, Held, Token};
-use sidecar_cache::store::leases::{Claim, LeaseStore, Renewed};
+use sidecar_cache::flight::{Acquired, Failed, Held, Token};
+use sidecar_cache::store::leases::{AfterFailure, Claim, LeaseStore, Renewed};
 use sidecar_cache::store::redis::{Redis, RedisEntries, RedisLeases};
 use sidecar_cache::store::{EntryStore, Lookup, StoreError};
 use tokio::task::JoinSet;
@@ -256,6 +256,26 @@ async fn lost_answers_lease_nothing_twice() {
     timeout(Duration::from_secs(60), all).await.unwrap();
     assert_eq!(given.len(), 200);
     assert!(rig.proxy.resets() > 100, "{}", rig.proxy.resets());
+}
+
+#[tokio::test]
+async fn a_flight_that_is_over_is_over_though_nobody_was_told() {
+    let rig = rig().await;
+    rig.proxy.set(Faults::of_answers(Fault::ResetEvery(3)));
+    let mut told = 0;
+    let all = async {
+        for of in 10..110 {
+            let acquired = insist(|| rig.leases.acquire(key(of), Claim(1))).await;
+            let Acquired::Lead(token, _) = acquired else { panic!("{acquired:?}") };
+            // Where it cannot be said again either, the sidecar does not know.
+            if let Ok(after) = rig.leases.fail(key(of), token, Failed::default()).await {
+                assert_eq!(after, AfterFailure::Over, "key {of}: no other attempt follows");
+                told += 1;
+            }
+        }
+    };
+    timeout(Duration::from_secs(60), all).await.unwrap();
+    assert!(told > 50 && rig.proxy.resets() > 50, "{told} {}", rig.proxy.resets());
 }
 
 #[tokio::test]

@@ -176,7 +176,11 @@ elseif operation == 'fail' then
   local is_again = state and state.kind == 'backing_off' and ARGV[4] == epoch
     and state.token == tonumber(ARGV[5])
   if is_again then return answer('take_over', math.max(0, state['until'] - now)) end
-  if not is_held(ARGV[4], ARGV[5]) then return answer(is_hopeless and 'over' or 'voided') end
+  if not is_held(ARGV[4], ARGV[5]) then
+    -- Whoever says it again, and finds nothing where it led, was the one who ended it.
+    local was_over = ARGV[12] == '1' and ARGV[4] == epoch and not state
+    return answer((is_hopeless or was_over) and 'over' or 'voided')
+  end
   if is_unpaid then
     backoff = 0
   else
