@@ -13,6 +13,12 @@ use crate::store::ledger::{Balance, Frozen};
 /// A page of an organization's history.
 pub(super) const PAGE: &str = "org = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
 
+/// The holds of an organization that are open or lie in suspense: the few live ones are asked whose they are, and not the
+/// whole history of the organization whether it is live.
+const LIVE: &str = "+org = ?1 AND seq IN (SELECT seq FROM live_holds)";
+/// Those that are open. What lies in suspense stays for a day, and can be a thousand times as much.
+const OPEN: &str = "+org = ?1 AND seq IN (SELECT seq FROM live_holds WHERE NOT is_suspended)";
+
 pub(super) fn balance(connection: &mut Connection, org: &str) -> Result<Balance, StoreError> {
     let view = connection.transaction()?;
     let frozen = view
@@ -23,7 +29,7 @@ pub(super) fn balance(connection: &mut Connection, org: &str) -> Result<Balance,
         wallet: rows::find_account(&view, org, "wallet")?,
         purses: purses(&view, org)?,
         suspense: rows::find_account(&view, org, "suspense")?,
-        shortfall_max: Balance::shortfall_of(&Payer::Wallet, &of_org(&view, org)?),
+        shortfall_max: Balance::shortfall_of(&Payer::Wallet, &of_org(&view, org, OPEN)?),
         frozen: frozen.map(|(since, reason)| since_when(since, reason)),
     })
 }
@@ -73,12 +79,11 @@ pub(super) fn one_hold(
 }
 
 pub(super) fn holds(connection: &mut Connection, org: &str) -> Result<Vec<Hold>, StoreError> {
-    of_org(&*connection.transaction()?, org)
+    of_org(&*connection.transaction()?, org, LIVE)
 }
 
-fn of_org(view: &Connection, org: &str) -> Result<Vec<Hold>, StoreError> {
-    let holds = rows::live_holds(view)?;
-    Ok(holds.into_iter().map(|(_, hold)| hold).filter(|hold| hold.org == org).collect())
+fn of_org(view: &Connection, org: &str, condition: &str) -> Result<Vec<Hold>, StoreError> {
+    Ok(rows::holds(view, condition, [org])?.into_iter().map(|(_, hold)| hold).collect())
 }
 
 pub(super) fn history(

@@ -130,9 +130,17 @@ pub(super) fn hold(
 
 /// Every hold that is open or lies in suspense, with its number, the next to change first.
 pub(super) fn live_holds(connection: &Connection) -> Result<Vec<(u64, Hold)>, StoreError> {
-    let condition = "seq IN (SELECT seq FROM live_holds)";
+    holds(connection, "seq IN (SELECT seq FROM live_holds)", [])
+}
+
+/// The holds that a query finds by its parameters, the next to change first.
+pub(super) fn holds(
+    connection: &Connection,
+    condition: &str,
+    parameters: impl rusqlite::Params,
+) -> Result<Vec<(u64, Hold)>, StoreError> {
     let mut holds = Vec::new();
-    for (seq, pending) in transfers(connection, condition, [])? {
+    for (seq, pending) in transfers(connection, condition, parameters)? {
         holds.push((seq, hold(connection, (seq, pending))?));
     }
     holds.sort_by_key(|(_, hold)| (hold.next_at(), hold.id));
