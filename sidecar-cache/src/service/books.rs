@@ -121,6 +121,10 @@ impl Books {
         if let Some(share) = self.reserve_here(&reserve, size) {
             return Ok(Some(share));
         }
+        if self.ends_have_no_room() {
+            self.metrics.ledger_operated("reserve", "unavailable");
+            return Err((Unpaid::LedgerUnavailable, Concerns::Everybody));
+        }
         let (hold, org) = (reserve.id, reserve.org.clone());
         let answer = timeout(ANSWER_MAX, self.ask(Operation::Reserve(reserve))).await;
         if let Ok(Ok(verdict)) = &answer {
@@ -145,6 +149,13 @@ impl Books {
                 Err((Unpaid::LedgerUnavailable, Concerns::Everybody))
             }
         }
+    }
+
+    /// Whether what ends now may find no room in the spool, while the ledger does not take all of what has ended: it would
+    /// be in memory alone, and a crash would give it away.
+    fn ends_have_no_room(&self) -> bool {
+        let Some(spool) = self.spool.as_ref().filter(|spool| !spool.takes()) else { return false };
+        spool.waiting() > 0 || self.again.available_permits() < AGAIN_MAX
     }
 
     /// Lets a hold grow or live longer, beside whatever goes on: a stream does not wait for it. What the ledger says

@@ -2,6 +2,7 @@
 //! is in one is the business of [`crate::ledger::spooled`]; a spool keeps texts, in the order in which they came.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Answer;
@@ -23,6 +24,12 @@ pub trait SpoolStore: Send + Sync {
 
     /// How many are there.
     fn count(&self) -> usize;
+
+    /// Whether there is room for more than the ends of what runs. While there is not, nothing is to begin whose end would
+    /// have to lie here.
+    fn has_room(&self) -> bool {
+        true
+    }
 }
 
 /// What became of one that was to be kept.
@@ -38,6 +45,7 @@ pub enum Put {
 #[derive(Debug, Default)]
 pub struct MemorySpool {
     held: Mutex<Held>,
+    is_short: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +57,11 @@ struct Held {
 // === impl MemorySpool ===
 
 impl MemorySpool {
+    /// Whether it has room for the ends of what runs alone.
+    pub fn runs_short(&self, is_short: bool) {
+        self.is_short.store(is_short, Ordering::Relaxed);
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,5 +101,9 @@ impl SpoolStore for MemorySpool {
 
     fn count(&self) -> usize {
         self.held().texts.len()
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_short.load(Ordering::Relaxed)
     }
 }

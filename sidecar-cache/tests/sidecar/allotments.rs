@@ -285,6 +285,37 @@ async fn without_the_ledger_calls_go_on_until_the_allotment_is_empty_and_are_boo
 }
 
 #[tokio::test(start_paused = true)]
+async fn on_a_full_disk_nothing_is_reserved_here_and_what_runs_ends() {
+    let world = World::funded(FUNDS).await;
+    let sidecar = Arc::new(world.sidecar(&wallet("0.05", ""), 0, Arc::default()).await);
+    sidecar.heats_up().await;
+    sidecar.group.provider.next(Scripted { head_after: SECOND, ..answers_json(JSON) });
+    let asking = Arc::clone(&sidecar);
+    let running = tokio::spawn(async move { asking.call().await });
+    settle().await;
+    sidecar.spool.runs_short(true);
+    sidecar.calls(1).await;
+    assert_eq!(sidecar.operations("reserve", "allotted"), 1, "the one that runs");
+    sidecar.way.is(Mood::Down);
+    assert!(sidecar.call().await.is_none());
+    assert!(running.await.unwrap().is_some());
+    assert!(sidecar.call().await.is_none());
+    // What has ended waits, and more of it would not have room: nothing begins, whoever else could pay.
+    sidecar.way.is(Mood::Fine);
+    let before = sidecar.operations("reserve", "unavailable");
+    assert!(sidecar.call().await.is_none());
+    assert_eq!(sidecar.operations("reserve", "unavailable"), before + 1);
+    let told = sidecar.group.sidecar.status().wallet_errors;
+    assert!(told.iter().any(|error| error.starts_with("spool: the disk")), "{told:?}");
+    sidecar.spool.runs_short(false);
+    sidecar.calls(1).await;
+    assert_eq!(sidecar.operations("reserve", "allotted"), 2);
+    sidecar.stops().await;
+    assert_eq!(sidecar.group.sidecar.status().wallet_errors, Vec::<String>::new());
+    world.charged(FUNDS, HOT + 3).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_killed_sidecar_has_spent_is_booked_from_suspense_and_only_the_rest_returns() {
     let world = World::funded(FUNDS).await;
     let dead = world.sidecar(&wallet("0.05", ""), 0, Arc::default()).await;

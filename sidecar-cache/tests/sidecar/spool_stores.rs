@@ -77,3 +77,23 @@ async fn a_file_that_is_no_spool_is_left_as_it_is_and_refused() {
     assert!(SqliteSpool::open(folder.path()).is_err());
     assert!(std::fs::read(&path).unwrap().starts_with(b"no database"));
 }
+
+#[tokio::test]
+async fn on_a_full_disk_ends_of_what_runs_are_kept_and_forgotten_and_nothing_new_may_begin() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = SqliteSpool::open_bounded(folder.path(), Some(16)).unwrap();
+    let end = "an end ".repeat(100);
+    let mut kept = Vec::new();
+    while spool.has_room() {
+        kept.push(put(&spool, &end).await);
+        assert!(kept.len() < 1_000, "it never fills");
+    }
+    for _ in 0..600 {
+        kept.push(put(&spool, &end).await);
+    }
+    spool.remove(kept.split_off(500)).await.unwrap();
+    drop(spool);
+    let spool = SqliteSpool::open(folder.path()).unwrap();
+    assert!(spool.has_room());
+    assert_eq!((spool.count(), texts(&spool).await), (500, vec![end; 500]));
+}

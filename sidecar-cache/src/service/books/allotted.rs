@@ -89,7 +89,8 @@ impl Books {
         let is_prepaid = reserve.funding == Funding::Prepaid;
         let size = size.filter(|_| is_prepaid && reserve.budgets.is_empty());
         // What has ended here has to outlive this process.
-        let size = size.filter(|_| self.spool.is_some())?;
+        let takes = self.spool.as_ref().is_some_and(|spool| spool.takes());
+        let size = size.filter(|_| takes)?;
         let who = (reserve.org.clone(), reserve.team.clone());
         let now = self.clock.mono();
         let (part, wants) = {

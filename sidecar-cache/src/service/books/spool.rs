@@ -93,9 +93,15 @@ impl Spool {
         self.left.notified().await;
     }
 
+    /// Whether the end of what begins now has room there.
+    pub(super) fn takes(&self) -> bool {
+        let is_full = self.is_full.load(Ordering::Relaxed);
+        !is_full && self.store.has_room() && lock(&self.fault).is_none()
+    }
+
     /// Whether something lies there, or is amiss, that may be over without anybody having said so.
     pub(super) fn needs_a_look(&self) -> bool {
-        lock(&self.fault).is_some() || self.waiting() > 0
+        !self.takes() || self.waiting() > 0
     }
 
     /// Puts an end there. `None`: it is not there, and why was said.
@@ -197,6 +203,13 @@ impl Spool {
                 "spool: it cannot be used: {why}. Ends that the ledger does not take are in memory alone: \
                  mend the disk of the data folder, and do not kill this sidecar meanwhile"
             ));
+        }
+        if !self.store.has_room() {
+            faults.push(
+                "spool: the disk of the data folder is full. Calls that run end in room that was kept for them; none is \
+                 reserved out of an allotment, and none at all while ends wait for the ledger: make room"
+                    .to_owned(),
+            );
         }
         if self.is_full.load(Ordering::Relaxed) {
             faults.push(

@@ -3,7 +3,7 @@
 
 mod bill;
 mod book;
-mod headroom;
+pub(super) mod headroom;
 mod levels;
 mod read;
 mod rows;

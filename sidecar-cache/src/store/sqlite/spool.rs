@@ -2,13 +2,14 @@
 //! that is away costs a sync for many ends and not one for each.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::database::{Database, Schema, prepare};
+use super::ledger::headroom::Headroom;
 use crate::store::spool::{Put, SpoolStore};
 use crate::store::{Answer, StoreError};
 
@@ -28,12 +29,23 @@ const SCHEMA: Schema = Schema {
 /// How many share a commit at most: what one of them waits for is bounded.
 const GROUP_MAX: usize = 1_024;
 
+/// Some eight thousand ends of calls, log and file together: twice as many as would wait in memory alone without a spool.
+const HEADROOM_BYTES: u64 = 8 << 20;
+
 /// The spool of one data directory.
 #[derive(Debug)]
 pub struct SqliteSpool {
     database: Database,
     waiting: Arc<Mutex<Vec<Waiting>>>,
     count: Arc<AtomicUsize>,
+    margin: Arc<Margin>,
+}
+
+/// The room that is kept for ends of what runs, and whether it is in use.
+#[derive(Debug)]
+struct Margin {
+    headroom: Mutex<Headroom>,
+    is_spent: AtomicBool,
 }
 
 /// One that is to be kept.
@@ -52,11 +64,68 @@ impl SqliteSpool {
     /// # Errors
     /// Where the folder or the file cannot be made or opened, or holds something of a newer version.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        Self::open_bounded(folder, None)
+    }
+
+    /// The same, as on a disk that has room for so many pages of the file.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_bounded(folder: &Path, pages_max: Option<u32>) -> Result<Self, StoreError> {
         let connection = prepare(folder, SCHEMA)?;
+        let path = folder.join("spool.db.headroom");
+        let margin = Margin::of(Headroom::keep(&path, &connection, HEADROOM_BYTES, pages_max)?);
         let count: i64 = connection.query_row("SELECT count(*) FROM ends", [], |row| row.get(0))?;
         let count = Arc::new(AtomicUsize::new(usize::try_from(count).unwrap_or(usize::MAX)));
         let database = Database::serve(SCHEMA.file, connection)?;
-        Ok(Self { database, waiting: Arc::default(), count })
+        Ok(Self { database, waiting: Arc::default(), count, margin: Arc::new(margin) })
+    }
+}
+
+// === impl Margin ===
+
+impl Margin {
+    fn of(headroom: Headroom) -> Self {
+        let is_spent = AtomicBool::new(headroom.is_spent());
+        if headroom.is_spent() {
+            tracing::warn!(
+                "the data folder's disk has no room for ends of calls beyond those that run"
+            );
+        }
+        Self { headroom: Mutex::new(headroom), is_spent }
+    }
+
+    /// Writes something, in the room that is kept if there is no other.
+    fn write<T>(
+        &self,
+        connection: &mut Connection,
+        work: impl Fn(&mut Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let first = work(connection);
+        let is_full =
+            |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DiskFull);
+        let mut headroom = lock(&self.headroom);
+        if headroom.is_spent() || !first.as_ref().is_err_and(is_full) {
+            return first;
+        }
+        self.is_spent.store(true, Ordering::Relaxed);
+        tracing::error!(
+            "the data folder's disk is full: calls that run can end, in room that was kept for them"
+        );
+        match headroom.spend(connection) {
+            Ok(()) => work(connection),
+            Err(_) => first,
+        }
+    }
+
+    /// Takes the room again, if the disk has it.
+    fn recover(&self, connection: &Connection) {
+        let mut headroom = lock(&self.headroom);
+        // Where that fails, it is asked for again with the next look.
+        if headroom.is_spent() && headroom.recover(connection).is_ok() && !headroom.is_spent() {
+            self.is_spent.store(false, Ordering::Relaxed);
+            tracing::info!("the data folder's disk has room for ends of calls again");
+        }
     }
 }
 
@@ -66,6 +135,7 @@ impl SpoolStore for SqliteSpool {
             let (reply, answer) = oneshot::channel();
             lock(&self.waiting).push(Waiting { text, count_max, reply });
             let (waiting, count) = (Arc::clone(&self.waiting), Arc::clone(&self.count));
+            let margin = Arc::clone(&self.margin);
             // Whoever comes first takes all who wait; those behind it find theirs done.
             self.database
                 .ask(move |connection| {
@@ -73,7 +143,7 @@ impl SpoolStore for SqliteSpool {
                     let taken = group.len().min(GROUP_MAX);
                     let taken: Vec<_> = group.drain(..taken).collect();
                     drop(group);
-                    keep(connection, taken, &count);
+                    keep(connection, taken, &count, &margin);
                     Ok(())
                 })
                 .await?;
@@ -83,7 +153,10 @@ impl SpoolStore for SqliteSpool {
     }
 
     fn read(&self, after: u64, count_max: usize) -> Answer<'_, Vec<(u64, String)>> {
+        let margin = Arc::clone(&self.margin);
         self.database.ask(move |connection| {
+            // Whoever looks at what lies here looks from time to time, whatever happens.
+            margin.recover(connection);
             let mut statement = connection.prepare_cached(
                 "SELECT number, CAST(text AS BLOB) FROM ends WHERE number > ?1 ORDER BY number LIMIT ?2",
             )?;
@@ -98,17 +171,9 @@ impl SpoolStore for SqliteSpool {
     }
 
     fn remove(&self, numbers: Vec<u64>) -> Answer<'_, ()> {
-        let count = Arc::clone(&self.count);
+        let (count, margin) = (Arc::clone(&self.count), Arc::clone(&self.margin));
         self.database.ask(move |connection| {
-            let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut removed = 0_usize;
-            {
-                let mut forget = change.prepare_cached("DELETE FROM ends WHERE number = ?1")?;
-                for number in numbers {
-                    removed = removed.saturating_add(forget.execute([to_row(number)])?);
-                }
-            }
-            change.commit()?;
+            let removed = margin.write(connection, |connection| forget(connection, &numbers))?;
             // Only this thread changes it.
             count.store(count.load(Ordering::Relaxed).saturating_sub(removed), Ordering::Relaxed);
             Ok(())
@@ -118,14 +183,33 @@ impl SpoolStore for SqliteSpool {
     fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
+
+    fn has_room(&self) -> bool {
+        !self.margin.is_spent.load(Ordering::Relaxed)
+    }
+}
+
+/// Forgets these in one commit; says how many were there.
+fn forget(connection: &mut Connection, numbers: &[u64]) -> rusqlite::Result<usize> {
+    let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut removed = 0_usize;
+    {
+        let mut forget = change.prepare_cached("DELETE FROM ends WHERE number = ?1")?;
+        for number in numbers {
+            removed = removed.saturating_add(forget.execute([to_row(*number)])?);
+        }
+    }
+    change.commit()?;
+    Ok(removed)
 }
 
 /// Keeps all of them in one commit, or tells all of them why not.
-fn keep(connection: &mut Connection, group: Vec<Waiting>, count: &AtomicUsize) {
+fn keep(connection: &mut Connection, group: Vec<Waiting>, count: &AtomicUsize, margin: &Margin) {
     if group.is_empty() {
         return;
     }
-    match write(connection, &group, count.load(Ordering::Relaxed)) {
+    let there = count.load(Ordering::Relaxed);
+    match margin.write(connection, |connection| write(connection, &group, there)) {
         Ok((puts, kept)) => {
             count.fetch_add(kept, Ordering::Relaxed);
             for (waiting, put) in group.into_iter().zip(puts) {
@@ -163,8 +247,8 @@ fn write(
     Ok((puts, kept))
 }
 
-fn lock(waiting: &Mutex<Vec<Waiting>>) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn to_row(number: u64) -> i64 {

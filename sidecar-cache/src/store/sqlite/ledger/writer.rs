@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::book::Book;
-use super::headroom::Headroom;
+use super::headroom::{BYTES, Headroom};
 use super::{beside, rows};
 use crate::ledger::Operation;
 use crate::ledger::clock::{LedgerClock, Now, Reading};
@@ -61,7 +61,7 @@ impl Writer {
         pages_max: Option<u32>,
     ) -> Result<Self, StoreError> {
         let clock = LedgerClock::resume(rows::marks(&connection)?, now());
-        let headroom = Headroom::keep(&beside(path, ".headroom"), &connection, pages_max)?;
+        let headroom = Headroom::keep(&beside(path, ".headroom"), &connection, BYTES, pages_max)?;
         Ok(Self { now, clock, headroom, book: Book::open(connection)? })
     }
 
