@@ -1,9 +1,12 @@
 //! Wallets with very many holds, as after a day on which no call's end was known: what is asked of them all the time must
 //! not read them all.
 
+use sidecar_cache::store::StoreError;
 use sidecar_cache::store::ledger::LedgerStore;
+use sidecar_cache::store::postgres::ledger::PostgresLedger;
 use tokio_postgres::Client;
 
+use crate::database_faults::kill;
 use crate::ledger_over::Place;
 use crate::ledger_support::*;
 use crate::shared_ledger::{shell, sidecar};
@@ -68,4 +71,41 @@ async fn holds_are_looked_up_many_at_once_by_their_ids_and_other_transfers_are_n
         (2..6).map(|number| (id(number), (number == 3).then(|| usd(7)))).collect();
     expected.sort();
     assert_eq!(holds, expected);
+}
+
+/// How many rows of live holds were read by everybody who has hung up.
+async fn rows_read(shell: &Client) -> i64 {
+    // What a connection has read is counted when it ends, at the latest.
+    while kill(shell, 100).await > 0 {}
+    let sql =
+        "SELECT (seq_tup_read + idx_tup_fetch + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes
+            WHERE relname = 'live_holds'))::bigint
+        FROM pg_stat_user_tables WHERE relname = 'live_holds'";
+    shell.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn what_is_due_is_found_without_what_is_not() {
+    let place = Place::empty().await;
+    let (ledger, shell) = (sidecar(&place).await, shell(&place).await);
+    ask(&*ledger, fund(1, 1_000)).await;
+    crowd(&shell, "acme", (1_000, 50_000), Lies::Suspended, u64::from(u32::MAX) * 1_000).await;
+    let others = "INSERT INTO orgs (org, last, at, calendar)
+        SELECT convert_to('org' || n, 'UTF8'), 0, 0, 0 FROM generate_series(1, 200) AS n; ANALYZE";
+    shell.batch_execute(others).await.unwrap();
+    let before = rows_read(&shell).await;
+    assert_eq!(until(&ledger, 0).await, 0);
+    let read = rows_read(&shell).await - before;
+    assert!(read < 1_000, "{read} rows of 50,000");
+}
+
+/// Closes what is due until so many were closed at once, or nothing says how many.
+async fn until(ledger: &PostgresLedger, least: usize) -> usize {
+    loop {
+        match ledger.expire_due(256).await {
+            Ok(closed) if closed >= least => return closed,
+            Ok(_) | Err(StoreError::Transient(_)) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
