@@ -18,7 +18,7 @@ mod savings;
 mod sheet;
 mod turns;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -43,12 +43,28 @@ use group::Writer;
 use job::Job;
 use queues::{Queues, WAITING_MAX};
 
+/// How many pages of what is due are looked at in one step: each is behind the organizations that were in the way of the
+/// others in those before.
+const DUE_PAGES: usize = 8;
+
 /// A ledger in one database. Dropped, it finishes what it has been asked.
 pub struct PostgresLedger {
     writer: Writer,
     jobs: mpsc::Sender<Job>,
     /// Who this is when it is asked who counts the ledger.
     holder: turns::Holder,
+}
+
+/// What has come of a page of what is due.
+#[derive(Default)]
+struct Page {
+    closed: usize,
+    /// Whether there may be more.
+    is_full: bool,
+    /// Of whom nothing was closed.
+    barred: BTreeSet<String>,
+    /// Why something could not be closed, of one of them.
+    failed: Option<(String, StoreError)>,
 }
 
 // === impl PostgresLedger ===
@@ -97,6 +113,33 @@ impl PostgresLedger {
         })
     }
 
+    /// Closes a page of what is due.
+    async fn close_page(
+        &self,
+        count_max: usize,
+        barred: &BTreeSet<String>,
+    ) -> Result<Page, StoreError> {
+        let due = in_time(Purpose::Read, read::due(&self.writer, count_max, barred)).await?;
+        let mut page = Page { is_full: due.len() >= count_max, ..Page::default() };
+        page.barred.extend(due.iter().map(|(org, _)| org.clone()));
+        let asked = due.into_iter().map(|(org, due)| async move {
+            let of = Some(org.clone());
+            (org, self.ask(move |reply| Job::Operate(due, of, reply)).await)
+        });
+        for (org, verdict) in futures_util::future::join_all(asked).await {
+            match verdict {
+                Ok(Ok(_)) => {
+                    page.closed = page.closed.saturating_add(1);
+                    page.barred.remove(&org);
+                }
+                // A refusal is no fault here: its end has come meanwhile, or it lives longer by now.
+                Ok(Err(_)) => {}
+                Err(error) => page.failed = Some((org, error)),
+            }
+        }
+        Ok(page)
+    }
+
     fn read<'a, T: Send + 'a>(
         purpose: Purpose,
         work: impl Future<Output = Result<T, Fault>> + Send + 'a,
@@ -122,17 +165,24 @@ impl LedgerStore for PostgresLedger {
 
     fn expire_due(&self, count_max: usize) -> Answer<'_, usize> {
         Box::pin(async move {
-            let due = in_time(Purpose::Read, read::due(&self.writer, count_max)).await?;
-            let asked = due
-                .into_iter()
-                .map(|(org, due)| self.ask(|reply| Job::Operate(due, Some(org), reply)));
-            let mut closed = 0_usize;
-            for done in futures_util::future::join_all(asked).await {
-                // A refusal is no fault here: its end has come meanwhile, or it lives longer by now.
-                let verdict: Verdict = done?;
-                closed = closed.saturating_add(usize::from(verdict.is_ok()));
+            let (mut barred, mut closed, mut failure) = (BTreeSet::new(), 0_usize, None);
+            for _ in 0..DUE_PAGES {
+                let page = self.close_page(count_max.saturating_sub(closed), &barred).await?;
+                closed = closed.saturating_add(page.closed);
+                if let Some((org, error)) = page.failed {
+                    tracing::error!(org, %error, "what is due of an organization cannot be closed");
+                    failure = Some(error);
+                }
+                if !page.is_full || page.barred.is_empty() {
+                    break;
+                }
+                // Behind those of whom nothing could be closed, others may wait.
+                barred.extend(page.barred);
             }
-            Ok(closed)
+            match failure {
+                Some(error) if closed == 0 => Err(error),
+                Some(_) | None => Ok(closed),
+            }
         })
     }
 

@@ -1,6 +1,9 @@
 //! Wallets with very many holds, as after a day on which no call's end was known: what is asked of them all the time must
 //! not read them all.
 
+use kt_contract::time::Millis;
+use sidecar_cache::ledger::request::Fund;
+use sidecar_cache::ledger::{Hold, Operation, State};
 use sidecar_cache::store::StoreError;
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::postgres::ledger::PostgresLedger;
@@ -108,4 +111,31 @@ async fn until(ledger: &PostgresLedger, least: usize) -> usize {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_due_for_others_is_closed_though_one_organization_is_locked_or_broken() {
+    let place = Place::empty().await;
+    let (ledger, shell) = (sidecar(&place).await, shell(&place).await);
+    for (org, nth) in [("broken", 1), ("locked", 2), ("acme", 3)] {
+        let (org, note) = (org.to_owned(), "test".to_owned());
+        let fund = Fund { id: id(nth), org, amount: usd(1_000), note };
+        ask(&*ledger, Operation::Fund(fund)).await;
+    }
+    crowd(&shell, "broken", (1_000, 300), Lies::Open, 1).await;
+    crowd(&shell, "locked", (1_000, 300), Lies::Open, 2).await;
+    let mut due = reservation(10, 10, Vec::new());
+    due.ttl = Millis(0);
+    ask(&*ledger, Operation::Reserve(due)).await;
+    let somebody = crate::shared_ledger::shell(&place).await;
+    somebody
+        .batch_execute("BEGIN; SELECT FROM orgs WHERE org = 'locked' FOR UPDATE")
+        .await
+        .unwrap();
+    assert_eq!(ledger.expire_due(256).await.unwrap(), 1);
+    let suspended = ledger.holds("acme".to_owned()).await.unwrap();
+    assert!(matches!(suspended[..], [Hold { state: State::Expired { .. }, .. }]), "{suspended:?}");
+    // Where there is nothing else, it is said what is in the way.
+    ledger.expire_due(256).await.unwrap_err();
+    somebody.batch_execute("ROLLBACK").await.unwrap();
 }

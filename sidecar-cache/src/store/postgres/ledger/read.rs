@@ -1,6 +1,6 @@
 //! What readers ask. Each question sees one state of the database: the last that was committed when it began.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use futures_util::TryStreamExt;
 use tokio_postgres::types::{ToSql, Type};
@@ -20,10 +20,11 @@ use crate::store::postgres::fault::Fault;
 const COUNTERS: &str = "debits_pended, debits_cleared, debits_posted,
     credits_pended, credits_cleared, credits_posted";
 
-/// What there is to do by now, and in whose book, the longest overdue first.
+/// What there is to do by now, and in whose book, the longest overdue first; but for the books of `barred`.
 pub(super) async fn due(
     writer: &Writer,
     count_max: usize,
+    barred: &BTreeSet<String>,
 ) -> Result<Vec<(String, Operation)>, Fault> {
     let session = writer.database.begin(Purpose::Read).await?;
     let client = session.client()?;
@@ -32,10 +33,15 @@ pub(super) async fn due(
     // Each book has its own time, which no index on live holds knows: the latest of all bounds how much of it is read.
     let sql = "SELECT t.id, live.is_suspended, org FROM live_holds AS live JOIN orgs USING (org)
             JOIN transfers AS t USING (org, seq)
-        WHERE live.next_at <= $3 AND live.next_at <= greatest($1, orgs.at)
+        WHERE live.next_at <= $3 AND live.next_at <= greatest($1, orgs.at) AND org <> ALL($4)
         ORDER BY live.next_at, t.id LIMIT $2";
-    let typed: [Typed<'_>; 3] =
-        [(&stored(now.0), Type::INT8), (&count(count_max), Type::INT8), (&latest, Type::INT8)];
+    let barred: Vec<&[u8]> = barred.iter().map(String::as_bytes).collect();
+    let typed: [Typed<'_>; 4] = [
+        (&stored(now.0), Type::INT8),
+        (&count(count_max), Type::INT8),
+        (&latest, Type::INT8),
+        (&barred, Type::BYTEA_ARRAY),
+    ];
     let mut due = Vec::new();
     for row in client.query_typed(sql, &typed).await? {
         let hold = rows::id(row.try_get(0)?)?;
