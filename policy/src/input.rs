@@ -12,6 +12,8 @@ use crate::json::Edit;
 const EDITS_MAX: usize = 10_000;
 /// Fields with a list of what is said.
 const SAID: [&str; 2] = ["messages", "input"];
+/// The field of a text that is gone on with, or a list of them.
+const PROMPT: &str = "prompt";
 /// Fields with a list of what may be called.
 const TOOLS: [&str; 2] = ["tools", "functions"];
 /// Fields that say how long an answer may be.
@@ -46,6 +48,8 @@ pub struct Request<'a> {
     pub node: &'a Node<'a>,
     /// How many tokens of input that is, about. Asked for only where it is bounded.
     pub input_tokens: &'a dyn Fn() -> u64,
+    /// How many answers it makes the provider give, shown or not.
+    pub answers: &'a dyn Fn() -> u64,
 }
 
 /// What the policies say of a request.
@@ -98,9 +102,15 @@ fn beyond(shape: &RequestShape, request: Request<'_>) -> Vec<Beyond> {
         let lists = fields.iter().filter_map(|field| request.node.field(field)?.as_array());
         lists.map(|items| items.len() as u64).sum()
     };
+    // A list of tokens is one prompt, and no list of them.
+    let prompts = || match request.node.field(PROMPT).and_then(Node::as_array) {
+        Some([Node::Number(_), ..]) | None => 0,
+        Some(prompts) => prompts.len() as u64,
+    };
     let output = || {
         let asked = OUTPUT_MAX.iter().filter_map(|field| number(request.node.field(field)?));
-        asked.max().unwrap_or(0)
+        let of_one = asked.max().unwrap_or(0);
+        if of_one == 0 { 0 } else { of_one.saturating_mul((request.answers)()) }
     };
     let mut all = Vec::new();
     let mut bound = |found, max: Option<u64>, has: &dyn Fn() -> u64, verb: &str, of: &str| {
@@ -111,7 +121,7 @@ fn beyond(shape: &RequestShape, request: Request<'_>) -> Vec<Beyond> {
             all.push(Beyond { decision, found, what });
         }
     };
-    bound("messages", messages_max, &|| items(&SAID), "has", "messages");
+    bound("messages", messages_max, &|| items(&SAID) + prompts(), "has", "messages");
     bound("tools", tools_max, &|| items(&TOOLS), "offers", "tools");
     let about = "tokens of input by its length";
     bound("input_tokens", input_tokens_max, request.input_tokens, "has", about);
@@ -151,7 +161,10 @@ mod tests {
         let body = body.as_bytes();
         let node = json::parse(body, Bounds { depth_max: 9, nodes_max: 99 }).unwrap();
         let input_tokens = || body.len() as u64 / 4;
-        check(chain, Some(shape), Request { body, node: &node, input_tokens: &input_tokens })
+        let answers = || node.field("n").and_then(Node::as_u64).unwrap_or(1);
+        let (input_tokens, answers): (&dyn Fn() -> u64, &dyn Fn() -> u64) =
+            (&input_tokens, &answers);
+        check(chain, Some(shape), Request { body, node: &node, input_tokens, answers })
     }
 
     fn refused(shape: &RequestShape, body: &str) -> Option<String> {
@@ -186,6 +199,7 @@ mod tests {
         for body in [
             "{}",
             r#"{"messages":[1,2],"tools":[],"max_tokens":100}"#,
+            r#"{"prompt":[1,2,3],"n":9}"#,
             r#"{"input":"one text is no list","max_output_tokens":null}"#,
         ] {
             assert_eq!(refused(&shape, body), None, "{body}");
@@ -193,6 +207,11 @@ mod tests {
         for (body, what) in [
             (r#"{"messages":[1,2,3]}"#, "has 3 messages, and 2 are allowed"),
             (r#"{"input":[1,2,3]}"#, "has 3 messages, and 2 are allowed"),
+            (r#"{"prompt":["a","b","c"]}"#, "has 3 messages, and 2 are allowed"),
+            (
+                r#"{"max_tokens":100,"n":128}"#,
+                "asks for 12800 tokens of output, and 100 are allowed",
+            ),
             (r#"{"tools":[1]}"#, "offers 1 tools, and 0 are allowed"),
             (
                 r#"{"input":"some words more than there may be, and all of them in one text"}"#,

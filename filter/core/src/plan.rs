@@ -100,8 +100,13 @@ impl Plan {
             guardrails: None,
         })?;
         let policy = &snapshot.policy;
-        let demand = || ask.dialect().demand(&node).input_tokens(body.len() as u64);
-        let request = kt_policy::Request { body, node: &node, input_tokens: &demand };
+        let demand = || ask.dialect().demand(&node);
+        let request = kt_policy::Request {
+            body,
+            node: &node,
+            input_tokens: &|| demand().input_tokens(body.len() as u64),
+            answers: &|| demand().answers,
+        };
         let passed = match kt_policy::check(chain, policy.request_limits.as_ref(), request) {
             Ok(passed) => passed,
             Err(refused) => {

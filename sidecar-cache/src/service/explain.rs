@@ -160,8 +160,12 @@ fn as_forwarded<'a>(
     identify::allowed(snapshot, &model).map_err(Failure::Refused)?;
     let shape = snapshot.policy.request_limits.as_ref();
     let bytes = body.as_bytes();
-    let input_tokens = || dialect.demand(&node).input_tokens(bytes.len() as u64);
-    let asked = kt_policy::Request { body: bytes, node: &node, input_tokens: &input_tokens };
+    let asked = kt_policy::Request {
+        body: bytes,
+        node: &node,
+        input_tokens: &|| dialect.demand(&node).input_tokens(bytes.len() as u64),
+        answers: &|| dialect.demand(&node).answers,
+    };
     let passed = kt_policy::check(chain, shape, asked)
         .map_err(|refused| Failure::Refused(refused.problem(snapshot.policy.block_status)))?;
     if passed.edits.is_empty() {
