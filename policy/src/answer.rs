@@ -53,6 +53,14 @@ mod tests {
     }
 
     #[wasm_bindgen_test(unsupported = test)]
+    fn what_a_tool_calls_logprobs_stays() {
+        let body = br#"{"content":[{"type":"text","text":"me@x.org"},{"type":"tool_use","input":{"logprobs":true,"to":"me@x.org"}}],"logprobs":[1]}"#;
+        let expected = br#"{"content":[{"type":"text","text":"[EMAIL]"},{"type":"tool_use","input":{"logprobs":true,"to":"[EMAIL]"}}],"logprobs":null}"#;
+        let replaced = police(&chain(), body).replaced.unwrap();
+        assert_eq!(String::from_utf8_lossy(&replaced), String::from_utf8_lossy(expected));
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
     fn an_answer_in_which_nothing_is_found_is_not_copied() {
         let body = br#"{"choices":[{"message":{"content":"hi"},"logprobs":{"content":[]}}]}"#;
         assert_eq!(police(&chain(), body), Policed::default());

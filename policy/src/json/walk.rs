@@ -116,24 +116,34 @@ pub(crate) fn texts(body: &[u8]) -> Vec<Text<'_>> {
     walk.found
 }
 
-/// Where the values of the fields of this name stand, wherever they are.
+/// Where the values of the fields of this name stand, wherever they are but within what somebody made up ([`FREE`]).
 pub(crate) fn field_values(body: &[u8], name: &str) -> Vec<Range<usize>> {
     let Ok(text) = std::str::from_utf8(body) else { return Vec::new() };
     let mut walk = Walk { text, at: 0, open: Vec::new(), found: Vec::new() };
-    let mut values = Vec::new();
+    let (mut values, mut depth) = (Vec::new(), 0_usize);
     while let Some(byte) = walk.byte() {
-        let Some(range) = (byte == b'"').then(|| walk.quoted()) else {
+        if byte != b'"' {
+            match byte {
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
             walk.at += 1;
             continue;
-        };
-        let Some(range) = range else { break };
-        if text.get(range) == Some(name) && walk.is_name() {
+        }
+        let Some(range) = walk.quoted() else { break };
+        let Some(written) = text.get(range) else { break };
+        // The outermost names are the dialect's.
+        let is_free = depth > 1 && has(FREE, written);
+        if (written == name || is_free) && walk.is_name() {
             let rest = text.get(walk.at..).unwrap_or_default();
             let spaces = rest.len() - rest.trim_start_matches([' ', '\t', '\r', '\n', ':']).len();
             let start = walk.at + spaces;
             walk.at = start;
             walk.skip_value();
-            values.push(start..walk.at);
+            if !is_free {
+                values.push(start..walk.at);
+            }
         }
     }
     values
