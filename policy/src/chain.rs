@@ -223,10 +223,17 @@ impl Chain {
                         found(Hit::whole(step, "toxicity", *decision));
                     }
                 }
-                Compiled::Words(decision, list) => list.find(text, &mut |start, end| {
-                    let place = Some((start, end, REDACTED));
-                    found(Hit { step, found: "words", decision: *decision, place });
-                }),
+                Compiled::Words(decision, list) => {
+                    let mut take = |start, end| {
+                        let place = Some((start, end, REDACTED));
+                        found(Hit { step, found: "words", decision: *decision, place });
+                    };
+                    if *decision == Decision::Redact {
+                        list.find(text, &mut take);
+                    } else {
+                        list.find_some(text, &mut take);
+                    }
+                }
             }
         }
     }

@@ -32,6 +32,12 @@ impl List {
         self.hold_bytes
     }
 
+    /// Says where each term begins and ends, and the first match of each pattern: enough, where nothing is replaced.
+    pub(super) fn find_some(&self, text: &str, found: &mut impl FnMut(usize, usize)) {
+        self.terms.find(text, &mut |hit| found(hit.start, hit.end));
+        self.patterns.find_first(text, &mut |range| found(range.start, range.end));
+    }
+
     /// Says where each match begins and ends.
     pub(super) fn find(&self, text: &str, found: &mut impl FnMut(usize, usize)) {
         self.terms.find(text, &mut |hit| found(hit.start, hit.end));

@@ -214,3 +214,14 @@ fn what_was_redacted_once_is_found_no_more() {
         redacted(&chain, &user(r#""jane@example.com and +1 415 555 2671, 4111111111111111""#));
     assert_eq!(chain.read(once.as_bytes()), Verdict::default(), "{once}");
 }
+
+#[wasm_bindgen_test(unsupported = test)]
+fn a_pattern_of_which_nothing_is_replaced_is_looked_for_once() {
+    let found = |decision| {
+        let mut hits = 0;
+        let chain = chain(vec![words(decision, &[], &[r"ticket-\d+( .*CLOSED)?"])]);
+        chain.find_words(&"ticket-1 ".repeat(50), &mut |_| hits += 1);
+        hits
+    };
+    assert_eq!([Decision::Monitor, Decision::Block, Decision::Redact].map(found), [1, 1, 50]);
+}
