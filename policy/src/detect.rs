@@ -80,7 +80,8 @@ fn secret(
 
 fn begins_with_letter(text: &Text<'_>, at: usize, wanted: EntitySet) -> Option<Match> {
     let found = secret(text, at, wanted, |text, at| {
-        keys::find(text, at).or_else(|| assigned::find(text, at))
+        let named = || keys::find(text, at).or_else(|| assigned::find(text, at));
+        named().or_else(|| assigned::find_in_table(text, at))
     });
     if found.is_some() {
         return found;
@@ -99,7 +100,9 @@ fn begins_with_letter(text: &Text<'_>, at: usize, wanted: EntitySet) -> Option<M
 }
 
 fn begins_with_digit(text: &Text<'_>, at: usize, wanted: EntitySet) -> Option<Match> {
-    if let Some(one) = secret(text, at, wanted, keys::find_unprefixed) {
+    if let Some(one) = secret(text, at, wanted, |text, at| {
+        keys::find(text, at).or_else(|| assigned::find_in_table(text, at))
+    }) {
         return Some(one);
     }
     if wanted.has(Entity::IpAddress)

@@ -2,21 +2,23 @@
 //!
 //! What stands in documentation is none: a key with `EXAMPLE` in it, or one of few different characters.
 
+mod drawn;
 mod forms;
+mod index;
+mod other;
+mod unknown;
 
 use kt_contract::gateway_key::GatewayKey;
 
-use forms::{FORMS, Form};
+use drawn::is_mixed;
+pub(super) use drawn::{is_random, is_scrambled, is_strewn};
+use forms::Form;
 
 use crate::entity::Entity;
 use crate::scan::Match;
-use crate::text::{ALNUM, DASHES, DIGIT, HEX, LOCAL_MARKS, Text, is};
+use crate::text::{ALNUM, DASHES, DIGIT, HEX, LOCAL_MARKS, Text};
 
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
-
-/// What stands behind the id of a token of Terraform's, and where.
-const TERRAFORM: &[u8] = b".atlasv1.";
-const TERRAFORM_AT: usize = 14;
 
 /// The checksum behind a key of Atlassian's.
 const CHECKSUM_BYTES: usize = 8;
@@ -31,40 +33,6 @@ const LINES_MAX: usize = 16;
 const LINE_BYTES_MIN: usize = 20;
 /// How long the signatures of JSON web tokens are: HMAC, elliptic curves and RSA.
 const SIGNATURES: [usize; 6] = [43, 64, 86, 342, 512, 683];
-
-/// Which pairs of bytes a form may begin with. Most words are passed over by one look at it.
-const HEADS: [u64; 64] = pairs(0);
-/// Which pairs of bytes may follow the first byte of a form.
-const SECONDS: [u64; 64] = pairs(1);
-
-const fn pairs(skipped: usize) -> [u64; 64] {
-    let mut pairs = [0; 64];
-    let mut rest: &[Form] = &FORMS;
-    while let Some((form, others)) = rest.split_first() {
-        let (_, tail) = form.prefix.split_at(skipped);
-        #[expect(
-            clippy::indexing_slicing,
-            reason = "a word is below 64, and this is known when compiled"
-        )]
-        if let [first, second, ..] = tail {
-            let (word, bit) = place(*first, *second);
-            pairs[word] |= bit;
-        } else if let [first] = tail {
-            pairs[(*first & 63) as usize] = u64::MAX;
-        }
-        rest = others;
-    }
-    pairs
-}
-
-const fn place(first: u8, second: u8) -> (usize, u64) {
-    ((first & 63) as usize, 1 << (second & 63))
-}
-
-fn has_pair(pairs: &[u64; 64], first: u8, second: u8) -> bool {
-    let (word, bit) = place(first, second);
-    pairs.get(word).is_some_and(|pairs| pairs & bit != 0)
-}
 
 /// The key that begins here.
 pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
@@ -83,86 +51,13 @@ pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
     }
     // Of a bot's URL: `/bot123456789:…/getUpdates`.
     if first == b'b' && text.has_all(at, b"bot") && text.is(at + 3, DIGIT) {
-        return find_unprefixed(text, at + 3);
+        return other::find(text, at + 3);
     }
-    if text.has(at + TERRAFORM_AT, b'.') && text.has_all(at + TERRAFORM_AT, TERRAFORM) {
-        return terraform_token(text, at);
-    }
-    if is(first, HEX)
-        && text.is(at + 8, HEX)
-        && let Some(one) = find_unprefixed(text, at)
-    {
-        return Some(one);
-    }
-    if matches!(first, b'M' | b'N' | b'O')
-        && let Some(one) = discord_token(text, at)
-    {
-        return Some(one);
-    }
-    if !has_pair(&HEADS, first, second) || !has_pair(&SECONDS, second, text.get(at + 2)?) {
-        return None;
-    }
-    let may_be = |form: &&Form| form.prefix.starts_with(&[first, second]);
-    FORMS.iter().filter(may_be).find_map(|form| of_form(text, at, form))
-}
-
-/// Keys that begin with a digit or with nothing in particular: of Telegram's bots, of Google's refresh tokens and of
-/// Mailchimp.
-pub(super) fn find_unprefixed(text: &Text<'_>, at: usize) -> Option<Match> {
-    if text.is_before(at, DASHES | LOCAL_MARKS) {
-        return None;
-    }
-    let is_end = |end: usize| !text.is(end, WORD);
-    let of = |end: usize, entity: Entity| Some(Match { start: at, end, entity });
-    if text.has_all(at, b"1//0") {
-        let end = text.span(at + 3, WORD, 160);
-        let is_whole = (40..160).contains(&(end - at)) && is_random(text.slice(at, end));
-        return if is_whole { of(end, Entity::AccessToken) } else { None };
-    }
-    let digits = text.span(at, DIGIT, 11);
-    if (8..=10).contains(&(digits - at)) && text.has(digits, b':') {
-        let end = text.span(digits + 1, WORD, 36);
-        let is_whole = end == digits + 36 && is_end(end);
-        return if is_whole && is_random(text.slice(digits, end)) {
-            of(end, Entity::ApiKey)
-        } else {
-            None
-        };
-    }
-    let hex = text.span(at, HEX, 33);
-    if hex == at + 32 && text.has_all(hex, b"-us") {
-        let end = text.span(hex + 3, DIGIT, 3);
-        return if end > hex + 3 && is_end(end) { of(end, Entity::ApiKey) } else { None };
-    }
-    None
-}
-
-/// The token of Terraform's cloud: its id, its kind and the secret.
-fn terraform_token(text: &Text<'_>, at: usize) -> Option<Match> {
-    let secret = at + TERRAFORM_AT + TERRAFORM.len();
-    let end = text.span(secret, WORD, 81);
-    let is_id = text.span(at, ALNUM, TERRAFORM_AT + 1) == at + TERRAFORM_AT;
-    let is_whole = is_id && (60..=80).contains(&(end - secret));
-    (is_whole && is_random(text.slice(secret, end))).then_some(Match {
-        start: at,
-        end,
-        entity: Entity::ApiKey,
-    })
-}
-
-/// The token of a Discord bot: three parts of base 64.
-fn discord_token(text: &Text<'_>, at: usize) -> Option<Match> {
-    let user = text.span(at, WORD, 29);
-    if !(24..=28).contains(&(user - at)) || !text.has(user, b'.') {
-        return None;
-    }
-    let time = text.span(user + 1, WORD, 7);
-    if time != user + 7 || !text.has(time, b'.') {
-        return None;
-    }
-    let end = text.span(time + 1, WORD, 41);
-    let is_whole = (27..=40).contains(&(end - time - 1)) && is_random(text.slice(at, end));
-    is_whole.then_some(Match { start: at, end, entity: Entity::ApiKey })
+    let third = text.get(at + 2)?;
+    let of_vendor = index::may_begin_with(first, second, third)
+        .then(|| index::beginning_with(first, second).find_map(|form| of_form(text, at, form)))
+        .flatten();
+    of_vendor.or_else(|| other::find(text, at)).or_else(|| unknown::find(text, at))
 }
 
 fn of_form(text: &Text<'_>, at: usize, form: &Form) -> Option<Match> {
@@ -184,11 +79,17 @@ fn of_form(text: &Text<'_>, at: usize, form: &Form) -> Option<Match> {
         end += 1 + CHECKSUM_BYTES;
     }
     let is_whole = (form.bytes_min..=form.bytes_max).contains(&length) && !text.is(end, ALNUM);
-    (is_whole && is_random(text.slice(rest, end))).then_some(Match {
-        start: at,
-        end,
-        entity: form.entity,
-    })
+    let drawn = text.slice(rest, end);
+    let is_drawn = is_random(drawn) && (!is_short(form) || is_mixed(drawn));
+    (is_whole && is_drawn).then_some(Match { start: at, end, entity: form.entity })
+}
+
+/// Whether what a form begins with may be that of a word, or of a name with dots: then letters in both cases have to follow.
+fn is_short(form: &Form) -> bool {
+    let is_word = form.prefix.iter().all(u8::is_ascii_alphanumeric);
+    let is_dotted = form.prefix.len() < 5 && form.prefix.ends_with(b".");
+    let may_be_word = is_word || is_dotted || matches!(form.prefix, b"md-" | b"ck-" | b"m0-");
+    may_be_word && form.class & ALNUM == ALNUM
 }
 
 /// Where the characters of a form end, and how many they are. A terminal, a mail or a script may have broken the line:
@@ -236,27 +137,6 @@ fn over_break(text: &Text<'_>, at: usize) -> Option<usize> {
         from += 1;
     }
     Some(from)
-}
-
-/// Whether there are capitals, small letters and digits.
-fn is_mixed(part: &[u8]) -> bool {
-    part.iter().any(u8::is_ascii_digit)
-        && part.iter().any(u8::is_ascii_lowercase)
-        && part.iter().any(u8::is_ascii_uppercase)
-}
-
-/// Whether these characters look drawn: many different ones, and no word that says otherwise.
-pub(super) fn is_random(rest: &[u8]) -> bool {
-    let mut seen = 0_u128;
-    for byte in rest {
-        seen |= 1 << (byte & 0x7F);
-    }
-    let has_digit = rest.iter().any(u8::is_ascii_digit);
-    let is_example = rest.windows(7).any(|part| part.eq_ignore_ascii_case(b"example"));
-    // Letters alone, in one case, with dashes or not, are a name.
-    let has_cases =
-        rest.iter().any(u8::is_ascii_lowercase) && rest.iter().any(u8::is_ascii_uppercase);
-    seen.count_ones() >= 8 && !is_example && (has_digit || (has_cases && rest.len() >= 30))
 }
 
 /// A key of our own, which has a checksum.

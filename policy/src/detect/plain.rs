@@ -42,14 +42,19 @@ fn word_end(text: &Text<'_>, at: usize) -> Option<usize> {
     let next = text.get(end)?;
     let is_plain = match next {
         b' ' => is_before_space(text, at, end),
-        b';' | b'!' | b'?' | b')' | b'}' | b'<' => true,
+        b';' | b'!' | b'?' | b')' | b'}' => true,
+        b'<' => length <= 2 || is_no_name(text, at, end),
         // `{name: password, value: …}`, and where YAML says it on two lines.
         b',' => length == 1 || !may_end_name(text, end),
         // The first line of a key may end here: `AIza`, `AKIA`.
         b'\n' => !text.is(at + 1, UPPER) && is_no_name(text, at, end),
         b'.' => length >= 3 && matches!(text.get(end + 1)?, b' ' | b'\n'),
         // Of an address, `(at)`.
-        b'(' | b'[' | b'{' => !matches!(text.get(end + 1)?, b'a' | b'A'),
+        // And of a call that is given a secret.
+        b'(' | b'[' | b'{' => {
+            let may_go_on = matches!(text.get(end + 1)?, b'a' | b'A');
+            !may_go_on && (length == 1 || is_no_name(text, at, end))
+        }
         b'"' | b'`' | b']' | b'=' => length == 1 || is_no_name(text, at, end),
         b'\'' | b'>' => is_no_name(text, at, end),
         b':' => {
@@ -70,18 +75,23 @@ fn is_before_space(text: &Text<'_>, at: usize, end: usize) -> bool {
     };
     if is(next, ALPHA) {
         // `password is`, `password value`, `PASSWORD FOR`; and letters of which each stands alone may be a country's.
-        let is_given = match next {
-            b'i' | b'I' => true,
-            b'v' | b'V' | b'f' | b'F' => length > 1 && may_end_name(text, end),
-            _ => false,
-        };
+        let is_given =
+            (length > 1 && may_end_name(text, end)) || is_identified_by(text, at, length);
         let is_apart = length == 1 && !text.is(end + 2, ALPHA);
         return !is_given && !is_apart && !may_be_scheme();
     }
     if is(next, DIGIT) {
-        return length > 3 && length != 6 && !may_be_scheme();
+        let may_be_named = may_be_scheme() || may_end_name(text, end);
+        return length > 3 && length != 6 && !may_be_named;
     }
     !matches!(next, b'@' | b'(' | b'[' | b'{') && is_no_name(text, at, end) && !may_be_scheme()
+}
+
+/// Whether this is the `BY` of `IDENTIFIED BY`, as far as it can be told without looking far.
+fn is_identified_by(text: &Text<'_>, at: usize, length: usize) -> bool {
+    length == 2
+        && text.has_word(at, b"by")
+        && matches!(text.before(at.saturating_sub(1)), Some(b'd' | b'D'))
 }
 
 /// Whether nothing secret is given to this word.

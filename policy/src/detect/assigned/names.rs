@@ -3,7 +3,7 @@
 use crate::entity::Entity;
 
 /// Ends of names, without dashes and in lower case, and what is given to such a name.
-pub(super) const NAMES: [(&[u8], Entity); 72] = [
+pub(super) const NAMES: [(&[u8], Entity); 108] = [
     (b"password", Entity::Password),
     (b"passwd", Entity::Password),
     (b"pwd", Entity::Password),
@@ -76,13 +76,155 @@ pub(super) const NAMES: [(&[u8], Entity); 72] = [
     (b"bearertoken", Entity::AccessToken),
     (b"bottoken", Entity::AccessToken),
     (b"token", Entity::AccessToken),
+    (b"passwords", Entity::Password),
+    (b"requirepass", Entity::Password),
+    (b"masterauth", Entity::Password),
+    (b"storepass", Entity::Password),
+    (b"keypass", Entity::Password),
+    (b"rootpass", Entity::Password),
+    (b"adminpass", Entity::Password),
+    (b"psk", Entity::Password),
+    (b"clave", Entity::Password),
+    (b"parool", Entity::Password),
+    (b"slaptazodis", Entity::Password),
+    (b"contrasenya", Entity::Password),
+    (b"pasahitza", Entity::Password),
+    (b"laluan", Entity::Password),
+    (b"nenosiri", Entity::Password),
+    (b"wagwoord", Entity::Password),
+    (b"sifreniz", Entity::Password),
+    (b"sifresi", Entity::Password),
+    (b"jelszava", Entity::Password),
+    (b"apikeys", Entity::ApiKey),
+    (b"secrets", Entity::ApiKey),
+    (b"cledapi", Entity::ApiKey),
+    (b"clavedeapi", Entity::ApiKey),
+    (b"chavedeapi", Entity::ApiKey),
+    (b"chavedaapi", Entity::ApiKey),
+    (b"chiavedellapi", Entity::ApiKey),
+    (b"kluczapi", Entity::ApiKey),
+    (b"kluczdoapi", Entity::ApiKey),
+    (b"kunciapi", Entity::ApiKey),
+    (b"khoaapi", Entity::ApiKey),
+    (b"klicapi", Entity::ApiKey),
+    (b"jeton", Entity::AccessToken),
+    (b"tokens", Entity::AccessToken),
+    (b"zugriffstoken", Entity::AccessToken),
+    (b"zugangstoken", Entity::AccessToken),
+    (b"bearerauth", Entity::AccessToken),
+];
+/// Ends of names that other things have as well: what is given to them has to look drawn.
+pub(super) const LOOSE: [(&[u8], Entity); 14] = [
+    (b"key", Entity::ApiKey),
+    (b"keys", Entity::ApiKey),
+    (b"pat", Entity::ApiKey),
+    (b"appid", Entity::ApiKey),
+    (b"schlussel", Entity::ApiKey),
+    (b"schluessel", Entity::ApiKey),
+    (b"sleutel", Entity::ApiKey),
+    (b"nyckel", Entity::ApiKey),
+    (b"nokkel", Entity::ApiKey),
+    (b"anahtari", Entity::ApiKey),
+    (b"kulcs", Entity::ApiKey),
+    (b"chiave", Entity::ApiKey),
+    (b"klucz", Entity::ApiKey),
+    (b"bearer", Entity::AccessToken),
+];
+/// Before `key`: what is given to these opens nothing.
+pub(super) const HARMLESS_KEYS: [&[u8]; 52] = [
+    b"recv",
+    b"blob",
+    b"cache",
+    b"candidate",
+    b"chart",
+    b"composite",
+    b"dedup",
+    b"dedupe",
+    b"event",
+    b"field",
+    b"file",
+    b"foreign",
+    b"gpg",
+    b"group",
+    b"hash",
+    b"host",
+    b"i18n",
+    b"idempotency",
+    b"idempotent",
+    b"image",
+    b"index",
+    b"item",
+    b"join",
+    b"lock",
+    b"lookup",
+    b"map",
+    b"measurement",
+    b"message",
+    b"object",
+    b"order",
+    b"partition",
+    b"pgp",
+    b"pub",
+    b"public",
+    b"publishable",
+    b"primary",
+    b"range",
+    b"record",
+    b"redis",
+    b"routing",
+    b"row",
+    b"s3",
+    b"shard",
+    b"site",
+    b"sort",
+    b"ssh",
+    b"translation",
+    b"unique",
+    b"verification",
+    b"verify",
+    b"websocket",
+    b"ws",
+];
+/// What may stand behind a name, parted by a dash.
+pub(super) const TAILS: [&[u8]; 28] = [
+    b"base",
+    b"admin",
+    b"app",
+    b"backup",
+    b"base64",
+    b"current",
+    b"db",
+    b"dev",
+    b"development",
+    b"eu",
+    b"live",
+    b"local",
+    b"main",
+    b"new",
+    b"old",
+    b"prd",
+    b"prod",
+    b"production",
+    b"primary",
+    b"qa",
+    b"ro",
+    b"root",
+    b"rw",
+    b"secondary",
+    b"stage",
+    b"staging",
+    b"test",
+    b"us",
 ];
 /// With which three letters names end: of the last and the last but one a bit for the one before them.
 const ENDS: [[u32; 26]; 26] = ends();
 
 const fn ends() -> [[u32; 26]; 26] {
-    let mut ends = [[0; 26]; 26];
-    let mut rest: &[(&[u8], Entity)] = &NAMES;
+    with_ends(&LOOSE, with_ends(&NAMES, [[0; 26]; 26]))
+}
+
+const fn with_ends(names: &[(&[u8], Entity)], given: [[u32; 26]; 26]) -> [[u32; 26]; 26] {
+    let (mut ends, mut rest) = (given, names);
     while let Some(((name, _), others)) = rest.split_first() {
         let (before, last, third) = match name {
             [.., third, before, last] => (*before, *last, 1 << (*third - b'a')),
@@ -109,13 +251,14 @@ pub(super) fn may_end_with(third: u8, before: u8, last: u8) -> bool {
     let thirds = thirds.copied().unwrap_or(0);
     match letter(third) {
         nth @ 0..26 => thirds & 1 << nth != 0,
-        // A dash may stand within a name, and something else before a short one.
-        _ => thirds != 0,
+        // A dash may stand within a name, and something else before one of two letters.
+        _ if matches!(third, b'-' | b'_') => thirds != 0,
+        _ => thirds == u32::MAX,
     }
 }
 
 /// Names of other tokens.
-pub(super) const HARMLESS: [&[u8]; 7] = [
+pub(super) const HARMLESS: [&[u8]; 13] = [
     b"pagetoken",
     b"nexttoken",
     b"continuationtoken",
@@ -123,10 +266,16 @@ pub(super) const HARMLESS: [&[u8]; 7] = [
     b"csrftoken",
     b"synctoken",
     b"resumetoken",
+    b"pagetokens",
+    b"maxtokens",
+    b"totaltokens",
+    b"prompttokens",
+    b"xsrftoken",
+    b"devicetoken",
 ];
 /// The same in scripts that are not Latin, as the fold leaves them. They are looked for before the sign: what they begin
 /// with is no letter that a detector begins at.
-pub(super) const FOREIGN: [(&str, Entity); 23] = [
+pub(super) const FOREIGN: [(&str, Entity); 51] = [
     ("apoль", Entity::Password),
     ("APOЛЬ", Entity::Password),
     ("パスワード", Entity::Password),
@@ -143,13 +292,41 @@ pub(super) const FOREIGN: [(&str, Entity); 23] = [
     ("סיסמה", Entity::Password),
     ("סיסמא", Entity::Password),
     ("รหัสผ่าน", Entity::Password),
-    ("kωδikoς", Entity::Password),
     ("πpoσβaσης", Entity::Password),
-    ("kлюч", Entity::ApiKey),
+    ("люч", Entity::ApiKey),
     ("キー", Entity::ApiKey),
     ("密钥", Entity::ApiKey),
     ("金鑰", Entity::ApiKey),
     ("키", Entity::ApiKey),
+    ("oзинka", Entity::Password),
+    ("OЗИHKA", Entity::Password),
+    ("apoлa", Entity::Password),
+    ("APOЛA", Entity::Password),
+    ("პაროლი", Entity::Password),
+    ("প\u{9be}সওয\u{9bc}\u{9be}র\u{9cd}ড", Entity::Password),
+    ("கடவுச\u{bcd}சொல\u{bcd}", Entity::Password),
+    ("گذرواژه", Entity::Password),
+    ("پسورد", Entity::Password),
+    ("پاس ورڈ", Entity::Password),
+    ("패스워드", Entity::Password),
+    ("Գաղտնաբառ", Entity::Password),
+    ("գաղտնաբառ", Entity::Password),
+    ("ωδikoς", Entity::Password),
+    ("ΩΔIKOΣ", Entity::Password),
+    ("құпияcөз", Entity::Password),
+    ("مفتاح", Entity::ApiKey),
+    ("מפתח", Entity::ApiKey),
+    ("क\u{941}\u{902}जी", Entity::ApiKey),
+    ("ค\u{e35}ย\u{e4c}", Entity::ApiKey),
+    ("λεiδi", Entity::ApiKey),
+    ("ЛЮЧ", Entity::ApiKey),
+    ("okeн", Entity::AccessToken),
+    ("okeн дocтyпa", Entity::AccessToken),
+    ("令牌", Entity::AccessToken),
+    ("トークン", Entity::AccessToken),
+    ("토큰", Entity::AccessToken),
+    ("رمز الوصول", Entity::AccessToken),
+    ("אסימון", Entity::AccessToken),
 ];
 
 #[cfg(test)]

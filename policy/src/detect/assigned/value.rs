@@ -1,7 +1,9 @@
 //! The values that secrets are: where they end, and whether they only stand in the place of one.
 
 use super::super::keys;
-use super::{Given, KEY_BYTES_MIN, PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, VALUE_BYTES_MAX};
+use super::{
+    Given, KEY_BYTES_MIN, Named, PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, Sure, VALUE_BYTES_MAX,
+};
 use crate::entity::Entity;
 use crate::scan::Match;
 use crate::text::{ALNUM, ALPHA, BASE64_MARKS, DASHES, DIGIT, LOCAL_MARKS, LOWER, Text, UPPER, is};
@@ -27,15 +29,21 @@ const PLACEHOLDERS: [&[u8]; 14] = [
 /// The quotes of printers, as the fold leaves them.
 const OPENING: [&str; 7] = ["“", "‘", "„", "«", "「", "『", "《"];
 /// What closes them.
-const CLOSING: [&str; 6] = ["”", "’", "»", "」", "』", "》"];
+const CLOSING: [&str; 7] = ["”", "’", "“", "»", "」", "』", "》"];
 
 /// The secret that the value is which begins here, behind its quote.
-pub(super) fn find(text: &Text<'_>, from: usize, given: Given, entity: Entity) -> Option<Match> {
-    let mut start = from;
+pub(super) fn find(text: &Text<'_>, from: usize, given: Given, named: Named) -> Option<Match> {
+    let (mut start, entity) = (from, named.entity);
     while text.has(start, b'\\') && start < from + 2 {
         start += 1;
     }
     let is_escaped = start > from;
+    // What some languages write before a quote: `@"…"`, `N'…'`.
+    if matches!(text.get(start), Some(b'@' | b'N' | b'b' | b'r' | b'f' | b'u' | b'L'))
+        && matches!(text.get(start + 1), Some(b'"' | b'\''))
+    {
+        start += 1;
+    }
     let quote = text.get(start).filter(|byte| matches!(byte, b'"' | b'\'' | b'`'));
     if quote.is_some() {
         start += 1;
@@ -49,12 +57,13 @@ pub(super) fn find(text: &Text<'_>, from: usize, given: Given, entity: Entity) -
     if matches!(entity, Entity::ApiKey | Entity::AccessToken) && text.has_word(start, b"bearer ") {
         start += 7;
     }
-    let end = value_end(text, start, quote, is_escaped)?;
+    let end = value_end(text, start, quote, (given, is_escaped))?;
     if given == Given::Tagged && !text.has_all(end, b"</") {
         return None;
     }
-    let is_alone = matches!(text.get(end), None | Some(b'\n' | b'\r'));
-    if given == Given::Below && (quote.is_some() || !is_alone) {
+    let behind = if quote.is_some() { end + 1 } else { end };
+    let is_alone = matches!(text.get(behind), None | Some(b'\n' | b'\r'));
+    if given == Given::Below && !is_alone {
         return None;
     }
     let value = text.slice(start, end);
@@ -70,13 +79,18 @@ pub(super) fn find(text: &Text<'_>, from: usize, given: Given, entity: Entity) -
         | Entity::IpAddress
         | Entity::ApiKey
         | Entity::AccessToken
-        | Entity::PrivateKey => is_key(value),
+        | Entity::PrivateKey => is_given_key(value, given, named.sure),
     };
     is_secret.then_some(Match { start, end, entity })
 }
 
 /// The end of a value: its quote, or what no value has without quotes.
-fn value_end(text: &Text<'_>, start: usize, quote: Option<u8>, is_escaped: bool) -> Option<usize> {
+fn value_end(
+    text: &Text<'_>,
+    start: usize,
+    quote: Option<u8>,
+    (given, is_escaped): (Given, bool),
+) -> Option<usize> {
     let mut end = start;
     loop {
         if end - start > VALUE_BYTES_MAX {
@@ -90,6 +104,12 @@ fn value_end(text: &Text<'_>, start: usize, quote: Option<u8>, is_escaped: bool)
                 if is_escaped {
                     break;
                 }
+                end += 1;
+            }
+            // SQL writes a quote within as two.
+            (Some(b'\''), Some(b'\''))
+                if given == Given::Quoted && end > start && text.has(end + 1, b'\'') =>
+            {
                 end += 1;
             }
             (Some(byte), Some(quote)) if byte == quote => break,
@@ -142,23 +162,78 @@ fn is_password(value: &[u8], given: Given, is_quoted: bool) -> bool {
             )
         })
         .count();
-    if value.len() < PASSWORD_BYTES_MIN || is_reference(value) {
+    // An element: `auth[2]`.
+    let is_element = !is_quoted
+        && value.windows(2).any(|pair| matches!(pair, [one, b'['] if is(*one, ALNUM | DASHES)));
+    if value.len() < PASSWORD_BYTES_MIN || is_element || is_reference(value) {
         return false;
     }
     match given {
         Given::Told | Given::Quoted | Given::Below => {
-            letters > 0 && digits > 0 && letters + digits >= 5
+            letters > 0 && digits > 0 && letters + digits >= 5 && !is_of_method(value)
         }
-        Given::Assigned | Given::Tagged => {
+        Given::Bare => {
+            let is_inside = value
+                .windows(2)
+                .any(|pair| matches!(pair, [one, next] if !is(*one, ALPHA) && is(*next, ALPHA)));
+            let is_strong = marks > 0 || (digits >= 2 && value.iter().any(u8::is_ascii_uppercase));
+            value.len() >= 8
+                && letters > 0
+                && digits > 0
+                && is_inside
+                && is_strong
+                && !is_of_method(value)
+                && !value.iter().any(|byte| matches!(byte, b'/' | b'=' | b':' | b'.'))
+        }
+        Given::Assigned | Given::Tagged | Given::Cell | Given::Field => {
             let spaces = value.iter().filter(|byte| **byte == b' ').count();
             let is_mixed = letters > 0 && digits + marks > 0;
             let is_pin = letters == 0 && digits >= 6 && digits == value.len();
             // Words with dashes between them, as generators make.
             let dashes = value.iter().filter(|byte| **byte == b'-').count();
             let is_phrase = dashes >= 3 && letters >= 16 && letters + dashes == value.len();
-            ((is_mixed || is_pin || is_phrase) && spaces == 0)
+            ((is_mixed || is_pin || is_phrase)
+                && spaces == 0
+                && (is_quoted || !is_of_method(value)))
                 || (is_quoted && letters >= 8 && spaces <= 5 && spaces != 1)
         }
+    }
+}
+
+/// Whether a value begins with how passwords are kept or sent, and is none: `SHA256`, `bcrypt2b`.
+fn is_of_method(value: &[u8]) -> bool {
+    let methods: [&[u8]; 14] = [
+        b"aes",
+        b"argon2",
+        b"base64",
+        b"bcrypt",
+        b"md5",
+        b"oauth2",
+        b"pbkdf2",
+        b"rfc",
+        b"scram",
+        b"sha",
+        b"utf-",
+        b"utf8",
+        b"varchar",
+        b"nvarchar",
+    ];
+    let has = |method: &&[u8]| {
+        let head = value.get(..method.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(method))
+    };
+    methods.iter().any(|method| has(&method))
+}
+
+/// Whether a value looks like a key, as far as its name leaves that open.
+fn is_given_key(value: &[u8], given: Given, sure: Sure) -> bool {
+    match (sure, given) {
+        (Sure::Word, _) => keys::is_scrambled(value) && !is_reference(value),
+        (Sure::Part, Given::Bare) => keys::is_scrambled(value),
+        (Sure::Part, _) | (Sure::Name, Given::Bare) => {
+            keys::is_strewn(value) && !is_reference(value)
+        }
+        (Sure::Name, _) => is_key(value),
     }
 }
 
@@ -176,8 +251,12 @@ pub(super) fn is_token(value: &[u8]) -> bool {
         .iter()
         .all(|byte| is(*byte, ALNUM | DASHES | LOCAL_MARKS | BASE64_MARKS) || *byte == b'~');
     let has_letter = value.iter().any(u8::is_ascii_alphabetic);
+    // Base 64 is filled at its end; anywhere else a sign gives something to a name.
+    let filled = value.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
+    let is_given = value.iter().take(filled).any(|byte| *byte == b'=');
     value.len() >= KEY_BYTES_MIN
         && is_word
+        && !is_given
         && has_letter
         && !is_reference(value)
         && keys::is_random(value)
@@ -228,6 +307,7 @@ fn is_reference(value: &[u8]) -> bool {
         b"vault:",
         b"http:",
         b"https:",
+        b"projects/",
     ]
     .iter()
     .any(|head| value.starts_with(head));
@@ -245,4 +325,6 @@ fn is_reference(value: &[u8]) -> bool {
         || is_call
         || is_dotted
         || is_placeholder
+        // A key of our own with a wrong checksum.
+        || value.starts_with(b"kt_gk_")
 }
