@@ -1,6 +1,6 @@
 //! Whether a secret is given to a name, and which.
 
-use super::names::{FOREIGN, HARMLESS, HARMLESS_KEYS, LOOSE, NAMES, TAILS, may_end_with};
+use super::names::{FOREIGN, HARMLESS, HARMLESS_KEYS, LOOSE, NAMES, TAILS, may_be_third, thirds};
 use super::{NAME_BYTES_MAX, Named, Sure};
 use crate::entity::Entity;
 use crate::text::{ALNUM, DASHES, DIGIT, LOWER, Text, UPPER, is};
@@ -13,10 +13,12 @@ const TAIL_BYTES_MAX: usize = 12;
 /// Whether a name that secrets are given to may end here.
 #[inline]
 pub(in super::super) fn may_end_name(text: &Text<'_>, end: usize) -> bool {
-    let pair = text.before(end - 1).zip(text.before(end));
-    pair.is_some_and(|(before, last)| {
-        may_end_with(text.before(end - 2).unwrap_or(b' '), before, last)
-    })
+    // Nearly all words end here: no two letters of theirs end a name.
+    let (Some(last), Some(before)) = (text.before(end), text.before(end - 1)) else { return false };
+    match thirds(before, last) {
+        0 => false,
+        thirds => may_be_third(text.before(end - 2).unwrap_or(b' '), thirds),
+    }
 }
 
 /// What a name of this kind is given.

@@ -243,13 +243,18 @@ const fn with_ends(names: &[(&[u8], Entity)], given: [[u32; 26]; 26]) -> [[u32; 
     ends
 }
 
-/// Whether a name may end with these three characters. Most are passed over by one look at them.
+/// Which letters may stand before these two at the end of a name, a bit for each.
 #[inline]
-pub(super) fn may_end_with(third: u8, before: u8, last: u8) -> bool {
+pub(super) fn thirds(before: u8, last: u8) -> u32 {
     let letter = |byte: u8| usize::from(byte.to_ascii_lowercase().wrapping_sub(b'a'));
     let thirds = ENDS.get(letter(last)).and_then(|ends| ends.get(letter(before)));
-    let thirds = thirds.copied().unwrap_or(0);
-    match letter(third) {
+    thirds.copied().unwrap_or(0)
+}
+
+/// Whether this is one of them.
+#[inline]
+pub(super) fn may_be_third(third: u8, thirds: u32) -> bool {
+    match third.to_ascii_lowercase().wrapping_sub(b'a') {
         nth @ 0..26 => thirds & 1 << nth != 0,
         // A dash may stand within a name, and something else before one of two letters.
         _ if matches!(third, b'-' | b'_') => thirds != 0,
