@@ -51,7 +51,7 @@ pub(super) fn value_start(text: &Text<'_>, at: usize, name_end: usize) -> Option
     let from = value_of_field(text, name_end, from).unwrap_or(from);
     let spaced = after_spaces(text, from);
     let is_apart = spaced > from;
-    let given = match text.get(spaced)? {
+    match text.get(spaced)? {
         b':' | b'=' => value_behind(text, spaced),
         b'>' if is_tag(text, at) || from > name_end => {
             Some((behind_tags(text, spaced + 1), Given::Tagged))
@@ -83,8 +83,7 @@ pub(super) fn value_start(text: &Text<'_>, at: usize, name_end: usize) -> Option
         // An option of a command.
         _ if is_apart && text.before(at) == Some(b'-') => Some((spaced, Given::Told)),
         _ => None,
-    };
-    given
+    }
 }
 
 /// The end of the quotes and brackets that a name is in, of JSON with or without escapes.

@@ -222,7 +222,7 @@ fn is_of_method(value: &[u8]) -> bool {
         let head = value.get(..method.len());
         head.is_some_and(|head| head.eq_ignore_ascii_case(method))
     };
-    methods.iter().any(|method| has(&method))
+    methods.iter().any(has)
 }
 
 /// Whether a value looks like a key, as far as its name leaves that open.
