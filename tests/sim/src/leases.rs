@@ -64,7 +64,10 @@ impl Leases {
     ) -> Result<(Leased, FlightId), Acquired> {
         match self.machine.acquire(key, now) {
             Acquired::Lead(token, id) => Ok((self.gives(key, token, now), id)),
-            other @ (Acquired::Follow(_) | Acquired::HitForMiss | Acquired::Full | Acquired::Mute) => Err(other),
+            other @ (Acquired::Follow(_)
+            | Acquired::HitForMiss
+            | Acquired::Full
+            | Acquired::Mute) => Err(other),
         }
     }
 

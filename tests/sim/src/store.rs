@@ -155,7 +155,9 @@ impl World<'_> {
                         LeaseAnswer::Follow
                     }
                     Err(Acquired::HitForMiss) => LeaseAnswer::HitForMiss,
-                    Err(Acquired::Full | Acquired::Mute | Acquired::Lead(..)) => LeaseAnswer::Follow,
+                    Err(Acquired::Full | Acquired::Mute | Acquired::Lead(..)) => {
+                        LeaseAnswer::Follow
+                    }
                 })
             }
             LeaseQuestion::Renew(leased) => {
