@@ -122,13 +122,16 @@ struct Board {
     watched: HashMap<(CacheKey, FlightId), watch::Sender<()>>,
 }
 
-/// What was given, and who was the last to follow.
+/// What was given, and who were the last to follow, the last one first.
 struct Given {
     by: Claim,
     token: Token,
     id: FlightId,
-    follower: Option<Claim>,
+    followers: Vec<Claim>,
 }
+
+/// Of how many that is known: whoever has missed an answer asks again soon.
+const FOLLOWERS_KNOWN: usize = 8;
 
 // === impl MemoryLeases ===
 
@@ -331,21 +334,23 @@ impl Board {
 
     fn gave(&mut self, key: CacheKey, by: Claim, token: Token, id: FlightId) {
         let before = self.claims.remove(&key).filter(|given| given.id == id);
-        let follower = before.and_then(|given| given.follower);
-        self.claims.insert(key, Given { by, token, id, follower });
+        let followers = before.map(|given| given.followers).unwrap_or_default();
+        self.claims.insert(key, Given { by, token, id, followers });
     }
 
     fn follows(&mut self, key: &CacheKey, claim: Claim, id: FlightId) {
         if let Some(given) = self.claims.get_mut(key).filter(|given| given.id == id) {
-            given.follower = Some(claim);
+            given.followers.insert(0, claim);
+            given.followers.truncate(FOLLOWERS_KNOWN);
         }
     }
 
     /// Whoever asks again under the same claim has one place, not two.
     fn leaves_first(&mut self, key: &CacheKey, claim: Claim) {
         if let Some(given) = self.claims.get_mut(key)
-            && given.follower.take_if(|follower| *follower == claim).is_some()
+            && let Some(at) = given.followers.iter().position(|follower| *follower == claim)
         {
+            given.followers.remove(at);
             self.machine.leave(key, given.id);
         }
     }

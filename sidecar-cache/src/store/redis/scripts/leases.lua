@@ -14,6 +14,8 @@ end
 local replid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 local epoch = string.sub(replid, 1, 16)
 
+-- So many of those who followed last are known by their claims: whoever has missed an answer asks again soon.
+local FOLLOWERS_KNOWN = 8
 -- How long a lease that has run out still tells its leader from another's.
 local GRACE = 600 * 1000000
 local NUMBERS = {'token', 'until', 'id', 'takeovers', 'overflows', 'followers', 'mute'}
@@ -97,15 +99,22 @@ if operation == 'acquire' or operation == 'acquire_alone' then
   end
   if operation == 'acquire_alone' then return answer('none') end
   if state.kind == 'hit_for_miss' then return answer('hit_for_miss') end
-  -- Whoever asks again under the same claim has one place, not two.
-  local is_again = state.follower == claim
-  if is_again then state.followers, state.follower = math.max(0, state.followers - 1), nil end
+  -- Whoever asks again under the same claim has one place, not two: also where others have come in between.
+  local others = {}
+  for other in string.gmatch(state.follower or '', '%x+') do
+    if other ~= claim and #others < FOLLOWERS_KNOWN - 1 then others[#others + 1] = other end
+  end
+  local is_again = string.find(state.follower or '', claim, 1, true) ~= nil
+  if is_again then
+    state.followers, state.follower = math.max(0, state.followers - 1), table.concat(others, ' ')
+  end
   if state.kind == 'leased' and state.mute == 1 then
     if is_again then save(state) end
     return answer('mute')
   end
   if state.followers >= followers_max then return answer('full') end
-  state.followers, state.follower = state.followers + 1, claim
+  state.followers = state.followers + 1
+  state.follower = claim .. ' ' .. table.concat(others, ' ')
   save(state)
   -- Whoever leads has told nobody so far: in the words that wake those who watch the flight's log. A hint: where its
   -- user may not publish, whoever leads looks by itself.
