@@ -150,7 +150,7 @@ async fn who_follows_where_redis_is_full_makes_a_call_of_its_own() {
     assert_eq!(leading.recv().await, Some(Piece::Bytes(first.into())));
     let _: () = server.run(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
     let (cached, mut following) = begin(&follows, &key).await;
-    assert_eq!(cached, (Outcome::Miss, Reason::Request));
+    assert_eq!(cached, (Outcome::Miss, Reason::Takeover));
     let mut body = Vec::new();
     assert!(timeout(SOON, read_on(&mut following, &mut body)).await.unwrap());
     assert_eq!((leads.provider.count(), follows.provider.count()), (1, 1));
