@@ -23,6 +23,7 @@ pub mod entry;
 pub mod filter;
 pub mod flight_text;
 pub mod json;
+pub mod redaction;
 pub mod requests;
 pub mod resp;
 pub mod script;
@@ -43,6 +44,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("filter", filter::check),
     ("flight_text", flight_text::check),
     ("json", json::check),
+    ("redaction", redaction::check),
     ("requests", requests::check),
     ("resp", resp::check),
     ("script", script::check),
