@@ -125,6 +125,19 @@ impl<L: LeaseStore, E: EntryStore> Side<L, E> {
         number(self.flights.entry(of).or_default(), id)
     }
 
+    async fn acquires(&mut self, of: u8, by: Claim) -> Said {
+        match self.opened.leases.acquire(key(of), by).await.unwrap() {
+            Acquired::Lead(token, id) => {
+                let number = self.gave(of, token);
+                Said::Lead(number, self.named(of, id))
+            }
+            Acquired::Follow(id) => Said::Follow(self.named(of, id)),
+            Acquired::HitForMiss => Said::HitForMiss,
+            Acquired::Full => Said::Full,
+            Acquired::Mute => Said::Mute,
+        }
+    }
+
     async fn take(&mut self, step: &Step) -> Said {
         let claim = |claim: u8| Claim(u128::from(claim));
         let leases = &self.opened.leases;
@@ -133,16 +146,7 @@ impl<L: LeaseStore, E: EntryStore> Side<L, E> {
                 (self.opened.go_on)(Millis(millis));
                 Said::Done
             }
-            Step::Acquire(of, by) => match leases.acquire(key(of), claim(by)).await.unwrap() {
-                Acquired::Lead(token, id) => {
-                    let number = self.gave(of, token);
-                    Said::Lead(number, self.named(of, id))
-                }
-                Acquired::Follow(id) => Said::Follow(self.named(of, id)),
-                Acquired::HitForMiss => Said::HitForMiss,
-                Acquired::Full => Said::Full,
-                Acquired::Mute => Said::Mute,
-            },
+            Step::Acquire(of, by) => self.acquires(of, claim(by)).await,
             Step::AcquireAlone(of, by) => {
                 let token = leases.acquire_alone(key(of), claim(by)).await.unwrap();
                 Said::Token(token.map(|token| self.gave(of, token)))
