@@ -15,9 +15,9 @@ use kt_policy::Chain;
 
 use crate::lru::Lru;
 
-/// How much memory principals may take: some five thousand of those with a few short names. A key may name hundreds of
+/// How much memory principals may take: some four thousand of those with a few short names. A key may name hundreds of
 /// codebases and entitlements.
-const PRINCIPAL_BYTES_MAX: u64 = 4 << 20;
+const PRINCIPAL_BYTES_MAX: u64 = 5 << 19;
 /// What is derived from one, and the bookkeeping, count for.
 const PRINCIPAL_OVERHEAD_BYTES: u64 = 512;
 /// How much memory tenants' rules may take: room for one with the most and the largest patterns that a chain may have.

@@ -30,7 +30,7 @@ use crate::request_id::RequestId;
 use crate::sidecar::{self, NoAnswer};
 
 /// How much memory plans may take: some two thousand of ordinary requests. One names all codebases of its key.
-const PLAN_BYTES_MAX: u64 = 4 << 20;
+const PLAN_BYTES_MAX: u64 = 3 << 20;
 
 /// How long a sidecar is silent before a gateway that refuses everything without it asks to be left out: longer than a
 /// restart of it takes.
