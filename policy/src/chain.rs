@@ -31,6 +31,14 @@ pub struct Chain {
     watched: EntitySet,
 }
 
+/// Whether a text is all that there is of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whole {
+    Yes,
+    /// It goes on, and some of it was read before.
+    No,
+}
+
 /// A policy of the chain.
 #[derive(Debug)]
 struct Step {
@@ -206,10 +214,10 @@ impl Chain {
 
     /// What is found in a text whose entities are looked for elsewhere.
     pub(crate) fn find_words(&self, text: &str, found: &mut impl FnMut(Hit)) {
-        self.find_phrases(text, Author::Anybody, found);
+        self.find_phrases(text, Author::Anybody, Whole::No, found);
     }
 
-    fn find_phrases(&self, text: &str, author: Author, found: &mut impl FnMut(Hit)) {
+    fn find_phrases(&self, text: &str, author: Author, whole: Whole, found: &mut impl FnMut(Hit)) {
         for (step, Step { policy: _, check }) in self.steps.iter().enumerate() {
             match check {
                 Compiled::Entities(_) => {}
@@ -228,7 +236,8 @@ impl Chain {
                         let place = Some((start, end, REDACTED));
                         found(Hit { step, found: "words", decision: *decision, place });
                     };
-                    if *decision == Decision::Redact {
+                    // Of a text that goes on, the first match may have been found before, and hide the next.
+                    if *decision == Decision::Redact || whole == Whole::No {
                         list.find(text, &mut take);
                     } else {
                         list.find_some(text, &mut take);
@@ -277,7 +286,7 @@ impl Chain {
             }
         };
         self.find_entities(text.says.text(), &mut take);
-        self.find_phrases(text.says.text(), text.author, &mut take);
+        self.find_phrases(text.says.text(), text.author, Whole::Yes, &mut take);
         tally.has_more_edits |= places.has_more();
         tally.edits.extend(edits::of(text, places));
     }

@@ -118,7 +118,7 @@ mod tests {
     }
 
     /// What makes detectors look far ahead, and in vain.
-    const HOSTILE: [&str; 62] = [
+    const HOSTILE: [&str; 68] = [
         "@",
         "a@",
         "a@b.",
@@ -161,6 +161,12 @@ mod tests {
         "a1:",
         "::1",
         "4111 1111 1111 1112 ",
+        "a1,b2\n",
+        "a1|b2\n",
+        "x\ta1\n",
+        "-u a1:",
+        "--sk-",
+        "{\"a\":\"b1\",\n",
         "eyJaaaaaaaaaaaaaaaaaaaaaa\n",
         "eyJaaaaaaaaaaaaaaaaaaaaaa.\n",
         "sk-ant-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",

@@ -298,6 +298,19 @@ fn what_may_go_on_is_reckoned_until_its_choice_is_over() {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
+fn a_match_that_has_gone_by_hides_no_other() {
+    let patterns = vec![r"BEGIN[\s\S]*?END".to_owned()];
+    let words = WordList { decision: Decision::Block, terms: Vec::new(), patterns };
+    let chain = chain(vec![Check::ContentPolicy(words)]);
+    // Longer than what is held back, and so not seen.
+    let long = format!("BEGIN {} END ", "word ".repeat(70));
+    let pieces: Vec<&str> = long.split_inclusive(' ').collect();
+    assert!(run(&chain, "content", &pieces).is_ok());
+    let more = [pieces.as_slice(), &["and ", "BEGIN ", "secret ", "END ", "is it"]].concat();
+    assert!(run(&chain, "content", &more).is_err());
+}
+
+#[wasm_bindgen_test(unsupported = test)]
 fn a_match_without_an_end_holds_no_more_than_a_bound() {
     let patterns = vec!["secret.*".to_owned()];
     let words = WordList { decision: Decision::Redact, terms: Vec::new(), patterns };

@@ -8,6 +8,8 @@ use crate::text::{ALNUM, DASHES, Text, is};
 
 /// How far above a cell its head may stand. Decisions look back no further than [`crate::scan::CONTEXT_BYTES`].
 const ABOVE_BYTES_MAX: usize = 256;
+/// How many lines above: each is read again for every cell of those below it.
+const LINES_MAX: usize = 4;
 /// More columns are not counted.
 const COLUMNS_MAX: usize = 16;
 
@@ -16,9 +18,9 @@ pub(in super::super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
     let mark = separator_before(text, at)?;
     let end = text.span(at, ALNUM | DASHES, 64);
     // Of nearly all cells, and at no cost: what is a word or a short number is no secret.
-    let has_letter_or_more =
+    let may_be_secret =
         text.slice(at, end).iter().any(u8::is_ascii_digit) || !is_end_of_cell(text, end);
-    if !has_letter_or_more {
+    if !may_be_secret {
         return None;
     }
     let from = at.saturating_sub(ABOVE_BYTES_MAX);
@@ -30,7 +32,7 @@ pub(in super::super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
         return None;
     }
     let mut stop = line;
-    for one in lines.rsplit(|byte| *byte == b'\n') {
+    for one in lines.rsplit(|byte| *byte == b'\n').take(LINES_MAX) {
         let start = stop - one.len();
         let is_whole = start > 0 || from == 0;
         if !one.contains(&mark) && !one.contains(&b'+') {
