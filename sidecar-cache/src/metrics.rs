@@ -51,6 +51,23 @@ pub use shared_flight::SharedFlight;
 use stores::Stores;
 use traces::Traces;
 
+/// What may be different that must be equal: gates, and what is made of them.
+const MISMATCHES: [&str; 13] = [
+    Reason::Org.as_str(),
+    Reason::Group.as_str(),
+    Reason::GatewayKey.as_str(),
+    Reason::Gateway.as_str(),
+    Reason::Tier.as_str(),
+    Reason::Fabric.as_str(),
+    Reason::Codebase.as_str(),
+    Reason::Model.as_str(),
+    Reason::Policy.as_str(),
+    Reason::Entitlement.as_str(),
+    "key",
+    "check",
+    "identity",
+];
+
 /// All counters of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -156,6 +173,10 @@ impl Metrics {
             "Security: gates or hashes that should have been equal",
             self.gate_mismatch.clone(),
         );
+        // From 0 on, like all that somebody is to be woken for: the first one must be an increase, also behind a restart.
+        for what in MISMATCHES {
+            drop(self.gate_mismatch.get_or_create(&Word { reason: what }));
+        }
         r.register(
             "kt_tickets_refused",
             "Lanes without a good ticket",
@@ -415,6 +436,11 @@ impl Metrics {
     /// So many records were older than the retention.
     pub fn audit_expired(&self, records: u64) {
         self.audit.expired(records);
+    }
+
+    /// Whether anybody is served yet.
+    pub fn starting(&self, is_starting: bool) {
+        self.seen.starts(is_starting);
     }
 
     /// The text of `/metrics`.

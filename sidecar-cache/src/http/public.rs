@@ -38,7 +38,10 @@ pub(super) fn answer(sidecar: &Sidecar, stage: Stage, request: &Request<Incoming
             }
             Stage::Serving => health(sidecar),
         },
-        (&Method::GET | &Method::HEAD, "/metrics") => metrics(sidecar, request),
+        (&Method::GET | &Method::HEAD, "/metrics") => {
+            sidecar.metrics.starting(stage == Stage::Starting);
+            metrics(sidecar, request)
+        }
         (_, "/health" | "/metrics") => problem::wrong_method(),
         _ => problem::unknown_path(),
     }

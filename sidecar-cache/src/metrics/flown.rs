@@ -5,7 +5,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::ResultOf;
+use super::{ResultOf, SharedFlight};
 
 /// What became of flights.
 #[derive(Debug, Default)]
@@ -51,5 +51,9 @@ impl Flown {
             "Flights among the sidecars of a group",
             self.shared.clone(),
         );
+        // From 0 on: the first one is an increase, also behind a restart.
+        for what in [SharedFlight::Mismatch, SharedFlight::Corrupt] {
+            drop(self.shared.get_or_create(&ResultOf { result: what.as_str() }));
+        }
     }
 }

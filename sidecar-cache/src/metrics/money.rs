@@ -178,6 +178,7 @@ impl OpenReport {
 
 impl Money {
     pub(super) fn register(&self, r: &mut Registry) {
+        self.begins_at_zero();
         r.register("llm_cost_usd", "What upstream calls cost", self.cost.clone());
         r.register(
             "kt_estimated_costs",
@@ -214,10 +215,6 @@ impl Money {
             "What audits have found that must hold of the ledger and does not",
             self.breaches.clone(),
         );
-        // From 0 on: an alert on its increase must see the first one.
-        for invariant in Invariant::ALL {
-            drop(self.breaches.get_or_create(&Broken { invariant: invariant.number() }));
-        }
         r.register(
             "kt_wallet_calls_not_audited",
             "Calls that no audit looks up, since too many were made between two",
@@ -249,6 +246,16 @@ impl Money {
             self.spooled.clone(),
         );
         self.register_open(r);
+    }
+
+    /// What somebody is to be woken for is there from the start: the first one must be an increase, also behind a restart.
+    fn begins_at_zero(&self) {
+        for invariant in Invariant::ALL {
+            drop(self.breaches.get_or_create(&Broken { invariant: invariant.number() }));
+        }
+        for operation in ["reserve", "extend", "settle", "release"] {
+            drop(self.operations.get_or_create(&Done { operation, result: "unavailable" }));
+        }
     }
 
     fn register_saved(&self, r: &mut Registry) {

@@ -102,6 +102,7 @@ pub(super) struct Seen {
     tenants: Gauge,
     tenants_refused: Gauge,
     degraded: Gauge,
+    starting: Gauge,
     look_age: Gauge<f64, AtomicU64>,
     clock_ahead: Gauge<f64, AtomicU64>,
 }
@@ -162,10 +163,19 @@ impl Seen {
             "Since a live gateway's snapshot was known to be the one in use, on the worker where that is longest ago",
             self.snapshot_age.clone(),
         );
+        self.register_state(r);
+    }
+
+    fn register_state(&self, r: &mut Registry) {
         r.register(
             "kt_degraded",
             "1 while the configuration file is not what is in force",
             self.degraded.clone(),
+        );
+        r.register(
+            "kt_starting",
+            "1 before anybody is served: the ledger is audited first",
+            self.starting.clone(),
         );
         r.register(
             "kt_database_look_age_seconds",
@@ -177,6 +187,10 @@ impl Seen {
             "How far the clock of this machine is ahead of the shared database's; negative where it is behind",
             self.clock_ahead.clone(),
         );
+    }
+
+    pub(super) fn starts(&self, is_starting: bool) {
+        self.starting.set(i64::from(is_starting));
     }
 
     pub(super) fn set(&self, sight: &Sight) {

@@ -155,7 +155,8 @@ impl Books {
     /// be in memory alone, and a crash would give it away.
     fn ends_have_no_room(&self) -> bool {
         let Some(spool) = self.spool.as_ref().filter(|spool| !spool.takes()) else { return false };
-        spool.waiting() > 0 || self.again.available_permits() < AGAIN_MAX
+        // Those that the ledger is told of for the first time are on their way.
+        spool.waiting() > self.allotted.in_hand() || self.again.available_permits() < AGAIN_MAX
     }
 
     /// Lets a hold grow or live longer, beside whatever goes on: a stream does not wait for it. What the ledger says

@@ -79,19 +79,21 @@ impl Pilot {
     ) -> Result<Result<Bytes, Stopped>, Failed> {
         let Some(chain) = self.output_chain() else { return Ok(Ok(body.into())) };
         let may_change = chain.enforces();
+        let body = Bytes::from(body);
         let is_long = body.len() > READ_IN_PASSING_BYTES_MAX;
+        let whole = body.clone();
         let polices = move || {
-            let is_readable = json::parse(&body, BOUNDS).is_ok();
-            (is_readable.then(|| police(&chain, &body)), body)
+            let is_readable = json::parse(&whole, BOUNDS).is_ok();
+            is_readable.then(|| police(&chain, &whole))
         };
-        let done = if is_long { self.apart(polices).await? } else { Some(polices()) };
-        let Some((policed, body)) = done else { return Ok(Err(Stopped::Unreadable)) };
+        // What could not be done is as good as what cannot be read.
+        let policed = if is_long { self.apart(polices).await?.flatten() } else { polices() };
         let Some(Policed { verdict, replaced }) = policed else {
             if may_change {
                 return Ok(Err(Stopped::Unreadable));
             }
             self.goes_unread();
-            return Ok(Ok(body.into()));
+            return Ok(Ok(body));
         };
         self.found(&verdict.triggered);
         if verdict.blocked.is_some() || replaced.is_some() {
@@ -101,7 +103,7 @@ impl Pilot {
         }
         Ok(match verdict.blocked {
             Some(blocked) => Err(Stopped::Blocked(blocked)),
-            None => Ok(replaced.unwrap_or(body).into()),
+            None => Ok(replaced.map_or(body, Bytes::from)),
         })
     }
 

@@ -169,20 +169,16 @@ impl LedgerStore for PostgresLedger {
             for _ in 0..DUE_PAGES {
                 let page = self.close_page(count_max.saturating_sub(closed), &barred).await?;
                 closed = closed.saturating_add(page.closed);
-                if let Some((org, error)) = page.failed {
-                    tracing::error!(org, %error, "what is due of an organization cannot be closed");
-                    failure = Some(error);
-                }
+                failure = page.failed.or(failure);
                 if !page.is_full || page.barred.is_empty() {
                     break;
                 }
                 // Behind those of whom nothing could be closed, others may wait.
                 barred.extend(page.barred);
             }
-            match failure {
-                Some(error) if closed == 0 => Err(error),
-                Some(_) | None => Ok(closed),
-            }
+            let Some((org, error)) = failure else { return Ok(closed) };
+            tracing::error!(org, %error, "what is due of an organization cannot be closed");
+            if closed == 0 { Err(error) } else { Ok(closed) }
         })
     }
 
