@@ -239,6 +239,36 @@ def test_an_application_is_in_a_namespace_of_its_own_and_finds_there_what_it_ref
     assert policy["metadata"]["namespace"] == gateway["metadata"]["namespace"]
 
 
+def secrets_needed(pod):
+    """The Secrets that a pod of this kind does not start without."""
+    for volume in pod["spec"]["volumes"]:
+        if "secret" in volume and not volume["secret"].get("optional"):
+            yield volume["secret"]["secretName"]
+    for it in (*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]):
+        for env in it.get("env", []):
+            if (of := env.get("valueFrom", {}).get("secretKeyRef")) and not of.get("optional"):
+                yield of["name"]
+
+
+def test_the_sample_pod_is_injected_and_the_page_makes_all_that_it_needs():
+    pod = sample()
+    of = pod["metadata"]["namespace"]
+    namespaces = [it for path in MANIFESTS for it in documents(path)
+                  if it.get("kind") == "Namespace" and it["metadata"]["name"] == of]
+    asks = pod["metadata"]["labels"].get("sidecar.istio.io/inject") == "true"
+    assert asks or any(it["metadata"].get("labels", {}).get("istio-injection") == "enabled" for it in namespaces)
+    page = (ISTIO / "README.md").read_text()
+    assert namespaces or f"kubectl create namespace {of}\n" in page
+    listed = {it["metadata"]["name"] for it in documents(ISTIO / "secrets-example.yaml")}
+    made = set(re.findall(rf"kubectl create secret generic (\S+) --namespace {of} ", page))
+    assert f"namespace: {of}/' envoy/istio/secrets-example.yaml" in page
+    needed = set(secrets_needed(injected(pod)))
+    assert {"kt-credentials", "agent-gateway-key"} <= needed <= listed | made
+    # The whole folder has a gateway's filter in it.
+    applied = set(re.findall(r"kubectl apply --filename of-agents/istio/(\S*)", page))
+    assert applied == {"bootstrap.yaml", "policy-configmap.yaml", "envoyfilter-sidecar.yaml"}
+
+
 def test_beside_an_application_the_proxy_starts_first_and_ends_last():
     pod = injected(sample())
     assert starts(pod) == ["istio-proxy", "sidecar-cache", "agent"]
