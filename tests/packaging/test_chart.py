@@ -253,6 +253,25 @@ def test_tables_are_made_by_who_has_all_that_the_sidecar_has_to_reach_the_engine
         assert {mount["name"] for mount in it["volumeMounts"]} <= {volume["name"] for volume in made["volumes"]}
 
 
+def job_with(volumes, mounts):
+    [job] = Rendered(merged(example("hosted"), {"extraVolumes": volumes, "sidecar": {"extraVolumeMounts": mounts}})).of("Job")
+    pod = job["spec"]["template"]["spec"]
+    own = {"policy-config"}
+    return [{it["name"] for it in part} - own for part in (pod["volumes"], pod["containers"][0]["volumeMounts"])]
+
+
+@pytest.mark.parametrize("volumes, mounts", [
+    # A claim of the gateway's that one node has, or a Secret of its that is not there yet, would keep the job from starting.
+    pytest.param(["ca", "gateway-only"], ["ca"], id="no volume that only the gateway mounts"),
+    # The pod has `tmp`, `run` and `data`, and the job has not.
+    pytest.param(["ca"], ["ca", "tmp"], id="no mount of a volume that only the pod has"),
+    pytest.param(["gateway-only"], ["tmp"], id="none at all"),
+])
+def test_the_job_that_makes_the_tables_has_the_volumes_that_the_sidecar_mounts_and_no_other(volumes, mounts):
+    found = job_with([{"name": it, "configMap": {"name": it}} for it in volumes], [{"name": it, "mountPath": f"/{it}"} for it in mounts])
+    assert found == [set(volumes) & set(mounts)] * 2
+
+
 def test_replicas_are_the_autoscaler_s_where_there_is_one():
     release = Rendered(example("hosted"))
     [scaler] = release.of("HorizontalPodAutoscaler")
