@@ -87,8 +87,8 @@ def test_a_pod_of_a_mesh_says_another_limit_where_its_configuration_does():
 
 
 @EVERYWHERE
-def test_one_that_hangs_is_started_again_and_one_that_drains_is_not(sidecar):
-    # A kernel takes connections for a process that hangs; /health says 503 while it drains, and /metrics does not.
+def test_one_that_answers_nothing_is_started_again_and_one_that_drains_is_not(sidecar):
+    # A kernel takes connections for a process that stands still; /health says 503 while it drains, and /metrics does not.
     probe = sidecar()["livenessProbe"]
     assert probe["httpGet"]["path"] == "/metrics" and probe["httpGet"]["port"] == sidecar()["startupProbe"]["httpGet"]["port"]
     # A busy one is not taken for one that hangs.

@@ -87,7 +87,8 @@ spec:
     httpGet: {path: /health, port: sidecar-health}
     periodSeconds: 1
     failureThreshold: {{ .values.sidecar.startupSeconds }}
-  # Not /health, which says 503 while it drains; nor the port, which the kernel opens for one that hangs as well.
+  # Not /health, which says 503 while it drains; nor the port, which the kernel opens for one that stands still as well. An answer
+  # shows that the process runs and answers there, and not that it serves its gateways.
   livenessProbe:
     httpGet: {path: /metrics, port: sidecar-health}
     periodSeconds: 10
@@ -142,7 +143,7 @@ spec:
     httpGet: {path: /health, port: http}
     periodSeconds: 5
     failureThreshold: 2
-  # Not /health: that a sidecar is away is no reason to restart Envoy.
+  # Not /health, which says 503 while the sidecar is away: that is no reason to restart Envoy, which serves again as soon as it is back.
   livenessProbe:
     tcpSocket: {port: http}
     periodSeconds: 10
