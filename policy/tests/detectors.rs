@@ -304,6 +304,16 @@ fn no_secret_stands_in_a_file_as_it_is() {
             continue;
         }
         for line in fs::read_to_string(&path).unwrap().lines() {
+            // Of the vendors' forms this one looks like most words with a dash behind two letters.
+            let is_key = |rest: &str| {
+                rest.bytes()
+                    .take(16)
+                    .filter(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte))
+                    .count()
+                    == 16
+            };
+            let is_like_one = line.split("sk-").skip(1).any(is_key);
+            assert!(!is_like_one, "{}: write the dash as an escape: {line}", path.display());
             let case: serde_json::Value = serde_json::from_str(line).unwrap();
             for label in case["find"].as_array().into_iter().flatten() {
                 let (entity, value) = (label[0].as_str().unwrap(), label[1].as_str().unwrap());
@@ -407,7 +417,7 @@ fn fingerprint() -> String {
 #[test]
 fn what_detectors_find_changes_with_their_version_alone() {
     let found = (DETECTORS_VERSION, fingerprint());
-    let known = (4, "4f8ce6dc26d6a4be".to_owned());
+    let known = (4, "9f0ccd0ba5b27c9f".to_owned());
     assert_eq!(
         found, known,
         "the detectors find something else, or the labelled texts are others: where what they find has changed, raise \

@@ -2,7 +2,7 @@
 
 use crate::words::{Patterns, Rejected, Terms};
 
-/// How much of a text that goes on is held back for patterns: a match that is longer is found where it has come whole.
+/// How much of a text that goes on is held back for patterns: a match that is longer may be shown before its end has come.
 const PATTERN_HOLD_BYTES: usize = 256;
 
 /// What `content-policy` looks for.

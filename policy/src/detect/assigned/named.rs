@@ -21,11 +21,14 @@ pub(in super::super) fn may_end_name(text: &Text<'_>, end: usize) -> bool {
     }
 }
 
+/// How much before a name is read for what it is of.
+pub(super) const BEFORE_BYTES: usize = 48;
+
 /// What a name of this kind is given.
 pub(super) fn named(text: &Text<'_>, at: usize, end: usize) -> Option<Named> {
     // Of SQL: `IDENTIFIED BY '…'`.
     if text.has_word(at, b"by") && end == at + 2 {
-        let before = text.slice(at.saturating_sub(48), at).to_ascii_lowercase();
+        let before = text.slice(at.saturating_sub(BEFORE_BYTES), at).to_ascii_lowercase();
         let is_identified = before.windows(10).any(|part| part == b"identified");
         return is_identified.then_some(Named { entity: Entity::Password, sure: Sure::Name });
     }

@@ -1,13 +1,15 @@
 //! Secrets in columns whose head says so: of Markdown, of files with commas, semicolons or tabs, of a console.
 
-use super::named::named;
+use super::named::{BEFORE_BYTES, named};
 use super::{Given, Named, Sure, value};
 use crate::entity::Entity;
-use crate::scan::Match;
+use crate::scan::{CONTEXT_BYTES, Match};
 use crate::text::{ALNUM, DASHES, Text, is};
 
-/// How far above a cell its head may stand. Decisions look back no further than [`crate::scan::CONTEXT_BYTES`].
-const ABOVE_BYTES_MAX: usize = 256;
+/// How far above a cell its head may stand, before which what a name is of is read. Decisions look back no further than
+/// [`CONTEXT_BYTES`].
+const ABOVE_BYTES_MAX: usize = 240;
+const _: () = assert!(ABOVE_BYTES_MAX + BEFORE_BYTES <= CONTEXT_BYTES);
 /// How many lines above: each is read again for every cell of those below it.
 const LINES_MAX: usize = 4;
 /// More columns are not counted.

@@ -21,7 +21,7 @@ const fn token(prefix: &'static [u8], class: u8, bytes_min: usize, bytes_max: us
     Form { prefix, class, bytes_min, bytes_max, entity: Entity::AccessToken }
 }
 
-/// The forms. Of two that begin alike, the longer prefix first.
+/// The forms. Of those that begin alike each is asked, in this order.
 pub(super) const FORMS: [Form; 359] = [
     // Of OpenAI, Anthropic and others that begin as they do.
     key(b"sk-ant-", WORD, 24, 200),

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[wasm_bindgen_test(unsupported = test)]
-    fn every_form_is_found_by_its_first_bytes_and_a_longer_one_is_asked_first() {
+    fn every_form_is_found_by_its_first_bytes_and_stands_there_once() {
         for (nth, form) in FORMS.iter().enumerate() {
             let [first, second, ..] = form.prefix else { panic!("too short") };
             let same: Vec<_> = beginning_with(*first, *second).collect();

@@ -43,7 +43,7 @@ const KINDS: [(&[u8], bool); 24] = [
 ];
 
 /// Words that say that it is nobody's secret, or the number of something.
-const HARMLESS: [&[u8]; 20] = [
+const HARMLESS: [&[u8]; 19] = [
     b"acct",
     b"cs",
     b"cus",
@@ -51,7 +51,6 @@ const HARMLESS: [&[u8]; 20] = [
     b"id",
     b"idempotency",
     b"img",
-    b"key_id",
     b"kid",
     b"pi",
     b"pk",
