@@ -34,4 +34,21 @@ impl Choices {
         }
         pieces
     }
+
+    /// A text in pieces. Whoever takes them reads again with each what is held back: a long text comes in pieces that are
+    /// longer, not in more of them.
+    pub(crate) fn pieces_of_text<'a>(&mut self, mut text: &'a str) -> Vec<&'a str> {
+        let longest = (text.len() / 16).max(24);
+        let mut pieces = Vec::new();
+        while !text.is_empty() {
+            let mut at = (self.below(longest) + 1).min(text.len());
+            while !text.is_char_boundary(at) {
+                at += 1;
+            }
+            let (piece, rest) = text.split_at(at);
+            pieces.push(piece);
+            text = rest;
+        }
+        pieces
+    }
 }

@@ -27,17 +27,8 @@ pub fn check(input: &[u8]) {
 fn in_pieces(text: &str, choices: &mut Choices) -> (String, Vec<Finding>) {
     let mut window = Window::new(EntitySet::all());
     let (mut shown, mut findings) = (String::new(), Vec::new());
-    // Each piece has what is held back read again: a long text comes in pieces that are longer, not in more of them.
-    let longest = (text.len() / 16).max(24);
-    let mut rest = text;
-    while !rest.is_empty() {
-        let mut at = (choices.below(longest) + 1).min(rest.len());
-        while !rest.is_char_boundary(at) {
-            at += 1;
-        }
-        let (piece, after) = rest.split_at(at);
+    for piece in choices.pieces_of_text(text) {
         take(window.push(piece), &mut shown, &mut findings);
-        rest = after;
     }
     take(window.end(), &mut shown, &mut findings);
     (shown, findings)

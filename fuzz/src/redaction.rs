@@ -1,12 +1,12 @@
 //! Redaction, by a chain that redacts whatever it finds: what comes out is JSON of the same fields and types, but for numbers
-//! that became strings; nothing of what was found is left in a text; and a text that comes in pieces is told as the
+//! that became strings, and an answer stays JSON; nothing of what was found is left in a text; and a text that comes in pieces is told as the
 //! whole is.
 
 use std::sync::Arc;
 
 use kt_contract::json::{self, Bounds};
 use kt_contract::policy::{self, Check, Decision, Entities, Entity, Phase, Step};
-use kt_policy::{Chain, EntitySet, Event, Piece, Stream, said, scan, splice};
+use kt_policy::{Chain, EntitySet, Event, Piece, Stream, police, said, scan, splice};
 use serde_json::{Value, json};
 
 use crate::choices::Choices;
@@ -19,6 +19,7 @@ const ESCAPE_BYTES: usize = 5;
 pub fn check(input: &[u8]) {
     let chain = chain(Phase::Input);
     check_body(&chain, input);
+    check_answer(input);
     let text = String::from_utf8_lossy(input);
     let of = |message: Value| json!({ "messages": [message] }).to_string();
     let call = json!({ "tool_calls": [{ "function": { "arguments": text } }] });
@@ -53,6 +54,14 @@ fn check_body(chain: &Chain, body: &[u8]) -> Option<Vec<u8>> {
         before.iter().zip(&after).for_each(|(before, after)| check_text(before, after));
     }
     Some(out)
+}
+
+/// The same as an answer, of which what nearly was said goes, too.
+fn check_answer(body: &[u8]) {
+    if json::parse(body, BOUNDS).is_ok() {
+        let replaced = police(&chain(Phase::Output), body).replaced;
+        assert!(replaced.is_none_or(|out| json::parse(&out, BOUNDS).is_ok()), "no JSON any more");
+    }
 }
 
 fn check_shape(before: &Value, after: &Value) {
@@ -95,16 +104,8 @@ fn check_text(before: &str, after: &str) {
 fn in_pieces(text: &str, choices: &mut Choices) -> String {
     let mut stream = Stream::new(Arc::new(chain(Phase::Output)));
     let mut out = Vec::new();
-    let longest = (text.len() / 16).max(24);
-    let mut rest = text;
-    while !rest.is_empty() {
-        let mut at = (choices.below(longest) + 1).min(rest.len());
-        while !rest.is_char_boundary(at) {
-            at += 1;
-        }
-        let (piece, after) = rest.split_at(at);
+    for piece in choices.pieces_of_text(text) {
         assert_eq!(stream.push(event(piece), &mut out), Ok(()));
-        rest = after;
     }
     assert_eq!(stream.end(&mut out), Ok(()));
     let lines = std::str::from_utf8(&out).unwrap().lines();
