@@ -210,6 +210,9 @@ impl Sidecar {
         let named = WithIdentities { keys, identified: Arc::clone(&identified) };
         let keys: Arc<dyn PrincipalStore> = Arc::new(named);
         let metrics = Arc::new(Metrics::default());
+        if let Some(accounts) = &settings.accounts {
+            metrics.days_begin(&accounts.zones);
+        }
         let epoch = Epoch(u64::from_be_bytes(random::bytes()?));
         let known = generations.known().clone();
         let cache = Cache::new(entries, generations, Arc::clone(&metrics));

@@ -144,8 +144,8 @@ def test_a_slow_provider_is_paid_once_and_a_silent_stream_is_given_up(crowd, pro
         wait_until(lambda: silent.calls() == told, "the silent call has ended")
 
 
-# Long enough for all of them to arrive before the first calls are given up, on a busy machine too.
-PATIENCE_MS = 8000
+# Three times as long is enough for all of them to arrive before the last call is given up, on a busy machine too.
+PATIENCE_MS = 6000
 
 
 @pytest.mark.fault(39)
@@ -158,7 +158,6 @@ def test_a_provider_that_never_answers_is_asked_three_times_and_then_everybody_i
         for hang, stream in ((hang, stream) for hang in ("hang", "hang=start") for stream in (False, True)):
             body = chat(f"{prompt} {hang} {stream} [[fake: {hang}]]", stream=stream)
             asked[f"{prompt} {hang} {stream}"] = crowd.ask(edited.gateways, key, body, count=201)
-        edited.sidecar.wait_followers(4 * 200)
         for asked_for, lives in asked.items():
             answers = [live.whole() for live in lives]
             assert {answer.status for answer in answers} == {502}, asked_for

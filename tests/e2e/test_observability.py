@@ -243,6 +243,9 @@ def test_the_dashboards_of_a_fleet_count_a_flight_that_sidecars_share_and_a_froz
             assert panel(prometheus, "flights", "Followed") == panel(prometheus, "overview", "Coalesced") == 8
             assert panel(prometheus, "money", "Breaches, frozen wallets") == 1
             assert prometheus.number("sum(kt_wallet_frozen)") == 3
+            # Days begin alike everywhere, or an alert would say so.
+            assert prometheus.number("sum(kt_wallet_time_zones_info)") == 3
+            assert prometheus.number("count(count by (time_zone, own) (kt_wallet_time_zones_info))") == 1
             return True
         wait_until(agrees, "the dashboards tell what happened")
 

@@ -47,6 +47,23 @@ impl Zones {
         self.own.values().any(|own| *own != self.common)
     }
 
+    /// Which organizations have a zone that is not the common one, as eight digits, and `none` where none has. The same
+    /// wherever the same days are, in whatever order they were written down.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        if !self.differ() {
+            return "none".to_owned();
+        }
+        let mut hasher = blake3::Hasher::new();
+        for (org, zone) in self.own.iter().filter(|(_, own)| **own != self.common) {
+            // Neither has a NUL in it.
+            for name in [&**org, &*zone.name()] {
+                hasher.update(name.as_bytes()).update(&[0]);
+            }
+        }
+        hasher.finalize().to_hex().chars().take(8).collect()
+    }
+
     /// The latest day that it is anywhere.
     #[must_use]
     pub fn latest_date(&self, at: UnixMillis) -> Date {
@@ -114,6 +131,26 @@ mod tests {
     fn zones_differ_where_one_is_not_the_common_one() {
         assert!(!zones(&[]).differ() && !zones(&[("acme", "UTC")]).differ());
         assert!(zones(&[("acme", "Asia/Tokyo")]).differ());
+    }
+
+    #[test]
+    fn digests_are_equal_where_all_days_are() {
+        assert_eq!(zones(&[]).digest(), "none");
+        assert_eq!(
+            zones(&[("acme", "UTC")]).digest(),
+            "none",
+            "who has the common one is not named"
+        );
+        let one = zones(&[("acme", "Asia/Tokyo"), ("globex", "Europe/Paris")]).digest();
+        assert_eq!(one.len(), 8);
+        assert_eq!(
+            one,
+            zones(&[("globex", "Europe/Paris"), ("acme", "Asia/Tokyo"), ("initech", "UTC")])
+                .digest()
+        );
+        for others in [[("acme", "Asia/Seoul")], [("acmf", "Asia/Tokyo")]] {
+            assert_ne!(one, zones(&[others[0], ("globex", "Europe/Paris")]).digest());
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::{Metrics, ResultOf};
 use crate::ledger::audit::Invariant;
+use crate::ledger::zones::Zones;
 use crate::store::savings::Basis;
 
 /// What became of money.
@@ -36,6 +37,7 @@ pub(super) struct Money {
     open_calls: Counter,
     open_usd: Counter<f64, AtomicU64>,
     open_reports: Family<ResultOf, Counter>,
+    days: Family<Days, Gauge>,
 }
 
 /// What became of what a gateway has told of calls without a sidecar: the values of `kt_open_reports_total`.
@@ -66,6 +68,13 @@ pub enum Spooling {
     Unreadable,
     /// The ledger does not know its hold, and it stays there.
     Unknown,
+}
+
+/// In whose time zones days begin.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Days {
+    time_zone: String,
+    own: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -148,6 +157,12 @@ impl Metrics {
         self.money.open_usd.inc_by(dollars(counted));
     }
 
+    /// Days of budgets begin in these zones. Sidecars that share a wallet should tell the same.
+    pub fn days_begin(&self, zones: &Zones) {
+        let days = Days { time_zone: zones.common().name(), own: zones.digest() };
+        self.money.days.get_or_create(&days).set(1);
+    }
+
     /// A call was made that no audit looks up.
     pub fn not_looked_up(&self) {
         self.money.not_looked_up.inc();
@@ -210,22 +225,7 @@ impl Money {
             "What of its allotments this sidecar may spend, or has and did not tell yet",
             self.allotted.clone(),
         );
-        r.register(
-            "kt_wallet_breaches",
-            "What audits have found that must hold of the ledger and does not",
-            self.breaches.clone(),
-        );
-        r.register(
-            "kt_wallet_calls_not_audited",
-            "Calls that no audit looks up, since too many were made between two",
-            self.not_looked_up.clone(),
-        );
-        r.register("kt_wallet_frozen", "Wallets that are frozen", self.frozen.clone());
-        r.register(
-            "kt_wallet_audit_failing",
-            "Whether the ledger could not be audited when it was due",
-            self.audit_failing.clone(),
-        );
+        self.register_audits(r);
         self.register_saved(r);
         r.register(
             "kt_budget_alerts",
@@ -256,6 +256,30 @@ impl Money {
         for operation in ["reserve", "extend", "settle", "release"] {
             drop(self.operations.get_or_create(&Done { operation, result: "unavailable" }));
         }
+    }
+
+    fn register_audits(&self, r: &mut Registry) {
+        r.register(
+            "kt_wallet_breaches",
+            "What audits have found that must hold of the ledger and does not",
+            self.breaches.clone(),
+        );
+        r.register(
+            "kt_wallet_calls_not_audited",
+            "Calls that no audit looks up, since too many were made between two",
+            self.not_looked_up.clone(),
+        );
+        r.register(
+            "kt_wallet_time_zones_info",
+            "In whose time zones the days of budgets begin",
+            self.days.clone(),
+        );
+        r.register("kt_wallet_frozen", "Wallets that are frozen", self.frozen.clone());
+        r.register(
+            "kt_wallet_audit_failing",
+            "Whether the ledger could not be audited when it was due",
+            self.audit_failing.clone(),
+        );
     }
 
     fn register_saved(&self, r: &mut Registry) {

@@ -171,7 +171,8 @@ mod tests {
     fn queues() -> Queues {
         let address = Address::parse("postgres://kt@127.0.0.1:1/kt").unwrap();
         let database = Arc::new(Database::at(address, 1, Clock::start()).unwrap());
-        Queues::new(Writer { database, timepiece: None, groups: Arc::new(AtomicU64::new(0)) })
+        let groups = Arc::new(AtomicU64::new(0));
+        Queues::new(Writer { database, timepiece: None, groups, latest: Arc::default() })
     }
 
     #[tokio::test]
