@@ -62,6 +62,8 @@ lint: ## formatting, clippy and tidy
 test: ## prove everything: all tiers, in order
 	@scripts/test
 
+# The suites over Redis and Postgres mostly wait: four at a time take them a quarter less than one for each of two cores.
+test-rust: export RUST_TEST_THREADS ?= 4
 test-rust: wasm ## every test in Rust but fuzzing and wasm: pure, power, sim, redis, stores and filter, built at once
 	@scripts/setup test
 	cargo test $(HOST)
