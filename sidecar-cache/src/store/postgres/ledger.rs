@@ -11,7 +11,6 @@ mod facts;
 mod flush;
 mod group;
 mod job;
-mod latest;
 mod queues;
 mod read;
 mod rows;
@@ -83,7 +82,7 @@ impl PostgresLedger {
         schema::check(&database).await?;
         let database = Arc::new(database);
         let (timepiece, groups) = (timepiece.map(Arc::new), Arc::new(AtomicU64::new(0)));
-        let writer = Writer { database, timepiece, groups, latest: Arc::default() };
+        let writer = Writer { database, timepiece, groups };
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         tokio::spawn(Queues::new(writer.clone()).run(waiting));
         let holder = random::bytes().map_err(|error| StoreError::Permanent(error.to_string()))?;

@@ -10,7 +10,6 @@ use kt_contract::time::UnixMillis;
 use super::facts::{self, Facts, Question};
 use super::flush::flush;
 use super::job::{Done, Job};
-use super::latest::Latest;
 use super::sheet::Sheet;
 use crate::ledger::TransferId;
 use crate::ledger::account::AccountName;
@@ -33,7 +32,6 @@ pub(super) struct Writer {
     pub(super) timepiece: Option<Arc<Timepiece>>,
     /// How many groups were written.
     pub(super) groups: Arc<AtomicU64>,
-    pub(super) latest: Arc<Latest>,
 }
 
 /// What has come of a try.

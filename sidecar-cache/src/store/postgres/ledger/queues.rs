@@ -171,8 +171,7 @@ mod tests {
     fn queues() -> Queues {
         let address = Address::parse("postgres://kt@127.0.0.1:1/kt").unwrap();
         let database = Arc::new(Database::at(address, 1, Clock::start()).unwrap());
-        let groups = Arc::new(AtomicU64::new(0));
-        Queues::new(Writer { database, timepiece: None, groups, latest: Arc::default() })
+        Queues::new(Writer { database, timepiece: None, groups: Arc::new(AtomicU64::new(0)) })
     }
 
     #[tokio::test]

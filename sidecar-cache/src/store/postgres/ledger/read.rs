@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 
 use futures_util::TryStreamExt;
-use kt_contract::time::UnixMillis;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
@@ -30,7 +29,7 @@ pub(super) async fn due(
     let session = writer.database.begin(Purpose::Read).await?;
     let client = session.client()?;
     let now = clock(client, false, writer.wall()).await?;
-    let latest = latest(writer, client, now).await?.max(stored(now.0));
+    let latest = latest(client).await?.max(stored(now.0));
     // Each book has its own time, which no index on live holds knows: the latest of all bounds how much of it is read.
     let sql = "SELECT t.id, live.is_suspended, org FROM live_holds AS live JOIN orgs USING (org)
             JOIN transfers AS t USING (org, seq)
@@ -57,15 +56,10 @@ pub(super) async fn due(
 
 /// The latest time of any book. The condition is always true and lets an index be used: readers' transactions forbid
 /// going through a table as it lies, and what a plan does all the same counts as so dear that it is compiled first.
-async fn latest(writer: &Writer, client: &Client, now: UnixMillis) -> Result<i64, Fault> {
-    if let Some(known) = writer.latest.known(now) {
-        return Ok(known);
-    }
+async fn latest(client: &Client) -> Result<i64, Fault> {
     let sql = "SELECT coalesce(max(at), 0) FROM orgs WHERE org >= ''";
     let rows = client.query_typed(sql, &[]).await?;
-    let found = rows.first().ok_or(CORRUPT)?.try_get(0)?;
-    writer.latest.learn(now, found);
-    Ok(found)
+    Ok(rows.first().ok_or(CORRUPT)?.try_get(0)?)
 }
 
 pub(super) async fn balance(writer: &Writer, org: &str) -> Result<Balance, Fault> {
