@@ -1,13 +1,15 @@
 //! Finding the texts of a body of any dialect, a request's or an answer's, by the names of its fields.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::bytes::find_any;
 
 use super::{Author, Decoded, Form, Text};
 
-/// Fields whose strings are no texts: names that machines give. A finding in them would be chance, and replacing it
-/// would break what they are for. Within what people and models make up themselves ([`FREE`]) there are none.
+/// Fields whose strings are no texts where they look like it ([`is_machines`]): names that machines give. A finding in
+/// them would be chance, and replacing it would break what they are for. Within what people and models make up
+/// themselves ([`FREE`]) there are none.
 const MACHINE: &[&str] = &[
     "call_id",
     "detail",
@@ -31,7 +33,7 @@ const MACHINE: &[&str] = &[
     "type",
 ];
 /// Fields with nothing of a text in them, however deep.
-const NO_TEXT: &[&str] = &["cache_control", "logprobs"];
+const NO_TEXT: &[&str] = &["logprobs"];
 /// Fields that hold bytes, where their value is nothing but base64. None within [`FREE`], where a model gives the names.
 const BYTES: &[&str] = &["b64_json", "data", "encrypted_content", "file_data", "signature"];
 /// Fields that may hold a file within a URL. None within [`FREE`] either.
@@ -39,12 +41,34 @@ const URLS: &[&str] = &["file_data", "file_url", "image_url", "url"];
 /// Fields whose inside is made up by whoever asks or answers: arguments, and schemas.
 const FREE: &[&str] =
     &["arguments", "definition", "input", "input_schema", "parameters", "properties", "schema"];
-/// Fields of the outermost object with what people and models say.
-const CONTENT: &[&str] =
-    &["choices", "content", "contents", "input", "messages", "output", "prompt"];
+/// Fields of the outermost object with what people and models say, numbers included. Strings of a field that is on no
+/// list are anybody's too: servers read more than the dialects have.
+const CONTENT: &[&str] = &[
+    "choices",
+    "content",
+    "contents",
+    "documents",
+    "input",
+    "messages",
+    "metadata",
+    "output",
+    "prediction",
+    "prompt",
+    "suffix",
+];
+/// The field of the outermost object in which whoever asks gives the names.
+const METADATA: &str = "metadata";
 /// Fields of the outermost object with what developers say.
-const DEVELOPERS: &[&str] =
-    &["functions", "instructions", "response_format", "system", "text", "tools"];
+const DEVELOPERS: &[&str] = &[
+    "functions",
+    "instructions",
+    "output_config",
+    "output_format",
+    "response_format",
+    "system",
+    "text",
+    "tools",
+];
 /// Fields of the outermost object with messages, whose roles are the dialect's. No other field of this name is one.
 const MESSAGES: &[&str] = &["input", "messages"];
 /// How deep the fields of a message stand: in an object of a list of the outermost object.
@@ -53,6 +77,8 @@ const MESSAGE_DEPTH: usize = 3;
 const DEVELOPER_ROLES: &[&str] = &["developer", "system"];
 /// Fields that hold JSON as a text.
 const JSON_TEXTS: &[&str] = &["arguments", "partial_json"];
+/// The longest name that a machine gives.
+const MACHINE_BYTES_MAX: usize = 512;
 /// The shortest number that could be anybody's.
 const NUMBER_BYTES_MIN: usize = 7;
 /// How a file within a URL begins.
@@ -134,8 +160,9 @@ pub(crate) fn field_values(body: &[u8], name: &str) -> Vec<Range<usize>> {
         let Some(range) = walk.quoted() else { break };
         let Some(written) = text.get(range) else { break };
         // The outermost names are the dialect's.
-        let is_free = depth > 1 && has(FREE, written);
-        if (written == name || is_free) && walk.is_name() {
+        let said = called(written);
+        let is_free = depth > 1 && has(FREE, &said);
+        if (said == name || is_free) && walk.is_name() {
             let rest = text.get(walk.at..).unwrap_or_default();
             let spaces = rest.len() - rest.trim_start_matches([' ', '\t', '\r', '\n', ':']).len();
             let start = walk.at + spaces;
@@ -147,6 +174,20 @@ pub(crate) fn field_values(body: &[u8], name: &str) -> Vec<Range<usize>> {
         }
     }
     values
+}
+
+/// What a name says: whoever else reads it takes its escapes for what they stand for.
+fn called(written: &str) -> Cow<'_, str> {
+    if !written.contains('\\') {
+        return Cow::Borrowed(written);
+    }
+    Cow::Owned(Decoded::of(written).text().to_owned())
+}
+
+/// Whether this may be what a machine calls something. Whoever hides a text there has to do without spaces and `@`.
+fn is_machines(written: &str) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:/;=+-".contains(&byte);
+    written.len() <= MACHINE_BYTES_MAX && written.bytes().all(is_of_name)
 }
 
 fn has(list: &[&str], name: &str) -> bool {
@@ -170,21 +211,18 @@ impl Place {
 
     /// The place of a field of the outermost object.
     fn outermost(name: &str) -> Self {
-        let (is_content, author) = if has(CONTENT, name) {
-            (true, Author::Anybody)
-        } else {
-            (has(DEVELOPERS, name), Author::Developer)
-        };
+        let is_developers = has(DEVELOPERS, name);
+        let author = if is_developers { Author::Developer } else { Author::Anybody };
         Self {
             has_no_text: has(NO_TEXT, name),
             is_machine: has(MACHINE, name),
             may_be_bytes: has(BYTES, name),
             may_be_url: has(URLS, name),
             is_of_messages: has(MESSAGES, name),
-            is_content,
+            is_free: name == METADATA,
+            is_content: is_developers || has(CONTENT, name),
             is_json: has(JSON_TEXTS, name),
             author,
-            ..Self::OUTSIDE
         }
     }
 
@@ -289,7 +327,7 @@ impl<'a> Walk<'a> {
             open.is_developers = has(DEVELOPER_ROLES, written);
         }
         let is_file = place.may_be_bytes && is_file(written);
-        if place.has_no_text || place.is_machine || is_file {
+        if place.has_no_text || place.is_machine && is_machines(written) || is_file {
             return Some(());
         }
         let kind = if place.may_be_url { kind_of_file(written) } else { None };
@@ -306,11 +344,12 @@ impl<'a> Walk<'a> {
     fn name(&mut self, raw: Range<usize>, written: &'a str) {
         let depth = self.open.len();
         let outer = depth.checked_sub(2).and_then(|at| self.open.get(at)).map(|open| open.place);
+        let name = called(written);
         let place = match outer {
-            None => Place::outermost(written),
-            Some(around) => around.field(written),
+            None => Place::outermost(&name),
+            Some(around) => around.field(&name),
         };
-        let is_role = written == "role" && self.is_in_message();
+        let is_role = name == "role" && self.is_in_message();
         if let Some(open) = self.open.last_mut() {
             open.place = place;
             open.is_role = is_role;
@@ -473,6 +512,11 @@ mod tests {
             r#"{"content":[{"input":{"id":"me@x.org","status":"s p"}}]}"#,
             r#"{"tools":[{"function":{"parameters":{"properties":{"id":{"type":"me@x.org"}}}}}]}"#,
             r#"{"text":{"format":{"schema":{"description":"me@x.org"}}}}"#,
+            r#"{"metadata":{"id":"me@x.org"}}"#,
+            r#"{"metadata":{"logprobs":"me@x.org"}}"#,
+            r#"{"messages":[{"role":"user\nto me@x.org","content":"x"}]}"#,
+            r#"{"messages":[{"content":[{"cache_control":{"ttl":"me@x.org"}}]}]}"#,
+            r#"{"model":"me@x.org"}"#,
         ] {
             let body = body.replace("FILE", &file());
             assert!(strings(&body).iter().any(|text| text.contains("me@x.org")), "{body}");
@@ -530,6 +574,59 @@ mod tests {
             (Form::Name, "me@x.org"),
         ];
         assert_eq!(found, expected.map(|(form, text)| (form, text.to_owned())));
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_field_on_no_list_is_not_the_developers() {
+        for field in ["suffix", "documents", "prediction", "metadata", "anything"] {
+            let body = format!(r#"{{"{field}":{{"a":["b"]}}}}"#);
+            let found = said(&body).into_iter().find(|(form, ..)| *form == Form::String);
+            assert_eq!(found, Some((Form::String, Author::Anybody, "b".to_owned())), "{field}");
+        }
+    }
+
+    /// As one who hides a name from who compares its bytes.
+    fn with_escaped_names(body: &str) -> String {
+        let mut escaped = String::new();
+        let mut walk = Walk { text: body, at: 0, open: Vec::new(), found: Vec::new() };
+        while let Some(byte) = walk.byte() {
+            if byte != b'"' {
+                escaped.push(char::from(byte));
+                walk.at += 1;
+                continue;
+            }
+            let said = &body[walk.quoted().unwrap()];
+            match said.split_at_checked(1) {
+                Some((first, rest)) if walk.is_name() && first.is_ascii() && first != "\\" => {
+                    escaped.push_str(&format!("\"\\u{:04x}{rest}\"", first.as_bytes()[0]));
+                }
+                _ => escaped.push_str(&format!("\"{said}\"")),
+            }
+        }
+        escaped
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_name_is_what_it_says_however_it_is_escaped() {
+        for body in [
+            r#"{"model":"m","messages":[{"role":"user","content":"a"},{"content":"b","role":"system"}]}"#,
+            r#"{"system":"a","tools":[{"function":{"description":"b","parameters":{"properties":{"id":{"type":"c d"}}}}}]}"#,
+            r#"{"messages":[{"content":[{"type":"tool_use","id":"x","input":{"id":"a@b","card":4111111111111111}}]}]}"#,
+            r#"{"messages":[{"tool_calls":[{"function":{"name":"f","arguments":"{\"a\":1}"}}]}]}"#,
+            r#"{"prompt":"a","suffix":"b","metadata":{"id":"c d"},"seed":4111111111111111}"#,
+            r#"{"choices":[{"logprobs":{"content":[{"token":"x"}]},"message":{"content":"y"}}]}"#,
+        ] {
+            let escaped = with_escaped_names(body);
+            assert_ne!(escaped, body);
+            let read = |body: &str| -> Vec<(Form, Author, bool, String)> {
+                let found = texts(body.as_bytes()).into_iter();
+                let text = |it: &Text<'_>| it.says.text().to_owned();
+                found.map(|it| (it.form, it.author, it.is_json, text(&it))).collect()
+            };
+            assert_eq!(read(&escaped), read(body), "{escaped}");
+            let values = |body: &str| field_values(body.as_bytes(), "logprobs").len();
+            assert_eq!(values(&escaped), values(body), "{escaped}");
+        }
     }
 
     #[wasm_bindgen_test(unsupported = test)]
