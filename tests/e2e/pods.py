@@ -98,7 +98,26 @@ def injected(pod, native=True, uid=PROXY_UID):
     # istio-init, then the proxy where it is a native sidecar, then the rest in their order.
     first = {"istio-init": 0, "istio-proxy": 1}
     result["spec"].get("initContainers", []).sort(key=lambda it: first.get(it["name"], 2))
-    return result
+    return with_probes_of_the_agent(result)
+
+
+# Where the agent in istio-proxy answers, and what it calls a probe.
+AGENT_PORT = 15020
+CALLED = {"startupProbe": "startupz", "livenessProbe": "livez", "readinessProbe": "readyz"}
+
+
+def with_probes_of_the_agent(pod):
+    """Istio has the probes of all other containers asked by its agent, unless the pod says no: `patchRewriteProbe` in
+    `pkg/kube/inject/app_probe.go`, which goes through init containers, too, and is on by default (`rewriteAppHTTPProbe`)."""
+    if pod["metadata"]["annotations"].get("sidecar.istio.io/rewriteAppHTTPProbers") == "false":
+        return pod
+    for one in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]:
+        for name, called in CALLED.items():
+            probe = one.get(name, {})
+            if one["name"] != "istio-proxy" and (probe.keys() & {"httpGet", "tcpSocket"}):
+                probe.pop("tcpSocket", None)
+                probe["httpGet"] = {"path": f"/app-health/{one['name']}/{called}", "port": AGENT_PORT}
+    return pod
 
 
 def starts(pod):

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from mesh import ENVOY_GATEWAY, ISTIO, documents, generate
-from pods import container, injected, merged, mounting, rendered, starts, stops
+from pods import AGENT_PORT, container, injected, merged, mounting, rendered, starts, stops
 from processes import ROOT
 from scraped import POD_MONITOR
 
@@ -282,6 +282,19 @@ def test_on_a_gateway_the_sidecar_starts_first_and_ends_last():
     assert stops(pod) == [["istio-proxy"], ["sidecar-cache"]]
     assert pod["metadata"]["labels"]["kt/proxy"] == "gateway"
     assert container(pod, "istio-proxy")["lifecycle"]["preStop"]["sleep"]["seconds"] > 0
+
+
+@PODS
+def test_whoever_is_asked_whether_a_container_has_started_runs_by_then(pod):
+    pod = injected(pod)
+    order = starts(pod)
+    native = [name for name in order if container(pod, name).get("restartPolicy") == "Always"]
+    asked = {name: container(pod, name)["startupProbe"]["httpGet"]["port"]
+             for name in native if "startupProbe" in container(pod, name)}
+    assert "sidecar-cache" in asked
+    for name, port in asked.items():
+        answers = "istio-proxy" if port == AGENT_PORT else name
+        assert order.index(answers) <= order.index(name), f"{name} waits for {answers}, which waits for it"
 
 
 @pytest.mark.parametrize("annotation, value, problem", [

@@ -314,6 +314,32 @@ def test_the_engines_may_be_anywhere_until_somebody_says_where():
     assert found[6379] == here and found[5432] is None
 
 
+@pytest.mark.parametrize("names", [
+    {"redis": "redis://redis:6379/0", "postgres": "postgres://kt@postgres/kt"},
+    {"redis": {"file": "/etc/kt/redis-url"}, "postgres": {"file": "/etc/kt/postgres-url"}},
+    {"redis": {"env": "OWN_REDIS"}, "postgres": {"env": "OWN_POSTGRES"}},
+], ids=["address", "file", "variable"])
+def test_engines_are_reached_however_the_configuration_names_them(names):
+    values = merged(example("hosted"), {
+        "redis": {"existingSecret": ""}, "postgres": {"existingSecret": ""},
+        "sidecar": {"extraEnv": [{"name": "OWN_REDIS", "value": "x"}, {"name": "OWN_POSTGRES", "value": "x"}]},
+    })
+    config = values["policyConfig"]
+    config["workflow_cache"]["redis"]["url"], config["database"]["url"] = names["redis"], names["postgres"]
+    release = Rendered(values)
+    [policy] = release.of("NetworkPolicy")
+    ports = {rule["ports"][0]["port"] for rule in policy["spec"]["egress"]}
+    assert {6379, 5432} <= ports
+    assert any(job["metadata"]["name"].endswith("-migrate") for job in release.of("Job"))
+
+
+def test_a_name_that_looks_like_a_number_stays_a_name():
+    for team in ("42", "1.5", "true"):
+        release = Rendered(merged(example("per-team"), {"team": team}))
+        [workload] = release.workloads()
+        assert workload["metadata"]["labels"]["kt-team"] == team
+
+
 def test_a_sidecar_tells_the_collector_that_is_named_and_may_reach_it():
     def told(change):
         release = Rendered(merged(example("hosted"), change))
@@ -351,6 +377,9 @@ def test_no_two_things_of_a_release_have_one_name():
 WRONG = {
     "no configuration": ("per-team", {"policyConfig": {}}, "policyConfig is empty"),
     "a configuration that is no YAML": ("per-team", {"policyConfig": "a: [b"}, "policyConfig is no YAML"),
+    "fewer at most than at least": (
+        "hosted", {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 4}}, "no more are wanted"),
+    "two programs on one port": ("per-team", {"sidecar": {"port": 41020}}, "each must be another one"),
     "a team without a name": ("per-team", {"team": ""}, "wants `team`"),
     "a hosted team": ("hosted", {"team": "alpha"}, "`team` is for topology per-team"),
     "hybrid with nothing dedicated": ("hosted", {"topology": "hybrid"}, "wants deployments in `dedicated`"),

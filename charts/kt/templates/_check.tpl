@@ -53,6 +53,14 @@ itself is right, `kt config check` says.
 {{- fail (printf "%spolicyConfig: identities[%d].spiffe is for clients with certificates, and the chart's gateways ask for none, so they would not start: identify clients by `jwt` or by gateway keys" $where $at) -}}
 {{- end -}}
 {{- end -}}
+{{- $scaling := $values.autoscaling -}}
+{{- if and $scaling.enabled (gt (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
+{{- fail (printf "%sautoscaling.minReplicas is %d and maxReplicas %d: no more are wanted than there may be" $where (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
+{{- end -}}
+{{- $ports := list (int $values.gateway.port) (int $values.gateway.metricsPort) (int $values.sidecar.port) -}}
+{{- if ne (len (uniq $ports)) 3 -}}
+{{- fail (printf "%sgateway.port, gateway.metricsPort and sidecar.port are in one pod: each must be another one" $where) -}}
+{{- end -}}
 {{- $given := list -}}
 {{- range concat $values.gateway.extraEnv $values.providerKeys -}}{{- $given = append $given (default .env .name) -}}{{- end -}}
 {{- range $target := dig "providers" "targets" list $config -}}

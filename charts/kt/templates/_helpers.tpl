@@ -33,10 +33,20 @@ filled instead of rendered and read again, since that would make floating-point 
 {{- include "kt.check" .into -}}
 {{- end -}}
 
+{{- /* Whether the sidecar reaches an engine, however the configuration names it: a Secret, a file, or the address itself. */ -}}
+{{- define "kt.usesRedis" -}}
+{{- if or .values.redis.existingSecret (eq (dig "workflow_cache" "backend" "" .config) "redis") }}true{{ end -}}
+{{- end -}}
+
+{{- define "kt.usesPostgres" -}}
+{{- $wallet := default dict (dig "wallet" dict .config) -}}
+{{- if or .values.postgres.existingSecret (dig "database" dict .config) (dig "url" "" $wallet) }}true{{ end -}}
+{{- end -}}
+
 {{- define "kt.selector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
-app.kubernetes.io/component: {{ .unit }}
+app.kubernetes.io/component: {{ .unit | quote }}
 {{- end -}}
 
 {{- define "kt.labels" -}}
@@ -46,7 +56,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 kt-topology: {{ .values.topology }}
 {{- with .values.team }}
-kt-team: {{ . }}
+kt-team: {{ . | quote }}
 {{- end }}
 {{- end -}}
 

@@ -12,7 +12,7 @@ use kt_contract::policy::{Decision, Phase};
 use kt_providers::Dialect;
 
 use super::call::read;
-use super::external::{Matter, Said};
+use super::external::{Matter, Said, Silence};
 use super::fault::{Failed, Unkept};
 use super::form;
 use super::log::Charge;
@@ -246,6 +246,8 @@ impl Pilot {
                 match self.over(sidecar.asks(external.clone(), Arc::clone(&seat), matter)).await? {
                     Said::Allows => Word::Passes,
                     Said::Blocks(categories) => refused(phase, &categories),
+                    // Whoever asks has made it too long: they do not choose to go unjudged.
+                    Said::Nothing(Silence::QuestionTooLong) => unchecked,
                     Said::Nothing(_) => Word::Silent(on_failure),
                 }
             }

@@ -171,18 +171,24 @@ impl Files {
             let is_steady = seen.last.replace(stamp) == Some(stamp) || is_first;
             if is_steady && seen.taken != Some(stamp) {
                 seen.taken = Some(stamp);
-                let outcome = self.taken(&file);
-                found.push((file, outcome));
+                if let Some(outcome) = self.taken(&file, stamp) {
+                    found.push((file, outcome));
+                }
             }
         }
         found
     }
 
-    /// What a file says. One that could not be read is read at the next look again.
-    fn taken(&mut self, file: &Path) -> Outcome {
-        let read = unless_it_panics(file, || Ok(self.read(file)));
-        match read {
-            Ok(Ok((org, settings))) => Outcome::Good(org, settings),
+    /// What a file says. One that could not be read is read at the next look again; one that is being written, of which
+    /// a part may be a pack without its policies, says nothing until it is steady.
+    fn taken(&mut self, file: &Path, stamp: Stamp) -> Option<Outcome> {
+        let read = unless_it_panics(file, || Ok(self.read(file, stamp)));
+        Some(match read {
+            Ok(Ok(Some((org, settings)))) => Outcome::Good(org, settings),
+            Ok(Ok(None)) => {
+                self.seen.insert(file.to_owned(), Seen::default());
+                return None;
+            }
             Ok(Err(Fault { said, is_passing })) => {
                 if let Some(seen) = self.seen.get_mut(file).filter(|_| is_passing) {
                     seen.taken = None;
@@ -190,10 +196,15 @@ impl Files {
                 Outcome::Bad(said)
             }
             Err(said) => Outcome::Bad(said),
-        }
+        })
     }
 
-    fn read(&mut self, file: &Path) -> Result<(String, Box<Settings>), Fault> {
+    /// `None`: it is not what it was when the folder was looked at, which is long ago where there are many files.
+    fn read(
+        &mut self,
+        file: &Path,
+        stamp: Stamp,
+    ) -> Result<Option<(String, Box<Settings>)>, Fault> {
         let lasting = |said| Fault { said, is_passing: false };
         let path = file.display().to_string();
         let org = org_of(file).ok_or_else(|| {
@@ -201,6 +212,9 @@ impl Files {
         })?;
         let text = config_file::read(file)
             .map_err(|fault| Fault { said: vec![fault], is_passing: true })?;
+        if file.metadata().map(|metadata| Stamp::of(&metadata)).ok() != Some(stamp) {
+            return Ok(None);
+        }
         let loaded = config::load_tenant(&path, &text, &self.host);
         let Loaded { config, warnings, .. } =
             loaded.map_err(|errors| lasting(errors.iter().map(ToString::to_string).collect()))?;
@@ -228,7 +242,7 @@ impl Files {
         let settings = Box::new(self.shared(settings, Arc::clone(&tenancy)));
         let good = Good { text, tenancy, generation: self.generation };
         self.good.insert(file.to_owned(), good);
-        Ok((org, settings))
+        Ok(Some((org, settings)))
     }
 
     /// The last good content of a file, beside what the host says by now, with the credentials that were read with it.
