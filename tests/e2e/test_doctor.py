@@ -3,7 +3,9 @@
 import copy
 import json
 import os
+import shutil
 import socket
+import subprocess
 
 import pytest
 
@@ -189,6 +191,21 @@ def test_a_mistake_in_a_file_for_envoy_is_found(group, name):
     file.write_text(json.dumps(planted(group, None)))
     checks, code = doctor(group, "--sidecar", "none", "--envoy-config", file)
     assert (bad(checks), code) == ({}, 0), checks
+
+
+def test_who_looks_at_an_envoy_from_a_place_without_one_misses_none(group, tmp_path):
+    """As in the container of a mesh's sidecar, which has `kt` and neither an Envoy nor the module."""
+    program, file = tmp_path / "kt", tmp_path / "envoy.json"
+    shutil.copy(KT, program)
+    file.write_text(json.dumps(planted(group, None)))
+
+    def doctor(*more):
+        done = subprocess.run([program, "doctor", "--json", "--sidecar", "none", *more], cwd=tmp_path, env={"PATH": ""},
+                              capture_output=True, text=True, timeout=60)
+        checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+        return [checks[name]["state"] for name in ("envoy", "filter module")], done.returncode
+    assert doctor("--envoy-config", file) == (["skipped", "skipped"], 0)
+    assert doctor() == (["fail", "fail"], 1), "whoever looks at no other Envoy would start one here"
 
 
 def test_a_patch_for_a_mesh_is_no_configuration_of_an_envoy(group):

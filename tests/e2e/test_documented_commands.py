@@ -26,6 +26,7 @@ NOT_RUN = [
     ("docs/operations/kubernetes.md", "oras ", "needs a registry"),
     ("docs/operations/compose.md", "docker ", "needs a daemon; tests/packaging holds the files against the programs"),
     ("docs/operations/kubernetes.md", "kubectl ", "needs a cluster"),
+    ("docs/operations/troubleshooting.md", "kubectl ", "needs a cluster"),
     ("docs/operations/kubernetes.md", "helm ", "needs a cluster; tests/packaging renders the chart"),
     ("charts/kt/README.md", "*", "needs a cluster; tests/packaging renders the chart"),
     ("envoy/envoy-gateway/README.md", "kubectl ", "needs a cluster"),

@@ -100,8 +100,19 @@ impl Args {
         let version = envoy.as_ref().map_or(Version::TESTED, |envoy| envoy.version);
         let module = paths::filter_module(self.filter.as_deref(), environment)?;
 
-        let mut findings = vec![machine::envoy(&envoy)];
-        findings.push(machine::filter_module(&module, module.is_file()));
+        let mut findings = Vec::new();
+        findings.push(match &envoy {
+            Err(_) if self.is_elsewhere(self.envoy.as_ref().or(environment.envoy.as_ref())) => {
+                machine::not_from_here("envoy")
+            }
+            found => machine::envoy(found),
+        });
+        let is_there = module.is_file();
+        let is_elsewhere = self.is_elsewhere(self.filter.as_ref().or(environment.filter.as_ref()));
+        findings.push(match is_elsewhere && !is_there {
+            true => machine::not_from_here("filter module"),
+            false => machine::filter_module(&module, is_there),
+        });
         findings.extend(machine::configuration(file, &read));
         if let Some(config) = here {
             let missing = secrets::missing(config, &environment::variable, &secrets::probe);
@@ -124,6 +135,12 @@ impl Args {
         findings.extend(self.look_at_file(Needs { request_bytes_max, envoy: version }));
         findings.extend(self.look_at_gateways(told.status.as_ref(), request_bytes_max).await);
         Ok(findings)
+    }
+
+    /// Whether what gateways are started with is nobody's to have here: an Envoy that somebody else runs was named, as in
+    /// the pod of a mesh, and this was not.
+    fn is_elsewhere(&self, named: Option<&PathBuf>) -> bool {
+        named.is_none() && (!self.envoy_admin.is_empty() || self.envoy_config.is_some())
     }
 
     /// The sidecar from outside, and what it says.

@@ -86,6 +86,11 @@ pub(crate) fn envoy(found: &Result<Envoy, Failure>) -> Finding {
     }
 }
 
+/// What a gateway that is started here needs, where none is.
+pub(crate) fn not_from_here(name: &'static str) -> Finding {
+    Finding::skipped(name, "there is none here, and what was named runs elsewhere")
+}
+
 pub(crate) fn filter_module(path: &Path, is_file: bool) -> Finding {
     const NAME: &str = "filter module";
     match is_file {
