@@ -147,7 +147,8 @@ async fn a_service_that_says_nothing_lets_pass_or_not_as_configured_and_nothing_
 #[tokio::test(start_paused = true)]
 async fn who_makes_a_question_too_long_does_not_go_unjudged() {
     // Twice in the question: as a text, and in the request.
-    let long = CHAT.replacen("\"content\":\"", &format!("\"content\":\"{}", "a ".repeat(5 << 19)), 1);
+    let long =
+        CHAT.replacen("\"content\":\"", &format!("\"content\":\"{}", "a ".repeat(5 << 19)), 1);
     assert!(long.len() > 4 << 20);
     let open = policed(&asks("apply_to: [input], on_failure: allow")).await;
     let refusal = open.fetch(&long).await.unwrap_err();
@@ -155,7 +156,10 @@ async fn who_makes_a_question_too_long_does_not_go_unjudged() {
     assert_eq!(outcome(&open, "input", "question-too-long"), "1");
     assert_eq!(open.group.provider.count(), 0);
     let watched = policed(&asks("apply_to: [input], action: monitor")).await;
-    assert!(watched.fetch(&long).await.unwrap().has_end, "nothing is blocked where one only watches");
+    assert!(
+        watched.fetch(&long).await.unwrap().has_end,
+        "nothing is blocked where one only watches"
+    );
 }
 
 #[tokio::test(start_paused = true)]
