@@ -133,7 +133,9 @@ fn beyond(shape: &RequestShape, request: Request<'_>) -> Vec<Beyond> {
 fn number(node: &Node<'_>) -> Option<u64> {
     match node {
         Node::Number(lexeme) => Some(lexeme.parse().unwrap_or(u64::MAX)),
-        Node::Null | Node::Bool(_) | Node::String(_) | Node::Array(_) | Node::Object(_) => None,
+        // As a lenient server takes it.
+        Node::String(text) => text.trim().parse().ok(),
+        Node::Null | Node::Bool(_) | Node::Array(_) | Node::Object(_) => None,
     }
 }
 

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import copy
 import json
+import re
 import shutil
 import ssl
 import subprocess
@@ -273,6 +274,11 @@ def envoy_gateway_bootstrap(name, folder, manifest, places, port):
     return moved(bootstrap(name, folder, of("Listener"), of("Cluster"), ENVOY_GATEWAY_STATS), places)
 
 
+def drain_s():
+    """For how many seconds a gateway's Envoy drains."""
+    return re.search(r"drainDuration: (\d+)s", (ISTIO / "gateway.yaml").read_text())[1]
+
+
 class MeshGateway(Gateway):
     """An Envoy that is configured as one of a mesh would be."""
 
@@ -286,7 +292,7 @@ class MeshGateway(Gateway):
         argv = [envoy(), "--config-path", self.config_path, "--concurrency", "1", "--log-level", "warning",
                 "--disable-hot-restart", "--file-flush-interval-msec", "200",
                 # As Istio's agent starts its Envoy, with the drainDuration of gateway.yaml.
-                "--drain-strategy", "immediate", "--drain-time-s", "160"]
+                "--drain-strategy", "immediate", "--drain-time-s", drain_s()]
         if override is not None:
             argv += ["--config-yaml", override]
         self.process = Process(gateway_id, argv, folder / f"{gateway_id}.log")

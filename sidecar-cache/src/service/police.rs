@@ -109,9 +109,10 @@ impl Pilot {
 
     /// A provider's refusal, as it goes on: in its words may stand what was asked. What would block an answer takes its
     /// words from it.
-    pub(super) fn polices_refusal(&self, body: Vec<u8>) -> Bytes {
+    pub(super) fn polices_refusal(&mut self, body: Vec<u8>) -> Bytes {
         let Some(chain) = self.chain_of_words() else { return body.into() };
         let Policed { verdict, replaced } = police(&chain, &body);
+        self.found(&verdict.triggered);
         match verdict.blocked {
             None => replaced.unwrap_or(body).into(),
             Some(blocked) => {
