@@ -459,7 +459,8 @@ async fn a_refusal_of_the_provider_is_redacted_too() {
         r#"{"error":{"message":"[EMAIL] is no model"}}"#
     );
     assert_eq!(seen.head.cache.0, Outcome::Miss);
-    let found = "kt_guardrail_findings_total{policy=\"pii-detector\",phase=\"output\",action=\"redact\"}";
+    let found =
+        "kt_guardrail_findings_total{policy=\"pii-detector\",phase=\"output\",action=\"redact\"}";
     assert_eq!(policed.metric(found), "1");
 }
 
