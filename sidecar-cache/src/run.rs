@@ -52,9 +52,28 @@ pub(crate) fn run(args: Args) -> Result<(), Faults> {
         .block_on(serve_until_told(args))
 }
 
+/// What asks a sidecar to end, at any moment of its life: the signal of supervisors, and Ctrl-C.
+struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    fn new() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 async fn serve_until_told(args: Args) -> Result<(), Faults> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(one)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(one)?;
+    let mut stops = Stops::new().map_err(one)?;
     let _socket = Claim::take(&args.socket).map_err(one)?;
     let _data = Claim::take(&args.data_dir.join("keys.db")).map_err(|_| {
         vec![format!("another sidecar uses the data folder {}", args.data_dir.display())]
@@ -76,12 +95,12 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     let (stage, stages) = watch::channel(Stage::Starting);
     let mut listeners = Vec::from_iter(public(&sidecar, args.listen, &connections, stages).await?);
     // Before anything is closed that has ended.
-    if !told(&sidecar, &mut terminate).await {
+    if !told(&sidecar, &mut stops).await {
         return Ok(());
     }
     // What was due while nobody looked is no fault of the ledger.
     sidecar.close_due().await;
-    if !audited(&sidecar, &mut terminate).await? {
+    if !audited(&sidecar, &mut stops).await? {
         return Ok(());
     }
 
@@ -93,17 +112,13 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     stage.send_replace(Stage::Serving);
     tracing::info!(socket = %args.socket.display(), "ready");
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    stops.asked().await;
     tracing::info!("draining");
     let is_drained = tokio::select! {
         () = sidecar.drained() => true,
         () = tokio::time::sleep(DRAIN_MAX) => false,
         // Whoever asks twice does not want to wait.
-        _ = terminate.recv() => false,
-        _ = interrupt.recv() => false,
+        () = stops.asked() => false,
     };
     let is_accounted =
         is_drained || tokio::time::timeout(GIVE_UP_MAX, sidecar.gave_up()).await.is_ok();
@@ -168,10 +183,10 @@ fn keep(sidecar: &Arc<Sidecar>) {
 
 /// Tells the ledger what a sidecar before this one has left in the spool. What it does not take now it is told later.
 /// `false`: it was told to stop meanwhile.
-async fn told(sidecar: &Sidecar, terminate: &mut Signal) -> bool {
+async fn told(sidecar: &Sidecar, stops: &mut Stops) -> bool {
     tokio::select! {
         _ = sidecar.tell_spooled() => true,
-        _ = terminate.recv() => false,
+        () = stops.asked() => false,
     }
 }
 
@@ -211,10 +226,10 @@ async fn record_the_rest(sidecar: &Sidecar) {
 
 /// Counts the ledger again before anybody is served, unless another sidecar has: a wallet that does not add up is frozen
 /// from the first call on. `false`: it was told to stop meanwhile.
-async fn audited(sidecar: &Sidecar, terminate: &mut Signal) -> Result<bool, Faults> {
+async fn audited(sidecar: &Sidecar, stops: &mut Stops) -> Result<bool, Faults> {
     let first = tokio::select! {
         first = sidecar.audit_first() => first,
-        _ = terminate.recv() => return Ok(false),
+        () = stops.asked() => return Ok(false),
     };
     let (found, message) = match first {
         Ok(First::Counted(found)) => (found, "ledger audited"),
