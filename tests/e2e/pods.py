@@ -84,8 +84,9 @@ def merged(into, value):
     return into
 
 
-def injected(pod, native=True, uid=PROXY_UID):
-    """A pod after Istio's injector: its templates in their order, then Istio's order of containers."""
+def injected(pod, native=True, uid=PROXY_UID, has_own_probes=False):
+    """A pod after Istio's injector: its templates in their order, then Istio's order of containers. `has_own_probes`: what
+    is asked of its containers in the end, by whomever."""
     names = pod["metadata"]["annotations"]["inject.istio.io/templates"].split(",")
     own, result = copy.deepcopy(pod), copy.deepcopy(pod)
     for name in names:
@@ -98,7 +99,7 @@ def injected(pod, native=True, uid=PROXY_UID):
     # istio-init, then the proxy where it is a native sidecar, then the rest in their order.
     first = {"istio-init": 0, "istio-proxy": 1}
     result["spec"].get("initContainers", []).sort(key=lambda it: first.get(it["name"], 2))
-    return with_probes_of_the_agent(result)
+    return result if has_own_probes else with_probes_of_the_agent(result)
 
 
 # Where the agent in istio-proxy answers, and what it calls a probe.

@@ -29,7 +29,7 @@ def of_envoy_gateway_s():
 def of_istio(**annotations):
     [pod] = documents(ISTIO / "sample-pod.yaml")
     pod["metadata"]["annotations"] |= annotations
-    return container(injected(pod), "sidecar-cache")
+    return container(injected(pod, has_own_probes=True), "sidecar-cache")
 
 
 def of_envoy_gateway():
