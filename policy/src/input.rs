@@ -108,7 +108,7 @@ fn beyond(shape: &RequestShape, request: Request<'_>) -> Vec<Beyond> {
         Some(prompts) => prompts.len() as u64,
     };
     let output = || {
-        let asked = OUTPUT_MAX.iter().filter_map(|field| number(request.node.field(field)?));
+        let asked = OUTPUT_MAX.iter().filter_map(|field| bound(request.node.field(field)?));
         let of_one = asked.max().unwrap_or(0);
         if of_one == 0 { 0 } else { of_one.saturating_mul((request.answers)()) }
     };
@@ -129,14 +129,9 @@ fn beyond(shape: &RequestShape, request: Request<'_>) -> Vec<Beyond> {
     all
 }
 
-/// A number that is too large to be one counts as the largest.
-fn number(node: &Node<'_>) -> Option<u64> {
-    match node {
-        Node::Number(lexeme) => Some(lexeme.parse().unwrap_or(u64::MAX)),
-        // As a lenient server takes it.
-        Node::String(text) => text.trim().parse().ok(),
-        Node::Null | Node::Bool(_) | Node::Array(_) | Node::Object(_) => None,
-    }
+/// How long an answer may be at most, as a field says. A negative number is no bound to some servers.
+fn bound(said: &Node<'_>) -> Option<u64> {
+    said.as_count().or_else(|| matches!(said, Node::Number(_)).then_some(u64::MAX))
 }
 
 // === impl Refused ===
@@ -221,8 +216,13 @@ mod tests {
             ),
             (r#"{"max_tokens":101}"#, "asks for 101 tokens of output, and 100 are allowed"),
             (
-                r#"{"max_tokens":1,"max_completion_tokens":1e9}"#,
+                r#"{"max_tokens":-1}"#,
                 "asks for 18446744073709551615 tokens of output, and 100 are allowed",
+            ),
+            (r#"{"max_tokens":"101"}"#, "asks for 101 tokens of output, and 100 are allowed"),
+            (
+                r#"{"max_tokens":1,"max_completion_tokens":1e9}"#,
+                "asks for 1000000000 tokens of output, and 100 are allowed",
             ),
         ] {
             let expected = format!("Refused by policy 'request-limits': the request {what}.");

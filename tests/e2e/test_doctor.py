@@ -206,6 +206,8 @@ def test_who_looks_at_an_envoy_from_a_place_without_one_misses_none(group, tmp_p
         return [checks[name]["state"] for name in ("envoy", "filter module")]
     assert doctor("--envoy-config", file) == ["skipped", "skipped"]
     assert doctor() == ["fail", "fail"], "whoever looks at no other Envoy would start one here"
+    old = envoy_of(group, "1.35.9")
+    assert doctor("--envoy-config", file, "--envoy", old, "--filter", tmp_path / "none") == ["fail", "fail"], "what is named is looked at"
 
 
 def test_a_patch_for_a_mesh_is_no_configuration_of_an_envoy(group):

@@ -101,17 +101,16 @@ impl Args {
         let module = paths::filter_module(self.filter.as_deref(), environment)?;
 
         let mut findings = Vec::new();
-        findings.push(match &envoy {
-            Err(_) if self.is_elsewhere(self.envoy.as_ref().or(environment.envoy.as_ref())) => {
-                machine::not_from_here("envoy")
-            }
-            found => machine::envoy(found),
+        let has_envoy = binary::path(self.envoy.as_deref(), environment).is_some();
+        findings.push(match has_envoy || !self.looks_elsewhere() {
+            true => machine::envoy(&envoy),
+            false => machine::not_from_here("envoy"),
         });
-        let is_there = module.is_file();
-        let is_elsewhere = self.is_elsewhere(self.filter.as_ref().or(environment.filter.as_ref()));
-        findings.push(match is_elsewhere && !is_there {
-            true => machine::not_from_here("filter module"),
-            false => machine::filter_module(&module, is_there),
+        let has_module = module.is_file();
+        let is_named = self.filter.is_some() || environment.filter.is_some();
+        findings.push(match has_module || is_named || !self.looks_elsewhere() {
+            true => machine::filter_module(&module, has_module),
+            false => machine::not_from_here("filter module"),
         });
         findings.extend(machine::configuration(file, &read));
         if let Some(config) = here {
@@ -137,10 +136,10 @@ impl Args {
         Ok(findings)
     }
 
-    /// Whether what gateways are started with is nobody's to have here: an Envoy that somebody else runs was named, as in
-    /// the pod of a mesh, and this was not.
-    fn is_elsewhere(&self, named: Option<&PathBuf>) -> bool {
-        named.is_none() && (!self.envoy_admin.is_empty() || self.envoy_config.is_some())
+    /// Whether an Envoy was named that somebody else may run, as in the pod of a mesh: then nobody needs what gateways are
+    /// started with here.
+    const fn looks_elsewhere(&self) -> bool {
+        !self.envoy_admin.is_empty() || self.envoy_config.is_some()
     }
 
     /// The sidecar from outside, and what it says.

