@@ -141,12 +141,14 @@ class Database:
         wait_until(is_killed, "a process of the server serves a sidecar")
 
     def takes_writes(self, does=True):
-        """Whether it does; for connections that are made from now on, and all others end."""
+        """Whether it does; for connections that are made from now on. Those that take writes end where it does not any more;
+        those that take none stay when it does again, as the ones to a server that was a replica do."""
         self._is_written = does
         # This connection may be one that takes none.
         self.run("SET default_transaction_read_only = off; "
                  f"ALTER DATABASE postgres SET default_transaction_read_only = {'off' if does else 'on'}")
-        self.kill_connections()
+        if not does:
+            self.kill_connections()
 
     @contextlib.contextmanager
     def locked(self, org):

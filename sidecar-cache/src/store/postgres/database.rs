@@ -12,7 +12,7 @@ use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
 use kt_contract::time::MonoMillis;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -27,6 +27,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// After so long without a byte the other end is asked whether it is there, so often, and so many times: who waits for the
 /// end of a long count knows within half a minute that the line was cut.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
+/// A connection that is older and takes no writes is closed, and another one is tried: it may lead to a server that does.
+/// A younger one has just said how things are.
+const READ_ONLY_AGE_MIN: Duration = Duration::from_secs(1);
 /// What says that an address names no time of its own for that.
 const KEEPALIVE_UNSET: Duration = Duration::from_secs(7_200);
 /// How long a transaction may take: a statement at its limit, where the server still answers.
@@ -116,6 +119,10 @@ impl Address {
         if config.get_ssl_mode() != SslMode::Require {
             // To try it, and to go on without it, keeps nobody out.
             config.ssl_mode(SslMode::Disable);
+        }
+        if config.get_hosts().len() > 1 && !url.contains("target_session_attrs=") {
+            // Of several servers all but one are replicas, which would refuse every write.
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         config.application_name("kt");
         if config.get_connect_timeout().is_none() {
@@ -241,7 +248,7 @@ impl Database {
             return self.unreachable(tried, format!("{error}{cause}"));
         }
         match Fault::from(error) {
-            Fault::Again(why) | Fault::Later(why) | Fault::Failed(why) => {
+            Fault::Again(why) | Fault::Later(why) | Fault::ReadOnly(why) | Fault::Failed(why) => {
                 self.unreachable(tried, why)
             }
             Fault::Never(why) => Fault::Never(format!("{shown}: {why}")),
@@ -371,14 +378,31 @@ impl Session {
         }
     }
 
+    /// The same after a fault, and what that means then. A connection that takes no writes, and those of its age that wait to
+    /// be used, are closed: they outlive the day on which their server became a replica, or was told to take none.
+    pub(super) async fn undo_after(mut self, fault: Fault) -> Fault {
+        let is_old = |object: &Object| Object::metrics(object).age() >= READ_ONLY_AGE_MIN;
+        match (fault, self.object.take_if(|object| is_old(object))) {
+            (Fault::ReadOnly(why), Some(object)) => {
+                if let Some(pool) = Object::pool(&object) {
+                    pool.retain(|_, metrics| metrics.age() < READ_ONLY_AGE_MIN);
+                }
+                drop(Object::take(object));
+                Fault::Again(why)
+            }
+            (fault, object) => {
+                self.object = self.object.take().or(object);
+                self.undo().await;
+                fault
+            }
+        }
+    }
+
     /// Ends a transaction by what has come of it.
     pub(super) async fn end<T>(self, come: Result<T, Fault>) -> Result<T, Fault> {
         match come {
             Ok(done) => self.done().await.map(|()| done),
-            Err(fault) => {
-                self.undo().await;
-                Err(fault)
-            }
+            Err(fault) => Err(self.undo_after(fault).await),
         }
     }
 

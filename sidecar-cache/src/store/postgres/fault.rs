@@ -11,8 +11,11 @@ pub(super) enum Fault {
     /// What was asked may be asked again at once, with the same ids: the connection was lost, or somebody else came
     /// first.
     Again(String),
-    /// Not now: a lock is held, the server is full or does not take writes.
+    /// Not now: a lock is held, the server is full or goes down.
     Later(String),
+    /// Whoever is at the other end takes no writes: a replica, or one that was told so. Another connection may lead to one
+    /// that does.
+    ReadOnly(String),
     /// The server has failed at it, as where a part of its disk cannot be read: whoever asks for something else may be
     /// served, and this may be asked again when somebody has mended it.
     Failed(String),
@@ -33,6 +36,7 @@ impl Fault {
             "57" if *state != SqlState::QUERY_CANCELED => Self::Again(text),
             // What came before it in the same transaction has failed, and says why.
             _ if *state == SqlState::IN_FAILED_SQL_TRANSACTION => Self::Again(text),
+            _ if *state == SqlState::READ_ONLY_SQL_TRANSACTION => Self::ReadOnly(text),
             "57" | "55" | "53" | "25" | "28" => Self::Later(text),
             "58" | "XX" => Self::Failed(text),
             _ if *state == SqlState::UNDEFINED_TABLE || *state == SqlState::UNDEFINED_COLUMN => {
@@ -58,7 +62,10 @@ impl From<tokio_postgres::Error> for Fault {
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Again(text) | Fault::Later(text) | Fault::Failed(text) => Self::Transient(text),
+            Fault::Again(text)
+            | Fault::Later(text)
+            | Fault::ReadOnly(text)
+            | Fault::Failed(text) => Self::Transient(text),
             Fault::Never(text) => Self::Permanent(text),
             Fault::Corrupt(what) => Self::Corrupt(what),
         }
@@ -83,7 +90,7 @@ mod tests {
             ("57014", "later"),
             ("53100", "later"),
             ("53300", "later"),
-            ("25006", "later"),
+            ("25006", "read-only"),
             ("28P01", "later"),
             ("58030", "failed"),
             ("58P01", "failed"),
@@ -96,6 +103,7 @@ mod tests {
             let found = match Fault::of_state(&SqlState::from_code(code), "why".to_owned()) {
                 Fault::Again(_) => "again",
                 Fault::Later(_) => "later",
+                Fault::ReadOnly(_) => "read-only",
                 Fault::Failed(_) => "failed",
                 Fault::Never(_) => "never",
                 Fault::Corrupt(_) => "corrupt",

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kt_contract::time::UnixMillis;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::database::{Database, Purpose, in_time};
 use super::fault::Fault;
@@ -47,12 +47,17 @@ use queues::{Queues, WAITING_MAX};
 /// others in those before.
 const DUE_PAGES: usize = 8;
 
+/// How many may count what was charged or saved at once: each takes a connection for as long as that takes, and calls need
+/// some too.
+const REPORTS_MAX: usize = 2;
+
 /// A ledger in one database. Dropped, it finishes what it has been asked.
 pub struct PostgresLedger {
     writer: Writer,
     jobs: mpsc::Sender<Job>,
     /// Who this is when it is asked who counts the ledger.
     holder: turns::Holder,
+    reports: Semaphore,
 }
 
 /// What has come of a page of what is due.
@@ -86,7 +91,7 @@ impl PostgresLedger {
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         tokio::spawn(Queues::new(writer.clone()).run(waiting));
         let holder = random::bytes().map_err(|error| StoreError::Permanent(error.to_string()))?;
-        Ok(Self { writer, jobs, holder })
+        Ok(Self { writer, jobs, holder, reports: Semaphore::new(REPORTS_MAX) })
     }
 
     /// How many groups of operations have been written since it was opened. What is in one group shares a commit.
@@ -145,6 +150,17 @@ impl PostgresLedger {
         work: impl Future<Output = Result<T, Fault>> + Send + 'a,
     ) -> Answer<'a, T> {
         Box::pin(async move { Ok(in_time(purpose, work).await?) })
+    }
+
+    /// Counts a part of the history for somebody who wants to know, when it is its turn.
+    fn report<'a, T: Send + 'a>(
+        &'a self,
+        work: impl Future<Output = Result<T, Fault>> + Send + 'a,
+    ) -> Answer<'a, T> {
+        Box::pin(async move {
+            let _permit = self.reports.acquire().await.map_err(|_| gone())?;
+            Ok(in_time(Purpose::Count, work).await?)
+        })
     }
 }
 
@@ -234,9 +250,7 @@ impl LedgerStore for PostgresLedger {
         since: UnixMillis,
         until: UnixMillis,
     ) -> Answer<'_, Vec<Billed>> {
-        Self::read(Purpose::Count, async move {
-            bill::billed(&self.writer, org.as_deref(), since, until).await
-        })
+        self.report(async move { bill::billed(&self.writer, org.as_deref(), since, until).await })
     }
 
     fn levels(&self, org: String) -> Answer<'_, Vec<Level>> {

@@ -340,8 +340,7 @@ async fn run(database: &Database) -> Result<Migrated, Fault> {
     let client = session.client()?;
     client.batch_execute("BEGIN; SET LOCAL lock_timeout = '10s'").await?;
     if let Err(error) = client.batch_execute(VERSIONS).await {
-        session.undo().await;
-        return Err(error.into());
+        return Err(session.undo_after(error.into()).await);
     }
     let row = client.query_typed("SELECT version FROM kt_schema FOR UPDATE", &[]).await?;
     let from = row.first().map(|row| row.try_get::<_, i64>(0)).transpose()?.unwrap_or_default();

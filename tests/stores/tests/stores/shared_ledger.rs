@@ -1,7 +1,9 @@
 //! Several sidecars on one database, and what happens to it meanwhile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use kt_contract::time::UnixMillis;
 use kt_stores::{Server, connect, open};
 use sidecar_cache::ledger::account::Scope;
 use sidecar_cache::ledger::request::{Fund, Purpose};
@@ -11,6 +13,7 @@ use sidecar_cache::store::StoreError;
 use sidecar_cache::store::ledger::{LedgerStore, Verdict};
 use sidecar_cache::store::postgres::ledger::PostgresLedger;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::database_faults::kill;
@@ -462,6 +465,33 @@ async fn an_operation_that_cannot_be_written_fails_alone() {
 }
 
 #[tokio::test]
+async fn whoever_wants_to_know_what_was_charged_leaves_connections_to_calls() {
+    let place = Place::empty().await;
+    let store = sidecar(&place).await;
+    ask(&*store, fund(1, 100)).await;
+    let (locking, observer) = (shell(&place).await, shell(&place).await);
+    locking.batch_execute("BEGIN; LOCK TABLE transfers IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let mut asked = JoinSet::new();
+    for _ in 0..20 {
+        let store = Arc::clone(&store);
+        asked.spawn(async move { store.billed(None, UnixMillis(0), UnixMillis(NOON)).await });
+    }
+    let waiting = async || {
+        let sql = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        observer.query_one(sql, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    while waiting().await == 0 {
+        tokio::task::yield_now().await;
+    }
+    // It needs none of the rows that are locked, but a connection.
+    assert_eq!(store.frozen().await.unwrap(), []);
+    assert!(waiting().await <= 2);
+    locking.batch_execute("ROLLBACK").await.unwrap();
+    asked.join_all().await;
+}
+
+#[tokio::test]
 async fn a_database_that_takes_no_writes_still_tells() {
     let place = Place::empty().await;
     let store = sidecar(&place).await;
@@ -471,9 +501,9 @@ async fn a_database_that_takes_no_writes_still_tells() {
         let name: String = shell.query_one("SELECT current_database()", &[]).await.unwrap().get(0);
         let sql = format!("ALTER DATABASE {name} SET default_transaction_read_only = {value}");
         shell.batch_execute(&sql).await.unwrap();
-        kill(&shell, 100).await;
     };
     set("on").await;
+    kill(&shell, 100).await;
     let error = loop {
         // The first answers may be those of connections that were killed.
         match store.operate(reserve(2, 10)).await {
@@ -486,6 +516,8 @@ async fn a_database_that_takes_no_writes_still_tells() {
     assert_eq!(available(&*store).await, 100);
     shell.batch_execute("SET default_transaction_read_only = off").await.unwrap();
     set("off").await;
-    until_known(&store, &reserve(2, 10)).await.unwrap();
+    // Connections that were made meanwhile take none for ever: nobody ends them, and they are not used again.
+    let written = timeout(Duration::from_secs(10), until_known(&store, &reserve(2, 10))).await;
+    written.expect("it takes writes again").unwrap();
     audited(&*store).await;
 }

@@ -47,7 +47,7 @@ impl PostgresEntries {
         let answer = answer.map_err(|_| StoreError::Away("no answer in time".to_owned()))?;
         answer.map_err(|fault| match fault {
             // That it went is told by the watch.
-            Fault::Again(why) | Fault::Later(why) => StoreError::Away(why),
+            Fault::Again(why) | Fault::Later(why) | Fault::ReadOnly(why) => StoreError::Away(why),
             Fault::Failed(_) | Fault::Never(_) | Fault::Corrupt(_) => fault.into(),
         })
     }

@@ -117,7 +117,9 @@ impl State {
             }
             Ended::Failed(Fault::Corrupt(_)) => (&mut counts.malformed, Verdict::Answered),
             Ended::Late => (&mut counts.late, Verdict::Failed),
-            Ended::Failed(Fault::Again(_) | Fault::Later(_)) => (&mut counts.lost, Verdict::Failed),
+            Ended::Failed(Fault::Again(_) | Fault::Later(_) | Fault::ReadOnly(_)) => {
+                (&mut counts.lost, Verdict::Failed)
+            }
         };
         *counter = counter.saturating_add(1);
         verdict
@@ -132,7 +134,11 @@ impl fmt::Display for Ended<'_> {
             Self::Answered => f.write_str("answered"),
             Self::Late => f.write_str("no answer in time"),
             Self::Failed(
-                Fault::Again(why) | Fault::Later(why) | Fault::Failed(why) | Fault::Never(why),
+                Fault::Again(why)
+                | Fault::Later(why)
+                | Fault::ReadOnly(why)
+                | Fault::Failed(why)
+                | Fault::Never(why),
             ) => f.write_str(why),
             Self::Failed(Fault::Corrupt(what)) => write!(f, "{what} makes no sense"),
         }

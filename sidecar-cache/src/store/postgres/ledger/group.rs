@@ -58,7 +58,7 @@ const fn is_one_in_the_way(fault: &Fault, is_mixed: bool) -> bool {
     match fault {
         Fault::Never(_) | Fault::Failed(_) => true,
         Fault::Later(_) | Fault::Corrupt(_) => is_mixed,
-        Fault::Again(_) => false,
+        Fault::Again(_) | Fault::ReadOnly(_) => false,
     }
 }
 
@@ -97,7 +97,7 @@ impl Writer {
                 continue;
             }
             let alone = self.until_known(std::slice::from_ref(&job), usual, &mut before).await;
-            if let Err(fault @ (Fault::Later(_) | Fault::Again(_))) = &alone {
+            if let Err(fault @ (Fault::Later(_) | Fault::Again(_) | Fault::ReadOnly(_))) = &alone {
                 let asked = std::mem::take(&mut before.asked);
                 if asked.is_empty() {
                     for_all = Some(fault.clone());
@@ -156,10 +156,7 @@ impl Writer {
                     question.orgs.extend(orgs);
                     before.asked.clone_from(&question.orgs);
                 }
-                Err(fault) => {
-                    session.undo().await;
-                    return Err(fault);
-                }
+                Err(fault) => return Err(session.undo_after(fault).await),
             }
         }
     }

@@ -31,9 +31,7 @@ impl SavingsStore for PostgresLedger {
         since_day: String,
         until_day: String,
     ) -> Answer<'_, Vec<Saved>> {
-        Self::read(Purpose::Count, async move {
-            self.writer.saved(org.as_deref(), &since_day, &until_day).await
-        })
+        self.report(async move { self.writer.saved(org.as_deref(), &since_day, &until_day).await })
     }
 }
 
