@@ -98,8 +98,6 @@ async fn serve_until_told(args: Args) -> Result<(), Faults> {
     if !told(&sidecar, &mut stops).await {
         return Ok(());
     }
-    // What was due while nobody looked is no fault of the ledger.
-    sidecar.close_due().await;
     if !audited(&sidecar, &mut stops).await? {
         return Ok(());
     }

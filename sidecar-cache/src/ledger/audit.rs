@@ -206,14 +206,14 @@ impl Auditor {
         self.listed.insert(live.hold, live.clone());
     }
 
-    /// What was found, given what time it is.
+    /// What was found, given what time it is in the book of an organization.
     #[must_use]
-    pub fn finish(mut self, now: i64) -> Findings {
+    pub fn finish(mut self, now_of: impl Fn(&str) -> i64) -> Findings {
         let drawn = self.just_drawn.take();
         self.not_followed(drawn);
         self.compare_sums();
         self.compare_pending();
-        self.compare_lists(now);
+        self.compare_lists(now_of);
         let missing: Vec<_> = self
             .accounts
             .iter()
@@ -253,7 +253,7 @@ impl Auditor {
         }
     }
 
-    fn compare_lists(&mut self, now: i64) {
+    fn compare_lists(&mut self, now_of: impl Fn(&str) -> i64) {
         let mut listed = std::mem::take(&mut self.listed);
         let holds = std::mem::take(&mut self.holds);
         let count = |is_so: fn(&Stage) -> bool| {
@@ -273,7 +273,7 @@ impl Auditor {
                 self.breach(Invariant::PendingIsOpen, (&pledge.org, &hex(id)), expected, found);
             }
             if let Stage::Suspended { since } = pledge.stage
-                && since.saturating_add(SUSPENSE_MS_MAX) < now
+                && since.saturating_add(SUSPENSE_MS_MAX) < now_of(&pledge.org)
             {
                 let (expected, found) = ("a day".to_owned(), format!("since {since}"));
                 self.breach(Invariant::SuspenseDrains, (&pledge.org, &hex(id)), expected, found);

@@ -147,6 +147,8 @@ impl Sidecar {
     /// An audit of whoever's turn it is. Those who share the ledger are told when its wallets are frozen.
     async fn audit_in_turn(&self) -> Result<AuditReply, Failure> {
         let ledger = self.ledger.as_deref().ok_or(Failure::NoLedger)?;
+        // What became due while the ledger could not be reached is no fault of it.
+        self.close_due().await;
         let began = self.clock.mono();
         let counted = ledger.audit().await;
         let took = self.clock.mono().since(began);
@@ -158,7 +160,7 @@ impl Sidecar {
                 lock(&self.audits.seen).failure = Some(error.to_string());
                 let found = Err(error.to_string());
                 // Where that fails as well, it is somebody else's turn soon.
-                let _ = ledger.audit_told(Told { took, found, again_after }).await;
+                let _ = ledger.audit_told(Told { took, ago: took, found, again_after }).await;
                 return Err(error.into());
             }
         };
@@ -171,7 +173,9 @@ impl Sidecar {
         self.report(&audited);
         let frozen = self.freeze_for(ledger, &audited.breaches).await;
         if frozen.is_ok() {
-            let _ = ledger.audit_told(Told { took, found: Ok(findings), again_after }).await;
+            let ago = self.clock.mono().since(began);
+            let found = Ok(findings);
+            let _ = ledger.audit_told(Told { took, ago, found, again_after }).await;
         }
         let reply = told(&audited);
         self.saw(audited, frozen.err().or(unknown));

@@ -14,8 +14,8 @@ use sidecar_cache::store::ledger::memory::MemoryLedger;
 
 use crate::support::*;
 
-#[tokio::test(start_paused = true)]
-async fn all_holds_that_are_due_are_closed_in_one_round_however_many() {
+/// A group, and a ledger with so many calls that are under way.
+async fn under_way(calls: u32) -> (Group, Arc<dyn LedgerStore>) {
     let clock = Clock::start();
     let ledger: Arc<dyn LedgerStore> =
         Arc::new(MemoryLedger::new(Box::new(move || clock.reading())));
@@ -32,7 +32,7 @@ async fn all_holds_that_are_due_are_closed_in_one_round_however_many() {
         .await
         .unwrap()
         .unwrap();
-    for attempt in 0..600 {
+    for attempt in 0..calls {
         let reserve = Operation::Reserve(Reserve {
             id: TransferId::of_reserve("acme", [1; 16], attempt),
             org: org(),
@@ -48,10 +48,29 @@ async fn all_holds_that_are_due_are_closed_in_one_round_however_many() {
         });
         ledger.operate(reserve).await.unwrap().unwrap();
     }
+    (group, ledger)
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_holds_that_are_due_are_closed_in_one_round_however_many() {
+    let (group, ledger) = under_way(600).await;
     pass(Duration::from_secs(61)).await;
     group.sidecar.close_due().await;
-    let holds = ledger.holds(org()).await.unwrap();
+    let holds = ledger.holds("acme".to_owned()).await.unwrap();
     assert_eq!(holds.len(), 600);
     assert!(holds.iter().all(|hold| matches!(hold.state, State::Expired { .. })));
     assert_eq!(group.metric("kt_wallet_holds_closed_total"), "600");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_audit_behind_a_long_outage_finds_nothing_wrong_with_what_nobody_could_close() {
+    let (group, ledger) = under_way(1).await;
+    pass(Duration::from_secs(61)).await;
+    group.sidecar.close_due().await;
+    // What lies in suspense is due back after a day.
+    pass(Duration::from_secs(26 * 3_600)).await;
+    let audited = group.sidecar.audit().await.unwrap();
+    assert_eq!((audited.breaches, audited.holds_suspended), (Vec::new(), 0));
+    assert_eq!(ledger.frozen().await.unwrap(), []);
+    assert_eq!(group.metric("kt_wallet_holds_closed_total"), "2");
 }

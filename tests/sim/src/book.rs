@@ -194,7 +194,7 @@ impl Book {
             let is_suspended = matches!(hold.state, State::Expired { .. });
             auditor.live(&RawLive { org: hold.org.clone(), hold: hold.id.0.0, is_suspended });
         }
-        auditor.finish(number(moment.at.0))
+        auditor.finish(|_| number(moment.at.0))
     }
 
     fn moment(&mut self, reading: Reading, now: u64) -> Now {

@@ -320,7 +320,7 @@ impl Book {
                 auditor.live(&RawLive { org: org.clone(), hold: hold.id.0.0, is_suspended });
             }
         }
-        auditor.finish(number(now.at.0))
+        auditor.finish(|_| number(now.at.0))
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Counted {
 pub struct Told {
     /// How long it took.
     pub took: Millis,
+    /// How long ago it began.
+    pub ago: Millis,
     /// What was found; or why nothing was.
     pub found: Result<Findings, String>,
     /// After how long it is to be counted again.

@@ -5,15 +5,40 @@ use std::sync::Arc;
 use kt_stores::{connect, open};
 use sidecar_cache::ledger::Operation;
 use sidecar_cache::ledger::account::Scope;
+use sidecar_cache::ledger::audit::Invariant;
+use sidecar_cache::ledger::request::Fund;
 use sidecar_cache::ledger::window::Period;
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::postgres::ledger::PostgresLedger;
 
 use crate::ledger_over::SERVER;
 use crate::ledger_support::{
-    DAY, HOUR, Hands, NOON, TTL, ask, audited, available, budget, expire, fund, reservation,
-    reserve, settle,
+    DAY, HOUR, Hands, NOON, TTL, ask, audited, available, budget, expire, fund, id, reservation,
+    reserve, settle, usd,
 };
+
+#[tokio::test]
+async fn a_book_that_was_ahead_once_makes_nothing_overdue_in_others() {
+    let (url, hands) = (SERVER.migrated().await.unwrap(), Hands::at_noon());
+    let ledger = PostgresLedger::open(open(&url).unwrap(), Some(hands.timepiece())).await.unwrap();
+    let store: Arc<dyn LedgerStore> = Arc::new(ledger);
+    ask(&*store, fund(1, 1_000)).await;
+    assert_eq!(ask(&*store, reserve(2, 10)).await, "created pending 10");
+    hands.pass(TTL);
+    assert_eq!(ask(&*store, expire(2)).await, "created expire 10");
+    hands.set_wall(NOON + 400 * DAY);
+    let ahead = Fund { id: id(3), org: "other".to_owned(), amount: usd(1), note: String::new() };
+    assert_eq!(ask(&*store, Operation::Fund(ahead)).await, "created fund 1");
+    hands.set_wall(NOON + HOUR);
+    audited(&*store).await;
+    // A day later nobody has returned it, whoever was to do it: that is found, though its own book stands still.
+    let more = Fund { id: id(4), org: "third".to_owned(), amount: usd(1), note: String::new() };
+    hands.set_wall(NOON + 2 * DAY);
+    assert_eq!(ask(&*store, Operation::Fund(more)).await, "created fund 1");
+    let found = store.audit().await.unwrap().breaches;
+    let of: Vec<_> = found.iter().map(|breach| (breach.invariant, &*breach.org)).collect();
+    assert_eq!(of, [(Invariant::SuspenseDrains, "acme")]);
+}
 
 /// What docs/reference/wallet.md says is to be done in the database.
 const BEGIN_ANEW: &str = "UPDATE orgs SET at = 0, calendar = 0";

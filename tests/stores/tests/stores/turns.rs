@@ -31,7 +31,7 @@ fn findings() -> Findings {
 }
 
 fn told(found: Result<Findings, String>) -> Told {
-    Told { took: Millis(1_234), found, again_after: MINUTE }
+    Told { took: Millis(1_234), ago: Millis(1_234), found, again_after: MINUTE }
 }
 
 async fn counters(place: &Place, hands: &Hands) -> [Arc<PostgresLedger>; 2] {
@@ -85,6 +85,33 @@ async fn a_turn_is_kept_while_it_is_renewed_and_lost_when_its_holder_is_gone() {
     // Who is late takes nobody's turn away.
     one.audit_told(told(Ok(Findings::default()))).await.unwrap();
     assert_eq!(other.audit_turn().await.unwrap(), Turn::Mine);
+}
+
+#[tokio::test]
+async fn who_began_before_what_is_known_tells_nothing_new() {
+    let (place, hands) = (Place::empty().await, Hands::at_noon());
+    let [one, other] = counters(&place, &hands).await;
+    // It counts, and stands still before it has told what it found.
+    assert_eq!(one.audit_turn().await.unwrap(), Turn::Mine);
+    hands.pass(MINUTE.0);
+    assert_eq!(other.audit_turn().await.unwrap(), Turn::Mine);
+    other.audit_told(told(Ok(findings()))).await.unwrap();
+    hands.pass(SECOND);
+    let known = one.audit_turn().await.unwrap();
+    for found in [Ok(Findings::default()), Err("it took too long".to_owned())] {
+        let told = Told { ago: Millis(MINUTE.0 + SECOND), ..told(found) };
+        one.audit_told(told).await.unwrap();
+        assert_eq!(other.audit_turn().await.unwrap(), known);
+    }
+    // Whoever begins behind it has news, though it is not due: a person has asked.
+    hands.pass(2 * SECOND);
+    one.audit_told(told(Ok(Findings::default()))).await.unwrap();
+    let Turn::Others { known: Known { last: Some(last), .. }, .. } =
+        other.audit_turn().await.unwrap()
+    else {
+        panic!("it was counted")
+    };
+    assert_eq!(last.findings, Findings::default());
 }
 
 #[tokio::test]

@@ -236,9 +236,7 @@ pub(super) async fn frozen(writer: &Writer) -> Result<Vec<(String, Frozen)>, Fau
 pub(super) async fn audit(writer: &Writer) -> Result<Findings, Fault> {
     let session = writer.database.begin(Purpose::Count).await?;
     let client = session.client()?;
-    // The books' own time: what is due by another clock is not overdue by this one.
-    let now = client.query_typed("SELECT max(at) FROM orgs", &[]).await?;
-    let now = now.first().map(|row| row.try_get::<_, Option<i64>>(0)).transpose()?.flatten();
+    let times = times(client, stored(clock(client, false, writer.wall()).await?.0)).await?;
     let mut auditor = Auditor::default();
     let sql = format!("SELECT {COLUMNS} FROM transfers AS t {WITH_HOLD} ORDER BY t.org, t.seq");
     each(client, &sql, |row| {
@@ -277,7 +275,18 @@ pub(super) async fn audit(writer: &Writer) -> Result<Findings, Fault> {
     })
     .await?;
     session.done().await?;
-    Ok(auditor.finish(now.unwrap_or_default()))
+    Ok(auditor.finish(|org| times.get(org).copied().unwrap_or_default()))
+}
+
+/// What time it is in each book: its own, or the latest of any, as far as the clock has come. Nothing moves the time of one in which
+/// nobody does anything, and one that was ahead once says nothing of the others.
+async fn times(client: &Client, now: i64) -> Result<HashMap<String, i64>, Fault> {
+    let sql = "SELECT org, greatest(at, least(max(at) OVER (), $1)) FROM orgs";
+    let mut times = HashMap::new();
+    for row in client.query_typed(sql, &[(&now, Type::INT8)]).await? {
+        times.insert(rows::text(&row, 0)?, row.try_get(1)?);
+    }
+    Ok(times)
 }
 
 fn bytes(id: &[u8]) -> Result<[u8; 32], Fault> {

@@ -38,15 +38,19 @@ const TAKE: &str = "taken AS (
         counted_at, took_ms, findings, failure
     FROM audit_turn, now WHERE one";
 
-/// `$4` and `$5`: how long it took, and what was found; or null and `$6`, why nothing was. `$3`: when again.
-const TELL: &str = "UPDATE audit_turn SET
-        next_at = ms + $3,
+/// `$4` and `$5`: how long it took, and what was found; or null and `$6`, why nothing was. `$3`: when again; `$7`: how long ago it
+/// began. What began before the count that the row knows is no news.
+const TELL: &str = "news AS (
+        SELECT (counted_at IS NULL OR counted_at > ms OR ms - $7 >= counted_at - took_ms) AS is_so
+        FROM audit_turn, now WHERE one FOR UPDATE OF audit_turn)
+    UPDATE audit_turn SET
         until = CASE WHEN holder = $2 THEN 0 ELSE until END,
-        counted_at = CASE WHEN $5::text IS NULL THEN counted_at ELSE ms END,
-        took_ms = CASE WHEN $5::text IS NULL THEN took_ms ELSE $4 END,
-        findings = coalesce($5, findings),
-        failure = $6
-    FROM now WHERE one";
+        next_at = CASE WHEN is_so THEN ms + $3 ELSE next_at END,
+        counted_at = CASE WHEN is_so AND $5::text IS NOT NULL THEN ms ELSE counted_at END,
+        took_ms = CASE WHEN is_so AND $5::text IS NOT NULL THEN $4 ELSE took_ms END,
+        findings = CASE WHEN is_so THEN coalesce($5, findings) ELSE findings END,
+        failure = CASE WHEN is_so THEN $6 ELSE failure END
+    FROM now, news WHERE one";
 
 /// What was found, as the row has it.
 #[derive(Serialize, Deserialize)]
@@ -90,7 +94,7 @@ pub(super) async fn take(writer: &Writer, holder: &Holder) -> Result<Turn, Fault
 
 /// Tells the others what was found, and gives the turn back, if it is one's own.
 pub(super) async fn tell(writer: &Writer, holder: &Holder, told: Told) -> Result<(), Fault> {
-    let Told { took, found, again_after } = told;
+    let Told { took, ago, found, again_after } = told;
     let (findings, failure) = match found {
         Ok(findings) => {
             let text = serde_json::to_string(&Stored::from(findings));
@@ -99,16 +103,17 @@ pub(super) async fn tell(writer: &Writer, holder: &Holder, told: Told) -> Result
         Err(why) => (None, Some(why)),
     };
     let wall = writer.wall().map(|wall| stored(wall.0));
-    let typed: [Typed<'_>; 6] = [
+    let typed: [Typed<'_>; 7] = [
         (&wall, Type::INT8),
         (&&holder[..], Type::BYTEA),
         (&stored(again_after.0), Type::INT8),
         (&stored(took.0), Type::INT8),
         (&findings, Type::TEXT),
         (&failure, Type::TEXT),
+        (&stored(ago.0), Type::INT8),
     ];
     let session = writer.database.begin(Purpose::Write).await?;
-    let told = session.client()?.query_typed(&format!("WITH now AS ({NOW}) {TELL}"), &typed).await;
+    let told = session.client()?.query_typed(&format!("WITH now AS ({NOW}), {TELL}"), &typed).await;
     session.end(told.map(drop).map_err(Fault::from)).await
 }
 

@@ -168,7 +168,7 @@ pub(super) fn audit(connection: &mut Connection) -> Result<Findings, StoreError>
             Ok(())
         },
     )?;
-    Ok(auditor.finish(rows::stored(now.0)))
+    Ok(auditor.finish(|_| rows::stored(now.0)))
 }
 
 fn each(
