@@ -88,23 +88,38 @@ impl Cluster {
     /// # Errors
     /// What they say.
     pub fn move_slot(&self, slot: usize, from: usize, to: usize) -> redis::RedisResult<()> {
+        self.begin_moving(slot, from, to)?;
+        self.end_moving(slot, from, to)
+    }
+
+    /// The first half of that: both masters know that the slot moves, and nothing of it has.
+    ///
+    /// # Errors
+    /// What they say.
+    pub fn begin_moving(&self, slot: usize, from: usize, to: usize) -> redis::RedisResult<()> {
         let (Some(source), Some(target)) = (self.nodes.get(from), self.nodes.get(to)) else {
             return Ok(());
         };
-        let id = |node: &Server| node.run::<String>(&["CLUSTER", "MYID"]);
-        let (source_id, target_id, slot) = (id(source)?, id(target)?, slot.to_string());
-        let set = |node: &Server, state: &str, id: &str| {
-            node.run::<()>(&["CLUSTER", "SETSLOT", &slot, state, id])
+        target.set_slot(slot, "IMPORTING", source)?;
+        source.set_slot(slot, "MIGRATING", target)
+    }
+
+    /// The other half.
+    ///
+    /// # Errors
+    /// What they say.
+    pub fn end_moving(&self, slot: usize, from: usize, to: usize) -> redis::RedisResult<()> {
+        let (Some(source), Some(target)) = (self.nodes.get(from), self.nodes.get(to)) else {
+            return Ok(());
         };
-        set(target, "IMPORTING", &source_id)?;
-        set(source, "MIGRATING", &target_id)?;
-        let keys: Vec<String> = source.run(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"])?;
+        let keys: Vec<String> =
+            source.run(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), "100"])?;
         let port = target.port.to_string();
         for key in keys {
             source.run::<()>(&["MIGRATE", "127.0.0.1", &port, &key, "0", "5000"])?;
         }
-        set(target, "NODE", &target_id)?;
-        set(source, "NODE", &target_id)
+        target.set_slot(slot, "NODE", target)?;
+        source.set_slot(slot, "NODE", target)
     }
 
     fn agrees(&self) -> io::Result<()> {
@@ -115,5 +130,15 @@ impl Cluster {
             })?;
         }
         Ok(())
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Tells a node of a cluster what becomes of a slot, and of whom.
+    fn set_slot(&self, slot: usize, state: &str, other: &Self) -> redis::RedisResult<()> {
+        let id: String = other.run(&["CLUSTER", "MYID"])?;
+        self.run(&["CLUSTER", "SETSLOT", &slot.to_string(), state, &id])
     }
 }

@@ -44,7 +44,7 @@ impl Counters {
             Ok(_) => add(&self.answered),
             Err(Fault::Late) => add(&self.late),
             Err(Fault::Lost(_) | Fault::Elsewhere(_)) => add(&self.lost),
-            Err(Fault::Refused(_)) => add(&self.refused),
+            Err(Fault::Refused(_) | Fault::Moving(_)) => add(&self.refused),
             Err(Fault::Malformed(_)) => add(&self.malformed),
             Err(Fault::NoScript | Fault::Skipped | Fault::Crowded) => {}
         }

@@ -19,6 +19,9 @@ pub(super) enum Fault {
     /// The server that is asked cannot do it, and another may: it was demoted, or is still loading.
     #[error("the server cannot serve: {0}")]
     Elsewhere(String),
+    /// What is asked for is on its way from one master of a cluster to another: it was not done, and nothing else is amiss.
+    #[error("its slot is moving: {0}")]
+    Moving(String),
     /// The breaker is open: nothing was asked.
     #[error("it has failed too often and is left alone for a second")]
     Skipped,
@@ -54,10 +57,10 @@ impl Fault {
                 | ServerErrorKind::BusyLoading
                 | ServerErrorKind::MasterDown
                 | ServerErrorKind::ClusterDown
-                | ServerErrorKind::TryAgain
                 | ServerErrorKind::Moved
                 | ServerErrorKind::Ask,
             ) => Self::Elsewhere(text()),
+            ErrorKind::Server(ServerErrorKind::TryAgain) => Self::Moving(text()),
             // A master that has lost its replicas is about to lose its rank.
             ErrorKind::Extension if error.code() == Some("NOREPLICAS") => Self::Elsewhere(text()),
             ErrorKind::Server(_) | ErrorKind::Extension => Self::Refused(text()),
@@ -85,6 +88,7 @@ impl From<Fault> for StoreError {
             Fault::Late
             | Fault::Lost(_)
             | Fault::Elsewhere(_)
+            | Fault::Moving(_)
             | Fault::Skipped
             | Fault::Crowded => Self::Away(fault.to_string()),
             Fault::NoScript | Fault::Refused(_) => Self::Transient(fault.to_string()),

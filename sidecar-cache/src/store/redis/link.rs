@@ -277,7 +277,8 @@ impl Link {
     async fn ended(&self, admitted: Admitted, answer: &Result<Value, Fault>) {
         self.counters.ended(answer);
         let verdict = match answer {
-            Ok(_) | Err(Fault::NoScript | Fault::Refused(_) | Fault::Malformed(_)) => {
+            Ok(_)
+            | Err(Fault::NoScript | Fault::Refused(_) | Fault::Moving(_) | Fault::Malformed(_)) => {
                 Verdict::Answered
             }
             Err(

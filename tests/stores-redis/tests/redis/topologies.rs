@@ -8,10 +8,10 @@ use std::time::Duration;
 use kt_contract::time::Millis;
 use kt_stores_redis::{Cluster, Watched};
 use sidecar_cache::flight::Held;
-use sidecar_cache::store::EntryStore;
 use sidecar_cache::store::flight_log::{Appended, Cursor, FlightLog, LogAt, Read};
-use sidecar_cache::store::leases::LeaseStore;
+use sidecar_cache::store::leases::{Claim, LeaseStore};
 use sidecar_cache::store::redis::{Redis, RedisEntries, RedisLeases, RedisLogs};
+use sidecar_cache::store::{EntryStore, StoreError};
 use tokio::time::{interval, timeout};
 
 use crate::entry_suite::{BOUNDS, LONG, at, fill};
@@ -121,6 +121,28 @@ async fn a_slot_that_moves_is_followed() {
     timeout(SOON, all).await.unwrap();
     let filled = leases.fill(token, lease_suite::entry(1, b"new")).await.unwrap();
     assert_eq!((filled, redis.counts().connections), (Held::Current, 1));
+}
+
+#[tokio::test]
+async fn what_a_slot_that_moves_cannot_serve_is_no_outage_of_the_others() {
+    let cluster = Cluster::start().unwrap();
+    let redis = redis_named(&cluster.url().unwrap(), "moves:");
+    let leases = RedisLeases::new(redis.clone(), RedisEntries::new(redis.clone(), BOUNDS));
+    let (slot, from) = cluster.slot(&place(1)).unwrap();
+    let mut others = (2..).filter(|of| cluster.slot(&place(*of)).unwrap().0 != slot);
+    lead(&leases, others.next().unwrap(), 1).await;
+    let to = (from + 1) % 3;
+    cluster.begin_moving(slot, from, to).unwrap();
+    for nth in 1..=50 {
+        let refused = leases.acquire(key(1), Claim(nth)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Away(_)), "{refused}");
+    }
+    let health = redis.health();
+    assert!(health.is_asked && health.away.is_none(), "{health:?}");
+    assert_eq!((health.counts.opened, health.counts.connections), (0, 1));
+    lead(&leases, others.next().unwrap(), 1).await;
+    cluster.end_moving(slot, from, to).unwrap();
+    until(async || leases.acquire(key(1), Claim(51)).await.is_ok()).await;
 }
 
 #[tokio::test]
