@@ -300,6 +300,12 @@ fn read_call<'de, D: Deserializer<'de>>(row: D) -> Result<CallOf, D::Error> {
 // === impl Operation ===
 
 impl Operation {
+    /// Whether it ends a call that has cost nothing.
+    #[must_use]
+    pub const fn is_release(&self) -> bool {
+        matches!(self, Self::Release { .. } | Self::Draw(Draw { end: Some(DrawnEnd::Release), .. }))
+    }
+
     /// Whose book it names. What is done to a hold stands in the book that the hold is in.
     #[must_use]
     pub fn org(&self) -> Option<&str> {

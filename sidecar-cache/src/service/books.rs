@@ -163,6 +163,7 @@ impl Books {
     /// is written to `granted`.
     pub(super) fn extend(self: &Arc<Self>, extend: Extend, granted: &Arc<Granted>) {
         let (books, granted) = (Arc::clone(self), Arc::clone(granted));
+        let served = self.drain.enter();
         tokio::spawn(async move {
             match timeout(ANSWER_MAX, books.ask(Operation::Extend(extend))).await {
                 Ok(Ok(Ok(receipt))) => granted.grow(receipt.amount),
@@ -170,6 +171,7 @@ impl Books {
                 // What else is refused, or not answered, is no lack of money.
                 Ok(Ok(Err(_)) | Err(_)) | Err(_) => {}
             }
+            drop(served);
         });
     }
 

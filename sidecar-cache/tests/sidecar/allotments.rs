@@ -20,6 +20,7 @@ use sidecar_cache::service::upstream::CallFailed;
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
 use sidecar_cache::store::spool::{MemorySpool, SpoolStore};
+use tokio::time::timeout;
 
 use crate::call_lines::Lines;
 use crate::ledger_support::{fund, id};
@@ -486,6 +487,22 @@ async fn a_teams_allotment_is_a_part_of_its_own_purse() {
     let purses: Vec<_> = balance.purses.iter().map(|(_, purse)| purse.available()).collect();
     assert_eq!(purses, [30_000, 20_000 - i128::from((HOT + 3) * COST)]);
     world.is_right().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_gives_all_allotments_back_at_once_and_not_one_after_the_other() {
+    let world = World::funded(FUNDS).await;
+    let mut sidecar = world.sidecar(&wallet("0.05", ""), 0, Arc::default()).await;
+    for (nth, team) in (1..).zip(["apps", "bots", "docs", "mail", "web"]) {
+        world.allocates(nth, team, 10_000).await;
+        sidecar.key = sidecar.group.key_with(|key| key.team = Some(team.to_owned())).await;
+        sidecar.heats_up().await;
+    }
+    assert_eq!(world.holds().await.len(), 5);
+    sidecar.way.is(Mood::Hangs);
+    // Each waits a tenth of a second for the ledger before it lies in the spool.
+    let left = timeout(Duration::from_millis(150), sidecar.group.sidecar.leave_allotments()).await;
+    assert_eq!((left, sidecar.spool.count()), (Ok(()), 5));
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use kt_contract::hex::Digest;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::ledger::clock::Reading;
+use sidecar_cache::ledger::request::{Draw, DrawnEnd};
 use sidecar_cache::ledger::{Kind, Operation, TransferId, spooled};
 use sidecar_cache::store::ledger::LedgerStore;
 use sidecar_cache::store::ledger::memory::MemoryLedger;
@@ -15,7 +16,7 @@ use sidecar_cache::store::spool::{MemorySpool, Put, SPOOLED_MAX, SpoolStore};
 use sidecar_cache::store::{Answer, StoreError};
 use tokio::time::Instant;
 
-use crate::ledger_support::{fund, id, reserve, usd};
+use crate::ledger_support::{fund, id, reservation, reserve, usd};
 use crate::support::*;
 use crate::wallet::{Mood, Moody};
 
@@ -518,6 +519,20 @@ async fn charges_of_holds_that_the_ledger_does_not_know_stay_until_one_does() {
     let next = world.sidecar().await;
     let _ = next.group.sidecar.tell_spooled().await;
     assert_eq!((next.spooled("replayed"), next.faults()), ("1".to_owned(), vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_cost_nothing_is_no_charge_though_its_allotment_is_not_known() {
+    let world = World::funded().await;
+    let reserve = reservation(8, 1, Vec::new());
+    let drawn = Draw { allotment: id(7), reserve, end: Some(DrawnEnd::Release) };
+    world.spool.put(spooled::write(&Operation::Draw(drawn)).unwrap(), SPOOLED_MAX).await.unwrap();
+    let sidecar = world.sidecar().await;
+    let _ = sidecar.group.sidecar.tell_spooled().await;
+    assert_eq!((sidecar.spooled("unknown"), sidecar.faults()), ("0".to_owned(), vec![]));
+    sidecar.keeps_spool();
+    pass(600 * SECOND).await;
+    assert_eq!(world.spool.count(), 0, "what may still become visible has by now");
 }
 
 #[tokio::test(start_paused = true)]

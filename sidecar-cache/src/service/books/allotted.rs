@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream;
 use kt_contract::money::MicroUsd;
 use kt_contract::time::MonoMillis;
 use tokio::time::{sleep, timeout};
@@ -27,6 +29,8 @@ use crate::store::ledger::Payers;
 const LINGER: Duration = Duration::from_millis(200);
 /// Of how many it is told at once.
 const BATCH: usize = 256;
+/// How many allotments are given back at once.
+const GIVES_BACK_MAX: usize = 256;
 /// What allotments stand under in the books. Nothing is ever posted there, so that all sidecars can have one account.
 const HOLDER: &str = "sidecars";
 
@@ -196,18 +200,23 @@ impl Books {
         granted: &Arc<Granted>,
     ) {
         let (books, share, granted) = (Arc::clone(self), Arc::clone(share), Arc::clone(granted));
+        let served = self.drain.enter();
         tokio::spawn(async move {
             if books.hand_over(&share).await {
                 books.extend(extend, &granted);
             }
+            drop(served);
         });
     }
 
     /// Nobody knows what has become of a call: its money waits in a hold of its own, or, where the ledger does not make
     /// one, with its allotment.
     pub(in crate::service) fn leave(self: &Arc<Self>, share: Arc<Share>) {
-        let books = Arc::clone(self);
-        tokio::spawn(async move { books.hand_over(&share).await });
+        let (books, served) = (Arc::clone(self), self.drain.enter());
+        tokio::spawn(async move {
+            books.hand_over(&share).await;
+            drop(served);
+        });
     }
 
     /// Whether a share's call has a hold of its own in the ledger.
@@ -319,9 +328,11 @@ impl Books {
     /// Gives back what is left of allotments that are not used any more, and of which the ledger knows all.
     pub(in crate::service) async fn give_back(self: &Arc<Self>) {
         let now = self.clock.mono();
-        for hold in self.allotted.to_give_back(now) {
-            self.end(Operation::Release { hold }).await;
-        }
+        stream::iter(self.allotted.to_give_back(now))
+            .for_each_concurrent(GIVES_BACK_MAX, |hold| async move {
+                self.end(Operation::Release { hold }).await;
+            })
+            .await;
     }
 
     /// Sets nothing aside from now on, and gives back what can be.

@@ -66,8 +66,7 @@ impl Books {
 
     /// A charge whose hold the ledger does not know, as after a failover that has lost it, is not forgotten for that.
     async fn keep_charge(&self, operation: &Operation, verdict: &Verdict) {
-        let is_release = matches!(operation, Operation::Release { .. });
-        let is_lost = matches!(verdict, Err(Refused::NotFound)) && !is_release;
+        let is_lost = matches!(verdict, Err(Refused::NotFound)) && !operation.is_release();
         let Some(spool) = self.spool.as_ref().filter(|_| is_lost) else { return };
         if let Some(kept) = spool.keep(operation, Room::Whole).await {
             kept.answered(operation, verdict).await;
@@ -175,7 +174,8 @@ impl Books {
                 self.calls.ended(operation);
             }
             // Of a reserve nobody knew whether it was done, and it was not: nothing is held.
-            Err(Refused::NotFound) if matches!(operation, Operation::Release { .. }) => {
+            Err(Refused::NotFound) if operation.is_release() => {
+                self.is_not_booked(operation);
                 tracing::debug!(?operation, "there is no hold to release");
             }
             Err(refused) => {

@@ -53,7 +53,7 @@ impl Unknown {
 
     /// An end was put there.
     pub(super) fn kept(&self, number: u64, operation: &Operation) {
-        if matches!(operation, Operation::Release { .. }) {
+        if operation.is_release() {
             lock(&self.releases).insert(number, self.clock.mono());
         }
     }
@@ -68,14 +68,14 @@ impl Unknown {
 
     /// What is to be done with an end, by what the ledger says.
     pub(super) fn fate(&self, number: u64, operation: &Operation, verdict: &Verdict) -> Fate {
-        match (verdict, operation) {
-            (Err(Refused::NotFound), Operation::Release { .. }) => {
+        match (verdict, operation.is_release()) {
+            (Err(Refused::NotFound), true) => {
                 // The reserve may be in a commit that nobody sees yet.
                 let since = lock(&self.releases).get(&number).copied().unwrap_or(self.since);
                 let age = self.clock.mono().0.saturating_sub(since.0);
                 if age < HOLD_TTL.0 { Fate::TellAgain } else { Fate::Forget }
             }
-            (Err(Refused::NotFound), _) => {
+            (Err(Refused::NotFound), false) => {
                 lock(&self.charges).insert(number);
                 Fate::Stay
             }
