@@ -213,10 +213,9 @@ impl Sidecar {
     /// # Errors
     /// No ledger; a name that is none; a store that cannot say.
     pub async fn holds(&self, org: &str) -> Result<HoldsReply, Failure> {
-        let found = self.ledger_for(org)?.holds(org.to_owned()).await?;
-        let total = found.len() as u64;
-        let holds = found.iter().take(TRANSFERS_MAX).filter_map(told::hold).collect();
-        Ok(HoldsReply { holds, total })
+        let (found, total) =
+            self.ledger_for(org)?.first_holds(org.to_owned(), TRANSFERS_MAX).await?;
+        Ok(HoldsReply { holds: found.iter().filter_map(told::hold).collect(), total })
     }
 
     async fn move_money(

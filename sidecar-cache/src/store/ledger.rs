@@ -62,7 +62,12 @@ pub trait LedgerStore: Send + Sync {
     }
 
     /// The holds of an organization that are open or lie in suspense, the next to expire first.
-    fn holds(&self, org: String) -> Answer<'_, Vec<Hold>>;
+    fn holds(&self, org: String) -> Answer<'_, Vec<Hold>> {
+        Box::pin(async move { Ok(self.first_holds(org, usize::MAX).await?.0) })
+    }
+
+    /// The first so many of them, and how many there are. There can be more than anybody wants to read.
+    fn first_holds(&self, org: String, count_max: usize) -> Answer<'_, (Vec<Hold>, u64)>;
 
     /// Transfers of an organization, oldest first, at most `count_max`, newer than the one numbered `after`.
     fn transfers(

@@ -24,6 +24,7 @@ ledger_suite! {
     a_hold_grows_for_as_long_as_it_is_open
     a_hold_that_lives_longer_is_not_due
     what_expires_lies_in_suspense_for_a_day
+    of_many_holds_the_first_to_end_are_told_and_how_many_there_are
     evidence_that_comes_after_the_return_is_charged
     a_hold_settles_into_the_window_that_it_was_reserved_in
     windows_begin_where_the_organization_is
@@ -384,6 +385,28 @@ async fn what_expires_lies_in_suspense_for_a_day(store: &Store, hands: &Hands) {
     assert_eq!((balance.wallet.available(), balance.suspense.available()), (100, 0));
     assert_eq!(spent(store, "budget:org:monthly:2026-11").await, 0);
     assert_eq!(store.holds("acme".to_owned()).await.unwrap(), []);
+}
+
+async fn of_many_holds_the_first_to_end_are_told_and_how_many_there_are(
+    store: &Store,
+    hands: &Hands,
+) {
+    ask(&**store, fund(1, 100)).await;
+    for number in [4, 3, 2] {
+        ask(&**store, reserve(number, 10)).await;
+        hands.pass(1);
+    }
+    hands.pass(TTL - 3);
+    assert_eq!(store.expire_due(10).await.unwrap(), 1, "it lies in suspense for a day");
+    let first = async |count_max| {
+        let (holds, total) = store.first_holds("acme".to_owned(), count_max).await.unwrap();
+        assert_eq!(total, 3);
+        holds.iter().map(|hold| hold.id).collect::<Vec<_>>()
+    };
+    assert_eq!(first(1).await, [id(3)]);
+    assert_eq!(first(3).await, [3, 2, 4].map(id));
+    let nobody = store.first_holds("nobody".to_owned(), 1).await.unwrap();
+    assert_eq!(nobody, (vec![], 0));
 }
 
 async fn evidence_that_comes_after_the_return_is_charged(store: &Store, hands: &Hands) {

@@ -234,8 +234,8 @@ impl LedgerStore for Moody {
         })
     }
 
-    fn holds(&self, org: String) -> Answer<'_, Vec<Hold>> {
-        self.inner.holds(org)
+    fn first_holds(&self, org: String, count_max: usize) -> Answer<'_, (Vec<Hold>, u64)> {
+        self.inner.first_holds(org, count_max)
     }
 
     fn history(

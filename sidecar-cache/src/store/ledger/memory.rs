@@ -129,8 +129,13 @@ impl LedgerStore for MemoryLedger {
         })
     }
 
-    fn holds(&self, org: String) -> Answer<'_, Vec<Hold>> {
-        Box::pin(async move { Ok(self.book().0.live.of_org(&org)) })
+    fn first_holds(&self, org: String, count_max: usize) -> Answer<'_, (Vec<Hold>, u64)> {
+        Box::pin(async move {
+            let mut holds = self.book().0.live.of_org(&org);
+            let total = u64::try_from(holds.len()).unwrap_or(u64::MAX);
+            holds.truncate(count_max);
+            Ok((holds, total))
+        })
     }
 
     fn transfers(

@@ -218,8 +218,11 @@ impl LedgerStore for PostgresLedger {
         Self::read(Purpose::Read, async move { read::holds_by_id(&self.writer, &ids).await })
     }
 
-    fn holds(&self, org: String) -> Answer<'_, Vec<Hold>> {
-        Self::read(Purpose::Read, async move { read::holds(&self.writer, &org).await })
+    fn first_holds(&self, org: String, count_max: usize) -> Answer<'_, (Vec<Hold>, u64)> {
+        Self::read(
+            Purpose::Read,
+            async move { read::first_holds(&self.writer, &org, count_max).await },
+        )
     }
 
     fn transfers(

@@ -180,8 +180,8 @@ impl LedgerStore for SqliteLedger {
         self.reader.ask(move |connection| read::one_hold(connection, id))
     }
 
-    fn holds(&self, org: String) -> Answer<'_, Vec<Hold>> {
-        self.reader.ask(move |connection| read::holds(connection, &org))
+    fn first_holds(&self, org: String, count_max: usize) -> Answer<'_, (Vec<Hold>, u64)> {
+        self.reader.ask(move |connection| read::first_holds(connection, &org, count_max))
     }
 
     fn transfers(

@@ -43,6 +43,8 @@ async fn how_a_wallet_stands_is_told_without_what_lies_in_suspense() {
     ask(&*ledger, reserve(2, 10)).await;
     crowd(&shell, "acme", (1_000, 1_000), Lies::Suspended, u64::from(u32::MAX) * 1_000).await;
     assert!(ledger.holds("acme".to_owned()).await.is_err(), "whoever reads them fails");
+    let (first, total) = ledger.first_holds("acme".to_owned(), 1).await.unwrap();
+    assert_eq!((first.iter().map(|hold| hold.id).collect(), total), (vec![id(2)], 1_001));
     let balance = ledger.balance("acme".to_owned()).await.unwrap();
     assert_eq!((balance.wallet.available(), balance.shortfall_max), (990, 1_000));
 }

@@ -139,11 +139,19 @@ pub(super) async fn holds_by_id(
     Ok(found.into_iter().filter_map(hold).collect())
 }
 
-pub(super) async fn holds(writer: &Writer, org: &str) -> Result<Vec<Hold>, Fault> {
+pub(super) async fn first_holds(
+    writer: &Writer,
+    org: &str,
+    count_max: usize,
+) -> Result<(Vec<Hold>, u64), Fault> {
     let session = writer.database.begin(Purpose::Read).await?;
-    let holds = some_holds(session.client()?, Which::LiveOf(org)).await?;
+    let client = session.client()?;
+    let sql = "SELECT count(*) FROM live_holds WHERE org = $1";
+    let rows = client.query_typed(sql, &[(&org.as_bytes(), Type::BYTEA)]).await?;
+    let total = rows::unsigned(rows.first().ok_or(CORRUPT)?, 0)?;
+    let holds = some_holds(client, Which::FirstOf(org, count_max)).await?;
     session.done().await?;
-    Ok(holds)
+    Ok((holds, total))
 }
 
 async fn some_holds(client: &Client, which: Which<'_>) -> Result<Vec<Hold>, Fault> {

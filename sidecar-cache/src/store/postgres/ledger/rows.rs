@@ -42,8 +42,8 @@ const FOLLOWING: [&str; 5] = [
 pub(super) enum Which<'a> {
     /// Those of these ids.
     Ids(&'a [&'a [u8]]),
-    /// The holds of an organization that are open or lie in suspense.
-    LiveOf(&'a str),
+    /// Of the holds of an organization that are open or lie in suspense the first so many.
+    FirstOf(&'a str, usize),
     /// Those that are open. What lies in suspense stays for a day, and can be a thousand times as much.
     OpenOf(&'a str),
 }
@@ -109,9 +109,11 @@ pub(super) async fn find(
 ) -> Result<HashMap<TransferId, Found>, Fault> {
     let chosen = match which {
         Which::Ids(_) => format!("t.id = ANY($1) AND t.{CHOSEN}"),
-        Which::LiveOf(_) => {
-            "(t.org, t.seq) IN (SELECT org, seq FROM live_holds WHERE org = $1)".to_owned()
-        }
+        Which::FirstOf(_, count_max) => format!(
+            "(t.org, t.seq) IN (SELECT org, seq FROM live_holds WHERE org = $1
+                ORDER BY next_at, seq LIMIT {})",
+            stored(u64::try_from(count_max).unwrap_or(u64::MAX))
+        ),
         Which::OpenOf(_) => "(t.org, t.seq) IN (SELECT org, seq FROM live_holds
             WHERE org = $1 AND NOT is_suspended)"
             .to_owned(),
@@ -125,7 +127,7 @@ pub(super) async fn find(
     let rows = match which {
         Which::Ids([]) => return Ok(HashMap::new()),
         Which::Ids(ids) => client.query_typed(&sql, &[(&ids, Type::BYTEA_ARRAY)]).await?,
-        Which::LiveOf(org) | Which::OpenOf(org) => {
+        Which::FirstOf(org, _) | Which::OpenOf(org) => {
             client.query_typed(&sql, &[(&org.as_bytes(), Type::BYTEA)]).await?
         }
     };

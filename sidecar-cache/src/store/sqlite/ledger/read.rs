@@ -15,7 +15,7 @@ pub(super) const PAGE: &str = "org = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3"
 
 /// The holds of an organization that are open or lie in suspense: the few live ones are asked whose they are, and not the
 /// whole history of the organization whether it is live.
-const LIVE: &str = "+org = ?1 AND seq IN (SELECT seq FROM live_holds)";
+const LIVE: &str = "live_holds JOIN transfers USING (seq) WHERE +org = ?1";
 /// Those that are open. What lies in suspense stays for a day, and can be a thousand times as much.
 const OPEN: &str = "+org = ?1 AND seq IN (SELECT seq FROM live_holds WHERE NOT is_suspended)";
 
@@ -78,8 +78,18 @@ pub(super) fn one_hold(
     pending.map(|pending| rows::hold(&view, pending)).transpose()
 }
 
-pub(super) fn holds(connection: &mut Connection, org: &str) -> Result<Vec<Hold>, StoreError> {
-    of_org(&*connection.transaction()?, org, LIVE)
+pub(super) fn first_holds(
+    connection: &mut Connection,
+    org: &str,
+    count_max: usize,
+) -> Result<(Vec<Hold>, u64), StoreError> {
+    let view = connection.transaction()?;
+    let total = view
+        .prepare_cached(&format!("SELECT count(*) FROM {LIVE}"))?
+        .query_row([org], |row| row.get::<_, i64>(0))?;
+    let count_max = i64::try_from(count_max).unwrap_or(i64::MAX);
+    let first = format!("seq IN (SELECT seq FROM {LIVE} ORDER BY next_at, seq LIMIT {count_max})");
+    Ok((of_org(&view, org, &first)?, u64::try_from(total).unwrap_or_default()))
 }
 
 fn of_org(view: &Connection, org: &str, condition: &str) -> Result<Vec<Hold>, StoreError> {
