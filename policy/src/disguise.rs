@@ -138,7 +138,8 @@ fn stands_apart_in_ascii(text: &[u8]) -> bool {
     while let Some(eight) = text.get(at..).and_then(<[u8]>::first_chunk) {
         let spaces = marks(u64::from_le_bytes(*eight), b' ');
         // The last two of eight bytes are the first of the next.
-        if spaces & spaces >> 16 != 0 && (at..at + 6).any(is_beside_letter) {
+        // Of spaces in a row, as before a line of a program, none is beside a letter that stands alone.
+        if spaces & !(spaces >> 8) & spaces >> 16 != 0 && (at..at + 6).any(is_beside_letter) {
             return true;
         }
         at += 6;

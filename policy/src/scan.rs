@@ -7,7 +7,7 @@ use crate::fold::Folded;
 use crate::text::Text;
 
 /// How far back, in bytes of the folded text, a decision may look.
-pub(crate) const CONTEXT_BYTES: usize = 288;
+pub(crate) const CONTEXT_BYTES: usize = 528;
 
 /// What a detector has found, in the folded text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -252,7 +252,7 @@ fn measured() -> String {
         (Set::Own, "Our own set"),
         (
             Set::Seen,
-            "Six sets that were held back before, on which the detectors were corrected since",
+            "Seven sets that were held back before, on which the detectors were corrected since",
         ),
         (Set::HeldBack, "The held-back set"),
     ];
@@ -276,7 +276,7 @@ fn measured() -> String {
 
 #[test]
 fn what_is_to_be_found_is_found_and_little_else() {
-    for (set, texts) in [(Set::Own, 2_000), (Set::Seen, 4_100)] {
+    for (set, texts) in [(Set::Own, 2_000), (Set::Seen, 4_900)] {
         let cases = cases(set);
         assert!(cases.len() >= texts, "{}", cases.len());
         let (counts, differences) = measure(&cases);
@@ -417,7 +417,7 @@ fn fingerprint() -> String {
 #[test]
 fn what_detectors_find_changes_with_their_version_alone() {
     let found = (DETECTORS_VERSION, fingerprint());
-    let known = (5, "9f0ccd0ba5b27c9f".to_owned());
+    let known = (6, "d7680bb89c347ed2".to_owned());
     assert_eq!(
         found, known,
         "the detectors find something else, or the labelled texts are others: where what they find has changed, raise \

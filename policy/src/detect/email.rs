@@ -14,7 +14,9 @@ const UNITS: [&[u8]; 5] = [b"service", b"socket", b"timer", b"mount", b"slice"];
 /// Whether the run that an address could begin with has begun before.
 #[inline]
 pub(super) fn continues(text: &Text<'_>, at: usize) -> bool {
+    // A mark of emphasis alone is none of it: `_jane@example.com_`.
     text.is_before(at, LOCAL)
+        && (text.before(at) != Some(b'_') || (at > 1 && text.is_before(at - 1, LOCAL)))
 }
 
 /// The address whose local part begins here.
@@ -32,7 +34,12 @@ pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
         return None;
     }
     let domain = sign(text, local_end, b'@', b"at").or_else(|| apart(text, at, local_end))?;
-    let domain = if text.has(domain, b'\n') { domain + 1 } else { domain };
+    // A long line may be broken behind the sign, and the next one begin with a space, as in cards of addresses.
+    let domain = match (text.get(domain), text.get(domain + 1)) {
+        (Some(b'\n'), Some(b' ')) => domain + 2,
+        (Some(b'\n'), _) => domain + 1,
+        _ => domain,
+    };
     if !text.is_before(local_end, ALNUM | DASHES) && !text.has(local_end - 1, b'+') {
         return None;
     }
@@ -40,7 +47,9 @@ pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
     let is_remote = text.has_word(at, b"git") && local_end == at + 3;
     // The user of a URL.
     let is_user = text.before(at) == Some(b'/') && at > 0 && text.before(at - 1) == Some(b'/');
-    (!is_remote && !is_user && !is_file(text, domain, end)).then_some(Match {
+    // The password in a URL, where it is a variable: `$USER:$PASSWORD@host`.
+    let is_variable = text.before(at) == Some(b'$');
+    (!is_remote && !is_user && !is_variable && !is_file(text, domain, end)).then_some(Match {
         start: at,
         end,
         entity: Entity::Email,
@@ -77,7 +86,10 @@ fn sign(text: &Text<'_>, at: usize, plain: u8, word: &[u8]) -> Option<usize> {
 fn domain_end(text: &Text<'_>, from: usize) -> Option<usize> {
     let (mut label, mut end, mut labels) = (from, None, 0);
     while label < from + DOMAIN_BYTES_MAX {
-        let label_end = text.span(label, ALNUM | DASHES, 64);
+        let whole = text.span(label, ALNUM | DASHES, 64);
+        // Marks of emphasis behind it: `_jane@example.com_`.
+        let marks = (0..2).take_while(|nth| text.before(whole - nth) == Some(b'_')).count();
+        let label_end = whole - marks;
         let length = label_end - label;
         if length == 0 || length > 63 || text.has(label, b'-') || !text.is_before(label_end, ALNUM)
         {

@@ -105,8 +105,8 @@ const DIGITS_ALONE: [&[u8; 2]; 40] = [
     b"TL", b"TN", b"VA", b"XK",
 ];
 
-/// So much may stand between two characters.
-const SEPARATOR_BYTES_MAX: usize = 3;
+/// So much may stand between two characters: the end of a line and an indent, a space with marks of emphasis around it.
+const SEPARATOR_BYTES_MAX: usize = 5;
 
 /// The account number that begins here, in one piece or in groups.
 pub(super) fn find(text: &Text<'_>, at: usize) -> Option<Match> {
@@ -161,7 +161,19 @@ fn after_separator(text: &Text<'_>, from: usize) -> usize {
     let is_mark = |nth: &usize| {
         matches!(
             text.get(from + nth),
-            Some(b' ' | b'-' | b'.' | b'_' | b'+' | b'/' | b'|' | b'>' | b'\n' | b'\r' | b'\t')
+            Some(
+                b' ' | b'-'
+                    | b'.'
+                    | b'_'
+                    | b'*'
+                    | b'+'
+                    | b'/'
+                    | b'|'
+                    | b'>'
+                    | b'\n'
+                    | b'\r'
+                    | b'\t'
+            )
         )
     };
     from + (0..SEPARATOR_BYTES_MAX).take_while(is_mark).count()

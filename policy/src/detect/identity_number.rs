@@ -23,7 +23,7 @@ pub(super) const OTHER: Words = Words {
 const DNI: Words = Words { ascii: &["dni", "documento", "identidad", "nie", "nif"], other: &[] };
 
 /// Rules for numbers that need a word, and the words.
-pub(super) const NAMED: [(Rule, Words); 15] = [
+pub(super) const NAMED: [(Rule, Words); 16] = [
     (is_ssn, Words { ascii: &["itin", "security", "social", "ssn", "ssns", "ssnum"], other: &[] }),
     (
         is_german,
@@ -43,6 +43,14 @@ pub(super) const NAMED: [(Rule, Words); 15] = [
             other: &[],
         },
     ),
+    // In one piece it needs no word; broken over two lines it does.
+    (
+        is_nir,
+        Words {
+            ascii: &["assure", "assuree", "insee", "nir", "secu", "securite", "vitale"],
+            other: &[],
+        },
+    ),
     (is_pesel, Words { ascii: &["pesel"], other: &[] }),
     (|n| cpf(n.digits), Words { ascii: &["cpf"], other: &[] }),
     (
@@ -53,7 +61,7 @@ pub(super) const NAMED: [(Rule, Words); 15] = [
         },
         Words {
             ascii: &["aadhaar", "aadhaarnumber", "aadhar", "adhaar", "adhar", "uid", "uidai"],
-            other: &["आधार"],
+            other: &["आधार", "আধার"],
         },
     ),
     (
@@ -131,8 +139,8 @@ pub(super) fn find_sure(text: &Text<'_>, number: &Number) -> Option<Match> {
 /// The number that its word, nearby, makes one.
 pub(super) fn find_named(text: &Text<'_>, number: &Number) -> Option<Match> {
     let named = |prefix: &Prefix<'_>| {
-        (9..=13).contains(&prefix.digits.len())
-            && (prefix.groups.len() <= 5 || prefix.is_singles())
+        (9..=15).contains(&prefix.digits.len())
+            && (prefix.groups.len() <= 7 || prefix.is_singles())
             && NAMED.iter().any(|(rule, words)| {
                 rule(prefix) && words.are_above(text, prefix.start, prefix.end)
             })

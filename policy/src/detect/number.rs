@@ -1,7 +1,7 @@
 //! A number as it is written: groups of digits with single separators between them. Cards, identity numbers,
 //! addresses and telephones are all read from it.
 
-use crate::text::{ALNUM, ALPHA, DIGIT, Text};
+use crate::text::{ALNUM, ALPHA, DIGIT, LOCAL, Text};
 
 /// More digits are no number that anybody looks for.
 pub(super) const DIGITS_MAX: usize = 20;
@@ -9,6 +9,8 @@ const GROUPS_MAX: usize = 20;
 const CARD_DIGITS_MIN: usize = 13;
 /// No number has more groups, but one whose digits all stand alone.
 const LONG_GROUPS_MAX: usize = 8;
+/// The longest mark of emphasis.
+const EMPHASIS_BYTES_MAX: usize = 2;
 
 /// What stands between two groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +59,10 @@ pub(super) struct Prefix<'a> {
 /// Whether the digits belong to something larger: a hash, a UUID, a path, a version.
 pub(super) fn is_inside_of_more(text: &Text<'_>, at: usize) -> bool {
     match text.before(at) {
-        Some(b'_') => true,
+        Some(b'_') => {
+            let marks = if text.before(at - 1) == Some(b'_') { at - 2 } else { at - 1 };
+            text.is_before(marks, LOCAL)
+        }
         // Digits one by one are read from the first of them, not from each again.
         Some(b' ' | b'-' | b'.' | b'/' | b'(' | b')')
             if is_single(text, at) && at >= 2 && is_single(text, at - 2) =>
@@ -211,8 +216,15 @@ impl Number {
             Some(next) if count < self.group_count => {
                 // Behind a card the year until which it is good.
                 let is_card = next.separator_before == Separator::Slash && next.digits_before > 12;
-                (next.separator_before == Separator::Space || is_card)
-                    && groups.iter().skip(1).all(|group| group.separator_before != Separator::Dot)
+                // What begins with a bracket may be said of it: `(24/7)`.
+                let is_aside = next.separator_before == Separator::Bracket
+                    && (text.has(last.end, b'(') || text.has_all(last.end, b" ("));
+                is_aside
+                    || ((next.separator_before == Separator::Space || is_card)
+                        && groups
+                            .iter()
+                            .skip(1)
+                            .all(|group| group.separator_before != Separator::Dot))
             }
             Some(_) | None => {
                 !(self.is_longer && separator_at(text, last.end).is_some())
@@ -228,7 +240,11 @@ impl Number {
 fn ends_at(text: &Text<'_>, at: usize, group: usize) -> bool {
     match text.get(at) {
         None => true,
-        Some(b'_' | b'@' | b'%') => false,
+        Some(b'_') => {
+            let behind = if text.has(at + 1, b'_') { at + 2 } else { at + 1 };
+            !text.is(behind, ALNUM) && !matches!(text.get(behind), Some(b'_' | b'.' | b'-'))
+        }
+        Some(b'@' | b'%') => false,
         // What is as long as a card is whole, whatever is listed behind it.
         Some(b':' | b'/') if group >= CARD_DIGITS_MIN => true,
         Some(b'-' | b':') => !text.is(at + 1, ALNUM),
@@ -257,6 +273,27 @@ fn line_break_at(text: &Text<'_>, at: usize) -> Option<(usize, Separator)> {
 
 /// The separator at the end of a group, and where the next group begins.
 fn separator_at(text: &Text<'_>, at: usize) -> Option<(usize, Separator)> {
+    plain_separator_at(text, at).or_else(|| emphasized_separator_at(text, at))
+}
+
+/// A space, dash or point with marks of emphasis beside it, where a group of the number is bold: `552-**08**-4141`.
+fn emphasized_separator_at(text: &Text<'_>, at: usize) -> Option<(usize, Separator)> {
+    let behind_marks = |from: usize| {
+        let is_mark = |nth: &usize| matches!(text.get(from + nth), Some(b'*' | b'_'));
+        from + (0..EMPHASIS_BYTES_MAX).take_while(is_mark).count()
+    };
+    let sign = behind_marks(at);
+    let separator = match text.get(sign)? {
+        b' ' => Separator::Space,
+        b'-' => Separator::Dash,
+        b'.' => Separator::Dot,
+        _ => return None,
+    };
+    let next = behind_marks(sign + 1);
+    (next > at + 1 && text.is(next, DIGIT)).then_some((next, separator))
+}
+
+fn plain_separator_at(text: &Text<'_>, at: usize) -> Option<(usize, Separator)> {
     let (first, second) = (text.get(at)?, text.get(at + 1)?);
     let separator = match first {
         b' ' => Separator::Space,

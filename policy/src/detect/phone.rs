@@ -104,6 +104,7 @@ pub(super) const PHONE: Words = Words {
         "мoб",
         "moб",
         "звoн",
+        "Звoн",
         "電話",
         "电话",
         "手机",
@@ -114,6 +115,7 @@ pub(super) const PHONE: Words = Words {
         "连絡",
         "連絡先",
         "फोन",
+        "मोबाइल",
         "هاتف",
     ],
 };
@@ -324,6 +326,15 @@ fn is_date(prefix: &Prefix<'_>) -> bool {
 /// The forms that are known without a word.
 fn is_national(number: &Number, prefix: &Prefix<'_>) -> bool {
     let count = prefix.digits.len();
+    // Russia and Turkey: the trunk prefix stands apart from the area in brackets.
+    let is_area_apart =
+        prefix.groups.get(1).is_some_and(|area| area.separator_before == Separator::Bracket);
+    if is_area_apart
+        && matches!(prefix.digits.first(), Some(0 | 8))
+        && prefix.is_grouped(&[1, 3, 3, 2, 2])
+    {
+        return true;
+    }
     let Some(separator) = rest_separator(prefix) else { return false };
     if prefix.value(0, 2) == 0 && prefix.digits.starts_with(&[0, 0]) {
         return prefix.groups.len() >= 2 && is_e164(prefix, 2);

@@ -5,7 +5,13 @@
 //! the part of a URL that they stand in, and bytes of which several make a character.
 
 /// What an escape begins with.
-pub(super) const SIGNS: [u8; 3] = [b'\\', b'%', b'&'];
+pub(super) const SIGNS: [u8; 4] = [b'\\', b'%', b'&', ESCAPE];
+/// What begins a color of a terminal.
+const ESCAPE: u8 = 0x1B;
+/// The longest color, without what begins it: `[38;2;255;255;255m`.
+const COLOR_BYTES_MAX: usize = 20;
+/// What shows nothing, and parts no words.
+const NOTHING: char = '\u{AD}';
 /// So many backslashes may stand before the letter: a text in JSON that is a text in JSON again.
 const BACKSLASHES_MAX: usize = 4;
 /// The longest of the names below, and the most digits of a number.
@@ -48,6 +54,7 @@ pub(super) fn read(text: &[u8]) -> Escape {
         Some(b'\\') => backslash(text),
         Some(b'%') => percent(text),
         Some(b'&') => reference(text),
+        Some(&ESCAPE) => color(text, 1),
         Some(_) | None => Escape::No,
     }
 }
@@ -64,9 +71,39 @@ fn backslash(text: &[u8]) -> Escape {
         b'r' => plain('\r'),
         b't' => plain('\t'),
         b'/' => plain('/'),
-        b'u' => hexadecimal(text, run + 1, 4),
-        b'x' => hexadecimal(text, run + 1, 2),
+        // Of Markdown, where they would else be marks of its own.
+        b'_' | b'.' | b'-' if run == 1 => plain(char::from(*letter)),
+        b'u' => colored(text, hexadecimal(text, run + 1, 4)),
+        b'x' => colored(text, hexadecimal(text, run + 1, 2)),
         _ => Escape::No,
+    }
+}
+
+/// The same, with the color that it begins.
+fn colored(text: &[u8], escape: Escape) -> Escape {
+    match escape {
+        Escape::Is('\u{1B}', bytes) => match color(text, bytes) {
+            Escape::No => escape,
+            color @ (Escape::Is(..) | Escape::Undecided) => color,
+        },
+        Escape::Is(..) | Escape::No | Escape::Undecided => escape,
+    }
+}
+
+/// A color of a terminal, `[1;31m`, behind what begins it: it shows nothing.
+fn color(text: &[u8], from: usize) -> Escape {
+    match text.get(from) {
+        None => return Escape::Undecided,
+        Some(b'[') => {}
+        Some(_) => return Escape::No,
+    }
+    let numbers = text.get(from + 1..).unwrap_or_default();
+    let is_of_numbers = |byte: &&u8| byte.is_ascii_digit() || **byte == b';';
+    let length = numbers.iter().take(COLOR_BYTES_MAX).take_while(is_of_numbers).count();
+    match numbers.get(length) {
+        None => Escape::Undecided,
+        Some(b'm' | b'K') => Escape::Is(NOTHING, from + length + 2),
+        Some(_) => Escape::No,
     }
 }
 
@@ -145,6 +182,13 @@ mod tests {
             ("&#64;", Escape::Is('@', 5)),
             ("&#x40;", Escape::Is('@', 6)),
             ("&commat;", Escape::Is('@', 8)),
+            (r"\_x", Escape::Is('_', 2)),
+            ("\u{1B}[1;31mx", Escape::Is(NOTHING, 7)),
+            (r"\x1b[0mx", Escape::Is(NOTHING, 7)),
+            (r"\u001b[mx", Escape::Is(NOTHING, 8)),
+            (r"\u001bx", Escape::Is('\u{1B}', 6)),
+            ("\u{1B}x", Escape::No),
+            ("\u{1B}[2Ax", Escape::No),
             (r#"\""#, Escape::No),
             (r"\\\\\n", Escape::No),
             (r"\u00g0", Escape::No),
@@ -163,7 +207,7 @@ mod tests {
 
     #[wasm_bindgen_test(unsupported = test)]
     fn what_has_only_begun_is_undecided() {
-        for whole in [r"\\u0040", r"\x40", "%40", "&#x40;", "&commat;"] {
+        for whole in [r"\\u0040", r"\x40", "\u{1B}[31m", r"\x1b[31m", "%40", "&#x40;", "&commat;"] {
             for until in 1..whole.len() {
                 assert_eq!(read(&whole.as_bytes()[..until]), Escape::Undecided, "{whole} {until}");
             }

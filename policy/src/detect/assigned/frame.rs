@@ -14,7 +14,7 @@ const WHOSE_BYTES_MAX: usize = 40;
 /// The longest prefix of a tag.
 const PREFIX_BYTES_MAX: usize = 16;
 /// The longest tag between a name and its value, and how many there may be.
-const TAG_BYTES_MAX: usize = 24;
+const TAG_BYTES_MAX: usize = 40;
 const TAGS_MAX: usize = 4;
 
 /// What a sentence gives by: `is`, in some languages, as the fold leaves it.
@@ -190,7 +190,7 @@ fn behind_tags(text: &Text<'_>, from: usize) -> usize {
     let mut at = from;
     for _ in 0..TAGS_MAX {
         let open = after_line(text, at);
-        if !text.has(open, b'<') {
+        if !text.has(open, b'<') || text.has(open + 1, b'!') {
             break;
         }
         let is_within = |nth: &usize| {

@@ -8,10 +8,10 @@ use crate::text::{ALNUM, DASHES, Text, is};
 
 /// How far above a cell its head may stand, before which what a name is of is read. Decisions look back no further than
 /// [`CONTEXT_BYTES`].
-const ABOVE_BYTES_MAX: usize = 240;
+const ABOVE_BYTES_MAX: usize = 480;
 const _: () = assert!(ABOVE_BYTES_MAX + BEFORE_BYTES <= CONTEXT_BYTES);
 /// How many lines above: each is read again for every cell of those below it.
-const LINES_MAX: usize = 4;
+const LINES_MAX: usize = 5;
 /// More columns are not counted.
 const COLUMNS_MAX: usize = 16;
 

@@ -1,6 +1,7 @@
 //! The values that secrets are: where they end, and whether they only stand in the place of one.
 
 use super::super::keys;
+use super::names::NAMES;
 use super::{
     Given, KEY_BYTES_MIN, Named, PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, Sure, VALUE_BYTES_MAX,
 };
@@ -26,6 +27,9 @@ const PLACEHOLDERS: [&[u8]; 14] = [
     b"xxxx",
 ];
 
+/// What begins a text of XML in which nothing is markup.
+const CDATA: &[u8] = b"<![CDATA[";
+
 /// The quotes of printers, as the fold leaves them.
 const OPENING: [&str; 7] = ["“", "‘", "„", "«", "「", "『", "《"];
 /// What closes them.
@@ -48,6 +52,17 @@ pub(super) fn find(text: &Text<'_>, from: usize, given: Given, named: Named) -> 
     if quote.is_some() {
         start += 1;
     }
+    // A field of a file with commas, in which quotes are doubled.
+    if quote == Some(b'"') && text.has(start, b'"') && text.is(start + 1, ALNUM) {
+        start += 1;
+    }
+    // Of OpenSSL: `-pass pass:…`.
+    if named.entity == Entity::Password && text.has_all(start, b"pass:") {
+        start += 5;
+    }
+    if text.has_all(start, CDATA) {
+        start += CDATA.len();
+    }
     if let Some(open) = OPENING.iter().find(|open| text.has_all(start, open.as_bytes())) {
         start += open.len();
     }
@@ -58,7 +73,7 @@ pub(super) fn find(text: &Text<'_>, from: usize, given: Given, named: Named) -> 
         start += 7;
     }
     let end = value_end(text, start, quote, (given, is_escaped))?;
-    if given == Given::Tagged && !text.has_all(end, b"</") {
+    if given == Given::Tagged && !text.has_all(end, b"</") && !text.has_all(end, b"]]>") {
         return None;
     }
     let behind = if quote.is_some() { end + 1 } else { end };
@@ -122,7 +137,7 @@ fn value_end(
                     byte == b'\\' && matches!(text.get(end + 1), Some(b'"' | b'\'' | b'\\'));
                 let is_end = matches!(
                     byte,
-                    b',' | b';' | b'"' | b'\'' | b'`' | b'<' | b'>' | b')' | b']' | b'}'
+                    b',' | b';' | b'|' | b'"' | b'\'' | b'`' | b'<' | b'>' | b')' | b']' | b'}'
                 );
                 let is_closed = !byte.is_ascii()
                     && CLOSING.iter().any(|close| text.has_all(end, close.as_bytes()));
@@ -195,9 +210,14 @@ fn is_password(value: &[u8], given: Given, is_quoted: bool) -> bool {
             ((is_mixed || is_pin || is_phrase)
                 && spaces == 0
                 && (is_quoted || !is_of_method(value)))
-                || (is_quoted && letters >= 8 && spaces <= 5 && spaces != 1)
+                || (is_quoted && letters >= 8 && spaces <= 5 && spaces != 1 && !is_name(value))
         }
     }
+}
+
+/// Whether a value is what passwords are called, as in a file of translations: `"login.password": "Passwort"`.
+fn is_name(value: &[u8]) -> bool {
+    NAMES.iter().any(|(name, _)| value.eq_ignore_ascii_case(name))
 }
 
 /// Whether a value begins with how passwords are kept or sent, and is none: `SHA256`, `bcrypt2b`.
@@ -305,6 +325,7 @@ fn is_reference(value: &[u8]) -> bool {
         b"user.",
         b"settings.",
         b"vault:",
+        b"op://",
         b"http:",
         b"https:",
         b"projects/",

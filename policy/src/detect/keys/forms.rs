@@ -61,7 +61,7 @@ pub(super) const FORMS: [Form; 359] = [
     key(b"AIza", WORD, 35, 35),
     key(b"GOCSPX-", WORD, 24, 40),
     key(b"LTAI", ALNUM, 16, 26),
-    key(b"dapi", HEX, 32, 34),
+    key(b"dapi", HEX | DASHES, 32, 34),
     key(b"dop_v1_", HEX, 64, 64),
     key(b"doo_v1_", HEX, 64, 64),
     key(b"dor_v1_", HEX, 64, 64),
