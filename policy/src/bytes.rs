@@ -29,16 +29,19 @@ pub(crate) const fn marks(eight: u64, wanted: u8) -> u64 {
 
 #[inline]
 fn find<const N: usize>(text: &[u8], from: usize, wanted: [u8; N], foreign: u64) -> Option<usize> {
-    let rest = text.get(from..)?;
-    let is_none = |eight: &&[u8; 8]| {
-        let eight = u64::from_le_bytes(**eight);
-        wanted.iter().fold(eight & foreign, |met, byte| met | marks(eight, *byte)) == 0
-    };
-    let (eights, _) = rest.as_chunks::<8>();
-    let skipped = 8 * eights.iter().take_while(is_none).count();
+    let (eights, rest) = text.get(from..)?.as_chunks::<8>();
+    let mut at = from;
+    for eight in eights {
+        let eight = u64::from_le_bytes(*eight);
+        let met = wanted.iter().fold(eight & foreign, |met, byte| met | marks(eight, *byte));
+        if met != 0 {
+            // The lowest mark is one that is: only behind it may others be marked.
+            return Some(at + met.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
     let is_wanted = |byte: &u8| wanted.contains(byte) || (foreign != 0 && !byte.is_ascii());
-    let found = rest.get(skipped..)?.iter().position(is_wanted)?;
-    Some(from + skipped + found)
+    rest.iter().position(is_wanted).map(|found| at + found)
 }
 
 #[cfg(test)]

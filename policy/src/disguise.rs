@@ -51,13 +51,10 @@ fn unquoted(text: &str) -> Cow<'_, str> {
         if !may_open(&left, since) {
             continue;
         }
-        let after = text.get(at..).unwrap_or_default();
-        let mut near = after.char_indices().take_while(|(at, _)| *at <= QUOTED_BYTES_MAX);
-        if let Some((end, close)) = near.find(|(_, char)| closing.contains(char)) {
+        if let Some(end) = closed_at(text, at, closing) {
             left.push_str(since);
             left.push_str(" ~ ");
-            at += end + close.len_utf8();
-            copied = at;
+            (at, copied) = (end, end);
         }
     }
     if left.is_empty() {
@@ -66,6 +63,18 @@ fn unquoted(text: &str) -> Cow<'_, str> {
     left.push_str(text.get(copied..).unwrap_or_default());
     let words = left.split_whitespace().filter(|word| word.chars().any(char::is_alphabetic));
     if words.take(WORDS_AROUND_MIN).count() == WORDS_AROUND_MIN { left.into() } else { text.into() }
+}
+
+/// The byte behind what closes a quotation that has begun at `from`, if it is a short one.
+fn closed_at(text: &str, from: usize, closing: &[char]) -> Option<usize> {
+    if closing == ['"'] {
+        let near = text.as_bytes().get(..from + QUOTED_BYTES_MAX + 1).unwrap_or(text.as_bytes());
+        return find_any(near, from, *b"\"").map(|close| close + 1);
+    }
+    let after = text.get(from..).unwrap_or_default();
+    let mut near = after.char_indices().take_while(|(at, _)| *at <= QUOTED_BYTES_MAX);
+    let (end, close) = near.find(|(_, char)| closing.contains(char))?;
+    Some(from + end + close.len_utf8())
 }
 
 /// Where the next sign stands that may open a quotation, the byte behind it, and what closes it.
@@ -95,9 +104,9 @@ fn closing_of(open: char) -> Option<&'static [char]> {
 
 /// Whether a quotation may begin behind what is left of a text, and what has come since.
 fn may_open(left: &str, since: &str) -> bool {
-    let before = since.chars().next_back().or_else(|| left.chars().next_back());
+    let before = since.as_bytes().last().or_else(|| left.as_bytes().last());
     let is_apart = before.is_none_or(|before| {
-        before.is_whitespace() || matches!(before, '(' | '[' | ',') || !before.is_ascii()
+        matches!(before, b' ' | b'\t'..=b'\r' | b'(' | b'[' | b',') || !before.is_ascii()
     });
     if !is_apart {
         return false;
