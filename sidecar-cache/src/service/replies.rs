@@ -101,8 +101,8 @@ impl Replies {
             Ok(()) => Claim { name, in_flight: Arc::clone(&self.in_flight), shared: None },
             Err(first) => return Ok(Looked::InFlight(first)),
         };
-        if let Some(claims) = self.store.claims() {
-            return self.look_elsewhere(claims, claim, caller).await;
+        if self.are_shared() {
+            return self.look_elsewhere(claim, caller).await;
         }
         match self.find(name, caller).await? {
             None => Ok(Looked::Free(claim)),
@@ -118,7 +118,6 @@ impl Replies {
     /// Takes a key that is free here from all other sidecars, too.
     async fn look_elsewhere(
         &self,
-        claims: &dyn ClaimStore,
         mut claim: Claim,
         caller: &Caller,
     ) -> Result<Looked, StoreError> {
@@ -127,26 +126,22 @@ impl Replies {
         loop {
             let number = ClaimNumber(self.claims.fetch_add(1, Ordering::Relaxed) + 1);
             let org = caller.principal.org.clone();
-            let claimed = claims.claim(NewClaim { id, number, fingerprint, org, replaces }).await;
-            match claimed {
-                Ok(Claimed::Taken) => {
-                    let (store, late) = (Arc::clone(&self.store), Arc::clone(&self.late));
-                    claim.shared = Some(Shared { store, number, late });
-                    return Ok(Looked::Free(claim));
-                }
-                Ok(Claimed::InFlight(first)) => return Ok(Looked::InFlight(first)),
-                Ok(Claimed::Done(bytes)) => match Record::open(id, &caller.keys, &bytes) {
+            let new = NewClaim { id, number, fingerprint, org, replaces };
+            let (store, late) = (Arc::clone(&self.store), Arc::clone(&self.late));
+            // Whoever asks may leave meanwhile: what was claimed for them then is given up once it is known.
+            let asked = tokio::spawn(claim.claimed(store, late, new)).await;
+            let (asked, claimed) = asked.map_err(|why| StoreError::Transient(why.to_string()))?;
+            claim = asked;
+            match claimed? {
+                Claimed::Taken => return Ok(Looked::Free(claim)),
+                Claimed::InFlight(first) => return Ok(Looked::InFlight(first)),
+                Claimed::Done(bytes) => match Record::open(id, &caller.keys, &bytes) {
                     Ok(record) => return Ok(Looked::Done(record)),
                     Err(corrupt) => {
                         untellable(caller, corrupt);
                         replaces = true;
                     }
                 },
-                Err(error) => {
-                    // It may be taken all the same.
-                    lock(&self.late.0).push((id, number));
-                    return Err(error);
-                }
             }
         }
     }
@@ -318,6 +313,27 @@ impl Looked {
 // === impl Claim ===
 
 impl Claim {
+    /// The same, taken from all other sidecars too, if it is free there; and what the store says.
+    async fn claimed(
+        mut self,
+        store: Arc<dyn ReplyStore>,
+        late: Arc<Late>,
+        new: NewClaim,
+    ) -> (Self, Result<Claimed, StoreError>) {
+        let (id, number) = (new.id, new.number);
+        let claimed = match store.claims() {
+            Some(claims) => claims.claim(new).await,
+            None => Ok(Claimed::Taken),
+        };
+        match &claimed {
+            Ok(Claimed::Taken) => self.shared = Some(Shared { store, number, late }),
+            Ok(Claimed::InFlight(_) | Claimed::Done(_)) => {}
+            // It may be taken all the same.
+            Err(_) => lock(&late.0).push((id, number)),
+        }
+        (self, claimed)
+    }
+
     /// Its answer is in its place: nothing is left to be given up.
     fn fulfilled(mut self) {
         self.shared = None;

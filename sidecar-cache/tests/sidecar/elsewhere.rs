@@ -325,6 +325,23 @@ async fn a_claim_whose_answer_was_lost_is_given_up_and_the_request_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_claim_whose_client_leaves_before_its_answer_is_given_up() {
+    let database = Arc::new(Database::default());
+    let (one, link) = database.group_over(settings(), None).await;
+    let other = database.group().await;
+    let key = one.key().await;
+    one.admit(one.ask(&key, CHAT)).await;
+    link.is_slow_to_answer.store(true, SeqCst);
+    let asking = one.fetch_keyed("a", &key, CHAT);
+    assert!(tokio::time::timeout(milliseconds(100), asking).await.is_err(), "it has left");
+    assert_eq!(repeated(other.fetch_keyed("a", &key, CHAT).await), Repeated::InFlight);
+    pass(Duration::from_secs(2)).await;
+    settle().await;
+    other.fetch_keyed("a", &key, CHAT).await.unwrap();
+    assert_eq!((one.provider.count(), other.provider.count()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_claim_whose_answer_is_kept_is_not_given_up_as_well() {
     let database = Arc::new(Database::default());
     let (one, link) = database.group_over(settings(), None).await;

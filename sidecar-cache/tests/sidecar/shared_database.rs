@@ -63,6 +63,8 @@ pub(crate) struct Link {
     holder: u64,
     /// The connection breaks after the next claim was made, and before its answer.
     pub(crate) loses_next_claim: AtomicBool,
+    /// The answer to the next claim comes a second after it was made.
+    pub(crate) is_slow_to_answer: AtomicBool,
     /// How often it was asked to free claims, was told that this sidecar lives, and was asked to remove what has expired.
     pub(crate) frees: AtomicUsize,
     pub(crate) renews: AtomicUsize,
@@ -80,11 +82,12 @@ impl Database {
 
     pub(crate) fn link(self: &Arc<Self>) -> Arc<Link> {
         let holder = HOLDERS.fetch_add(1, SeqCst) + 1;
-        let loses_next_claim = AtomicBool::new(false);
+        let (loses_next_claim, is_slow_to_answer) = Default::default();
         Arc::new(Link {
             database: Arc::clone(self),
             holder,
             loses_next_claim,
+            is_slow_to_answer,
             frees: AtomicUsize::new(0),
             renews: AtomicUsize::new(0),
             sweeps: AtomicUsize::new(0),
@@ -329,6 +332,9 @@ impl ClaimStore for Link {
         Box::pin(async move {
             if self.loses_next_claim.swap(false, SeqCst) {
                 return Err(StoreError::Transient("the answer is lost".to_owned()));
+            }
+            if self.is_slow_to_answer.swap(false, SeqCst) {
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             }
             claimed.await
         })
