@@ -239,15 +239,19 @@ impl Sidecar {
         ledger: &dyn LedgerStore,
         breaches: &[Breach],
     ) -> Result<(), StoreError> {
+        let mut frozen = Ok(());
         for (org, reason) in reasons(breaches) {
-            let frozen = ledger.freeze(org.to_owned(), reason).await;
-            if let Err(error) = frozen {
-                tracing::error!(org, %error, "a wallet that does not add up cannot be frozen");
-                return Err(error);
+            match ledger.freeze(org.to_owned(), reason).await {
+                Ok(()) => self.obeys_freeze(org),
+                // One that cannot be frozen keeps no other from it.
+                Err(error) => {
+                    tracing::error!(org, %error, "a wallet that does not add up cannot be frozen");
+                    frozen = Err(error);
+                }
             }
-            self.obeys_freeze(org);
         }
-        self.count_frozen(ledger).await
+        let counted = self.count_frozen(ledger).await;
+        frozen.and(counted)
     }
 }
 

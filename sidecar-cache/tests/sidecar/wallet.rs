@@ -13,7 +13,7 @@ use kt_contract::time::{MonoMillis, UnixMillis};
 use kt_contract::wire::admin::wallet::BreachEntry;
 use sidecar_cache::clock::Clock;
 use sidecar_cache::ledger::account::Account;
-use sidecar_cache::ledger::audit::Findings;
+use sidecar_cache::ledger::audit::{Breach, Findings, Invariant};
 use sidecar_cache::ledger::bill::Billed;
 use sidecar_cache::ledger::clock::Reading;
 use sidecar_cache::ledger::request::{Allocate, Direction, Fund};
@@ -73,6 +73,8 @@ pub(crate) enum Mood {
     Crowded,
     /// It does not even say who pays.
     Blind,
+    /// Of two organizations whose books do not add up it cannot freeze the first.
+    Stuck,
 }
 
 pub(crate) async fn paying(more: &str, funds: u64) -> &'static Paying {
@@ -152,7 +154,9 @@ impl LedgerStore for Moody {
             let mood = *self.mood.lock().unwrap();
             match mood {
                 Mood::Full if operation.is_ending() => self.inner.operate(operation).await,
-                Mood::Fine | Mood::Crowded | Mood::Blind => self.inner.operate(operation).await,
+                Mood::Fine | Mood::Crowded | Mood::Blind | Mood::Stuck => {
+                    self.inner.operate(operation).await
+                }
                 Mood::Forgets if operation.is_ending() => Ok(Err(Refused::NotFound)),
                 Mood::Forgets => self.inner.operate(operation).await,
                 Mood::Full | Mood::Down => Err(StoreError::Transient("no room".to_owned())),
@@ -279,6 +283,9 @@ impl LedgerStore for Moody {
     }
 
     fn freeze(&self, org: String, reason: String) -> Answer<'_, ()> {
+        if *self.mood.lock().unwrap() == Mood::Stuck && org == "acme" {
+            return Box::pin(async { Err(StoreError::Transient("locked".to_owned())) });
+        }
         self.inner.freeze(org, reason)
     }
 
@@ -291,6 +298,17 @@ impl LedgerStore for Moody {
     }
 
     fn audit(&self) -> Answer<'_, Findings> {
+        if *self.mood.lock().unwrap() == Mood::Stuck {
+            let breaches = ["acme", "beta"].map(|org| Breach {
+                invariant: Invariant::BalancesFollow,
+                org: org.to_owned(),
+                account: "org".to_owned(),
+                expected: "1".to_owned(),
+                found: "2".to_owned(),
+            });
+            let findings = Findings { breaches: breaches.into(), ..Findings::default() };
+            return Box::pin(async { Ok(findings) });
+        }
         self.inner.audit()
     }
 

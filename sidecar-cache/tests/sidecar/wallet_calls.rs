@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sidecar_cache::service::upstream::CallFailed;
+use sidecar_cache::store::ledger::LedgerStore as _;
 
 use crate::support::*;
 use crate::wallet::{FUNDS, Mood, chat, paying};
@@ -62,4 +63,13 @@ async fn a_call_whose_end_nobody_knows_is_looked_up_until_time_has_ended_it_and_
     // It lies in suspense for a day; there is room for others meanwhile.
     assert_eq!(paying.breaches().await, [""; 0]);
     assert_eq!(paying.ledger.lookups(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wallet_that_cannot_be_frozen_keeps_no_other_from_it() {
+    let paying = paying("wallet: {}\n", FUNDS).await;
+    paying.ledger.is(Mood::Stuck);
+    assert_eq!(paying.breaches().await.len(), 2);
+    let frozen = paying.ledger.frozen().await.unwrap();
+    assert_eq!(frozen.iter().map(|(org, _)| org.as_str()).collect::<Vec<_>>(), ["beta"]);
 }
