@@ -159,7 +159,10 @@ impl Books {
             sleep(pause).await;
             match timeout(longest, self.ask(operation.clone())).await {
                 Ok(Ok(verdict)) => return self.ended(&operation, &verdict),
-                Ok(Err(StoreError::Permanent(_) | StoreError::Corrupt(_))) => return,
+                Ok(Err(error @ (StoreError::Permanent(_) | StoreError::Corrupt(_)))) => {
+                    tracing::error!(%error, ?operation, "a hold is not ended: its time will end it");
+                    return;
+                }
                 Ok(Err(StoreError::Transient(_) | StoreError::Away(_))) | Err(_) => {}
             }
             pause = pause.saturating_mul(2).min(longest);

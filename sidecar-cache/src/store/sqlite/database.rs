@@ -150,10 +150,41 @@ fn migrate(connection: &Connection, schema: Schema) -> Result<(), StoreError> {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull};
+        use rusqlite::ErrorCode::{
+            CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, OutOfMemory, SystemIoFailure,
+        };
         match error.sqlite_error_code() {
-            Some(DatabaseBusy | DatabaseLocked | DiskFull) => Self::Transient(error.to_string()),
+            // A disk that fails once, or has no more descriptors, may not the next time: what was asked is asked again.
+            Some(
+                DatabaseBusy | DatabaseLocked | DiskFull | SystemIoFailure | CannotOpen
+                | OutOfMemory,
+            ) => Self::Transient(error.to_string()),
             Some(_) | None => Self::Permanent(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_asked_again_and_a_file_that_is_broken_is_not() {
+        let rows = [
+            (ffi::SQLITE_BUSY, true),
+            (ffi::SQLITE_FULL, true),
+            (ffi::SQLITE_IOERR_FSYNC, true),
+            (ffi::SQLITE_CANTOPEN, true),
+            (ffi::SQLITE_NOMEM, true),
+            (ffi::SQLITE_CORRUPT, false),
+            (ffi::SQLITE_NOTADB, false),
+            (ffi::SQLITE_READONLY, false),
+        ];
+        for (code, may_pass) in rows {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            assert_eq!(StoreError::from(error).may_pass(), may_pass, "{code}");
         }
     }
 }
