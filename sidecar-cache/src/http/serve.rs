@@ -103,7 +103,9 @@ where
     F: Future<Output = Answer> + Send + 'static,
 {
     tokio::spawn(async move {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
+        let builder = auto::Builder::new(TokioExecutor::new());
+        // Which version a connection speaks is waited for without end: anybody has but the one that has a timeout.
+        let mut builder = if trusted == Trusted::No { builder.http1_only() } else { builder };
         let head_timeout = (trusted == Trusted::No).then_some(HEAD_TIMEOUT);
         builder.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout);
         builder
@@ -130,4 +132,29 @@ where
             tracing::debug!(error, "a connection failed");
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::time::timeout;
+
+    use super::super::closing::Closing;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_trusted_and_does_not_ask_is_hung_up_on_whatever_they_begin_with() {
+        for begun in ["", "PRI * HTTP/2.0\r\n", "GET /healthz HTTP/1.1\r\nhost: a\r\n"] {
+            for (trusted, hangs_up) in [(Trusted::No, true), (Trusted::Yes, false)] {
+                let (here, mut there) = duplex(1024);
+                let closing = Closing::default();
+                let handle = |_| std::future::pending();
+                connection(here, trusted, closing.open(), handle);
+                there.write_all(begun.as_bytes()).await.unwrap();
+                let mut told = Vec::new();
+                let end = timeout(HEAD_TIMEOUT * 2, there.read_to_end(&mut told)).await;
+                assert_eq!(end.is_ok(), hangs_up, "{begun:?}, {trusted:?}");
+            }
+        }
+    }
 }
