@@ -7,7 +7,6 @@ use std::time::Duration;
 use kt_contract::constants::FilterConstants;
 use kt_contract::limits::{FEED_TIMEOUT, OPEN_CALLS_TIMEOUT};
 use kt_contract::wire::{PATH_FEED, PATH_OPEN_CALLS};
-use kt_filter_core::counter::Counter;
 use kt_filter_core::event::Answer;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
@@ -68,13 +67,13 @@ impl Root {
     fn polled(&self, answer: Answer<'_>) -> bool {
         let Ok(mut worker) = self.shared.worker.try_borrow_mut() else { return false };
         let mut counters = Vec::new();
-        let answered = worker.polled(host::now(), answer, &mut counters);
-        // An answer that was of no use has confirmed nothing.
-        if answered && !counters.contains(&Counter::WireError) {
+        let was_of_use = worker.polled(host::now(), answer, &mut counters);
+        // Any other answer has confirmed nothing.
+        if was_of_use {
             self.shared.confirm(self.asked_at.get());
         }
         counters.into_iter().for_each(|counter| self.shared.count(counter));
-        answered
+        was_of_use
     }
 
     /// Tells the sidecar, which is there, of the calls that passed while it was not.
@@ -107,7 +106,7 @@ impl Context for Root {
             return self.told(num_headers);
         }
         self.polling.set(false);
-        // After a lost poll the next tick is soon enough.
+        // After a poll that was lost, or of no use, the next tick is soon enough.
         if crate::exchange::with_answer(num_headers, |answer| self.polled(answer)) {
             self.poll();
             self.tell();

@@ -155,7 +155,7 @@ impl Worker {
         serde_json::to_vec(&self.feed.request(now, poller, version, hits)).ok()
     }
 
-    /// A feed poll has ended. Says whether it was answered, so that the next one may follow at once.
+    /// A feed poll has ended. Says whether the next one may follow at once: it was answered, and by what is in force now.
     pub fn polled(
         &mut self,
         now: MonoMillis,
@@ -166,8 +166,7 @@ impl Worker {
             Ok(reply) => {
                 count.push(Counter::FeedAnswered);
                 self.hits.taken();
-                self.apply(now, reply, count);
-                true
+                self.apply(now, reply, count)
             }
             Err(why) => {
                 count.push(Counter::FeedLost);
@@ -278,7 +277,8 @@ impl Worker {
         }
     }
 
-    fn apply(&mut self, now: MonoMillis, reply: FeedReply, count: &mut Vec<Counter>) {
+    /// Says whether all of it is in force. A snapshot that is not would be the answer to the next poll as well.
+    fn apply(&mut self, now: MonoMillis, reply: FeedReply, count: &mut Vec<Counter>) -> bool {
         let continuity = self.feed.advance(&reply);
         let FeedReply { version: _, epoch: _, seq: _, snapshot, events, reset: _ } = reply;
         if continuity == Continuity::Broken {
@@ -303,15 +303,14 @@ impl Worker {
                 Event::Purged => self.void(count),
             }
         }
-        if let Some(snapshot) = snapshot {
-            self.take(snapshot, count);
-        }
+        snapshot.is_none_or(|snapshot| self.take(snapshot, count))
     }
 
     /// Puts a snapshot in force. One whose policies cannot be run here is not: the last one stays, or none.
-    fn take(&mut self, snapshot: Snapshot, count: &mut Vec<Counter>) {
+    fn take(&mut self, snapshot: Snapshot, count: &mut Vec<Counter>) -> bool {
         let Ok(chain) = Chain::compile(&snapshot.policy.chain, Phase::Input) else {
-            return count.push(Counter::WireError);
+            count.push(Counter::WireError);
+            return false;
         };
         self.void(count);
         if self.wanted() != snapshot.identities.as_ref() {
@@ -325,6 +324,7 @@ impl Worker {
         self.l1 = L1::new(snapshot.cache.l1_bytes_max);
         (self.snapshot, self.chain) = (Some(Rc::new(snapshot)), Rc::new(chain));
         count.push(Counter::SnapshotApplied);
+        true
     }
 
     fn void(&mut self, count: &mut Vec<Counter>) {
