@@ -48,6 +48,8 @@ pub struct Pool {
     retired: Vec<Allotment>,
     /// When an allotment was asked for that nobody has answered yet.
     asked: Option<MonoMillis>,
+    /// Something has changed about the wallet since it was asked for: it goes back.
+    is_outdated: bool,
     /// None is asked for before.
     not_before: MonoMillis,
     /// None is asked for any more.
@@ -128,7 +130,8 @@ impl Pool {
     /// back.
     #[must_use]
     pub fn granted(&mut self, id: TransferId, amount: MicroUsd, ttl: Millis) -> bool {
-        let Some(asked) = self.asked.take().filter(|_| !self.is_closed) else { return false };
+        let is_late = std::mem::take(&mut self.is_outdated) || self.is_closed;
+        let Some(asked) = self.asked.take().filter(|_| !is_late) else { return false };
         let allotment = Allotment {
             id,
             amount,
@@ -146,7 +149,7 @@ impl Pool {
 
     /// None was granted.
     pub fn not_granted(&mut self, now: MonoMillis) {
-        self.asked = None;
+        (self.asked, self.is_outdated) = (None, false);
         self.not_before = now.after(PAUSE);
     }
 
@@ -173,7 +176,7 @@ impl Pool {
     /// longer, and what is left of it is left to time.
     pub fn refused(&mut self, call: TransferId) {
         if self.current.as_ref().is_some_and(|current| current.untold.contains_key(&call)) {
-            self.retire();
+            self.put_aside();
         }
         for of in &mut self.retired {
             if let Some(taken) = of.untold.remove(&call) {
@@ -199,8 +202,15 @@ impl Pool {
         }
     }
 
-    /// Uses the current one no longer, for something has changed about its wallet.
+    /// Uses the current one no longer, nor the one that was asked for, for something has changed about their wallet: a
+    /// freeze may have come between what the ledger granted and its answer.
     pub fn retire(&mut self) {
+        self.is_outdated = self.asked.is_some();
+        self.put_aside();
+    }
+
+    /// Uses the current one no longer.
+    fn put_aside(&mut self) {
         self.retired.extend(self.current.take());
     }
 
@@ -214,7 +224,7 @@ impl Pool {
     /// Each is named once.
     pub fn to_give_back(&mut self, now: MonoMillis) -> Vec<TransferId> {
         if self.current.as_ref().is_some_and(|current| !current.is_usable(now)) {
-            self.retire();
+            self.put_aside();
         }
         // What was lost is closed by time, and need not be thought of longer than that.
         self.retired.retain(|of| !(of.is_left && of.is_told()));

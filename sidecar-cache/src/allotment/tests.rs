@@ -252,6 +252,19 @@ fn an_allotment_whose_calls_the_ledger_refuses_is_used_no_longer_and_makes_room_
 }
 
 #[test]
+fn what_was_asked_for_before_its_wallet_changed_goes_back_and_the_next_does_not() {
+    let mut pool = hot(0, 100);
+    call(&mut pool, 1, 80, 1);
+    assert!(pool.wants(at(1)));
+    pool.retire();
+    assert!(!pool.granted(id(2), usd(50), TTL), "it is of a wallet that was another one");
+    assert_eq!(pool.reserve(usd(1), at(1)), None);
+    assert!(pool.wants(at(1)));
+    assert!(pool.granted(id(3), usd(50), TTL));
+    assert!(pool.reserve(usd(1), at(1)).is_some());
+}
+
+#[test]
 fn a_closed_pool_gives_all_back_and_takes_nothing() {
     let mut pool = hot(0, 100);
     let last = call(&mut pool, 1, 80, 1);
