@@ -18,7 +18,7 @@ use super::flights::Sent;
 use super::lock;
 use crate::idempotency::record::{Corrupt, Record};
 use crate::idempotency::{Fingerprint, Known, ReplyId};
-use crate::store::replies::{ClaimNumber, ClaimStore, Claimed, NewClaim, NewReply, ReplyStore};
+use crate::store::replies::{ClaimNumber, Claimed, NewClaim, NewReply, ReplyStore};
 use crate::store::{Answer, StoreError};
 
 /// All of them.
