@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use kt_contract::principal::KeyHash;
 use kt_contract::time::UnixMillis;
@@ -334,7 +335,7 @@ impl ClaimStore for Link {
                 return Err(StoreError::Transient("the answer is lost".to_owned()));
             }
             if self.is_slow_to_answer.swap(false, SeqCst) {
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                pass(Duration::from_secs(1)).await;
             }
             claimed.await
         })
